@@ -1,0 +1,63 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# The packages that `run` needs, and those that the other targets need; each stamp is a lock that is installed.
+RUN := .venv/.requirements.lock
+DEV := .venv/.requirements-dev.lock
+
+.PHONY: help run test lint fix bench lock wheel clean
+
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(RUN) .env  ## Migrate and serve (PORT and all else: see template.env)
+	@exec $(BIN)/python -m service serve
+
+test: $(DEV)  ## Run all tests against a real PostgreSQL
+	$(BIN)/python -m pytest
+
+lint: $(DEV)  ## Check style, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+fix: $(DEV)  ## Mend what the linter can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV)  ## Measure uploads and searches
+	$(BIN)/python benchmarks/bench.py
+
+lock: $(DEV)  ## Write the locks anew, with the newest versions
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+		--extra embedded --output-file requirements.lock pyproject.toml
+	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+		--extra embedded --group dev --constraint requirements.lock \
+		--output-file requirements-dev.lock pyproject.toml
+
+wheel: $(DEV)  ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:  ## Remove what was built and installed, but not .data and .env
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo 'Python cannot make a .venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+$(RUN): requirements.lock | .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@cp requirements.lock $@
+
+$(DEV): requirements-dev.lock | .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@cp requirements-dev.lock $@ && cp requirements.lock $(RUN)
+
+.env:
+	@umask 077 && $(PYTHON) -c "import re, secrets; print(re.sub('=change-me', \
+		lambda _: '=' + secrets.token_hex(32), open('template.env').read()), end='')" > .env.new && mv .env.new .env
+	@echo 'Wrote .env (mode 0600) with a fresh SERVICE_ADMINKEY and ENCRYPTION_KEY.'

@@ -1,0 +1,2 @@
+-- A project can be read by anyone.
+ALTER TABLE projects ADD COLUMN public_read boolean DEFAULT false;

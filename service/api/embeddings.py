@@ -1,0 +1,123 @@
+"""Embeddings (contract section 7)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
+from pgvector import HalfVector
+
+from service import ingest
+from service.api.projects import ProjectPath
+from service.auth import Storage, embeddings_editor, embeddings_reader
+from service.errors import found
+from service.http import Page, Req, endpoint
+from service.ingest import EmbeddingsIn, Uploaded
+from service.queries import embeddings
+
+Part = Literal["vector", "text", "metadata"]
+
+
+class EmbeddingPath(ProjectPath, frozen=True):
+    """A path that names an embedding by its text_id, percent-encoded, slashes too."""
+
+    text_id: str
+
+
+class EmbeddingsPage(Page, frozen=True):
+    """Which part of a project's embeddings; `after` pages at any depth at constant cost."""
+
+    after: Annotated[str, Meta(max_length=300)] | None = None
+    include: list[Part] | None = None
+
+
+class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An embedding as stored; the vector as the shortest decimals of its halves."""
+
+    text_id: str
+    user_handle: str
+    project_handle: str
+    project_id: int
+    instance_handle: str
+    vector_dim: int
+    created_at: datetime
+    updated_at: datetime
+    vector: HalfVector | None = None
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """A page of embeddings in the order of text_id."""
+
+    embeddings: list[Embedding]
+
+
+@endpoint(
+    "POST", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=201, body=EmbeddingsIn, errors=(404, 409)
+)
+async def post_embeddings(req: Req, access: Storage) -> Uploaded:
+    """Store a batch of embeddings, all or nothing."""
+    return await ingest.store_json(req.db, access, await req.read(req.settings.service_max_body_bytes))
+
+
+@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))
+async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Embeddings:
+    """A page of a project's embeddings."""
+    parts = ("vector", "text", "metadata") if query.include is None else query.include
+    rows = await embeddings.get_embeddings_by_project(
+        req.db,
+        project_id=access.project_id,
+        after=query.after,
+        max_rows=query.limit,
+        skip=query.offset,
+        with_vector="vector" in parts,
+        with_text="text" in parts,
+        with_metadata="metadata" in parts,
+    )
+    return Embeddings([_embedding(row, access) for row in rows])
+
+
+@endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
+async def delete_embeddings(req: Req, access: Storage) -> None:
+    """Delete all embeddings of a project."""
+    await embeddings.delete_embeddings_by_project(req.db, project_id=access.project_id)
+
+
+@endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
+async def get_embedding(req: Req, path: EmbeddingPath, access: Storage) -> Embedding:
+    """An embedding."""
+    row = await embeddings.retrieve_embeddings(req.db, project_id=access.project_id, text_ids=candidates(req, path))
+    return _embedding(found(row, f"The embedding {path.text_id!r}"), access)
+
+
+@endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
+async def delete_embedding(req: Req, path: EmbeddingPath, access: Storage) -> None:
+    """Delete an embedding."""
+    row = await embeddings.delete_embedding(req.db, project_id=access.project_id, text_ids=candidates(req, path))
+    found(row, f"The embedding {path.text_id!r}")
+
+
+def candidates(req: Req, path: EmbeddingPath) -> list[str]:
+    """The ids that a path may mean: literally; and as older clients stored it, percent-encoded."""
+    return list(dict.fromkeys([path.text_id, req.as_sent("text_id"), quote(path.text_id, safe="")]))
+
+
+def _embedding(row: embeddings.EmbeddingRow, project: Storage) -> Embedding:
+    return Embedding(
+        text_id=row.text_id,
+        user_handle=project.owner,
+        project_handle=project.project_handle,
+        project_id=project.project_id,
+        instance_handle=project.instance_handle,
+        vector_dim=project.dimensions,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        vector=row.vector,
+        text=row.text,
+        metadata=row.metadata,
+    )
+
+
+endpoints = [get_embeddings, post_embeddings, delete_embeddings, get_embedding, delete_embedding]

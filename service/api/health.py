@@ -1,0 +1,35 @@
+"""Alive, and able to serve."""
+
+from typing import Literal
+
+import msgspec
+
+from service import migrate
+from service.auth import anyone
+from service.errors import Unavailable
+from service.http import Req, endpoint
+from service.queries import health
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The service is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+@endpoint("GET", "/healthz", guard=anyone)
+async def get_health(req: Req) -> Status:
+    """Alive: the process answers. Says nothing of the database."""
+    return Status()
+
+
+@endpoint("GET", "/readyz", guard=anyone, errors=(503,))
+async def get_readiness(req: Req) -> Status:
+    """Able to serve: the database answers and has the schema of this version."""
+    missing = sorted(set(migrate.names()) - set(await health.get_applied_migrations(req.db)))
+    if missing:
+        raise Unavailable(f"The database lacks the migrations {', '.join(missing)}.")
+    return Status()
+
+
+endpoints = [get_health, get_readiness]

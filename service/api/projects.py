@@ -1,0 +1,198 @@
+"""Projects (contract section 6)."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from service import metadata
+from service.api.users import UserPath, same_handle
+from service.auth import Caller, ProjectCaller, owner, project_reader
+from service.errors import BadRequest, Invalid, Problem, found
+from service.fields import AnyHandle, Handle, ShareRole, Text
+from service.http import Page, Req, endpoint
+from service.queries import embeddings, projects
+from service.queries.projects import ProjectBrief
+
+EVERYBODY = "*"
+
+
+class ProjectPath(UserPath, frozen=True):
+    """A path that names a project."""
+
+    project: str
+
+
+class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A user with whom a project is shared."""
+
+    user_handle: AnyHandle
+    role: ShareRole = "reader"
+
+
+class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A project to be created or replaced.
+
+    `metadataScheme` is a JSON Schema as text or object. In `shared_with` a handle alone is a reader, and
+    `"*"` is the same as `public_read: true`; left out, the shares stay as they are. `authorizedReaders` and
+    `llmServices` (its first counts) are the older names of `shared_with` and `instance_handle`.
+    """
+
+    project_handle: Handle
+    instance_handle: AnyHandle | None = None
+    instance_owner: AnyHandle | None = None
+    description: Text | None = None
+    metadata_scheme: Text | dict[str, Any] | bool | None = msgspec.field(name="metadataScheme", default=None)
+    public_read: bool | None = None
+    shared_with: Annotated[list[AnyHandle | Share], Meta(max_length=10_000)] | None = None
+    authorized_readers: Annotated[list[AnyHandle], Meta(max_length=10_000)] | None = msgspec.field(
+        name="authorizedReaders", default=None
+    )
+    llm_services: list[AnyHandle | dict[str, Any]] | None = msgspec.field(name="llmServices", default=None)
+
+
+class ProjectIndex(msgspec.Struct, frozen=True):
+    """How a project is searched: `rows` through its vector index, and `tail` one by one."""
+
+    state: Literal["exact", "building", "indexed"]
+    rows: int
+    tail: int
+
+
+class Project(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A project as the caller may see it; `role` is the caller's."""
+
+    project_id: int
+    project_handle: str
+    owner: str
+    public_read: bool
+    role: str
+    number_of_embeddings: int
+    index: ProjectIndex
+    instance: dict[str, Any] | None = None
+    description: str | None = None
+    metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
+    shared_with: list[dict[str, Any]] | None = None
+
+
+class Projects(msgspec.Struct, frozen=True):
+    """A page of projects."""
+
+    projects: list[ProjectBrief]
+
+
+@endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
+async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
+    """Create or replace a project."""
+    instance_owner, instance_handle = _instance(path.user, body)
+    shares = _shares(path.user, body)
+    everybody = shares is not None and shares.pop(EVERYBODY, None) is not None
+    row = await projects.upsert_project(
+        req.db,
+        owner=path.user,
+        project_handle=body.project_handle,
+        instance_owner=instance_owner,
+        instance_handle=instance_handle,
+        description=body.description,
+        metadata_scheme=_schema(body.metadata_scheme),
+        public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
+        change_shares=shares is not None,
+        share_users=list(shares or {}),
+        share_roles=list((shares or {}).values()),
+        role=access.role,
+    )
+    return found(row, f"An instance {instance_owner}/{instance_handle} that {path.user} may use")
+
+
+@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
+async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
+    """Create or replace a project."""
+    same_handle(path.project, body.project_handle, "project_handle")
+    row: ProjectBrief = await post_project.handler(req, path, body, access)
+    return row
+
+
+@endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
+async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
+    """A user's own projects and those shared with the user."""
+    return Projects(
+        await projects.get_projects_by_user(req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset)
+    )
+
+
+@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
+async def get_project(req: Req, path: ProjectPath, access: ProjectCaller) -> Project:
+    """A project, with the number of its embeddings and how it is searched."""
+    stored = await projects.retrieve_project(
+        req.db, project_id=access.project_id, role=access.role, caller=access.caller
+    )
+    row = found(stored, f"The project {path.user}/{path.project}")
+    # A project without an instance, left from the original system, has no partition.
+    count = await embeddings.count_embeddings(req.db, project_id=row.project_id) if row.instance else 0
+    return Project(
+        project_id=row.project_id,
+        project_handle=row.project_handle,
+        owner=row.owner,
+        public_read=row.public_read,
+        role=row.role,
+        number_of_embeddings=count or 0,
+        index=ProjectIndex("exact", 0, count or 0),
+        instance=row.instance,
+        description=row.description,
+        metadata_scheme=row.metadata_scheme,
+        shared_with=row.shared_with,
+    )
+
+
+@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
+async def delete_project(req: Req, path: ProjectPath) -> None:
+    """Delete a project with all its embeddings."""
+    row = await projects.delete_project(req.db, owner=path.user, project_handle=path.project)
+    found(row, f"The project {path.user}/{path.project}")
+
+
+def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
+    """Owner and handle of the instance that a project is to belong to. Raises Invalid when none is named."""
+    if body.instance_handle is not None:
+        return body.instance_owner or owner_handle, body.instance_handle
+    first = body.llm_services[0] if body.llm_services else None
+    if isinstance(first, dict):
+        handle = first.get("instance_handle") or first.get("llm_service_handle")
+        named = first.get("owner") or body.instance_owner or owner_handle
+        if isinstance(handle, str) and isinstance(named, str):
+            return named, handle
+    elif first is not None:
+        return body.instance_owner or owner_handle, first
+    raise Invalid(problems=[Problem("is required", "body.instance_handle")])
+
+
+def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
+    """Role by handle, None when the body says nothing of shares. Raises Invalid, or BadRequest for the owner."""
+    if body.shared_with is None and body.authorized_readers is None:
+        return None
+    shares: dict[str, str] = {}
+    for field, listed in (("shared_with", body.shared_with), ("authorizedReaders", body.authorized_readers)):
+        for place, one in enumerate(listed or []):
+            share = Share(one) if isinstance(one, str) else one
+            where = f"body.{field}[{place}]"
+            if shares.setdefault(share.user_handle, share.role) != share.role:
+                raise Invalid(problems=[Problem("has two roles", where, share.user_handle)])
+            if share.user_handle == owner_handle:
+                problem = Problem("is the project's owner", where, share.user_handle)
+                raise BadRequest("A project cannot be shared with its owner.", [problem])
+    return shares
+
+
+def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
+    """The schema as it is stored, as text. Raises Invalid when it is none."""
+    if scheme is None or scheme == "":
+        return None
+    text = scheme if isinstance(scheme, str) else msgspec.json.encode(scheme).decode()
+    try:
+        metadata.compiled(text)
+    except metadata.BadSchema as error:
+        raise Invalid(problems=[Problem(f"is no usable JSON Schema: {error}", "body.metadataScheme")]) from None
+    return text
+
+
+endpoints = [get_projects, post_project, get_project, put_project, delete_project]

@@ -1,0 +1,156 @@
+"""The pool of connections: codecs, session settings, and what the server's errors mean."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+import msgspec
+from pgvector import HalfVector
+
+from service.errors import (
+    ApiError,
+    BadRequest,
+    Conflict,
+    Invalid,
+    NotFound,
+    Problem,
+    Unavailable,
+)
+
+if TYPE_CHECKING:  # the classes are generic in the stubs only
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+
+async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
+    """Connects to a migrated database.
+
+    `size` is the most connections that are open at once, `statement_timeout` in seconds.
+    """
+    vector_schema = await _vector_schema(url)
+    pool: Pool = await asyncpg.create_pool(  # type: ignore[call-overload]  # the stubs know `init` and `reset` apart
+        url,
+        min_size=min(2, size),
+        max_size=size,
+        init=_codecs(vector_schema),
+        reset=_keep,
+        server_settings={
+            "application_name": "embedding-service",
+            # A generic plan would lose the partial vector indexes after five runs of a statement.
+            "plan_cache_mode": "force_custom_plan",
+            "jit": "off",
+            "statement_timeout": str(round(statement_timeout * 1000)),
+            "timezone": "UTC",
+        },
+    )
+    return pool
+
+
+async def _keep(_: Connection) -> None:
+    """In place of asyncpg's reset, a round trip after each statement: no handler changes its session.
+
+    A transaction that was left open is rolled back before this is called.
+    """
+
+
+async def _vector_schema(url: str) -> str:
+    """The schema that pgvector's types are in: its extension may have been created in any."""
+    connection: Connection = await asyncpg.connect(url)
+    try:
+        schema: str = await connection.fetchval(
+            "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
+        )
+        return schema
+    finally:
+        await connection.close()
+
+
+def _codecs(vector_schema: str) -> Callable[[Connection], Awaitable[None]]:
+    """What is done with each new connection: registering codecs on one only is the classic mistake."""
+
+    async def init(connection: Connection) -> None:
+        # bytes are what service.vectors made; they are what PostgreSQL reads.
+        await connection.set_type_codec(
+            "halfvec", schema=vector_schema, format="binary", encoder=bytes, decoder=HalfVector.from_binary
+        )
+        # The binary form of jsonb is a version number, 1, and the text. msgspec.Raw is text already.
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            format="binary",
+            encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+            decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
+        )
+
+    return init
+
+
+def _says(kind: type[ApiError], message: str, location: str | None = None) -> Callable[[], ApiError]:
+    return lambda: kind(message, [Problem(message, location)] if location else None)
+
+
+# Each named constraint that a request can violate, and what that means to its caller.
+REFUSALS: dict[str, Callable[[], ApiError]] = {
+    "users_email_key": _says(Conflict, "Another user has this e-mail address.", "body.email"),
+    "users_vdb_key_key": _says(Unavailable, "The new key could not be stored; try again."),
+    "projects_owner_fkey": _says(NotFound, "There is no user of that name."),
+    "projects_owner_project_handle_key": _says(Conflict, "The user already has a project of that name."),
+    "projects_llm_service_instance_id_fkey": _says(Conflict, "A project still uses this instance."),
+    "projects_dimensions_fixed": _says(
+        Conflict, "The number of dimensions cannot change while a project holds embeddings of another number."
+    ),
+    "users_projects_user_handle_fkey": _says(
+        BadRequest, "A project can only be shared with users that exist.", "body.shared_with"
+    ),
+    "api_standards_key_method_fkey": _says(Invalid, "There is no such key method.", "body.key_method"),
+    "llm_service_definitions_owner_fkey": _says(NotFound, "There is no user of that name."),
+    "llm_service_definitions_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
+    "llm_service_instances_owner_fkey": _says(NotFound, "There is no user of that name."),
+    "llm_service_instances_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
+    "embeddings_dimensions_check": _says(
+        BadRequest, "The project's number of dimensions has just changed; its vectors must have the new one."
+    ),
+}
+
+
+def explain(error: Exception) -> ApiError | None:
+    """What an error of the database means to the caller, or None when it is a fault of this service."""
+    match error:
+        case asyncpg.IntegrityConstraintViolationError(constraint_name=name) if name in REFUSALS:
+            return REFUSALS[name]()
+        case asyncpg.NotNullViolationError(column_name=column):
+            return Invalid(problems=[Problem("is required", f"body.{column}")])
+        case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
+            return Invalid("A text contains a NUL, which cannot be stored.")
+        case asyncpg.UndefinedTableError():  # the partition went while the request was on its way
+            return NotFound("The project has just been deleted.")
+        case (
+            asyncpg.QueryCanceledError()
+            | asyncpg.LockNotAvailableError()
+            | asyncpg.DeadlockDetectedError()
+            | asyncpg.SerializationError()
+        ):
+            return Unavailable("The database was too busy to do this in time; nothing was changed. Try again.")
+        case (
+            asyncpg.PostgresConnectionError()
+            | asyncpg.OperatorInterventionError()
+            | asyncpg.InsufficientResourcesError()
+            | asyncpg.InterfaceError()
+            | OSError()
+            | TimeoutError()
+        ):
+            return Unavailable()
+        case _:
+            return None
+
+
+async def is_reachable(pool: Pool) -> bool:
+    """True when the database answers a trivial statement within two seconds."""
+    try:
+        await pool.fetchval("SELECT 1", timeout=2)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Untrusted JSON, paths and queries into msgspec structs, with every problem named and located.
+
+msgspec decodes and validates in one pass and stops at the first problem. Only when it has found one is the
+value walked again, field by field, to list them all.
+"""
+
+import types
+import typing
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+# A field that is annotated with it is never repeated in an error.
+SECRET = msgspec.Meta(extra={"secret": True})
+
+
+def unreadable(error: Exception) -> BadRequest:
+    """What is said of a body that is no JSON, for the errors that msgspec raises then."""
+    if isinstance(error, RecursionError):
+        return BadRequest("The body is nested too deeply.", [Problem("is nested too deeply", "body")])
+    if isinstance(error, UnicodeDecodeError):
+        return BadRequest("The body is not UTF-8.", [Problem(f"is not UTF-8 at byte {error.start}", "body")])
+    return BadRequest("The body is not JSON.", [Problem(str(error), "body")])
+
+
+def decode(data: bytes, kind: type[T], location: str = "body") -> T:
+    """Decodes JSON strictly. Raises BadRequest when it is not JSON, Invalid with all its problems otherwise."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise Invalid(problems=problems(data, kind, location, error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise unreadable(error) from None
+
+
+def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError) -> list[Problem]:
+    """All that is wrong with this JSON for this type, at most 100; `error` is what msgspec found first."""
+    try:
+        value = msgspec.json.decode(data)
+    except msgspec.ValidationError as out_of_range:  # a number that no double holds
+        return [Problem(str(out_of_range), location)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
+        raise unreadable(malformed) from None
+    return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or [Problem(str(error), location)]
+
+
+def convert(values: dict[str, str], kind: type[S], location: str) -> S:
+    """Path or query parameters into a struct: text becomes what the field wants, `a,b` a list.
+
+    Raises Invalid with all problems. Parameters that the struct does not know are left alone.
+    """
+    typed: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        value = values.get(field.encode_name)
+        if value is not None:
+            typed[field.encode_name] = value.split(",") if _list_item(field.type) is not None else value
+    try:
+        return msgspec.convert(typed, kind, strict=False)
+    except msgspec.ValidationError as error:
+        found = list(_walk(typed, kind, location, strict=False))
+        raise Invalid(problems=found or [Problem(str(error), location)]) from None
+
+
+def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Iterator[Problem]:
+    """Yields what is wrong with a value, innermost first known."""
+    struct = next((one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+    if struct is not None and isinstance(value, dict):
+        yield from _walk_struct(value, struct, location, strict=strict)
+        return
+    if (item := _list_item(kind)) is not None and isinstance(value, list):
+        inner = [problem for place, one in enumerate(value) for problem in _walk(one, item, f"{location}[{place}]")]
+        if inner:
+            yield from inner
+            return
+    try:
+        msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        shown = isinstance(value, str | int | float | bool) and not _is_secret(kind)
+        yield Problem(message, location + path.rstrip("`"), show(value) if shown else None)
+
+
+def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: bool) -> Iterator[Problem]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    before = False
+    for name, field in fields.items():
+        inner = f"{location}.{name}"
+        if name in value:
+            for problem in _walk(value[name], field.type, inner, strict=strict):
+                before = True
+                yield problem
+        elif field.required:
+            before = True
+            yield Problem("is required", inner)
+    if struct.__struct_config__.forbid_unknown_fields:
+        for name in value.keys() - fields.keys():
+            before = True
+            # Its value is not repeated: a misspelt name may hide a secret.
+            yield Problem(f"is not a known property; known are {', '.join(fields)}", f"{location}.{name[:64]}")
+    if not before:  # each field is fine, so it is a rule of the whole struct (__post_init__)
+        try:
+            msgspec.convert(value, struct, strict=strict)
+        except msgspec.ValidationError as error:
+            yield Problem(str(error), location)
+
+
+def _members(kind: Any) -> list[Any]:
+    """The alternatives of a type, without their annotations."""
+    if typing.get_origin(kind) is Annotated:
+        return _members(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [inner for member in typing.get_args(kind) for inner in _members(member)]
+    return [kind]
+
+
+def _list_item(kind: Any) -> Any:
+    """The type of the items, for a type that may be a list; else None."""
+    for member in _members(kind):
+        origin: Any = typing.get_origin(member)
+        if origin is list:
+            return typing.get_args(member)[0]
+    return None
+
+
+def _is_secret(kind: Any) -> bool:
+    if typing.get_origin(kind) is Annotated and SECRET in typing.get_args(kind):
+        return True
+    return any(_is_secret(argument) for argument in typing.get_args(kind))

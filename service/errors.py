@@ -1,0 +1,128 @@
+"""What can go wrong for a caller, and the one shape in which it is told (RFC 9457, contract section 1).
+
+The docstring of a class is its default detail. Handlers raise; only `service.http` renders.
+"""
+
+from http import HTTPStatus
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+MAX_PROBLEMS = 100
+MAX_VALUE_LENGTH = 200
+
+
+class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
+    """One thing wrong with a request.
+
+    `location` is like `body.embeddings[3].vector`, `query.limit` or `path.user_handle`; `value` is the
+    offending value alone as text, cut at 200 characters, and left out where it may be a secret.
+    """
+
+    message: str
+    location: str | None = None
+    value: str | None = None
+
+
+class ProblemDetails(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The body of every error answer, `application/problem+json`."""
+
+    title: str
+    status: int
+    detail: str
+    errors: list[Problem] = []
+
+
+class ApiError(Exception):
+    """The request could not be served."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, detail: str | None = None, problems: list[Problem] | None = None) -> None:
+        self.detail = detail or self.__doc__ or ""
+        self.problems = (problems or [])[:MAX_PROBLEMS]
+        super().__init__(self.detail)
+
+    def body(self) -> ProblemDetails:
+        """What the caller is shown."""
+        return ProblemDetails(self.status.phrase, self.status.value, self.detail, self.problems)
+
+
+class BadRequest(ApiError):
+    """The request cannot be read, or contradicts itself or what is stored."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthorized(ApiError):
+    """This needs a valid key: send it as `Authorization: Bearer KEY`."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    headers = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ApiError):
+    """This key is not allowed to do that."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(ApiError):
+    """There is nothing of that name."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class MethodNotAllowed(ApiError):
+    """This route does not have that method."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+
+
+class Conflict(ApiError):
+    """This conflicts with what is stored."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class ContentTooLarge(ApiError):
+    """The body is larger than this service accepts."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    # The rest of the body is not read, so the connection cannot be used again.
+    headers = {"Connection": "close"}
+
+
+class UnsupportedMediaType(ApiError):
+    """The body must be `application/json` in UTF-8."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class Invalid(ApiError):
+    """The request can be read, but some of its values are not valid."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class Unavailable(ApiError):
+    """The database does not answer at the moment; try again."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers = {"Retry-After": "1"}
+
+
+def show(value: object) -> str:
+    """An offending value as text for `Problem.value`, cut at 200 characters."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=repr).decode()
+    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH]
+
+
+def found(row: T | None, what: str) -> T:
+    """The row, or NotFound with `what`, such as `the project 'alice/poems'`."""
+    if row is None:
+        raise NotFound(f"{what} was not found.")
+    return row

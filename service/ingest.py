@@ -1,0 +1,222 @@
+"""Uploads: the wire format into checked rows, and these into the database, a batch a statement.
+
+A batch is all or nothing: every bad row is named, and one bad row keeps all from being stored.
+"""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
+
+from service import decoding, metadata, vectors
+from service.auth import Storage
+from service.errors import BadRequest, Invalid, Problem, show
+from service.queries import embeddings
+from service.sql import Db
+
+# So many rows are decoded before other requests get their turn: 4 ms at 1,536 dimensions. It also bounds
+# what a body of short decimals can grow to as Python floats.
+ROWS_AT_ONCE = 64
+
+TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
+
+
+class EmbeddingIn(msgspec.Struct, forbid_unknown_fields=True):
+    """An embedding to be stored.
+
+    `vector`: exactly the project's number of dimensions, finite, within half precision, not all zero.
+    `text` and `metadata`: left out keeps what is stored, null clears it. The other fields repeat the path
+    or the project and must agree with them.
+    """
+
+    text_id: TextId
+    vector: Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)]
+    vector_dim: int | None = None
+    text: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    instance_handle: str | None = None
+    instance_owner: str | None = None
+    user_handle: str | None = None
+    project_handle: str | None = None
+    project_id: int | None = None
+
+
+class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch of embeddings, all or nothing."""
+
+    embeddings: list[EmbeddingIn]
+
+
+class _RawBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """EmbeddingsIn with its rows still undecoded."""
+
+    embeddings: list[msgspec.Raw]
+
+
+class Uploaded(msgspec.Struct, frozen=True):
+    """What became of a batch: its text_ids as sent, and how many were new, changed, and as stored already."""
+
+    ids: list[str]
+    inserted: int
+    updated: int
+    unchanged: int
+
+
+class _Batch:
+    """The rows of a batch as they are checked, and the problems that are found."""
+
+    def __init__(self, size: int, project: Storage) -> None:
+        self.project = project
+        self.halves = np.zeros((size, project.dimensions), dtype=np.float16)
+        self.ids: list[str] = []
+        self.texts: list[str | None] = []
+        self.metadata: list[msgspec.Raw | None] = []
+        self.keep_text: list[str] = []
+        self.keep_metadata: list[str] = []
+        self.invalid: list[tuple[int, Problem]] = []
+        self.contradicting: list[tuple[int, Problem]] = []
+        self._seen: dict[str, int] = {}
+        self._schema = metadata.compiled(project.metadata_scheme) if project.metadata_scheme else None
+
+    def add_invalid(self, row: int, field: str, message: str, value: object = None) -> None:
+        self.invalid.append((row, self._problem(row, field, message, value)))
+
+    def add_contradiction(self, row: int, field: str, message: str, value: object = None) -> None:
+        self.contradicting.append((row, self._problem(row, field, message, value)))
+
+    def _problem(self, row: int, field: str, message: str, value: object) -> Problem:
+        text_id = self.ids[row] if row < len(self.ids) else ""
+        named = f"text_id {show(text_id)!r}: {message}" if text_id else message
+        return Problem(named, f"body.embeddings[{row}].{field}", None if value is None else show(value))
+
+    def add(self, row: int, sent: EmbeddingIn) -> bool:
+        """Checks all but the numbers of the vector; False when there is something wrong with its length."""
+        self.ids.append(sent.text_id)
+        if (first := self._seen.setdefault(sent.text_id, row)) != row:
+            self.add_invalid(row, "text_id", f"is also the text_id of embeddings[{first}]")
+        self._add_text(row, sent)
+        self._add_metadata(row, sent)
+        for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
+            value, right = getattr(sent, field), getattr(self.project, field)
+            if value is not None and value != right:
+                self.add_contradiction(row, field, f"must be {right!r}, as in the path or the project", value)
+        if sent.user_handle not in (None, self.project.owner):
+            right = self.project.owner
+            self.add_contradiction(row, "user_handle", f"must be {right!r}, as in the path", sent.user_handle)
+        got, expected = len(sent.vector), self.project.dimensions
+        if sent.vector_dim not in (None, got):
+            self.add_contradiction(row, "vector_dim", f"the vector has {got} dimensions", sent.vector_dim)
+        if got != expected:
+            message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
+            self.add_contradiction(row, "vector", message)
+        return got == expected
+
+    def _add_text(self, row: int, sent: EmbeddingIn) -> None:
+        if sent.text is UNSET:
+            self.keep_text.append(sent.text_id)
+            self.texts.append(None)
+            return
+        if sent.text and "\0" in sent.text:
+            self.add_invalid(row, "text", "must not contain a NUL")
+        self.texts.append(sent.text)
+
+    def _add_metadata(self, row: int, sent: EmbeddingIn) -> None:
+        if sent.metadata is UNSET:
+            self.keep_metadata.append(sent.text_id)
+        if not isinstance(sent.metadata, dict):
+            self.metadata.append(None)
+            return
+        encoded = msgspec.json.encode(sent.metadata)
+        if b"\\u0000" in encoded and _has_nul(sent.metadata):
+            self.add_invalid(row, "metadata", "must not contain a NUL")
+        if self._schema and (fault := self._schema.fault(sent.metadata)):
+            message = f"breaks the project's schema: {fault.message}"
+            self.add_contradiction(row, f"metadata{fault.path}", message)
+        self.metadata.append(msgspec.Raw(encoded))
+
+    def add_vectors(self, rows: list[int], floats: list[list[float]]) -> None:
+        """Checks vectors of the right length and keeps them as halves."""
+        numbers = np.array(floats, dtype=np.float64)
+        for place in vectors.faulty_rows(numbers):
+            message, component = vectors.fault(numbers[place]) or ("is not valid", None)
+            value = None if component is None else float(numbers[place][component])
+            where = "" if component is None else f" (component {component})"
+            self.add_invalid(rows[place], "vector", message + where, value)
+        with np.errstate(over="ignore"):  # those beyond half precision have just been refused
+            self.halves[rows] = numbers
+
+    def check(self) -> None:
+        """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
+        found = [problem for _, problem in sorted(self.invalid + self.contradicting, key=lambda one: one[0])]
+        if not found:
+            return
+        detail = f"Nothing was stored: {len(found)} problems in {len(self.halves)} embeddings."
+        raise (Invalid if self.invalid else BadRequest)(detail, found)
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
+
+
+async def store_json(db: Db, project: Storage, body: bytes) -> Uploaded:
+    """Stores a JSON batch (EmbeddingsIn) in one statement.
+
+    Raises Invalid or BadRequest with every bad row, and then has stored nothing.
+    """
+    rows = decoding.decode(body, _RawBatch).embeddings
+    batch = _Batch(len(rows), project)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        _decode_rows(batch, start, rows[start : start + ROWS_AT_ONCE])
+        await asyncio.sleep(0)
+    batch.check()
+    return await _store(db, batch)
+
+
+_decoder = msgspec.json.Decoder(EmbeddingIn)
+
+
+def _decode_rows(batch: _Batch, start: int, rows: list[msgspec.Raw]) -> None:
+    fitting: list[int] = []
+    floats: list[list[float]] = []
+    for row, raw in enumerate(rows, start):
+        try:
+            sent = _decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            batch.ids.append("")
+            batch.texts.append(None)
+            batch.metadata.append(None)
+            found = decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error)
+            batch.invalid += [(row, problem) for problem in found]
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise decoding.unreadable(error) from None
+        if batch.add(row, sent):
+            fitting.append(row)
+            floats.append(sent.vector)
+    if fitting:
+        batch.add_vectors(fitting, floats)
+
+
+async def _store(db: Db, batch: _Batch) -> Uploaded:
+    if not batch.ids:
+        return Uploaded([], 0, 0, 0)
+    # Sorted as PostgreSQL sorts them (by bytes, which for UTF-8 is by code points).
+    order = sorted(range(len(batch.ids)), key=batch.ids.__getitem__)
+    written = await embeddings.upsert_embeddings(
+        db,
+        project_id=batch.project.project_id,
+        text_ids=[batch.ids[row] for row in order],
+        vectors=vectors.to_binary(batch.halves[order]),
+        texts=[batch.texts[row] for row in order],
+        metadata=[batch.metadata[row] for row in order],
+        keep_text=batch.keep_text,
+        keep_metadata=batch.keep_metadata,
+    )
+    inserted = sum(written)
+    return Uploaded(batch.ids, inserted, len(written) - inserted, len(batch.ids) - len(written))

@@ -1,0 +1,1 @@
+"""Typed functions of the statements in `sql/`, one module for each file; see `service.sql`."""

@@ -1,0 +1,79 @@
+"""Statements of `sql/embeddings.sql`: storing and reading embeddings. Vectors go in as `service.vectors.to_binary`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from pgvector import HalfVector
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+class EmbeddingRow(msgspec.Struct, frozen=True):
+    """An embedding as stored; `vector`, `text`, `metadata` are None when not asked for, the last two also when null."""
+
+    text_id: str
+    created_at: datetime
+    updated_at: datetime
+    vector: HalfVector | None
+    text: str | None
+    metadata: Any | None
+
+
+@query
+async def upsert_embeddings(
+    db: Db,
+    *,
+    project_id: int,
+    text_ids: Sequence[str],
+    vectors: Sequence[bytes],
+    texts: Sequence[str | None],
+    metadata: Sequence[msgspec.Raw | None],
+    keep_text: Sequence[str],
+    keep_metadata: Sequence[str],
+) -> list[bool]:
+    """Stores a batch, sorted by `text_ids`, in one statement: for each row that was written, whether it is new.
+
+    Ids in `keep_text` and `keep_metadata` keep what is stored of it.
+    """
+
+
+@query
+async def count_embeddings(db: Db, *, project_id: int) -> int | None:
+    """How many embeddings a project has. Never None."""
+
+
+@query
+async def get_embeddings_by_project(
+    db: Db,
+    *,
+    project_id: int,
+    after: str | None,
+    max_rows: int,
+    skip: int,
+    with_vector: bool,
+    with_text: bool,
+    with_metadata: bool,
+) -> list[EmbeddingRow]:
+    """A page in the order of text_id, of what comes behind `after` if it is given."""
+
+
+@query
+async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str]) -> EmbeddingRow | None:
+    """The embedding of the first of these ids that there is."""
+
+
+@query
+async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) -> str | None:
+    """Deletes the embedding of the first of these ids that there is, and returns its id."""
+
+
+@query
+async def delete_embeddings_by_project(db: Db, *, project_id: int) -> None:
+    """Deletes all embeddings of a project."""
+
+
+query.complete()

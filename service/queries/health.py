@@ -1,0 +1,13 @@
+"""Statements of `sql/health.sql`: whether the service is able to serve."""
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+@query
+async def get_applied_migrations(db: Db) -> list[str]:
+    """The names of the migrations that the database has, in order."""
+
+
+query.complete()

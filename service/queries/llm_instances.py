@@ -1,0 +1,110 @@
+"""Statements of `sql/llm_instances.sql`: users' own services and their sealed keys."""
+
+from typing import Any
+
+import msgspec
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+class InstanceRef(msgspec.Struct, frozen=True):
+    """What names an instance."""
+
+    owner: str
+    instance_handle: str
+    instance_id: int
+
+
+class InstanceBrief(msgspec.Struct, frozen=True):
+    """An instance as it stands in a user's list; `access_role` is `owner`, `editor` or `reader`."""
+
+    owner: str
+    instance_handle: str
+    instance_id: int
+    access_role: str
+
+
+class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An instance without its key: only whether there is one."""
+
+    owner: str
+    instance_handle: str
+    instance_id: int
+    access_role: str
+    api_standard: str
+    dimensions: int
+    has_api_key: bool
+    endpoint: str | None = None
+    description: str | None = None
+    model: str | None = None
+    context_limit: int | None = None
+    definition_id: int | None = None
+    definition_owner: str | None = None
+    definition_handle: str | None = None
+    shared_with: list[dict[str, Any]] | None = None
+
+
+@query
+async def upsert_llm_instance(
+    db: Db,
+    *,
+    owner: str,
+    instance_handle: str,
+    endpoint: str | None,
+    description: str | None,
+    api_standard: str,
+    model: str | None,
+    dimensions: int,
+    context_limit: int | None,
+    change_key: bool,
+    api_key_encrypted: bytes | None,
+) -> InstanceRef | None:
+    """Creates or replaces an instance. The stored key stays unless `change_key`. Never None.
+
+    Violates `projects_dimensions_fixed` when a project of it holds embeddings of other dimensions.
+    """
+
+
+@query
+async def create_llm_instance_from_definition(
+    db: Db,
+    *,
+    owner: str,
+    instance_handle: str,
+    definition_owner: str,
+    definition_handle: str,
+    endpoint: str | None,
+    description: str | None,
+    api_standard: str | None,
+    model: str | None,
+    dimensions: int | None,
+    context_limit: int | None,
+    change_key: bool,
+    api_key_encrypted: bytes | None,
+) -> InstanceRef | None:
+    """Makes an instance that inherits what is not given; None when the owner may not use the definition."""
+
+
+@query
+async def get_llm_instances_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[InstanceBrief]:
+    """A page of a user's own instances and those shared with the user."""
+
+
+@query
+async def retrieve_llm_instance_role(db: Db, *, owner: str, instance_handle: str, caller: str) -> str | None:
+    """`owner`, `editor` or `reader`: what the caller may do with an instance; None when nothing."""
+
+
+@query
+async def retrieve_llm_instance(db: Db, *, owner: str, instance_handle: str, role: str) -> Instance | None:
+    """An instance as somebody in `role` may see it."""
+
+
+@query
+async def delete_llm_instance(db: Db, *, owner: str, instance_handle: str) -> int | None:
+    """Deletes an instance. Violates `projects_llm_service_instance_id_fkey` while a project uses it."""
+
+
+query.complete()

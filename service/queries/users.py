@@ -1,0 +1,67 @@
+"""Statements of `sql/users.sql`: users and their keys."""
+
+from typing import Any
+
+import msgspec
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+class Authentication(msgspec.Struct, frozen=True):
+    """`caller` is None when nobody has the key; `named_exists` when the path's user exists."""
+
+    caller: str | None
+    named_exists: bool
+
+
+class UserUpserted(msgspec.Struct, frozen=True):
+    """A user as stored; `created` when the key whose digest was given is theirs."""
+
+    user_handle: str
+    created: bool
+
+
+class User(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A user with all that they own and have been given."""
+
+    user_handle: str
+    email: str
+    projects: list[dict[str, Any]]
+    definitions: list[dict[str, Any]]
+    instances: list[dict[str, Any]]
+    name: str | None = None
+
+
+@query
+async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) -> Authentication | None:
+    """Whose key has this hexadecimal SHA-256, and whether there is a user `named`. Never None."""
+
+
+@query
+async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted | None:
+    """Creates a user with the key of this digest, or changes one, who keeps theirs. Never None."""
+
+
+@query
+async def replace_user_key(db: Db, *, user_handle: str, key_hash: str) -> str | None:
+    """Gives a user another key; the old one stops working at once."""
+
+
+@query
+async def get_all_users(db: Db, *, max_rows: int, skip: int) -> list[str]:
+    """A page of all handles, in their order."""
+
+
+@query
+async def retrieve_user(db: Db, *, user_handle: str) -> User | None:
+    """A user with all that they own and have been given."""
+
+
+@query
+async def delete_user(db: Db, *, user_handle: str) -> str | None:
+    """Deletes a user and all they own, but for the partitions (see `service.partitions`)."""
+
+
+query.complete()

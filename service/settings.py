@@ -1,0 +1,82 @@
+"""The settings of the service: one struct, read once. The only reader of the environment."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta
+
+PLACEHOLDER = "change-me"
+
+
+class SettingsError(Exception):
+    """The settings are not usable; the message says which and how to mend it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set. A field `service_port` is the variable `SERVICE_PORT`."""
+
+    service_adminkey: str
+    encryption_key: str
+    service_debug: bool = False
+    service_host: str = "127.0.0.1"
+    service_port: Annotated[int, Meta(ge=0, le=65535)] = 8880
+    service_database_url: str | None = None
+    service_dbhost: str | None = None
+    service_dbport: Annotated[int, Meta(ge=1, le=65535)] = 5432
+    service_dbuser: str = "postgres"
+    service_dbpassword: str | None = None
+    service_dbname: str = "postgres"
+    service_data_dir: Path = Path(".data")
+    service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
+    service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+
+    def __repr__(self) -> str:
+        return "Settings(…)"  # holds secrets
+
+    @property
+    def embedded(self) -> bool:
+        """True when no database is named, so that the embedded PostgreSQL serves."""
+        return self.named_database_url is None
+
+    @property
+    def named_database_url(self) -> str | None:
+        """The URL of the database that the settings name, or None."""
+        if self.service_database_url:
+            return self.service_database_url
+        if not self.service_dbhost:
+            return None
+        login = quote(self.service_dbuser, safe="")
+        if self.service_dbpassword:
+            login += ":" + quote(self.service_dbpassword, safe="")
+        name = quote(self.service_dbname, safe="")
+        if self.service_dbhost.startswith("/"):  # a folder with the server's Unix socket
+            where = urlencode({"host": self.service_dbhost, "port": self.service_dbport})
+            return f"postgresql://{login}@/{name}?{where}"
+        host = f"[{self.service_dbhost}]" if ":" in self.service_dbhost else self.service_dbhost
+        return f"postgresql://{login}@{host}:{self.service_dbport}/{name}"
+
+
+def load(env_file: Path = Path(".env")) -> Settings:
+    """Reads the environment, and `env_file` for what it leaves out. An empty value counts as left out.
+
+    Raises SettingsError for a missing or placeholder secret and for a value of the wrong type.
+    """
+    read = {**dotenv_values(env_file), **os.environ}
+    values = {field: read[field.upper()] for field in Settings.__struct_fields__ if read.get(field.upper())}
+    for secret in ("service_adminkey", "encryption_key"):
+        if values.get(secret, PLACEHOLDER) == PLACEHOLDER:
+            raise SettingsError(
+                f"{secret.upper()} is not set. Set it in the environment or in {env_file}, "
+                f"for example to the output of `openssl rand -hex 32`."
+            )
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
+        raise SettingsError(f"A setting is not valid: {what}.") from None

@@ -1,0 +1,60 @@
+"""Vectors as they come from a client and as PostgreSQL stores them. No SQL, no HTTP.
+
+Stored are halves: IEEE 754 half precision, `(dimensions,) float16`. pgvector's binary form of one is a
+header of two 16-bit numbers (dimensions, unused) and the halves, all big-endian.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+
+HALF_MAX = 65504.0
+MAX_DIMENSIONS = 16_000  # the most that pgvector's halfvec takes
+
+
+def fault(vector: NDArray[np.float64]) -> tuple[str, int | None] | None:
+    """Says what is wrong with a vector `(dimensions,) float64`, and at which component if it is one.
+
+    None when it can be stored: finite, within half precision, and not all zero once rounded to it.
+    """
+    if not np.isfinite(vector).all():
+        return "must be finite", int(np.argmin(np.isfinite(vector)))
+    beyond = np.abs(vector) > HALF_MAX
+    if beyond.any():
+        return f"must be within half precision, from -{HALF_MAX:.0f} to {HALF_MAX:.0f}", int(np.argmax(beyond))
+    if not vector.astype(np.float16).any():
+        return "must not be all zero in half precision: it has no direction", None
+    return None
+
+
+def faulty_rows(vectors: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The numbers of the rows of `(n, dimensions) float64` for which `fault` has something to say."""
+    with np.errstate(over="ignore"):
+        halves = vectors.astype(np.float16)
+    # A NaN fails every comparison, so it must be asked for what is right.
+    fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
+    return np.flatnonzero(~fine)
+
+
+def to_binary(halves: NDArray[np.float16]) -> list[bytes]:
+    """pgvector's binary form of each row of `(n, dimensions) float16`."""
+    rows, dimensions = halves.shape
+    buffer = np.zeros((rows, dimensions + 2), dtype=">u2")
+    buffer[:, 0] = dimensions
+    buffer[:, 2:] = halves.view(np.uint16)
+    return [row.tobytes() for row in buffer]
+
+
+@cache
+def _shortest_decimals() -> NDArray[np.float64]:
+    """For each of the 65,536 halves the double whose shortest decimal is the half's shortest decimal."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    return np.array([float(str(half)) for half in halves])
+
+
+def to_decimals(vector: HalfVector) -> list[float]:
+    """The components as the shortest decimals that still name the stored halves: 0.1, not 0.0999755859375."""
+    decimals: list[float] = _shortest_decimals()[vector.to_numpy().view(np.uint16)].tolist()
+    return decimals

@@ -1,0 +1,108 @@
+-- Instances: a user's own services, with the sealed key of their provider.
+
+-- name: UpsertLLMInstance :one
+-- Creates an instance, or replaces the one of the same owner and handle. The stored key stays unless
+-- change_key says otherwise. An empty project of the instance is fitted to a new number of dimensions;
+-- one that holds embeddings refuses it (projects_dimensions_fixed).
+WITH stored AS (
+    INSERT INTO llm_service_instances AS instance
+        (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
+         definition_id, api_key_encrypted)
+    VALUES (@owner::text, @instance_handle::text, @endpoint::text, @description::text, @api_standard::text,
+            @model::text, @dimensions::int, @context_limit::int, NULL, @api_key_encrypted::bytea)
+    ON CONFLICT (owner, instance_handle) DO UPDATE
+       SET endpoint = excluded.endpoint, description = excluded.description,
+           api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
+           context_limit = excluded.context_limit, updated_at = now(),
+           api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
+                                    ELSE instance.api_key_encrypted END
+    RETURNING instance.owner, instance.instance_handle, instance.instance_id
+)
+SELECT stored.owner, stored.instance_handle, stored.instance_id
+  FROM stored
+  -- The condition on the count is always true; without one the planner would leave the subquery out.
+ CROSS JOIN LATERAL (
+      SELECT count(*) AS fitted
+        FROM projects AS project
+       WHERE project.llm_service_instance_id = stored.instance_id
+         AND fit_embeddings_partition(project.project_id, @dimensions::int)
+  ) AS projects
+ WHERE projects.fitted >= 0;
+
+-- name: CreateLLMInstanceFromDefinition :one
+-- Makes an instance from a definition that its owner may use: their own, a public one, or one shared with
+-- them. What is not given is inherited. No row when there is no such definition for them.
+WITH definition AS (
+    SELECT definition.*
+      FROM llm_service_definitions AS definition
+     WHERE definition.owner = @definition_owner::text
+       AND definition.definition_handle = @definition_handle::text
+       AND (definition.owner = '_system'
+            OR EXISTS (SELECT FROM definition_access AS access
+                        WHERE access.definition_id = definition.definition_id
+                          AND access.user_handle = @owner::text))
+), stored AS (
+    INSERT INTO llm_service_instances AS instance
+        (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
+         definition_id, api_key_encrypted)
+    SELECT @owner::text, @instance_handle::text,
+           coalesce(@endpoint::text, definition.endpoint), coalesce(@description::text, definition.description),
+           coalesce(@api_standard::text, definition.api_standard), coalesce(@model::text, definition.model),
+           coalesce(@dimensions::int, definition.dimensions),
+           coalesce(@context_limit::int, definition.context_limit),
+           definition.definition_id, @api_key_encrypted::bytea
+      FROM definition
+    ON CONFLICT (owner, instance_handle) DO UPDATE
+       SET endpoint = excluded.endpoint, description = excluded.description,
+           api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
+           context_limit = excluded.context_limit, definition_id = excluded.definition_id, updated_at = now(),
+           api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
+                                    ELSE instance.api_key_encrypted END
+    RETURNING instance.owner, instance.instance_handle, instance.instance_id, instance.dimensions
+)
+SELECT stored.owner, stored.instance_handle, stored.instance_id
+  FROM stored
+ CROSS JOIN LATERAL (
+      SELECT count(*) AS fitted
+        FROM projects AS project
+       WHERE project.llm_service_instance_id = stored.instance_id
+         AND fit_embeddings_partition(project.project_id, stored.dimensions)
+  ) AS projects
+ WHERE projects.fitted >= 0;
+
+-- name: GetLLMInstancesByUser :many
+-- Their own and those they have been given; each once, because nobody shares with the owner.
+SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role
+  FROM instance_access AS access
+  JOIN llm_service_instances AS instance USING (instance_id)
+ WHERE access.user_handle = @user_handle::text
+ ORDER BY instance.owner, instance.instance_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: RetrieveLLMInstanceRole :one
+-- What the caller may do with an instance: 'owner', 'editor' or 'reader'; no row when nothing.
+SELECT access.role
+  FROM llm_service_instances AS instance
+  JOIN instance_access AS access USING (instance_id)
+ WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text
+   AND access.user_handle = @caller::text;
+
+-- name: RetrieveLLMInstance :one
+-- All but the key itself. Whom it is shared with is for the owner to know (and the admin).
+SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::text AS access_role,
+       instance.api_standard, instance.dimensions, instance.api_key_encrypted IS NOT NULL AS has_api_key,
+       instance.endpoint, instance.description, instance.model, instance.context_limit,
+       instance.definition_id, definition.owner AS definition_owner, definition.definition_handle,
+       CASE WHEN @role::text IN ('owner', 'admin') THEN (
+           SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
+                                     ORDER BY share.user_handle), '[]')
+             FROM llm_service_instances_shared_with AS share
+            WHERE share.instance_id = instance.instance_id) END AS shared_with
+  FROM llm_service_instances AS instance
+  LEFT JOIN llm_service_definitions AS definition USING (definition_id)
+ WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;
+
+-- name: DeleteLLMInstance :one
+DELETE FROM llm_service_instances
+ WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+RETURNING instance_id;

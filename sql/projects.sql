@@ -1,0 +1,113 @@
+-- Projects, who may do what with them, and their partitions of embeddings.
+
+-- name: RetrieveProjectAccess :one
+-- Everything a request on a project needs before it does its work: who calls, in what role, and what fits.
+-- Always one row: 'caller' is null for an unknown key, 'project_id' when there is no such project,
+-- 'role' when the caller may not see it.
+WITH caller AS (
+    SELECT user_handle FROM users WHERE vdb_key = @key_hash::text
+), project AS (
+    SELECT project.project_id, project.owner, project.project_handle, project.metadata_scheme,
+           instance.owner AS instance_owner, instance.instance_handle, instance.dimensions,
+           CASE WHEN @is_admin::bool THEN 'admin'
+                ELSE coalesce((SELECT access.role FROM project_access AS access
+                                WHERE access.project_id = project.project_id
+                                  AND access.user_handle = (SELECT user_handle FROM caller)),
+                              CASE WHEN project.public_read THEN 'public' END) END AS role
+      FROM projects AS project
+      LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+     WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
+)
+SELECT (SELECT user_handle::text FROM caller) AS caller, project.project_id, project.owner::text,
+       project.project_handle::text, project.role, project.instance_owner::text,
+       project.instance_handle::text, project.dimensions, project.metadata_scheme
+  FROM (VALUES (1)) AS always
+  LEFT JOIN project ON true;
+
+-- name: UpsertProject :one
+-- Creates a project and its partition, or replaces the one of the same owner and handle. No row when its
+-- owner neither owns the instance nor has been given it. Shares are replaced when change_shares says so.
+WITH instance AS (
+    SELECT instance.instance_id, instance.dimensions
+      FROM llm_service_instances AS instance
+      JOIN instance_access AS access USING (instance_id)
+     WHERE instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text
+       AND access.user_handle = @owner::text
+), stored AS (
+    INSERT INTO projects (owner, project_handle, description, metadata_scheme, public_read,
+                          llm_service_instance_id)
+    SELECT @owner::text, @project_handle::text, @description::text, @metadata_scheme::text,
+           coalesce(@public_read::bool, false), instance.instance_id
+      FROM instance
+    ON CONFLICT (owner, project_handle) DO UPDATE
+       SET description = excluded.description, metadata_scheme = excluded.metadata_scheme,
+           public_read = coalesce(@public_read::bool, projects.public_read),
+           llm_service_instance_id = excluded.llm_service_instance_id, updated_at = now()
+    RETURNING owner, project_handle, project_id, public_read
+), shared AS (
+    INSERT INTO users_projects (user_handle, project_id, role)
+    SELECT share.user_handle, stored.project_id, share.role
+      FROM stored, unnest(@share_users::text[], @share_roles::text[]) AS share (user_handle, role)
+     WHERE @change_shares::bool
+    ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
+), unshared AS (
+    DELETE FROM users_projects AS share
+     USING stored
+     WHERE @change_shares::bool AND share.project_id = stored.project_id
+       AND share.user_handle <> ALL (@share_users::text[])
+)
+SELECT stored.owner, stored.project_handle, stored.project_id, stored.public_read, @role::text AS role
+  FROM stored, instance
+ -- Always true; called here for what it does.
+ WHERE fit_embeddings_partition(stored.project_id, instance.dimensions);
+
+-- name: GetProjectsByUser :many
+-- Their own and those they have been given; each once, because nobody shares with the owner.
+SELECT project.owner, project.project_handle, project.project_id, project.public_read, access.role
+  FROM project_access AS access
+  JOIN projects AS project USING (project_id)
+ WHERE access.user_handle = @user_handle::text
+ ORDER BY project.owner, project.project_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: RetrieveProject :one
+-- Whom it is shared with is for the owner and the admin to know.
+SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
+       project.description, project.metadata_scheme,
+       CASE WHEN @role::text IN ('owner', 'admin') THEN (
+           SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
+                                     ORDER BY share.user_handle), '[]')
+             FROM users_projects AS share
+            WHERE share.project_id = project.project_id) END AS shared_with,
+       CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
+           'owner', instance.owner, 'instance_handle', instance.instance_handle,
+           'instance_id', instance.instance_id,
+           'access_role', (SELECT access.role FROM instance_access AS access
+                            WHERE access.instance_id = instance.instance_id
+                              AND access.user_handle = @caller::text)) END AS instance
+  FROM projects AS project
+  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+ WHERE project.project_id = @project_id::int;
+
+-- name: DeleteProject :one
+-- The project and, with its partition, all its embeddings, in about the same time for any number of them.
+WITH doomed AS (
+    DELETE FROM projects WHERE owner = @owner::text AND project_handle = @project_handle::text
+    RETURNING project_id
+)
+SELECT project_id
+  FROM doomed
+ WHERE drop_embeddings_partition(project_id);
+
+-- name: GetOrphanedPartitions :many
+-- The numbers of deleted projects whose partitions are still there.
+SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
+  FROM pg_inherits AS inheritance
+  JOIN pg_class AS partition ON partition.oid = inheritance.inhrelid
+ WHERE inheritance.inhparent = 'embeddings'::regclass
+   AND NOT EXISTS (SELECT FROM projects
+                    WHERE project_id = substring(partition.relname FROM 'embeddings_(\d+)')::int)
+ ORDER BY project_id;
+
+-- name: DropOrphanedPartition :exec
+SELECT drop_embeddings_partition(@project_id::int);

@@ -1,0 +1,60 @@
+-- Users and their keys. Only the SHA-256 of a key is stored.
+
+-- name: AuthenticateUser :one
+-- Whose key has this digest, and whether the user that the path names exists. Always one row. A digest
+-- tells nothing of the key, so looking it up through an index gives nothing away by its time.
+SELECT (SELECT user_handle::text FROM users WHERE vdb_key = @key_hash::text) AS caller,
+       EXISTS (SELECT FROM users WHERE user_handle = @named::text) AS named_exists;
+
+-- name: UpsertUser :one
+-- Creates a user with a key, or changes one, whose key stays. Of many at once exactly one creates.
+INSERT INTO users (user_handle, email, name, vdb_key)
+VALUES (@user_handle::text, @email::text, @name::text, @key_hash::text)
+ON CONFLICT (user_handle) DO UPDATE
+   SET email = excluded.email, name = excluded.name, updated_at = now()
+RETURNING user_handle, vdb_key = @key_hash::text AS created;
+
+-- name: ReplaceUserKey :one
+-- The old key stops working with the commit of this statement.
+UPDATE users
+   SET vdb_key = @key_hash::text, updated_at = now()
+ WHERE user_handle = @user_handle::text AND user_handle <> '_system'
+RETURNING user_handle;
+
+-- name: GetAllUsers :many
+SELECT user_handle
+  FROM users
+ ORDER BY user_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: RetrieveUser :one
+-- The user with everything they own or have been given, as JSON arrays of the shapes of the contract.
+SELECT users.user_handle, users.email,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'project_handle', project.project_handle, 'owner', project.owner, 'role', access.role)
+                   ORDER BY project.owner, project.project_handle), '[]')
+          FROM project_access AS access
+          JOIN projects AS project USING (project_id)
+         WHERE access.user_handle = users.user_handle) AS projects,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'definition_handle', definition.definition_handle, 'owner', definition.owner)
+                   ORDER BY definition.owner, definition.definition_handle), '[]')
+          FROM definition_access AS access
+          JOIN llm_service_definitions AS definition USING (definition_id)
+         WHERE access.user_handle = users.user_handle AND access.role <> 'public') AS definitions,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'instance_handle', instance.instance_handle, 'owner', instance.owner, 'role', access.role)
+                   ORDER BY instance.owner, instance.instance_handle), '[]')
+          FROM instance_access AS access
+          JOIN llm_service_instances AS instance USING (instance_id)
+         WHERE access.user_handle = users.user_handle) AS instances,
+       users.name
+  FROM users
+ WHERE users.user_handle = @user_handle::text;
+
+-- name: DeleteUser :one
+-- What they own goes with them, but for the partitions of their projects: those are dropped one by one
+-- afterwards (DropOrphanedPartition), because PostgreSQL cannot lock thousands of tables in one transaction.
+DELETE FROM users
+ WHERE user_handle = @user_handle::text AND user_handle <> '_system'
+RETURNING user_handle;

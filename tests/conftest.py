@@ -1,0 +1,135 @@
+"""One real PostgreSQL for the whole run, one database migrated once as a template, and the real service.
+
+`connection` is for statements: a connection in a transaction that is rolled back. `api` is for HTTP: the
+real application behind a real uvicorn on a loopback port. Its tests share a database, so they make users of
+their own.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+import uvicorn
+from hypothesis import settings as hypothesis_settings
+
+from service import embedded, migrate
+from service.app import create_app
+from service.db import Connection, Pool, open_pool
+from service.settings import Settings
+
+ADMIN_KEY = "test-admin-key"
+ENCRYPTION_KEY = "test-encryption-key"
+TEMPLATE = "embedding_service_template"
+
+hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
+hypothesis_settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """URL of a PostgreSQL server: TEST_DATABASE_URL, or else the embedded one with throw-away data."""
+    if named := os.environ.get("TEST_DATABASE_URL"):
+        yield named
+        return
+    with tempfile.TemporaryDirectory() as folder, embedded.running(Path(folder) / "data", durable=False) as url:
+        yield url
+
+
+def of_database(server: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    before, _, query = server.partition("?")
+    base = before.rpartition("/")[0]
+    return f"{base}/{name}?{query}" if query else f"{base}/{name}"
+
+
+@pytest.fixture(scope="session")
+def new_database(server: str) -> Iterator[Callable[..., str]]:
+    """Makes a database, from the migrated template or empty, and returns its URL."""
+    made: list[str] = []
+
+    def make(*, template: str | None = TEMPLATE) -> str:
+        name = f"embedding_service_test_{os.getpid()}_{len(made)}"
+        with psycopg.connect(server, autocommit=True) as connection:
+            source = f"TEMPLATE {template}" if template else ""
+            connection.execute(f"CREATE DATABASE {name} {source}")  # type: ignore[call-overload]
+        made.append(name)
+        return of_database(server, name)
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate.upgrade(of_database(server, TEMPLATE))
+    yield make
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in [*made, TEMPLATE]:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="session")
+async def pool(new_database: Callable[..., str]) -> AsyncIterator[Pool]:
+    """A pool on a migrated database of its own."""
+    async with await open_pool(new_database(), size=4, statement_timeout=30) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def connection(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection in a transaction that is rolled back."""
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield connection
+        await transaction.rollback()
+
+
+def settings_for(database_url: str, **overrides: object) -> Settings:
+    """Settings of a service for tests."""
+    values = {"service_adminkey": ADMIN_KEY, "encryption_key": ENCRYPTION_KEY, "service_database_url": database_url}
+    return Settings(**{**values, **overrides})  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def serving(config: Settings) -> AsyncIterator[str]:
+    """Runs the service on a free port, and yields its URL."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(config), port=0, loop="none", http="httptools", lifespan="on", log_level="warning", ws="none"
+        )
+    )
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+        if running.done():
+            running.result()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await running
+
+
+@pytest.fixture(scope="session")
+def service_database(new_database: Callable[..., str]) -> str:
+    """The URL of the database behind `api`."""
+    return new_database()
+
+
+@pytest.fixture(scope="session")
+async def api(service_database: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the running service."""
+    async with (
+        serving(settings_for(service_database, service_max_body_bytes=4 * 1024 * 1024)) as url,
+        httpx2.AsyncClient(base_url=url, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def admin() -> dict[str, str]:
+    """The admin's headers."""
+    return {"Authorization": f"Bearer {ADMIN_KEY}"}

@@ -1,0 +1,134 @@
+"""Every statement is prepared on a migrated database, and what PostgreSQL says of it is compared with its function."""
+
+import inspect
+import typing
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from pgvector import HalfVector
+from psycopg.pq import ExecStatus
+
+from service.files import folder
+from service.sql import Queries, Statement, read, row_type
+from tests.conftest import TEMPLATE, of_database
+
+RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))
+PROJECT = 1  # its partition is made for the test, so that statements that name one can be prepared
+
+TYPES: dict[Any, set[str]] = {
+    str: {"text", "character varying"},
+    int: {"integer", "bigint"},
+    bool: {"boolean"},
+    float: {"double precision"},
+    datetime: {"timestamp with time zone"},
+    bytes: {"bytea", "halfvec"},
+    HalfVector: {"halfvec"},
+    msgspec.Raw: {"jsonb"},
+    Any: {"jsonb"},
+    type(None): {"void"},
+}
+
+
+def all_statements() -> Iterator[Any]:
+    for resource in RESOURCES:
+        for statement in read(resource).values():
+            yield pytest.param(resource, statement, id=statement.name)
+
+
+def queries_of(resource: str) -> Queries:
+    found = import_module(f"service.queries.{resource}").query
+    assert isinstance(found, Queries)
+    return found
+
+
+def names(kind: Any) -> set[str]:
+    """The PostgreSQL types that may stand for a Python type."""
+    origin = typing.get_origin(kind)
+    members = [member for member in typing.get_args(kind) if member is not type(None)]
+    if origin is list or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        item = members[0]
+        if item in (dict[str, Any],) or typing.get_origin(item) is dict:
+            return {"jsonb"}
+        return {f"{name}[]" for name in names(item)}
+    if origin is dict:
+        return {"jsonb"}
+    if type(None) in typing.get_args(kind):
+        return names(members[0])
+    return TYPES[kind]
+
+
+def is_optional(kind: Any) -> bool:
+    return kind is Any or type(None) in typing.get_args(kind)
+
+
+@pytest.fixture(scope="module")
+def prepared(server: str, new_database: Any) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(of_database(server, TEMPLATE)) as connection:
+        connection.execute("SELECT fit_embeddings_partition(%s, 3)", [PROJECT])
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture(autouse=True)
+def savepoint(prepared: psycopg.Connection) -> Iterator[None]:
+    with prepared.transaction(force_rollback=True):
+        yield
+
+
+def type_name(connection: psycopg.Connection, oid: int) -> str:
+    row = connection.execute("SELECT format_type(%s, NULL)", [oid]).fetchone()
+    assert row
+    return str(row[0])
+
+
+@pytest.mark.parametrize(("resource", "statement"), list(all_statements()))
+def test_statement_fits_its_function(prepared: psycopg.Connection, resource: str, statement: Statement) -> None:
+    function = queries_of(resource).functions[statement.name]
+    hints = typing.get_type_hints(inspect.unwrap(function))
+    text = statement.render(dict.fromkeys(statement.literals, PROJECT))
+
+    result = prepared.pgconn.prepare(statement.name.encode(), text.encode())
+    assert result.status == ExecStatus.COMMAND_OK, result.error_message.decode()
+    described = prepared.pgconn.describe_prepared(statement.name.encode())
+
+    assert described.nparams == len(statement.parameters)
+    for place, name in enumerate(statement.parameters):
+        assert type_name(prepared, described.param_type(place)) in names(hints[name]), name
+    for name in statement.literals:
+        assert hints[name] is int, name
+
+    row = row_type(statement.kind, hints["return"])
+    if row is None:
+        return
+    if isinstance(row, type) and issubclass(row, msgspec.Struct):
+        fields = [(field.name, field.type) for field in msgspec.structs.fields(row)]
+        assert [described.fname(place).decode() for place in range(described.nfields)] == [name for name, _ in fields]
+    else:
+        assert described.nfields == 1
+        fields = [("value", row)]
+    for place, (name, kind) in enumerate(fields):
+        assert type_name(prepared, described.ftype(place)) in names(kind), name
+        if described.ftable(place):
+            nullable = prepared.execute(
+                "SELECT NOT attnotnull FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid "
+                "WHERE attrelid = %s AND attnum = %s AND relkind <> 'v'",
+                [described.ftable(place), described.ftablecol(place)],
+            ).fetchone()
+            assert is_optional(kind) or nullable in (None, (False,)), f"{name} may be null"
+
+
+def test_every_file_has_its_module_and_the_other_way_round() -> None:
+    modules = {path.stem for path in Path(import_module("service.queries").__path__[0]).glob("[!_]*.py")}
+    assert modules == set(RESOURCES)
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_every_statement_has_tests_on_real_rows(resource: str) -> None:
+    tests = vars(import_module(f"tests.queries.test_{resource}"))
+    assert {f"Test{name}" for name in read(resource)} <= tests.keys()

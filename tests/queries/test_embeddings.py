@@ -1,0 +1,176 @@
+"""Statements of sql/embeddings.sql on real rows."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import Connection
+from service.queries import embeddings
+from tests.queries import factories
+from tests.queries.factories import upsert
+
+
+async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.EmbeddingRow:
+    row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids)
+    assert row is not None
+    return row
+
+
+async def sequence(connection: Connection, project_id: int, text_id: str) -> int:
+    value: int = await connection.fetchval(
+        "SELECT sequence FROM embeddings WHERE project_id = $1 AND text_id = $2", project_id, text_id
+    )
+    return value
+
+
+class TestUpsertEmbeddings:
+    async def test_tells_inserted_from_updated_and_leaves_out_the_unchanged(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 6]}) == [True, True]
+        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == [False, True]
+        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == []
+        assert await embeddings.count_embeddings(connection, project_id=number) == 3
+
+    async def test_a_change_takes_a_new_sequence_and_a_later_time(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {"a": [1, 2, 3]})
+        before, first = await retrieve(connection, number, "a"), await sequence(connection, number, "a")
+        await upsert(connection, number, {"a": [1, 2, 3]})
+        assert await sequence(connection, number, "a") == first
+        await upsert(connection, number, {"a": [3, 2, 1]})
+        after = await retrieve(connection, number, "a")
+        assert await sequence(connection, number, "a") > first
+        assert after.created_at == before.created_at == before.updated_at < after.updated_at
+
+    async def test_field_by_field(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        vector = {"a": [1.0, 2.0, 3.0]}
+
+        async def stored(**columns: Any) -> tuple[str | None, Any]:
+            await upsert(connection, number, vector, **columns)
+            row = await retrieve(connection, number, "a")
+            return row.text, row.metadata
+
+        assert await stored(texts=["t"], metadata=[{"k": 1}]) == ("t", {"k": 1})
+        assert await stored() == ("t", {"k": 1})
+        assert await stored(texts=["u"]) == ("u", {"k": 1})
+        assert await stored(metadata=[{"k": 2}]) == ("u", {"k": 2})
+        assert await stored(texts=[None]) == (None, {"k": 2})
+        assert await stored(metadata=[None]) == (None, None)
+
+    async def test_only_the_rows_that_keep_keep(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        rows = {"a": [1, 2, 3], "b": [1, 2, 3]}
+        await upsert(connection, number, rows, texts=["x", "y"])
+        vectors = factories.to_binary(factories.np.array([[1, 2, 3], [1, 2, 3]], dtype="f2"))
+        written = await embeddings.upsert_embeddings(
+            connection,
+            project_id=number,
+            text_ids=["a", "b"],
+            vectors=vectors,
+            texts=[None, None],
+            metadata=[None, None],
+            keep_text=["b"],
+            keep_metadata=["a", "b"],
+        )
+        assert written == [False]
+        assert (await retrieve(connection, number, "a")).text is None
+        assert (await retrieve(connection, number, "b")).text == "y"
+
+    async def test_other_dimensions_are_refused(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await upsert(connection, number, {"a": [1, 2]})
+        assert caught.value.constraint_name == "embeddings_dimensions_check"
+
+    async def test_projects_are_apart(self, connection: Connection) -> None:
+        one, two = await factories.filled(connection), await factories.filled(connection)
+        await upsert(connection, one, {"a": [1, 2, 3]})
+        assert await embeddings.count_embeddings(connection, project_id=two) == 0
+        assert await connection.fetchval("SELECT count(*) FROM embeddings WHERE project_id = $1", one) == 1
+
+    async def test_a_deleted_project(self, connection: Connection) -> None:
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await upsert(connection, 2_000_000_000, {"a": [1, 2, 3]})
+
+
+class TestCountEmbeddings:
+    async def test_counts_one_project(self, connection: Connection) -> None:
+        one, two = await factories.filled(connection), await factories.filled(connection)
+        await upsert(connection, one, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        assert await embeddings.count_embeddings(connection, project_id=one) == 2
+        assert await embeddings.count_embeddings(connection, project_id=two) == 0
+
+
+class TestGetEmbeddingsByProject:
+    async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.EmbeddingRow]:
+        values = {
+            "after": None,
+            "max_rows": 200,
+            "skip": 0,
+            "with_vector": True,
+            "with_text": True,
+            "with_metadata": True,
+        }
+        return await embeddings.get_embeddings_by_project(connection, project_id=number, **{**values, **given})
+
+    async def test_pages_in_the_order_of_bytes(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        ids = ["a", "B", "ä", "a b", "Z", "z", "\U0001f600", "é"]
+        await upsert(connection, number, {text_id: [1, 2, 3] for text_id in ids})
+        rows = await self.get(connection, number)
+        assert [row.text_id for row in rows] == sorted(ids)
+        assert [row.text_id for row in await self.get(connection, number, max_rows=2, skip=3)] == sorted(ids)[3:5]
+        assert [row.text_id for row in await self.get(connection, number, after="a b")] == [
+            text_id for text_id in sorted(ids) if text_id > "a b"
+        ]
+
+    async def test_reads_only_what_is_asked_for(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {"a": [1, 2, 3]}, texts=["t"], metadata=[{"k": 1}])
+        (row,) = await self.get(connection, number, with_vector=False, with_metadata=False)
+        assert (row.vector, row.text, row.metadata) == (None, "t", None)
+        (row,) = await self.get(connection, number, with_text=False)
+        assert row.vector is not None
+        assert (row.vector.to_list(), row.text, row.metadata) == ([1, 2, 3], None, {"k": 1})
+
+    async def test_paging_uses_the_primary_key(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
+        await connection.execute(f"ANALYZE embeddings_{number}")
+        statement = embeddings.query.statements["GetEmbeddingsByProject"]
+        plan = await connection.fetch(
+            "EXPLAIN " + statement.render({"project_id": number}), True, True, True, "02000", 10, 0
+        )
+        assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
+
+
+class TestRetrieveEmbeddings:
+    async def test_the_first_of_the_ids_that_there_is(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {"a%2Fb": [1, 2, 3], "c/d": [1, 2, 3], "c%2Fd": [1, 2, 3]})
+        assert (await retrieve(connection, number, "a/b", "a%2Fb")).text_id == "a%2Fb"
+        assert (await retrieve(connection, number, "c/d", "c%2Fd")).text_id == "c/d"
+        assert (await retrieve(connection, number, "c%2Fd", "c/d")).text_id == "c%2Fd"
+        assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"]) is None
+
+
+class TestDeleteEmbedding:
+    async def test_deletes_one(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {"a/b": [1, 2, 3], "a%2Fb": [1, 2, 3]})
+        ids = ["a/b", "a%2Fb"]
+        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) == "a/b"
+        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) == "a%2Fb"
+        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) is None
+
+
+class TestDeleteEmbeddingsByProject:
+    async def test_deletes_all_of_one_project(self, connection: Connection) -> None:
+        one, two = await factories.filled(connection), await factories.filled(connection)
+        for number in (one, two):
+            await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        await embeddings.delete_embeddings_by_project(connection, project_id=one)
+        assert await embeddings.count_embeddings(connection, project_id=one) == 0
+        assert await embeddings.count_embeddings(connection, project_id=two) == 2

@@ -1,0 +1,203 @@
+"""Statements of sql/llm_instances.sql on real rows."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import Connection
+from service.queries import embeddings, llm_instances
+from tests.queries import factories
+
+
+async def retrieve(connection: Connection, owner: str, handle: str, role: str = "owner") -> llm_instances.Instance:
+    row = await llm_instances.retrieve_llm_instance(connection, owner=owner, instance_handle=handle, role=role)
+    assert row is not None
+    return row
+
+
+async def share(connection: Connection, user: str, instance_id: int, role: str = "reader") -> None:
+    await connection.execute(
+        "INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role) VALUES ($1, $2, $3)",
+        user,
+        instance_id,
+        role,
+    )
+
+
+async def stored_key(connection: Connection, instance_id: int) -> bytes | None:
+    key: bytes | None = await connection.fetchval(
+        "SELECT api_key_encrypted FROM llm_service_instances WHERE instance_id = $1", instance_id
+    )
+    return key
+
+
+class TestUpsertLLMInstance:
+    async def test_creates_and_replaces(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        first = await factories.instance(connection, anna, "inst", model="one", endpoint="http://x")
+        second = await factories.instance(connection, anna, "inst", model="two", context_limit=5)
+        assert first == second
+        row = await retrieve(connection, anna, "inst")
+        assert (row.model, row.endpoint, row.context_limit) == ("two", None, 5)
+
+    async def test_the_key_stays_unless_it_is_to_change(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        number = await factories.instance(connection, anna, "inst", change_key=True, api_key_encrypted=b"sealed")
+        await factories.instance(connection, anna, "inst")
+        assert await stored_key(connection, number) == b"sealed"
+        assert (await retrieve(connection, anna, "inst")).has_api_key
+        await factories.instance(connection, anna, "inst", change_key=True, api_key_encrypted=None)
+        assert await stored_key(connection, number) is None
+        assert not (await retrieve(connection, anna, "inst")).has_api_key
+
+    async def test_fits_the_empty_projects_of_the_instance(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        numbers = [await factories.project(connection, anna, "inst") for _ in range(3)]
+        await factories.instance(connection, anna, "inst", dimensions=2)
+        for number in numbers:
+            assert await factories.upsert(connection, number, {"a": [1, 2]}) == [True]
+
+    async def test_keeps_the_dimensions_of_a_project_with_embeddings(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(connection, anna, "inst")
+        await factories.upsert(connection, number, {"a": [1, 2, 3]})
+        await factories.instance(connection, anna, "inst", model="other")
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await factories.instance(connection, anna, "inst", dimensions=2)
+        assert caught.value.constraint_name == "projects_dimensions_fixed"
+
+    @pytest.mark.parametrize(
+        ("change", "constraint"),
+        [
+            ({"owner": "nobody"}, "llm_service_instances_owner_fkey"),
+            ({"api_standard": "none"}, "llm_service_instances_api_standard_fkey"),
+            ({"dimensions": 0}, "llm_service_instances_dimensions_check"),
+            ({"dimensions": 16001}, "llm_service_instances_dimensions_check"),
+            ({"context_limit": 0}, "llm_service_instances_context_limit_check"),
+        ],
+    )
+    async def test_refusals(self, connection: Connection, change: dict[str, Any], constraint: str) -> None:
+        values = {"owner": await factories.user(connection), **change}
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+            await factories.instance(connection, **values)
+        assert caught.value.constraint_name == constraint
+
+
+class TestCreateLLMInstanceFromDefinition:
+    async def make(self, connection: Connection, owner: str, **overrides: Any) -> llm_instances.InstanceRef | None:
+        values: dict[str, Any] = {
+            "instance_handle": "inst",
+            "definition_owner": "_system",
+            "definition_handle": "openai-small",
+            "endpoint": None,
+            "description": None,
+            "api_standard": None,
+            "model": None,
+            "dimensions": None,
+            "context_limit": None,
+            "change_key": False,
+            "api_key_encrypted": None,
+        }
+        return await llm_instances.create_llm_instance_from_definition(
+            connection, owner=owner, **{**values, **overrides}
+        )
+
+    async def test_inherits_what_is_not_given(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        assert await self.make(connection, anna, model="mine", dimensions=512) is not None
+        row = await retrieve(connection, anna, "inst")
+        assert (row.model, row.dimensions, row.context_limit) == ("mine", 512, 8191)
+        assert row.endpoint == "https://api.openai.com/v1/embeddings"
+        assert (row.definition_owner, row.definition_handle) == ("_system", "openai-small")
+
+    @pytest.mark.parametrize(
+        ("public", "shared", "works"), [(False, False, False), (True, False, True), (False, True, True)]
+    )
+    async def test_only_from_what_the_user_may_use(
+        self, connection: Connection, public: bool, shared: bool, works: bool
+    ) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        number = await connection.fetchval(
+            "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard, dimensions, is_public) "
+            "VALUES ($1, 'def', 'openai', 3, $2) RETURNING definition_id",
+            bert,
+            public,
+        )
+        if shared:
+            await connection.execute(
+                "INSERT INTO llm_service_definitions_shared_with (user_handle, definition_id) VALUES ($1, $2)",
+                anna,
+                number,
+            )
+        made = await self.make(connection, anna, definition_owner=bert, definition_handle="def")
+        assert (made is not None) is works
+
+    async def test_a_definition_without_dimensions_needs_them(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await connection.execute(
+            "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard) VALUES ($1, 'def', 'openai')",
+            anna,
+        )
+        with pytest.raises(asyncpg.NotNullViolationError) as caught:
+            await self.make(connection, anna, definition_owner=anna, definition_handle="def")
+        assert caught.value.column_name == "dimensions"
+
+
+class TestRetrieveLLMInstance:
+    async def test_shares_are_for_the_owner(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        await share(connection, bert, await factories.instance(connection, anna, "inst"), "editor")
+        owner_sees = await retrieve(connection, anna, "inst")
+        reader_sees = await retrieve(connection, anna, "inst", "reader")
+        assert owner_sees.shared_with == [{"user_handle": bert, "role": "editor"}]
+        assert reader_sees.shared_with is None
+        assert reader_sees.access_role == "reader"
+
+
+class TestGetLLMInstancesByUser:
+    async def test_own_and_shared(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
+        await factories.instance(connection, bert, "own")
+        await factories.instance(connection, anna, "hidden")
+        await share(connection, bert, await factories.instance(connection, anna, "given"), "editor")
+        rows = await llm_instances.get_llm_instances_by_user(connection, user_handle=bert, max_rows=9, skip=0)
+        assert [(row.owner, row.instance_handle, row.access_role) for row in rows] == [
+            ("anna", "given", "editor"),
+            ("bert", "own", "owner"),
+        ]
+        assert rows[1:] == await llm_instances.get_llm_instances_by_user(
+            connection, user_handle=bert, max_rows=1, skip=1
+        )
+
+
+class TestRetrieveLLMInstanceRole:
+    async def test_roles(self, connection: Connection) -> None:
+        anna, bert, carl = [await factories.user(connection) for _ in range(3)]
+        await share(connection, bert, await factories.instance(connection, anna, "inst"), "reader")
+        roles = [
+            await llm_instances.retrieve_llm_instance_role(
+                connection, owner=anna, instance_handle="inst", caller=caller
+            )
+            for caller in (anna, bert, carl)
+        ]
+        assert roles == ["owner", "reader", None]
+
+
+class TestDeleteLLMInstance:
+    async def test_deletes_one_that_no_project_uses(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        number = await factories.instance(connection, anna, "inst")
+        assert await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst") == number
+        assert await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst") is None
+
+    async def test_refuses_one_in_use(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(connection, anna, "inst")
+        assert await embeddings.count_embeddings(connection, project_id=number) == 0
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
+            await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst")
+        assert caught.value.constraint_name == "projects_llm_service_instance_id_fkey"

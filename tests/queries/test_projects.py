@@ -1,0 +1,187 @@
+"""Statements of sql/projects.sql on real rows."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import Connection
+from service.http import hash_key
+from service.queries import embeddings, projects, users
+from tests.queries import factories
+
+
+async def access(connection: Connection, key: str | None, owner: str, **given: Any) -> projects.ProjectAccess:
+    row = await projects.retrieve_project_access(
+        connection,
+        key_hash=None if key is None else hash_key(f"key-of-{key}"),
+        **{"is_admin": False, "owner": owner, "project_handle": "proj", **given},
+    )
+    assert row is not None
+    return row
+
+
+class TestRetrieveProjectAccess:
+    @pytest.mark.parametrize("public", [False, True])
+    async def test_roles(self, connection: Connection, public: bool) -> None:
+        anna, editor, reader, stranger = [await factories.user(connection) for _ in range(4)]
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(
+            connection,
+            anna,
+            "inst",
+            "proj",
+            public_read=public,
+            change_shares=True,
+            share_users=[editor, reader],
+            share_roles=["editor", "reader"],
+        )
+        seen = [await access(connection, key, anna) for key in (anna, editor, reader, stranger, None, "unknown")]
+        outside = "public" if public else None
+        assert [row.role for row in seen] == ["owner", "editor", "reader", outside, outside, outside]
+        assert [row.caller for row in seen] == [anna, editor, reader, stranger, None, None]
+        assert {row.project_id for row in seen} == {number}
+        assert seen[0].dimensions == 3
+        assert (await access(connection, None, anna, is_admin=True)).role == "admin"
+
+    async def test_a_missing_project_still_tells_the_caller(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        row = await access(connection, anna, anna)
+        assert (row.caller, row.project_id, row.role) == (anna, None, None)
+
+
+class TestUpsertProject:
+    async def test_makes_the_partition(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        parent = await connection.fetchval(
+            "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = to_regclass($1)", f"embeddings_{number}"
+        )
+        assert parent == "embeddings"
+        options = await connection.fetchval(
+            "SELECT reloptions FROM pg_class WHERE oid = to_regclass($1)", f"embeddings_{number}"
+        )
+        storage = await connection.fetchval(
+            "SELECT attstorage FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'vector'",
+            f"embeddings_{number}",
+        )
+        assert (options, storage) == (["toast_tuple_target=8160"], b"m")
+
+    async def test_replaces_the_one_of_the_same_name(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        first = await factories.project(connection, anna, "inst", "proj", description="one", public_read=True)
+        second = await factories.project(connection, anna, "inst", "proj", description="two", public_read=None)
+        assert first == second
+        row = await projects.retrieve_project(connection, project_id=first, role="owner", caller=anna)
+        assert row is not None
+        assert (row.description, row.public_read) == ("two", True)
+
+    async def test_shares_are_replaced_only_when_given(self, connection: Connection) -> None:
+        anna, bert, carl = [await factories.user(connection) for _ in range(3)]
+        await factories.instance(connection, anna, "inst")
+
+        async def shares(**given: Any) -> Any:
+            number = await factories.project(connection, anna, "inst", "proj", **given)
+            row = await projects.retrieve_project(connection, project_id=number, role="owner", caller=anna)
+            assert row is not None
+            return [tuple(share.values()) for share in row.shared_with or []]
+
+        both = {"change_shares": True, "share_users": [bert, carl], "share_roles": ["reader", "editor"]}
+        assert sorted(await shares(**both)) == sorted([("reader", bert), ("editor", carl)])
+        assert len(await shares()) == 2
+        assert await shares(change_shares=True, share_users=[bert], share_roles=["editor"]) == [("editor", bert)]
+        assert await shares(change_shares=True) == []
+
+    async def test_no_row_for_an_instance_the_owner_has_not(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        await factories.instance(connection, bert, "inst")
+        with pytest.raises(AssertionError):
+            await factories.project(connection, anna, "inst", instance_owner=bert)
+        assert await projects.get_projects_by_user(connection, user_handle=anna, max_rows=9, skip=0) == []
+
+    async def test_an_instance_of_other_dimensions_only_while_empty(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "three")
+        await factories.instance(connection, anna, "two", dimensions=2)
+        number = await factories.project(connection, anna, "three", "proj")
+        await factories.project(connection, anna, "two", "proj")
+        assert await factories.upsert(connection, number, {"a": [1, 2]}) == [True]
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await factories.project(connection, anna, "three", "proj")
+        assert caught.value.constraint_name == "projects_dimensions_fixed"
+
+    async def test_an_unknown_user_to_share_with(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
+            await factories.project(
+                connection, anna, "inst", change_shares=True, share_users=["nobody"], share_roles=["reader"]
+            )
+        assert caught.value.constraint_name == "users_projects_user_handle_fkey"
+
+
+class TestGetProjectsByUser:
+    async def test_own_and_shared(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
+        for owner in (anna, bert):
+            await factories.instance(connection, owner, "inst")
+        await factories.project(connection, bert, "inst", "own")
+        await factories.project(connection, anna, "inst", "hidden", public_read=True)
+        await factories.project(
+            connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
+        )
+        rows = await projects.get_projects_by_user(connection, user_handle=bert, max_rows=9, skip=0)
+        assert [(row.owner, row.project_handle, row.role) for row in rows] == [
+            ("anna", "given", "reader"),
+            ("bert", "own", "owner"),
+        ]
+        assert rows[1:] == await projects.get_projects_by_user(connection, user_handle=bert, max_rows=1, skip=1)
+
+
+class TestRetrieveProject:
+    async def test_shares_are_for_the_owner_and_the_instance_for_all(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(
+            connection, anna, "inst", change_shares=True, share_users=[bert], share_roles=["reader"]
+        )
+        owner_sees = await projects.retrieve_project(connection, project_id=number, role="owner", caller=anna)
+        reader_sees = await projects.retrieve_project(connection, project_id=number, role="reader", caller=bert)
+        assert owner_sees is not None
+        assert reader_sees is not None
+        assert owner_sees.shared_with == [{"user_handle": bert, "role": "reader"}]
+        assert reader_sees.shared_with is None
+        assert owner_sees.instance is not None
+        assert owner_sees.instance["access_role"] == "owner"
+        assert reader_sees.instance is not None
+        assert reader_sees.instance["access_role"] is None
+
+
+class TestDeleteProject:
+    async def test_drops_the_partition(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(connection, anna, "inst", "proj")
+        await factories.upsert(connection, number, {"a": [1, 2, 3]})
+        assert await projects.delete_project(connection, owner=anna, project_handle="proj") == number
+        assert await connection.fetchval("SELECT to_regclass($1)::text", f"embeddings_{number}") is None
+        assert await projects.delete_project(connection, owner=anna, project_handle="proj") is None
+
+
+class TestGetOrphanedPartitions:
+    async def test_there_are_none_while_the_projects_are_there(self, connection: Connection) -> None:
+        await factories.filled(connection)
+        assert await projects.get_orphaned_partitions(connection) == []
+
+
+class TestDropOrphanedPartition:
+    async def test_drops_what_a_deleted_user_left(self, connection: Connection) -> None:
+        stays = await factories.filled(connection)
+        goes = await factories.filled(connection)
+        owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", goes)
+        await users.delete_user(connection, user_handle=owner)
+        assert await projects.get_orphaned_partitions(connection) == [goes]
+        await projects.drop_orphaned_partition(connection, project_id=goes)
+        await projects.drop_orphaned_partition(connection, project_id=goes)
+        assert await projects.get_orphaned_partitions(connection) == []
+        assert await embeddings.count_embeddings(connection, project_id=stays) == 0

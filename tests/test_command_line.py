@@ -1,0 +1,100 @@
+"""The commands, as processes: help, exit codes, JSON, clear errors, and a start and stop of the service."""
+
+import json
+import re
+import signal
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from service import migrate
+from tests.processes import ROOT, command, environment, served
+
+SECRETS = {"SERVICE_ADMINKEY": "marked-admin-key", "ENCRYPTION_KEY": "marked-encryption-key"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["migrate", "--help"], ["--version"]])
+def test_help(arguments: list[str]) -> None:
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["migrate"]])
+def test_without_secrets_nothing_starts(arguments: list[str], tmp_path: Path) -> None:
+    done = command(*arguments, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: SERVICE_ADMINKEY is not set. Set it in the environment or in .env, "
+        "for example to the output of `openssl rand -hex 32`.\n"
+    )
+
+
+def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    url = "postgresql://somebody:marked-password@127.0.0.1:1/x"
+    done = command("serve", cwd=tmp_path, PYTHONPATH=str(ROOT), **SECRETS, SERVICE_DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The database: ")
+    assert "marked" not in done.stderr
+
+
+def test_migrate_and_its_status(new_database: Callable[..., str]) -> None:
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None)}
+    pending = command("migrate", "--status", "--json", **values)
+    assert pending.returncode == 3
+    assert [one["applied"] for one in json.loads(pending.stdout)["migrations"]] == [False] * len(migrate.names())
+
+    done = command("migrate", "--json", **values)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["changed"] == migrate.names()
+
+    status = command("migrate", "--status", **values)
+    assert status.returncode == 0
+    assert status.stdout == "".join(f"applied  {name}\n" for name in migrate.names())
+
+    back = command("migrate", "--to", "0005", **values)
+    assert back.returncode == 0
+    assert back.stdout.startswith(f"Took back {migrate.names()[-1]}.\n")
+
+    unknown = command("migrate", "--to", "0099", **values)
+    assert unknown.returncode == 1
+    assert "There is no migration 0099" in unknown.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_path: Path, workers: str) -> None:
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None), "SERVICE_PORT": "0"}
+    if workers != "1":  # uvicorn names the port of its sockets only when it is one process
+        values["SERVICE_PORT"] = "18880"
+    with served(tmp_path / "log", "--workers", workers, cwd=tmp_path, **values) as (process, url):
+        assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    log = (tmp_path / "log").read_text()
+    assert f"Applied migration {migrate.names()[-1]}." in log
+    assert "marked" not in log
+    assert "Traceback" not in log
+
+
+def test_make_writes_an_env_file_with_fresh_secrets(tmp_path: Path) -> None:
+    for name in ("Makefile", "template.env"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+
+    def make() -> str:
+        return subprocess.run(
+            ["make", ".env"], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+        ).stdout
+
+    said = make()
+    written = (tmp_path / ".env").read_text()
+    secrets = re.findall(r"^(?:SERVICE_ADMINKEY|ENCRYPTION_KEY)=([0-9a-f]{64})$", written, re.MULTILINE)
+    assert len(set(secrets)) == 2
+    assert "change-me" not in written
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    assert "mode 0600" in said
+    make()
+    assert (tmp_path / ".env").read_text() == written

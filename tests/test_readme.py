@@ -1,0 +1,43 @@
+"""The README's tour runs, word for word, and its commands are there."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.processes import ROOT, environment, served
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_tour_runs(new_database: Callable[..., str], tmp_path: Path) -> None:
+    secrets = {"SERVICE_ADMINKEY": "a" * 64, "ENCRYPTION_KEY": "b" * 64}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
+    tour = "\necho\n".join(re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    assert tour.count("curl") >= 7
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database()) as (_, url):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", tour.replace("http://127.0.0.1:8880", url)],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = [json.loads(line) for line in re.findall(r"\{.*?\}(?=\{\"|\n|$)", done.stdout)]
+    assert answers[0]["user_handle"] == "alice"
+    assert {"ids": ["rose", "lily", "tyger"], "inserted": 3, "updated": 0, "unchanged": 0} in answers
+    like_rose, like_vector = (answer["results"] for answer in answers if "results" in answer)
+    assert [one["id"] for one in like_rose] == ["lily", "tyger"]
+    assert [one["id"] for one in like_vector] == ["tyger"]
+    assert answers[-1]["text"] == "Tyger Tyger, burning bright"
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", README))
+    assert named <= targets
+    assert {"run", "test", "lint", "bench"} <= named

@@ -1,0 +1,111 @@
+"""Every problem of a body is named and located."""
+
+from typing import Annotated
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from service import decoding
+from service.decoding import SECRET
+from service.errors import BadRequest, Invalid
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=2)]
+    size: int = 0
+
+
+class Outer(msgspec.Struct, forbid_unknown_fields=True):
+    items: list[Inner]
+    title: str
+    secret: Annotated[str, SECRET] | None = None
+    numbers: list[float] | None = None
+    mixed: list[str | Inner] | None = None
+
+
+def problems(body: bytes) -> dict[str | None, tuple[str, str | None]]:
+    with pytest.raises(Invalid) as caught:
+        decoding.decode(body, Outer)
+    return {one.location: (one.message, one.value) for one in caught.value.problems}
+
+
+def test_all_problems_are_listed() -> None:
+    found = problems(b'{"items": [{"name": "a"}, {"name": "bb", "size": "x"}, {"size": 1}, 7], "extra": 1}')
+    assert found.keys() == {
+        "body.items[0].name",
+        "body.items[1].size",
+        "body.items[2].name",
+        "body.items[3]",
+        "body.title",
+        "body.extra",
+    }
+    assert found["body.items[0].name"] == ("Expected `str` of length >= 2", "a")
+    assert found["body.items[1].size"] == ("Expected `int`, got `str`", "x")
+    assert found["body.title"] == ("is required", None)
+
+
+def test_a_component_of_a_list_is_located() -> None:
+    assert problems(b'{"items": [], "title": "t", "numbers": [1, "x", 2]}') == {
+        "body.numbers[1]": ("Expected `float`, got `str`", "x")
+    }
+
+
+def test_a_struct_inside_a_union_is_walked() -> None:
+    assert problems(b'{"items": [], "title": "t", "mixed": ["a", {"name": "bb", "nme": 1}]}').keys() == {
+        "body.mixed[1].nme"
+    }
+
+
+def test_a_secret_is_not_repeated_and_neither_is_an_unknown_property() -> None:
+    found = problems(b'{"items": [], "title": "t", "secret": 12345, "secrte": "12345"}')
+    assert found.keys() == {"body.secret", "body.secrte"}
+    assert "12345" not in str(found)
+
+
+def test_an_object_is_never_repeated() -> None:
+    found = problems(b'{"items": [], "title": {"key": "12345"}}')
+    assert found["body.title"] == ("Expected `str`, got `object`", None)
+
+
+def test_a_value_is_cut() -> None:
+    found = problems(b'{"items": "%s", "title": "t"}' % (b"x" * 1000))
+    assert found["body.items"][1] == "x" * 200
+
+
+def test_at_most_a_hundred_problems() -> None:
+    with pytest.raises(Invalid) as caught:
+        decoding.decode(b'{"title": "t", "items": [%s]}' % b",".join([b"1"] * 500), Outer)
+    assert len(caught.value.problems) == 100
+    assert caught.value.problems[99].location == "body.items[99]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"title": "t', b"\xff", b'{"title": "\xff", "items": []}', b"[NaN]", b"[" * 200_000, b"{} x", b"'a'"],
+)
+def test_what_is_no_json_is_a_bad_request(body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        decoding.decode(body, Outer)
+
+
+class Query(msgspec.Struct):
+    limit: Annotated[int, Meta(ge=1)] = 10
+    text: str | None = None
+    parts: list[str] | None = None
+
+
+def test_query_parameters_become_what_the_field_wants() -> None:
+    assert decoding.convert({"limit": "5", "text": "null", "parts": "a,b", "other": "x"}, Query, "query") == Query(
+        5, "null", ["a", "b"]
+    )
+
+
+def test_all_problems_of_a_query_are_listed() -> None:
+    class Two(msgspec.Struct):
+        a: int
+        b: Annotated[int, Meta(le=3)]
+
+    with pytest.raises(Invalid) as caught:
+        decoding.convert({"a": "x", "b": "4"}, Two, "query")
+    assert [(one.location, one.value) for one in caught.value.problems] == [("query.a", "x"), ("query.b", "4")]
