@@ -75,8 +75,15 @@ $$;
 
 CREATE FUNCTION drop_embeddings_partition(project_id integer) RETURNS boolean
 LANGUAGE plpgsql AS $$
+DECLARE
+    partition text := 'embeddings_' || project_id;
 BEGIN
-    EXECUTE format('DROP TABLE IF EXISTS %I', 'embeddings_' || project_id);
+    IF to_regclass(partition) IS NOT NULL THEN
+        -- First the partition, then its parent, which is the order in which an upload locks them:
+        -- DROP alone would begin with the parent, and deadlock.
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
+        EXECUTE format('DROP TABLE %I', partition);
+    END IF;
     RETURN true;
 END
 $$;

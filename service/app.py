@@ -3,21 +3,29 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, partitions, settings
+from service import embedded, openapi, partitions, settings
+from service.answers import render_routing
 from service.api import endpoints
 from service.crypto import Cipher
 from service.db import open_pool
-from service.http import State, render_routing, routes
+from service.http import routes
 from service.middleware import RawPath, RequestId
+from service.request import State
 from service.settings import Settings
 
 
 def create_app(config: Settings) -> Starlette:
     """The service on a migrated database; `service.__main__` sees to that."""
+
+    served = [one for one in endpoints if config.service_debug or not one.only_debug]
+    document = openapi.document(served)
+    encoded = {"json": msgspec.json.encode(document), "yaml": msgspec.yaml.encode(document)}
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
@@ -28,11 +36,22 @@ def create_app(config: Settings) -> Starlette:
         )
         async with pool:
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
-            yield State(pool=pool, settings=config, cipher=Cipher(config.encryption_key))
+            yield State(pool=pool, settings=config, cipher=Cipher(config.encryption_key), openapi=encoded)
 
     app = Starlette(
-        routes=routes(endpoints),
-        middleware=[Middleware(RequestId), Middleware(RawPath)],
+        routes=routes(served),
+        middleware=[
+            Middleware(RequestId),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
+                allow_methods=["*"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+                expose_headers=["X-Request-ID", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"],
+                max_age=600,
+            ),
+            Middleware(RawPath),
+        ],
         exception_handlers={HTTPException: render_routing},
         lifespan=lifespan,
     )

@@ -8,8 +8,8 @@ the same whether or not the thing exists.
 import msgspec
 
 from service.errors import Conflict, Forbidden, NotFound, Unauthorized
-from service.http import Req
 from service.queries import llm_definitions, llm_instances, projects, users
+from service.request import Req
 
 EDITORS = frozenset({"admin", "owner", "editor"})
 READERS = EDITORS | {"reader", "public"}
@@ -65,6 +65,14 @@ async def owner(req: Req, path: dict[str, str]) -> Caller:
     if known is None or not known.named_exists:
         raise NotFound(f"The user {path['user']!r} was not found.")
     return Caller(None, "admin")
+
+
+async def definition_owner(req: Req, path: dict[str, str]) -> Caller:
+    """A and O of a definition; those of `_system` are immutable, for the admin too."""
+    caller = await owner(req, path)
+    if path["user"] == "_system":
+        raise Forbidden("The definitions of _system are built in and cannot be changed.")
+    return caller
 
 
 async def definition_reader(req: Req, path: dict[str, str]) -> Caller:
@@ -155,3 +163,7 @@ def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
     if caller == path["user"]:
         return "owner"
     raise Forbidden
+
+
+# Guards that let callers without a key pass where the thing is public.
+PUBLIC_GUARDS = (project_reader, embeddings_reader)

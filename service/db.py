@@ -1,6 +1,7 @@
 """The pool of connections: codecs, session settings, and what the server's errors mean."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -47,6 +48,13 @@ async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
         },
     )
     return pool
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection in a transaction, which is committed at the end of the block, or rolled back by an error."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
 
 
 async def _keep(_: Connection) -> None:
@@ -102,8 +110,12 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
     "projects_dimensions_fixed": _says(
         Conflict, "The number of dimensions cannot change while a project holds embeddings of another number."
     ),
-    "users_projects_user_handle_fkey": _says(
-        BadRequest, "A project can only be shared with users that exist.", "body.shared_with"
+    "users_projects_user_handle_fkey": _says(BadRequest, "There is no user of that name to share with."),
+    "llm_service_definitions_shared_with_user_handle_fkey": _says(
+        BadRequest, "There is no user of that name to share with.", "body.share_with_handle"
+    ),
+    "llm_service_instances_shared_with_user_handle_fkey": _says(
+        BadRequest, "There is no user of that name to share with.", "body.share_with_handle"
     ),
     "api_standards_key_method_fkey": _says(Invalid, "There is no such key method.", "body.key_method"),
     "llm_service_definitions_owner_fkey": _says(NotFound, "There is no user of that name."),

@@ -68,6 +68,34 @@ def convert(values: dict[str, str], kind: type[S], location: str) -> S:
         raise Invalid(problems=found or [Problem(str(error), location)]) from None
 
 
+def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """A JSON merge patch (RFC 7396) as the fields of a struct that it sets: null becomes the field's default.
+
+    Only what the patch names is checked, so that older values which are no longer valid can stay.
+    Raises Invalid with all problems.
+    """
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    found: list[Problem] = []
+    changed: dict[str, Any] = {}
+    for name, value in patch.items():
+        field = fields.get(name)
+        where = f"body.{name[:64]}"
+        if field is None:
+            found.append(Problem(f"is not a known property; known are {', '.join(fields)}", where))
+        elif value is not None:
+            problems_of_value = list(_walk(value, field.type, where))
+            found += problems_of_value
+            if not problems_of_value:
+                changed[field.name] = msgspec.convert(value, field.type)
+        elif field.required:
+            found.append(Problem("is required and cannot be removed", where))
+        else:
+            changed[field.name] = field.default
+    if found:
+        raise Invalid(problems=found)
+    return changed
+
+
 def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Iterator[Problem]:
     """Yields what is wrong with a value, innermost first known."""
     struct = next((one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)

@@ -18,12 +18,12 @@ class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
     """One thing wrong with a request.
 
     `location` is like `body.embeddings[3].vector`, `query.limit` or `path.user_handle`; `value` is the
-    offending value alone as text, cut at 200 characters, and left out where it may be a secret.
+    offending value alone, a text cut at 200 characters, and left out where it may be a secret.
     """
 
     message: str
     location: str | None = None
-    value: str | None = None
+    value: str | int | float | bool | None = None
 
 
 class ProblemDetails(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -115,10 +115,10 @@ class Unavailable(ApiError):
     headers = {"Retry-After": "1"}
 
 
-def show(value: object) -> str:
-    """An offending value as text for `Problem.value`, cut at 200 characters."""
-    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=repr).decode()
-    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH]
+def show(value: str | int | float | bool) -> str | int | float | bool:
+    """An offending value for `Problem.value`: cut at 200 characters, numbers too."""
+    text = str(value)
+    return value if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH]
 
 
 def found(row: T | None, what: str) -> T:

@@ -30,5 +30,5 @@ Email = Annotated[
 ]
 Dimensions = Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS, description="The count of numbers in a vector.")]
 ContextLimit = Annotated[int, Meta(ge=1, le=2**31 - 1, description="The most tokens that the model reads.")]
-ApiKey = Annotated[str, Meta(max_length=10_000, description="Write-only."), SECRET]
+ApiKey = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\u0000]*$", description="Write-only."), SECRET]
 ShareRole = Literal["reader", "editor"]

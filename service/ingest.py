@@ -20,6 +20,7 @@ from service.sql import Db
 # what a body of short decimals can grow to as Python floats.
 ROWS_AT_ONCE = 64
 
+Scalar = str | int | float | bool
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
 
 
@@ -80,16 +81,24 @@ class _Batch:
         self._seen: dict[str, int] = {}
         self._schema = metadata.compiled(project.metadata_scheme) if project.metadata_scheme else None
 
-    def add_invalid(self, row: int, field: str, message: str, value: object = None) -> None:
+    def add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         self.invalid.append((row, self._problem(row, field, message, value)))
 
-    def add_contradiction(self, row: int, field: str, message: str, value: object = None) -> None:
+    def add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         self.contradicting.append((row, self._problem(row, field, message, value)))
 
-    def _problem(self, row: int, field: str, message: str, value: object) -> Problem:
-        text_id = self.ids[row] if row < len(self.ids) else ""
-        named = f"text_id {show(text_id)!r}: {message}" if text_id else message
-        return Problem(named, f"body.embeddings[{row}].{field}", None if value is None else show(value))
+    def _problem(self, row: int, field: str, message: str, value: Scalar | None) -> Problem:
+        shown = None if value is None else show(value)
+        return Problem(_named(self.ids[row], message), f"body.embeddings[{row}].{field}", shown)
+
+    def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
+        """A row that is no EmbeddingIn: keeps its place, and says all that is wrong with it."""
+        text_id = _text_id(raw)
+        self.ids.append(text_id)
+        self.texts.append(None)
+        self.metadata.append(None)
+        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error):
+            self.invalid.append((row, Problem(_named(text_id, problem.message), problem.location, problem.value)))
 
     def add(self, row: int, sent: EmbeddingIn) -> bool:
         """Checks all but the numbers of the vector; False when there is something wrong with its length."""
@@ -156,6 +165,20 @@ class _Batch:
         raise (Invalid if self.invalid else BadRequest)(detail, found)
 
 
+def _named(text_id: str, message: str) -> str:
+    return f"text_id {show(text_id)!r}: {message}" if text_id else message
+
+
+def _text_id(raw: msgspec.Raw) -> str:
+    """The id of a row that may be wrong in every way, else nothing."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    text_id = value.get("text_id") if isinstance(value, dict) else None
+    return text_id if isinstance(text_id, str) else ""
+
+
 def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
@@ -188,11 +211,7 @@ def _decode_rows(batch: _Batch, start: int, rows: list[msgspec.Raw]) -> None:
         try:
             sent = _decoder.decode(raw)
         except msgspec.ValidationError as error:
-            batch.ids.append("")
-            batch.texts.append(None)
-            batch.metadata.append(None)
-            found = decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error)
-            batch.invalid += [(row, problem) for problem in found]
+            batch.add_undecodable(row, raw, error)
             continue
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise decoding.unreadable(error) from None

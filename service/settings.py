@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_data_dir: Path = Path(".data")
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    service_cors_origins: str = "*"
     service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
     def __repr__(self) -> str:

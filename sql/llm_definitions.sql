@@ -25,3 +25,54 @@ SELECT definition_id, definition_handle, owner, api_standard, is_public,
        endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text;
+
+-- name: UpsertLLMDefinition :one
+INSERT INTO llm_service_definitions
+    (owner, definition_handle, endpoint, description, api_standard, model, dimensions, context_limit, is_public)
+VALUES (@owner::text, @definition_handle::text, @endpoint::text, @description::text, @api_standard::text,
+        @model::text, @dimensions::int, @context_limit::int, @is_public::bool)
+ON CONFLICT (owner, definition_handle) DO UPDATE
+   SET endpoint = excluded.endpoint, description = excluded.description, api_standard = excluded.api_standard,
+       model = excluded.model, dimensions = excluded.dimensions, context_limit = excluded.context_limit,
+       is_public = excluded.is_public, updated_at = now()
+RETURNING definition_id, definition_handle, owner, is_public;
+
+-- name: LockLLMDefinition :one
+-- As the body of a PUT, and locked until the end of the transaction.
+SELECT jsonb_build_object(
+           'definition_handle', definition_handle, 'api_standard', api_standard, 'endpoint', endpoint,
+           'description', description, 'model', model, 'dimensions', dimensions,
+           'context_limit', context_limit, 'is_public', is_public)
+  FROM llm_service_definitions
+ WHERE owner = @owner::text AND definition_handle = @definition_handle::text
+   FOR UPDATE;
+
+-- name: DeleteLLMDefinition :one
+-- Instances made from it stay, unlinked.
+DELETE FROM llm_service_definitions
+ WHERE owner = @owner::text AND definition_handle = @definition_handle::text
+RETURNING definition_id;
+
+-- name: ShareLLMDefinition :one
+-- No row when there is no such definition. Sharing again changes nothing.
+INSERT INTO llm_service_definitions_shared_with AS share (user_handle, definition_id)
+SELECT @user_handle::text, definition_id
+  FROM llm_service_definitions
+ WHERE owner = @owner::text AND definition_handle = @definition_handle::text
+    ON CONFLICT (user_handle, definition_id) DO UPDATE SET created_at = share.created_at
+RETURNING definition_id;
+
+-- name: UnshareLLMDefinition :one
+DELETE FROM llm_service_definitions_shared_with AS share
+ USING llm_service_definitions AS definition
+ WHERE definition.owner = @owner::text AND definition.definition_handle = @definition_handle::text
+   AND share.definition_id = definition.definition_id AND share.user_handle = @user_handle::text
+RETURNING share.definition_id;
+
+-- name: GetSharedUsersForDefinition :one
+-- The handles, as a JSON array; no row when there is no such definition.
+SELECT (SELECT coalesce(jsonb_agg(share.user_handle ORDER BY share.user_handle), '[]')
+          FROM llm_service_definitions_shared_with AS share
+         WHERE share.definition_id = definition.definition_id)
+  FROM llm_service_definitions AS definition
+ WHERE definition.owner = @owner::text AND definition.definition_handle = @definition_handle::text;

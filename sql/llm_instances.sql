@@ -106,3 +106,38 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::te
 DELETE FROM llm_service_instances
  WHERE owner = @owner::text AND instance_handle = @instance_handle::text
 RETURNING instance_id;
+
+-- name: LockLLMInstance :one
+-- As the body of a PUT without the key, and locked until the end of the transaction.
+SELECT jsonb_build_object(
+           'instance_handle', instance_handle, 'dimensions', dimensions, 'endpoint', endpoint,
+           'description', description, 'api_standard', api_standard, 'model', model,
+           'context_limit', context_limit)
+  FROM llm_service_instances
+ WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+   FOR UPDATE;
+
+-- name: ShareLLMInstance :one
+-- No row when there is no such instance. Sharing again changes the role.
+INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role)
+SELECT @user_handle::text, instance_id, @role::text
+  FROM llm_service_instances
+ WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+    ON CONFLICT (user_handle, instance_id) DO UPDATE SET role = excluded.role, updated_at = now()
+RETURNING instance_id;
+
+-- name: UnshareLLMInstance :one
+DELETE FROM llm_service_instances_shared_with AS share
+ USING llm_service_instances AS instance
+ WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text
+   AND share.instance_id = instance.instance_id AND share.user_handle = @user_handle::text
+RETURNING share.instance_id;
+
+-- name: GetSharedUsersForInstance :one
+-- As a JSON array; no row when there is no such instance.
+SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
+                                  ORDER BY share.user_handle), '[]')
+          FROM llm_service_instances_shared_with AS share
+         WHERE share.instance_id = instance.instance_id)
+  FROM llm_service_instances AS instance
+ WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;

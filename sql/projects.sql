@@ -111,3 +111,63 @@ SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
 
 -- name: DropOrphanedPartition :exec
 SELECT drop_embeddings_partition(@project_id::int);
+
+-- name: LockProject :one
+-- As the body of a PUT without the shares, and locked until the end of the transaction.
+SELECT jsonb_build_object(
+           'project_handle', project.project_handle, 'description', project.description,
+           'metadataScheme', project.metadata_scheme, 'public_read', project.public_read,
+           'instance_owner', instance.owner, 'instance_handle', instance.instance_handle)
+  FROM projects AS project
+  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+ WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
+   FOR UPDATE OF project;
+
+-- name: ShareProject :one
+-- No row when there is no such project. Sharing again changes the role.
+INSERT INTO users_projects (user_handle, project_id, role)
+SELECT @user_handle::text, project_id, @role::text
+  FROM projects
+ WHERE owner = @owner::text AND project_handle = @project_handle::text
+    ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
+RETURNING project_id;
+
+-- name: UnshareProject :one
+DELETE FROM users_projects AS share
+ USING projects AS project
+ WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
+   AND share.project_id = project.project_id AND share.user_handle = @user_handle::text
+RETURNING share.project_id;
+
+-- name: GetSharedUsersForProject :one
+-- As a JSON array; no row when there is no such project.
+SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
+                                  ORDER BY share.user_handle), '[]')
+          FROM users_projects AS share
+         WHERE share.project_id = project.project_id)
+  FROM projects AS project
+ WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text;
+
+-- name: TransferProject :one
+-- Hands a project over; 'fits' is false, and nothing happens, when the new owner has no access to its
+-- instance. The new owner's share, if any, ends. No row when there is no such project.
+WITH project AS (
+    SELECT project.project_id,
+           project.llm_service_instance_id IS NULL
+        OR EXISTS (SELECT FROM instance_access AS access
+                    WHERE access.instance_id = project.llm_service_instance_id
+                      AND access.user_handle = @new_owner::text) AS fits
+      FROM projects AS project
+     WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
+       FOR UPDATE OF project
+), unshared AS (
+    DELETE FROM users_projects AS share
+     USING project
+     WHERE project.fits AND share.project_id = project.project_id AND share.user_handle = @new_owner::text
+), moved AS (
+    UPDATE projects
+       SET owner = @new_owner::text, updated_at = now()
+      FROM project
+     WHERE project.fits AND projects.project_id = project.project_id
+)
+SELECT fits, project_id FROM project;

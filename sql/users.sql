@@ -9,7 +9,10 @@ SELECT (SELECT user_handle::text FROM users WHERE vdb_key = @key_hash::text) AS 
 -- name: UpsertUser :one
 -- Creates a user with a key, or changes one, whose key stays. Of many at once exactly one creates.
 INSERT INTO users (user_handle, email, name, vdb_key)
-VALUES (@user_handle::text, @email::text, @name::text, @key_hash::text)
+SELECT @user_handle::text, @email::text, @name::text, @key_hash::text
+  -- Those who create the same user wait for each other here. Otherwise the loser of a race may stumble over the
+  -- winner's e-mail before it comes to ON CONFLICT, which looks at the handle only.
+  FROM pg_advisory_xact_lock(hashtextextended(@user_handle::text, 0))
 ON CONFLICT (user_handle) DO UPDATE
    SET email = excluded.email, name = excluded.name, updated_at = now()
 RETURNING user_handle, vdb_key = @key_hash::text AS created;
@@ -58,3 +61,10 @@ SELECT users.user_handle, users.email,
 DELETE FROM users
  WHERE user_handle = @user_handle::text AND user_handle <> '_system'
 RETURNING user_handle;
+
+-- name: LockUser :one
+-- As the body of a PUT, and locked until the end of the transaction.
+SELECT jsonb_build_object('user_handle', user_handle, 'email', email, 'name', name)
+  FROM users
+ WHERE user_handle = @user_handle::text AND user_handle <> '_system'
+   FOR UPDATE;

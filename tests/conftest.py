@@ -129,7 +129,7 @@ async def api(service_database: str) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def admin() -> dict[str, str]:
     """The admin's headers."""
     return {"Authorization": f"Bearer {ADMIN_KEY}"}

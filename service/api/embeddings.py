@@ -12,9 +12,10 @@ from service import ingest
 from service.api.projects import ProjectPath
 from service.auth import Storage, embeddings_editor, embeddings_reader
 from service.errors import found
-from service.http import Page, Req, endpoint
+from service.http import Page, endpoint
 from service.ingest import EmbeddingsIn, Uploaded
 from service.queries import embeddings
+from service.request import Req
 
 Part = Literal["vector", "text", "metadata"]
 

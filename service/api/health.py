@@ -7,8 +7,9 @@ import msgspec
 from service import migrate
 from service.auth import anyone
 from service.errors import Unavailable
-from service.http import Req, endpoint
+from service.http import endpoint
 from service.queries import health
+from service.request import Req
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -1,13 +1,20 @@
 """Definitions: templates for instances (contract section 4)."""
 
+from typing import Any
+
 import msgspec
 
-from service.api.users import UserPath
-from service.auth import definition_reader, owner
-from service.errors import found
-from service.http import Page, Req, endpoint
+from service.api.sharing import DefinitionShareIn, not_the_owner
+from service.api.users import UserPath, same_handle
+from service.auth import definition_owner, definition_reader, owner
+from service.errors import Unavailable, found
+from service.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
+from service.http import Page, endpoint
+from service.patch import merged
 from service.queries import llm_definitions
 from service.queries.llm_definitions import Definition, DefinitionBrief
+from service.request import Req
+from service.sql import Db
 
 
 class DefinitionPath(UserPath, frozen=True):
@@ -16,10 +23,37 @@ class DefinitionPath(UserPath, frozen=True):
     definition: str
 
 
+class SharePath(DefinitionPath, frozen=True):
+    """A path that names a definition and a user with whom it is shared."""
+
+    other: str
+
+
+class DefinitionIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A definition to be created or replaced."""
+
+    definition_handle: Handle
+    api_standard: AnyHandle
+    endpoint: ShortText | None = None
+    description: Text | None = None
+    model: ShortText | None = None
+    dimensions: Dimensions | None = None
+    context_limit: ContextLimit | None = None
+    is_public: bool | None = None
+
+
 class Definitions(msgspec.Struct, frozen=True):
     """A page of definitions."""
 
     definitions: list[DefinitionBrief]
+
+
+class DefinitionShares(msgspec.Struct, frozen=True):
+    """All with whom a definition is shared."""
+
+    owner: str
+    definition_handle: str
+    shared_with: list[str]
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner, errors=(404,))
@@ -32,11 +66,122 @@ async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
     )
 
 
+@endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201, errors=(404,))
+async def post_definition(req: Req, path: UserPath, body: DefinitionIn) -> DefinitionBrief:
+    """Create or replace a definition. Those of `_system` are immutable."""
+    return await _store(req.db, path.user, body)
+
+
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader, errors=(404,))
 async def get_definition(req: Req, path: DefinitionPath) -> Definition:
     """A definition."""
     row = await llm_definitions.retrieve_llm_definition(req.db, owner=path.user, definition_handle=path.definition)
-    return found(row, f"The definition {path.user}/{path.definition}")
+    return found(row, _name(path))
 
 
-endpoints = [get_definitions, get_definition]
+@endpoint("PUT", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=201, errors=(404,))
+async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> DefinitionBrief:
+    """Create or replace a definition. Those of `_system` are immutable."""
+    same_handle(path.definition, body.definition_handle, "definition_handle")
+    return await _store(req.db, path.user, body)
+
+
+@endpoint(
+    "PATCH",
+    "/v1/llm-definitions/{user}/{definition}",
+    guard=definition_owner,
+    patches=DefinitionIn,
+    errors=(404,),
+)
+async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any]) -> Definition:
+    """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
+
+    async def lock(db: Db) -> dict[str, Any] | None:
+        return await llm_definitions.lock_llm_definition(db, owner=path.user, definition_handle=path.definition)
+
+    async with merged(req.db, body, DefinitionIn, _name(path), lock) as (tx, definition):
+        same_handle(path.definition, definition.definition_handle, "definition_handle")
+        await _store(tx, path.user, definition)
+        row = await llm_definitions.retrieve_llm_definition(tx, owner=path.user, definition_handle=path.definition)
+        return found(row, _name(path))
+
+
+@endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204, errors=(404,))
+async def delete_definition(req: Req, path: DefinitionPath) -> None:
+    """Delete a definition. Instances made from it stay, unlinked."""
+    row = await llm_definitions.delete_llm_definition(req.db, owner=path.user, definition_handle=path.definition)
+    found(row, _name(path))
+
+
+@endpoint("POST", "/v1/llm-definitions/{user}/{definition}/share", guard=definition_owner, status=201, errors=(404,))
+async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShareIn) -> DefinitionShares:
+    """Share a definition with a user, to be read and used."""
+    not_the_owner(path.user, body.share_with_handle)
+    row = await llm_definitions.share_llm_definition(
+        req.db, owner=path.user, definition_handle=path.definition, user_handle=body.share_with_handle
+    )
+    found(row, _name(path))
+    return DefinitionShares(path.user, path.definition, await _shared_with(req, path))
+
+
+@endpoint(
+    "DELETE",
+    "/v1/llm-definitions/{user}/{definition}/share/{other}",
+    guard=definition_owner,
+    status=204,
+    errors=(404,),
+)
+async def unshare_definition(req: Req, path: SharePath) -> None:
+    """End the sharing of a definition with a user."""
+    row = await llm_definitions.unshare_llm_definition(
+        req.db, owner=path.user, definition_handle=path.definition, user_handle=path.other
+    )
+    found(row, f"A share of {path.user}/{path.definition} with {path.other!r}")
+
+
+@endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner, errors=(404,))
+async def get_definition_shares(req: Req, path: DefinitionPath) -> list[str]:
+    """The handles of all with whom a definition is shared."""
+    return await _shared_with(req, path)
+
+
+async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:
+    row = await llm_definitions.upsert_llm_definition(
+        db,
+        owner=owner_handle,
+        definition_handle=definition.definition_handle,
+        endpoint=definition.endpoint,
+        description=definition.description,
+        api_standard=definition.api_standard,
+        model=definition.model,
+        dimensions=definition.dimensions,
+        context_limit=definition.context_limit,
+        is_public=bool(definition.is_public),
+    )
+    if row is None:
+        raise Unavailable
+    return row
+
+
+async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:
+    rows = await llm_definitions.get_shared_users_for_definition(
+        req.db, owner=path.user, definition_handle=path.definition
+    )
+    return found(rows, _name(path))
+
+
+def _name(path: DefinitionPath) -> str:
+    return f"The definition {path.user}/{path.definition}"
+
+
+endpoints = [
+    get_definitions,
+    post_definition,
+    get_definition,
+    put_definition,
+    patch_definition,
+    delete_definition,
+    share_definition,
+    unshare_definition,
+    get_definition_shares,
+]

@@ -1,20 +1,33 @@
 """Instances: users' own services, with the sealed key of their provider (contract section 5)."""
 
+from typing import Any
+
 import msgspec
 
+from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
 from service.api.users import UserPath, same_handle
 from service.auth import Caller, instance_reader, owner
+from service.crypto import Cipher
 from service.errors import Unavailable, found
 from service.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
-from service.http import Page, Req, endpoint
+from service.http import Page, endpoint
+from service.patch import merged
 from service.queries import llm_instances
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
+from service.request import Req
+from service.sql import Db
 
 
 class InstancePath(UserPath, frozen=True):
     """A path that names an instance."""
 
     instance: str
+
+
+class SharePath(InstancePath, frozen=True):
+    """A path that names an instance and a user with whom it is shared."""
+
+    other: str
 
 
 class InstanceIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,38 +64,36 @@ class Instances(msgspec.Struct, frozen=True):
     instances: list[InstanceBrief]
 
 
+class InstanceShares(msgspec.Struct, frozen=True):
+    """All with whom an instance is shared."""
+
+    owner: str
+    instance_handle: str
+    shared_with: list[SharedWith]
+
+
+@endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
+async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
+    """A user's own instances and those shared with the user."""
+    return Instances(
+        await llm_instances.get_llm_instances_by_user(
+            req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset
+        )
+    )
+
+
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
-    row = await llm_instances.upsert_llm_instance(
-        req.db,
-        owner=path.user,
-        instance_handle=body.instance_handle,
-        endpoint=body.endpoint,
-        description=body.description,
-        api_standard=body.api_standard or "openai",
-        model=body.model,
-        dimensions=body.dimensions,
-        context_limit=body.context_limit,
-        change_key=body.api_key is not None,
-        api_key_encrypted=req.cipher.seal(body.api_key) if body.api_key else None,
-    )
-    if row is None:
-        raise Unavailable
-    return row
-
-
-@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
-async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
-    """Create or replace an instance."""
-    same_handle(path.instance, body.instance_handle, "instance_handle")
-    row: InstanceRef = await post_instance.handler(req, path, body)
-    return row
+    return await _store(req.db, req.cipher, path.user, body)
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(404, 409))
 async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefinition) -> InstanceRef:
-    """Make an instance from a definition."""
+    """Make an instance from a definition.
+
+    The definition must be the user's own, one of `_system`, public, or shared with the user.
+    """
     row = await llm_instances.create_llm_instance_from_definition(
         req.db,
         owner=path.user,
@@ -101,30 +112,102 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
     return found(row, f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use")
 
 
-@endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
-async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
-    """A user's own instances and those shared with the user."""
-    return Instances(
-        await llm_instances.get_llm_instances_by_user(
-            req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset
-        )
-    )
-
-
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
 async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
     """An instance. Its key is never shown, only whether there is one."""
-    row = await llm_instances.retrieve_llm_instance(
-        req.db, owner=path.user, instance_handle=path.instance, role=access.role
-    )
-    return found(row, f"The instance {path.user}/{path.instance}")
+    return await _retrieve(req.db, path, access.role)
+
+
+@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
+async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
+    """Create or replace an instance."""
+    same_handle(path.instance, body.instance_handle, "instance_handle")
+    return await _store(req.db, req.cipher, path.user, body)
+
+
+@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(404, 409))
+async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], access: Caller) -> Instance:
+    """Change some properties of an instance (JSON merge patch, RFC 7396). `"api_key": null` removes the key."""
+    if "api_key" in body and body["api_key"] is None:
+        body = {**body, "api_key": ""}
+
+    async def lock(db: Db) -> dict[str, Any] | None:
+        return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
+
+    async with merged(req.db, body, InstanceIn, _name(path), lock) as (tx, instance):
+        same_handle(path.instance, instance.instance_handle, "instance_handle")
+        await _store(tx, req.cipher, path.user, instance)
+        return await _retrieve(tx, path, access.role)
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(404, 409))
 async def delete_instance(req: Req, path: InstancePath) -> None:
     """Delete an instance that no project uses."""
     row = await llm_instances.delete_llm_instance(req.db, owner=path.user, instance_handle=path.instance)
-    found(row, f"The instance {path.user}/{path.instance}")
+    found(row, _name(path))
+
+
+@endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201, errors=(404,))
+async def share_instance(req: Req, path: InstancePath, body: ShareIn) -> InstanceShares:
+    """Share an instance with a user, who may build projects on it, and neither change it nor see its key."""
+    not_the_owner(path.user, body.share_with_handle)
+    row = await llm_instances.share_llm_instance(
+        req.db,
+        owner=path.user,
+        instance_handle=path.instance,
+        user_handle=body.share_with_handle,
+        role=body.role,
+    )
+    found(row, _name(path))
+    return await _shares(req, path)
+
+
+@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
+async def unshare_instance(req: Req, path: SharePath) -> None:
+    """End the sharing of an instance with a user. Projects that they built on it stay."""
+    row = await llm_instances.unshare_llm_instance(
+        req.db, owner=path.user, instance_handle=path.instance, user_handle=path.other
+    )
+    found(row, f"A share of {path.user}/{path.instance} with {path.other!r}")
+
+
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
+async def get_instance_shares(req: Req, path: InstancePath) -> InstanceShares:
+    """All with whom an instance is shared."""
+    return await _shares(req, path)
+
+
+async def _store(db: Db, cipher: Cipher, owner_handle: str, instance: InstanceIn) -> InstanceRef:
+    row = await llm_instances.upsert_llm_instance(
+        db,
+        owner=owner_handle,
+        instance_handle=instance.instance_handle,
+        endpoint=instance.endpoint,
+        description=instance.description,
+        api_standard=instance.api_standard or "openai",
+        model=instance.model,
+        dimensions=instance.dimensions,
+        context_limit=instance.context_limit,
+        change_key=instance.api_key is not None,
+        api_key_encrypted=cipher.seal(instance.api_key) if instance.api_key else None,
+    )
+    if row is None:
+        raise Unavailable
+    return row
+
+
+async def _retrieve(db: Db, path: InstancePath, role: str) -> Instance:
+    row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role=role)
+    return found(row, _name(path))
+
+
+async def _shares(req: Req, path: InstancePath) -> InstanceShares:
+    rows = await llm_instances.get_shared_users_for_instance(req.db, owner=path.user, instance_handle=path.instance)
+    return InstanceShares(path.user, path.instance, shared_with(found(rows, _name(path))))
+
+
+def _name(path: InstancePath) -> str:
+    return f"The instance {path.user}/{path.instance}"
 
 
 endpoints = [
@@ -133,5 +216,9 @@ endpoints = [
     post_instance_from_definition,
     get_instance,
     put_instance,
+    patch_instance,
     delete_instance,
+    share_instance,
+    unshare_instance,
+    get_instance_shares,
 ]

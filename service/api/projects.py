@@ -10,9 +10,12 @@ from service.api.users import UserPath, same_handle
 from service.auth import Caller, ProjectCaller, owner, project_reader
 from service.errors import BadRequest, Invalid, Problem, found
 from service.fields import AnyHandle, Handle, ShareRole, Text
-from service.http import Page, Req, endpoint
+from service.http import Page, endpoint
+from service.patch import merged
 from service.queries import embeddings, projects
 from service.queries.projects import ProjectBrief
+from service.request import Req
+from service.sql import Db
 
 EVERYBODY = "*"
 
@@ -27,7 +30,14 @@ class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A user with whom a project is shared."""
 
     user_handle: AnyHandle
-    role: ShareRole = "reader"
+    role: ShareRole
+
+
+class OlderService(msgspec.Struct, frozen=True):
+    """An instance as older clients name it; what else they say of it is left alone."""
+
+    llm_service_handle: AnyHandle
+    owner: AnyHandle | None = None
 
 
 class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,13 +52,13 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance_handle: AnyHandle | None = None
     instance_owner: AnyHandle | None = None
     description: Text | None = None
-    metadata_scheme: Text | dict[str, Any] | bool | None = msgspec.field(name="metadataScheme", default=None)
+    metadata_scheme: str | dict[str, Any] | bool | None = msgspec.field(name="metadataScheme", default=None)
     public_read: bool | None = None
     shared_with: Annotated[list[AnyHandle | Share], Meta(max_length=10_000)] | None = None
     authorized_readers: Annotated[list[AnyHandle], Meta(max_length=10_000)] | None = msgspec.field(
         name="authorizedReaders", default=None
     )
-    llm_services: list[AnyHandle | dict[str, Any]] | None = msgspec.field(name="llmServices", default=None)
+    llm_services: list[AnyHandle | OlderService] | None = msgspec.field(name="llmServices", default=None)
 
 
 class ProjectIndex(msgspec.Struct, frozen=True):
@@ -84,32 +94,29 @@ class Projects(msgspec.Struct, frozen=True):
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
-    instance_owner, instance_handle = _instance(path.user, body)
-    shares = _shares(path.user, body)
-    everybody = shares is not None and shares.pop(EVERYBODY, None) is not None
-    row = await projects.upsert_project(
-        req.db,
-        owner=path.user,
-        project_handle=body.project_handle,
-        instance_owner=instance_owner,
-        instance_handle=instance_handle,
-        description=body.description,
-        metadata_scheme=_schema(body.metadata_scheme),
-        public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
-        change_shares=shares is not None,
-        share_users=list(shares or {}),
-        share_roles=list((shares or {}).values()),
-        role=access.role,
-    )
-    return found(row, f"An instance {instance_owner}/{instance_handle} that {path.user} may use")
+    return await _store(req.db, path.user, body, access.role)
 
 
 @endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     same_handle(path.project, body.project_handle, "project_handle")
-    row: ProjectBrief = await post_project.handler(req, path, body, access)
-    return row
+    return await _store(req.db, path.user, body, access.role)
+
+
+@endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(404, 409))
+async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], access: Caller) -> Project:
+    """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares."""
+    if "shared_with" in body and body["shared_with"] is None:
+        body = {**body, "shared_with": []}
+
+    async def lock(db: Db) -> dict[str, Any] | None:
+        return await projects.lock_project(db, owner=path.user, project_handle=path.project)
+
+    async with merged(req.db, body, ProjectIn, project_name(path), lock) as (tx, project):
+        same_handle(path.project, project.project_handle, "project_handle")
+        stored = await _store(tx, path.user, project, access.role)
+        return await _retrieve(tx, path, ProjectCaller(stored.project_id, access.role, access.handle))
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
@@ -123,12 +130,42 @@ async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
 async def get_project(req: Req, path: ProjectPath, access: ProjectCaller) -> Project:
     """A project, with the number of its embeddings and how it is searched."""
-    stored = await projects.retrieve_project(
-        req.db, project_id=access.project_id, role=access.role, caller=access.caller
+    return await _retrieve(req.db, path, access)
+
+
+@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
+async def delete_project(req: Req, path: ProjectPath) -> None:
+    """Delete a project with all its embeddings."""
+    row = await projects.delete_project(req.db, owner=path.user, project_handle=path.project)
+    found(row, project_name(path))
+
+
+async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> ProjectBrief:
+    instance_owner, instance_handle = _instance(owner_handle, body)
+    shares = _shares(owner_handle, body)
+    everybody = shares is not None and shares.pop(EVERYBODY, None) is not None
+    row = await projects.upsert_project(
+        db,
+        owner=owner_handle,
+        project_handle=body.project_handle,
+        instance_owner=instance_owner,
+        instance_handle=instance_handle,
+        description=body.description,
+        metadata_scheme=_schema(body.metadata_scheme),
+        public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
+        change_shares=shares is not None,
+        share_users=list(shares or {}),
+        share_roles=list((shares or {}).values()),
+        role=role,
     )
-    row = found(stored, f"The project {path.user}/{path.project}")
+    return found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")
+
+
+async def _retrieve(db: Db, path: ProjectPath, access: ProjectCaller) -> Project:
+    stored = await projects.retrieve_project(db, project_id=access.project_id, role=access.role, caller=access.caller)
+    row = found(stored, project_name(path))
     # A project without an instance, left from the original system, has no partition.
-    count = await embeddings.count_embeddings(req.db, project_id=row.project_id) if row.instance else 0
+    count = await embeddings.count_embeddings(db, project_id=row.project_id) if row.instance else 0
     return Project(
         project_id=row.project_id,
         project_handle=row.project_handle,
@@ -144,11 +181,9 @@ async def get_project(req: Req, path: ProjectPath, access: ProjectCaller) -> Pro
     )
 
 
-@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
-async def delete_project(req: Req, path: ProjectPath) -> None:
-    """Delete a project with all its embeddings."""
-    row = await projects.delete_project(req.db, owner=path.user, project_handle=path.project)
-    found(row, f"The project {path.user}/{path.project}")
+def project_name(path: ProjectPath) -> str:
+    """How an error names a project."""
+    return f"The project {path.user}/{path.project}"
 
 
 def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
@@ -156,12 +191,9 @@ def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
     if body.instance_handle is not None:
         return body.instance_owner or owner_handle, body.instance_handle
     first = body.llm_services[0] if body.llm_services else None
-    if isinstance(first, dict):
-        handle = first.get("instance_handle") or first.get("llm_service_handle")
-        named = first.get("owner") or body.instance_owner or owner_handle
-        if isinstance(handle, str) and isinstance(named, str):
-            return named, handle
-    elif first is not None:
+    if isinstance(first, OlderService):
+        return first.owner or body.instance_owner or owner_handle, first.llm_service_handle
+    if first is not None:
         return body.instance_owner or owner_handle, first
     raise Invalid(problems=[Problem("is required", "body.instance_handle")])
 
@@ -173,7 +205,7 @@ def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
     shares: dict[str, str] = {}
     for field, listed in (("shared_with", body.shared_with), ("authorizedReaders", body.authorized_readers)):
         for place, one in enumerate(listed or []):
-            share = Share(one) if isinstance(one, str) else one
+            share = Share(one, "reader") if isinstance(one, str) else one
             where = f"body.{field}[{place}]"
             if shares.setdefault(share.user_handle, share.role) != share.role:
                 raise Invalid(problems=[Problem("has two roles", where, share.user_handle)])
@@ -195,4 +227,11 @@ def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
     return text
 
 
-endpoints = [get_projects, post_project, get_project, put_project, delete_project]
+endpoints = [
+    get_projects,
+    post_project,
+    get_project,
+    put_project,
+    patch_project,
+    delete_project,
+]

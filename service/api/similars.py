@@ -11,9 +11,10 @@ from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader
 from service.errors import BadRequest, Invalid, Problem, found, show
 from service.fields import Text
-from service.http import Req, endpoint
+from service.http import endpoint
 from service.queries import embeddings, similars
 from service.queries.similars import Similar
+from service.request import Req
 
 Limit = Annotated[int, Meta(ge=1, le=200)]
 

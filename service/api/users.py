@@ -1,6 +1,7 @@
 """Users and their keys (contract section 2)."""
 
 import secrets
+from typing import Any
 
 import msgspec
 
@@ -8,9 +9,12 @@ from service import partitions
 from service.auth import admin, owner
 from service.errors import BadRequest, Problem, Unavailable, found
 from service.fields import Email, Handle, ShortText
-from service.http import Page, Req, endpoint, hash_key
+from service.http import Page, endpoint
+from service.patch import merged
 from service.queries import users
 from service.queries.users import User
+from service.request import Req, hash_key
+from service.sql import Db
 
 KEY_BYTES = 32
 NOT_CHANGED = "not changed"
@@ -39,22 +43,31 @@ class UserKey(msgspec.Struct, frozen=True):
 
 @endpoint("POST", "/v1/users", guard=admin, status=201, errors=(409,))
 async def post_user(req: Req, body: UserIn) -> UserKey:
-    """Create a user, or change one. The key is shown at creation only."""
-    key = secrets.token_hex(KEY_BYTES)
-    row = await users.upsert_user(
-        req.db, user_handle=body.user_handle, email=body.email, name=body.name, key_hash=hash_key(key)
-    )
-    if row is None:
-        raise Unavailable
-    return UserKey(row.user_handle, key if row.created else NOT_CHANGED)
+    """Create a user, or change one.
+
+    The key is shown at creation only; afterwards the field reads `not changed`.
+    """
+    return await _store(req.db, body)
 
 
 @endpoint("PUT", "/v1/users/{user}", guard=admin, status=201, errors=(409,))
 async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
-    """Create a user, or change one. The key is shown at creation only."""
+    """Create a user, or change one.
+
+    The key is shown at creation only; afterwards the field reads `not changed`.
+    """
     same_handle(path.user, body.user_handle, "user_handle")
-    key: UserKey = await post_user.handler(req, body)
-    return key
+    return await _store(req.db, body)
+
+
+@endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(404, 409))
+async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
+    """Change some properties of a user (JSON merge patch, RFC 7396)."""
+    what = f"The user {path.user!r}"
+    async with merged(req.db, body, UserIn, what, lambda tx: users.lock_user(tx, user_handle=path.user)) as (tx, user):
+        same_handle(path.user, user.user_handle, "user_handle")
+        await _store(tx, user)
+        return found(await users.retrieve_user(tx, user_handle=path.user), what)
 
 
 @endpoint("GET", "/v1/users", guard=admin)
@@ -84,6 +97,16 @@ async def delete_user(req: Req, path: UserPath) -> None:
     await partitions.drop_orphans(req.db)
 
 
+async def _store(db: Db, user: UserIn) -> UserKey:
+    key = secrets.token_hex(KEY_BYTES)
+    row = await users.upsert_user(
+        db, user_handle=user.user_handle, email=user.email, name=user.name, key_hash=hash_key(key)
+    )
+    if row is None:
+        raise Unavailable
+    return UserKey(row.user_handle, key if row.created else NOT_CHANGED)
+
+
 def same_handle(in_path: str, in_body: str, field: str) -> None:
     """Raises BadRequest when a body names another thing than its path."""
     if in_path != in_body:
@@ -91,4 +114,4 @@ def same_handle(in_path: str, in_body: str, field: str) -> None:
         raise BadRequest("The body contradicts the path.", [problem])
 
 
-endpoints = [get_users, post_user, get_user, put_user, delete_user, post_user_key]
+endpoints = [get_users, post_user, get_user, put_user, patch_user, delete_user, post_user_key]

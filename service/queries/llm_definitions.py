@@ -1,5 +1,7 @@
 """Statements of `sql/llm_definitions.sql`: templates for instances."""
 
+from typing import Any
+
 import msgspec
 
 from service.sql import Db, Queries
@@ -44,6 +46,48 @@ async def retrieve_llm_definition_role(db: Db, *, owner: str, definition_handle:
 @query
 async def retrieve_llm_definition(db: Db, *, owner: str, definition_handle: str) -> Definition | None:
     """A definition, whoever asks."""
+
+
+@query
+async def upsert_llm_definition(
+    db: Db,
+    *,
+    owner: str,
+    definition_handle: str,
+    endpoint: str | None,
+    description: str | None,
+    api_standard: str,
+    model: str | None,
+    dimensions: int | None,
+    context_limit: int | None,
+    is_public: bool,
+) -> DefinitionBrief | None:
+    """Creates or replaces a definition. Never None."""
+
+
+@query
+async def lock_llm_definition(db: Db, *, owner: str, definition_handle: str) -> dict[str, Any] | None:
+    """A definition as the body of a PUT, locked until the end of the transaction."""
+
+
+@query
+async def delete_llm_definition(db: Db, *, owner: str, definition_handle: str) -> int | None:
+    """Deletes a definition; instances made from it stay, unlinked."""
+
+
+@query
+async def share_llm_definition(db: Db, *, owner: str, definition_handle: str, user_handle: str) -> int | None:
+    """Shares a definition. Violates `llm_service_definitions_shared_with_user_handle_fkey` for an unknown user."""
+
+
+@query
+async def unshare_llm_definition(db: Db, *, owner: str, definition_handle: str, user_handle: str) -> int | None:
+    """Ends a share; None when there was none."""
+
+
+@query
+async def get_shared_users_for_definition(db: Db, *, owner: str, definition_handle: str) -> list[Any] | None:
+    """The handles of all whom a definition is shared with; None when there is no such definition."""
 
 
 query.complete()

@@ -107,4 +107,27 @@ async def delete_llm_instance(db: Db, *, owner: str, instance_handle: str) -> in
     """Deletes an instance. Violates `projects_llm_service_instance_id_fkey` while a project uses it."""
 
 
+@query
+async def lock_llm_instance(db: Db, *, owner: str, instance_handle: str) -> dict[str, Any] | None:
+    """An instance as the body of a PUT, locked until the end of the transaction."""
+
+
+@query
+async def share_llm_instance(db: Db, *, owner: str, instance_handle: str, user_handle: str, role: str) -> int | None:
+    """Shares an instance, or changes the role.
+
+    Violates `llm_service_instances_shared_with_user_handle_fkey` for an unknown user.
+    """
+
+
+@query
+async def unshare_llm_instance(db: Db, *, owner: str, instance_handle: str, user_handle: str) -> int | None:
+    """Ends a share; None when there was none."""
+
+
+@query
+async def get_shared_users_for_instance(db: Db, *, owner: str, instance_handle: str) -> list[dict[str, Any]] | None:
+    """All whom an instance is shared with, in which role; None when there is none of that name."""
+
+
 query.complete()

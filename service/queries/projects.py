@@ -52,6 +52,13 @@ class ProjectRow(msgspec.Struct, frozen=True):
     instance: dict[str, Any] | None
 
 
+class Transfer(msgspec.Struct, frozen=True):
+    """Whether a project could be handed over: `fits` when the new owner may use its instance."""
+
+    fits: bool
+    project_id: int
+
+
 @query
 async def retrieve_project_access(
     db: Db, *, key_hash: str | None, is_admin: bool, owner: str, project_handle: str
@@ -105,6 +112,35 @@ async def get_orphaned_partitions(db: Db) -> list[int]:
 @query
 async def drop_orphaned_partition(db: Db, *, project_id: int) -> None:
     """Drops the partition of a deleted project; nothing happens when it is gone already."""
+
+
+@query
+async def lock_project(db: Db, *, owner: str, project_handle: str) -> dict[str, Any] | None:
+    """A project as the body of a PUT, locked until the end of the transaction."""
+
+
+@query
+async def share_project(db: Db, *, owner: str, project_handle: str, user_handle: str, role: str) -> int | None:
+    """Shares a project, or changes the role. Violates `users_projects_user_handle_fkey` for an unknown user."""
+
+
+@query
+async def unshare_project(db: Db, *, owner: str, project_handle: str, user_handle: str) -> int | None:
+    """Ends a share; None when there was none."""
+
+
+@query
+async def get_shared_users_for_project(db: Db, *, owner: str, project_handle: str) -> list[dict[str, Any]] | None:
+    """All whom a project is shared with, in which role; None when there is none of that name."""
+
+
+@query
+async def transfer_project(db: Db, *, owner: str, project_handle: str, new_owner: str) -> Transfer | None:
+    """Hands a project over, if it fits; None when there is no project.
+
+    Violates `projects_owner_fkey` for an unknown user, `projects_owner_project_handle_key` when they have a
+    project of that name.
+    """
 
 
 query.complete()

@@ -64,4 +64,9 @@ async def delete_user(db: Db, *, user_handle: str) -> str | None:
     """Deletes a user and all they own, but for the partitions (see `service.partitions`)."""
 
 
+@query
+async def lock_user(db: Db, *, user_handle: str) -> dict[str, Any] | None:
+    """A user as the body of a PUT, locked until the end of the transaction."""
+
+
 query.complete()

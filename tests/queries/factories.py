@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from service.http import hash_key
 from service.queries import embeddings, llm_instances, projects, users
+from service.request import hash_key
 from service.sql import Db
 from service.vectors import to_binary
 

@@ -53,7 +53,7 @@ def names(kind: Any) -> set[str]:
     members = [member for member in typing.get_args(kind) if member is not type(None)]
     if origin is list or (isinstance(origin, type) and issubclass(origin, Sequence)):
         item = members[0]
-        if item in (dict[str, Any],) or typing.get_origin(item) is dict:
+        if item is Any or typing.get_origin(item) is dict:
             return {"jsonb"}
         return {f"{name}[]" for name in names(item)}
     if origin is dict:

@@ -1,5 +1,8 @@
 """Statements of sql/llm_definitions.sql on real rows."""
 
+from typing import Any
+
+import asyncpg
 import pytest
 
 from service.db import Connection
@@ -84,3 +87,136 @@ class TestRetrieveLLMDefinition:
         assert (
             await llm_definitions.retrieve_llm_definition(connection, owner="_system", definition_handle="none") is None
         )
+
+
+async def upsert(connection: Connection, owner: str, **overrides: Any) -> llm_definitions.DefinitionBrief:
+    values = {
+        "definition_handle": "def",
+        "endpoint": None,
+        "description": None,
+        "api_standard": "openai",
+        "model": None,
+        "dimensions": None,
+        "context_limit": None,
+        "is_public": False,
+        **overrides,
+    }
+    row = await llm_definitions.upsert_llm_definition(connection, owner=owner, **values)
+    assert row is not None
+    return row
+
+
+class TestUpsertLLMDefinition:
+    async def test_creates_and_replaces(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        first = await upsert(connection, anna, model="one", is_public=True)
+        second = await upsert(connection, anna, dimensions=3)
+        assert (first.definition_id, first.is_public) == (second.definition_id, True)
+        row = await llm_definitions.retrieve_llm_definition(connection, owner=anna, definition_handle="def")
+        assert row is not None
+        assert (row.model, row.dimensions, row.is_public) == (None, 3, False)
+
+    @pytest.mark.parametrize(
+        ("change", "constraint"),
+        [
+            ({"owner": "nobody"}, "llm_service_definitions_owner_fkey"),
+            ({"api_standard": "none"}, "llm_service_definitions_api_standard_fkey"),
+            ({"dimensions": 16001}, "llm_service_definitions_dimensions_check"),
+            ({"context_limit": 0}, "llm_service_definitions_context_limit_check"),
+        ],
+    )
+    async def test_refusals(self, connection: Connection, change: dict[str, Any], constraint: str) -> None:
+        values = {"owner": await factories.user(connection), **change}
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+            await upsert(connection, **values)
+        assert caught.value.constraint_name == constraint
+
+
+class TestLockLLMDefinition:
+    async def test_is_the_body_of_a_put(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await upsert(connection, anna, model="m", dimensions=3)
+        assert await llm_definitions.lock_llm_definition(connection, owner=anna, definition_handle="def") == {
+            "definition_handle": "def",
+            "api_standard": "openai",
+            "endpoint": None,
+            "description": None,
+            "model": "m",
+            "dimensions": 3,
+            "context_limit": None,
+            "is_public": False,
+        }
+        assert await llm_definitions.lock_llm_definition(connection, owner=anna, definition_handle="none") is None
+
+
+class TestDeleteLLMDefinition:
+    async def test_instances_stay_unlinked(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        number = (await upsert(connection, anna)).definition_id
+        instance_id = await factories.instance(connection, anna, "inst")
+        link = "UPDATE llm_service_instances SET definition_id = $1 WHERE instance_id = $2"
+        await connection.execute(link, number, instance_id)
+        deleted = await llm_definitions.delete_llm_definition(connection, owner=anna, definition_handle="def")
+        assert deleted == number
+        linked = "SELECT definition_id FROM llm_service_instances WHERE instance_id = $1"
+        assert await connection.fetchval(linked, instance_id) is None
+        assert await llm_definitions.delete_llm_definition(connection, owner=anna, definition_handle="def") is None
+
+
+async def shares(connection: Connection, owner: str) -> list[Any] | None:
+    return await llm_definitions.get_shared_users_for_definition(connection, owner=owner, definition_handle="def")
+
+
+class TestShareLLMDefinition:
+    async def test_shares_once(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        number = (await upsert(connection, anna)).definition_id
+        for _ in range(2):
+            shared = await llm_definitions.share_llm_definition(
+                connection, owner=anna, definition_handle="def", user_handle=bert
+            )
+            assert shared == number
+        assert await shares(connection, anna) == [bert]
+
+    async def test_of_a_missing_one(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        shared = await llm_definitions.share_llm_definition(
+            connection, owner=anna, definition_handle="def", user_handle=anna
+        )
+        assert shared is None
+
+    async def test_with_nobody(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await upsert(connection, anna)
+        with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
+            await llm_definitions.share_llm_definition(
+                connection, owner=anna, definition_handle="def", user_handle="nobody"
+            )
+        assert caught.value.constraint_name == "llm_service_definitions_shared_with_user_handle_fkey"
+
+
+class TestUnshareLLMDefinition:
+    async def test_ends_one_share(self, connection: Connection) -> None:
+        anna, bert, carl = [await factories.user(connection) for _ in range(3)]
+        await upsert(connection, anna)
+        for user in (bert, carl):
+            await llm_definitions.share_llm_definition(
+                connection, owner=anna, definition_handle="def", user_handle=user
+            )
+        ended = [
+            await llm_definitions.unshare_llm_definition(
+                connection, owner=anna, definition_handle="def", user_handle=bert
+            )
+            for _ in range(2)
+        ]
+        assert ended[0] is not None
+        assert ended[1] is None
+        assert await shares(connection, anna) == [carl]
+
+
+class TestGetSharedUsersForDefinition:
+    async def test_none_and_no_definition(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        assert await shares(connection, anna) is None
+        await upsert(connection, anna)
+        assert await shares(connection, anna) == []

@@ -201,3 +201,75 @@ class TestDeleteLLMInstance:
         with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
             await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst")
         assert caught.value.constraint_name == "projects_llm_service_instance_id_fkey"
+
+
+class TestLockLLMInstance:
+    async def test_is_the_body_of_a_put_without_the_key(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst", model="m", change_key=True, api_key_encrypted=b"sealed")
+        assert await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="inst") == {
+            "instance_handle": "inst",
+            "dimensions": 3,
+            "endpoint": None,
+            "description": None,
+            "api_standard": "openai",
+            "model": "m",
+            "context_limit": None,
+        }
+        assert await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="none") is None
+
+
+async def shares(connection: Connection, owner: str) -> list[dict[str, Any]] | None:
+    return await llm_instances.get_shared_users_for_instance(connection, owner=owner, instance_handle="shared")
+
+
+async def share_as(connection: Connection, owner: str, user: str, role: str) -> int | None:
+    return await llm_instances.share_llm_instance(
+        connection, owner=owner, instance_handle="shared", user_handle=user, role=role
+    )
+
+
+class TestShareLLMInstance:
+    async def test_sharing_again_changes_the_role(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        assert await share_as(connection, anna, bert, "reader") is None
+        number = await factories.instance(connection, anna, "shared")
+        for role in ("reader", "editor"):
+            assert await share_as(connection, anna, bert, role) == number
+            assert await shares(connection, anna) == [{"user_handle": bert, "role": role}]
+
+    @pytest.mark.parametrize(
+        ("user", "role", "constraint"),
+        [
+            ("nobody", "reader", "llm_service_instances_shared_with_user_handle_fkey"),
+            ("_system", "owner", "llm_service_instances_shared_with_role_check"),
+        ],
+    )
+    async def test_refusals(self, connection: Connection, user: str, role: str, constraint: str) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "shared")
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+            await share_as(connection, anna, user, role)
+        assert caught.value.constraint_name == constraint
+
+
+class TestUnshareLLMInstance:
+    async def test_ends_one_share(self, connection: Connection) -> None:
+        anna, bert, carl = [await factories.user(connection) for _ in range(3)]
+        number = await factories.instance(connection, anna, "shared")
+        for user in (bert, carl):
+            await share_as(connection, anna, user, "reader")
+        ended = [
+            await llm_instances.unshare_llm_instance(connection, owner=anna, instance_handle="shared", user_handle=bert)
+            for _ in range(2)
+        ]
+        assert ended == [number, None]
+        assert await shares(connection, anna) == [{"user_handle": carl, "role": "reader"}]
+
+
+class TestGetSharedUsersForInstance:
+    async def test_none_and_nothing_of_that_name(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        assert await shares(connection, anna) is None
+        await factories.instance(connection, anna, "shared")
+        assert await shares(connection, anna) == []

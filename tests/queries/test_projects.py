@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from service.db import Connection
-from service.http import hash_key
 from service.queries import embeddings, projects, users
+from service.request import hash_key
 from tests.queries import factories
 
 
@@ -185,3 +185,111 @@ class TestDropOrphanedPartition:
         await projects.drop_orphaned_partition(connection, project_id=goes)
         assert await projects.get_orphaned_partitions(connection) == []
         assert await embeddings.count_embeddings(connection, project_id=stays) == 0
+
+
+class TestLockProject:
+    async def test_is_the_body_of_a_put_without_the_shares(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        await factories.project(connection, anna, "inst", "proj", metadata_scheme="{}")
+        assert await projects.lock_project(connection, owner=anna, project_handle="proj") == {
+            "project_handle": "proj",
+            "description": None,
+            "metadataScheme": "{}",
+            "public_read": False,
+            "instance_owner": anna,
+            "instance_handle": "inst",
+        }
+        assert await projects.lock_project(connection, owner=anna, project_handle="none") is None
+
+
+async def shares(connection: Connection, owner: str) -> list[dict[str, Any]] | None:
+    return await projects.get_shared_users_for_project(connection, owner=owner, project_handle="shared")
+
+
+async def share_as(connection: Connection, owner: str, user: str, role: str) -> int | None:
+    return await projects.share_project(connection, owner=owner, project_handle="shared", user_handle=user, role=role)
+
+
+class TestShareProject:
+    async def test_sharing_again_changes_the_role(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        assert await share_as(connection, anna, bert, "reader") is None
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(connection, anna, "inst", "shared")
+        for role in ("reader", "editor"):
+            assert await share_as(connection, anna, bert, role) == number
+            assert await shares(connection, anna) == [{"user_handle": bert, "role": role}]
+
+    @pytest.mark.parametrize(
+        ("user", "role", "constraint"),
+        [("nobody", "reader", "users_projects_user_handle_fkey"), ("_system", "owner", "users_projects_role_check")],
+    )
+    async def test_refusals(self, connection: Connection, user: str, role: str, constraint: str) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        await factories.project(connection, anna, "inst", "shared")
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+            await share_as(connection, anna, user, role)
+        assert caught.value.constraint_name == constraint
+
+
+class TestUnshareProject:
+    async def test_ends_one_share(self, connection: Connection) -> None:
+        anna, bert, carl = [await factories.user(connection) for _ in range(3)]
+        await factories.instance(connection, anna, "inst")
+        number = await factories.project(connection, anna, "inst", "shared")
+        for user in (bert, carl):
+            await share_as(connection, anna, user, "reader")
+        ended = [
+            await projects.unshare_project(connection, owner=anna, project_handle="shared", user_handle=bert)
+            for _ in range(2)
+        ]
+        assert ended == [number, None]
+        assert await shares(connection, anna) == [{"user_handle": carl, "role": "reader"}]
+
+
+class TestGetSharedUsersForProject:
+    async def test_none_and_nothing_of_that_name(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        assert await shares(connection, anna) is None
+        await factories.instance(connection, anna, "inst")
+        await factories.project(connection, anna, "inst", "shared")
+        assert await shares(connection, anna) == []
+
+
+class TestTransferProject:
+    async def transfer(self, connection: Connection, owner: str, to: str) -> projects.Transfer | None:
+        return await projects.transfer_project(connection, owner=owner, project_handle="proj", new_owner=to)
+
+    async def test_to_somebody_who_may_use_the_instance(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        instance_id = await factories.instance(connection, anna, "inst")
+        number = await factories.project(
+            connection, anna, "inst", "proj", change_shares=True, share_users=[bert], share_roles=["reader"]
+        )
+        assert await self.transfer(connection, anna, bert) == projects.Transfer(fits=False, project_id=number)
+        share = (
+            "INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role) VALUES ($1, $2, 'reader')"
+        )
+        await connection.execute(share, bert, instance_id)
+        assert await self.transfer(connection, anna, bert) == projects.Transfer(fits=True, project_id=number)
+        assert await self.transfer(connection, anna, bert) is None
+        row = await projects.retrieve_project(connection, project_id=number, role="owner", caller=bert)
+        assert row is not None
+        assert (row.owner, row.shared_with) == (bert, [])
+        assert (await access(connection, anna, bert)).role is None
+
+    async def test_to_somebody_who_has_one_of_that_name(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        for owner in (anna, bert):
+            await factories.instance(connection, owner, "inst")
+            await factories.project(connection, owner, "inst", "proj")
+        share = (
+            "INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role) "
+            "SELECT $1, instance_id, 'reader' FROM llm_service_instances WHERE owner = $2"
+        )
+        await connection.execute(share, bert, anna)
+        with pytest.raises(asyncpg.UniqueViolationError) as caught:
+            await self.transfer(connection, anna, bert)
+        assert caught.value.constraint_name == "projects_owner_project_handle_key"

@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 
 from service.db import Connection
-from service.http import hash_key
 from service.queries import llm_definitions, projects, users
+from service.request import hash_key
 from tests.queries import factories
 
 
@@ -117,3 +117,15 @@ class TestDeleteUser:
             connection, user_handle="nobody", max_rows=10, skip=0
         )
         assert len(listed) == 5
+
+
+class TestLockUser:
+    async def test_is_the_body_of_a_put(self, connection: Connection) -> None:
+        await factories.user(connection, "anna", name="Anna")
+        assert await users.lock_user(connection, user_handle="anna") == {
+            "user_handle": "anna",
+            "email": "anna@example.org",
+            "name": "Anna",
+        }
+        assert await users.lock_user(connection, user_handle="nobody") is None
+        assert await users.lock_user(connection, user_handle="_system") is None

@@ -1,0 +1,70 @@
+"""Results and errors into responses: JSON, and problem+json for every error (contract section 1)."""
+
+import logging
+import traceback
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import msgspec
+from pgvector import HalfVector
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import db
+from service.errors import ApiError, MethodNotAllowed, NotFound
+from service.vectors import to_decimals
+
+logger = logging.getLogger(__name__)
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+def encode(result: Any, status: int = 200) -> Response:
+    """The answer as JSON; None is an empty 204, and a response is one already."""
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return Response(msgspec.json.encode(result, enc_hook=_encode_vector), status, media_type=JSON)
+
+
+def _encode_vector(value: Any) -> Any:
+    if isinstance(value, HalfVector):
+        return to_decimals(value)
+    raise TypeError(f"{type(value)} has no JSON form")
+
+
+def render(error: Exception) -> Response:
+    """Any error as problem+json. What is nobody's mistake but ours is logged and says nothing of its inside."""
+    refusal = error if isinstance(error, ApiError) else db.explain(error)
+    if refusal is None:
+        _log(error)
+        refusal = ApiError("Something went wrong in the service; it has been logged.")
+    return Response(
+        msgspec.json.encode(refusal.body()),
+        refusal.status,
+        headers=refusal.headers,
+        media_type=PROBLEM,
+    )
+
+
+async def render_routing(_: Request[Any], error: Exception) -> Response:
+    """The router's own refusals: no such route, no such method."""
+    if not isinstance(error, HTTPException):
+        return render(error)
+    refusal: ApiError = NotFound("There is no such route.")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        refusal = MethodNotAllowed()
+    response = render(refusal)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _log(error: Exception) -> None:
+    # Not the message of a database error: its detail repeats whole rows.
+    what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s: %s\n%s", type(error).__name__, what, stack)

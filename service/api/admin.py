@@ -1,0 +1,51 @@
+"""Administration (contract section 9)."""
+
+from typing import Literal
+
+import msgspec
+
+from service import db, partitions, sanity
+from service.auth import admin
+from service.http import endpoint
+from service.queries import admin as statements
+from service.request import Req
+from service.sanity import Report
+
+
+class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The words without which nothing is deleted."""
+
+    confirm: Literal["delete all data"]
+
+
+@endpoint("GET", "/v1/admin/sanity-check", guard=admin)
+async def get_sanity_check(req: Req) -> Report:
+    """Look for what is wrong with what is stored.
+
+    Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
+    schema is a warning.
+    """
+    return await sanity.check(req.db, req.cipher)
+
+
+@endpoint("POST", "/v1/admin/reset", guard=admin, status=204)
+async def post_reset(req: Req, body: Reset) -> None:
+    """Delete everything but the built-in data."""
+    await _reset(req.db)
+
+
+@endpoint("GET", "/v1/admin/footgun", guard=admin, status=204, only_debug=True)
+async def get_footgun(req: Req) -> None:
+    """Delete everything but the built-in data, without being asked. Only with SERVICE_DEBUG."""
+    await _reset(req.db)
+
+
+async def _reset(pool: db.Pool) -> None:
+    async with db.transaction(pool) as connection:
+        await statements.delete_all_users(connection)
+        await statements.delete_custom_api_standards(connection)
+        await statements.delete_unmigrated_embeddings(connection)
+    await partitions.drop_orphans(pool)
+
+
+endpoints = [get_sanity_check, post_reset, get_footgun]

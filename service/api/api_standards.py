@@ -1,0 +1,99 @@
+"""API standards: how a provider's interface is spoken (contract section 3)."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from service.api.users import same_handle
+from service.auth import admin, anyone
+from service.errors import Conflict, Unavailable, found
+from service.fields import Handle, ShortText, Text
+from service.http import Page, endpoint
+from service.patch import merged
+from service.queries import api_standards
+from service.queries.api_standards import APIStandard
+from service.request import Req
+from service.sql import Db
+
+
+class StandardPath(msgspec.Struct, frozen=True):
+    """A path that names an API standard."""
+
+    standard: str
+
+
+class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An API standard to be created or replaced: how, and under which name, a provider wants its key."""
+
+    api_standard_handle: Handle
+    description: Text
+    key_method: Literal["auth_bearer", "body_form", "query_param", "custom_header"]
+    key_field: ShortText
+
+
+class Standards(msgspec.Struct, frozen=True):
+    """A page of API standards."""
+
+    api_standards: list[APIStandard]
+
+
+@endpoint("GET", "/v1/api-standards", guard=anyone)
+async def get_standards(req: Req, query: Page) -> Standards:
+    """All API standards."""
+    return Standards(await api_standards.get_api_standards(req.db, max_rows=query.limit, skip=query.offset))
+
+
+@endpoint("POST", "/v1/api-standards", guard=admin, status=201)
+async def post_standard(req: Req, body: StandardIn) -> APIStandard:
+    """Create or replace an API standard."""
+    return await _store(req.db, body)
+
+
+@endpoint("GET", "/v1/api-standards/{standard}", guard=anyone, errors=(404,))
+async def get_standard(req: Req, path: StandardPath) -> APIStandard:
+    """An API standard."""
+    row = await api_standards.retrieve_api_standard(req.db, api_standard_handle=path.standard)
+    return found(row, f"The API standard {path.standard!r}")
+
+
+@endpoint("PUT", "/v1/api-standards/{standard}", guard=admin, status=201)
+async def put_standard(req: Req, path: StandardPath, body: StandardIn) -> APIStandard:
+    """Create or replace an API standard."""
+    same_handle(path.standard, body.api_standard_handle, "api_standard_handle")
+    return await _store(req.db, body)
+
+
+@endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn, errors=(404,))
+async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> APIStandard:
+    """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
+
+    async def lock(db: Db) -> dict[str, Any] | None:
+        return await api_standards.lock_api_standard(db, api_standard_handle=path.standard)
+
+    async with merged(req.db, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
+        same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
+        return await _store(tx, standard)
+
+
+@endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(404, 409))
+async def delete_standard(req: Req, path: StandardPath) -> None:
+    """Delete an API standard that no definition and no instance uses."""
+    deleted = await api_standards.delete_api_standard(req.db, api_standard_handle=path.standard)
+    if not found(deleted, f"The API standard {path.standard!r}"):
+        raise Conflict("A definition or an instance still uses this API standard.")
+
+
+async def _store(db: Db, standard: StandardIn) -> APIStandard:
+    row = await api_standards.upsert_api_standard(
+        db,
+        api_standard_handle=standard.api_standard_handle,
+        description=standard.description,
+        key_method=standard.key_method,
+        key_field=standard.key_field,
+    )
+    if row is None:
+        raise Unavailable
+    return row
+
+
+endpoints = [get_standards, post_standard, get_standard, put_standard, patch_standard, delete_standard]

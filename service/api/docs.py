@@ -1,0 +1,72 @@
+"""The OpenAPI document, and a page to read and try it (contract section 9). Nothing comes from another host."""
+
+from functools import cache
+from typing import Literal
+
+import msgspec
+from starlette.responses import Response
+
+from service.auth import anyone
+from service.files import PACKAGE
+from service.http import endpoint
+from service.request import Req
+
+PAGE = PACKAGE / "docs_page"
+# Its file, which may be compressed, and its type.
+ASSETS = {
+    "index.html": ("index.html", "text/html"),
+    "start.js": ("start.js", "text/javascript"),
+    "swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript"),
+    "swagger-ui.css": ("swagger-ui.css.gz", "text/css"),
+}
+# The page may load from, and talk to, this service only; its styles are partly in its elements.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class AssetPath(msgspec.Struct, frozen=True):
+    """A path that names a file of the page."""
+
+    asset: Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"]
+
+
+@endpoint("GET", "/openapi.json", guard=anyone)
+async def get_openapi_json(req: Req) -> Response:
+    """This document as JSON."""
+    return Response(req.openapi["json"], media_type="application/json")
+
+
+@endpoint("GET", "/openapi.yaml", guard=anyone, produces="application/yaml")
+async def get_openapi_yaml(req: Req) -> Response:
+    """This document as YAML."""
+    return Response(req.openapi["yaml"], media_type="application/yaml")
+
+
+@endpoint("GET", "/docs", guard=anyone, produces="text/html")
+async def get_docs(req: Req) -> Response:
+    """A page to read and try this document."""
+    return _asset("index.html")
+
+
+@endpoint("GET", "/docs/{asset}", guard=anyone, errors=(404,), produces="text/*")
+async def get_docs_asset(req: Req, path: AssetPath) -> Response:
+    """A file of the page."""
+    return _asset(path.asset)
+
+
+def _asset(name: str) -> Response:
+    file, kind = ASSETS[name]
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Content-Type-Options": "nosniff"}
+    if file.endswith(".gz"):
+        headers["Content-Encoding"] = "gzip"  # which every browser takes
+    return Response(_content(file), headers=headers, media_type=kind)
+
+
+@cache
+def _content(file: str) -> bytes:
+    return (PAGE / file).read_bytes()
+
+
+endpoints = [get_openapi_json, get_openapi_yaml, get_docs, get_docs_asset]

@@ -1,0 +1,88 @@
+"""Sharing of projects, and handing them over (contract section 6)."""
+
+import msgspec
+
+from service.api.projects import ProjectPath, project_name
+from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
+from service.auth import owner
+from service.errors import BadRequest, Conflict, Problem, found
+from service.fields import AnyHandle
+from service.http import endpoint
+from service.queries import projects
+from service.request import Req
+
+
+class SharePath(ProjectPath, frozen=True):
+    """A path that names a project and a user with whom it is shared."""
+
+    other: str
+
+
+class ProjectShares(msgspec.Struct, frozen=True):
+    """All with whom a project is shared."""
+
+    owner: str
+    project_handle: str
+    shared_with: list[SharedWith]
+
+
+class TransferIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to hand a project over to."""
+
+    new_owner: AnyHandle
+
+
+class Transferred(msgspec.Struct, frozen=True):
+    """A project that has been handed over to `owner`."""
+
+    owner: str
+    project_handle: str
+    project_id: int
+
+
+@endpoint("POST", "/v1/projects/{user}/{project}/share", guard=owner, status=201, errors=(404,))
+async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectShares:
+    """Share a project: an editor may upload and delete embeddings, a reader may read and search."""
+    not_the_owner(path.user, body.share_with_handle)
+    row = await projects.share_project(
+        req.db, owner=path.user, project_handle=path.project, user_handle=body.share_with_handle, role=body.role
+    )
+    found(row, project_name(path))
+    return await _shared(req, path)
+
+
+@endpoint("DELETE", "/v1/projects/{user}/{project}/share/{other}", guard=owner, status=204, errors=(404,))
+async def unshare_project(req: Req, path: SharePath) -> None:
+    """End the sharing of a project with a user."""
+    row = await projects.unshare_project(req.db, owner=path.user, project_handle=path.project, user_handle=path.other)
+    found(row, f"A share of {path.user}/{path.project} with {path.other!r}")
+
+
+@endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner, errors=(404,))
+async def get_project_shares(req: Req, path: ProjectPath) -> ProjectShares:
+    """All with whom a project is shared, beside the public."""
+    return await _shared(req, path)
+
+
+@endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(404, 409))
+async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Transferred:
+    """Hand a project over to another user.
+
+    They must have access to its instance, and no project of its name. The former owner keeps no access.
+    """
+    if body.new_owner == path.user:
+        raise BadRequest("The project is theirs already.", [Problem("is the owner", "body.new_owner", path.user)])
+    moved = await projects.transfer_project(
+        req.db, owner=path.user, project_handle=path.project, new_owner=body.new_owner
+    )
+    if not found(moved, project_name(path)).fits:
+        raise Conflict(f"There is no user {body.new_owner!r} with access to the instance of the project.")
+    return Transferred(body.new_owner, path.project, found(moved, project_name(path)).project_id)
+
+
+async def _shared(req: Req, path: ProjectPath) -> ProjectShares:
+    rows = await projects.get_shared_users_for_project(req.db, owner=path.user, project_handle=path.project)
+    return ProjectShares(path.user, path.project, shared_with(found(rows, project_name(path))))
+
+
+endpoints = [share_project, unshare_project, get_project_shares, transfer_project]

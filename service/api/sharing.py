@@ -1,0 +1,40 @@
+"""What sharing looks like, the same for definitions, instances and projects."""
+
+from typing import Any
+
+import msgspec
+
+from service.errors import BadRequest, Problem
+from service.fields import AnyHandle, ShareRole
+
+
+class ShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """With whom to share, and in what role: sharing again changes it."""
+
+    share_with_handle: AnyHandle
+    role: ShareRole
+
+
+class DefinitionShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """With whom to share a definition, to be read and used."""
+
+    share_with_handle: AnyHandle
+
+
+class SharedWith(msgspec.Struct, frozen=True):
+    """A user with whom something is shared."""
+
+    user_handle: str
+    role: str
+
+
+def not_the_owner(owner: str, share_with: str) -> None:
+    """Raises BadRequest when somebody shares a thing with its owner."""
+    if owner == share_with:
+        problem = Problem("is the owner", "body.share_with_handle", share_with)
+        raise BadRequest("Nothing can be shared with its owner.", [problem])
+
+
+def shared_with(rows: list[dict[str, Any]]) -> list[SharedWith]:
+    """The shares as they are read, as JSON, from the database."""
+    return [SharedWith(**row) for row in rows]

@@ -1,0 +1,40 @@
+"""JSON merge patch (RFC 7396), one mechanism for every kind of resource.
+
+The resource is read as the body of its PUT and locked, the patch is laid over it, and the result is stored
+as a PUT would: all in one transaction, so that of two patches at once neither is lost.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from service import db, decoding
+from service.errors import Invalid, Problem, found
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+@asynccontextmanager
+async def merged(
+    pool: db.Pool,
+    patch: dict[str, Any],
+    kind: type[S],
+    what: str,
+    lock: Callable[[db.Connection], Awaitable[dict[str, Any] | None]],
+) -> AsyncIterator[tuple[db.Connection, S]]:
+    """Yields a connection in a transaction, and what is stored with the patch laid over it.
+
+    `lock` reads the resource, by the names of its PUT, and locks it. Raises NotFound with `what`, and Invalid
+    for a patch that does not fit.
+    """
+    changed = decoding.changes(patch, kind)
+    async with db.transaction(pool) as connection:
+        stored = found(await lock(connection), what)
+        fields = msgspec.structs.fields(kind)
+        values = {field.name: stored[field.encode_name] for field in fields if field.encode_name in stored} | changed
+        for field in fields:
+            if field.required and values.get(field.name) is None:
+                raise Invalid(problems=[Problem("is required: there is none yet", f"body.{field.encode_name}")])
+        yield connection, kind(**values)

@@ -1,0 +1,86 @@
+"""Statements of `sql/admin.sql`: sanity check and reset. What may be long is read in pages, `after` a key."""
+
+from typing import Any
+
+import msgspec
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+class ProjectToCheck(msgspec.Struct, frozen=True):
+    """A project, `name` as owner/handle; `dimensions` is None when it has no instance."""
+
+    project_id: int
+    name: str
+    metadata_scheme: str | None
+    dimensions: int | None
+
+
+class MetadataToCheck(msgspec.Struct, frozen=True):
+    """The metadata of an embedding."""
+
+    text_id: str
+    metadata: Any
+
+
+class SealedKey(msgspec.Struct, frozen=True):
+    """The sealed key of an instance, `name` as owner/handle."""
+
+    instance_id: int
+    name: str
+    sealed: bytes | None
+
+
+@query
+async def get_projects_to_check(db: Db, *, after: int, max_rows: int) -> list[ProjectToCheck]:
+    """A page of all projects by their number."""
+
+
+@query
+async def count_projects(db: Db) -> int | None:
+    """How many projects there are. Never None."""
+
+
+@query
+async def count_wrong_dimensions(db: Db, *, project_id: int, dimensions: int) -> int | None:
+    """How many vectors of a project have another number of dimensions. Never None."""
+
+
+@query
+async def get_metadata_to_check(db: Db, *, project_id: int, after: str, max_rows: int) -> list[MetadataToCheck]:
+    """A page of a project's metadata by text_id."""
+
+
+@query
+async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
+    """A page of all sealed keys by the number of their instance."""
+
+
+@query
+async def get_invalid_indexes(db: Db) -> list[str]:
+    """The names of the projects' indexes whose build was interrupted."""
+
+
+@query
+async def count_unmigrated_embeddings(db: Db) -> int | None:
+    """How many embeddings of the original system have no place in this schema. Never None."""
+
+
+@query
+async def delete_all_users(db: Db) -> int:
+    """Deletes all users but `_system`, with all that they own, but for the partitions."""
+
+
+@query
+async def delete_custom_api_standards(db: Db) -> int:
+    """Deletes the API standards that are not built in."""
+
+
+@query
+async def delete_unmigrated_embeddings(db: Db) -> None:
+    """Deletes what migration 0005 kept aside."""
+
+
+query.complete()

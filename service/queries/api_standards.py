@@ -1,0 +1,48 @@
+"""Statements of `sql/api_standards.sql`: how a provider's interface is spoken."""
+
+from typing import Any
+
+import msgspec
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+class APIStandard(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a provider wants its key: in which way (`key_method`), under which name (`key_field`)."""
+
+    api_standard_handle: str
+    key_method: str
+    description: str | None = None
+    key_field: str | None = None
+
+
+@query
+async def upsert_api_standard(
+    db: Db, *, api_standard_handle: str, description: str, key_method: str, key_field: str
+) -> APIStandard | None:
+    """Creates or replaces a standard. Never None. Violates `api_standards_key_method_fkey`."""
+
+
+@query
+async def lock_api_standard(db: Db, *, api_standard_handle: str) -> dict[str, Any] | None:
+    """A standard as the body of a PUT, locked until the end of the transaction."""
+
+
+@query
+async def get_api_standards(db: Db, *, max_rows: int, skip: int) -> list[APIStandard]:
+    """A page of all standards."""
+
+
+@query
+async def retrieve_api_standard(db: Db, *, api_standard_handle: str) -> APIStandard | None:
+    """A standard."""
+
+
+@query
+async def delete_api_standard(db: Db, *, api_standard_handle: str) -> bool | None:
+    """Deletes a standard; False when it is in use, None when there is none."""
+
+
+query.complete()

@@ -1,0 +1,117 @@
+"""A request as guards and handlers see it: who sent it, and its body, read within limits."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TypedDict
+
+import msgspec
+from starlette.requests import Request
+
+from service import db
+from service.answers import JSON
+from service.crypto import Cipher
+from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedMediaType
+from service.settings import Settings
+
+LINGER_SECONDS = 5
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class State(TypedDict):
+    """What lives as long as the application."""
+
+    pool: db.Pool
+    settings: Settings
+    cipher: Cipher
+    openapi: dict[str, bytes]
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a caller showed: the SHA-256 of a key (None without one), and whether it is the admin's."""
+
+    key_hash: str | None
+    is_admin: bool
+
+
+class Req:
+    """A request on its way: what guards and handlers may use of it."""
+
+    def __init__(self, request: Request[State]) -> None:
+        self.db: db.Pool = request.state["pool"]
+        self.settings: Settings = request.state["settings"]
+        self.cipher: Cipher = request.state["cipher"]
+        self.openapi: dict[str, bytes] = request.state["openapi"]
+        self.credentials = _credentials(request.headers.get("authorization"), self.settings.service_adminkey)
+        self._request = request
+
+    def as_sent(self, name: str) -> str:
+        """A path parameter before percent-decoding."""
+        value: str = self._request.path_params[name]
+        return value
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters; one that is given several times is a list, like `a,b`. Raises Invalid for a NUL."""
+        query: dict[str, str] = {}
+        for name, value in self._request.query_params.multi_items():
+            if "\0" in value:
+                raise Invalid(problems=[Problem("must not contain a NUL", f"query.{name[:64]}")])
+            query[name] = f"{query[name]},{value}" if name in query else value
+        return query
+
+    async def read(self, limit: int) -> bytes:
+        """Reads the body, counting what really comes, whatever its headers say.
+
+        Raises ContentTooLarge above `limit` bytes and UnsupportedMediaType for anything but UTF-8 JSON.
+        """
+        _check_content_type(self._request.headers.get("content-type"), self._request.method)
+        announced = self._request.headers.get("content-length", "0")
+        too_large = announced.isdecimal() and int(announced) > limit
+        if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
+            raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
+        body = bytearray()
+        async with aclosing(self._request.stream()) as chunks:
+            async for chunk in chunks:
+                if too_large or len(body) + len(chunk) > limit:
+                    await _discard(chunks, limit)
+                    raise ContentTooLarge(f"The body may have at most {limit} bytes.")
+                body += chunk
+        return bytes(body)
+
+
+async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:
+    """Reads on for a while: a client that is still sending would lose the answer to a reset connection."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            async for chunk in chunks:
+                limit -= len(chunk)
+                if limit < 0:
+                    return
+
+
+def _credentials(header: str | None, admin_key: str) -> Credentials:
+    if not header:
+        return Credentials(None, is_admin=False)
+    scheme, _, rest = header.strip().partition(" ")
+    key = rest.strip() if scheme.lower() == "bearer" else header.strip()
+    key_hash = hash_key(key)
+    return Credentials(key_hash, is_admin=hmac.compare_digest(key_hash, hash_key(admin_key)))
+
+
+def hash_key(key: str) -> str:
+    """The hexadecimal SHA-256 of a key, which is what is stored of it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _check_content_type(header: str | None, method: str) -> None:
+    if not header:
+        return
+    kind, *parameters = [part.strip().lower() for part in header.split(";")]
+    charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
+    allowed = (JSON, MERGE_PATCH) if method == "PATCH" else (JSON,)
+    if kind not in allowed or charset not in ("utf-8", "utf8"):
+        problem = Problem(f"must be {' or '.join(allowed)} in UTF-8", "header.content-type", header[:200])
+        raise UnsupportedMediaType(problems=[problem])

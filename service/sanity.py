@@ -1,0 +1,100 @@
+"""The sanity check: everything that can be wrong with what is stored, in bounded memory at any size."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+
+from service import metadata
+from service.crypto import Cipher, DoesNotOpen
+from service.queries import admin
+from service.sql import Db
+
+PAGE = 1000
+MAX_LISTED = 1000  # so many issues, and warnings, are spelt out; all are counted
+
+
+class Report(msgspec.Struct, omit_defaults=True):
+    """FAILED with any issue, else WARNING with any warning. The first 1,000 of each are spelt out."""
+
+    status: Literal["PASSED", "WARNING", "FAILED"]
+    total_projects: int
+    issues_count: int
+    warnings_count: int
+    issues: list[str] | None = None
+    warnings: list[str] | None = None
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.count = 0
+        self.listed: list[str] = []
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(text)
+
+
+async def check(db: Db, cipher: Cipher) -> Report:
+    """Looks at every project, sealed key and index."""
+    issues, warnings = _Findings(), _Findings()
+    async for project in _projects(db):
+        await _check_project(db, project, issues, warnings)
+    await _check_keys(db, cipher, issues)
+    for name in await admin.get_invalid_indexes(db):
+        issues.add(f"index {name} is invalid: its build was interrupted")
+    if unmigrated := await admin.count_unmigrated_embeddings(db):
+        warnings.add(f"{unmigrated} embeddings of the original system have no place here; see embeddings_unmigrated")
+    return Report(
+        status="FAILED" if issues.count else "WARNING" if warnings.count else "PASSED",
+        total_projects=await admin.count_projects(db) or 0,
+        issues_count=issues.count,
+        warnings_count=warnings.count,
+        issues=issues.listed or None,
+        warnings=warnings.listed or None,
+    )
+
+
+async def _projects(db: Db) -> AsyncIterator[admin.ProjectToCheck]:
+    after = 0
+    while page := await admin.get_projects_to_check(db, after=after, max_rows=PAGE):
+        for project in page:
+            yield project
+        after = page[-1].project_id
+
+
+async def _check_project(db: Db, project: admin.ProjectToCheck, issues: _Findings, warnings: _Findings) -> None:
+    if project.dimensions is None:
+        warnings.add(f"project {project.name} has no instance")
+        return
+    wrong = await admin.count_wrong_dimensions(db, project_id=project.project_id, dimensions=project.dimensions)
+    if wrong:
+        issues.add(f"project {project.name}: {wrong} vectors do not have {project.dimensions} dimensions")
+    if not project.metadata_scheme:
+        warnings.add(f"project {project.name} has no metadata schema")
+        return
+    try:
+        schema = metadata.compiled(project.metadata_scheme)
+    except metadata.BadSchema as error:
+        issues.add(f"project {project.name}: its metadata schema is not usable: {error}")
+        return
+    after = ""
+    while page := await admin.get_metadata_to_check(db, project_id=project.project_id, after=after, max_rows=PAGE):
+        for row in page:
+            if fault := schema.fault(row.metadata):
+                issues.add(f"project {project.name}, text_id {row.text_id!r}: metadata{fault.path} {fault.message}")
+        after = page[-1].text_id
+        await asyncio.sleep(0)
+
+
+async def _check_keys(db: Db, cipher: Cipher, issues: _Findings) -> None:
+    after = 0
+    while page := await admin.get_sealed_keys(db, after=after, max_rows=PAGE):
+        for row in page:
+            try:
+                cipher.open(row.sealed or b"")
+            except DoesNotOpen:
+                issues.add(f"instance {row.name}: its provider key does not open with ENCRYPTION_KEY")
+        after = page[-1].instance_id

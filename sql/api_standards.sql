@@ -1,0 +1,45 @@
+-- API standards: how a provider's interface is spoken.
+
+-- name: UpsertAPIStandard :one
+INSERT INTO api_standards (api_standard_handle, description, key_method, key_field)
+VALUES (@api_standard_handle::text, @description::text, @key_method::text, @key_field::text)
+ON CONFLICT (api_standard_handle) DO UPDATE
+   SET description = excluded.description, key_method = excluded.key_method, key_field = excluded.key_field,
+       updated_at = now()
+RETURNING api_standard_handle, key_method, description, key_field;
+
+-- name: LockAPIStandard :one
+-- As the body of a PUT, and locked until the end of the transaction.
+SELECT jsonb_build_object('api_standard_handle', api_standard_handle, 'description', description,
+                          'key_method', key_method, 'key_field', key_field)
+  FROM api_standards
+ WHERE api_standard_handle = @api_standard_handle::text
+   FOR UPDATE;
+
+-- name: GetAPIStandards :many
+SELECT api_standard_handle, key_method, description, key_field
+  FROM api_standards
+ ORDER BY api_standard_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: RetrieveAPIStandard :one
+SELECT api_standard_handle, key_method, description, key_field
+  FROM api_standards
+ WHERE api_standard_handle = @api_standard_handle::text;
+
+-- name: DeleteAPIStandard :one
+-- Whether it was deleted: not while a definition or an instance uses it. No row when there is none.
+WITH standard AS (
+    SELECT standard.api_standard_handle,
+           EXISTS (SELECT FROM llm_service_definitions AS definition
+                    WHERE definition.api_standard = standard.api_standard_handle)
+        OR EXISTS (SELECT FROM llm_service_instances AS instance
+                    WHERE instance.api_standard = standard.api_standard_handle) AS used
+      FROM api_standards AS standard
+     WHERE standard.api_standard_handle = @api_standard_handle::text
+), deleted AS (
+    DELETE FROM api_standards
+     USING standard
+     WHERE api_standards.api_standard_handle = standard.api_standard_handle AND NOT standard.used
+)
+SELECT NOT used AS deleted FROM standard;

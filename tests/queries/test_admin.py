@@ -1,0 +1,103 @@
+"""Statements of sql/admin.sql on real rows."""
+
+from typing import Any
+
+from service.db import Connection
+from service.queries import admin, api_standards, llm_definitions, projects, users
+from tests.queries import factories
+
+
+class TestGetProjectsToCheck:
+    async def test_pages_by_number(self, connection: Connection) -> None:
+        numbers = [await factories.filled(connection, metadata_scheme="{}") for _ in range(3)]
+        before = numbers[0] - 1
+        rows = await admin.get_projects_to_check(connection, after=before, max_rows=2)
+        assert [row.project_id for row in rows] == numbers[:2]
+        assert (rows[0].metadata_scheme, rows[0].dimensions) == ("{}", 3)
+        rows = await admin.get_projects_to_check(connection, after=numbers[1], max_rows=2)
+        assert [row.project_id for row in rows] == numbers[2:]
+
+
+class TestCountProjects:
+    async def test_counts(self, connection: Connection) -> None:
+        before = await admin.count_projects(connection)
+        await factories.filled(connection)
+        assert await admin.count_projects(connection) == (before or 0) + 1
+
+
+class TestCountWrongDimensions:
+    async def test_counts(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        assert await admin.count_wrong_dimensions(connection, project_id=number, dimensions=3) == 0
+        assert await admin.count_wrong_dimensions(connection, project_id=number, dimensions=2) == 2
+
+
+class TestGetMetadataToCheck:
+    async def test_pages_by_text_id(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        metadata: list[Any] = [{"k": 1}, None, {"k": 3}]
+        await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abc"}, metadata=metadata)
+        rows = await admin.get_metadata_to_check(connection, project_id=number, after="", max_rows=9)
+        assert [(row.text_id, row.metadata) for row in rows] == [("a", {"k": 1}), ("c", {"k": 3})]
+        rows = await admin.get_metadata_to_check(connection, project_id=number, after="a", max_rows=1)
+        assert [row.text_id for row in rows] == ["c"]
+
+
+class TestGetSealedKeys:
+    async def test_only_those_that_are_there(self, connection: Connection) -> None:
+        anna = await factories.user(connection, "anna")
+        await factories.instance(connection, anna, "none")
+        number = await factories.instance(connection, anna, "key", change_key=True, api_key_encrypted=b"sealed")
+        rows = await admin.get_sealed_keys(connection, after=0, max_rows=9)
+        assert rows == [admin.SealedKey(number, "anna/key", b"sealed")]
+        assert await admin.get_sealed_keys(connection, after=number, max_rows=9) == []
+
+
+class TestGetInvalidIndexes:
+    async def test_an_interrupted_build(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        assert await admin.get_invalid_indexes(connection) == []
+        await connection.execute(f"CREATE INDEX broken ON embeddings_{number} (sequence)")
+        await connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass")
+        assert await admin.get_invalid_indexes(connection) == ["broken"]
+
+
+class TestCountUnmigratedEmbeddings:
+    async def test_counts(self, connection: Connection) -> None:
+        assert await admin.count_unmigrated_embeddings(connection) == 0
+        await connection.execute(
+            "INSERT INTO embeddings_unmigrated (owner, project_id, instance_id, vector, vector_dim) "
+            "VALUES ('anna', 1, 1, '[1]', 1)"
+        )
+        assert await admin.count_unmigrated_embeddings(connection) == 1
+
+
+class TestDeleteAllUsers:
+    async def test_all_but_the_system(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        assert await admin.delete_all_users(connection) >= 1
+        assert await users.get_all_users(connection, max_rows=9, skip=0) == ["_system"]
+        assert number in await projects.get_orphaned_partitions(connection)
+        built_in = await llm_definitions.get_llm_definitions_by_user(connection, user_handle="x", max_rows=9, skip=0)
+        assert len(built_in) == 5
+
+
+class TestDeleteCustomAPIStandards:
+    async def test_the_built_in_ones_stay(self, connection: Connection) -> None:
+        await api_standards.upsert_api_standard(
+            connection, api_standard_handle="mine", description="d", key_method="query_param", key_field="k"
+        )
+        assert await admin.delete_custom_api_standards(connection) == 1
+        rows = await api_standards.get_api_standards(connection, max_rows=9, skip=0)
+        assert [row.api_standard_handle for row in rows] == ["cohere", "gemini", "openai"]
+
+
+class TestDeleteUnmigratedEmbeddings:
+    async def test_deletes_all(self, connection: Connection) -> None:
+        await connection.execute(
+            "INSERT INTO embeddings_unmigrated (owner, project_id, instance_id, vector, vector_dim) "
+            "VALUES ('anna', 1, 1, '[1]', 1)"
+        )
+        await admin.delete_unmigrated_embeddings(connection)
+        assert await admin.count_unmigrated_embeddings(connection) == 0
