@@ -27,7 +27,7 @@ fix: $(DEV)  ## Mend what the linter can mend
 	$(BIN)/ruff format
 
 bench: $(DEV)  ## Measure uploads and searches
-	$(BIN)/python benchmarks/bench.py
+	PYTHONPATH=. $(BIN)/python benchmarks/bench.py
 
 lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -77,7 +77,7 @@ def load(env_file: Path = Path(".env")) -> Settings:
                 f"for example to the output of `openssl rand -hex 32`."
             )
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        return msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # a Path
     except msgspec.ValidationError as error:
         what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
         raise SettingsError(f"A setting is not valid: {what}.") from None

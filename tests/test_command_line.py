@@ -80,6 +80,20 @@ def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_
     assert "Traceback" not in log
 
 
+def test_serve_with_the_embedded_database_and_the_template(tmp_path: Path) -> None:
+    env = re.sub("=change-me", "=a-secret", (ROOT / "template.env").read_text()).replace("=8880", "=0")
+    (tmp_path / ".env").write_text(env)
+    for _ in range(2):  # the data are kept
+        with served(tmp_path / "log", cwd=tmp_path, SERVICE_PORT="") as (process, url):
+            headers = {"Authorization": "Bearer a-secret"}
+            body = {"user_handle": "alice", "email": "alice@example.org"}
+            key = httpx2.put(f"{url}/v1/users/alice", json=body, headers=headers).json()["vdb_key"]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+    assert key == "not changed"
+    assert not (tmp_path / ".data" / "cluster" / "postmaster.pid").exists()
+
+
 def test_make_writes_an_env_file_with_fresh_secrets(tmp_path: Path) -> None:
     for name in ("Makefile", "template.env"):
         (tmp_path / name).write_text((ROOT / name).read_text())

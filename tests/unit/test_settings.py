@@ -35,7 +35,9 @@ def test_the_environment_wins_over_the_file(environment: pytest.MonkeyPatch, tmp
 
 
 def test_values_become_what_the_field_wants(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = load(environment, tmp_path, {**SECRETS, "SERVICE_DEBUG": "true", "SERVICE_STATEMENT_TIMEOUT": "2.5"})
+    values = {"SERVICE_DEBUG": "true", "SERVICE_STATEMENT_TIMEOUT": "2.5", "SERVICE_DATA_DIR": "/var/lib/x"}
+    config = load(environment, tmp_path, {**SECRETS, **values})
+    assert config.service_data_dir == Path("/var/lib/x")
     assert config.service_debug is True
     assert config.service_statement_timeout == 2.5
 
