@@ -5,7 +5,8 @@ BIN := .venv/bin
 RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
-.PHONY: help run test lint fix bench lock wheel clean
+
+.PHONY: help run test lint fix fuzz bench openapi vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +27,9 @@ fix: $(DEV)  ## Mend what the linter can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
+	$(BIN)/python -m tests.fuzz
+
 bench: $(DEV)  ## Measure uploads and searches
 	PYTHONPATH=. $(BIN)/python benchmarks/bench.py
 
@@ -36,6 +40,16 @@ lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
 		--extra embedded --group dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
+
+openapi: $(DEV)  ## Write docs/openapi.yaml anew, which a test compares with what is served
+	$(BIN)/python -c "import msgspec; from service import openapi; from service.api import endpoints; \
+		print(msgspec.yaml.encode(openapi.document(endpoints)).decode(), end='')" > docs/openapi.yaml
+
+vendor:  ## Fetch the files of the documentation's page anew, from npm
+	@mkdir -p build && cd build && npm pack --silent swagger-ui-dist@5.35.0 && tar xzf swagger-ui-dist-5.35.0.tgz
+	gzip -9nc build/package/swagger-ui-bundle.js > service/docs_page/swagger-ui-bundle.js.gz
+	gzip -9nc build/package/swagger-ui.css > service/docs_page/swagger-ui.css.gz
+	cp build/package/LICENSE build/package/NOTICE service/docs_page/
 
 wheel: $(DEV)  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

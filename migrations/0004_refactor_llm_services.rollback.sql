@@ -1,4 +1,4 @@
--- Handles of more than 20 characters make this rollback stop before it changes anything.
+-- Handles, or names of key fields, of more than 20 characters make this rollback stop before it changes anything.
 
 ALTER TABLE embeddings
     ALTER COLUMN owner TYPE varchar(20),
@@ -114,6 +114,7 @@ DROP TABLE llm_service_definitions;
 
 ALTER TABLE api_standards
     ALTER COLUMN api_standard_handle TYPE varchar(20),
+    ALTER COLUMN key_field TYPE varchar(20),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
     ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
     ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',

@@ -16,6 +16,7 @@ VALUES ('_system', 'Built-in definitions', 'system@dhamps-vdb.internal', repeat(
 
 ALTER TABLE api_standards
     ALTER COLUMN api_standard_handle TYPE varchar(64),
+    ALTER COLUMN key_field TYPE text,
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
     ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
     ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',

@@ -135,6 +135,8 @@ def explain(error: Exception) -> ApiError | None:
             return REFUSALS[name]()
         case asyncpg.NotNullViolationError(column_name=column):
             return Invalid(problems=[Problem("is required", f"body.{column}")])
+        case asyncpg.StringDataRightTruncationError():
+            return Invalid("A text is longer than what can be stored.")
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
             return Invalid("A text contains a NUL, which cannot be stored.")
         case asyncpg.UndefinedTableError():  # the partition went while the request was on its way

@@ -10,7 +10,7 @@ from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader
 from service.errors import BadRequest, Invalid, Problem, found, show
-from service.fields import Text
+from service.fields import ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
 from service.queries.similars import Similar
@@ -29,8 +29,8 @@ class Search(msgspec.Struct, frozen=True):
     count: Limit | None = None
     offset: Annotated[int, Meta(ge=0, le=10**12)] = 0
     threshold: Annotated[float, Meta(ge=-1, le=1)] = 0.5
-    metadata_path: Annotated[Text, Meta(min_length=1)] | None = None
-    metadata_value: Text | None = None
+    metadata_path: Annotated[ShortText, Meta(min_length=1)] | None = None
+    metadata_value: ShortText | None = None
 
     @property
     def max_rows(self) -> int:

@@ -4,6 +4,6 @@ window.ui = SwaggerUIBundle({
   dom_id: "#swagger-ui",
   validatorUrl: null,
   deepLinking: true,
-  docExpansion: "none",
+  docExpansion: "list",
   displayOperationId: false,
 });

@@ -1,0 +1,11 @@
+"""A small budget of fuzzing; `make fuzz` has a large one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fuzz import fuzz
+
+
+def test_no_answer_breaks_the_document(new_database: Callable[..., str], tmp_path: Path) -> None:
+    code, printed = fuzz(tmp_path, new_database(), max_examples=1, phases="examples,coverage", seed=1)
+    assert code == 0, printed
