@@ -1,0 +1,150 @@
+"""JSON merge patches (RFC 7396) of all five kinds, which are one mechanism."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+
+from .world import Headers, Json, User, fetch, instance, problem, project, refused, row, unique, upload, user
+
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+
+
+async def standard(api: httpx2.AsyncClient, admin: Headers) -> str:
+    handle = unique("s")
+    body = {"api_standard_handle": handle, "description": "d", "key_method": "query_param", "key_field": "k"}
+    assert (await api.put(f"/v1/api-standards/{handle}", json=body, headers=admin)).status_code == 201
+    return f"/v1/api-standards/{handle}"
+
+
+async def definition(api: httpx2.AsyncClient, owner: User) -> str:
+    handle = unique("d")
+    path = f"/v1/llm-definitions/{owner.handle}/{handle}"
+    body = {"definition_handle": handle, "api_standard": "openai", "model": "m", "dimensions": 3}
+    assert (await api.put(path, json=body, headers=owner.headers)).status_code == 201
+    return path
+
+
+KINDS = ["user", "standard", "definition", "instance", "project"]
+
+
+async def thing(api: httpx2.AsyncClient, admin: Headers, kind: str) -> tuple[str, Headers, str, str]:
+    """A thing's path, who may patch it, a property that is free to change, and the name of its handle."""
+    owner = await user(api, admin, name="N")
+    if kind == "user":
+        return owner.path, admin, "name", "user_handle"
+    if kind == "standard":
+        return await standard(api, admin), admin, "description", "api_standard_handle"
+    if kind == "definition":
+        return await definition(api, owner), owner.headers, "model", "definition_handle"
+    if kind == "instance":
+        return (await instance(api, owner, description="D")).path, owner.headers, "description", "instance_handle"
+    return (await project(api, owner, description="D")).path, owner.headers, "description", "project_handle"
+
+
+async def patch(api: httpx2.AsyncClient, path: str, headers: Headers, body: Any) -> httpx2.Response:
+    return await api.patch(path, json=body, headers={**headers, **MERGE_PATCH})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_named_changes_and_the_rest_stays(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
+    path, headers, field, _ = await thing(api, admin, kind)
+    before = await fetch(api, path, headers)
+    answer = await patch(api, path, headers, {field: "changed"})
+    assert answer.status_code == 200
+    assert answer.json() == await fetch(api, path, headers) == {**before, field: "changed"}
+    same = await api.patch(path, json={}, headers=headers)  # application/json will do as well
+    assert same.json() == answer.json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_null_removes_what_may_be_left_out(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
+    path, headers, field, handle = await thing(api, admin, kind)
+    before = await fetch(api, path, headers)
+    answer = await patch(api, path, headers, {field: None})
+    if kind == "standard":  # all its properties are required
+        refused(answer, 422, f"body.{field}")
+    else:
+        assert answer.json() == {name: value for name, value in before.items() if name != field}
+    refused(await patch(api, path, headers, {handle: None}), 422, f"body.{handle}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_bad_patches_change_nothing(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
+    path, headers, field, handle = await thing(api, admin, kind)
+    before = await fetch(api, path, headers)
+    refused(await patch(api, path, headers, {field: 5, "nonsense": 1}), 422, f"body.{field}", "body.nonsense")
+    refused(await patch(api, path, headers, {handle: "another-handle"}), 400, f"body.{handle}")
+    problem(await patch(api, path, headers, [1]), 422)
+    problem(await api.patch(path, content=b"{", headers={**headers, **MERGE_PATCH}), 400)
+    problem(await api.patch(path, content=b"{}", headers={**headers, "Content-Type": "text/plain"}), 415)
+    assert await fetch(api, path, headers) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_of_something_missing(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
+    path, headers, field, _ = await thing(api, admin, kind)
+    missing = path.rpartition("/")[0] + "/" + unique("none")
+    problem(await patch(api, missing, headers, {field: "x"}), 404)
+
+
+@pytest.mark.parametrize("kind", ["user", "definition", "instance", "project"])
+async def test_of_two_at_once_neither_is_lost(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
+    path, headers, field, _ = await thing(api, admin, kind)
+    other, value = {
+        "user": ("email", f"{unique('e')}@example.org"),
+        "definition": ("is_public", True),
+        "instance": ("model", "m2"),
+        "project": ("public_read", True),
+    }[kind]
+    for number in range(5):
+        changes = [{field: f"text {number}"}, {other: value}]
+        await asyncio.gather(*(patch(api, path, headers, change) for change in changes))
+        now = await fetch(api, path, headers)
+        assert (now[field], now[other]) == (f"text {number}", value)
+
+
+async def test_the_key_of_an_instance(api: httpx2.AsyncClient, admin: Headers) -> None:
+    path = (await instance(api, ada := await user(api, admin), api_key="secret")).path
+    assert (await patch(api, path, ada.headers, {"model": "m"})).json()["has_api_key"] is True
+    assert (await patch(api, path, ada.headers, {"api_key": None})).json()["has_api_key"] is False
+    assert (await patch(api, path, ada.headers, {"api_key": "new"})).json()["has_api_key"] is True
+    assert (await patch(api, path, ada.headers, {"api_key": ""})).json()["has_api_key"] is False
+
+
+async def test_dimensions_stay_while_there_are_embeddings(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin))
+    assert (await patch(api, own.instance.path, own.owner.headers, {"dimensions": 2})).status_code == 200
+    await upload(api, own, row("a", [1, 2]))
+    problem(await patch(api, own.instance.path, own.owner.headers, {"dimensions": 3}), 409)
+    assert (await fetch(api, own.instance.path, own.owner.headers))["dimensions"] == 2
+    await api.delete(own.embeddings, headers=own.owner.headers)
+    assert (await patch(api, own.instance.path, own.owner.headers, {"dimensions": 3})).status_code == 200
+
+
+async def test_the_shares_of_a_project(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada, bob = await user(api, admin), await user(api, admin)
+    own = await project(api, ada, shared_with=[bob.handle])
+
+    async def shares(change: Json) -> tuple[list[str], bool]:
+        answer = await patch(api, own.path, ada.headers, change)
+        assert answer.status_code == 200, answer.text
+        return [one["user_handle"] for one in answer.json()["shared_with"]], answer.json()["public_read"]
+
+    assert await shares({"description": "d"}) == ([bob.handle], False)
+    assert await shares({"shared_with": [bob.handle, "*"]}) == ([bob.handle], True)
+    assert await shares({"shared_with": None}) == ([], True)  # public_read is a property of its own
+    assert await shares({"public_read": False}) == ([], False)
+
+
+async def test_the_instance_of_a_project_can_be_exchanged(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, ada := await user(api, admin))
+    alike, other = await instance(api, ada), await instance(api, ada, dimensions=2)
+    assert (await patch(api, own.path, ada.headers, {"instance_handle": other.handle})).status_code == 200
+    assert (await patch(api, own.path, ada.headers, {"instance_handle": alike.handle})).status_code == 200
+    await upload(api, own, row("a", [1, 2, 3]))
+    problem(await patch(api, own.path, ada.headers, {"instance_handle": other.handle}), 409)
+    answer = await patch(api, own.path, ada.headers, {"instance_handle": own.instance.handle})
+    assert answer.json()["instance"]["instance_handle"] == own.instance.handle
+    assert answer.json()["number_of_embeddings"] == 1
