@@ -79,7 +79,7 @@ class _Batch:
         self.invalid: list[tuple[int, Problem]] = []
         self.contradicting: list[tuple[int, Problem]] = []
         self._seen: dict[str, int] = {}
-        self._schema = metadata.compiled(project.metadata_scheme) if project.metadata_scheme else None
+        self.schema = metadata.compiled(project.metadata_scheme) if project.metadata_scheme else None
 
     def add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         self.invalid.append((row, self._problem(row, field, message, value)))
@@ -140,7 +140,7 @@ class _Batch:
         encoded = msgspec.json.encode(sent.metadata)
         if b"\\u0000" in encoded and _has_nul(sent.metadata):
             self.add_invalid(row, "metadata", "must not contain a NUL")
-        if self._schema and (fault := self._schema.fault(sent.metadata)):
+        if self.schema and (fault := self.schema.fault(sent.metadata, len(encoded))):
             message = f"breaks the project's schema: {fault.message}"
             self.add_contradiction(row, f"metadata{fault.path}", message)
         self.metadata.append(msgspec.Raw(encoded))
@@ -194,8 +194,9 @@ async def store_json(db: Db, project: Storage, body: bytes) -> Uploaded:
     """
     rows = decoding.decode(body, _RawBatch).embeddings
     batch = _Batch(len(rows), project)
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        _decode_rows(batch, start, rows[start : start + ROWS_AT_ONCE])
+    at_once = ROWS_AT_ONCE if batch.schema is None else max(1, ROWS_AT_ONCE // batch.schema.cost)
+    for start in range(0, len(rows), at_once):
+        _decode_rows(batch, start, rows[start : start + at_once])
         await asyncio.sleep(0)
     batch.check()
     return await _store(db, batch)

@@ -1,6 +1,6 @@
 """Users' JSON Schemas for the metadata of their projects: checked, compiled once, applied. No SQL, no HTTP.
 
-A schema comes from a user, so it is limited in size and depth, its patterns run in linear time, and a
+A schema comes from a user, so it is limited in size, depth and cost, its patterns run in linear time, and a
 `$ref` out of the document is refused: nothing is ever fetched.
 """
 
@@ -10,8 +10,12 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
+from service import schema_cost
+
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 32
+# Cost times bytes: about a tenth of a second for the worst schema and document.
+MAX_EFFORT = 2_000_000
 
 
 class BadSchema(Exception):
@@ -26,9 +30,15 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Validator:
-    """A compiled schema."""
+    """A compiled schema. `cost` is how often it may look at one place of a document, from 1 to 1,000."""
 
     def __init__(self, schema: Any) -> None:
+        try:
+            self.cost = schema_cost.cost(schema)
+        except schema_cost.Uncountable as error:
+            raise BadSchema(str(error)) from None
+        if self.cost > schema_cost.MAX_COST:
+            raise BadSchema(f"it looks at one place more than {schema_cost.MAX_COST} times: simplify its alternatives")
         try:
             # Masked: the message names the rule and not the value, which may be of any size.
             self._validator = jsonschema_rs.validator_for(
@@ -37,12 +47,17 @@ class Validator:
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise BadSchema(str(error).splitlines()[0]) from None
 
-    def fault(self, value: Any) -> Fault | None:
-        """The first rule that a value breaks, or None."""
-        for error in self._validator.iter_errors(value):
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-            return Fault(path, error.message)
-        return None
+    def fault(self, value: Any, size: int) -> Fault | None:
+        """The first rule that a value of `size` bytes breaks, or None. Too much for the schema is a fault too."""
+        if self.cost * size > MAX_EFFORT:
+            return Fault("", f"more than the {MAX_EFFORT // self.cost} bytes that this schema can be applied to")
+        if schema_cost.depth(value) > schema_cost.MAX_DEPTH:
+            return Fault("", f"is nested more than {schema_cost.MAX_DEPTH} levels deep")
+        if self._validator.is_valid(value):
+            return None
+        error = next(self._validator.iter_errors(value))
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+        return Fault(path, error.message)
 
 
 @lru_cache(maxsize=256)
@@ -56,14 +71,9 @@ def compiled(text: str) -> Validator:
         raise BadSchema("The schema is not JSON.") from None
     if not isinstance(schema, dict | bool):
         raise BadSchema("A JSON Schema is an object, true or false.")
-    if _depth(schema) > MAX_SCHEMA_DEPTH:
+    if schema_cost.depth(schema) > MAX_SCHEMA_DEPTH:
         raise BadSchema(f"A schema may be nested {MAX_SCHEMA_DEPTH} levels deep.")
     return Validator(schema)
-
-
-def _depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
 
 
 def _refuse(uri: str) -> Any:

@@ -83,10 +83,10 @@ async def _check_project(db: Db, project: admin.ProjectToCheck, issues: _Finding
     after = ""
     while page := await admin.get_metadata_to_check(db, project_id=project.project_id, after=after, max_rows=PAGE):
         for row in page:
-            if fault := schema.fault(row.metadata):
+            await asyncio.sleep(0)
+            if fault := schema.fault(row.metadata, row.size):
                 issues.add(f"project {project.name}, text_id {row.text_id!r}: metadata{fault.path} {fault.message}")
         after = page[-1].text_id
-        await asyncio.sleep(0)
 
 
 async def _check_keys(db: Db, cipher: Cipher, issues: _Findings) -> None:

@@ -17,7 +17,7 @@ SELECT count(*) FROM embeddings_{project_id} WHERE vector_dims(vector) <> @dimen
 
 -- name: GetMetadataToCheck :many
 -- Only rows that have metadata, in the order of text_id.
-SELECT text_id, metadata
+SELECT text_id, octet_length(metadata::text) AS size, metadata
   FROM embeddings_{project_id}
  WHERE text_id > @after::text AND metadata IS NOT NULL
  ORDER BY text_id

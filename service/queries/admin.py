@@ -19,9 +19,10 @@ class ProjectToCheck(msgspec.Struct, frozen=True):
 
 
 class MetadataToCheck(msgspec.Struct, frozen=True):
-    """The metadata of an embedding."""
+    """The metadata of an embedding, and its `size` as JSON in bytes."""
 
     text_id: str
+    size: int
     metadata: Any
 
 
