@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service import decoding, metadata, vectors
 from service.auth import Storage
-from service.errors import BadRequest, Invalid, Problem, show
+from service.errors import BadRequest, Conflict, Invalid, Problem, show
 from service.queries import embeddings
 from service.sql import Db
 
@@ -79,7 +79,7 @@ class _Batch:
         self.invalid: list[tuple[int, Problem]] = []
         self.contradicting: list[tuple[int, Problem]] = []
         self._seen: dict[str, int] = {}
-        self.schema = metadata.compiled(project.metadata_scheme) if project.metadata_scheme else None
+        self.schema = _schema(project)
 
     def add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         self.invalid.append((row, self._problem(row, field, message, value)))
@@ -163,6 +163,16 @@ class _Batch:
             return
         detail = f"Nothing was stored: {len(found)} problems in {len(self.halves)} embeddings."
         raise (Invalid if self.invalid else BadRequest)(detail, found)
+
+
+def _schema(project: Storage) -> metadata.Validator | None:
+    """The project's schema. Raises Conflict for one of the original system, which took any text."""
+    if not project.metadata_scheme:
+        return None
+    try:
+        return metadata.compiled(project.metadata_scheme)
+    except metadata.BadSchema as error:
+        raise Conflict(f"The project's metadata schema is not usable: {error}. Replace it first.") from None
 
 
 def _named(text_id: str, message: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+NEEDS_CURL = pytest.mark.skipif(not shutil.which("curl"), reason="LEFT OUT: the documents' examples; they need curl")
 
 
 def environment(**values: str) -> dict[str, str]:

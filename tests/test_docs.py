@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from service import openapi
 from service.api import endpoints
 from tests import webdriver
-from tests.processes import ROOT, environment, served
+from tests.processes import NEEDS_CURL, ROOT, environment, served
 
 SERVED = [one for one in endpoints if not one.only_debug]
 
@@ -121,6 +121,7 @@ def test_the_route_table_is_the_applications() -> None:
     assert set(rows) == {(one.method, one.path) for one in endpoints}
 
 
+@NEEDS_CURL
 def test_the_examples_run(new_database: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"SERVICE_ADMINKEY={'a' * 64}\nENCRYPTION_KEY={'b' * 64}\n")
     examples = re.findall(r"^```bash\n(.*?)^```\n(?:\n```json\n(.*?)^```$)?", API_PAGE, re.MULTILINE | re.DOTALL)

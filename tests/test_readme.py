@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.processes import ROOT, environment, served
+from tests.processes import NEEDS_CURL, ROOT, environment, served
 
 README = (ROOT / "README.md").read_text()
 
 
+@NEEDS_CURL
 def test_the_tour_runs(new_database: Callable[..., str], tmp_path: Path) -> None:
     secrets = {"SERVICE_ADMINKEY": "a" * 64, "ENCRYPTION_KEY": "b" * 64}
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))

@@ -5,6 +5,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import httpx2
 import numpy as np
 import pytest
@@ -713,3 +714,17 @@ async def test_rows_of_the_same_id_in_two_projects_are_apart(api: httpx2.AsyncCl
 def test_halves_are_the_shortest_decimals() -> None:
     assert halves([0.1]) == [0.1]
     assert halves([0.12345678]) == [float(str(np.float16(0.12345678)))]
+
+
+async def test_a_schema_of_the_original_system_that_is_none(
+    api: httpx2.AsyncClient, admin: Headers, service_database: str
+) -> None:
+    own = await own_project(api, admin)
+    connection = await asyncpg.connect(service_database)
+    await connection.execute("UPDATE projects SET metadata_scheme = '{not json' WHERE project_id = $1", own.id)
+    await connection.close()
+    body = problem(await post(api, own, row("a", [1, 0, 0])), 409)
+    assert "schema is not usable" in body["detail"]
+    assert (await fetch(api, own.path, own.owner.headers))["metadataScheme"] == "{not json"
+    assert (await api.patch(own.path, json={"metadataScheme": None}, headers=own.owner.headers)).status_code == 200
+    assert (await post(api, own, row("a", [1, 0, 0]))).status_code == 201
