@@ -73,8 +73,10 @@ BEGIN
 END
 $$;
 
+-- Drops the partition of a project, if it is still there. Always true. Waits five seconds at most for those
+-- who use it, because others wait behind it meanwhile.
 CREATE FUNCTION drop_embeddings_partition(project_id integer) RETURNS boolean
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
     partition text := 'embeddings_' || project_id;
 BEGIN
@@ -84,6 +86,8 @@ BEGIN
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %I', partition);
     END IF;
+    RETURN true;
+EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
     RETURN true;
 END
 $$;

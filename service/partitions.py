@@ -4,11 +4,23 @@ A user's rows go in one statement, but PostgreSQL cannot lock thousands of parti
 (design section 3), so these go one by one. They cannot be reached meanwhile: their projects are gone.
 """
 
+import logging
+
+import asyncpg
+
 from service.queries import projects
 from service.sql import Db
 
+logger = logging.getLogger(__name__)
+
 
 async def drop_orphans(db: Db) -> None:
-    """Drops every partition without a project, a transaction each. Harmless when others do it too."""
+    """Drops every partition without a project, a transaction each. Harmless when others do it too.
+
+    One that somebody still reads, a backup for example, stays for the next time.
+    """
     for project_id in await projects.get_orphaned_partitions(db):
-        await projects.drop_orphaned_partition(db, project_id=project_id)
+        try:
+            await projects.drop_orphaned_partition(db, project_id=project_id)
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            logger.warning("The partition of the deleted project %d is in use; it is dropped later.", project_id)

@@ -11,9 +11,10 @@ from pgvector import HalfVector
 from service import ingest
 from service.api.projects import ProjectPath
 from service.auth import Storage, embeddings_editor, embeddings_reader
+from service.batch import EmbeddingsIn
 from service.errors import found
 from service.http import Page, endpoint
-from service.ingest import EmbeddingsIn, Uploaded
+from service.ingest import Uploaded
 from service.queries import embeddings
 from service.request import Req
 

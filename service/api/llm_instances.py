@@ -30,11 +30,10 @@ class SharePath(InstancePath, frozen=True):
     other: str
 
 
-class InstanceIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An instance to be created or replaced. `api_key`: left out, the stored one stays; `""` removes it."""
+class InstanceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may be said of an instance. `api_key`: left out, the stored one stays; `""` removes it."""
 
     instance_handle: Handle
-    dimensions: Dimensions
     endpoint: ShortText | None = None
     description: Text | None = None
     api_standard: AnyHandle | None = None
@@ -43,19 +42,18 @@ class InstanceIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key: ApiKey | None = None
 
 
-class FromDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InstanceIn(InstanceFields, frozen=True, kw_only=True):
+    """An instance to be created or replaced. `api_key`: left out, the stored one stays; `""` removes it."""
+
+    dimensions: Dimensions
+
+
+class FromDefinition(InstanceFields, frozen=True, kw_only=True):
     """An instance to be made from a definition; what is not given is inherited."""
 
-    instance_handle: Handle
     definition_owner: AnyHandle
     definition_handle: AnyHandle
     dimensions: Dimensions | None = None
-    endpoint: ShortText | None = None
-    description: Text | None = None
-    api_standard: AnyHandle | None = None
-    model: ShortText | None = None
-    context_limit: ContextLimit | None = None
-    api_key: ApiKey | None = None
 
 
 class Instances(msgspec.Struct, frozen=True):

@@ -22,13 +22,13 @@ NEWER_NAMES = {older: name for name, older in OLDER_NAMES.items()}
 DEPRECATED_SINCE = "@1795392000"
 
 
-class ServiceIn(InstanceIn, frozen=True, rename=OLDER_NAMES):
+class ServiceIn(InstanceIn, frozen=True, kw_only=True, rename=OLDER_NAMES):
     """InstanceIn under its older names."""
 
     instance_handle: Handle
 
 
-class ServiceFromDefinition(FromDefinition, frozen=True, rename=OLDER_NAMES):
+class ServiceFromDefinition(FromDefinition, frozen=True, kw_only=True, rename=OLDER_NAMES):
     """FromDefinition under its older names."""
 
     instance_handle: Handle

@@ -1,0 +1,172 @@
+"""A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
+
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
+
+from service import decoding, metadata, vectors
+from service.auth import Storage
+from service.errors import BadRequest, Conflict, Invalid, Problem, show
+
+Scalar = str | int | float | bool
+TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
+
+
+class EmbeddingIn(msgspec.Struct, forbid_unknown_fields=True):
+    """An embedding to be stored.
+
+    `vector`: exactly the project's number of dimensions, finite, within half precision, not all zero.
+    `text` and `metadata`: left out keeps what is stored, null clears it. The other fields repeat the path
+    or the project and must agree with them.
+    """
+
+    text_id: TextId
+    vector: Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)]
+    vector_dim: int | None = None
+    text: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    instance_handle: str | None = None
+    instance_owner: str | None = None
+    user_handle: str | None = None
+    project_handle: str | None = None
+    project_id: int | None = None
+
+
+class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch of embeddings, all or nothing."""
+
+    embeddings: list[EmbeddingIn]
+
+
+class Batch:
+    """The rows of a batch as they are checked, and the problems that are found."""
+
+    def __init__(self, size: int, project: Storage) -> None:
+        self.project = project
+        self.halves = np.zeros((size, project.dimensions), dtype=np.float16)
+        self.ids: list[str] = []
+        self.texts: list[str | None] = []
+        self.metadata: list[msgspec.Raw | None] = []
+        self.keep_text: list[str] = []
+        self.keep_metadata: list[str] = []
+        self.invalid: list[tuple[int, Problem]] = []
+        self.contradicting: list[tuple[int, Problem]] = []
+        self._seen: dict[str, int] = {}
+        self.schema = _schema(project)
+
+    def _add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
+        self.invalid.append((row, self._problem(row, field, message, value)))
+
+    def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
+        self.contradicting.append((row, self._problem(row, field, message, value)))
+
+    def _problem(self, row: int, field: str, message: str, value: Scalar | None) -> Problem:
+        shown = None if value is None else show(value)
+        return Problem(_named(self.ids[row], message), f"body.embeddings[{row}].{field}", shown)
+
+    def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
+        """A row that is no EmbeddingIn: keeps its place, and says all that is wrong with it."""
+        text_id = _text_id(raw)
+        self.ids.append(text_id)
+        self.texts.append(None)
+        self.metadata.append(None)
+        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error):
+            self.invalid.append((row, Problem(_named(text_id, problem.message), problem.location, problem.value)))
+
+    def add(self, row: int, sent: EmbeddingIn) -> bool:
+        """Checks all but the numbers of the vector; False when there is something wrong with its length."""
+        self.ids.append(sent.text_id)
+        if (first := self._seen.setdefault(sent.text_id, row)) != row:
+            self._add_invalid(row, "text_id", f"is also the text_id of embeddings[{first}]")
+        self._add_text(row, sent)
+        self._add_metadata(row, sent)
+        for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
+            value, right = getattr(sent, field), getattr(self.project, field)
+            if value is not None and value != right:
+                self._add_contradiction(row, field, f"must be {right!r}, as in the path or the project", value)
+        if sent.user_handle not in (None, self.project.owner):
+            right = self.project.owner
+            self._add_contradiction(row, "user_handle", f"must be {right!r}, as in the path", sent.user_handle)
+        got, expected = len(sent.vector), self.project.dimensions
+        if sent.vector_dim not in (None, got):
+            self._add_contradiction(row, "vector_dim", f"the vector has {got} dimensions", sent.vector_dim)
+        if got != expected:
+            message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
+            self._add_contradiction(row, "vector", message)
+        return got == expected
+
+    def _add_text(self, row: int, sent: EmbeddingIn) -> None:
+        if sent.text is UNSET:
+            self.keep_text.append(sent.text_id)
+            self.texts.append(None)
+            return
+        if sent.text and "\0" in sent.text:
+            self._add_invalid(row, "text", "must not contain a NUL")
+        self.texts.append(sent.text)
+
+    def _add_metadata(self, row: int, sent: EmbeddingIn) -> None:
+        if sent.metadata is UNSET:
+            self.keep_metadata.append(sent.text_id)
+        if not isinstance(sent.metadata, dict):
+            self.metadata.append(None)
+            return
+        encoded = msgspec.json.encode(sent.metadata)
+        if b"\\u0000" in encoded and _has_nul(sent.metadata):
+            self._add_invalid(row, "metadata", "must not contain a NUL")
+        if self.schema and (fault := self.schema.fault(sent.metadata, len(encoded))):
+            message = f"breaks the project's schema: {fault.message}"
+            self._add_contradiction(row, f"metadata{fault.path}", message)
+        self.metadata.append(msgspec.Raw(encoded))
+
+    def add_vectors(self, rows: list[int], floats: list[list[float]]) -> None:
+        """Checks vectors of the right length and keeps them as halves."""
+        numbers = np.array(floats, dtype=np.float64)
+        for place in vectors.faulty_rows(numbers):
+            message, component = vectors.fault(numbers[place]) or ("is not valid", None)
+            value = None if component is None else float(numbers[place][component])
+            where = "" if component is None else f" (component {component})"
+            self._add_invalid(rows[place], "vector", message + where, value)
+        with np.errstate(over="ignore"):  # those beyond half precision have just been refused
+            self.halves[rows] = numbers
+
+    def check(self) -> None:
+        """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
+        found = [problem for _, problem in sorted(self.invalid + self.contradicting, key=lambda one: one[0])]
+        if not found:
+            return
+        detail = f"Nothing was stored: {len(found)} problems in {len(self.halves)} embeddings."
+        raise (Invalid if self.invalid else BadRequest)(detail, found)
+
+
+def _schema(project: Storage) -> metadata.Validator | None:
+    """The project's schema. Raises Conflict for one of the original system, which took any text."""
+    if not project.metadata_scheme:
+        return None
+    try:
+        return metadata.compiled(project.metadata_scheme)
+    except metadata.BadSchema as error:
+        raise Conflict(f"The project's metadata schema is not usable: {error}. Replace it first.") from None
+
+
+def _named(text_id: str, message: str) -> str:
+    return f"text_id {show(text_id)!r}: {message}" if text_id else message
+
+
+def _text_id(raw: msgspec.Raw) -> str:
+    """The id of a row that may be wrong in every way, else nothing."""
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    text_id = value.get("text_id") if isinstance(value, dict) else None
+    return text_id if isinstance(text_id, str) else ""
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value

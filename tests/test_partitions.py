@@ -1,0 +1,43 @@
+"""What deleted users leave behind is dropped, whoever else is at it."""
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+
+from service import db, partitions
+from service.queries import projects, users
+from tests.queries import factories
+
+
+async def orphan(pool: db.Pool) -> int:
+    number = await factories.filled(pool)
+    owner = await pool.fetchval("SELECT owner FROM projects WHERE project_id = $1", number)
+    await users.delete_user(pool, user_handle=owner)
+    return number
+
+
+async def test_several_at_once(new_database: Callable[..., str]) -> None:
+    async with await db.open_pool(new_database(), size=8, statement_timeout=30) as pool:
+        for _ in range(20):
+            await orphan(pool)
+        assert len(await projects.get_orphaned_partitions(pool)) == 20
+        await asyncio.gather(*(partitions.drop_orphans(pool) for _ in range(8)))
+        assert await projects.get_orphaned_partitions(pool) == []
+
+
+async def test_one_in_use_is_left_for_later(new_database: Callable[..., str], caplog: pytest.LogCaptureFixture) -> None:
+    url = new_database()
+    async with await db.open_pool(url, size=2, statement_timeout=0.5) as pool:
+        first, second = await orphan(pool), await orphan(pool)
+        reader = await asyncpg.connect(url)
+        async with reader.transaction():
+            await reader.execute(f"SELECT FROM embeddings_{first}")
+            await partitions.drop_orphans(pool)
+            assert await projects.get_orphaned_partitions(pool) == [first]
+        assert "is in use; it is dropped later" in caplog.text
+        await reader.close()
+        await partitions.drop_orphans(pool)
+        assert await projects.get_orphaned_partitions(pool) == []
+        assert second != first
