@@ -5,11 +5,13 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
+from numpy.typing import NDArray
 
 from service import decoding, metadata, vectors
 from service.auth import Storage
 from service.errors import BadRequest, Conflict, Invalid, Problem, show
 
+MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped
 Scalar = str | int | float | bool
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
 
@@ -43,9 +45,9 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
 class Batch:
     """The rows of a batch as they are checked, and the problems that are found."""
 
-    def __init__(self, size: int, project: Storage) -> None:
+    def __init__(self, project: Storage) -> None:
         self.project = project
-        self.halves = np.zeros((size, project.dimensions), dtype=np.float16)
+        self.halves: list[NDArray[np.float16]] = []  # (rows at once, dimensions), in the order of the rows
         self.ids: list[str] = []
         self.texts: list[str | None] = []
         self.metadata: list[msgspec.Raw | None] = []
@@ -69,11 +71,19 @@ class Batch:
     def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
         """A row that is no EmbeddingIn: keeps its place, and says all that is wrong with it."""
         text_id = _text_id(raw)
+        self._skip(text_id)
+        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error):
+            self.invalid.append((row, Problem(_named(text_id, problem.message), problem.location, problem.value)))
+
+    def add_too_large(self, row: int, field: str) -> None:
+        """A row of which a field is larger than any that could be stored."""
+        self._skip("")
+        self._add_invalid(row, field, "is too large")
+
+    def _skip(self, text_id: str) -> None:
         self.ids.append(text_id)
         self.texts.append(None)
         self.metadata.append(None)
-        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error):
-            self.invalid.append((row, Problem(_named(text_id, problem.message), problem.location, problem.value)))
 
     def add(self, row: int, sent: EmbeddingIn) -> bool:
         """Checks all but the numbers of the vector; False when there is something wrong with its length."""
@@ -121,7 +131,7 @@ class Batch:
         self.metadata.append(msgspec.Raw(encoded))
 
     def add_vectors(self, rows: list[int], floats: list[list[float]]) -> None:
-        """Checks vectors of the right length and keeps them as halves."""
+        """Checks vectors of the right length and keeps them as halves; those of bad rows do not matter any more."""
         numbers = np.array(floats, dtype=np.float64)
         for place in vectors.faulty_rows(numbers):
             message, component = vectors.fault(numbers[place]) or ("is not valid", None)
@@ -129,14 +139,14 @@ class Batch:
             where = "" if component is None else f" (component {component})"
             self._add_invalid(rows[place], "vector", message + where, value)
         with np.errstate(over="ignore"):  # those beyond half precision have just been refused
-            self.halves[rows] = numbers
+            self.halves.append(numbers.astype(np.float16))
 
     def check(self) -> None:
         """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
         found = [problem for _, problem in sorted(self.invalid + self.contradicting, key=lambda one: one[0])]
         if not found:
             return
-        detail = f"Nothing was stored: {len(found)} problems in {len(self.halves)} embeddings."
+        detail = f"Nothing was stored: {len(found)} problems in {len(self.ids)} embeddings."
         raise (Invalid if self.invalid else BadRequest)(detail, found)
 
 
@@ -154,13 +164,19 @@ def _named(text_id: str, message: str) -> str:
     return f"text_id {show(text_id)!r}: {message}" if text_id else message
 
 
+class _Named(msgspec.Struct):
+    """A row of which only the id is looked at."""
+
+    text_id: msgspec.Raw = msgspec.Raw(b"null")
+
+
 def _text_id(raw: msgspec.Raw) -> str:
     """The id of a row that may be wrong in every way, else nothing."""
     try:
-        value = msgspec.json.decode(raw)
+        named = memoryview(msgspec.json.decode(raw, type=_Named).text_id)
+        text_id = msgspec.json.decode(named) if len(named) < MAX_ID_BYTES else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    text_id = value.get("text_id") if isinstance(value, dict) else None
     return text_id if isinstance(text_id, str) else ""
 
 

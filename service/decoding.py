@@ -14,6 +14,8 @@ import msgspec
 
 from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
+EXPLAINED_BYTES = 1024 * 1024
+
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -41,7 +43,12 @@ def decode(data: bytes, kind: type[T], location: str = "body") -> T:
 
 
 def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError) -> list[Problem]:
-    """All that is wrong with this JSON for this type, at most 100; `error` is what msgspec found first."""
+    """All that is wrong with this JSON for this type, at most 100; `error` is what msgspec found first.
+
+    Of a body of more than EXPLAINED_BYTES only that: as Python objects it may take forty times its size.
+    """
+    if len(data) > EXPLAINED_BYTES:
+        return [_problem(error, location)]
     try:
         value = msgspec.json.decode(data)
     except msgspec.ValidationError as out_of_range:  # a number that no double holds
@@ -110,9 +117,13 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
         shown = isinstance(value, str | int | float | bool) and not _is_secret(kind)
-        yield Problem(message, location + path.rstrip("`"), show(value) if shown else None)
+        yield _problem(error, location, show(value) if shown else None)
+
+
+def _problem(error: msgspec.ValidationError, location: str, value: str | int | float | bool | None = None) -> Problem:
+    message, _, path = str(error).partition(" - at `$")
+    return Problem(message, location + path.rstrip("`"), value)
 
 
 def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: bool) -> Iterator[Problem]:

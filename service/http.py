@@ -109,9 +109,11 @@ class Endpoint:
             with _collecting(problems):
                 arguments["body"] = decoding.decode(await req.read(SMALL_BODY_BYTES), self.body_type)
         elif missing is not None and self.body_type is not None:
-            # The handler, which reads this body itself, is not called.
-            with _collecting(problems):
-                decoding.decode(await req.read(req.settings.service_max_body_bytes), self.body_type)
+            # The handler, which reads this body itself and knows how to take a large one, is not called.
+            body = await req.read(req.settings.service_max_body_bytes)
+            if len(body) <= SMALL_BODY_BYTES:
+                with _collecting(problems):
+                    decoding.decode(body, self.body_type)
         if problems:
             raise Invalid(problems=problems)
         if missing is not None:

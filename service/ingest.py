@@ -6,10 +6,12 @@ A batch is all or nothing: every bad row is named, and one bad row keeps all fro
 import asyncio
 
 import msgspec
+import numpy as np
 
 from service import decoding, vectors
 from service.auth import Storage
 from service.batch import Batch, EmbeddingIn
+from service.errors import ContentTooLarge
 from service.queries import embeddings
 from service.sql import Db
 
@@ -17,11 +19,33 @@ from service.sql import Db
 # what a body of short decimals can grow to as Python floats.
 ROWS_AT_ONCE = 64
 
+MAX_ROWS = 100_000
+MAX_OBJECTS = 10 * MAX_ROWS
+MAX_VECTOR_BYTES = 32 * vectors.MAX_DIMENSIONS  # a double has 24 characters at most
+MAX_METADATA_BYTES = 1024 * 1024
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object; what is in it is passed over."""
+
+
+class _Shape(msgspec.Struct):
+    """EmbeddingsIn as far as its rows are objects."""
+
+    embeddings: list[_Object]
+
 
 class _RawBatch(msgspec.Struct, forbid_unknown_fields=True):
     """EmbeddingsIn with its rows still undecoded."""
 
     embeddings: list[msgspec.Raw]
+
+
+class _LargeRow(msgspec.Struct):
+    """The fields of EmbeddingIn that can grow to many Python objects, still undecoded."""
+
+    vector: msgspec.Raw = msgspec.Raw(b"")
+    metadata: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Uploaded(msgspec.Struct, frozen=True):
@@ -38,14 +62,37 @@ async def store_json(db: Db, project: Storage, body: bytes) -> Uploaded:
 
     Raises Invalid or BadRequest with every bad row, and then has stored nothing.
     """
-    rows = decoding.decode(body, _RawBatch).embeddings
-    batch = Batch(len(rows), project)
+    rows = _split(body)
+    batch = Batch(project)
     at_once = ROWS_AT_ONCE if batch.schema is None else max(1, ROWS_AT_ONCE // batch.schema.cost)
     for start in range(0, len(rows), at_once):
         _decode_rows(batch, start, rows[start : start + at_once])
         await asyncio.sleep(0)
     batch.check()
     return await _store(db, batch)
+
+
+def _split(body: bytes) -> list[msgspec.Raw]:
+    """The rows, undecoded. Looks first at what would take much more memory as Python objects than as JSON."""
+    if len(body) > decoding.EXPLAINED_BYTES:
+        # A row has a brace at least, and what has none is found out before a list of it is made.
+        if body.count(b"{") > MAX_OBJECTS:
+            raise ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
+        decoding.decode(body, _Shape)
+    rows = decoding.decode(body, _RawBatch).embeddings
+    if len(rows) > MAX_ROWS:
+        raise ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
+    return rows
+
+
+def _too_large(raw: msgspec.Raw) -> str | None:
+    """The field of a row that is larger than any that could be stored."""
+    if len(memoryview(raw)) <= decoding.EXPLAINED_BYTES:
+        return None
+    row = decoding.decode(bytes(raw), _LargeRow)
+    if len(memoryview(row.vector)) > MAX_VECTOR_BYTES:
+        return "vector"
+    return "metadata" if len(memoryview(row.metadata)) > MAX_METADATA_BYTES else None
 
 
 _decoder = msgspec.json.Decoder(EmbeddingIn)
@@ -55,6 +102,9 @@ def _decode_rows(batch: Batch, start: int, rows: list[msgspec.Raw]) -> None:
     fitting: list[int] = []
     floats: list[list[float]] = []
     for row, raw in enumerate(rows, start):
+        if field := _too_large(raw):
+            batch.add_too_large(row, field)
+            continue
         try:
             sent = _decoder.decode(raw)
         except msgspec.ValidationError as error:
@@ -78,7 +128,7 @@ async def _store(db: Db, batch: Batch) -> Uploaded:
         db,
         project_id=batch.project.project_id,
         text_ids=[batch.ids[row] for row in order],
-        vectors=vectors.to_binary(batch.halves[order]),
+        vectors=vectors.to_binary(np.concatenate(batch.halves)[order]),
         texts=[batch.texts[row] for row in order],
         metadata=[batch.metadata[row] for row in order],
         keep_text=batch.keep_text,
