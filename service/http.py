@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from service import decoding
 from service.answers import JSON, encode, render
-from service.errors import BadRequest, Conflict, Invalid, NotFound, Problem
+from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem
 from service.request import Req, State
 
 SMALL_BODY_BYTES = 1024 * 1024
@@ -88,7 +88,7 @@ class Endpoint:
 
     async def _answer(self, request: Request[State]) -> Any:
         req = Req(request)
-        names = _decode_path(request.path_params)
+        names, unreadable = _decode_path(request.path_params)
         arguments: dict[str, Any] = {}
         missing: NotFound | Conflict | None = None
         try:
@@ -97,6 +97,8 @@ class Endpoint:
                 arguments["access"] = access
         except (NotFound, Conflict) as error:
             missing = error  # the resource comes last: first all that is wrong with the request
+        if unreadable is not None:
+            raise unreadable
 
         problems: list[Problem] = []
         if self.path_type is not None:
@@ -186,14 +188,18 @@ def _dispatch(methods: dict[str, Endpoint]) -> Callable[[Request[State]], Awaita
     return dispatch
 
 
-def _decode_path(raw: dict[str, Any]) -> dict[str, str]:
-    """Path parameters, percent-decoded."""
-    try:
-        names = {name: unquote(value, errors="strict") for name, value in raw.items()}
-    except UnicodeDecodeError:
-        raise BadRequest("The path is not UTF-8.", [Problem("is not UTF-8", "path")]) from None
-    for name, value in names.items():
-        if "\0" in value:
-            place = name if name == "text_id" else f"{name}_handle"
-            raise Invalid(problems=[Problem("must not contain a NUL", f"path.{place}")])
-    return names
+def _decode_path(raw: dict[str, Any]) -> tuple[dict[str, str], ApiError | None]:
+    """Path parameters, percent-decoded, and what is wrong with them, which is told after key and permission.
+
+    What cannot be in a name becomes U+FFFD, so that the name is nobody's.
+    """
+    names = {name: unquote(value, errors="replace").replace("\0", "\ufffd") for name, value in raw.items()}
+    for name, value in raw.items():
+        place = "path." + (name if name == "text_id" else f"{name}_handle")
+        try:
+            decoded = unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            return names, BadRequest("The path is not UTF-8.", [Problem("is not UTF-8", place)])
+        if "\0" in decoded:
+            return names, Invalid(problems=[Problem("must not contain a NUL", place)])
+    return names, None

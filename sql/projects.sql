@@ -26,13 +26,17 @@ SELECT (SELECT user_handle::text FROM caller) AS caller, project.project_id, pro
 
 -- name: UpsertProject :one
 -- Creates a project and its partition, or replaces the one of the same owner and handle. No row when its
--- owner neither owns the instance nor has been given it. Shares are replaced when change_shares says so.
+-- owner neither owns the instance nor has been given it, unless the project belongs to it already: whoever
+-- lost an instance must still be able to close the project. Shares are replaced when change_shares says so.
 WITH instance AS (
     SELECT instance.instance_id, instance.dimensions
       FROM llm_service_instances AS instance
-      JOIN instance_access AS access USING (instance_id)
      WHERE instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text
-       AND access.user_handle = @owner::text
+       AND (EXISTS (SELECT FROM instance_access AS access
+                     WHERE access.instance_id = instance.instance_id AND access.user_handle = @owner::text)
+            OR EXISTS (SELECT FROM projects AS project
+                        WHERE project.llm_service_instance_id = instance.instance_id
+                          AND project.owner = @owner::text AND project.project_handle = @project_handle::text))
 ), stored AS (
     INSERT INTO projects (owner, project_handle, description, metadata_scheme, public_read,
                           llm_service_instance_id)

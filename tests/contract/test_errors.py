@@ -468,3 +468,22 @@ async def test_a_path_is_never_part_of_a_statement(
     attacked = world.path(path.replace(name, segment(attack)))
     problem(await api.get(attacked, headers=world.own.owner.headers), 404)
     assert await snapshot(api, world.own) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/users/a%00b", 422),
+        ("/v1/users/%FF%FE", 400),
+        ("/v1/llm-instances/a%00b/x", 422),
+        ("/v1/projects/%FF%FE/poems", 400),
+        ("/v1/embeddings/a%00b/poems", 422),
+    ],
+)
+async def test_key_and_permission_come_before_an_unreadable_path(
+    api: httpx2.AsyncClient, admin: Headers, world: World, path: str, expected: int
+) -> None:
+    problem(await api.get(path), 401)
+    problem(await api.get(path, headers={"Authorization": "Bearer unknown"}), 401)
+    problem(await api.get(path, headers=world.stranger.headers), 403)
+    problem(await api.get(path, headers=admin), expected)

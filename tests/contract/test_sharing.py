@@ -111,6 +111,13 @@ async def test_a_shared_instance_can_be_built_on_and_not_changed(api: httpx2.Asy
     rows = {"embeddings": [row("a", [1, 2, 3])]}
     answer = await api.post(f"/v1/embeddings/{bob.handle}/built", json=rows, headers=bob.headers)
     assert answer.status_code == 201
+    # It can still be changed, closed above all; a new one cannot be built.
+    for public in (True, False):
+        answer = await api.patch(built, json={"public_read": public}, headers=bob.headers)
+        assert (answer.status_code, answer.json()["public_read"]) == (200, public)
+    assert (await api.put(built, json=body, headers=bob.headers)).status_code == 201
+    another = {**body, "project_handle": "another"}
+    problem(await api.post(f"/v1/projects/{bob.handle}", json=another, headers=bob.headers), 404)
 
 
 async def test_built_in_definitions_are_immutable_for_all(api: httpx2.AsyncClient, admin: Headers) -> None:
