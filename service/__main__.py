@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import uvicorn
 
-from service import __version__, app, embedded, migrate, settings
+from service import __version__, app, embedded, logs, migrate, settings
 from service.settings import Settings
 
 EXIT_PENDING = 3
@@ -58,6 +58,7 @@ def serve(workers: int) -> None:
             port=config.service_port,
             loop="uvloop",
             http="httptools",
+            log_config=logs.config(),
             log_level="debug" if config.service_debug else "info",
             server_header=False,
             timeout_graceful_shutdown=30,

@@ -117,7 +117,8 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        shown = isinstance(value, str | int | float | bool) and not _is_secret(kind)
+        # Nor is what stands in the place of a whole object repeated: it may be anything.
+        shown = isinstance(value, str | int | float | bool) and struct is None and not _is_secret(kind)
         yield _problem(error, location, show(value) if shown else None)
 
 

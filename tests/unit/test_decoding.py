@@ -68,6 +68,11 @@ def test_an_object_is_never_repeated() -> None:
     assert found["body.title"] == ("Expected `str`, got `object`", None)
 
 
+def test_what_stands_for_a_whole_object_is_not_repeated() -> None:
+    assert problems(b'"a key"') == {"body": ("Expected `object`, got `str`", None)}
+    assert problems(b'{"items": ["a key"], "title": "t"}')["body.items[0]"] == ("Expected `object`, got `str`", None)
+
+
 def test_a_value_is_cut() -> None:
     found = problems(b'{"items": "%s", "title": "t"}' % (b"x" * 1000))
     assert found["body.items"][1] == "x" * 200
