@@ -118,7 +118,8 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         # Nor is what stands in the place of a whole object repeated: it may be anything.
-        shown = isinstance(value, str | int | float | bool) and struct is None and not _is_secret(kind)
+        is_whole = struct is not None or location == "body"
+        shown = isinstance(value, str | int | float | bool) and not is_whole and not _is_secret(kind)
         yield _problem(error, location, show(value) if shown else None)
 
 
