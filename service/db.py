@@ -152,7 +152,11 @@ def explain(error: Exception) -> ApiError | None:
             asyncpg.PostgresConnectionError()
             | asyncpg.OperatorInterventionError()
             | asyncpg.InsufficientResourcesError()
+            | asyncpg.ObjectNotInPrerequisiteStateError()  # the database takes no connections
+            | asyncpg.InvalidCatalogNameError()
+            | asyncpg.InvalidAuthorizationSpecificationError()
             | asyncpg.InterfaceError()
+            | asyncpg.InternalClientError()  # a connection that the server closed while nobody used it
             | OSError()
             | TimeoutError()
         ):

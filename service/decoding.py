@@ -117,9 +117,9 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        # Nor is what stands in the place of a whole object repeated: it may be anything.
-        is_whole = struct is not None or location == "body"
-        shown = isinstance(value, str | int | float | bool) and not is_whole and not _is_secret(kind)
+        # Nor is what stands in the place of an object or a list repeated: it may be anything.
+        holds_more = struct is not None or any(typing.get_origin(one) in (dict, list) for one in _members(kind))
+        shown = isinstance(value, str | int | float | bool) and not holds_more and not _is_secret(kind)
         yield _problem(error, location, show(value) if shown else None)
 
 

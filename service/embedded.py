@@ -20,6 +20,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,16 @@ class _Server:
         self._give(self.log)
         options = " ".join(f"-c {name}={value}" for name, value in self._settings().items())
         # A recovery after a crash may take long.
-        if self._control("start", "-w", "-t", "300", "-l", str(self.log), "-o", options) != 0:
+        arguments = ["start", "-D", str(self.cluster), "-w", "-t", "300", "-l", str(self.log), "-o", options]
+        starting = self._spawn("pg_ctl", *arguments)
+        while starting.poll() is None:
+            # pg_ctl goes by the clock, and waits in vain when that is set back meanwhile: so the server is asked too.
+            if self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432") == 0:
+                starting.terminate()
+                starting.wait()
+                return
+            time.sleep(0.05)
+        if starting.returncode != 0:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL does not start. {self.log} ends:\n{self._log_end()}")
 
     def stop(self) -> None:
@@ -145,21 +155,23 @@ class _Server:
         return self._run("pg_ctl", action, "-D", str(self.cluster), *arguments)
 
     def _run(self, program: str, *arguments: str) -> int:
-        """Runs a program of PostgreSQL to its end, its output into the log: a pipe would be the server's too."""
+        return self._spawn(program, *arguments).wait()
+
+    def _spawn(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Starts a program of PostgreSQL, its output into the log: a pipe would be the server's too."""
         self.log.touch(mode=0o600)
         as_user: dict[str, Any] = {}
         if self.account is not None:
             as_user = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
         with self.log.open("ab") as output:
-            return subprocess.run(
+            return subprocess.Popen(
                 [self.binaries / program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                check=False,
                 **as_user,
-            ).returncode
+            )
 
     def _private(self, folder: Path) -> None:
         """Makes a folder that is its user's alone. Refuses one that is somebody else's."""

@@ -1,0 +1,28 @@
+"""A database that is closed or gone is 503, and the service recovers by itself."""
+
+from collections.abc import Callable
+
+import httpx2
+import psycopg
+
+from tests.conftest import ADMIN_KEY, serving, settings_for
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+
+async def test_a_closed_database(new_database: Callable[..., str], server: str) -> None:
+    url = new_database()
+    name = url.partition("?")[0].rpartition("/")[2]
+    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")  # type: ignore[call-overload]
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            for path in ("/readyz", "/v1/users", "/readyz"):
+                answer = await client.get(path, headers=ADMIN)
+                assert answer.status_code == 503, answer.text
+                assert answer.headers["retry-after"] == "1"
+                assert answer.headers["content-type"] == "application/problem+json"
+            assert (await client.get("/healthz")).status_code == 200
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")  # type: ignore[call-overload]
+        assert (await client.get("/readyz")).status_code == 200
