@@ -99,6 +99,9 @@ def service(folder: Path) -> Iterator[tuple[str, str, str]]:
     """The service as a process; yields its URL, the admin's key, and the URL of its database."""
     port, admin_key = free_port(), secrets.token_hex(16)
     settings = {
+        # Empty: a database that only .env names is not to be touched.
+        "SERVICE_DATABASE_URL": os.environ.get("SERVICE_DATABASE_URL", ""),
+        "SERVICE_DBHOST": "",
         "SERVICE_PORT": str(port),
         "SERVICE_ADMINKEY": admin_key,
         "ENCRYPTION_KEY": secrets.token_hex(16),
@@ -129,6 +132,7 @@ class Client:
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
+        self.user = f"bench-{secrets.token_hex(8)}"
         self.project_id = 0
 
     async def send(self, method: str, path: str, body: Any) -> Any:
@@ -141,11 +145,12 @@ class Client:
 
     async def make_project(self) -> None:
         """A user, an instance and a project."""
-        await self.send("PUT", "/v1/users/bench", {"user_handle": "bench", "email": "bench@example.org"})
+        person = {"user_handle": self.user, "email": f"{self.user}@example.org"}
+        await self.send("PUT", f"/v1/users/{self.user}", person)
         instance = {"instance_handle": "minilm", "dimensions": DIMENSIONS}
-        await self.send("PUT", "/v1/llm-instances/bench/minilm", instance)
+        await self.send("PUT", f"/v1/llm-instances/{self.user}/minilm", instance)
         project = {"project_handle": "texts", "instance_handle": "minilm"}
-        self.project_id = (await self.send("PUT", "/v1/projects/bench/texts", project))["project_id"]
+        self.project_id = (await self.send("PUT", f"/v1/projects/{self.user}/texts", project))["project_id"]
 
     async def upload(self, bodies: list[bytes], clients: int) -> tuple[float, dict[str, int]]:
         """Sends all bodies by so many clients at once; returns seconds, and the counts of the answers."""
@@ -154,7 +159,7 @@ class Client:
 
         async def send() -> None:
             for body in waiting:
-                answer = await self.send("POST", "/v1/embeddings/bench/texts", body)
+                answer = await self.send("POST", f"/v1/embeddings/{self.user}/texts", body)
                 for name in counts:
                     counts[name] += answer[name]
 
@@ -163,7 +168,7 @@ class Client:
 
     async def search(self, body: bytes) -> list[str]:
         """The ids that are most similar, best first."""
-        answer = await self.send("POST", f"/v1/similars/bench/texts?limit={LIMIT}&threshold=-1", body)
+        answer = await self.send("POST", f"/v1/similars/{self.user}/texts?limit={LIMIT}&threshold=-1", body)
         return [one["id"] for one in answer["results"]]
 
 
@@ -305,6 +310,7 @@ async def measure(
         add(f"recall@{LIMIT}", recall, "")
         most = await per_second(bare, 8, 5)
         add("searches by 8 clients, of 8 connections'", await per_second(through_http, 8, 5), "1/s", most)
+        await http.delete(f"/v1/users/{client.user}")
         versions = await pool.fetchrow(
             "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'vector')"
         )

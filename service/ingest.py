@@ -19,6 +19,7 @@ from service.sql import Db
 # what a body of short decimals can grow to as Python floats.
 ROWS_AT_ONCE = 64
 
+UNCHECKED_BYTES = 4 * 1024 * 1024  # a list of all that could stand in it takes 150 MB at most, for a moment
 MAX_ROWS = 100_000
 MAX_OBJECTS = 10 * MAX_ROWS
 MAX_VECTOR_BYTES = 32 * vectors.MAX_DIMENSIONS  # a double has 24 characters at most
@@ -74,7 +75,7 @@ async def store_json(db: Db, project: Storage, body: bytes) -> Uploaded:
 
 def _split(body: bytes) -> list[msgspec.Raw]:
     """The rows, undecoded. Looks first at what would take much more memory as Python objects than as JSON."""
-    if len(body) > decoding.EXPLAINED_BYTES:
+    if len(body) > UNCHECKED_BYTES:
         # A row has a brace at least, and what has none is found out before a list of it is made.
         if body.count(b"{") > MAX_OBJECTS:
             raise ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
