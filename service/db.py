@@ -163,12 +163,3 @@ def explain(error: Exception) -> ApiError | None:
             return Unavailable()
         case _:
             return None
-
-
-async def is_reachable(pool: Pool) -> bool:
-    """True when the database answers a trivial statement within two seconds."""
-    try:
-        await pool.fetchval("SELECT 1", timeout=2)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-        return False
-    return True

@@ -41,11 +41,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "Settings(…)"  # holds secrets
 
     @property
-    def embedded(self) -> bool:
-        """True when no database is named, so that the embedded PostgreSQL serves."""
-        return self.named_database_url is None
-
-    @property
     def named_database_url(self) -> str | None:
         """The URL of the database that the settings name, or None."""
         if self.service_database_url:

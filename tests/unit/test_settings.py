@@ -76,7 +76,6 @@ def test_the_database_that_is_named(
 ) -> None:
     config = load(environment, tmp_path, {**SECRETS, **values})
     assert config.named_database_url == url
-    assert config.embedded is (url is None)
 
 
 def test_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
