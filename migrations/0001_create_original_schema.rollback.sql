@@ -9,3 +9,4 @@ DROP TABLE users_projects;
 DROP TABLE projects;
 DROP TABLE vdb_roles;
 DROP TABLE users;
+DROP TABLE IF EXISTS db_version;

@@ -1,10 +1,13 @@
 -- Handles, or names of key fields, of more than 20 characters make this rollback stop before it changes anything.
 
+-- In UTC the old and the new type are the same bits: PostgreSQL then changes the catalogue only, and neither
+-- rewrites the embeddings nor builds their vector indexes anew.
+SET LOCAL TIME ZONE 'UTC';
+
 ALTER TABLE embeddings
     ALTER COLUMN owner TYPE varchar(20),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN updated_at TYPE timestamp,
     ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC'),
     ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE 'UTC');
 ALTER TABLE embeddings
@@ -20,8 +23,7 @@ ALTER TABLE users_projects
     ALTER COLUMN project_id SET DEFAULT nextval('users_projects_project_id_seq'),
     ALTER COLUMN user_handle TYPE varchar(20),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN updated_at TYPE timestamp,
     ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC'),
     ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE 'UTC');
 
@@ -51,8 +53,7 @@ ALTER TABLE projects
     ALTER COLUMN project_handle TYPE varchar(20),
     ALTER COLUMN owner TYPE varchar(20),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN updated_at TYPE timestamp,
     ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC'),
     ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE 'UTC');
 
@@ -93,8 +94,7 @@ ALTER TABLE llm_service_instances
     ALTER COLUMN endpoint SET NOT NULL,
     ALTER COLUMN model SET NOT NULL,
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN updated_at TYPE timestamp,
     ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC'),
     ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE 'UTC');
 
@@ -116,8 +116,7 @@ ALTER TABLE api_standards
     ALTER COLUMN api_standard_handle TYPE varchar(20),
     ALTER COLUMN key_field TYPE varchar(20),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN updated_at TYPE timestamp,
     ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC'),
     ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE 'UTC');
 
@@ -126,7 +125,14 @@ DELETE FROM users WHERE user_handle = '_system';
 ALTER TABLE users
     ALTER COLUMN user_handle TYPE varchar(20),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN updated_at TYPE timestamp,
     ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC'),
     ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE 'UTC');
+
+DO $$
+BEGIN
+    IF to_regclass('db_version') IS NOT NULL THEN
+        UPDATE db_version SET version = 3;
+    END IF;
+END
+$$;

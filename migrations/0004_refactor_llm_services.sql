@@ -3,11 +3,14 @@
 -- can be shared. Handles grow from 20 to 64 characters (the built-in 'cohere-multilingual-v3' has 22),
 -- and times, which were UTC by convention, become timestamps with a time zone.
 
+-- In UTC the old and the new type are the same bits: PostgreSQL then changes the catalogue only, and neither
+-- rewrites the embeddings nor builds their vector indexes anew.
+SET LOCAL TIME ZONE 'UTC';
+
 ALTER TABLE users
     ALTER COLUMN user_handle TYPE varchar(64),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now();
 
 -- Nobody has the key of _system: what is stored is no hexadecimal digest.
@@ -18,8 +21,7 @@ ALTER TABLE api_standards
     ALTER COLUMN api_standard_handle TYPE varchar(64),
     ALTER COLUMN key_field TYPE text,
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now();
 
 CREATE TABLE llm_service_definitions (
@@ -88,8 +90,7 @@ ALTER TABLE llm_service_instances
     ALTER COLUMN endpoint DROP NOT NULL,
     ALTER COLUMN model DROP NOT NULL,
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now(),
     ADD COLUMN context_limit integer
         CONSTRAINT llm_service_instances_context_limit_check CHECK (context_limit >= 1),
@@ -133,8 +134,7 @@ ALTER TABLE projects
     ALTER COLUMN project_handle TYPE varchar(64),
     ALTER COLUMN owner TYPE varchar(64),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now(),
     ADD COLUMN llm_service_instance_id integer
         CONSTRAINT projects_llm_service_instance_id_fkey REFERENCES llm_service_instances;
@@ -164,8 +164,7 @@ ALTER TABLE users_projects
     ALTER COLUMN project_id DROP DEFAULT,
     ALTER COLUMN user_handle TYPE varchar(64),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now(),
     ADD CONSTRAINT users_projects_role_check CHECK (role IN ('editor', 'reader'));
 
@@ -179,6 +178,14 @@ ALTER TABLE embeddings
 ALTER TABLE embeddings
     ALTER COLUMN owner TYPE varchar(64),
     ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING created_at AT TIME ZONE 'UTC',
-    ALTER COLUMN updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now();
+
+-- The original service must not take this database for its own: no version of it knows a number like this.
+DO $$
+BEGIN
+    IF to_regclass('db_version') IS NOT NULL THEN
+        UPDATE db_version SET version = version + 1000000 WHERE version < 1000000;
+    END IF;
+END
+$$;

@@ -1,4 +1,4 @@
--- What was written since migration 0005 goes back too. Rows left over then whose user, project or
+-- What was written since migration 0005 goes back too, unless migration 0007 has been there before. Rows left over then whose user, project or
 -- instance has been deleted meanwhile are deleted with them, as the original schema would have done.
 DELETE FROM embeddings_unmigrated AS old
  WHERE NOT EXISTS (SELECT FROM users WHERE user_handle = old.owner)
@@ -11,7 +11,11 @@ INSERT INTO embeddings_unmigrated
 SELECT stored.sequence, stored.text_id, project.owner, stored.project_id, project.llm_service_instance_id,
        stored.text, stored.vector, vector_dims(stored.vector), stored.metadata, stored.created_at, stored.updated_at
   FROM embeddings AS stored
-  JOIN projects AS project USING (project_id);
+  JOIN projects AS project USING (project_id)
+    ON CONFLICT (text_id, owner, project_id, instance_id) DO UPDATE
+   SET embeddings_id = excluded.embeddings_id, text = excluded.text, vector = excluded.vector,
+       vector_dim = excluded.vector_dim, metadata = excluded.metadata,
+       created_at = excluded.created_at, updated_at = excluded.updated_at;
 
 SELECT setval('embeddings_embeddings_id_seq', last_value, is_called) FROM embeddings_sequence;
 

@@ -3,12 +3,13 @@
 
 ALTER TABLE embeddings RENAME TO embeddings_unmigrated;
 ALTER TABLE embeddings_unmigrated RENAME CONSTRAINT embeddings_pkey TO embeddings_unmigrated_pkey;
-DROP INDEX embeddings_vector_384;
-DROP INDEX embeddings_vector_768;
-DROP INDEX embeddings_vector_1024;
-DROP INDEX embeddings_vector_1536;
-DROP INDEX embeddings_vector_3072;
-DROP INDEX embeddings_text_id;
+-- Those of a database that was taken over are gone already, whatever their names were.
+DROP INDEX IF EXISTS embeddings_vector_384;
+DROP INDEX IF EXISTS embeddings_vector_768;
+DROP INDEX IF EXISTS embeddings_vector_1024;
+DROP INDEX IF EXISTS embeddings_vector_1536;
+DROP INDEX IF EXISTS embeddings_vector_3072;
+DROP INDEX IF EXISTS embeddings_text_id;
 
 -- Every insert or change of a row takes a new value; an index of a project ends at a watermark of it.
 CREATE SEQUENCE embeddings_sequence AS bigint;
@@ -92,34 +93,11 @@ EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
 END
 $$;
 
-SELECT count(*) AS partitions
-  FROM projects AS project
-  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
- WHERE fit_embeddings_partition(project.project_id, instance.dimensions);
-
 -- The old number of a row becomes its sequence, so that the rollback can give it back.
 SELECT setval('embeddings_sequence', last_value, is_called) FROM embeddings_embeddings_id_seq;
 
--- A row moves when it is of the project's own instance. Where several owners had stored the same text,
--- the row of the project's owner moves, else the newest.
-INSERT INTO embeddings (project_id, text_id, sequence, vector, text, metadata, created_at, updated_at)
-SELECT DISTINCT ON (old.project_id, old.text_id COLLATE "C")
-       old.project_id, old.text_id, old.embeddings_id, old.vector, old.text, old.metadata,
-       old.created_at, old.updated_at
-  FROM embeddings_unmigrated AS old
-  JOIN projects AS project ON project.project_id = old.project_id
-                          AND project.llm_service_instance_id = old.instance_id
-  JOIN llm_service_instances AS instance ON instance.instance_id = old.instance_id
- WHERE old.text_id IS NOT NULL AND vector_dims(old.vector) = instance.dimensions
- ORDER BY old.project_id, old.text_id COLLATE "C", old.owner = project.owner DESC, old.updated_at DESC;
-
-DELETE FROM embeddings_unmigrated
- USING embeddings
- WHERE embeddings.project_id = embeddings_unmigrated.project_id
-   AND embeddings.sequence = embeddings_unmigrated.embeddings_id;
-
--- Rows that have no place in the new schema stay in embeddings_unmigrated, where they can be fetched,
--- and without keys to the other tables, which they must not hold back.
+-- The rows stay here until migration 0007 carries them into the partitions, a batch a transaction. What has no place
+-- there stays for good, and can be fetched; it must not hold back the other tables.
 ALTER TABLE embeddings_unmigrated
     DROP CONSTRAINT embeddings_owner_fkey,
     DROP CONSTRAINT embeddings_project_id_fkey,

@@ -12,7 +12,6 @@ from starlette.middleware.cors import CORSMiddleware
 from service import embedded, openapi, partitions, settings
 from service.answers import render_routing
 from service.api import endpoints
-from service.crypto import Cipher
 from service.db import open_pool
 from service.http import routes
 from service.middleware import RawPath, RequestId
@@ -36,7 +35,7 @@ def create_app(config: Settings) -> Starlette:
         )
         async with pool:
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
-            yield State(pool=pool, settings=config, cipher=Cipher(config.encryption_key), openapi=encoded)
+            yield State(pool=pool, settings=config, keyring=config.keyring, openapi=encoded)
 
     app = Starlette(
         routes=routes(served),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from service import db
 from service.answers import JSON
-from service.crypto import Cipher
+from service.crypto import Keyring
 from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedMediaType
 from service.settings import Settings
 
@@ -26,7 +26,7 @@ class State(TypedDict):
 
     pool: db.Pool
     settings: Settings
-    cipher: Cipher
+    keyring: Keyring
     openapi: dict[str, bytes]
 
 
@@ -43,7 +43,7 @@ class Req:
     def __init__(self, request: Request[State]) -> None:
         self.db: db.Pool = request.state["pool"]
         self.settings: Settings = request.state["settings"]
-        self.cipher: Cipher = request.state["cipher"]
+        self.keyring: Keyring = request.state["keyring"]
         self.openapi: dict[str, bytes] = request.state["openapi"]
         self.credentials = _credentials(request.headers.get("authorization"), self.settings.service_adminkey)
         self._request = request

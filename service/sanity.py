@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from service import metadata
-from service.crypto import Cipher, DoesNotOpen
+from service import keys, metadata
+from service.crypto import Keyring
 from service.queries import admin
 from service.sql import Db
 
@@ -37,16 +37,17 @@ class _Findings:
             self.listed.append(text)
 
 
-async def check(db: Db, cipher: Cipher) -> Report:
+async def check(db: Db, keyring: Keyring) -> Report:
     """Looks at every project, sealed key and index."""
     issues, warnings = _Findings(), _Findings()
     async for project in _projects(db):
         await _check_project(db, project, issues, warnings)
-    await _check_keys(db, cipher, issues)
+    await _check_keys(db, keyring, issues, warnings)
     for name in await admin.get_invalid_indexes(db):
         issues.add(f"index {name} is invalid: its build was interrupted")
-    if unmigrated := await admin.count_unmigrated_embeddings(db):
-        warnings.add(f"{unmigrated} embeddings of the original system have no place here; see embeddings_unmigrated")
+    for left in await admin.count_unmigrated_embeddings(db):
+        reason = left.obstacle or "not carried yet"
+        warnings.add(f"project {left.project}: {left.embeddings} embeddings of the original system left over: {reason}")
     return Report(
         status="FAILED" if issues.count else "WARNING" if warnings.count else "PASSED",
         total_projects=await admin.count_projects(db) or 0,
@@ -89,12 +90,10 @@ async def _check_project(db: Db, project: admin.ProjectToCheck, issues: _Finding
         after = page[-1].text_id
 
 
-async def _check_keys(db: Db, cipher: Cipher, issues: _Findings) -> None:
-    after = 0
-    while page := await admin.get_sealed_keys(db, after=after, max_rows=PAGE):
-        for row in page:
-            try:
-                cipher.open(row.sealed or b"")
-            except DoesNotOpen:
-                issues.add(f"instance {row.name}: its provider key does not open with ENCRYPTION_KEY")
-        after = page[-1].instance_id
+async def _check_keys(db: Db, keyring: Keyring, issues: _Findings, warnings: _Findings) -> None:
+    found = await keys.status(db, keyring)
+    for name in found.does_not_open:
+        issues.add(f"instance {name}: its provider key does not open with ENCRYPTION_KEY")
+    issues.count += found.not_opening - len(found.does_not_open)
+    if found.plaintext:
+        warnings.add(f"{found.plaintext} provider keys are stored in the clear: run `keys encrypt`")

@@ -10,6 +10,8 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
+from service.crypto import Keyring
+
 PLACEHOLDER = "change-me"
 
 
@@ -22,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     service_adminkey: str
     encryption_key: str
+    encryption_key_previous: str = ""
     service_debug: bool = False
     service_host: str = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=0, le=65535)] = 8880
@@ -39,6 +42,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return "Settings(…)"  # holds secrets
+
+    @property
+    def keyring(self) -> Keyring:
+        """The key that seals, and those that still open: one or several, between commas or as a JSON list of texts."""
+        previous = self.encryption_key_previous.strip()
+        if previous.startswith("["):
+            return Keyring(self.encryption_key, msgspec.json.decode(previous, type=list[str]))
+        return Keyring(self.encryption_key, [key.strip() for key in previous.split(",") if key.strip()])
 
     @property
     def named_database_url(self) -> str | None:
@@ -72,7 +83,12 @@ def load(env_file: Path = Path(".env")) -> Settings:
                 f"for example to the output of `openssl rand -hex 32`."
             )
     try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # a Path
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # a Path
     except msgspec.ValidationError as error:
         what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
         raise SettingsError(f"A setting is not valid: {what}.") from None
+    try:
+        _ = settings.keyring
+    except msgspec.DecodeError:
+        raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, and is none.") from None
+    return settings

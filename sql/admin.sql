@@ -23,13 +23,6 @@ SELECT text_id, octet_length(metadata::text) AS size, metadata
  ORDER BY text_id
  LIMIT @max_rows::int;
 
--- name: GetSealedKeys :many
-SELECT instance_id, owner || '/' || instance_handle AS name, api_key_encrypted AS sealed
-  FROM llm_service_instances
- WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
- ORDER BY instance_id
- LIMIT @max_rows::int;
-
 -- name: GetInvalidIndexes :many
 -- Left by a build that was interrupted.
 SELECT indexrelid::regclass::text AS name
@@ -38,9 +31,13 @@ SELECT indexrelid::regclass::text AS name
  WHERE NOT indisvalid AND pg_class.relname ~ '^embeddings_\d+$'
  ORDER BY name;
 
--- name: CountUnmigratedEmbeddings :one
--- What migration 0005 could not carry over.
-SELECT count(*) FROM embeddings_unmigrated;
+-- name: CountUnmigratedEmbeddings :many
+-- What migration 0007 could not carry, by project and reason.
+SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, count(*) AS embeddings
+  FROM embeddings_unmigrated AS old
+  JOIN projects AS project USING (project_id)
+ GROUP BY project.project_id, old.obstacle
+ ORDER BY project, old.obstacle;
 
 -- name: DeleteAllUsers :execrows
 -- With all that they own, but for the partitions (DropOrphanedPartition).
@@ -50,6 +47,3 @@ DELETE FROM users WHERE user_handle <> '_system';
 DELETE FROM api_standards
  WHERE api_standard_handle <> ALL ('{openai,cohere,gemini}')
    AND NOT EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = api_standard_handle);
-
--- name: DeleteUnmigratedEmbeddings :exec
-TRUNCATE embeddings_unmigrated;

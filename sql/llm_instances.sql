@@ -7,15 +7,20 @@
 WITH stored AS (
     INSERT INTO llm_service_instances AS instance
         (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
-         definition_id, api_key_encrypted)
+         definition_id, api_key_encrypted, api_key_sealed_by)
     VALUES (@owner::text, @instance_handle::text, @endpoint::text, @description::text, @api_standard::text,
-            @model::text, @dimensions::int, @context_limit::int, NULL, @api_key_encrypted::bytea)
+            @model::text, @dimensions::int, @context_limit::int, NULL, @api_key_encrypted::bytea,
+            @api_key_sealed_by::text)
     ON CONFLICT (owner, instance_handle) DO UPDATE
        SET endpoint = excluded.endpoint, description = excluded.description,
            api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
            context_limit = excluded.context_limit, updated_at = now(),
            api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
-                                    ELSE instance.api_key_encrypted END
+                                    ELSE instance.api_key_encrypted END,
+           api_key_sealed_by = CASE WHEN @change_key::bool THEN excluded.api_key_sealed_by
+                                    ELSE instance.api_key_sealed_by END,
+           -- A plaintext key of the original system is older than the one that is set here.
+           api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
     RETURNING instance.owner, instance.instance_handle, instance.instance_id
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
@@ -44,20 +49,24 @@ WITH definition AS (
 ), stored AS (
     INSERT INTO llm_service_instances AS instance
         (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
-         definition_id, api_key_encrypted)
+         definition_id, api_key_encrypted, api_key_sealed_by)
     SELECT @owner::text, @instance_handle::text,
            coalesce(@endpoint::text, definition.endpoint), coalesce(@description::text, definition.description),
            coalesce(@api_standard::text, definition.api_standard), coalesce(@model::text, definition.model),
            coalesce(@dimensions::int, definition.dimensions),
            coalesce(@context_limit::int, definition.context_limit),
-           definition.definition_id, @api_key_encrypted::bytea
+           definition.definition_id, @api_key_encrypted::bytea, @api_key_sealed_by::text
       FROM definition
     ON CONFLICT (owner, instance_handle) DO UPDATE
        SET endpoint = excluded.endpoint, description = excluded.description,
            api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
            context_limit = excluded.context_limit, definition_id = excluded.definition_id, updated_at = now(),
            api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
-                                    ELSE instance.api_key_encrypted END
+                                    ELSE instance.api_key_encrypted END,
+           api_key_sealed_by = CASE WHEN @change_key::bool THEN excluded.api_key_sealed_by
+                                    ELSE instance.api_key_sealed_by END,
+           -- A plaintext key of the original system is older than the one that is set here.
+           api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
     RETURNING instance.owner, instance.instance_handle, instance.instance_id, instance.dimensions
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
@@ -90,7 +99,8 @@ SELECT access.role
 -- name: RetrieveLLMInstance :one
 -- All but the key itself. Whom it is shared with is for the owner to know (and the admin).
 SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::text AS access_role,
-       instance.api_standard, instance.dimensions, instance.api_key_encrypted IS NOT NULL AS has_api_key,
+       instance.api_standard, instance.dimensions,
+       instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
        instance.endpoint, instance.description, instance.model, instance.context_limit,
        instance.definition_id, definition.owner AS definition_owner, definition.definition_handle,
        CASE WHEN @role::text IN ('owner', 'admin') THEN (

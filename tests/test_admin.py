@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service import db, sanity
-from service.crypto import Cipher
+from service.crypto import Keyring
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.contract.world import fetch, instance, problem, project, row, status, upload, user
 from tests.queries import factories
@@ -109,7 +109,7 @@ async def test_a_project_of_100_000_rows_in_bounded_memory(new_database: Callabl
             padding,
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        report: Any = await sanity.check(pool, Cipher(ENCRYPTION_KEY))
+        report: Any = await sanity.check(pool, Keyring(ENCRYPTION_KEY))
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert report.issues_count == 1
     assert grown < 64, f"{grown} MiB"  # the metadata alone are 100 MB

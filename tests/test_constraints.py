@@ -47,6 +47,11 @@ UNREACHABLE = {
     # Left from the original system, and never written.
     "embeddings_text_id_owner_project_id_instance_id_key": "embeddings_unmigrated",
     "embeddings_unmigrated_pkey": "embeddings_unmigrated",
+    "embeddings_unmigrated_project_id_fkey": "embeddings_unmigrated",
+    # Written by the service itself.
+    "encryption_sentinel_only_row_check": "always true",
+    "encryption_sentinel_pkey": "written by ON CONFLICT",
+    "llm_service_instances_api_key_sealed_by_check": "blob and id are set together",
 }
 
 

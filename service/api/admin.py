@@ -25,7 +25,7 @@ async def get_sanity_check(req: Req) -> Report:
     Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
     schema is a warning.
     """
-    return await sanity.check(req.db, req.cipher)
+    return await sanity.check(req.db, req.keyring)
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)
@@ -44,7 +44,6 @@ async def _reset(pool: db.Pool) -> None:
     async with db.transaction(pool) as connection:
         await statements.delete_all_users(connection)
         await statements.delete_custom_api_standards(connection)
-        await statements.delete_unmigrated_embeddings(connection)
     await partitions.drop_orphans(pool)
 
 

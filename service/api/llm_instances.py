@@ -7,7 +7,7 @@ import msgspec
 from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
 from service.api.users import UserPath, same_handle
 from service.auth import Caller, instance_reader, owner
-from service.crypto import Cipher
+from service.crypto import Keyring, Sealed, instance_place
 from service.errors import Unavailable, found
 from service.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.http import Page, endpoint
@@ -83,7 +83,7 @@ async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
-    return await _store(req.db, req.cipher, path.user, body)
+    return await _store(req.db, req.keyring, path.user, body)
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(404, 409))
@@ -92,6 +92,7 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
 
     The definition must be the user's own, one of `_system`, public, or shared with the user.
     """
+    key = _sealed(req.keyring, path.user, body)
     row = await llm_instances.create_llm_instance_from_definition(
         req.db,
         owner=path.user,
@@ -105,7 +106,8 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
         dimensions=body.dimensions,
         context_limit=body.context_limit,
         change_key=body.api_key is not None,
-        api_key_encrypted=req.cipher.seal(body.api_key) if body.api_key else None,
+        api_key_encrypted=key.blob if key else None,
+        api_key_sealed_by=key.key_id if key else None,
     )
     return found(row, f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use")
 
@@ -120,7 +122,7 @@ async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance
 async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     same_handle(path.instance, body.instance_handle, "instance_handle")
-    return await _store(req.db, req.cipher, path.user, body)
+    return await _store(req.db, req.keyring, path.user, body)
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(404, 409))
@@ -134,7 +136,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
 
     async with merged(req.db, body, InstanceIn, _name(path), lock) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
-        await _store(tx, req.cipher, path.user, instance)
+        await _store(tx, req.keyring, path.user, instance)
         return await _retrieve(tx, path, access.role)
 
 
@@ -175,7 +177,14 @@ async def get_instance_shares(req: Req, path: InstancePath) -> InstanceShares:
     return await _shares(req, path)
 
 
-async def _store(db: Db, cipher: Cipher, owner_handle: str, instance: InstanceIn) -> InstanceRef:
+def _sealed(keyring: Keyring, owner_handle: str, instance: InstanceFields) -> Sealed | None:
+    if not instance.api_key:
+        return None
+    return keyring.seal(instance.api_key, instance_place(owner_handle, instance.instance_handle))
+
+
+async def _store(db: Db, keyring: Keyring, owner_handle: str, instance: InstanceIn) -> InstanceRef:
+    key = _sealed(keyring, owner_handle, instance)
     row = await llm_instances.upsert_llm_instance(
         db,
         owner=owner_handle,
@@ -187,7 +196,8 @@ async def _store(db: Db, cipher: Cipher, owner_handle: str, instance: InstanceIn
         dimensions=instance.dimensions,
         context_limit=instance.context_limit,
         change_key=instance.api_key is not None,
-        api_key_encrypted=cipher.seal(instance.api_key) if instance.api_key else None,
+        api_key_encrypted=key.blob if key else None,
+        api_key_sealed_by=key.key_id if key else None,
     )
     if row is None:
         raise Unavailable

@@ -26,12 +26,12 @@ class MetadataToCheck(msgspec.Struct, frozen=True):
     metadata: Any
 
 
-class SealedKey(msgspec.Struct, frozen=True):
-    """The sealed key of an instance, `name` as owner/handle."""
+class Unmigrated(msgspec.Struct, frozen=True):
+    """Embeddings of the original system that a project (owner/handle) could not take in, and why."""
 
-    instance_id: int
-    name: str
-    sealed: bytes | None
+    project: str
+    obstacle: str | None
+    embeddings: int
 
 
 @query
@@ -55,18 +55,13 @@ async def get_metadata_to_check(db: Db, *, project_id: int, after: str, max_rows
 
 
 @query
-async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
-    """A page of all sealed keys by the number of their instance."""
-
-
-@query
 async def get_invalid_indexes(db: Db) -> list[str]:
     """The names of the projects' indexes whose build was interrupted."""
 
 
 @query
-async def count_unmigrated_embeddings(db: Db) -> int | None:
-    """How many embeddings of the original system have no place in this schema. Never None."""
+async def count_unmigrated_embeddings(db: Db) -> list[Unmigrated]:
+    """How many embeddings of the original system have no place in this schema, by project and reason."""
 
 
 @query
@@ -77,11 +72,6 @@ async def delete_all_users(db: Db) -> int:
 @query
 async def delete_custom_api_standards(db: Db) -> int:
     """Deletes the API standards that are not built in."""
-
-
-@query
-async def delete_unmigrated_embeddings(db: Db) -> None:
-    """Deletes what migration 0005 kept aside."""
 
 
 query.complete()

@@ -60,6 +60,7 @@ async def upsert_llm_instance(
     context_limit: int | None,
     change_key: bool,
     api_key_encrypted: bytes | None,
+    api_key_sealed_by: str | None,
 ) -> InstanceRef | None:
     """Creates or replaces an instance. The stored key stays unless `change_key`. Never None.
 
@@ -83,6 +84,7 @@ async def create_llm_instance_from_definition(
     context_limit: int | None,
     change_key: bool,
     api_key_encrypted: bytes | None,
+    api_key_sealed_by: str | None,
 ) -> InstanceRef | None:
     """Makes an instance that inherits what is not given; None when the owner may not use the definition."""
 

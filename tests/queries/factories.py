@@ -34,6 +34,7 @@ async def instance(db: Db, owner: str, handle: str | None = None, **overrides: A
         "context_limit": None,
         "change_key": False,
         "api_key_encrypted": None,
+        "api_key_sealed_by": None,
         **overrides,
     }
     row = await llm_instances.upsert_llm_instance(

@@ -44,16 +44,6 @@ class TestGetMetadataToCheck:
         assert [row.text_id for row in rows] == ["c"]
 
 
-class TestGetSealedKeys:
-    async def test_only_those_that_are_there(self, connection: Connection) -> None:
-        anna = await factories.user(connection, "anna")
-        await factories.instance(connection, anna, "none")
-        number = await factories.instance(connection, anna, "key", change_key=True, api_key_encrypted=b"sealed")
-        rows = await admin.get_sealed_keys(connection, after=0, max_rows=9)
-        assert rows == [admin.SealedKey(number, "anna/key", b"sealed")]
-        assert await admin.get_sealed_keys(connection, after=number, max_rows=9) == []
-
-
 class TestGetInvalidIndexes:
     async def test_an_interrupted_build(self, connection: Connection) -> None:
         number = await factories.filled(connection)
@@ -64,13 +54,20 @@ class TestGetInvalidIndexes:
 
 
 class TestCountUnmigratedEmbeddings:
-    async def test_counts(self, connection: Connection) -> None:
-        assert await admin.count_unmigrated_embeddings(connection) == 0
-        await connection.execute(
-            "INSERT INTO embeddings_unmigrated (owner, project_id, instance_id, vector, vector_dim) "
-            "VALUES ('anna', 1, 1, '[1]', 1)"
-        )
-        assert await admin.count_unmigrated_embeddings(connection) == 1
+    async def test_counts_by_project_and_reason_and_goes_with_the_project(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        assert await admin.count_unmigrated_embeddings(connection) == []
+        for obstacle in (None, "no text_id", "no text_id"):
+            await connection.execute(
+                "INSERT INTO embeddings_unmigrated (owner, project_id, instance_id, vector, vector_dim, obstacle) "
+                "VALUES ('anna', $1, 1, '[1]', 1, $2)",
+                number,
+                obstacle,
+            )
+        found = await admin.count_unmigrated_embeddings(connection)
+        assert [(one.obstacle, one.embeddings) for one in found] == [("no text_id", 2), (None, 1)]
+        await connection.execute("DELETE FROM projects WHERE project_id = $1", number)
+        assert await connection.fetchval("SELECT count(*) FROM embeddings_unmigrated") == 0
 
 
 class TestDeleteAllUsers:
@@ -91,13 +88,3 @@ class TestDeleteCustomAPIStandards:
         assert await admin.delete_custom_api_standards(connection) == 1
         rows = await api_standards.get_api_standards(connection, max_rows=9, skip=0)
         assert [row.api_standard_handle for row in rows] == ["cohere", "gemini", "openai"]
-
-
-class TestDeleteUnmigratedEmbeddings:
-    async def test_deletes_all(self, connection: Connection) -> None:
-        await connection.execute(
-            "INSERT INTO embeddings_unmigrated (owner, project_id, instance_id, vector, vector_dim) "
-            "VALUES ('anna', 1, 1, '[1]', 1)"
-        )
-        await admin.delete_unmigrated_embeddings(connection)
-        assert await admin.count_unmigrated_embeddings(connection) == 0

@@ -1,0 +1,20 @@
+-- Which ENCRYPTION_KEY sealed what, so that it can be exchanged while the service serves.
+
+-- The id of the key (service/crypto.py). NULL: sealed as the original system does it, without associated data.
+ALTER TABLE llm_service_instances
+    ADD COLUMN api_key_sealed_by text,
+    ADD CONSTRAINT llm_service_instances_api_key_sealed_by_check
+        CHECK (api_key_sealed_by IS NULL OR api_key_encrypted IS NOT NULL);
+
+-- Some databases of the original system hold plaintext keys in this column, until `keys encrypt` seals them.
+-- Nothing else writes it.
+ALTER TABLE llm_service_instances ADD COLUMN IF NOT EXISTS api_key text;
+
+-- A known text, sealed: it opens only with the right key.
+CREATE TABLE encryption_sentinel (
+    only_row  boolean NOT NULL DEFAULT true
+        CONSTRAINT encryption_sentinel_pkey PRIMARY KEY
+        CONSTRAINT encryption_sentinel_only_row_check CHECK (only_row),
+    key_id    text NOT NULL,
+    sealed    bytea NOT NULL
+);

@@ -1,0 +1,101 @@
+"""Carries the embeddings of the original schema into the partitions, and back, a batch a transaction.
+
+The statements are functions of migration 0007. An interrupted process loses nothing: the next one goes on where it
+was. PostgreSQL does all the work; no row comes here.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import psycopg
+
+ROWS = 1000
+PARTITIONS = 100  # each is a lock that a transaction holds
+SECONDS_BETWEEN_WORDS = 2.0
+Say = Callable[[str], None]
+
+
+class LeftOver(msgspec.Struct, frozen=True):
+    """Embeddings of a project (owner/handle) that have no place in the new schema, and why."""
+
+    project: str
+    reason: str
+    rows: int
+
+
+def forward(connection: psycopg.Connection, say: Say) -> int:
+    """Makes the partitions that are missing and carries all that can be carried; returns how many rows that were.
+
+    What cannot stays in the table embeddings_unmigrated, with the reason in its column `obstacle`.
+    """
+    while _one(connection, "SELECT make_missing_partitions(%s)", PARTITIONS):
+        pass
+    waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
+    progress = _Progress(say, "Carried", waiting)
+    carried = 0
+    while (batch := _row(connection, "SELECT looked_at, carried FROM carry_embeddings(%s)", ROWS))[0]:
+        carried += batch[1]
+        progress.add(batch[0])
+    if waiting:
+        progress.end()
+        connection.execute("VACUUM embeddings_unmigrated")
+    return carried
+
+
+def back(connection: psycopg.Connection, say: Say) -> None:
+    """Moves the rows of all partitions into embeddings_unmigrated, and drops the partitions, one by one."""
+    tables = connection.execute(
+        "SELECT project_id FROM projects WHERE to_regclass('embeddings_' || project_id) IS NOT NULL ORDER BY project_id"
+    ).fetchall()
+    progress = _Progress(say, "Carried back", None)
+    for (project_id,) in tables:
+        after: str | None = ""
+        while after is not None:
+            after = _one(connection, "SELECT carry_embeddings_back(%s, %s, %s)", project_id, after, ROWS)
+            progress.add(ROWS if after is not None else 0)
+        connection.execute("SELECT drop_embeddings_partition(%s)", [project_id])
+
+
+def left_over(connection: psycopg.Connection) -> list[LeftOver]:
+    """What has not been carried, by project and reason; before `forward` what it is going to leave."""
+    rows = connection.execute(
+        "SELECT owner || '/' || project_handle, obstacle, count(*)"
+        "  FROM (SELECT project_id, obstacle FROM embeddings_to_carry WHERE obstacle IS NOT NULL"
+        "         UNION ALL"
+        "        SELECT project_id, obstacle FROM embeddings_unmigrated WHERE obstacle IS NOT NULL) AS rows"
+        "  JOIN projects USING (project_id) GROUP BY owner, project_handle, obstacle ORDER BY 1, 2"
+    ).fetchall()
+    return [LeftOver(*row) for row in rows]
+
+
+class _Progress:
+    """Says every two seconds how far it is."""
+
+    def __init__(self, say: Say, what: str, total: int | None) -> None:
+        self._say, self._what, self._total = say, what, total
+        self._rows = 0
+        self._begin = self._said = time.monotonic()
+
+    def add(self, rows: int) -> None:
+        self._rows += rows
+        if time.monotonic() - self._said > SECONDS_BETWEEN_WORDS:
+            self._said = time.monotonic()
+            of_all = f" of {self._total:,}" if self._total is not None else ""
+            self._say(f"{self._what} {self._rows:,}{of_all} embeddings …")
+
+    def end(self) -> None:
+        seconds = time.monotonic() - self._begin
+        self._say(f"Looked at {self._rows:,} embeddings in {seconds:.1f} s.")
+
+
+def _row(connection: psycopg.Connection, statement: str, *parameters: object) -> tuple[Any, ...]:
+    row = connection.execute(statement.encode(), parameters).fetchone()
+    if row is None:
+        raise psycopg.DataError(f"no row: {statement}")
+    return row
+
+
+def _one(connection: psycopg.Connection, statement: str, *parameters: object) -> Any:
+    return _row(connection, statement, *parameters)[0]

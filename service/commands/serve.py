@@ -1,0 +1,52 @@
+"""`serve`: migrates, proves the encryption key, and serves HTTP."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+import asyncpg
+import click
+import uvicorn
+
+from service import app, keys, logs, migrate
+from service.commands import clear_errors, database, load_settings, say, show_left_over
+from service.queries import keys as statements
+from service.settings import Settings
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve.")
+def serve(workers: int) -> None:
+    """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
+    config = load_settings()
+    # uvicorn raises the signal once more when it has shut down; the embedded PostgreSQL is to be stopped then.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
+        for name in migrate.upgrade(url, say=say):
+            say(f"Applied migration {name}.")
+        show_left_over(migrate.left_over(url))
+        asyncio.run(_prove_key(url, config))
+        uvicorn.run(
+            app.create_app(config) if workers == 1 else "service.app:from_environment",
+            factory=workers > 1,
+            workers=workers,
+            host=config.service_host,
+            port=config.service_port,
+            loop="uvloop",
+            http="httptools",
+            log_config=logs.config(),
+            log_level="debug" if config.service_debug else "info",
+            server_header=False,
+            timeout_graceful_shutdown=30,
+        )
+
+
+async def _prove_key(url: str, config: Settings) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await keys.prove(connection, config.keyring)
+        if plaintext := await statements.count_plaintext_keys(connection):
+            say(f"WARNING: {plaintext} provider keys are stored in the clear. Run `keys encrypt`.")
+    finally:
+        await connection.close()
