@@ -86,7 +86,7 @@ def plan(url: str) -> Plan:
             if found:
                 takeover.prepare(connection, found)
             for script in missing:
-                script.process_steps(backend, "apply")
+                backend.run(script, "apply")
             tables = {
                 "users": "users WHERE user_handle <> '_system'",
                 "projects": "projects",
@@ -195,14 +195,16 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
         # Only a change of yoyo's own tables asks. Its answer fails for a user without a name, as in many containers.
         return {"username": "", "hostname": ""}
 
-    def apply_one(self, migration: Script, force: bool = False, mark: bool = True) -> None:
+    def run(self, migration: Script, direction: str) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # yoyo prints what a SELECT returns
-            migration.process_steps(self, "apply")
+            migration.process_steps(self, direction)
+
+    def apply_one(self, migration: Script, force: bool = False, mark: bool = True) -> None:
+        self.run(migration, "apply")
         self.mark_one(migration, log=False)
 
     def rollback_one(self, migration: Script, force: bool = False) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            migration.process_steps(self, "rollback")
+        self.run(migration, "rollback")
         self.unmark_one(migration, log=False)
 
 

@@ -6,6 +6,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+
+from service.__main__ import main
 from tests.processes import NEEDS_CURL, ROOT, environment, served
 
 README = (ROOT / "README.md").read_text()
@@ -42,3 +45,30 @@ def test_every_make_target_that_is_named_exists() -> None:
     named = set(re.findall(r"make ([a-z-]+)", README))
     assert named <= targets
     assert {"run", "test", "lint", "bench"} <= named
+
+
+def test_every_command_and_option_that_is_named_exists() -> None:
+    documents = README + (ROOT / "docs/MIGRATION.md").read_text()
+    named = set(re.findall(r"embedding-service (\w+)(?: (\w+))?", documents))
+    assert {("keys", "rotate"), ("keys", "discard"), ("keys", "status")} <= named
+    assert {name for name, _ in named} == {"serve", "migrate", "keys"}
+    keys = main.commands["keys"]
+    assert isinstance(keys, click.Group)
+    assert {action for name, action in named if name == "keys"} - {"", "looks"} <= keys.commands.keys()
+    options = {option for one in _commands(main) for parameter in one.params for option in parameter.opts}
+    for option in set(re.findall(r"`(?:migrate |keys \w+ )?(--[a-z-]+)", documents)):
+        assert option in options | {"--help", "--workers"}, option
+
+
+def _commands(command: click.Command) -> list[click.Command]:
+    inner = command.commands.values() if isinstance(command, click.Group) else []
+    return [command, *(one for each in inner for one in _commands(each))]
+
+
+def test_every_obstacle_to_carrying_is_explained() -> None:
+    migration = (ROOT / "migrations/0007_carry_embeddings.sql").read_text()
+    obstacles = set(re.findall(r"THEN '([^']+)'", migration))
+    assert len(obstacles) == 7
+    table = (ROOT / "docs/MIGRATION.md").read_text().partition("| `obstacle` |")[2]
+    for obstacle in obstacles:
+        assert f"`{obstacle}`" in table

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -78,6 +79,8 @@ def test_a_dry_run_says_what_will_be_done_and_changes_nothing(old: tuple[str, in
         "plaintext_keys": 2 if version == 3 else 0,
     }
     assert sorted((one.project, one.reason) for one in plan.left_over) == sorted(legacy.LEFT_OVER.values())
+    done = command("migrate", "--dry-run", "--json", **SETTINGS, SERVICE_DATABASE_URL=url)
+    assert json.loads(done.stdout)["contents"] == plan.contents
     done = command("migrate", "--dry-run", **SETTINGS, SERVICE_DATABASE_URL=url)
     assert done.returncode == 3
     assert f"This is a database of dhamps-vdb, version {version}; it would be taken over." in done.stdout
@@ -364,6 +367,30 @@ def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
     assert command("migrate", "--to", "0003", **SETTINGS, SERVICE_DATABASE_URL=killed).returncode == 0
     assert rows(killed, "SELECT count(*), count(DISTINCT text_id) FROM embeddings WHERE text_id ~ '^row-'") == [
         (ROWS, ROWS)
+    ]
+
+
+def test_100_000_embeddings_of_1536_dimensions_in_bounded_memory(new_database: NewDatabase) -> None:
+    url = new_database(template=None)
+    legacy.build(url, 3, rows=100_000, dimensions=1536)
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", "migrate"],
+        cwd=ROOT,
+        env=environment(**SETTINGS, SERVICE_DATABASE_URL=url),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said, peak = "", 0
+        for line in process.stderr or []:  # a line every two seconds
+            said += line
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = max(peak, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status)), 0)
+    assert process.returncode == 0, said
+    assert re.search(r"Carried \d\d,000 of 100,013 embeddings …", said)
+    assert 0 < peak < 150 * 1024  # the rows are 520 MB
+    assert rows(url, "SELECT count(*), count(DISTINCT vector) FROM embeddings_2 WHERE text_id ~ '^row-'") == [
+        (100_000, 97)
     ]
 
 
