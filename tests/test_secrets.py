@@ -17,6 +17,7 @@ from tests.processes import served
 
 ADMIN_KEY = "marked-admin-key-7f3a"
 ENCRYPTION_KEY = "marked-encryption-key-91bc"
+PREVIOUS_KEY = "marked-previous-key-c0de"
 PROVIDER_KEY = "sk-marked-provider-key-2d4e"
 
 NAMES = {
@@ -94,7 +95,12 @@ def bodies(one: Endpoint) -> Iterator[tuple[bytes, str]]:
 
 def test_no_secret_comes_out(new_database: Callable[..., str], tmp_path: Path) -> None:
     database, log = new_database(), tmp_path / "log"
-    settings = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY, "SERVICE_DEBUG": "true"}
+    settings = {
+        "SERVICE_ADMINKEY": ADMIN_KEY,
+        "ENCRYPTION_KEY": ENCRYPTION_KEY,
+        "ENCRYPTION_KEY_PREVIOUS": PREVIOUS_KEY,
+        "SERVICE_DEBUG": "true",
+    }
     seen: list[str] = []
     user_keys: list[str] = []
 
@@ -154,7 +160,7 @@ def test_no_secret_comes_out(new_database: Callable[..., str], tmp_path: Path) -
 
     assert len(seen) > 1000
     assert {int(status) for status in re.findall(r'" (\d{3})', log.read_text())} >= {200, 201, 204, 400, 401, 403, 413}
-    for secret in (ADMIN_KEY, ENCRYPTION_KEY, PROVIDER_KEY, *user_keys):
+    for secret in (ADMIN_KEY, ENCRYPTION_KEY, PREVIOUS_KEY, PROVIDER_KEY, *user_keys):
         assert [answer[:300] for answer in seen if secret in answer] == []
         assert secret not in log.read_text()
     assert "Traceback" not in log.read_text()
@@ -166,7 +172,14 @@ def test_no_secret_comes_out(new_database: Callable[..., str], tmp_path: Path) -
         ).fetchall()
         for (table,) in tables:
             rows = connection.execute(f"SELECT t::text FROM {table} AS t").fetchall()  # type: ignore[call-overload]
-            for secret in (ADMIN_KEY, ENCRYPTION_KEY, PROVIDER_KEY, PROVIDER_KEY.encode().hex(), *user_keys):
+            for secret in (
+                ADMIN_KEY,
+                ENCRYPTION_KEY,
+                PREVIOUS_KEY,
+                PROVIDER_KEY,
+                PROVIDER_KEY.encode().hex(),
+                *user_keys,
+            ):
                 assert secret not in str(rows), table
         sealed = connection.execute("SELECT count(*) FROM llm_service_instances WHERE api_key_encrypted IS NOT NULL")
         assert sealed.fetchone() != (0,)

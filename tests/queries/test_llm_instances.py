@@ -100,6 +100,7 @@ class TestCreateLLMInstanceFromDefinition:
             "context_limit": None,
             "change_key": False,
             "api_key_encrypted": None,
+            "api_key_sealed_by": None,
         }
         return await llm_instances.create_llm_instance_from_definition(
             connection, owner=owner, **{**values, **overrides}
