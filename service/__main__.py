@@ -5,6 +5,7 @@ import logging
 import click
 
 from service import __version__
+from service.commands.index import index
 from service.commands.keys import keys
 from service.commands.migrate import migrate
 from service.commands.serve import serve
@@ -12,7 +13,7 @@ from service.commands.serve import serve
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[serve, migrate, keys],
+    commands=[serve, index, migrate, keys],
 )
 @click.version_option(__version__)
 def main() -> None:

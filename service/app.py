@@ -1,5 +1,7 @@
 """The application: routes, middleware, error handlers, and what lives as long as it does."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, openapi, partitions, settings
+from service import embedded, indexer, openapi, partitions, settings
 from service.answers import render_routing
 from service.api import endpoints
 from service.db import open_pool
@@ -28,12 +30,13 @@ def create_app(config: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        url = config.named_database_url or embedded.url(config.service_data_dir)
         pool = await open_pool(
-            config.named_database_url or embedded.url(config.service_data_dir),
+            url,
             size=config.service_pool_size,
             statement_timeout=config.service_statement_timeout,
         )
-        async with pool:
+        async with pool, _indexing(url, config):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             yield State(pool=pool, settings=config, keyring=config.keyring, openapi=encoded)
 
@@ -56,6 +59,21 @@ def create_app(config: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+@asynccontextmanager
+async def _indexing(url: str, config: Settings) -> AsyncIterator[None]:
+    """Runs the indexer beside the block, unless it is off."""
+    if not config.service_indexer:
+        yield
+        return
+    running = asyncio.create_task(indexer.run(url, config.index_aims))
+    try:
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 def from_environment() -> Starlette:

@@ -31,7 +31,10 @@ class ProjectCaller(msgspec.Struct, frozen=True):
 
 
 class Storage(msgspec.Struct, frozen=True):
-    """A project that has an instance, as uploads and searches need to know it."""
+    """A project that has an instance, as uploads and searches need to know it.
+
+    `watermark` is None when it has no vector index; `ef_searches` and `recalls` are what was measured of it.
+    """
 
     project_id: int
     owner: str
@@ -40,6 +43,9 @@ class Storage(msgspec.Struct, frozen=True):
     instance_handle: str
     dimensions: int
     metadata_scheme: str | None
+    watermark: int | None
+    ef_searches: list[int]
+    recalls: list[float]
 
 
 async def anyone(req: Req, path: dict[str, str]) -> None:
@@ -143,6 +149,9 @@ def _storage(row: projects.ProjectAccess) -> Storage:
         instance_handle=row.instance_handle or "",
         dimensions=row.dimensions,
         metadata_scheme=row.metadata_scheme,
+        watermark=row.watermark,
+        ef_searches=row.ef_searches or [],
+        recalls=row.recalls or [],
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import asyncpg
 import msgspec
@@ -34,6 +34,7 @@ async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
     vector_schema = await _vector_schema(url)
     pool: Pool = await asyncpg.create_pool(  # type: ignore[call-overload]  # the stubs know `init` and `reset` apart
         url,
+        connection_class=SearchConnection,
         min_size=min(2, size),
         max_size=size,
         init=_codecs(vector_schema),
@@ -43,11 +44,33 @@ async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
             # A generic plan would lose the partial vector indexes after five runs of a statement.
             "plan_cache_mode": "force_custom_plan",
             "jit": "off",
+            # An index search goes on until it has found as many rows as are asked for that pass the filter.
+            "hnsw.iterative_scan": "strict_order",
             "statement_timeout": str(round(statement_timeout * 1000)),
             "timezone": "UTC",
         },
     )
     return pool
+
+
+class SearchConnection(asyncpg.Connection):
+    """A connection that knows what it has set `hnsw.ef_search` to, and sets it only when it differs."""
+
+    _ef_search = 0
+
+    async def use_ef_search(self, ef_search: int) -> None:
+        """Sets how many candidates an index search on this connection keeps, from 1 to 1,000."""
+        if self._ef_search != ef_search:
+            await self.execute("SELECT set_config('hnsw.ef_search', $1, false)", str(ef_search))
+            self._ef_search = ef_search
+
+
+@asynccontextmanager
+async def searching(pool: Pool, ef_search: int) -> AsyncIterator[Connection]:
+    """A connection whose index searches keep so many candidates, from 1 to 1,000."""
+    async with pool.acquire() as connection:
+        await cast("SearchConnection", connection).use_ef_search(ef_search)  # the proxy passes it on
+        yield connection
 
 
 @asynccontextmanager

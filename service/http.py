@@ -110,7 +110,7 @@ class Endpoint:
         if self.wants_body:
             with _collecting(problems):
                 arguments["body"] = decoding.decode(await req.read(SMALL_BODY_BYTES), self.body_type)
-        elif missing is not None and self.body_type is not None:
+        elif (missing is not None or problems) and self.body_type is not None:
             # The handler, which reads this body itself and knows how to take a large one, is not called.
             body = await req.read(req.settings.service_max_body_bytes)
             if len(body) <= SMALL_BODY_BYTES:

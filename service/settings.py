@@ -19,6 +19,13 @@ class SettingsError(Exception):
     """The settings are not usable; the message says which and how to mend it."""
 
 
+class IndexAims(msgspec.Struct, frozen=True):
+    """From how many rows on a project is indexed, and how much memory a build may take, in bytes."""
+
+    threshold: int
+    memory: int
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. A field `service_port` is the variable `SERVICE_PORT`."""
 
@@ -38,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
     service_cors_origins: str = "*"
+    service_indexer: bool = True
+    service_index_threshold: Annotated[int, Meta(ge=100)] = 10_000
+    service_index_memory_bytes: Annotated[int, Meta(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
+    service_recall: Annotated[float, Meta(gt=0, le=1)] = 0.99
     service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
 
     def __repr__(self) -> str:
@@ -50,6 +61,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if previous.startswith("["):
             return Keyring(self.encryption_key, msgspec.json.decode(previous, type=list[str]))
         return Keyring(self.encryption_key, [key.strip() for key in previous.split(",") if key.strip()])
+
+    @property
+    def index_aims(self) -> IndexAims:
+        """When projects are indexed, and with how much memory."""
+        return IndexAims(self.service_index_threshold, self.service_index_memory_bytes)
 
     @property
     def named_database_url(self) -> str | None:

@@ -47,6 +47,14 @@ SELECT text_id, created_at, updated_at, vector, text, metadata
  ORDER BY array_position(@text_ids::text[], text_id)
  LIMIT 1;
 
+-- name: RetrieveVector :one
+-- The vector of an embedding, looked for as in RetrieveEmbeddings.
+SELECT text_id, vector
+  FROM embeddings_{project_id}
+ WHERE text_id = ANY (@text_ids::text[])
+ ORDER BY array_position(@text_ids::text[], text_id)
+ LIMIT 1;
+
 -- name: DeleteEmbedding :one
 DELETE FROM embeddings_{project_id}
  WHERE text_id = (SELECT text_id FROM embeddings_{project_id}
@@ -57,4 +65,4 @@ RETURNING text_id;
 
 -- name: DeleteEmbeddingsByProject :exec
 -- In about the same time for any number of them.
-TRUNCATE embeddings_{project_id};
+SELECT empty_embeddings_partition(@project_id::int);

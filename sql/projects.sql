@@ -9,6 +9,7 @@ WITH caller AS (
 ), project AS (
     SELECT project.project_id, project.owner, project.project_handle, project.metadata_scheme,
            instance.owner AS instance_owner, instance.instance_handle, instance.dimensions,
+           built.watermark, built.ef_searches, built.recalls,
            CASE WHEN @is_admin::bool THEN 'admin'
                 ELSE coalesce((SELECT access.role FROM project_access AS access
                                 WHERE access.project_id = project.project_id
@@ -16,11 +17,13 @@ WITH caller AS (
                               CASE WHEN project.public_read THEN 'public' END) END AS role
       FROM projects AS project
       LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+      LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
      WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
 )
 SELECT (SELECT user_handle::text FROM caller) AS caller, project.project_id, project.owner::text,
        project.project_handle::text, project.role, project.instance_owner::text,
-       project.instance_handle::text, project.dimensions, project.metadata_scheme
+       project.instance_handle::text, project.dimensions, project.metadata_scheme,
+       project.watermark, project.ef_searches, project.recalls
   FROM (VALUES (1)) AS always
   LEFT JOIN project ON true;
 
@@ -101,7 +104,8 @@ WITH doomed AS (
 )
 SELECT project_id
   FROM doomed
- WHERE drop_embeddings_partition(project_id);
+ -- One after the other: the build of an index holds the partition, perhaps for hours.
+ WHERE CASE WHEN cancel_index_build(project_id) THEN drop_embeddings_partition(project_id) END;
 
 -- name: GetOrphanedPartitions :many
 -- The numbers of deleted projects whose partitions are still there.
@@ -114,7 +118,7 @@ SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
  ORDER BY project_id;
 
 -- name: DropOrphanedPartition :exec
-SELECT drop_embeddings_partition(@project_id::int);
+SELECT drop_embeddings_partition(@project_id::int) WHERE cancel_index_build(@project_id::int);
 
 -- name: LockProject :one
 -- As the body of a PUT without the shares, and locked until the end of the transaction.

@@ -1,19 +1,82 @@
--- What is similar. See embeddings.sql for why the partition is named.
+-- What is similar. See embeddings.sql for why the partition is named, and indexes.sql for the index and its tail.
+-- Each sent vector gives a row, in order, of the ids and similarities of its nearest, best first, ties by id. Rows that
+-- are cut off are cut off before the threshold is looked at: what is nearer than a row that passes passes too.
 
 -- name: GetSimilarsByVector :many
--- The nearest by cosine, best first, ties by id. The rows are cut to the number asked for before the
--- threshold is looked at: what is nearer than a row that passes passes too, and so the distance is
--- computed once a row.
-SELECT nearest.text_id AS id, 1 - nearest.distance AS similarity
-  FROM (SELECT text_id, vector <=> @vector::halfvec AS distance
-          FROM embeddings_{project_id}
-         WHERE text_id IS DISTINCT FROM @except_id::text
-           -- Leaves out the rows whose metadata field has the value.
-           AND (@metadata_path::text IS NULL
-                OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-         ORDER BY distance, text_id
-         LIMIT @max_rows::bigint + @skip::bigint
-       ) AS nearest
- WHERE 1 - nearest.distance >= @threshold::float8
- ORDER BY nearest.distance, nearest.text_id
-OFFSET @skip::bigint;
+-- Exactly: all rows are read.
+SELECT found.ids, found.similarities
+  FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sent (vector, place)
+ CROSS JOIN LATERAL (
+      SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
+             coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities
+        FROM (SELECT nearest.text_id, nearest.distance
+                FROM (SELECT text_id, vector <=> sent.vector AS distance
+                        FROM embeddings_{project_id}
+                       WHERE text_id IS DISTINCT FROM @except_id::text
+                         -- Leaves out the rows whose metadata field has the value.
+                         AND (@metadata_path::text IS NULL
+                              OR btrim(metadata ->> @metadata_path::text)
+                                 IS DISTINCT FROM btrim(@metadata_value::text))
+                         -- A filter document as service/filters.py puts it. A row without metadata has no fields.
+                         AND (@only::text IS NULL
+                              OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
+                       ORDER BY distance, text_id
+                       LIMIT @max_rows::bigint + @skip::bigint
+                     ) AS nearest
+               WHERE 1 - nearest.distance >= @threshold::float8
+               ORDER BY nearest.distance, nearest.text_id
+              OFFSET @skip::bigint) AS best
+      ) AS found
+ ORDER BY sent.place;
+
+-- name: GetSimilarsByIndex :many
+-- Through the index up to its watermark, and one by one in the tail behind it. 'complete' is false when the index may
+-- have left out rows that should be here: it stopped before there were enough, with rows that pass the threshold.
+SELECT found.ids, found.similarities, found.complete
+  FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sent (vector, place)
+ CROSS JOIN LATERAL (
+      WITH indexed AS MATERIALIZED (
+          SELECT text_id, vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions}) AS distance
+            FROM embeddings_{project_id}
+           WHERE sequence <= @watermark::bigint
+             AND text_id IS DISTINCT FROM @except_id::text
+             AND (@metadata_path::text IS NULL
+                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+             AND (@only::text IS NULL
+                  OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
+             -- Without text_id, which the index does not know.
+           ORDER BY vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions})
+           LIMIT @max_rows::bigint + @skip::bigint
+      ), tail AS MATERIALIZED (
+          SELECT text_id, vector <=> sent.vector AS distance
+            FROM embeddings_{project_id}
+           WHERE sequence > @watermark::bigint
+             AND text_id IS DISTINCT FROM @except_id::text
+             AND (@metadata_path::text IS NULL
+                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+             AND (@only::text IS NULL
+                  OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
+           ORDER BY distance, text_id
+           LIMIT @max_rows::bigint + @skip::bigint
+      ), best AS (
+          SELECT both_sides.text_id, both_sides.distance
+            FROM (SELECT text_id, distance FROM indexed UNION ALL SELECT text_id, distance FROM tail) AS both_sides
+           ORDER BY both_sides.distance, both_sides.text_id
+           LIMIT @max_rows::bigint OFFSET @skip::bigint
+      )
+      SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
+             coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities,
+             (SELECT count(*) = @max_rows::bigint + @skip::bigint OR 1 - max(distance) < @threshold::float8
+                FROM indexed) IS TRUE AS complete
+        FROM best
+       WHERE 1 - best.distance >= @threshold::float8
+      ) AS found
+ ORDER BY sent.place;
+
+-- name: GetTextsAndMetadata :many
+-- What is to be shown of the results. What is not asked for is not read.
+SELECT text_id,
+       CASE WHEN @with_text::bool THEN text END AS text,
+       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
+  FROM embeddings_{project_id}
+ WHERE text_id = ANY (@text_ids::text[]);

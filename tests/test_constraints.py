@@ -51,6 +51,8 @@ UNREACHABLE = {
     # Written by the service itself.
     "encryption_sentinel_only_row_check": "always true",
     "encryption_sentinel_pkey": "written by ON CONFLICT",
+    "project_indexes_pkey": "written by ON CONFLICT",
+    "project_indexes_project_id_fkey": "taken from the project itself",
     "llm_service_instances_api_key_sealed_by_check": "blob and id are set together",
 }
 

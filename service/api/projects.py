@@ -12,7 +12,7 @@ from service.errors import BadRequest, Invalid, Problem, found
 from service.fields import AnyHandle, Handle, ShareRole, Text
 from service.http import Page, endpoint
 from service.patch import merged
-from service.queries import embeddings, projects
+from service.queries import embeddings, indexes, projects
 from service.queries.projects import ProjectBrief
 from service.request import Req
 from service.sql import Db
@@ -61,12 +61,19 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     llm_services: list[AnyHandle | OlderService] | None = msgspec.field(name="llmServices", default=None)
 
 
-class ProjectIndex(msgspec.Struct, frozen=True):
-    """How a project is searched: `rows` through its vector index, and `tail` one by one."""
+class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a project is searched: `rows` through its vector index, and `tail` one by one.
+
+    `recall` is the share of the nearest that is found, as measured, with `ef_search` candidates; `progress` goes from 0
+    to 1 while the first or the next index is being built.
+    """
 
     state: Literal["exact", "building", "indexed"]
     rows: int
     tail: int
+    ef_search: int | None = None
+    recall: float | None = None
+    progress: float | None = None
 
 
 class Project(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -116,7 +123,9 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
     async with merged(req.db, body, ProjectIn, project_name(path), lock) as (tx, project):
         same_handle(path.project, project.project_handle, "project_handle")
         stored = await _store(tx, path.user, project, access.role)
-        return await _retrieve(tx, path, ProjectCaller(stored.project_id, access.role, access.handle))
+        return await _retrieve(
+            tx, req.settings.service_recall, path, ProjectCaller(stored.project_id, access.role, access.handle)
+        )
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
@@ -130,7 +139,7 @@ async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
 async def get_project(req: Req, path: ProjectPath, access: ProjectCaller) -> Project:
     """A project, with the number of its embeddings and how it is searched."""
-    return await _retrieve(req.db, path, access)
+    return await _retrieve(req.db, req.settings.service_recall, path, access)
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
@@ -161,7 +170,25 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
     return found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")
 
 
-async def _retrieve(db: Db, path: ProjectPath, access: ProjectCaller) -> Project:
+async def _index(db: Db, aim: float, project_id: int, count: int) -> ProjectIndex:
+    state = await indexes.retrieve_index_state(db, project_id=project_id)
+    if state is None or state.watermark is None:
+        progress = state.progress if state else None
+        return ProjectIndex("exact" if progress is None else "building", 0, count, progress=progress)
+    tail = await indexes.count_tail(db, project_id=project_id, watermark=state.watermark, max_rows=count)
+    pairs = zip(state.ef_searches or [], state.recalls or [], strict=True)
+    ef_search, recall = next((pair for pair in pairs if pair[1] >= aim), (None, None))
+    return ProjectIndex(
+        "indexed" if state.progress is None else "building",
+        count - (tail or 0),
+        tail or 0,
+        ef_search,
+        recall,
+        state.progress,
+    )
+
+
+async def _retrieve(db: Db, aim: float, path: ProjectPath, access: ProjectCaller) -> Project:
     stored = await projects.retrieve_project(db, project_id=access.project_id, role=access.role, caller=access.caller)
     row = found(stored, project_name(path))
     # A project without an instance, left from the original system, has no partition.
@@ -173,7 +200,7 @@ async def _retrieve(db: Db, path: ProjectPath, access: ProjectCaller) -> Project
         public_read=row.public_read,
         role=row.role,
         number_of_embeddings=count or 0,
-        index=ProjectIndex("exact", 0, count or 0),
+        index=await _index(db, aim, row.project_id, count or 0),
         instance=row.instance,
         description=row.description,
         metadata_scheme=row.metadata_scheme,

@@ -1,28 +1,33 @@
 """Similar texts (contract section 8)."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from service import vectors
+from service import decoding, filters, search, vectors
 from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader
-from service.errors import BadRequest, Invalid, Problem, found, show
+from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found, show
 from service.fields import ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
-from service.queries.similars import Similar
 from service.request import Req
 
+# What a list of this many numbers takes as Python floats, 64 MB, is the most that a search may take.
+MAX_NUMBERS = 2_000_000
+MAX_VECTORS = 1000
 Limit = Annotated[int, Meta(ge=1, le=200)]
+Part = Literal["text", "metadata"]
+Vector = Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)]
 
 
 class Search(msgspec.Struct, frozen=True):
     """How to search. `count` is the older name of `limit`; the smaller counts.
 
-    `metadata_path` and `metadata_value` leave out the texts whose metadata field has the value.
+    `metadata_path` and `metadata_value` leave out the texts whose metadata field has the value. `recall` is the share
+    of the nearest that must be found, instead of the service's aim; `exact` finds all of them.
     """
 
     limit: Limit | None = None
@@ -31,6 +36,9 @@ class Search(msgspec.Struct, frozen=True):
     threshold: Annotated[float, Meta(ge=-1, le=1)] = 0.5
     metadata_path: Annotated[ShortText, Meta(min_length=1)] | None = None
     metadata_value: ShortText | None = None
+    exact: bool = False
+    recall: Annotated[float, Meta(ge=0, le=1)] | None = None
+    include: list[Part] | None = None
 
     @property
     def max_rows(self) -> int:
@@ -38,69 +46,140 @@ class Search(msgspec.Struct, frozen=True):
         return min(self.limit or self.count or 10, self.count or self.limit or 10)
 
 
-class VectorIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A raw vector to compare with: the project's number of dimensions, finite, not all zero."""
+class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
 
-    vector: Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)]
+    `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
+    $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.
+    """
+
+    vector: Vector | UnsetType = UNSET
+    vectors: Annotated[list[Vector], Meta(min_length=1, max_length=MAX_VECTORS)] | UnsetType = UNSET
+    filter: dict[str, Any] | None = None
+    include: list[Part] | None = None
+
+
+class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stored text and its similarity: 1 - cosine distance of the halves, from -1 to 1."""
+
+    id: str
+    similarity: float
+    text: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How an answer was found; `recall` is 1 for an exact one."""
+    """How an answer was found. `recall`: the share of the nearest that is found, as measured; 1 for an exact one."""
 
-    method: str
+    method: Literal["exact", "index"]
     recall: float
 
 
 class Similars(msgspec.Struct, frozen=True):
-    """Similar texts, best first, ties by id."""
+    """Similar texts, best first, ties by id; for several vectors a list for each, in their order."""
 
     user_handle: str
     project_handle: str
-    results: list[Similar]
+    results: list[Similar | list[Similar]]
     search: Method
 
 
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Storage) -> Similars:
     """Texts that are similar to a stored one, itself left out."""
-    row = await embeddings.retrieve_embeddings(req.db, project_id=access.project_id, text_ids=candidates(req, path))
+    row = await embeddings.retrieve_vector(req.db, project_id=access.project_id, text_ids=candidates(req, path))
     stored = found(row, f"The embedding {path.text_id!r}")
-    vector = found(stored.vector, f"The vector of {path.text_id!r}")
-    return await _similars(req, access, query, vector.to_binary(), stored.text_id)
+    question = _question(req, query, None, stored.text_id)
+    return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
 
 
-@endpoint("POST", "/v1/similars/{user}/{project}", guard=embeddings_reader, errors=(404, 409))
-async def post_similars(req: Req, query: Search, body: VectorIn, access: Storage) -> Similars:
-    """Texts that are similar to a raw vector."""
-    got, expected = len(body.vector), access.dimensions
-    if got != expected:
-        message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
-        raise BadRequest(message, [Problem(message, "body.vector")])
-    numbers = np.array([body.vector], dtype=np.float64)
-    if vectors.faulty_rows(numbers).size:
-        message, component = vectors.fault(numbers[0]) or ("is not valid", None)
-        value = None if component is None else show(float(numbers[0][component]))
-        raise Invalid(problems=[Problem(message, "body.vector", value)])
-    return await _similars(req, access, query, vectors.to_binary(numbers.astype(np.float16))[0], None)
+@endpoint("POST", "/v1/similars/{user}/{project}", guard=embeddings_reader, body=SearchIn, errors=(404, 409))
+async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
+    """Texts that are similar to a raw vector, or to each of several."""
+    raw = await req.read(req.settings.service_max_body_bytes)
+    if raw.count(b",") > MAX_NUMBERS or raw.count(b"[") > 10 * MAX_VECTORS:
+        raise ContentTooLarge(f"A search may hold {MAX_NUMBERS:,} numbers: send several.")
+    body = decoding.decode(raw, SearchIn)
+    if (body.vector is UNSET) == (body.vectors is UNSET):
+        raise Invalid(problems=[Problem("either this or `vectors` is required, and not both", "body.vector")])
+    sent = [body.vector] if body.vector is not UNSET else body.vectors or []
+    names = ["body.vector"] if body.vector is not UNSET else [f"body.vectors[{place}]" for place in range(len(sent))]
+    only = filters.compiled(body.filter) if body.filter is not None else None
+    halves = _checked(sent, names, access.dimensions)
+    question = _question(req, query, only, None)
+    include = query.include if body.include is None else body.include
+    return await _similars(req, access, question, vectors.to_binary(halves), include, single=body.vector is not UNSET)
 
 
-async def _similars(req: Req, project: Storage, query: Search, vector: bytes, except_id: str | None) -> Similars:
+def _checked(sent: list[list[float]], names: list[str], dimensions: int) -> Any:
+    """The vectors as `(n, dimensions) float16`. Raises BadRequest for wrong lengths, Invalid for wrong numbers."""
+    wrong = [
+        Problem(f"vector dimension mismatch: expected {dimensions} dimensions, got {len(vector)}", name)
+        for vector, name in zip(sent, names, strict=True)
+        if len(vector) != dimensions
+    ]
+    if wrong:
+        raise BadRequest(wrong[0].message, wrong)
+    numbers = np.array(sent, dtype=np.float64)
+    problems = []
+    for place in vectors.faulty_rows(numbers):
+        message, component = vectors.fault(numbers[place]) or ("is not valid", None)
+        value = None if component is None else show(float(numbers[place][component]))
+        problems.append(Problem(message, names[place], value))
+    if problems:
+        raise Invalid(problems=problems)
+    return numbers.astype(np.float16)
+
+
+def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> search.Question:
     if (query.metadata_path is None) != (query.metadata_value is None):
         missing = "metadata_path" if query.metadata_path is None else "metadata_value"
         problem = Problem("is required with its counterpart", f"query.{missing}")
         raise BadRequest("metadata_path and metadata_value go together.", [problem])
-    results = await similars.get_similars_by_vector(
-        req.db,
-        project_id=project.project_id,
-        vector=vector,
-        except_id=except_id,
-        threshold=query.threshold,
-        metadata_path=query.metadata_path,
-        metadata_value=query.metadata_value,
+    recall = req.settings.service_recall if query.recall is None else query.recall
+    return search.Question(
         max_rows=query.max_rows,
         skip=query.offset,
+        threshold=query.threshold,
+        recall=1.0 if query.exact else recall,
+        except_id=except_id,
+        metadata_path=query.metadata_path,
+        metadata_value=query.metadata_value,
+        only=only,
     )
-    return Similars(project.owner, project.project_handle, results, Method("exact", 1.0))
+
+
+async def _similars(
+    req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
+) -> Similars:
+    answer = await search.nearest(req.db, project, sent, question)
+    shown = await _shown(req, project, answer, include or [])
+    results: list[Any] = [
+        [
+            Similar(text_id, similarity, *shown.get(text_id, (UNSET, UNSET)))
+            for text_id, similarity in zip(ids, similarities, strict=True)
+        ]
+        for ids, similarities in answer.nearest
+    ]
+    method = Method(answer.method, answer.recall)
+    return Similars(project.owner, project.project_handle, results[0] if single else results, method)
+
+
+async def _shown(req: Req, project: Storage, answer: search.Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:
+    """Text and metadata of all results, as far as they are asked for."""
+    if not include:
+        return {}
+    rows = await similars.get_texts_and_metadata(
+        req.db,
+        project_id=project.project_id,
+        text_ids=list({text_id for ids, _ in answer.nearest for text_id in ids}),
+        with_text="text" in include,
+        with_metadata="metadata" in include,
+    )
+    return {
+        row.text_id: (row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET)
+        for row in rows
+    }
 
 
 endpoints = [get_similars, post_similars]

@@ -66,6 +66,18 @@ async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str
     """The embedding of the first of these ids that there is."""
 
 
+class StoredVector(msgspec.Struct, frozen=True):
+    """The vector of an embedding."""
+
+    text_id: str
+    vector: HalfVector
+
+
+@query
+async def retrieve_vector(db: Db, *, project_id: int, text_ids: Sequence[str]) -> StoredVector | None:
+    """The vector of the first of these ids that there is."""
+
+
 @query
 async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) -> str | None:
     """Deletes the embedding of the first of these ids that there is, and returns its id."""

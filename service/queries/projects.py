@@ -14,7 +14,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
 
     `caller` is None for the admin and for no or an unknown key; `project_id` (and `owner`,
     `project_handle`) when there is no such project; `role` when the caller may not see it; `dimensions`
-    when the project, an old one, has no instance. `role` is owner, editor, reader, admin or public.
+    when the project, an old one, has no instance; `watermark` and what follows when it has
+    no index. `role` is owner, editor, reader, admin or public.
     """
 
     caller: str | None
@@ -26,6 +27,9 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     instance_handle: str | None
     dimensions: int | None
     metadata_scheme: str | None
+    watermark: int | None
+    ef_searches: list[int] | None
+    recalls: list[float] | None
 
 
 class ProjectBrief(msgspec.Struct, frozen=True):

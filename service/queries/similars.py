@@ -1,4 +1,7 @@
-"""Statements of `sql/similars.sql`: what is similar."""
+"""Statements of `sql/similars.sql`: what is similar. Vectors go in as `service.vectors.to_binary`."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -7,11 +10,27 @@ from service.sql import Db, Queries
 query = Queries(__name__)
 
 
-class Similar(msgspec.Struct, frozen=True):
-    """A stored text and its similarity: 1 - cosine distance of the halves, from -1 to 1."""
+class Nearest(msgspec.Struct, frozen=True):
+    """The nearest of one vector, best first; similarity is 1 - cosine distance of the halves, from -1 to 1."""
 
-    id: str
-    similarity: float
+    ids: list[str] | None
+    similarities: list[float] | None
+
+
+class NearestByIndex(msgspec.Struct, frozen=True):
+    """As Nearest; `complete` is False when an exact search may find more."""
+
+    ids: list[str] | None
+    similarities: list[float] | None
+    complete: bool | None
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What is shown of a result beside its similarity."""
+
+    text_id: str
+    text: str | None
+    metadata: Any | None
 
 
 @query
@@ -19,15 +38,44 @@ async def get_similars_by_vector(
     db: Db,
     *,
     project_id: int,
-    vector: bytes,
+    vectors: Sequence[bytes],
     except_id: str | None,
     threshold: float,
     metadata_path: str | None,
     metadata_value: str | None,
+    only: str | None,
+    values: dict[str, Any] | None,
     max_rows: int,
     skip: int,
-) -> list[Similar]:
-    """The nearest texts with at least `threshold`, best first, ties by id, without `except_id`."""
+) -> list[Nearest]:
+    """For each vector the nearest texts with at least `threshold`, ties by id, without `except_id`."""
+
+
+@query
+async def get_similars_by_index(
+    db: Db,
+    *,
+    project_id: int,
+    dimensions: int,
+    watermark: int,
+    vectors: Sequence[bytes],
+    except_id: str | None,
+    threshold: float,
+    metadata_path: str | None,
+    metadata_value: str | None,
+    only: str | None,
+    values: dict[str, Any] | None,
+    max_rows: int,
+    skip: int,
+) -> list[NearestByIndex]:
+    """As `get_similars_by_vector`, through the project's index; `hnsw.ef_search` must be set."""
+
+
+@query
+async def get_texts_and_metadata(
+    db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
+) -> list[Shown]:
+    """Text and metadata of some embeddings, in any order."""
 
 
 query.complete()

@@ -174,3 +174,13 @@ class TestDeleteEmbeddingsByProject:
         await embeddings.delete_embeddings_by_project(connection, project_id=one)
         assert await embeddings.count_embeddings(connection, project_id=one) == 0
         assert await embeddings.count_embeddings(connection, project_id=two) == 2
+
+
+class TestRetrieveVector:
+    async def test_by_the_first_id_that_there_is(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1]})
+        row = await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none", "b", "a"])
+        assert row is not None
+        assert (row.text_id, row.vector.to_list()) == ("b", [3, 2, 1])
+        assert await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none"]) is None

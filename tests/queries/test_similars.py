@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,18 +12,26 @@ from service.vectors import to_binary
 from tests.queries import factories
 
 
-async def search(connection: Connection, number: int, vector: Any, **given: Any) -> list[similars.Similar]:
+class Similar(msgspec.Struct, frozen=True):
+    id: str
+    similarity: float
+
+
+async def search(connection: Connection, number: int, vector: Any, **given: Any) -> list[Similar]:
     values = {
         "except_id": None,
         "threshold": -1.0,
         "metadata_path": None,
         "metadata_value": None,
+        "only": None,
+        "values": None,
         "max_rows": 10,
         "skip": 0,
         **given,
     }
-    (binary,) = to_binary(np.array([vector], dtype=np.float16))
-    return await similars.get_similars_by_vector(connection, project_id=number, vector=binary, **values)
+    sent = to_binary(np.array([vector], dtype=np.float16))
+    (row,) = await similars.get_similars_by_vector(connection, project_id=number, vectors=sent, **values)
+    return [Similar(*pair) for pair in zip(row.ids or [], row.similarities or [], strict=True)]
 
 
 class TestGetSimilarsByVector:
@@ -72,5 +81,74 @@ class TestGetSimilarsByVector:
     async def test_the_opposite_has_minus_one(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await factories.upsert(connection, number, {"a": [-1, -2, -3]})
-        assert await search(connection, number, [1, 2, 3]) == [similars.Similar("a", -1.0)]
+        assert await search(connection, number, [1, 2, 3]) == [Similar("a", -1.0)]
         assert await search(connection, number, [1, 2, 3], threshold=-0.99) == []
+
+    async def test_a_row_for_each_vector_in_order(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0], "z": [0, 0, 1]})
+        sent = to_binary(np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1]], dtype=np.float16))
+        values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
+        rows = await similars.get_similars_by_vector(
+            connection, project_id=number, vectors=sent, threshold=0.5, max_rows=5, skip=0, **values
+        )
+        assert [row.ids for row in rows] == [["z"], ["x"], ["z"]]
+        assert [row.similarities for row in rows] == [[1.0], [1.0], [1.0]]
+
+
+class TestGetTextsAndMetadata:
+    async def test_what_is_asked_for(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, metadata=[{"k": 1}, None])
+        await connection.execute(f"UPDATE embeddings_{number} SET text = 'text of a' WHERE text_id = 'a'")
+        found = {
+            row.text_id: row
+            for row in await similars.get_texts_and_metadata(
+                connection, project_id=number, text_ids=["a", "b", "c"], with_text=True, with_metadata=True
+            )
+        }
+        assert found == {"a": similars.Shown("a", "text of a", {"k": 1}), "b": similars.Shown("b", None, None)}
+        for part in ("text", "metadata"):
+            (row,) = await similars.get_texts_and_metadata(
+                connection,
+                project_id=number,
+                text_ids=["a"],
+                with_text=part == "text",
+                with_metadata=part == "metadata",
+            )
+            assert (row.text, row.metadata) == (("text of a", None) if part == "text" else (None, {"k": 1}))
+
+
+class TestGetSimilarsByIndex:
+    """That it finds what it should, and by which index: tests/test_search.py."""
+
+    async def test_without_an_index_it_reads_all_rows_up_to_the_watermark_and_behind_it(
+        self, connection: Connection
+    ) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0]})
+        watermark = await connection.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
+        await factories.upsert(connection, number, {"tail": [1, 0.1, 0]})
+        values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
+        sent = to_binary(np.array([[1, 0, 0]], dtype=np.float16))
+
+        async def found(max_rows: int, threshold: float) -> similars.NearestByIndex:
+            (row,) = await similars.get_similars_by_index(
+                connection,
+                project_id=number,
+                dimensions=3,
+                watermark=watermark,
+                vectors=sent,
+                threshold=threshold,
+                max_rows=max_rows,
+                skip=0,
+                **values,
+            )
+            return row
+
+        everything = await found(3, -1)
+        assert everything.ids == ["x", "tail", "y"]
+        assert everything.complete is False  # the index side gave two of three: there may be more
+        assert (await found(2, -1)).complete is True
+        above = await found(3, 0.5)
+        assert (above.ids, above.complete) == (["x", "tail"], True)  # what else there is is below the threshold

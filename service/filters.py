@@ -1,0 +1,148 @@
+"""Filter documents of a search, like `{"year": {"$gte": 1900}}`, as a JSON path and the values it compares with.
+
+A document is compiled, not interpreted: PostgreSQL evaluates the path on the metadata of each row. Names go into it as
+quoted strings, values not at all: they are variables. The rules are those that users know from other stores:
+
+- a name is a path, with dots between its steps; a step into an array looks at all of its elements;
+- a condition holds when any value that the path leads to satisfies it; values of another type do not;
+- `$ne`, `$nin` and `$not` are the contrary, so that they hold where there is no such field.
+
+No SQL, no HTTP, no database here.
+"""
+
+from typing import Any
+
+import msgspec
+
+from service.errors import Invalid, Problem, show
+
+MAX_DEPTH = 10
+MAX_CONDITIONS = 100
+MAX_VALUES = 1000  # of one $in
+MAX_NAME = 1000
+
+_COMPARISONS = {"$eq": "==", "$ne": "==", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_ORDERED = ("$gt", "$gte", "$lt", "$lte")
+_OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not")
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """A predicate in PostgreSQL's JSON path language, and its variables."""
+
+    path: str
+    values: dict[str, Any]
+
+
+def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
+    """Compiles a document. Raises Invalid with all that is wrong with it, and where."""
+    compiler = _Compiler()
+    path = compiler.document(document, location, 1)
+    if compiler.problems:
+        raise Invalid(problems=compiler.problems)
+    return Filter(path, compiler.values)
+
+
+class _Compiler:
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.problems: list[Problem] = []
+        self.conditions = 0
+
+    def document(self, document: Any, location: str, depth: int) -> str:
+        if not isinstance(document, dict):
+            return self._wrong('must be an object like {"field": value}', location, document)
+        if depth > MAX_DEPTH:
+            return self._wrong(f"must not be nested more than {MAX_DEPTH} deep", location)
+        parts = [self._member(name, value, f"{location}.{name}", depth) for name, value in document.items()]
+        return _all(parts)
+
+    def _member(self, name: str, value: Any, location: str, depth: int) -> str:
+        if name in ("$and", "$or"):
+            if not isinstance(value, list) or not value:
+                return self._wrong("must be a list of one filter or more", location, value)
+            parts = [self.document(each, f"{location}[{place}]", depth + 1) for place, each in enumerate(value)]
+            return _all(parts) if name == "$and" else f"({' || '.join(parts)})"
+        if name == "$not":
+            return f"!({self.document(value, location, depth + 1)})"
+        if name.startswith("$"):
+            return self._wrong("is no operator here; there are $and, $or and $not, or the name of a field", location)
+        if not name or len(name) > MAX_NAME or "\0" in name:
+            return self._wrong(f"must be a name of 1 to {MAX_NAME} characters without NUL", location)
+        field = "$" + "".join("." + _quoted(step) for step in name.split("."))
+        return self._field(field, value, location, depth)
+
+    def _field(self, field: str, condition: Any, location: str, depth: int) -> str:
+        if not isinstance(condition, dict):
+            return self._compare(field, "$eq", condition, location)
+        if depth > MAX_DEPTH:
+            return self._wrong(f"must not be nested more than {MAX_DEPTH} deep", location)
+        if not condition:
+            return self._wrong(f"must have an operator: {', '.join(_OPERATORS)}", location)
+        return _all(
+            [self._operator(field, name, value, f"{location}.{name}", depth) for name, value in condition.items()]
+        )
+
+    def _operator(self, field: str, name: str, value: Any, location: str, depth: int) -> str:
+        if name in _COMPARISONS:
+            holds = self._compare(field, name, value, location)
+            return f"!({holds})" if name == "$ne" else holds
+        if name in ("$in", "$nin"):
+            holds = self._among(field, value, location)
+            return f"!({holds})" if name == "$nin" else holds
+        if name == "$exists":
+            if not isinstance(value, bool):
+                return self._wrong("must be true or false", location, value)
+            self._count(location)
+            return f"exists({field})" if value else f"!(exists({field}))"
+        if name == "$not":
+            if not isinstance(value, dict):
+                return self._wrong("must be an object of operators", location, value)
+            return f"!({self._field(field, value, location, depth + 1)})"
+        return self._wrong(f"is no operator; there are {', '.join(_OPERATORS)}", location)
+
+    def _compare(self, field: str, name: str, value: Any, location: str) -> str:
+        self._count(location)
+        if not _is_scalar(value):
+            return self._wrong("must be a text, a number, true, false or null", location)
+        if name in _ORDERED and (isinstance(value, bool) or value is None):
+            return self._wrong("must be a text or a number", location, value)
+        if isinstance(value, str) and "\0" in value:
+            return self._wrong("must not contain a NUL", location)
+        return f"exists({field} ? (@ {_COMPARISONS[name]} {self._variable(value)}))"
+
+    def _among(self, field: str, values: Any, location: str) -> str:
+        self._count(location)
+        if not isinstance(values, list) or len(values) > MAX_VALUES or not all(map(_is_scalar, values)):
+            return self._wrong(f"must be a list of at most {MAX_VALUES} texts, numbers, true, false or null", location)
+        if any(isinstance(value, str) and "\0" in value for value in values):
+            return self._wrong("must not contain a NUL", location)
+        return f"exists({field} ? (@ == {self._variable(values)}[*]))"
+
+    def _variable(self, value: Any) -> str:
+        name = f"v{len(self.values)}"
+        self.values[name] = value
+        return f"${name}"
+
+    def _count(self, location: str) -> None:
+        self.conditions += 1
+        if self.conditions == MAX_CONDITIONS + 1:
+            self._wrong(f"is more than {MAX_CONDITIONS} conditions", location)
+
+    def _wrong(self, message: str, location: str, value: Any = None) -> str:
+        shown = show(value) if isinstance(value, str | int | float | bool) else None
+        self.problems.append(Problem(message, location, shown))
+        return "true"
+
+
+def _all(parts: list[str]) -> str:
+    """All of them; an empty filter holds for every row."""
+    return f"({' && '.join(parts)})" if parts else "(1 == 1)"
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _quoted(step: str) -> str:
+    # A string of the JSON path language is written as in JSON.
+    return msgspec.json.encode(step).decode()

@@ -1,0 +1,158 @@
+"""Statements of `sql/indexes.sql`: the vector indexes of projects. Builds are no part of a transaction."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from service.sql import Db, Queries
+
+query = Queries(__name__)
+
+
+class ProjectToIndex(msgspec.Struct, frozen=True):
+    """A project that has an index (`watermark`, `indexed_rows`) or may need one; the rest is from statistics."""
+
+    project_id: int
+    dimensions: int
+    watermark: int | None
+    indexed_rows: int | None
+    estimated_rows: int | None
+    changes: int | None
+
+
+class StrayIndex(msgspec.Struct, frozen=True):
+    """An index that is not a project's current one; `kind` is hnsw or tail."""
+
+    project_id: int | None
+    kind: str | None
+    watermark: int | None
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """A vector, as pgvector writes it, and the cosine distance of its tenth neighbour."""
+
+    vector: str | None
+    distance: float | None
+
+
+class IndexState(msgspec.Struct, frozen=True):
+    """The index of a project, if it has one; `progress` while one is being built."""
+
+    watermark: int | None
+    indexed_rows: int | None
+    ef_searches: list[int] | None
+    recalls: list[float] | None
+    progress: float | None
+
+
+@query
+async def lock_project_index(db: Db, *, lock: int, project_id: int) -> bool | None:
+    """Whether this session may now work on the project's index. Never None."""
+
+
+@query
+async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool | None:
+    """Lets others work on the project's index."""
+
+
+@query
+async def get_projects_to_index(db: Db, *, threshold: int, max_dimensions: int) -> list[ProjectToIndex]:
+    """The projects with an index, and those with `threshold` rows or more."""
+
+
+@query
+async def get_stray_indexes(db: Db) -> list[StrayIndex]:
+    """What builds left behind, and what is being built."""
+
+
+@query
+async def get_next_watermark(db: Db) -> int | None:
+    """A sequence that is higher than that of any row, and that no row will have. Never None."""
+
+
+@query
+async def count_rows_up_to(db: Db, *, project_id: int, watermark: int) -> int | None:
+    """How many rows an index up to this has. Never None."""
+
+
+@query
+async def count_tail(db: Db, *, project_id: int, watermark: int, max_rows: int) -> int | None:
+    """How many rows have a higher sequence, counted up to `max_rows`. Never None."""
+
+
+@query
+async def build_vector_index(db: Db, *, project_id: int, watermark: int, dimensions: int) -> None:
+    """Builds the HNSW index of the rows up to a watermark."""
+
+
+@query
+async def build_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Builds the index that finds the rows above a watermark."""
+
+
+@query
+async def drop_vector_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Drops an HNSW index, if it is there."""
+
+
+@query
+async def drop_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Drops the index of a tail, if it is there."""
+
+
+@query
+async def analyze_sequence(db: Db, *, project_id: int) -> None:
+    """Tells the planner how the sequences of a project are distributed."""
+
+
+@query
+async def use_memory(db: Db, *, kibibytes: int) -> str | None:
+    """Sets how much memory a build of this session may take."""
+
+
+@query
+async def use_workers(db: Db, *, workers: int) -> str | None:
+    """Sets how many processes help with a build of this session."""
+
+
+@query
+async def use_ef_search(db: Db, *, ef_search: int) -> str | None:
+    """Sets how many candidates an index search of this session keeps."""
+
+
+@query
+async def sample_neighbours(db: Db, *, project_id: int, watermark: int, max_rows: int) -> list[Neighbour]:
+    """Random vectors, and how far their tenth neighbour is among the rows up to a watermark."""
+
+
+@query
+async def count_neighbours_found(
+    db: Db,
+    *,
+    project_id: int,
+    watermark: int,
+    dimensions: int,
+    vectors: Sequence[str],
+    distances: Sequence[float],
+) -> list[int | None]:
+    """How many of the ten nearest of each of these vectors the index finds."""
+
+
+@query
+async def switch_index(
+    db: Db, *, project_id: int, watermark: int, indexed_rows: int, ef_searches: Sequence[int], recalls: Sequence[float]
+) -> int | None:
+    """Makes an index the one that is searched; None when the project is gone."""
+
+
+@query
+async def forget_index(db: Db, *, project_id: int) -> int:
+    """Lets a project be searched without an index."""
+
+
+@query
+async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState | None:
+    """The state of a project's index. Never None."""
+
+
+query.complete()

@@ -1,0 +1,102 @@
+"""Searches: whether through the index or exactly, and exactly again where the index may have left out something."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from service.auth import Storage
+from service.db import Pool, searching
+from service.filters import Filter
+from service.queries import similars
+
+MAX_EF_SEARCH = 1000  # pgvector's
+# So many vectors are searched for in a statement; between two, others get the connection.
+VECTORS_AT_ONCE = 50
+EXACT_VECTORS_AT_ONCE = 5
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked for: the `max_rows` nearest after `skip`, of those that pass.
+
+    `recall` is the share of the nearest that should be found, 1 for an exact answer. `metadata_path` and
+    `metadata_value` leave out rows, `only` lets rows in.
+    """
+
+    max_rows: int
+    skip: int
+    threshold: float
+    recall: float
+    except_id: str | None = None
+    metadata_path: str | None = None
+    metadata_value: str | None = None
+    only: Filter | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly."""
+
+    nearest: list[tuple[list[str], list[float]]]
+    method: Literal["exact", "index"]
+    recall: float
+
+
+async def nearest(pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question) -> Answer:
+    """Searches a project for what is nearest to each vector (`service.vectors.to_binary`)."""
+    place = _place(project, question)
+    if project.watermark is None or place is None:
+        return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
+    # More candidates than rows are asked for, or the index would have to be asked again and again.
+    ef_search, recall = max(project.ef_searches[place], question.max_rows + question.skip), project.recalls[place]
+    found: list[tuple[list[str], list[float]]] = []
+    for start in range(0, len(vectors), VECTORS_AT_ONCE):
+        some = vectors[start : start + VECTORS_AT_ONCE]
+        async with searching(pool, ef_search) as connection:
+            rows = await similars.get_similars_by_index(
+                connection,
+                dimensions=project.dimensions,
+                watermark=project.watermark,
+                vectors=some,
+                **_parameters(project, question),
+            )
+        incomplete = [place for place, row in enumerate(rows) if not row.complete]
+        answers = [(row.ids or [], row.similarities or []) for row in rows]
+        if incomplete:
+            exact = await _exactly(pool, project, [some[place] for place in incomplete], question)
+            for place, answer in zip(incomplete, exact, strict=True):
+                answers[place] = answer
+        found += answers
+    return Answer(found, "index", recall)
+
+
+def _place(project: Storage, question: Question) -> int | None:
+    """Where, in what was measured of the index, the smallest ef_search is that finds enough; None when none does."""
+    if question.recall >= 1 or question.max_rows + question.skip > MAX_EF_SEARCH:
+        return None
+    return next((place for place, recall in enumerate(project.recalls) if recall >= question.recall), None)
+
+
+async def _exactly(
+    pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question
+) -> list[tuple[list[str], list[float]]]:
+    found: list[tuple[list[str], list[float]]] = []
+    for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
+        rows = await similars.get_similars_by_vector(
+            pool, vectors=vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)
+        )
+        found += [(row.ids or [], row.similarities or []) for row in rows]
+    return found
+
+
+def _parameters(project: Storage, question: Question) -> dict[str, Any]:
+    return {
+        "project_id": project.project_id,
+        "except_id": question.except_id,
+        "threshold": question.threshold,
+        "metadata_path": question.metadata_path,
+        "metadata_value": question.metadata_value,
+        "only": question.only.path if question.only else None,
+        "values": question.only.values if question.only else None,
+        "max_rows": question.max_rows,
+        "skip": question.skip,
+    }

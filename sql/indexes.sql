@@ -1,0 +1,135 @@
+-- The vector indexes of projects: when to build them, and building them. See service/indexer.py.
+
+-- name: LockProjectIndex :one
+-- For the session. Whoever has it works on the project's index; false when somebody else does.
+SELECT pg_try_advisory_lock(@lock::int, @project_id::int);
+
+-- name: UnlockProjectIndex :one
+SELECT pg_advisory_unlock(@lock::int, @project_id::int);
+
+-- name: GetProjectsToIndex :many
+-- Those that have an index, and those that have so many rows that they need one. How many rows, and how often they
+-- have changed, comes from the server's statistics, which costs nothing at any size.
+SELECT project.project_id, instance.dimensions, built.watermark, built.indexed_rows,
+       greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples)::bigint AS estimated_rows,
+       pg_stat_get_tuples_inserted(partition.oid) + pg_stat_get_tuples_updated(partition.oid)
+           + pg_stat_get_tuples_deleted(partition.oid) AS changes
+  FROM projects AS project
+  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  JOIN pg_class AS partition ON partition.oid = to_regclass('embeddings_' || project.project_id)
+  LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
+ WHERE built.project_id IS NOT NULL
+    OR (greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples) >= @threshold::bigint
+        AND instance.dimensions <= @max_dimensions::int)
+ ORDER BY project.project_id;
+
+-- name: GetStrayIndexes :many
+-- Indexes that are not the current ones: of builds that were interrupted or are going on, or replaced. 'kind' is
+-- hnsw or tail.
+SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
+  FROM pg_class AS index
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|tail)_(\d+)$') AS parts
+  LEFT JOIN project_indexes AS built ON built.project_id = parts[1]::int AND built.watermark = parts[3]::bigint
+ WHERE index.relkind = 'i' AND index.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'embeddings'::regclass)
+   AND parts IS NOT NULL AND built.project_id IS NULL
+ ORDER BY project_id, kind, watermark;
+
+-- name: GetNextWatermark :one
+-- No row that is written later has this sequence or a lower one, and no index had it before.
+SELECT nextval('embeddings_sequence');
+
+-- name: CountRowsUpTo :one
+SELECT count(*) FROM embeddings_{project_id} WHERE sequence <= @watermark::bigint;
+
+-- name: CountTail :one
+-- Not further than to max_rows.
+SELECT count(*)
+  FROM (SELECT FROM embeddings_{project_id} WHERE sequence > @watermark::bigint LIMIT @max_rows::bigint) AS tail;
+
+-- name: BuildVectorIndex :exec
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_hnsw_{watermark} ON embeddings_{project_id}
+ USING hnsw ((vector::halfvec({dimensions})) halfvec_cosine_ops) WHERE sequence <= {watermark};
+
+-- name: BuildTailIndex :exec
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_tail_{watermark} ON embeddings_{project_id} (sequence)
+ WHERE sequence > {watermark};
+
+-- name: DropVectorIndex :exec
+DROP INDEX CONCURRENTLY IF EXISTS embeddings_{project_id}_hnsw_{watermark};
+
+-- name: DropTailIndex :exec
+DROP INDEX CONCURRENTLY IF EXISTS embeddings_{project_id}_tail_{watermark};
+
+-- name: AnalyzeSequence :exec
+-- Without it the planner takes the tail for a third of the rows, and reads all of them.
+ANALYZE embeddings_{project_id} (sequence);
+
+-- name: UseMemory :one
+-- For builds in this session, in KiB.
+SELECT set_config('maintenance_work_mem', @kibibytes::int || 'kB', false);
+
+-- name: UseWorkers :one
+-- For builds in this session.
+SELECT set_config('max_parallel_maintenance_workers', @workers::int::text, false);
+
+-- name: UseEfSearch :one
+SELECT set_config('hnsw.ef_search', @ef_search::int::text, false);
+
+-- name: SampleNeighbours :many
+-- Vectors to try the index with, and how far the tenth neighbour of each is. Each is the sum of two random rows:
+-- it lies among the others and is none of them. A stored one would be found too easily, by its own links.
+WITH chosen AS MATERIALIZED (
+    SELECT text_id, row_number() OVER () AS place
+      FROM (SELECT text_id FROM embeddings_{project_id} WHERE sequence <= @watermark::bigint
+             ORDER BY random() LIMIT 2 * @max_rows::int) AS random_rows
+), sample AS MATERIALIZED (
+    SELECT l2_normalize(one.vector) + l2_normalize(other.vector) AS vector
+      FROM chosen AS first
+      JOIN chosen AS second ON second.place = first.place + @max_rows::int
+      JOIN embeddings_{project_id} AS one ON one.text_id = first.text_id
+      JOIN embeddings_{project_id} AS other ON other.text_id = second.text_id
+)
+SELECT sample.vector::text, tenth.distance
+  FROM sample
+ CROSS JOIN LATERAL (
+      -- No index is used: its expression has a cast that this one has not.
+      SELECT stored.vector <=> sample.vector AS distance
+        FROM embeddings_{project_id} AS stored
+       WHERE stored.sequence <= @watermark::bigint
+       ORDER BY distance OFFSET 9 LIMIT 1) AS tenth
+ WHERE l2_norm(sample.vector) > 0;
+
+-- name: CountNeighboursFound :many
+-- How many of the ten nearest of each the index finds. Equally far ones are equally good.
+SELECT (SELECT count(*)
+          FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
+                  FROM embeddings_{project_id} AS stored
+                 WHERE stored.sequence <= {watermark}
+                 ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
+                 LIMIT 10) AS found
+         WHERE found.distance <= sample.distance) AS neighbours
+  FROM unnest(@vectors::text[], @distances::float8[]) AS sample (vector, distance);
+
+-- name: SwitchIndex :one
+-- No row when the project has been deleted.
+INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls, built_at)
+SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @ef_searches::int[], @recalls::float8[], now()
+  FROM projects WHERE project_id = @project_id::int
+    ON CONFLICT (project_id) DO UPDATE
+   SET watermark = excluded.watermark, indexed_rows = excluded.indexed_rows, ef_searches = excluded.ef_searches,
+       recalls = excluded.recalls, built_at = excluded.built_at
+RETURNING project_id;
+
+-- name: ForgetIndex :execrows
+DELETE FROM project_indexes WHERE project_id = @project_id::int;
+
+-- name: RetrieveIndexState :one
+-- 'progress' while an index is being built, from 0 to 1: of the tuples where their number is known, else of the blocks.
+SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls,
+       (SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
+                        CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0)
+          FROM pg_stat_progress_create_index AS build
+         WHERE build.datname = current_database() AND build.relid = to_regclass('embeddings_' || @project_id::int)
+         LIMIT 1) AS progress
+  FROM (VALUES (1)) AS always
+  LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int;

@@ -1,0 +1,246 @@
+"""Statements of sql/indexes.sql. Those that build and drop indexes cannot run in a transaction, and use the pool."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from service.db import Connection, Pool
+from service.queries import indexes
+from tests.queries import factories
+
+LOCK = 5
+
+
+@pytest.fixture
+async def filled(pool: Pool) -> AsyncIterator[tuple[int, int]]:
+    """A project of 40 embeddings of three dimensions that others see too, and its highest sequence."""
+    random = np.random.default_rng(1)
+    number = await factories.filled(pool)
+    await factories.upsert(pool, number, {f"{row:02}": random.normal(size=3).tolist() for row in range(40)})
+    yield number, await pool.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
+    await pool.execute("DELETE FROM projects WHERE project_id = $1", number)
+    await pool.execute("SELECT drop_embeddings_partition($1)", number)
+
+
+async def names(pool: Pool, number: int) -> list[str]:
+    rows = await pool.fetch(
+        "SELECT indexname FROM pg_indexes WHERE tablename = $1 AND indexname !~ 'pkey' ORDER BY 1",
+        f"embeddings_{number}",
+    )
+    return [row[0] for row in rows]
+
+
+async def built(pool: Pool, number: int, watermark: int) -> None:
+    await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
+    await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
+
+
+async def switch(connection: Connection, number: int, watermark: int = 7) -> int | None:
+    return await indexes.switch_index(
+        connection, project_id=number, watermark=watermark, indexed_rows=40, ef_searches=[40, 80], recalls=[0.9, 1.0]
+    )
+
+
+class TestLockProjectIndex:
+    async def test_one_session_at_a_time(self, pool: Pool) -> None:
+        async with pool.acquire() as one, pool.acquire() as other:
+            assert await indexes.lock_project_index(one, lock=LOCK, project_id=1)
+            assert not await indexes.lock_project_index(other, lock=LOCK, project_id=1)
+            assert await indexes.lock_project_index(other, lock=LOCK, project_id=2)
+            assert await indexes.unlock_project_index(other, lock=LOCK, project_id=2)
+            assert await indexes.unlock_project_index(one, lock=LOCK, project_id=1)
+
+
+class TestUnlockProjectIndex:
+    async def test_lets_others(self, pool: Pool) -> None:
+        async with pool.acquire() as one, pool.acquire() as other:
+            await indexes.lock_project_index(one, lock=LOCK, project_id=3)
+            assert await indexes.unlock_project_index(one, lock=LOCK, project_id=3)
+            assert await indexes.lock_project_index(other, lock=LOCK, project_id=3)
+            assert await indexes.unlock_project_index(other, lock=LOCK, project_id=3)
+
+
+class TestGetProjectsToIndex:
+    async def test_large_ones_and_those_that_have_one(self, connection: Connection) -> None:
+        small, large, wide = [await factories.filled(connection) for _ in range(3)]
+        await connection.execute(
+            "UPDATE llm_service_instances SET dimensions = 4001 WHERE instance_id = "
+            "(SELECT llm_service_instance_id FROM projects WHERE project_id = $1)",
+            wide,
+        )
+        for number, count in ((large, 30), (wide, 30), (small, 2)):
+            vectors = {f"{row}": [1.0, 2.0, 3.0] for row in range(count)}
+            await factories.upsert(connection, number, vectors)
+            await connection.execute(f"ANALYZE embeddings_{number}")
+        found = await indexes.get_projects_to_index(connection, threshold=20, max_dimensions=4000)
+        mine = {one.project_id: one for one in found if one.project_id in (small, large, wide)}
+        assert mine.keys() == {large}
+        assert (mine[large].dimensions, mine[large].watermark, mine[large].estimated_rows) == (3, None, 30)
+        await switch(connection, small)
+        found = await indexes.get_projects_to_index(connection, threshold=20, max_dimensions=4000)
+        mine = {one.project_id: one for one in found if one.project_id in (small, large, wide)}
+        assert mine.keys() == {small, large}
+        assert (mine[small].watermark, mine[small].indexed_rows) == (7, 40)
+
+
+class TestGetStrayIndexes:
+    async def test_all_but_the_current_ones(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        for other in (watermark, watermark - 1):
+            await built(pool, number, other)
+        await switch(pool, number, watermark)  # type: ignore[arg-type]
+        found = [one for one in await indexes.get_stray_indexes(pool) if one.project_id == number]
+        assert found == [
+            indexes.StrayIndex(number, "hnsw", watermark - 1),
+            indexes.StrayIndex(number, "tail", watermark - 1),
+        ]
+
+
+class TestGetNextWatermark:
+    async def test_lies_between_what_is_there_and_what_comes(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        highest = f"SELECT max(sequence) FROM embeddings_{number}"
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        before = await connection.fetchval(highest)
+        watermark = await indexes.get_next_watermark(connection) or 0
+        await factories.upsert(connection, number, {"a": [3, 2, 1]})
+        assert before < watermark < await connection.fetchval(highest)
+
+
+class TestCountRowsUpTo:
+    async def test_counts(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        assert await indexes.count_rows_up_to(pool, project_id=number, watermark=watermark) == 40
+        assert await indexes.count_rows_up_to(pool, project_id=number, watermark=watermark - 10) == 30
+
+
+class TestCountTail:
+    async def test_counts_up_to_a_limit(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        assert await indexes.count_tail(pool, project_id=number, watermark=watermark, max_rows=99) == 0
+        assert await indexes.count_tail(pool, project_id=number, watermark=watermark - 10, max_rows=99) == 10
+        assert await indexes.count_tail(pool, project_id=number, watermark=watermark - 10, max_rows=4) == 4
+
+
+class TestBuildVectorIndex:
+    async def test_builds(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
+        assert await names(pool, number) == [f"embeddings_{number}_hnsw_{watermark}"]
+
+
+class TestBuildTailIndex:
+    async def test_builds(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
+        assert await names(pool, number) == [f"embeddings_{number}_tail_{watermark}"]
+
+
+class TestDropVectorIndex:
+    async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await built(pool, number, watermark)
+        for _ in range(2):
+            await indexes.drop_vector_index(pool, project_id=number, watermark=watermark)
+            assert await names(pool, number) == [f"embeddings_{number}_tail_{watermark}"]
+
+
+class TestDropTailIndex:
+    async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await built(pool, number, watermark)
+        for _ in range(2):
+            await indexes.drop_tail_index(pool, project_id=number, watermark=watermark)
+            assert await names(pool, number) == [f"embeddings_{number}_hnsw_{watermark}"]
+
+
+class TestAnalyzeSequence:
+    async def test_fills_the_statistics(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, _ = filled
+        await indexes.analyze_sequence(pool, project_id=number)
+        known = await pool.fetch("SELECT attname FROM pg_stats WHERE tablename = $1", f"embeddings_{number}")
+        assert [row[0] for row in known] == ["sequence"]
+
+
+class TestUseMemory:
+    async def test_in_the_session(self, pool: Pool) -> None:
+        async with pool.acquire() as connection:
+            await indexes.use_memory(connection, kibibytes=131072)
+            assert await connection.fetchval("SHOW maintenance_work_mem") == "128MB"
+            await connection.execute("RESET maintenance_work_mem")
+
+
+class TestUseWorkers:
+    async def test_in_the_session(self, pool: Pool) -> None:
+        async with pool.acquire() as connection:
+            await indexes.use_workers(connection, workers=0)
+            assert await connection.fetchval("SHOW max_parallel_maintenance_workers") == "0"
+            await connection.execute("RESET max_parallel_maintenance_workers")
+
+
+class TestUseEfSearch:
+    async def test_in_the_session(self, pool: Pool) -> None:
+        async with pool.acquire() as connection:
+            await indexes.use_ef_search(connection, ef_search=123)
+            assert await connection.fetchval("SHOW hnsw.ef_search") == "123"
+            await connection.execute("RESET hnsw.ef_search")
+
+
+class TestSampleNeighbours:
+    async def test_the_tenth_is_as_far_as_numpy_says(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        sample = await indexes.sample_neighbours(pool, project_id=number, watermark=watermark, max_rows=15)
+        assert len(sample) == 15
+        stored = np.array([row[0].to_numpy() for row in await pool.fetch(f"SELECT vector FROM embeddings_{number}")])
+        stored = stored.astype(np.float64) / np.linalg.norm(stored.astype(np.float64), axis=1, keepdims=True)
+        for one in sample:
+            vector = np.array((one.vector or "")[1:-1].split(","), dtype=np.float64)
+            distances = np.sort(1 - stored @ (vector / np.linalg.norm(vector)))
+            assert one.distance == pytest.approx(distances[9], abs=1e-5)
+
+    async def test_nothing_where_there_are_no_ten(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1]})
+        assert await indexes.sample_neighbours(connection, project_id=number, watermark=10**9, max_rows=5) == []
+
+
+class TestCountNeighboursFound:
+    async def test_all_of_a_small_index(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
+        sample = await indexes.sample_neighbours(pool, project_id=number, watermark=watermark, max_rows=15)
+        found = await indexes.count_neighbours_found(
+            pool,
+            project_id=number,
+            watermark=watermark,
+            dimensions=3,
+            vectors=[one.vector or "" for one in sample],
+            distances=[one.distance or 0.0 for one in sample[:-1]] + [-1.0],
+        )
+        assert found == [10] * 14 + [0]
+
+
+class TestSwitchIndex:
+    async def test_replaces(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        assert await switch(connection, number, 5) == number
+        assert await switch(connection, number, 6) == number
+        state = await indexes.retrieve_index_state(connection, project_id=number)
+        assert state == indexes.IndexState(6, 40, [40, 80], [0.9, 1.0], None)
+        assert await switch(connection, 0) is None
+
+
+class TestForgetIndex:
+    async def test_forgets(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await switch(connection, number)
+        assert await indexes.forget_index(connection, project_id=number) == 1
+        assert await indexes.forget_index(connection, project_id=number) == 0
+
+
+class TestRetrieveIndexState:
+    async def test_nothing_at_first(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        state = await indexes.retrieve_index_state(connection, project_id=number)
+        assert state == indexes.IndexState(None, None, None, None, None)
