@@ -1,5 +1,6 @@
 """Results and errors into responses: JSON, and problem+json for every error (contract section 1)."""
 
+import contextlib
 import logging
 import traceback
 from http import HTTPStatus
@@ -19,16 +20,36 @@ from service.vectors import to_decimals
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 
 
-def encode(result: Any, status: int = 200) -> Response:
-    """The answer as JSON; None is an empty 204, and a response is one already."""
+def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
+    """The answer as JSON, or as MessagePack when `accept` prefers it; None is an empty 204.
+
+    A response is one already. Errors are JSON in any case, for there is no other media type for them.
+    """
     if isinstance(result, Response):
         return result
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return Response(msgspec.json.encode(result, enc_hook=_encode_vector), status, media_type=JSON)
+    if accept is not None and MSGPACK in accept and _prefers_msgpack(accept):
+        # Times as the texts that they are in JSON, not as MessagePack's own.
+        plain = msgspec.to_builtins(result, enc_hook=_encode_vector)
+        return Response(msgspec.msgpack.encode(plain), status, {"Vary": "Accept"}, MSGPACK)
+    return Response(msgspec.json.encode(result, enc_hook=_encode_vector), status, {"Vary": "Accept"}, media_type=JSON)
+
+
+def _prefers_msgpack(accept: str) -> bool:
+    weights = {MSGPACK: 0.0, JSON: 0.0}
+    for part in accept.lower().split(","):
+        kind, *parameters = [piece.strip() for piece in part.split(";")]
+        weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+        if kind in weights:
+            with contextlib.suppress(ValueError):
+                weights[kind] = float(weight)
+    return weights[MSGPACK] > 0 and weights[MSGPACK] >= weights[JSON]
 
 
 def _encode_vector(value: Any) -> Any:

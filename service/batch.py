@@ -1,5 +1,6 @@
 """A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
 
+import math
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from service import decoding, metadata, vectors
 from service.auth import Storage
+from service.decoding import Wire
 from service.errors import BadRequest, Conflict, Invalid, Problem, show
 
 MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped
@@ -16,16 +18,20 @@ Scalar = str | int | float | bool
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
 
 
+Vector = Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)] | bytes
+
+
 class EmbeddingIn(msgspec.Struct, forbid_unknown_fields=True):
     """An embedding to be stored.
 
-    `vector`: exactly the project's number of dimensions, finite, within half precision, not all zero.
+    `vector`: exactly the project's number of dimensions, finite, within half precision, not all zero; as numbers, or
+    as the raw little-endian bytes of the body's `encoding`, which in JSON are base64.
     `text` and `metadata`: left out keeps what is stored, null clears it. The other fields repeat the path
     or the project and must agree with them.
     """
 
     text_id: TextId
-    vector: Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)]
+    vector: Vector
     vector_dim: int | None = None
     text: str | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
@@ -37,16 +43,22 @@ class EmbeddingIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch of embeddings, all or nothing."""
+    """A batch of embeddings, all or nothing.
+
+    `encoding`: of vectors that are sent as bytes: float32 (`f4`) or float16 (`f2`).
+    """
 
     embeddings: list[EmbeddingIn]
+    encoding: vectors.Encoding = "f4"
 
 
 class Batch:
     """The rows of a batch as they are checked, and the problems that are found."""
 
-    def __init__(self, project: Storage) -> None:
+    def __init__(self, project: Storage, encoding: vectors.Encoding = "f4", wire: Wire = decoding.JSON) -> None:
         self.project = project
+        self.encoding = encoding
+        self.wire = wire
         self.halves: list[NDArray[np.float16]] = []  # (rows at once, dimensions), in the order of the rows
         self.ids: list[str] = []
         self.texts: list[str | None] = []
@@ -70,9 +82,9 @@ class Batch:
 
     def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
         """A row that is no EmbeddingIn: keeps its place, and says all that is wrong with it."""
-        text_id = _text_id(raw)
+        text_id = _text_id(raw, self.wire)
         self._skip(text_id)
-        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error):
+        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error, self.wire):
             self.invalid.append((row, Problem(_named(text_id, problem.message), problem.location, problem.value)))
 
     def add_too_large(self, row: int, field: str) -> None:
@@ -92,20 +104,26 @@ class Batch:
             self._add_invalid(row, "text_id", f"is also the text_id of embeddings[{first}]")
         self._add_text(row, sent)
         self._add_metadata(row, sent)
-        for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
-            value, right = getattr(sent, field), getattr(self.project, field)
-            if value is not None and value != right:
-                self._add_contradiction(row, field, f"must be {right!r}, as in the path or the project", value)
-        if sent.user_handle not in (None, self.project.owner):
-            right = self.project.owner
-            self._add_contradiction(row, "user_handle", f"must be {right!r}, as in the path", sent.user_handle)
-        got, expected = len(sent.vector), self.project.dimensions
+        self._compare_with_project(row, sent)
+        got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
+        if got is None:
+            self._add_invalid(row, "vector", f"must be a whole number of {self.encoding} numbers, little-endian")
+            return False
         if sent.vector_dim not in (None, got):
             self._add_contradiction(row, "vector_dim", f"the vector has {got} dimensions", sent.vector_dim)
         if got != expected:
             message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
             self._add_contradiction(row, "vector", message)
         return got == expected
+
+    def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
+        for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
+            value = getattr(sent, field)
+            if value is not None and value != (right := getattr(self.project, field)):
+                self._add_contradiction(row, field, f"must be {right!r}, as in the path or the project", value)
+        if sent.user_handle not in (None, self.project.owner):
+            right = self.project.owner
+            self._add_contradiction(row, "user_handle", f"must be {right!r}, as in the path", sent.user_handle)
 
     def _add_text(self, row: int, sent: EmbeddingIn) -> None:
         if sent.text is UNSET:
@@ -122,6 +140,10 @@ class Batch:
         if not isinstance(sent.metadata, dict):
             self.metadata.append(None)
             return
+        if self.wire is decoding.MESSAGE_PACK and (wrong := _no_json(sent.metadata)):
+            self.metadata.append(None)
+            self._add_invalid(row, "metadata", wrong)
+            return
         encoded = msgspec.json.encode(sent.metadata)
         if b"\\u0000" in encoded and _has_nul(sent.metadata):
             self._add_invalid(row, "metadata", "must not contain a NUL")
@@ -130,16 +152,15 @@ class Batch:
             self._add_contradiction(row, f"metadata{fault.path}", message)
         self.metadata.append(msgspec.Raw(encoded))
 
-    def add_vectors(self, rows: list[int], floats: list[list[float]]) -> None:
+    def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length and keeps them as halves; those of bad rows do not matter any more."""
-        numbers = np.array(floats, dtype=np.float64)
+        numbers = vectors.from_sent(sent, self.encoding)
         for place in vectors.faulty_rows(numbers):
             message, component = vectors.fault(numbers[place]) or ("is not valid", None)
             value = None if component is None else float(numbers[place][component])
             where = "" if component is None else f" (component {component})"
             self._add_invalid(rows[place], "vector", message + where, value)
-        with np.errstate(over="ignore"):  # those beyond half precision have just been refused
-            self.halves.append(numbers.astype(np.float16))
+        self.halves.append(vectors.to_halves(numbers))
 
     def check(self) -> None:
         """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
@@ -167,14 +188,14 @@ def _named(text_id: str, message: str) -> str:
 class _Named(msgspec.Struct):
     """A row of which only the id is looked at."""
 
-    text_id: msgspec.Raw = msgspec.Raw(b"null")
+    text_id: msgspec.Raw = msgspec.Raw(b"")
 
 
-def _text_id(raw: msgspec.Raw) -> str:
+def _text_id(raw: msgspec.Raw, wire: Wire) -> str:
     """The id of a row that may be wrong in every way, else nothing."""
     try:
-        named = memoryview(msgspec.json.decode(raw, type=_Named).text_id)
-        text_id = msgspec.json.decode(named) if len(named) < MAX_ID_BYTES else None
+        named = memoryview(wire.module.decode(raw, type=_Named).text_id)
+        text_id = wire.module.decode(named) if 0 < len(named) < MAX_ID_BYTES else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return text_id if isinstance(text_id, str) else ""
@@ -186,3 +207,20 @@ def _has_nul(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_has_nul, value))
     return isinstance(value, str) and "\0" in value
+
+
+def _no_json(value: Any) -> str | None:
+    """What in MessagePack metadata has no form in JSON; None when nothing."""
+    match value:
+        case float():
+            return None if math.isfinite(value) else "must not hold a number that is not finite"
+        case str() | int() | None:
+            return None
+        case list():
+            return next(filter(None, map(_no_json, value)), None)
+        case dict():
+            if not all(type(key) is str for key in value):
+                return "must have texts as names only"
+            return next(filter(None, map(_no_json, value.values())), None)
+        case _:
+            return "must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null"

@@ -1,4 +1,4 @@
-"""Untrusted JSON, paths and queries into msgspec structs, with every problem named and located.
+"""Untrusted JSON, MessagePack, paths and queries into msgspec structs, with every problem named and located.
 
 msgspec decodes and validates in one pass and stops at the first problem. Only when it has found one is the
 value walked again, field by field, to list them all.
@@ -23,38 +23,50 @@ S = TypeVar("S", bound=msgspec.Struct)
 SECRET = msgspec.Meta(extra={"secret": True})
 
 
-def unreadable(error: Exception) -> BadRequest:
-    """What is said of a body that is no JSON, for the errors that msgspec raises then."""
+class Wire(msgspec.Struct, frozen=True):
+    """A form in which a body comes: its name, and msgspec's module for it."""
+
+    name: str
+    module: Any
+
+
+JSON = Wire("JSON", msgspec.json)
+MESSAGE_PACK = Wire("MessagePack", msgspec.msgpack)
+
+
+def unreadable(error: Exception, wire: Wire = JSON) -> BadRequest:
+    """What is said of a body that cannot be read at all, for the errors that msgspec raises then."""
     if isinstance(error, RecursionError):
         return BadRequest("The body is nested too deeply.", [Problem("is nested too deeply", "body")])
     if isinstance(error, UnicodeDecodeError):
         return BadRequest("The body is not UTF-8.", [Problem(f"is not UTF-8 at byte {error.start}", "body")])
-    return BadRequest("The body is not JSON.", [Problem(str(error), "body")])
+    return BadRequest(f"The body is not {wire.name}.", [Problem(str(error), "body")])
 
 
-def decode(data: bytes, kind: type[T], location: str = "body") -> T:
-    """Decodes JSON strictly. Raises BadRequest when it is not JSON, Invalid with all its problems otherwise."""
+def decode(data: bytes, kind: type[T], location: str = "body", wire: Wire = JSON) -> T:
+    """Decodes strictly. Raises BadRequest when it cannot be read, Invalid with all its problems otherwise."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        value: T = wire.module.decode(data, type=kind)
+        return value
     except msgspec.ValidationError as error:
-        raise Invalid(problems=problems(data, kind, location, error)) from None
+        raise Invalid(problems=problems(data, kind, location, error, wire)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise unreadable(error) from None
+        raise unreadable(error, wire) from None
 
 
-def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError) -> list[Problem]:
-    """All that is wrong with this JSON for this type, at most 100; `error` is what msgspec found first.
+def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError, wire: Wire = JSON) -> list[Problem]:
+    """All that is wrong with this body for this type, at most 100; `error` is what msgspec found first.
 
     Of a body of more than EXPLAINED_BYTES only that: as Python objects it may take forty times its size.
     """
     if len(data) > EXPLAINED_BYTES:
         return [_problem(error, location)]
     try:
-        value = msgspec.json.decode(data)
+        value = wire.module.decode(data)
     except msgspec.ValidationError as out_of_range:  # a number that no double holds
         return [Problem(str(out_of_range), location)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
-        raise unreadable(malformed) from None
+        raise unreadable(malformed, wire) from None
     return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or [Problem(str(error), location)]
 
 

@@ -96,6 +96,13 @@ class ContentTooLarge(ApiError):
     headers = {"Connection": "close"}
 
 
+class UnsupportedEncoding(ApiError):
+    """The body is compressed in a way that is not understood here."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    headers: ClassVar[dict[str, str]] = {"Accept-Encoding": "gzip, zstd"}
+
+
 class UnsupportedMediaType(ApiError):
     """The body must be `application/json` in UTF-8."""
 

@@ -52,6 +52,7 @@ class Endpoint:
         body: Any = None,
         patches: Any = None,
         produces: str = JSON,
+        consumes: tuple[str, ...] = (JSON,),
         only_debug: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler, include_extras=True)
@@ -69,6 +70,7 @@ class Endpoint:
         self.patches = patches
         self.returns: Any = hints.get("return")
         self.produces = produces
+        self.consumes = consumes
         self.only_debug = only_debug
         self.wants_body = "body" in hints
         self.wants_access = "access" in hints
@@ -77,7 +79,7 @@ class Endpoint:
     async def __call__(self, request: Request[State]) -> Response:
         """Serves a request; every error becomes its problem+json."""
         try:
-            response = encode(await self._answer(request), self.status)
+            response = encode(await self._answer(request), self.status, request.headers.get("accept"))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         except Exception as error:
@@ -112,10 +114,10 @@ class Endpoint:
                 arguments["body"] = decoding.decode(await req.read(SMALL_BODY_BYTES), self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:
             # The handler, which reads this body itself and knows how to take a large one, is not called.
-            body = await req.read(req.settings.service_max_body_bytes)
+            body = await req.read(req.settings.service_max_body_bytes, self.consumes)
             if len(body) <= SMALL_BODY_BYTES:
                 with _collecting(problems):
-                    decoding.decode(body, self.body_type)
+                    decoding.decode(body, self.body_type, wire=req.wire(self.consumes))
         if problems:
             raise Invalid(problems=problems)
         if missing is not None:
@@ -142,13 +144,15 @@ def endpoint(
     body: Any = None,
     patches: Any = None,
     produces: str = JSON,
+    consumes: tuple[str, ...] = (JSON,),
     only_debug: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an endpoint.
 
     The handler's parameters say what it gets: `path`, `query`, `body` are decoded into the struct of their
     annotation, `access` is what the guard returned. A handler that reads the body itself, because it is large,
-    names its struct as `body`; one that takes a merge patch names what it `patches`. `errors` are the statuses,
+    names its struct as `body`, and the media types that it `consumes`; one that takes a merge patch names what it
+    `patches`. `errors` are the statuses,
     beside those that every route has, with which it may answer. The handler's docstring is its documentation.
     """
 
@@ -163,6 +167,7 @@ def endpoint(
             body=body,
             patches=patches,
             produces=produces,
+            consumes=consumes,
             only_debug=only_debug,
         )
 

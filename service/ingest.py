@@ -4,6 +4,7 @@ A batch is all or nothing: every bad row is named, and one bad row keeps all fro
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from service import decoding, vectors
 from service.auth import Storage
 from service.batch import Batch, EmbeddingIn
+from service.decoding import Wire
 from service.errors import ContentTooLarge
 from service.queries import embeddings
 from service.sql import Db
@@ -40,6 +42,13 @@ class _RawBatch(msgspec.Struct, forbid_unknown_fields=True):
     """EmbeddingsIn with its rows still undecoded."""
 
     embeddings: list[msgspec.Raw]
+    encoding: vectors.Encoding = "f4"
+
+
+class _Counted(msgspec.Struct):
+    """EmbeddingsIn as far as its rows can be counted."""
+
+    embeddings: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _LargeRow(msgspec.Struct):
@@ -58,69 +67,92 @@ class Uploaded(msgspec.Struct, frozen=True):
     unchanged: int
 
 
-async def store_json(db: Db, project: Storage, body: bytes) -> Uploaded:
-    """Stores a JSON batch (EmbeddingsIn) in one statement.
+async def store(db: Db, project: Storage, body: bytes, wire: Wire) -> Uploaded:
+    """Stores a batch (EmbeddingsIn) in one statement.
 
     Raises Invalid or BadRequest with every bad row, and then has stored nothing.
     """
-    rows = _split(body)
-    batch = Batch(project)
-    at_once = ROWS_AT_ONCE if batch.schema is None else max(1, ROWS_AT_ONCE // batch.schema.cost)
-    for start in range(0, len(rows), at_once):
-        _decode_rows(batch, start, rows[start : start + at_once])
-        await asyncio.sleep(0)
+    sent = _split(body, wire)
+    batch = Batch(project, sent.encoding, wire)
+    await decode_rows(batch, sent.embeddings)
     batch.check()
-    return await _store(db, batch)
+    return await store_batch(db, batch)
 
 
-def _split(body: bytes) -> list[msgspec.Raw]:
-    """The rows, undecoded. Looks first at what would take much more memory as Python objects than as JSON."""
-    if len(body) > UNCHECKED_BYTES:
+def _split(body: bytes, wire: Wire) -> _RawBatch:
+    """The rows, undecoded. Looks first at what would take much more memory as Python objects than as it came."""
+    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
+    if wire is decoding.MESSAGE_PACK:
+        if _announced(memoryview(decoding.decode(body, _Counted, wire=wire).embeddings)) > MAX_ROWS:
+            raise too_many
+    elif len(body) > UNCHECKED_BYTES:
         # A row has a brace at least, and what has none is found out before a list of it is made.
         if body.count(b"{") > MAX_OBJECTS:
-            raise ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
+            raise too_many
         decoding.decode(body, _Shape)
-    rows = decoding.decode(body, _RawBatch).embeddings
-    if len(rows) > MAX_ROWS:
-        raise ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
-    return rows
+    sent = decoding.decode(body, _RawBatch, wire=wire)
+    if len(sent.embeddings) > MAX_ROWS:
+        raise too_many
+    return sent
 
 
-def _too_large(raw: msgspec.Raw) -> str | None:
+def _announced(array: memoryview) -> int:
+    """How many items a MessagePack array says it has; 0 for what is none."""
+    if not array:
+        return 0
+    if array[0] in (0xDC, 0xDD):
+        return int.from_bytes(array[1 : 3 if array[0] == 0xDC else 5])
+    return array[0] & 0x0F if 0x90 <= array[0] <= 0x9F else 0
+
+
+def _too_large(raw: msgspec.Raw, wire: Wire) -> str | None:
     """The field of a row that is larger than any that could be stored."""
     if len(memoryview(raw)) <= decoding.EXPLAINED_BYTES:
         return None
-    row = decoding.decode(bytes(raw), _LargeRow)
+    row = decoding.decode(bytes(raw), _LargeRow, wire=wire)
     if len(memoryview(row.vector)) > MAX_VECTOR_BYTES:
         return "vector"
     return "metadata" if len(memoryview(row.metadata)) > MAX_METADATA_BYTES else None
 
 
-_decoder = msgspec.json.Decoder(EmbeddingIn)
+_decoders = {wire.name: wire.module.Decoder(EmbeddingIn) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
 
 
-def _decode_rows(batch: Batch, start: int, rows: list[msgspec.Raw]) -> None:
+async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
+    """Decodes and checks rows, and lets other requests have their turn between some and some.
+
+    Raises BadRequest for a row that cannot be read at all; the others' problems are in the batch then.
+    """
+    at_once = ROWS_AT_ONCE if batch.schema is None else max(1, ROWS_AT_ONCE // batch.schema.cost)
+    for start in range(0, len(rows), at_once):
+        _decode_rows(batch, start, rows[start : start + at_once])
+        await asyncio.sleep(0)
+
+
+def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
     fitting: list[int] = []
-    floats: list[list[float]] = []
+    sent_vectors: list[list[float] | bytes] = []
+    decoder = _decoders[batch.wire.name]
     for row, raw in enumerate(rows, start):
-        if field := _too_large(raw):
+        if field := _too_large(raw, batch.wire):
             batch.add_too_large(row, field)
             continue
         try:
-            sent = _decoder.decode(raw)
+            sent = decoder.decode(raw)
         except msgspec.ValidationError as error:
             batch.add_undecodable(row, raw, error)
             continue
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise decoding.unreadable(error) from None
+            raise decoding.unreadable(error, batch.wire) from None
         if batch.add(row, sent):
             fitting.append(row)
-            floats.append(sent.vector)
+            sent_vectors.append(sent.vector)
     if fitting:
-        batch.add_vectors(fitting, floats)
+        batch.add_vectors(fitting, sent_vectors)
 
 
-async def _store(db: Db, batch: Batch) -> Uploaded:
+async def store_batch(db: Db, batch: Batch) -> Uploaded:
+    """Stores a checked batch in one statement."""
     if not batch.ids:
         return Uploaded([], 0, 0, 0)
     # Sorted as PostgreSQL sorts them (by bytes, which for UTF-8 is by code points).

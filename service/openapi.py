@@ -10,7 +10,7 @@ from pgvector import HalfVector
 from starlette.responses import Response
 
 from service import __version__
-from service.answers import JSON, PROBLEM
+from service.answers import JSON, MSGPACK, PROBLEM
 from service.auth import PUBLIC_GUARDS, anyone
 from service.errors import ProblemDetails
 from service.http import Endpoint
@@ -92,7 +92,8 @@ def _operation(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, A
         patch = {"schema": {"$ref": schema_of[one.patches]["$ref"] + "Patch"}}
         operation["requestBody"] = {"required": True, "content": {MERGE_PATCH: patch, JSON: patch}}
     elif one.body_type is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema_of[one.body_type]}}}
+        content = {kind: {"schema": schema_of[one.body_type]} for kind in one.consumes}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -139,7 +140,7 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if one.returns is Response:
         success["content"] = {one.produces: {"schema": {"type": "object"} if one.produces == JSON else {}}}
     elif one.returns is not type(None):
-        success["content"] = {JSON: {"schema": schema_of[one.returns]}}
+        success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
     responses = {str(one.status): success}
     for status in sorted(_error_statuses(one)):
         content = {PROBLEM: {"schema": schema_of[ProblemDetails]}}

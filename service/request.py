@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TypedDict
 
 import msgspec
 from starlette.requests import Request
 
-from service import db
-from service.answers import JSON
+from service import compression, db
+from service.answers import JSON, MSGPACK
 from service.crypto import Keyring
-from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedMediaType
+from service.decoding import JSON as JSON_WIRE
+from service.decoding import MESSAGE_PACK, Wire
+from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedEncoding, UnsupportedMediaType
 from service.settings import Settings
 
 LINGER_SECONDS = 5
@@ -62,18 +64,60 @@ class Req:
             query[name] = f"{query[name]},{value}" if name in query else value
         return query
 
-    async def read(self, limit: int) -> bytes:
-        """Reads the body, counting what really comes, whatever its headers say.
+    def media_type(self, consumes: Sequence[str]) -> str:
+        """What the body is said to be; without a word the first of `consumes`.
 
-        Raises ContentTooLarge above `limit` bytes and UnsupportedMediaType for anything but UTF-8 JSON.
+        Raises UnsupportedMediaType for any other, and for text that is not UTF-8.
         """
-        _check_content_type(self._request.headers.get("content-type"), self._request.method)
+        header = self._request.headers.get("content-type")
+        if not header:
+            return consumes[0]
+        kind, *parameters = [part.strip().lower() for part in header.split(";")]
+        charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
+        if kind not in consumes or charset not in ("utf-8", "utf8"):
+            problem = Problem(f"must be {' or '.join(consumes)} in UTF-8", "header.content-type", header[:200])
+            raise UnsupportedMediaType(problems=[problem])
+        return kind
+
+    def wire(self, consumes: Sequence[str]) -> Wire:
+        """How to decode the body. Raises as `media_type` does."""
+        return MESSAGE_PACK if self.media_type(consumes) == MSGPACK else JSON_WIRE
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, decompressed, in pieces of at most 256 KiB if it was compressed.
+
+        Raises UnsupportedMediaType for an unknown Content-Encoding and BadRequest for a body that is not what it says.
+        """
+        encoding = self._request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding == "identity":
+            async with aclosing(self._request.stream()) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        if encoding not in compression.ENCODINGS:
+            known = ", ".join(compression.ENCODINGS)
+            problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
+            raise UnsupportedEncoding(problems=[problem])
+        decompressor = compression.decompressor(encoding)
+        async with aclosing(self._request.stream()) as pieces:
+            async for piece in pieces:
+                for slice_ in decompressor.feed(piece):
+                    yield slice_
+                    await asyncio.sleep(0)  # a small piece may become a large one
+        decompressor.finish()
+
+    async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
+        """Reads the body, counting what really comes, and comes out of it, whatever its headers say.
+
+        Raises ContentTooLarge above `limit` bytes, and what `media_type` and `chunks` raise.
+        """
+        self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
         announced = self._request.headers.get("content-length", "0")
         too_large = announced.isdecimal() and int(announced) > limit
         if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
         body = bytearray()
-        async with aclosing(self._request.stream()) as chunks:
+        async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:
                 if too_large or len(body) + len(chunk) > limit:
                     await _discard(chunks, limit)
@@ -104,14 +148,3 @@ def _credentials(header: str | None, admin_key: str) -> Credentials:
 def hash_key(key: str) -> str:
     """The hexadecimal SHA-256 of a key, which is what is stored of it."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _check_content_type(header: str | None, method: str) -> None:
-    if not header:
-        return
-    kind, *parameters = [part.strip().lower() for part in header.split(";")]
-    charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
-    allowed = (JSON, MERGE_PATCH) if method == "PATCH" else (JSON,)
-    if kind not in allowed or charset not in ("utf-8", "utf8"):
-        problem = Problem(f"must be {' or '.join(allowed)} in UTF-8", "header.content-type", header[:200])
-        raise UnsupportedMediaType(problems=[problem])

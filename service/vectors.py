@@ -4,7 +4,9 @@ Stored are halves: IEEE 754 half precision, `(dimensions,) float16`. pgvector's 
 header of two 16-bit numbers (dimensions, unused) and the halves, all big-endian.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,8 @@ HALF_MAX = 65504.0
 MAX_DIMENSIONS = 16_000  # the most that pgvector's halfvec takes
 
 
-def fault(vector: NDArray[np.float64]) -> tuple[str, int | None] | None:
-    """Says what is wrong with a vector `(dimensions,) float64`, and at which component if it is one.
+def fault(vector: NDArray[Any]) -> tuple[str, int | None] | None:
+    """Says what is wrong with a vector `(dimensions,)` of floats, and at which component if it is one.
 
     None when it can be stored: finite, within half precision, and not all zero once rounded to it.
     """
@@ -24,18 +26,48 @@ def fault(vector: NDArray[np.float64]) -> tuple[str, int | None] | None:
     beyond = np.abs(vector) > HALF_MAX
     if beyond.any():
         return f"must be within half precision, from -{HALF_MAX:.0f} to {HALF_MAX:.0f}", int(np.argmax(beyond))
-    if not vector.astype(np.float16).any():
+    if not to_halves(vector).any():
         return "must not be all zero in half precision: it has no direction", None
     return None
 
 
-def faulty_rows(vectors: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The numbers of the rows of `(n, dimensions) float64` for which `fault` has something to say."""
-    with np.errstate(over="ignore"):
+def faulty_rows(vectors: NDArray[Any]) -> NDArray[np.intp]:
+    """The numbers of the rows of `(n, dimensions)` floats for which `fault` has something to say."""
+    if vectors.dtype == np.float16:
+        # As integers, because few machines calculate with halves: all ones in the exponent are infinite or no number.
+        bits = vectors.view(np.uint16) & 0x7FFF
+        return np.flatnonzero(((bits >= 0x7C00).any(axis=1)) | ~bits.any(axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):
         halves = vectors.astype(np.float16)
     # A NaN fails every comparison, so it must be asked for what is right.
     fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
     return np.flatnonzero(~fine)
+
+
+Encoding = Literal["f4", "f2"]
+_TYPES: dict[Encoding, np.dtype[Any]] = {"f4": np.dtype("<f4"), "f2": np.dtype("<f2")}
+
+
+def length(sent: list[float] | bytes, encoding: Encoding) -> int | None:
+    """How many dimensions a sent vector has; None for bytes that are no whole number of numbers."""
+    if isinstance(sent, list):
+        return len(sent)
+    whole, rest = divmod(len(sent), _TYPES[encoding].itemsize)
+    return None if rest else whole
+
+
+def from_sent(sent: Sequence[list[float] | bytes], encoding: Encoding) -> NDArray[Any]:
+    """Sent vectors of one length, numbers or raw little-endian bytes, as `(n, dimensions)` float64, f4 or f2."""
+    if all(type(one) is bytes for one in sent):
+        return np.frombuffer(b"".join(cast("Sequence[bytes]", sent)), _TYPES[encoding]).reshape(len(sent), -1)
+    numbers = [one if isinstance(one, list) else np.frombuffer(one, _TYPES[encoding]) for one in sent]
+    return np.array(numbers, dtype=np.float64)
+
+
+def to_halves(vectors: NDArray[Any]) -> NDArray[np.float16]:
+    """What is stored of `(n, dimensions)`. Those beyond half precision must have been refused."""
+    with np.errstate(over="ignore"):
+        return vectors.astype(np.float16, copy=False)
 
 
 def to_binary(halves: NDArray[np.float16]) -> list[bytes]:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from pgvector import HalfVector
 
 from service import ingest
+from service.answers import JSON, MSGPACK
 from service.api.projects import ProjectPath
 from service.auth import Storage, embeddings_editor, embeddings_reader
 from service.batch import EmbeddingsIn
@@ -56,12 +57,22 @@ class Embeddings(msgspec.Struct, frozen=True):
     embeddings: list[Embedding]
 
 
+FORMATS = (JSON, MSGPACK)
+
+
 @endpoint(
-    "POST", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=201, body=EmbeddingsIn, errors=(404, 409)
+    "POST",
+    "/v1/embeddings/{user}/{project}",
+    guard=embeddings_editor,
+    status=201,
+    body=EmbeddingsIn,
+    consumes=FORMATS,
+    errors=(404, 409),
 )
 async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
-    return await ingest.store_json(req.db, access, await req.read(req.settings.service_max_body_bytes))
+    body = await req.read(req.settings.service_max_body_bytes, FORMATS)
+    return await ingest.store(req.db, access, body, req.wire(FORMATS))
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))

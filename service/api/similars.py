@@ -3,24 +3,28 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from service import decoding, filters, search, vectors
+from service.answers import JSON, MSGPACK
 from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader
+from service.batch import Vector
+from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found, show
 from service.fields import ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
 from service.request import Req
+from service.vectors import Encoding
 
-# What a list of this many numbers takes as Python floats, 64 MB, is the most that a search may take.
-MAX_NUMBERS = 2_000_000
 MAX_VECTORS = 1000
+MAX_FILTER_BYTES = 64 * 1024
+UNCHECKED_BYTES = 4 * 1024 * 1024  # all that could stand in it takes 130 MB as Python floats, for a moment
+MAX_NUMBERS = 2_000_000  # of larger ones: 64 MB
+FORMATS = (JSON, MSGPACK)
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Part = Literal["text", "metadata"]
-Vector = Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)]
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -49,14 +53,29 @@ class Search(msgspec.Struct, frozen=True):
 class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
 
+    A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
     `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
     $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.
     """
 
     vector: Vector | UnsetType = UNSET
     vectors: Annotated[list[Vector], Meta(min_length=1, max_length=MAX_VECTORS)] | UnsetType = UNSET
+    encoding: Encoding = "f4"
     filter: dict[str, Any] | None = None
     include: list[Part] | None = None
+
+
+class _Large(msgspec.Struct):
+    """The field of SearchIn that may hold anything, still undecoded."""
+
+    filter: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Binary(msgspec.Struct):
+    """SearchIn with vectors as bytes only."""
+
+    vector: bytes = b""
+    vectors: list[bytes] = []
 
 
 class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,34 +112,57 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Sto
     return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
 
 
-@endpoint("POST", "/v1/similars/{user}/{project}", guard=embeddings_reader, body=SearchIn, errors=(404, 409))
+@endpoint(
+    "POST",
+    "/v1/similars/{user}/{project}",
+    guard=embeddings_reader,
+    body=SearchIn,
+    consumes=FORMATS,
+    errors=(404, 409),
+)
 async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
     """Texts that are similar to a raw vector, or to each of several."""
-    raw = await req.read(req.settings.service_max_body_bytes)
-    if raw.count(b",") > MAX_NUMBERS or raw.count(b"[") > 10 * MAX_VECTORS:
-        raise ContentTooLarge(f"A search may hold {MAX_NUMBERS:,} numbers: send several.")
-    body = decoding.decode(raw, SearchIn)
+    body = _decoded(await req.read(req.settings.service_max_body_bytes, FORMATS), req.wire(FORMATS))
     if (body.vector is UNSET) == (body.vectors is UNSET):
         raise Invalid(problems=[Problem("either this or `vectors` is required, and not both", "body.vector")])
     sent = [body.vector] if body.vector is not UNSET else body.vectors or []
     names = ["body.vector"] if body.vector is not UNSET else [f"body.vectors[{place}]" for place in range(len(sent))]
     only = filters.compiled(body.filter) if body.filter is not None else None
-    halves = _checked(sent, names, access.dimensions)
+    halves = _checked(sent, names, access.dimensions, body.encoding)
     question = _question(req, query, only, None)
     include = query.include if body.include is None else body.include
     return await _similars(req, access, question, vectors.to_binary(halves), include, single=body.vector is not UNSET)
 
 
-def _checked(sent: list[list[float]], names: list[str], dimensions: int) -> Any:
+def _decoded(raw: bytes, wire: Wire) -> SearchIn:
+    """The body, unless it would take very much more memory as Python objects than as it came."""
+    if len(raw) > MAX_FILTER_BYTES:
+        large = decoding.decode(raw, _Large, wire=wire)
+        if len(memoryview(large.filter)) > MAX_FILTER_BYTES:
+            raise ContentTooLarge(f"A filter may have at most {MAX_FILTER_BYTES:,} bytes.")
+    if len(raw) > UNCHECKED_BYTES:
+        many = ContentTooLarge(f"A search may have {MAX_NUMBERS:,} numbers at most: send vectors as bytes, or fewer.")
+        if wire is decoding.MESSAGE_PACK:
+            try:
+                msgspec.msgpack.decode(raw, type=_Binary)
+            except msgspec.ValidationError:
+                raise many from None
+        elif raw.count(b",") > MAX_NUMBERS or raw.count(b"[") + raw.count(b'"') > 20 * MAX_VECTORS:
+            raise many
+    return decoding.decode(raw, SearchIn, wire=wire)
+
+
+def _checked(sent: list[list[float] | bytes], names: list[str], dimensions: int, encoding: Encoding) -> Any:
     """The vectors as `(n, dimensions) float16`. Raises BadRequest for wrong lengths, Invalid for wrong numbers."""
+    lengths = [vectors.length(vector, encoding) for vector in sent]
     wrong = [
-        Problem(f"vector dimension mismatch: expected {dimensions} dimensions, got {len(vector)}", name)
-        for vector, name in zip(sent, names, strict=True)
-        if len(vector) != dimensions
+        Problem(f"vector dimension mismatch: expected {dimensions} dimensions, got {got or 'a part of one'}", name)
+        for got, name in zip(lengths, names, strict=True)
+        if got != dimensions
     ]
     if wrong:
         raise BadRequest(wrong[0].message, wrong)
-    numbers = np.array(sent, dtype=np.float64)
+    numbers = vectors.from_sent(sent, encoding)
     problems = []
     for place in vectors.faulty_rows(numbers):
         message, component = vectors.fault(numbers[place]) or ("is not valid", None)
@@ -128,7 +170,7 @@ def _checked(sent: list[list[float]], names: list[str], dimensions: int) -> Any:
         problems.append(Problem(message, names[place], value))
     if problems:
         raise Invalid(problems=problems)
-    return numbers.astype(np.float16)
+    return vectors.to_halves(numbers)
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> search.Question:

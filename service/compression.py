@@ -1,0 +1,91 @@
+"""Bodies that a client has compressed, as they come in: gzip and zstd, in bounded memory whatever comes out."""
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from service.errors import BadRequest, Problem
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ENCODINGS = ("gzip", "zstd")
+SLICE = 256 * 1024  # what comes out at once
+MAX_WINDOW_LOG = 23  # 8 MiB, the most that RFC 9659 lets an encoder use
+
+
+class Decompressor(Protocol):
+    """Takes what comes in, gives what comes out, and says whether anything is missing at the end."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What these bytes become, in slices of at most SLICE bytes. Raises BadRequest for what is not compressed."""
+
+    def finish(self) -> None:
+        """Raises BadRequest when the end is missing."""
+
+
+def decompressor(encoding: str) -> Decompressor:
+    """For `gzip` or `zstd`."""
+    return _Gzip() if encoding == "gzip" else _Zstd()
+
+
+def _bad(encoding: str, what: str) -> BadRequest:
+    return BadRequest(f"The body is not {encoding}: {what}.", [Problem(f"is not valid {encoding}: {what}", "body")])
+
+
+class _Gzip:
+    """One member after the other, as gzip itself reads them."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+        self._begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            self._begun = True
+            try:
+                out = self._member.decompress(data, SLICE)
+            except zlib.error as error:
+                raise _bad("gzip", str(error)) from None
+            if out:
+                yield out
+            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+
+    def finish(self) -> None:
+        if self._begun and not self._member.eof:
+            raise _bad("gzip", "it ends too early")
+
+
+class _Zstd:
+    """One frame after the other."""
+
+    def __init__(self) -> None:
+        self._frame = self._new()
+        self._begun = False
+
+    def _new(self) -> Any:
+        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data or not self._frame.needs_input:
+            if self._frame.eof:
+                if not data:
+                    return
+                self._frame = self._new()
+            self._begun = True
+            try:
+                out = self._frame.decompress(data, SLICE)
+            except zstd.ZstdError as error:
+                raise _bad("zstd", str(error)) from None
+            data = self._frame.unused_data if self._frame.eof else b""
+            if out:
+                yield out
+
+    def finish(self) -> None:
+        if self._begun and not self._frame.eof:
+            raise _bad("zstd", "it ends too early")
