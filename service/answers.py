@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import traceback
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from pgvector import HalfVector
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service import db
 from service.errors import ApiError, MethodNotAllowed, NotFound
@@ -23,6 +25,28 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+
+
+class Lines(Response):
+    """An answer in lines of JSON, each sent when it is there, even while the request is still coming.
+
+    Starlette's own streaming response reads the request meanwhile, to notice a disconnect, and would lose it.
+    """
+
+    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+        self.status_code = HTTPStatus.OK
+        self.media_type = NDJSON
+        self.background = None
+        self.lines = lines
+        # Proxies are asked not to collect the lines.
+        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the lines."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for line in self.lines:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:

@@ -53,6 +53,7 @@ class Endpoint:
         patches: Any = None,
         produces: str = JSON,
         consumes: tuple[str, ...] = (JSON,),
+        streams: Any = None,
         only_debug: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler, include_extras=True)
@@ -71,6 +72,7 @@ class Endpoint:
         self.returns: Any = hints.get("return")
         self.produces = produces
         self.consumes = consumes
+        self.streams = streams
         self.only_debug = only_debug
         self.wants_body = "body" in hints
         self.wants_access = "access" in hints
@@ -145,6 +147,7 @@ def endpoint(
     patches: Any = None,
     produces: str = JSON,
     consumes: tuple[str, ...] = (JSON,),
+    streams: Any = None,
     only_debug: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an endpoint.
@@ -152,7 +155,7 @@ def endpoint(
     The handler's parameters say what it gets: `path`, `query`, `body` are decoded into the struct of their
     annotation, `access` is what the guard returned. A handler that reads the body itself, because it is large,
     names its struct as `body`, and the media types that it `consumes`; one that takes a merge patch names what it
-    `patches`. `errors` are the statuses,
+    `patches`, one that takes records without end what it `streams`. `errors` are the statuses,
     beside those that every route has, with which it may answer. The handler's docstring is its documentation.
     """
 
@@ -168,6 +171,7 @@ def endpoint(
             patches=patches,
             produces=produces,
             consumes=consumes,
+            streams=streams,
             only_debug=only_debug,
         )
 

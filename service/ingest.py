@@ -11,9 +11,9 @@ import numpy as np
 
 from service import decoding, vectors
 from service.auth import Storage
-from service.batch import Batch, EmbeddingIn
+from service.batch import Batch, EmbeddingIn, EmbeddingsIn
 from service.decoding import Wire
-from service.errors import ContentTooLarge
+from service.errors import ContentTooLarge, Invalid
 from service.queries import embeddings
 from service.sql import Db
 
@@ -90,7 +90,12 @@ def _split(body: bytes, wire: Wire) -> _RawBatch:
         if body.count(b"{") > MAX_OBJECTS:
             raise too_many
         decoding.decode(body, _Shape)
-    sent = decoding.decode(body, _RawBatch, wire=wire)
+    try:
+        sent: _RawBatch = wire.module.decode(body, type=_RawBatch)
+    except msgspec.ValidationError as error:
+        raise Invalid(problems=decoding.problems(body, EmbeddingsIn, "body", error, wire)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise decoding.unreadable(error, wire) from None
     if len(sent.embeddings) > MAX_ROWS:
         raise too_many
     return sent

@@ -35,7 +35,9 @@ TAGS = {
 def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these endpoints, as JSON values."""
     listed = list(endpoints)
-    kinds = {kind for one in listed for kind in (one.body_type, one.returns, one.patches) if _has_schema(kind)}
+    kinds = {
+        kind for one in listed for kind in (one.body_type, one.returns, one.patches, one.streams) if _has_schema(kind)
+    }
     kinds |= {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
     ordered = [*sorted(kinds, key=str), ProblemDetails]
     schemas, components = msgspec.json.schema_components(ordered, schema_hook=_schema_hook, ref_template=REFERENCE)
@@ -93,6 +95,9 @@ def _operation(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, A
         operation["requestBody"] = {"required": True, "content": {MERGE_PATCH: patch, JSON: patch}}
     elif one.body_type is not None:
         content = {kind: {"schema": schema_of[one.body_type]} for kind in one.consumes}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif one.streams is not None:
+        content = {kind: {"schema": schema_of[one.streams]} for kind in one.consumes}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -157,7 +162,7 @@ def _error_statuses(one: Endpoint) -> set[int]:
         statuses |= {400, 404, 422}
     if one.query_type is not None:
         statuses |= {422, 503}
-    if one.body_type is not None:
+    if one.body_type is not None or one.streams is not None:
         statuses |= {400, 413, 415, 422}
     return statuses
 

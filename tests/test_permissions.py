@@ -73,6 +73,7 @@ DELETE /v1/projects/{user}/{project}/share/{other}             401     401      
 GET    /v1/projects/{user}/{project}/shared-with               401     401      403    403    403   200   200
 POST   /v1/projects/{user}/{project}/transfer                  401     401      403    403    403   200   200
 POST   /v1/embeddings/{user}/{project}                         401     401      403    403    201   201   201
+POST   /v1/embeddings/{user}/{project}/stream                  401     401      403    403    200   200   200
 GET    /v1/embeddings/{user}/{project}                         401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
 DELETE /v1/embeddings/{user}/{project}                         401     401      403    403    204   204   204
@@ -222,8 +223,12 @@ async def others(api: httpx2.AsyncClient, admin: Headers) -> dict[str, Any]:
 
 async def ask(api: httpx2.AsyncClient, world: World, caller: str, method: str, path: str) -> int:
     body = world.body(method, path)
-    sent = {} if body is None else {"json": body}
-    answer = await api.request(method, path.format(**world.names), headers=world.headers[caller], **sent)
+    sent: dict[str, Any] = {} if body is None else {"json": body}
+    extra = {}
+    if path.endswith("/stream"):
+        sent = {"content": b'{"text_id": "new", "vector": [1, 2, 3]}\n'}
+        extra = {"Content-Type": "application/x-ndjson"}
+    answer = await api.request(method, path.format(**world.names), headers={**world.headers[caller], **extra}, **sent)
     return answer.status_code
 
 

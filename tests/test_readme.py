@@ -51,7 +51,7 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     documents = README + (ROOT / "docs/MIGRATION.md").read_text()
     named = set(re.findall(r"embedding-service (\w+)(?: (\w+))?", documents))
     assert {("keys", "rotate"), ("keys", "discard"), ("keys", "status")} <= named
-    assert {name for name, _ in named} == {"serve", "migrate", "keys"}
+    assert {name for name, _ in named} == {"serve", "index", "migrate", "keys"}
     keys = main.commands["keys"]
     assert isinstance(keys, click.Group)
     assert {action for name, action in named if name == "keys"} - {"", "looks"} <= keys.commands.keys()

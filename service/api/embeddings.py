@@ -7,17 +7,21 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 from pgvector import HalfVector
+from starlette.responses import Response
 
-from service import ingest
-from service.answers import JSON, MSGPACK
+from service import ingest, stream
+from service.answers import JSON, MSGPACK, NDJSON, Lines
 from service.api.projects import ProjectPath
 from service.auth import Storage, embeddings_editor, embeddings_reader
-from service.batch import EmbeddingsIn
+from service.batch import EmbeddingIn, EmbeddingsIn
+from service.decoding import JSON as JSON_WIRE
+from service.decoding import MESSAGE_PACK
 from service.errors import found
 from service.http import Page, endpoint
 from service.ingest import Uploaded
 from service.queries import embeddings
 from service.request import Req
+from service.vectors import Encoding
 
 Part = Literal["vector", "text", "metadata"]
 
@@ -33,6 +37,16 @@ class EmbeddingsPage(Page, frozen=True):
 
     after: Annotated[str, Meta(max_length=300)] | None = None
     include: list[Part] | None = None
+
+
+class StreamQuery(msgspec.Struct, frozen=True):
+    """What to do with a record that is not valid, and what vectors are that come as bytes.
+
+    `stop`: what came before it is stored, it and what follows is not; `skip`: all others are stored.
+    """
+
+    on_error: Literal["stop", "skip"] = "stop"
+    encoding: Encoding = "f4"
 
 
 class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,6 +72,7 @@ class Embeddings(msgspec.Struct, frozen=True):
 
 
 FORMATS = (JSON, MSGPACK)
+STREAMS = (NDJSON, MSGPACK)
 
 
 @endpoint(
@@ -73,6 +88,26 @@ async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
     return await ingest.store(req.db, access, body, req.wire(FORMATS))
+
+
+@endpoint(
+    "POST",
+    "/v1/embeddings/{user}/{project}/stream",
+    guard=embeddings_editor,
+    errors=(404, 409),
+    consumes=STREAMS,
+    streams=EmbeddingIn,
+    produces=NDJSON,
+)
+async def post_stream(req: Req, query: StreamQuery, access: Storage) -> Response:
+    """Store embeddings without end: one record a line, or MessagePack records one after the other.
+
+    Answers with a line of JSON for each chunk that is safely stored, while records are still coming. What a line counts
+    is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
+    """
+    wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
+    upload = stream.Upload(req.db, access, wire, query.encoding, query.on_error)
+    return Lines(upload.lines(req.chunks()))
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))
@@ -133,4 +168,4 @@ def _embedding(row: embeddings.EmbeddingRow, project: Storage) -> Embedding:
     )
 
 
-endpoints = [get_embeddings, post_embeddings, delete_embeddings, get_embedding, delete_embedding]
+endpoints = [get_embeddings, post_embeddings, post_stream, delete_embeddings, get_embedding, delete_embedding]

@@ -1,0 +1,281 @@
+"""Uploads of any length: records as they come, stored a chunk a transaction, with a line of answer for each.
+
+At most one chunk is being stored while the next is read, and nothing more is read meanwhile: that is the client's
+back-pressure. What a line counts is stored.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Literal
+
+import msgpack
+import msgspec
+from starlette.requests import ClientDisconnect
+
+from service import db, decoding, ingest, vectors
+from service.auth import Storage
+from service.batch import Batch
+from service.db import Pool
+from service.decoding import Wire
+from service.errors import ApiError, Problem
+
+logger = logging.getLogger(__name__)
+
+CHUNK_ROWS = 1000
+CHUNK_BYTES = 4 * 1024 * 1024
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+IDLE_SECONDS = 1.0  # what has come is stored when nothing more comes for so long
+
+
+class BadRow(msgspec.Struct, frozen=True):
+    """A record that was not stored: its number, from 0, its text_id as far as it can be read, and why."""
+
+    row: int
+    text_id: str
+    message: str
+
+
+class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Totals so far, all of it stored; `errors` are those since the last line. The last line has `done`, or `error`."""
+
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    rejected: int
+    errors: list[BadRow]
+    done: bool = False
+    error: str | None = None
+
+
+class Stop(Exception):
+    """The stream ends here; the message says why."""
+
+
+class Upload:
+    """One stream into one project. Raises Conflict when the project takes no uploads."""
+
+    def __init__(
+        self, pool: Pool, project: Storage, wire: Wire, encoding: vectors.Encoding, on_error: Literal["stop", "skip"]
+    ) -> None:
+        self._pool, self._project, self._wire, self._encoding = pool, project, wire, encoding
+        self._skips = on_error == "skip"
+        self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
+        self._batch()
+
+    async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+        """Stores what comes, and yields a line of JSON for each chunk that is stored, and a last one."""
+        storing: asyncio.Task[None] | None = None
+        errors: list[str] = []
+        chunks = self._chunks(body)
+        try:
+            async for chunk in chunks:
+                if storing is not None:
+                    await storing
+                    yield self._say()
+                storing = asyncio.create_task(self._store(chunk))
+        except Exception as error:
+            errors.append(_explained(error))
+        finally:
+            await chunks.aclose()
+        if storing is not None:
+            try:
+                await storing  # what went wrong in it came before anything else
+            except Exception as error:
+                errors.insert(0, _explained(error))
+        self._line.done, self._line.error = not errors, errors[0] if errors else None
+        yield self._say()
+
+    def _say(self) -> bytes:
+        line = msgspec.json.encode(self._line) + b"\n"
+        self._line.errors = []
+        return line
+
+    async def _chunks(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
+        """Records, put together until there are enough, or nothing more comes for a while."""
+        split = _Lines() if self._wire is decoding.JSON else _Packed()
+        chunk: list[bytes] = []
+        size = 0
+        try:
+            async for piece in _with_pauses(body):
+                for record in split.feed(piece) if piece is not None else ():
+                    if chunk and (len(chunk) == CHUNK_ROWS or size + len(record) > CHUNK_BYTES):
+                        yield chunk
+                        chunk, size = [], 0
+                    chunk.append(record)
+                    size += len(record)
+                if chunk and piece is None:
+                    yield chunk
+                    chunk, size = [], 0
+            chunk += split.finish()
+        except (Stop, ApiError):
+            if chunk:  # what came before is as good as ever
+                yield chunk
+            raise
+        if chunk:
+            yield chunk
+
+    def _batch(self) -> Batch:
+        return Batch(self._project, self._encoding, self._wire)
+
+    async def _store(self, records: list[bytes]) -> None:
+        first = self._line.rows
+        batch, bad = await self._check(records)
+        good = [record for place, record in enumerate(records) if place not in bad]
+        if bad and not self._skips:
+            good = records[: min(bad)]
+            bad = {min(bad): bad[min(bad)]}
+        for run in [good] if batch is not None else await self._runs(good):
+            await self._upload(run, batch)
+        self._line.rows += len(bad)
+        self._line.rejected += len(bad)
+        self._line.errors += [BadRow(first + place, *bad[place]) for place in sorted(bad)]
+        if bad and not self._skips:
+            raise Stop(f"Row {first + min(bad)} is not valid: it, and what follows, was not stored.")
+
+    async def _check(self, records: list[bytes]) -> tuple[Batch | None, dict[int, tuple[str, str]]]:
+        """The batch when all is well with it; else the bad records by their place: text_id, and what is wrong."""
+        batch = self._batch()
+        with contextlib.suppress(ApiError):
+            await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
+            batch.check()
+            return batch, {}
+        bad: dict[int, tuple[str, str]] = {}
+        for place, record in enumerate(records):
+            alone = self._batch()
+            try:
+                await ingest.decode_rows(alone, [msgspec.Raw(record)])
+                alone.check()
+            except ApiError as error:
+                bad[place] = (alone.ids[0] if alone.ids else "", "; ".join(map(_reason, error.problems)))
+        return None, bad
+
+    async def _runs(self, records: list[bytes]) -> list[list[bytes]]:
+        """The records in pieces without a repeated text_id, as if they had come in so many batches."""
+        batch = self._batch()
+        await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
+        runs: list[list[bytes]] = []
+        seen: set[str] = set()
+        for record, text_id in zip(records, batch.ids, strict=True):
+            if not runs or text_id in seen:
+                runs.append([])
+                seen.clear()
+            runs[-1].append(record)
+            seen.add(text_id)
+        return runs
+
+    async def _upload(self, records: list[bytes], batch: Batch | None) -> None:
+        if batch is None:
+            batch = self._batch()
+            await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
+            batch.check()
+        stored = await ingest.store_batch(self._pool, batch)
+        self._line.rows += len(records)
+        self._line.inserted += stored.inserted
+        self._line.updated += stored.updated
+        self._line.unchanged += stored.unchanged
+
+
+async def _with_pauses(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes | None, None]:
+    """The pieces of a body, and None when nothing has come for a second."""
+    waiting: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(body))
+            done, _ = await asyncio.wait([waiting], timeout=IDLE_SECONDS)
+            if not done:
+                yield None
+                continue
+            try:
+                piece = waiting.result()
+            except StopAsyncIteration:
+                return
+            finally:
+                waiting = None
+            yield piece
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+
+
+class _Lines:
+    """Records that end with a newline; empty lines are passed over."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        *whole, rest = piece.split(b"\n")
+        for part in whole:
+            line = bytes(self._rest) + part if self._rest else part
+            self._rest.clear()
+            if len(line) > MAX_RECORD_BYTES:
+                raise Stop(_too_long())
+            if line.strip():
+                yield line
+        self._rest += rest
+        if len(self._rest) > MAX_RECORD_BYTES:
+            raise Stop(_too_long())
+
+    def finish(self) -> Iterator[bytes]:
+        if self._rest.strip():
+            yield bytes(self._rest)
+
+
+class _Packed:
+    """MessagePack records, one after the other."""
+
+    def __init__(self) -> None:
+        self._unpacker = msgpack.Unpacker(max_buffer_size=2 * MAX_RECORD_BYTES)
+        self._rest = bytearray()
+        self._begin = 0  # of the rest, as the unpacker counts
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        if len(self._rest) + len(piece) > 2 * MAX_RECORD_BYTES:
+            raise Stop(_too_long())
+        self._rest += piece
+        self._unpacker.feed(piece)
+        used = 0
+        while True:
+            try:
+                self._unpacker.skip()
+            except msgpack.OutOfData:
+                break
+            except (msgpack.UnpackException, ValueError):
+                raise Stop(f"Byte {self._begin + used} of the stream begins no MessagePack record.") from None
+            end = self._unpacker.tell() - self._begin
+            yield bytes(self._rest[used:end])
+            used = end
+        self._begin += used
+        del self._rest[:used]
+        if len(self._rest) > MAX_RECORD_BYTES:
+            raise Stop(_too_long())
+
+    def finish(self) -> Iterator[bytes]:
+        if self._rest:
+            raise Stop("The stream ends within a record.")
+        return iter(())
+
+
+def _too_long() -> str:
+    return f"A record may have at most {MAX_RECORD_BYTES:,} bytes."
+
+
+def _reason(problem: Problem) -> str:
+    """What is wrong with a record, and where in it."""
+    where = (problem.location or "").removeprefix("body.embeddings[0]").removeprefix("body").lstrip(".")
+    text = problem.message.partition("': ")[2] if problem.message.startswith("text_id '") else problem.message
+    return f"{where}: {text}" if where else text
+
+
+def _explained(error: Exception) -> str:
+    """What an error that ends the stream is called; ours are logged."""
+    if isinstance(error, Stop | ClientDisconnect):
+        return str(error) or "The connection was lost."
+    known = error if isinstance(error, ApiError) else db.explain(error)
+    if known is not None:
+        return known.detail
+    logger.error("A stream ended with %s.", type(error).__name__)
+    return "Something went wrong in the service; it has been logged."
