@@ -32,14 +32,13 @@ from service.vectors import to_binary
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-DIMENSIONS = 384
 QUERIES = 200
 LIMIT = 10
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "while", "many", "small", "models", "read"]
 
 
 class Data(msgspec.Struct):
-    """`vectors` (n, 384) float16, `queries` (200, 384) float16, `neighbours` (200, 10) row numbers, best first."""
+    """`vectors` (n, dimensions) float16, `queries` (200, dimensions) float16, `neighbours` (200, 10) row numbers."""
 
     kind: str
     vectors: NDArray[np.float16]
@@ -63,9 +62,9 @@ class Figure(msgspec.Struct):
     ratio: float | None = None
 
 
-def load(folder: Path, rows: int) -> Data:
-    """The real embeddings where they are, else clustered synthetic ones."""
-    if (folder / "minilm-384.npz").exists():
+def load(folder: Path, rows: int, dimensions: int) -> Data:
+    """The real embeddings where they are, which have 384 dimensions, else clustered synthetic ones."""
+    if dimensions == 384 and (folder / "minilm-384.npz").exists():
         stored = np.load(folder / "minilm-384.npz")
         lines = [json.loads(line) for line in (folder / "minilm-384.jsonl").read_text().splitlines()[:rows]]
         vectors, queries = stored["vectors"][:rows], stored["queries"][:QUERIES]
@@ -75,8 +74,8 @@ def load(folder: Path, rows: int) -> Data:
             return Data(kind, vectors, queries, neighbours, ids, metadata)
     else:
         random = np.random.default_rng(1)
-        centres = random.normal(size=(200, DIMENSIONS))
-        points = centres[random.integers(0, 200, rows + QUERIES)] + random.normal(size=(rows + QUERIES, DIMENSIONS))
+        centres = random.normal(size=(200, dimensions))
+        points = centres[random.integers(0, 200, rows + QUERIES)] + random.normal(size=(rows + QUERIES, dimensions))
         halves = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
         vectors, queries, kind = halves[:rows], halves[rows:], "synthetic"
         ids = [f"text-{row}" for row in range(rows)]
@@ -130,15 +129,16 @@ def service(folder: Path) -> Iterator[tuple[str, str, str]]:
 class Client:
     """The admin's requests to one project, which it makes."""
 
-    def __init__(self, http: httpx2.AsyncClient) -> None:
+    def __init__(self, http: httpx2.AsyncClient, dimensions: int) -> None:
         self.http = http
+        self.dimensions = dimensions
         self.user = f"bench-{secrets.token_hex(8)}"
         self.project_id = 0
 
-    async def send(self, method: str, path: str, body: Any) -> Any:
-        """Sends JSON, which may be encoded already, and returns the JSON of the answer. Raises for a refusal."""
+    async def send(self, method: str, path: str, body: Any, kind: str = "application/json") -> Any:
+        """Sends JSON, or what is encoded already, and returns the JSON of the answer. Raises for a refusal."""
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        answer = await self.http.request(method, path, content=content, headers={"Content-Type": "application/json"})
+        answer = await self.http.request(method, path, content=content, headers={"Content-Type": kind})
         if answer.status_code >= 400:
             raise click.ClickException(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
         return msgspec.json.decode(answer.content)
@@ -147,28 +147,38 @@ class Client:
         """A user, an instance and a project."""
         person = {"user_handle": self.user, "email": f"{self.user}@example.org"}
         await self.send("PUT", f"/v1/users/{self.user}", person)
-        instance = {"instance_handle": "minilm", "dimensions": DIMENSIONS}
+        instance = {"instance_handle": "minilm", "dimensions": self.dimensions}
         await self.send("PUT", f"/v1/llm-instances/{self.user}/minilm", instance)
         project = {"project_handle": "texts", "instance_handle": "minilm"}
         self.project_id = (await self.send("PUT", f"/v1/projects/{self.user}/texts", project))["project_id"]
 
-    async def upload(self, bodies: list[bytes], clients: int) -> tuple[float, dict[str, int]]:
+    async def wait_for_index(self) -> Any:
+        """Waits until the project is indexed, and returns what is said of the index."""
+        while True:
+            state = msgspec.json.decode((await self.http.get(f"/v1/projects/{self.user}/texts")).content)["index"]
+            if state["state"] == "indexed":
+                return state
+            await asyncio.sleep(1)
+
+    async def upload(
+        self, bodies: list[bytes], clients: int, kind: str = "application/json"
+    ) -> tuple[float, dict[str, int]]:
         """Sends all bodies by so many clients at once; returns seconds, and the counts of the answers."""
         waiting = iter(bodies)
         counts = {"inserted": 0, "updated": 0, "unchanged": 0}
 
         async def send() -> None:
             for body in waiting:
-                answer = await self.send("POST", f"/v1/embeddings/{self.user}/texts", body)
+                answer = await self.send("POST", f"/v1/embeddings/{self.user}/texts", body, kind)
                 for name in counts:
                     counts[name] += answer[name]
 
         seconds = await timed(lambda: asyncio.gather(*(send() for _ in range(clients))))
         return seconds, counts
 
-    async def search(self, body: bytes) -> list[str]:
+    async def search(self, body: bytes, more: str = "") -> list[str]:
         """The ids that are most similar, best first."""
-        answer = await self.send("POST", f"/v1/similars/{self.user}/texts?limit={LIMIT}&threshold=-1", body)
+        answer = await self.send("POST", f"/v1/similars/{self.user}/texts?limit={LIMIT}&threshold=-1{more}", body)
         return [one["id"] for one in answer["results"]]
 
 
@@ -253,6 +263,19 @@ async def measure(
         for row in range(rows)
     ]
     bodies = [msgspec.json.encode({"embeddings": records[start : start + batch]}) for start in range(0, rows, batch)]
+    packed = [
+        {
+            "text_id": data.ids[row],
+            "vector": data.vectors[row].astype("<f2").tobytes(),
+            "text": data.text(row),
+            "metadata": data.metadata[row],
+        }
+        for row in range(rows)
+    ]
+    packed_bodies = [
+        msgspec.msgpack.encode({"encoding": "f2", "embeddings": packed[start : start + batch]})
+        for start in range(0, rows, batch)
+    ]
     searches = [msgspec.json.encode({"vector": vector.astype(np.float64).tolist()}) for vector in data.queries]
     figures: list[Figure] = []
 
@@ -265,15 +288,22 @@ async def measure(
         httpx2.AsyncClient(base_url=url, headers=headers, timeout=120) as http,
         database(database_url, 8) as pool,
     ):
-        client = Client(http)
-        await client.make_project()
+        dimensions = data.vectors.shape[1]
         copied = rows / await copy(pool, data, batch)
-        seconds, counts = await client.upload(bodies, clients)
-        if counts != {"inserted": rows, "updated": 0, "unchanged": 0}:
-            raise click.ClickException(f"The upload was not stored as sent: {counts}")
-        add(f"upload, JSON, {clients} clients, of COPY", rows / seconds, "rows/s", copied)
+        for name, sent, kind in (
+            ("JSON", bodies, "application/json"),
+            ("MessagePack, float16", packed_bodies, "application/msgpack"),
+        ):
+            client = Client(http, dimensions)
+            await client.make_project()
+            seconds, counts = await client.upload(sent, clients, kind)
+            if counts != {"inserted": rows, "updated": 0, "unchanged": 0}:
+                raise click.ClickException(f"The upload was not stored as sent: {counts}")
+            add(f"upload, {name}, {clients} clients, of COPY", rows / seconds, "rows/s", copied)
+            if kind == "application/json":
+                await http.delete(f"/v1/users/{client.user}")
         first = rows / seconds
-        seconds, counts = await client.upload(bodies, clients)
+        seconds, counts = await client.upload(packed_bodies, clients, "application/msgpack")
         if counts["unchanged"] != rows:
             raise click.ClickException(f"Sending again changed something: {counts}")
         add("sending again unchanged, of the first upload", rows / seconds, "rows/s", first)
@@ -282,27 +312,50 @@ async def measure(
             f"SELECT text_id, 1 - (vector <=> $1) FROM embeddings_{client.project_id} "
             f"ORDER BY vector <=> $1 LIMIT {LIMIT}"
         )
+        exact = [await timed(lambda body=body: client.search(body, "&exact=true")) for body in searches[:50]]  # type: ignore[misc]
+        click.echo("  waiting for the index …", err=True)
+        index_seconds = time.perf_counter()
+        state = await client.wait_for_index()
+        click.echo(f"  indexed after {time.perf_counter() - index_seconds:.1f} s: {state}", err=True)
+        watermark = await pool.fetchval(
+            "SELECT watermark FROM project_indexes WHERE project_id = $1", client.project_id
+        )
+        indexed = (
+            f"SELECT text_id, 1 - (vector::halfvec({dimensions}) <=> $1::halfvec({dimensions})) "
+            f"FROM embeddings_{client.project_id} WHERE sequence <= {watermark} "
+            f"ORDER BY vector::halfvec({dimensions}) <=> $1::halfvec({dimensions}) LIMIT {LIMIT}"
+        )
+        connections = [await pool.acquire() for _ in range(8)]
+        for connection in connections:
+            await connection.execute(f"SET hnsw.ef_search = {state['ef_search']}")
+        for connection in connections:
+            await pool.release(connection)
         binary = to_binary(data.queries)
 
         async def through_http(number: int) -> None:
             await client.search(searches[number % QUERIES])
 
         async def bare(number: int) -> None:
+            await pool.fetch(indexed, binary[number % QUERIES])
+
+        async def bare_exact(number: int) -> None:
             await pool.fetch(statement, binary[number % QUERIES])
 
+        limit = await each(bare_exact, 50)
+        add("exact search p50, of the bare statement's", float(np.median(exact)) * 1000, "ms", float(np.median(limit)))
         found = [await client.search(body) for body in searches]
         wanted = [{data.ids[row] for row in neighbours} for neighbours in data.neighbours]
         recall = float(np.mean([len(want & set(ids)) / LIMIT for want, ids in zip(wanted, found, strict=True)]))
         limit = await each(bare, QUERIES)
         measured = await each(through_http, QUERIES)
         add(
-            "search p50, of the bare statement's",
+            "indexed search p50, of the bare statement's",
             float(np.percentile(measured, 50)),
             "ms",
             float(np.percentile(limit, 50)),
         )
         add(
-            "search p99, of the bare statement's",
+            "indexed search p99, of the bare statement's",
             float(np.percentile(measured, 99)),
             "ms",
             float(np.percentile(limit, 99)),
@@ -318,19 +371,20 @@ async def measure(
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rows", type=click.IntRange(500), default=20_000, show_default=True, help="How many rows to upload.")
+@click.option("--dimensions", type=click.IntRange(1, 4000), default=384, show_default=True, help="Of each vector.")
+@click.option("--rows", type=click.IntRange(10_000), default=20_000, show_default=True, help="How many rows to upload.")
 @click.option("--batch", type=click.IntRange(1), default=500, show_default=True, help="Rows in a request.")
 @click.option("--clients", type=click.IntRange(1), default=2, show_default=True, help="Uploading at once.")
 @click.option("--data", "folder", type=click.Path(path_type=Path), default=DATA, help="Where the real embeddings are.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
-def main(rows: int, batch: int, clients: int, folder: Path, target: Path | None) -> None:
+def main(dimensions: int, rows: int, batch: int, clients: int, folder: Path, target: Path | None) -> None:
     """Measure uploads and searches beside what PostgreSQL itself does."""
-    data = load(folder, rows)
-    click.echo(f"{len(data.ids):,} {data.kind} rows of {DIMENSIONS} dimensions …", err=True)
+    data = load(folder, rows, dimensions)
+    click.echo(f"{len(data.ids):,} {data.kind} rows of {dimensions} dimensions …", err=True)
     with tempfile.TemporaryDirectory() as temporary, service(Path(temporary)) as (url, admin_key, database_url):
         figures, versions = asyncio.run(measure(data, batch, clients, url, admin_key, database_url))
     setup = (
-        f"{len(data.ids):,} {data.kind} embeddings of {DIMENSIONS} dimensions with 1 KB of text, batches of {batch}; "
+        f"{len(data.ids):,} {data.kind} embeddings of {dimensions} dimensions with 1 KB of text, batches of {batch}; "
         f"{os.cpu_count()} cores for client, service and database; {versions}"
     )
     click.echo(f"{setup}\n\n{'':48}{'measured':>14}{'limit':>12}{'ratio':>8}")

@@ -24,11 +24,12 @@ SELECT text_id, octet_length(metadata::text) AS size, metadata
  LIMIT @max_rows::int;
 
 -- name: GetInvalidIndexes :many
--- Left by a build that was interrupted.
+-- Left by a build that was interrupted. One that is going on has an invalid index too.
 SELECT indexrelid::regclass::text AS name
   FROM pg_index
   JOIN pg_class ON pg_class.oid = pg_index.indrelid
  WHERE NOT indisvalid AND pg_class.relname ~ '^embeddings_\d+$'
+   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS build WHERE build.index_relid = indexrelid)
  ORDER BY name;
 
 -- name: CountUnmigratedEmbeddings :many

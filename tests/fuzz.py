@@ -60,9 +60,8 @@ def _schemathesis(
         # One worker: CPython 3.11 cannot parse in two threads at once (SystemError: AST constructor recursion depth).
         *("--no-color", "--warnings", "off", "--workers", "1"),
     ]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=3000
-    )
+    hooks = environment(PYTHONPATH=str(ROOT), SCHEMATHESIS_HOOKS="tests.fuzz_hooks")
+    return subprocess.run(command, cwd=folder, env=hooks, capture_output=True, text=True, check=False, timeout=3000)
 
 
 @click.command()
