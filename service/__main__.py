@@ -1,10 +1,8 @@
 """The command line: `embedding-service serve`, `migrate`, `keys`, …; no business code."""
 
-import logging
-
 import click
 
-from service import __version__
+from service import __version__, logs
 from service.commands.index import index
 from service.commands.keys import keys
 from service.commands.migrate import migrate
@@ -18,8 +16,7 @@ from service.commands.serve import serve
 @click.version_option(__version__)
 def main() -> None:
     """Keeps embeddings, and answers what is similar. Settings: the environment, and .env where that is silent."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("yoyo").setLevel(logging.WARNING)
+    logs.configure()
 
 
 if __name__ == "__main__":

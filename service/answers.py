@@ -1,7 +1,6 @@
 """Results and errors into responses: JSON, and problem+json for every error (contract section 1)."""
 
 import contextlib
-import logging
 import traceback
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -9,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 from pgvector import HalfVector
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from service import db
 from service.errors import ApiError, MethodNotAllowed, NotFound
 from service.vectors import to_decimals
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger()
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -112,4 +112,4 @@ def _log(error: Exception) -> None:
     # Not the message of a database error: its detail repeats whole rows.
     what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
     stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s: %s\n%s", type(error).__name__, what, stack)
+    logger.error("fault", kind=type(error).__name__, what=what, stack=stack)

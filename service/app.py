@@ -11,12 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, indexer, openapi, partitions, settings
+from service import embedded, indexer, logs, openapi, partitions, settings
 from service.answers import render_routing
 from service.api import endpoints
 from service.db import open_pool
 from service.http import routes
-from service.middleware import RawPath, RequestId
+from service.middleware import Observed, RawPath
 from service.request import State
 from service.settings import Settings
 
@@ -43,7 +43,7 @@ def create_app(config: Settings) -> Starlette:
     app = Starlette(
         routes=routes(served),
         middleware=[
-            Middleware(RequestId),
+            Middleware(Observed),
             Middleware(
                 CORSMiddleware,
                 allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
@@ -78,4 +78,6 @@ async def _indexing(url: str, config: Settings) -> AsyncIterator[None]:
 
 def from_environment() -> Starlette:
     """For uvicorn's worker processes, which find their settings themselves."""
-    return create_app(settings.load())
+    config = settings.load()
+    logs.configure(config.service_log_format, debug=config.service_debug)
+    return create_app(config)

@@ -60,6 +60,12 @@ async def admin(req: Req, path: dict[str, str]) -> Caller:
     raise Forbidden
 
 
+async def metrics_reader(req: Req, path: dict[str, str]) -> None:
+    """A, and whoever has the key of the metrics, which opens nothing else."""
+    if not req.is_metrics_key:
+        await admin(req, path)
+
+
 async def owner(req: Req, path: dict[str, str]) -> Caller:
     """A and O: the admin, and the user whom the path names as `user`. The admin is told when there is none."""
     if not req.credentials.is_admin:
@@ -131,6 +137,7 @@ async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> pro
     )
     if row is None or (given.key_hash is not None and not given.is_admin and row.caller is None):
         raise Unauthorized
+    req.facts.principal = req.facts.principal or row.caller
     if row.project_id is None and (given.is_admin or row.caller == path["user"]):
         raise NotFound(f"The project {path['user']}/{path['project']} was not found.")
     if row.role not in roles:
@@ -162,6 +169,7 @@ async def _authenticate(req: Req, named: str | None) -> str:
     known = await users.authenticate_user(req.db, key_hash=req.credentials.key_hash, named=named)
     if known is None or known.caller is None:
         raise Unauthorized
+    req.facts.principal = known.caller
     return known.caller
 
 

@@ -41,8 +41,6 @@ async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
         reset=_keep,
         server_settings={
             "application_name": "embedding-service",
-            # A generic plan would lose the partial vector indexes after five runs of a statement.
-            "plan_cache_mode": "force_custom_plan",
             "jit": "off",
             # An index search goes on until it has found as many rows as are asked for that pass the filter.
             "hnsw.iterative_scan": "strict_order",

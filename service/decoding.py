@@ -7,6 +7,7 @@ value walked again, field by field, to list them all.
 import types
 import typing
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
@@ -76,15 +77,21 @@ def convert(values: dict[str, str], kind: type[S], location: str) -> S:
     Raises Invalid with all problems. Parameters that the struct does not know are left alone.
     """
     typed: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        value = values.get(field.encode_name)
+    for name, is_list in _parameters(kind):
+        value = values.get(name)
         if value is not None:
-            typed[field.encode_name] = value.split(",") if _list_item(field.type) is not None else value
+            typed[name] = value.split(",") if is_list else value
     try:
         return msgspec.convert(typed, kind, strict=False)
     except msgspec.ValidationError as error:
         found = list(_walk(typed, kind, location, strict=False))
         raise Invalid(problems=found or [Problem(str(error), location)]) from None
+
+
+@cache
+def _parameters(kind: type[msgspec.Struct]) -> list[tuple[str, bool]]:
+    """The name of each field, and whether it is a list."""
+    return [(field.encode_name, _list_item(field.type) is not None) for field in msgspec.structs.fields(kind)]
 
 
 def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
-import logging
 import os
 import pwd
 import shutil
@@ -26,7 +25,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-logger = logging.getLogger(__name__)
+import structlog
+
+logger = structlog.get_logger()
 
 VERSION = 18
 SYSTEM_USER = "embedding-service"  # PostgreSQL refuses to run as root
@@ -227,7 +228,9 @@ def _let_through(folder: Path, *, files: bool = False) -> None:
     for one in (folder, *folder.parents):
         mode = one.stat().st_mode
         if not mode & stat.S_IXOTH:
-            logger.warning("%s: others may now pass through it (o+x), as the embedded PostgreSQL must", one)
+            logger.warning(
+                "Others may now pass through a folder (o+x), as the embedded PostgreSQL must.", folder=str(one)
+            )
             one.chmod(mode | stat.S_IXOTH)
     if not files or (folder / "postgres").stat().st_mode & stat.S_IROTH:
         return

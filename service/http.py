@@ -183,13 +183,14 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
         by_path.setdefault(one.path, {})[one.method] = one
-    return [Route(path, _dispatch(methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
+    return [Route(path, _dispatch(path, methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
 
 
-def _dispatch(methods: dict[str, Endpoint]) -> Callable[[Request[State]], Awaitable[Response]]:
+def _dispatch(path: str, methods: dict[str, Endpoint]) -> Callable[[Request[State]], Awaitable[Response]]:
     allowed = sorted({*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())})
 
     async def dispatch(request: Request[State]) -> Response:
+        request.state["facts"].route = path
         if request.method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": ", ".join(allowed)})
         return await methods["GET" if request.method == "HEAD" else request.method](request)

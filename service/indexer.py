@@ -11,13 +11,13 @@ project at a time, and what an interrupted build left behind is dropped by the n
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import AsyncIterator
 
 import asyncpg
 import msgspec
 import numpy as np
+import structlog
 
 from service import db
 from service.queries import embeddings, indexes
@@ -25,7 +25,7 @@ from service.queries.indexes import ProjectToIndex
 from service.settings import IndexAims
 from service.sql import Db
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger()
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
@@ -58,7 +58,7 @@ async def run(url: str, aims: IndexAims) -> None:
                     await look(connection, aims, seen)
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            logger.warning("The indexer lost the database, and tries again: %s", type(error).__name__)
+            logger.warning("The indexer lost the database, and tries again.", kind=type(error).__name__)
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -88,7 +88,7 @@ async def look(connection: db.Connection, aims: IndexAims, seen: dict[int, int])
                 if built := await _bring_up_to_date(connection, project, aims):
                     done.append(built)
         except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
-            logger.info("The index of project %d was given up: the project was emptied or deleted.", project.project_id)
+            logger.info("An index was given up: its project was emptied or deleted.", project=project.project_id)
             continue
         seen[project.project_id] = changes
     return done
@@ -164,13 +164,13 @@ async def _forget(connection: Db, project_id: int, watermark: int | None) -> Non
     await indexes.forget_index(connection, project_id=project_id)
     await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
     await indexes.drop_tail_index(connection, project_id=project_id, watermark=watermark)
-    logger.info("Project %d is searched without an index again.", project_id)
+    logger.info("A project is searched without an index again.", project=project_id)
 
 
 async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: IndexAims, old: int | None) -> Built | None:
     project_id, dimensions = project.project_id, project.dimensions
     watermark = await indexes.get_next_watermark(connection) or 0
-    logger.info("Building the index of project %d: %d rows of %d dimensions.", project_id, rows, dimensions)
+    logger.info("Building an index.", project=project_id, rows=rows, dimensions=dimensions)
     # A half takes two bytes; links and overhead of a row some 400 (pgvector's m is 16); a quarter to spare.
     memory = min(aims.memory, int(rows * (dimensions * 2 + 400) * 1.25) + 64 * 1024 * 1024)
     await indexes.use_memory(connection, kibibytes=memory // 1024)
@@ -192,7 +192,7 @@ async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: Index
     if old is not None:
         await indexes.drop_vector_index(connection, project_id=project_id, watermark=old)
         await indexes.drop_tail_index(connection, project_id=project_id, watermark=old)
-    logger.info("Built the index of project %d; recalls: %s.", project_id, dict(zip(ef_searches, recalls, strict=True)))
+    logger.info("Built an index.", project=project_id, recalls=dict(zip(ef_searches, recalls, strict=True)))
     return Built(project_id, watermark, indexed)
 
 
@@ -202,7 +202,7 @@ async def _build_vector_index(connection: Db, project_id: int, watermark: int, d
         await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
         # In containers /dev/shm, through which the helpers share the index, is often too small.
-        logger.warning("Project %d: no shared memory for a parallel build; building alone.", project_id)
+        logger.warning("No shared memory for a parallel build; building alone.", project=project_id)
         await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
         await indexes.use_workers(connection, workers=0)
         await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)

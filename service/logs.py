@@ -1,26 +1,49 @@
-"""What uvicorn logs: as it does by itself, but no query of a request, in which somebody may have put a key."""
+"""Structured logs, on standard error: one line an event, as JSON or for people. Never a body, a key, or a query."""
 
-import copy
 import logging
-from typing import Any
+import sys
+from typing import Any, Literal
 
-from uvicorn.config import LOGGING_CONFIG
+import msgspec
+import structlog
+from structlog.typing import Processor
+
+# structlog's processors are called with the logger, the name of the level, and the event.
+_BOTH: list[Processor] = [
+    structlog.contextvars.merge_contextvars,  # the id of the request in which it happens
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
 
 
-class WithoutQuery(logging.Filter):
-    """Cuts the query off the path in uvicorn's line for a request."""
+def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool = False) -> None:
+    """Has this process log so, what uvicorn and other libraries say through `logging` included.
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always lets the line through; its arguments are client, method, path, HTTP version and status."""
-        if isinstance(record.args, tuple) and len(record.args) == 5:
-            client, method, path, version, status = record.args
-            record.args = (client, method, str(path).partition("?")[0], version, status)
-        return True
+    `auto` is for people where standard error is a terminal, else JSON.
+    """
+    level = logging.DEBUG if debug else logging.INFO
+    if form == "json" or (form == "auto" and not sys.stderr.isatty()):
+        render: Processor = structlog.processors.JSONRenderer(serializer=_json)
+        tracebacks: Processor = structlog.processors.dict_tracebacks
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+        tracebacks = structlog.processors.format_exc_info
+    structlog.configure(
+        processors=[*_BOTH, render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_BOTH, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, tracebacks, render],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("yoyo").setLevel(logging.WARNING)
 
 
-def config() -> dict[str, Any]:
-    """The configuration of uvicorn's logging, which it hands on to its worker processes."""
-    own = copy.deepcopy(LOGGING_CONFIG)
-    own["filters"] = {"without_query": {"()": "service.logs.WithoutQuery"}}
-    own["handlers"]["access"]["filters"] = ["without_query"]
-    return own
+def _json(event: dict[str, Any], **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()

@@ -1,12 +1,23 @@
 """Plain ASGI middleware."""
 
 import re
+import time
+from http import HTTPStatus
 from uuid import uuid4
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import metrics
+from service.metrics import Facts
+
+logger = structlog.get_logger()
+
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
+# Who asks these is a machine that does it every few seconds.
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_NOBODY_WAITED = 499  # nginx's status for a client that was gone before the answer
 
 
 class RawPath:
@@ -25,24 +36,49 @@ class RawPath:
         await self.app(scope, receive, send)
 
 
-class RequestId:
-    """Gives every answer an `X-Request-ID`: the caller's, when it sent a printable one, else a new one."""
+class Observed:
+    """Gives every answer an `X-Request-ID`: the caller's, when it sent a printable one, else a new one.
+
+    When the request has ended, writes its line in the log, and counts it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, with the id as `state.request_id`."""
+        """Passes the request on, with `state.facts` for others to fill in."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        start = time.perf_counter()
         sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid4().hex
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else uuid4().hex)
+        scope["state"] = {**scope.get("state", {}), "facts": facts}
+        structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
+        status = _NOBODY_WAITED
 
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = facts.request_id
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - start
+            metrics.count(scope["method"], status, seconds, facts)
+            if "pool" in scope["state"]:
+                metrics.note_connections(scope["state"]["pool"])
+            log = logger.debug if facts.route in _PROBES and status == HTTPStatus.OK else logger.info
+            log(
+                "request",
+                method=scope["method"],
+                route=facts.route,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                principal=facts.principal,
+                **({"rows": facts.rows} if facts.rows else {}),
+                **({"search": facts.search} if facts.search else {}),
+            )

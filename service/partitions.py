@@ -4,14 +4,13 @@ A user's rows go in one statement, but PostgreSQL cannot lock thousands of parti
 (design section 3), so these go one by one. They cannot be reached meanwhile: their projects are gone.
 """
 
-import logging
-
 import asyncpg
+import structlog
 
 from service.queries import projects
 from service.sql import Db
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger()
 
 
 async def drop_orphans(db: Db) -> None:
@@ -23,4 +22,4 @@ async def drop_orphans(db: Db) -> None:
         try:
             await projects.drop_orphaned_partition(db, project_id=project_id)
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
-            logger.warning("The partition of the deleted project %d is in use; it is dropped later.", project_id)
+            logger.warning("The partition of a deleted project is in use; it is dropped later.", project=project_id)

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import msgspec
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from service.crypto import Keyring
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
 from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedEncoding, UnsupportedMediaType
+from service.metrics import Facts
 from service.settings import Settings
 
 LINGER_SECONDS = 5
@@ -30,6 +31,7 @@ class State(TypedDict):
     settings: Settings
     keyring: Keyring
     openapi: dict[str, bytes]
+    facts: NotRequired[Facts]  # of each request its own; see service.middleware
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -47,8 +49,17 @@ class Req:
         self.settings: Settings = request.state["settings"]
         self.keyring: Keyring = request.state["keyring"]
         self.openapi: dict[str, bytes] = request.state["openapi"]
+        self.facts: Facts = request.state["facts"]
         self.credentials = _credentials(request.headers.get("authorization"), self.settings.service_adminkey)
+        if self.credentials.is_admin:
+            self.facts.principal = "admin"
         self._request = request
+
+    @property
+    def is_metrics_key(self) -> bool:
+        """Whether the caller showed the key that reads the metrics."""
+        wanted = self.settings.service_metrics_key
+        return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", hash_key(wanted))
 
     def as_sent(self, name: str) -> str:
         """A path parameter before percent-decoding."""

@@ -13,6 +13,8 @@ from service.queries import similars
 MAX_EF_SEARCH = 1000  # pgvector's
 # So many vectors are searched for in a statement; between two, others get the connection.
 VECTORS_AT_ONCE = 50
+# So many rows are taken from the index: few numbers, as each makes a statement of its own, which PostgreSQL keeps.
+CANDIDATES = (10, 20, 50, 100, 200, 500, MAX_EF_SEARCH)
 EXACT_VECTORS_AT_ONCE = 5
 
 
@@ -46,8 +48,9 @@ async def nearest(pool: Pool, project: Storage, vectors: Sequence[bytes], questi
     place = _place(project, question)
     if project.watermark is None or place is None:
         return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
-    # More candidates than rows are asked for, or the index would have to be asked again and again.
-    ef_search, recall = max(project.ef_searches[place], question.max_rows + question.skip), project.recalls[place]
+    candidates = next(count for count in CANDIDATES if count >= question.max_rows + question.skip)
+    # As many are looked at, or the index would have to be asked again and again.
+    ef_search, recall = max(project.ef_searches[place], candidates), project.recalls[place]
     found: list[tuple[list[str], list[float]]] = []
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
@@ -57,6 +60,9 @@ async def nearest(pool: Pool, project: Storage, vectors: Sequence[bytes], questi
                 dimensions=project.dimensions,
                 watermark=project.watermark,
                 vectors=some,
+                at_most=1 if len(some) == 1 else VECTORS_AT_ONCE,
+                candidates=candidates,
+                filtered=int(question.metadata_path is not None or question.only is not None),
                 **_parameters(project, question),
             )
         incomplete = [place for place, row in enumerate(rows) if not row.complete]

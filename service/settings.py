@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -13,6 +13,10 @@ from msgspec import Meta
 from service.crypto import Keyring
 
 PLACEHOLDER = "change-me"
+
+
+# Where prometheus-client looks, before its first metric is made, for the folder that worker processes share.
+_SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class SettingsError(Exception):
@@ -33,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encryption_key: str
     encryption_key_previous: str = ""
     service_debug: bool = False
+    service_log_format: Literal["auto", "console", "json"] = "auto"
+    service_metrics_key: str = ""
     service_host: str = "127.0.0.1"
     service_port: Annotated[int, Meta(ge=0, le=65535)] = 8880
     service_database_url: str | None = None
@@ -83,6 +89,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return f"postgresql://{login}@/{name}?{where}"
         host = f"[{self.service_dbhost}]" if ":" in self.service_dbhost else self.service_dbhost
         return f"postgresql://{login}@{host}:{self.service_dbport}/{name}"
+
+
+def share_metrics(folder: Path) -> None:
+    """Has the processes that are started from now on keep their metrics in one folder."""
+    os.environ[_SHARED_METRICS] = str(folder)
+
+
+def shared_metrics() -> Path | None:
+    """The folder of the metrics of all worker processes, or None when there is one process only."""
+    folder = os.environ.get(_SHARED_METRICS)
+    return Path(folder) if folder else None
 
 
 def load(env_file: Path = Path(".env")) -> Settings:

@@ -6,12 +6,12 @@ back-pressure. What a line counts is stored.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Literal
 
 import msgpack
 import msgspec
+import structlog
 from starlette.requests import ClientDisconnect
 
 from service import db, decoding, ingest, vectors
@@ -21,7 +21,7 @@ from service.db import Pool
 from service.decoding import Wire
 from service.errors import ApiError, Problem
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger()
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -63,6 +63,7 @@ class Upload:
         self._pool, self._project, self._wire, self._encoding = pool, project, wire, encoding
         self._skips = on_error == "skip"
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
+        self.counts: dict[str, int] = {}  # what the last line said
         self._batch()
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
@@ -90,6 +91,7 @@ class Upload:
 
     def _say(self) -> bytes:
         line = msgspec.json.encode(self._line) + b"\n"
+        self.counts |= {name: getattr(self._line, name) for name in ("inserted", "updated", "unchanged", "rejected")}
         self._line.errors = []
         return line
 
@@ -277,5 +279,5 @@ def _explained(error: Exception) -> str:
     known = error if isinstance(error, ApiError) else db.explain(error)
     if known is not None:
         return known.detail
-    logger.error("A stream ended with %s.", type(error).__name__)
+    logger.error("fault", kind=type(error).__name__, where="stream")
     return "Something went wrong in the service; it has been logged."

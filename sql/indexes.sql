@@ -133,3 +133,11 @@ SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls,
          LIMIT 1) AS progress
   FROM (VALUES (1)) AS always
   LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int;
+
+-- name: SummariseIndexes :one
+-- Of all projects. What is being built is known to its server only: a replica has none.
+SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
+       (SELECT count(*) FROM pg_stat_progress_create_index AS building
+          JOIN pg_class AS index ON index.oid = building.index_relid
+         WHERE index.relname ~ '^embeddings_\d+_hnsw_') AS builds
+  FROM project_indexes;

@@ -32,32 +32,35 @@ SELECT found.ids, found.similarities
 -- name: GetSimilarsByIndex :many
 -- Through the index up to its watermark, and one by one in the tail behind it. 'complete' is false when the index may
 -- have left out rows that should be here: it stopped before there were enough, with rows that pass the threshold.
+-- What decides the plan stands in the text: the watermark, whether anything is filtered, and how many vectors and
+-- candidates there are. So PostgreSQL finds that the plan it has kept is as good as a new one; to plan each search anew
+-- takes 0.2 ms.
 SELECT found.ids, found.similarities, found.complete
-  FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sent (vector, place)
+  FROM (SELECT * FROM unnest(@vectors::halfvec[]) WITH ORDINALITY LIMIT {at_most}) AS sent (vector, place)
  CROSS JOIN LATERAL (
       WITH indexed AS MATERIALIZED (
           SELECT text_id, vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions}) AS distance
             FROM embeddings_{project_id}
-           WHERE sequence <= @watermark::bigint
+           WHERE sequence <= {watermark}
              AND text_id IS DISTINCT FROM @except_id::text
-             AND (@metadata_path::text IS NULL
+             AND ({filtered} = 0 OR @metadata_path::text IS NULL
                   OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND (@only::text IS NULL
+             AND ({filtered} = 0 OR @only::text IS NULL
                   OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
              -- Without text_id, which the index does not know.
            ORDER BY vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions})
-           LIMIT @max_rows::bigint + @skip::bigint
+           LIMIT {candidates}
       ), tail AS MATERIALIZED (
           SELECT text_id, vector <=> sent.vector AS distance
             FROM embeddings_{project_id}
-           WHERE sequence > @watermark::bigint
+           WHERE sequence > {watermark}
              AND text_id IS DISTINCT FROM @except_id::text
-             AND (@metadata_path::text IS NULL
+             AND ({filtered} = 0 OR @metadata_path::text IS NULL
                   OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND (@only::text IS NULL
+             AND ({filtered} = 0 OR @only::text IS NULL
                   OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
            ORDER BY distance, text_id
-           LIMIT @max_rows::bigint + @skip::bigint
+           LIMIT {candidates}
       ), best AS (
           SELECT both_sides.text_id, both_sides.distance
             FROM (SELECT text_id, distance FROM indexed UNION ALL SELECT text_id, distance FROM tail) AS both_sides
@@ -66,7 +69,7 @@ SELECT found.ids, found.similarities, found.complete
       )
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
              coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities,
-             (SELECT count(*) = @max_rows::bigint + @skip::bigint OR 1 - max(distance) < @threshold::float8
+             (SELECT count(*) >= @max_rows::bigint + @skip::bigint OR 1 - max(distance) < @threshold::float8
                 FROM indexed) IS TRUE AS complete
         FROM best
        WHERE 1 - best.distance >= @threshold::float8

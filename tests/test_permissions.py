@@ -89,6 +89,7 @@ POST   /v1/admin/reset                                         401     401      
 GET    /v1/admin/footgun                                       404     404      404    404    404   404   404
 GET    /healthz                                                200     200      200    200    200   200   200
 GET    /readyz                                                 200     200      200    200    200   200   200
+GET    /metrics                                                401     401      403    403    403   403   200
 GET    /openapi.json                                           200     200      200    200    200   200   200
 GET    /openapi.yaml                                           200     200      200    200    200   200   200
 GET    /docs                                                   200     200      200    200    200   200   200

@@ -11,6 +11,7 @@ from service.api import (
     llm_definitions,
     llm_instances,
     llm_services,
+    metrics,
     project_sharing,
     projects,
     similars,
@@ -19,6 +20,9 @@ from service.api import (
 from service.http import Endpoint
 
 endpoints: Sequence[Endpoint] = [
+    # What is called most comes first, as routes are tried in turn.
+    *similars.endpoints,
+    *embeddings.endpoints,
     *users.endpoints,
     *api_standards.endpoints,
     *llm_definitions.endpoints,
@@ -26,9 +30,8 @@ endpoints: Sequence[Endpoint] = [
     *llm_services.endpoints,
     *projects.endpoints,
     *project_sharing.endpoints,
-    *embeddings.endpoints,
-    *similars.endpoints,
     *admin.endpoints,
     *health.endpoints,
+    *metrics.endpoints,
     *docs.endpoints,
 ]

@@ -87,7 +87,9 @@ STREAMS = (NDJSON, MSGPACK)
 async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
-    return await ingest.store(req.db, access, body, req.wire(FORMATS))
+    stored = await ingest.store(req.db, access, body, req.wire(FORMATS))
+    req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
+    return stored
 
 
 @endpoint(
@@ -107,6 +109,7 @@ async def post_stream(req: Req, query: StreamQuery, access: Storage) -> Response
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
     upload = stream.Upload(req.db, access, wire, query.encoding, query.on_error)
+    req.facts.rows = upload.counts
     return Lines(upload.lines(req.chunks()))
 
 

@@ -1,5 +1,6 @@
 """Similar texts (contract section 8)."""
 
+import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -194,7 +195,9 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
 async def _similars(
     req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
+    start = time.perf_counter()
     answer = await search.nearest(req.db, project, sent, question)
+    req.facts.search, req.facts.search_seconds = answer.method, time.perf_counter() - start
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = [
         [

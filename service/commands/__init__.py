@@ -10,7 +10,7 @@ import click
 import msgspec
 import psycopg
 
-from service import carry, embedded, settings
+from service import carry, embedded, logs, settings
 from service.keys import WrongKey
 from service.migrate import Refused, UnsupportedServer
 from service.settings import Settings
@@ -35,9 +35,11 @@ def show(result: object) -> None:
 def load_settings() -> Settings:
     """The settings, or exit code 1 and what is wrong with them."""
     try:
-        return settings.load()
+        config = settings.load()
     except settings.SettingsError as error:
         raise click.ClickException(str(error)) from None
+    logs.configure(config.service_log_format, debug=config.service_debug)
+    return config
 
 
 @contextlib.contextmanager

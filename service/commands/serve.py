@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 import asyncpg
 import click
 import uvicorn
 
-from service import app, keys, logs, migrate
+from service import app, keys, migrate, settings
 from service.commands import clear_errors, database, load_settings, say, show_left_over
 from service.queries import keys as statements
 from service.settings import Settings
@@ -27,6 +29,13 @@ def serve(workers: int) -> None:
             say(f"Applied migration {name}.")
         show_left_over(migrate.left_over(url))
         asyncio.run(_prove_key(url, config))
+        _run(config, workers)
+
+
+def _run(config: Settings, workers: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if workers > 1:
+            settings.share_metrics(Path(folder))
         uvicorn.run(
             app.create_app(config) if workers == 1 else "service.app:from_environment",
             factory=workers > 1,
@@ -35,8 +44,8 @@ def serve(workers: int) -> None:
             port=config.service_port,
             loop="uvloop",
             http="httptools",
-            log_config=logs.config(),
-            log_level="debug" if config.service_debug else "info",
+            log_config=None,  # service.logs has done it
+            access_log=False,  # service.middleware writes a line a request
             server_header=False,
             timeout_graceful_shutdown=30,
         )

@@ -45,6 +45,14 @@ class IndexState(msgspec.Struct, frozen=True):
     progress: float | None
 
 
+class IndexSummary(msgspec.Struct, frozen=True):
+    """Of all projects: how many have an index, the rows in them, and how many are being built."""
+
+    projects: int
+    rows: int
+    builds: int
+
+
 @query
 async def lock_project_index(db: Db, *, lock: int, project_id: int) -> bool | None:
     """Whether this session may now work on the project's index. Never None."""
@@ -153,6 +161,11 @@ async def forget_index(db: Db, *, project_id: int) -> int:
 @query
 async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState | None:
     """The state of a project's index. Never None."""
+
+
+@query
+async def summarise_indexes(db: Db) -> IndexSummary | None:
+    """What there is of indexes. Never None."""
 
 
 query.complete()

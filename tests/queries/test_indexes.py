@@ -244,3 +244,13 @@ class TestRetrieveIndexState:
         number = await factories.filled(connection)
         state = await indexes.retrieve_index_state(connection, project_id=number)
         assert state == indexes.IndexState(None, None, None, None, None)
+
+
+class TestSummariseIndexes:
+    async def test_counts_projects_and_rows(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        before = await indexes.summarise_indexes(connection)
+        await switch(connection, number)
+        after = await indexes.summarise_indexes(connection)
+        assert before is not None
+        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, 0)

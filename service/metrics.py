@@ -1,0 +1,80 @@
+"""What Prometheus reads of this process, or of all worker processes together: requests, rows, searches, connections."""
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.core import REGISTRY
+
+from service import __version__, settings
+from service.db import Pool
+
+SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+
+
+class Facts(msgspec.Struct):
+    """What is known of a request in the end, for its line in the log and for the metrics.
+
+    `principal` is a user's handle, `admin`, or None for a caller without a key. `rows`: by what became of them.
+    """
+
+    request_id: str
+    route: str = "none"
+    principal: str | None = None
+    rows: dict[str, int] | None = None
+    search: str | None = None
+    search_seconds: float = 0.0
+
+
+_REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
+_REQUEST_SECONDS = Histogram(
+    "embedding_service_request_seconds", "How long requests took.", ["method", "route"], buckets=SECONDS
+)
+_ROWS = Counter("embedding_service_rows", "Embeddings that were uploaded.", ["result"])
+_SEARCH_SECONDS = Histogram(
+    "embedding_service_search_seconds", "How long the database took for a search.", ["method"], buckets=SECONDS
+)
+_CONNECTIONS = Gauge(
+    "embedding_service_connections", "Connections of the pool.", ["state"], multiprocess_mode="livesum"
+)
+_INDEX = {
+    name: Gauge(f"embedding_service_index_{name}", text, multiprocess_mode="mostrecent")
+    for name, text in (
+        ("projects", "Projects with a vector index."),
+        ("rows", "Embeddings that are in a vector index."),
+        ("builds", "Vector indexes that are being built."),
+    )
+}
+_BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
+_BUILD.labels(__version__).set(1)
+
+
+def count(method: str, status: int, seconds: float, facts: Facts) -> None:
+    """Counts a request that has ended."""
+    _REQUESTS.labels(method, facts.route, status).inc()
+    _REQUEST_SECONDS.labels(method, facts.route).observe(seconds)
+    for result, rows in (facts.rows or {}).items():
+        _ROWS.labels(result).inc(rows)
+    if facts.search is not None:
+        _SEARCH_SECONDS.labels(facts.search).observe(facts.search_seconds)
+
+
+def note_connections(pool: Pool) -> None:
+    """Remembers how many connections there are, and how many of them are free."""
+    idle = pool.get_idle_size()
+    _CONNECTIONS.labels("idle").set(idle)
+    _CONNECTIONS.labels("used").set(pool.get_size() - idle)
+
+
+def note_indexes(projects: int, rows: int, builds: int) -> None:
+    """Remembers what the indexer has done, which the database knows."""
+    for name, value in (("projects", projects), ("rows", rows), ("builds", builds)):
+        _INDEX[name].set(value)
+
+
+def exposed() -> bytes:
+    """All metrics as Prometheus reads them."""
+    folder = settings.shared_metrics()
+    if folder is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
