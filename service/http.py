@@ -18,6 +18,7 @@ from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service import decoding
 from service.answers import JSON, encode, render
@@ -183,19 +184,26 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
         by_path.setdefault(one.path, {})[one.method] = one
-    return [Route(path, _dispatch(path, methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
+    return [Route(path, _Methods(path, methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
 
 
-def _dispatch(path: str, methods: dict[str, Endpoint]) -> Callable[[Request[State]], Awaitable[Response]]:
-    allowed = sorted({*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())})
+class _Methods:
+    """The endpoints of a path, as an ASGI application: Starlette would wrap a function twice to handle its errors."""
 
-    async def dispatch(request: Request[State]) -> Response:
-        request.state["facts"].route = path
+    def __init__(self, path: str, methods: dict[str, Endpoint]) -> None:
+        self.path = path
+        self.methods = methods
+        self.allowed = ", ".join(sorted({*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        request: Request[State] = Request(scope, receive, send)
+        request.state["facts"].route = self.path
         if request.method == "OPTIONS":
-            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": ", ".join(allowed)})
-        return await methods["GET" if request.method == "HEAD" else request.method](request)
-
-    return dispatch
+            response = Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self.allowed})
+        else:
+            response = await self.methods["GET" if request.method == "HEAD" else request.method](request)
+        await response(scope, receive, send)
 
 
 def _decode_path(raw: dict[str, Any]) -> tuple[dict[str, str], ApiError | None]:

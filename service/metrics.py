@@ -1,5 +1,7 @@
 """What Prometheus reads of this process, or of all worker processes together: requests, rows, searches, connections."""
 
+from functools import cache
+
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
@@ -7,6 +9,7 @@ from prometheus_client.core import REGISTRY
 from service import __version__, settings
 from service.db import Pool
 
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 
@@ -49,12 +52,19 @@ _BUILD.labels(__version__).set(1)
 
 def count(method: str, status: int, seconds: float, facts: Facts) -> None:
     """Counts a request that has ended."""
-    _REQUESTS.labels(method, facts.route, status).inc()
-    _REQUEST_SECONDS.labels(method, facts.route).observe(seconds)
+    # A method may be any word.
+    requests, request_seconds = _of_route(method if method in _METHODS else "other", facts.route, status)
+    requests.inc()
+    request_seconds.observe(seconds)
     for result, rows in (facts.rows or {}).items():
         _ROWS.labels(result).inc(rows)
     if facts.search is not None:
         _SEARCH_SECONDS.labels(facts.search).observe(facts.search_seconds)
+
+
+@cache  # it takes longer to find them than to count
+def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _REQUESTS.labels(method, route, status), _REQUEST_SECONDS.labels(method, route)
 
 
 def note_connections(pool: Pool) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import NotRequired, TypedDict
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -59,7 +61,7 @@ class Req:
     def is_metrics_key(self) -> bool:
         """Whether the caller showed the key that reads the metrics."""
         wanted = self.settings.service_metrics_key
-        return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", hash_key(wanted))
+        return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", _hash_setting(wanted))
 
     def as_sent(self, name: str) -> str:
         """A path parameter before percent-decoding."""
@@ -69,7 +71,8 @@ class Req:
     def query(self) -> dict[str, str]:
         """The query's parameters; one that is given several times is a list, like `a,b`. Raises Invalid for a NUL."""
         query: dict[str, str] = {}
-        for name, value in self._request.query_params.multi_items():
+        sent = self._request.scope["query_string"].decode("latin-1")
+        for name, value in parse_qsl(sent, keep_blank_values=True) if sent else ():
             if "\0" in value:
                 raise Invalid(problems=[Problem("must not contain a NUL", f"query.{name[:64]}")])
             query[name] = f"{query[name]},{value}" if name in query else value
@@ -94,17 +97,15 @@ class Req:
         """How to decode the body. Raises as `media_type` does."""
         return MESSAGE_PACK if self.media_type(consumes) == MSGPACK else JSON_WIRE
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes, decompressed, in pieces of at most 256 KiB if it was compressed.
 
         Raises UnsupportedMediaType for an unknown Content-Encoding and BadRequest for a body that is not what it says.
         """
         encoding = self._request.headers.get("content-encoding", "identity").strip().lower()
-        if encoding == "identity":
-            async with aclosing(self._request.stream()) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
+        return self._request.stream() if encoding == "identity" else self._decompressed(encoding)
+
+    async def _decompressed(self, encoding: str) -> AsyncGenerator[bytes, None]:
         if encoding not in compression.ENCODINGS:
             known = ", ".join(compression.ENCODINGS)
             problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
@@ -153,7 +154,12 @@ def _credentials(header: str | None, admin_key: str) -> Credentials:
     scheme, _, rest = header.strip().partition(" ")
     key = rest.strip() if scheme.lower() == "bearer" else header.strip()
     key_hash = hash_key(key)
-    return Credentials(key_hash, is_admin=hmac.compare_digest(key_hash, hash_key(admin_key)))
+    return Credentials(key_hash, is_admin=hmac.compare_digest(key_hash, _hash_setting(admin_key)))
+
+
+@cache
+def _hash_setting(key: str) -> str:
+    return hash_key(key)
 
 
 def hash_key(key: str) -> str:
