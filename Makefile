@@ -31,7 +31,7 @@ fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
 	$(BIN)/python -m tests.fuzz
 
 bench: $(DEV)  ## Measure uploads and searches
-	PYTHONPATH=. $(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg
 
 lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

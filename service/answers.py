@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 import msgspec
-import structlog
 from pgvector import HalfVector
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,9 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from service import db
 from service.errors import ApiError, MethodNotAllowed, NotFound
+from service.logs import logger
 from service.vectors import to_decimals
-
-logger = structlog.get_logger()
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"

@@ -38,7 +38,7 @@ def create_app(config: Settings) -> Starlette:
         )
         async with pool, _indexing(url, config):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
-            yield State(pool=pool, settings=config, keyring=config.keyring, openapi=encoded)
+            yield State(pool=pool, settings=config, keyring=config.keyring, openapi=encoded, known={})
 
     app = Starlette(
         routes=routes(served),

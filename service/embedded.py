@@ -25,9 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import structlog
-
-logger = structlog.get_logger()
+from service.logs import logger
 
 VERSION = 18
 SYSTEM_USER = "embedding-service"  # PostgreSQL refuses to run as root

@@ -5,10 +5,10 @@ the OpenAPI document, so these cannot disagree. The order of checks is the contr
 permission, path, query, body, and only then the resource.
 """
 
+import contextlib
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -55,6 +55,7 @@ class Endpoint:
         produces: str = JSON,
         consumes: tuple[str, ...] = (JSON,),
         streams: Any = None,
+        remembered: Callable[[Req, dict[str, str]], Any] | None = None,
         only_debug: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler, include_extras=True)
@@ -74,6 +75,7 @@ class Endpoint:
         self.produces = produces
         self.consumes = consumes
         self.streams = streams
+        self.remembered = remembered
         self.only_debug = only_debug
         self.wants_body = "body" in hints
         self.wants_access = "access" in hints
@@ -94,6 +96,13 @@ class Endpoint:
     async def _answer(self, request: Request[State]) -> Any:
         req = Req(request)
         names, unreadable = _decode_path(request.path_params)
+        if self.remembered is not None and unreadable is None:
+            access = self.remembered(req, names)
+            if access is not None:
+                with contextlib.suppress(ApiError):  # what is wrong is told below, in order
+                    result = await self._at_once(req, names, access)
+                    if req.is_proved:
+                        return result
         arguments: dict[str, Any] = {}
         missing: NotFound | Conflict | None = None
         try:
@@ -127,8 +136,17 @@ class Endpoint:
             raise missing
         return await self.handler(req, **arguments)
 
+    async def _at_once(self, req: Req, names: dict[str, str], access: Any) -> Any:
+        """What the handler says when all is well. Nobody may have it before `req.is_proved`."""
+        arguments: dict[str, Any] = {"access": access}
+        if self.path_type is not None:
+            arguments["path"] = decoding.convert(names, self.path_type, "path")
+        if self.query_type is not None:
+            arguments["query"] = decoding.convert(req.query(), self.query_type, "query")
+        return await self.handler(req, **arguments)
 
-@contextmanager
+
+@contextlib.contextmanager
 def _collecting(problems: list[Problem]) -> Iterator[None]:
     """Keeps what is invalid, so that all of a request is told at once."""
     try:
@@ -149,6 +167,7 @@ def endpoint(
     produces: str = JSON,
     consumes: tuple[str, ...] = (JSON,),
     streams: Any = None,
+    remembered: Callable[[Req, dict[str, str]], Any] | None = None,
     only_debug: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an endpoint.
@@ -158,6 +177,9 @@ def endpoint(
     names its struct as `body`, and the media types that it `consumes`; one that takes a merge patch names what it
     `patches`, one that takes records without end what it `streams`. `errors` are the statuses,
     beside those that every route has, with which it may answer. The handler's docstring is its documentation.
+
+    A handler that can ask for access in a statement of its own saves one with `remembered`: it is called with what that
+    returns, and sets `req.is_proved` when access was given. When it does not, or fails, all goes the usual way.
     """
 
     def make(handler: Handler) -> Endpoint:
@@ -173,6 +195,7 @@ def endpoint(
             produces=produces,
             consumes=consumes,
             streams=streams,
+            remembered=remembered,
             only_debug=only_debug,
         )
 

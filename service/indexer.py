@@ -17,15 +17,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import msgspec
 import numpy as np
-import structlog
 
 from service import db
+from service.logs import logger
 from service.queries import embeddings, indexes
 from service.queries.indexes import ProjectToIndex
 from service.settings import IndexAims
 from service.sql import Db
-
-logger = structlog.get_logger()
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves

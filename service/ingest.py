@@ -5,9 +5,11 @@ A batch is all or nothing: every bad row is named, and one bad row keeps all fro
 
 import asyncio
 from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from service import decoding, vectors
 from service.auth import Storage
@@ -120,7 +122,22 @@ def _too_large(raw: msgspec.Raw, wire: Wire) -> str | None:
     return "metadata" if len(memoryview(row.metadata)) > MAX_METADATA_BYTES else None
 
 
+class _Quick(EmbeddingIn):
+    """EmbeddingIn, with whatever in its vector: msgspec takes half the time when it need not look at each number."""
+
+    vector: Annotated[list[Any], Meta(max_length=vectors.MAX_DIMENSIONS)] | bytes
+
+
+_quick_decoders = {wire.name: wire.module.Decoder(_Quick) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
 _decoders = {wire.name: wire.module.Decoder(EmbeddingIn) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
+
+
+def _decode_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
+    quick: EmbeddingIn = _quick_decoders[wire.name].decode(raw)
+    if isinstance(quick.vector, bytes) or set(map(type, quick.vector)) == {float}:
+        return quick
+    strict: EmbeddingIn = _decoders[wire.name].decode(raw)
+    return strict
 
 
 async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
@@ -137,13 +154,12 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
 def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
     fitting: list[int] = []
     sent_vectors: list[list[float] | bytes] = []
-    decoder = _decoders[batch.wire.name]
     for row, raw in enumerate(rows, start):
         if field := _too_large(raw, batch.wire):
             batch.add_too_large(row, field)
             continue
         try:
-            sent = decoder.decode(raw)
+            sent = _decode_row(raw, batch.wire)
         except msgspec.ValidationError as error:
             batch.add_undecodable(row, raw, error)
             continue

@@ -15,6 +15,8 @@ _BOTH: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
+logger = structlog.get_logger()
+
 
 def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool = False) -> None:
     """Has this process log so, what uvicorn and other libraries say through `logging` included.
@@ -22,18 +24,7 @@ def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool 
     `auto` is for people where standard error is a terminal, else JSON.
     """
     level = logging.DEBUG if debug else logging.INFO
-    if form == "json" or (form == "auto" and not sys.stderr.isatty()):
-        render: Processor = structlog.processors.JSONRenderer(serializer=_json)
-        tracebacks: Processor = structlog.processors.dict_tracebacks
-    else:
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
-        tracebacks = structlog.processors.format_exc_info
-    structlog.configure(
-        processors=[*_BOTH, render],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    render, tracebacks = _configure(form, level)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -45,5 +36,25 @@ def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool 
     logging.getLogger("yoyo").setLevel(logging.WARNING)
 
 
+def _configure(form: Literal["auto", "console", "json"], level: int) -> tuple[Processor, Processor]:
+    """What this service itself logs; returns how events, and how tracebacks are rendered."""
+    if form == "json" or (form == "auto" and not sys.stderr.isatty()):
+        render: Processor = structlog.processors.JSONRenderer(serializer=_json)
+        tracebacks: Processor = structlog.processors.dict_tracebacks
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+        tracebacks = structlog.processors.format_exc_info
+    structlog.configure(
+        processors=[*_BOTH, render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # as it is then: it may be exchanged
+    )
+    return render, tracebacks
+
+
 def _json(event: dict[str, Any], **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+# Whoever imports a part of the service has its events on standard error too, and their own `logging` as it was.
+_configure("auto", logging.INFO)

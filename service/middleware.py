@@ -1,8 +1,10 @@
 """Plain ASGI middleware."""
 
+import asyncio
 import re
 import time
 from http import HTTPStatus
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -10,9 +12,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
+from service.logs import logger
 from service.metrics import Facts
-
-logger = structlog.get_logger()
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 # Who asks these is a machine that does it every few seconds.
@@ -68,17 +69,22 @@ class Observed:
             await self.app(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - start
-            metrics.count(scope["method"], status, seconds, facts)
-            if "pool" in scope["state"]:
-                metrics.note_connections(scope["state"]["pool"])
-            log = logger.debug if facts.route in _PROBES and status == HTTPStatus.OK else logger.info
-            log(
-                "request",
-                method=scope["method"],
-                route=facts.route,
-                status=status,
-                ms=round(seconds * 1000, 2),
-                principal=facts.principal,
-                **({"rows": facts.rows} if facts.rows else {}),
-                **({"search": facts.search} if facts.search else {}),
-            )
+            # Later, because uvloop sends what was written when this turn of the loop is over.
+            asyncio.get_running_loop().call_soon(_note, scope["method"], status, seconds, facts, scope["state"])
+
+
+def _note(method: str, status: int, seconds: float, facts: Facts, state: dict[str, Any]) -> None:
+    metrics.count(method, status, seconds, facts)
+    if "pool" in state:
+        metrics.note_connections(state["pool"])
+    log = logger.debug if facts.route in _PROBES and status == HTTPStatus.OK else logger.info
+    log(
+        "request",
+        method=method,
+        route=facts.route,
+        status=status,
+        ms=round(seconds * 1000, 2),
+        principal=facts.principal,
+        **({"rows": facts.rows} if facts.rows else {}),
+        **({"search": facts.search} if facts.search else {}),
+    )

@@ -5,12 +5,10 @@ A user's rows go in one statement, but PostgreSQL cannot lock thousands of parti
 """
 
 import asyncpg
-import structlog
 
+from service.logs import logger
 from service.queries import projects
 from service.sql import Db
-
-logger = structlog.get_logger()
 
 
 async def drop_orphans(db: Db) -> None:

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import cache
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,6 +23,7 @@ from service.metrics import Facts
 from service.settings import Settings
 
 LINGER_SECONDS = 5
+SHORT_BYTES = 64 * 1024
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -33,6 +34,7 @@ class State(TypedDict):
     settings: Settings
     keyring: Keyring
     openapi: dict[str, bytes]
+    known: dict[tuple[str, str], Any]  # service.auth.remembered
     facts: NotRequired[Facts]  # of each request its own; see service.middleware
 
 
@@ -51,11 +53,21 @@ class Req:
         self.settings: Settings = request.state["settings"]
         self.keyring: Keyring = request.state["keyring"]
         self.openapi: dict[str, bytes] = request.state["openapi"]
+        self.known: dict[tuple[str, str], Any] = request.state["known"]
         self.facts: Facts = request.state["facts"]
+        self.is_proved = False  # whether the handler has asked for access by itself, and it was given
         self.credentials = _credentials(request.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
             self.facts.principal = "admin"
         self._request = request
+        self._body: bytes | None = None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the body is so small, and as it is, that it may be kept and read twice."""
+        headers = self._request.headers
+        length = headers.get("content-length", "")
+        return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in headers
 
     @property
     def is_metrics_key(self) -> bool:
@@ -124,6 +136,8 @@ class Req:
         Raises ContentTooLarge above `limit` bytes, and what `media_type` and `chunks` raise.
         """
         self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
+        if self._body is not None:
+            return self._body
         announced = self._request.headers.get("content-length", "0")
         too_large = announced.isdecimal() and int(announced) > limit
         if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
@@ -135,7 +149,10 @@ class Req:
                     await _discard(chunks, limit)
                     raise ContentTooLarge(f"The body may have at most {limit} bytes.")
                 body += chunk
-        return bytes(body)
+        whole = bytes(body)
+        if len(whole) <= SHORT_BYTES:
+            self._body = whole
+        return whole
 
 
 async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import asyncpg
 import msgspec
 
 from service.auth import Storage
 from service.db import Pool, searching
+from service.errors import Outdated
 from service.filters import Filter
 from service.queries import similars
+from service.request import Credentials
 
 MAX_EF_SEARCH = 1000  # pgvector's
 # So many vectors are searched for in a statement; between two, others get the connection.
@@ -36,35 +39,38 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly."""
+    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly.
+
+    `caller` is the user who asked, as far as the index was asked.
+    """
 
     nearest: list[tuple[list[str], list[float]]]
     method: Literal["exact", "index"]
     recall: float
+    caller: str | None = None
 
 
-async def nearest(pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question) -> Answer:
-    """Searches a project for what is nearest to each vector (`service.vectors.to_binary`)."""
+async def nearest(
+    pool: Pool, asker: Credentials, project: Storage, vectors: Sequence[bytes], question: Question
+) -> Answer:
+    """Searches a project for what is nearest to each vector (`service.vectors.to_binary`).
+
+    Raises Outdated when `asker` may not see the project, or when it is not as it was remembered.
+    """
     place = _place(project, question)
     if project.watermark is None or place is None:
+        if not project.proved:
+            raise Outdated
         return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
+    # More candidates than rows are asked for, or the index would have to be asked again and again.
     candidates = next(count for count in CANDIDATES if count >= question.max_rows + question.skip)
-    # As many are looked at, or the index would have to be asked again and again.
     ef_search, recall = max(project.ef_searches[place], candidates), project.recalls[place]
     found: list[tuple[list[str], list[float]]] = []
+    caller = None
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
-        async with searching(pool, ef_search) as connection:
-            rows = await similars.get_similars_by_index(
-                connection,
-                dimensions=project.dimensions,
-                watermark=project.watermark,
-                vectors=some,
-                at_most=1 if len(some) == 1 else VECTORS_AT_ONCE,
-                candidates=candidates,
-                filtered=int(question.metadata_path is not None or question.only is not None),
-                **_parameters(project, question),
-            )
+        rows = await _through_index(pool, asker, project, some, question, candidates, ef_search)
+        caller = rows[0].caller
         incomplete = [place for place, row in enumerate(rows) if not row.complete]
         answers = [(row.ids or [], row.similarities or []) for row in rows]
         if incomplete:
@@ -72,7 +78,40 @@ async def nearest(pool: Pool, project: Storage, vectors: Sequence[bytes], questi
             for place, answer in zip(incomplete, exact, strict=True):
                 answers[place] = answer
         found += answers
-    return Answer(found, "index", recall)
+    return Answer(found, "index", recall, caller)
+
+
+async def _through_index(
+    pool: Pool,
+    asker: Credentials,
+    project: Storage,
+    vectors: Sequence[bytes],
+    question: Question,
+    candidates: int,
+    ef_search: int,
+) -> list[similars.NearestByIndex]:
+    try:
+        async with searching(pool, ef_search) as connection:
+            rows = await similars.get_similars_by_index(
+                connection,
+                key_hash=asker.key_hash,
+                is_admin=asker.is_admin,
+                owner=project.owner,
+                project_handle=project.project_handle,
+                dimensions=project.dimensions,
+                watermark=project.watermark or 0,
+                vectors=vectors,
+                at_most=1 if len(vectors) == 1 else VECTORS_AT_ONCE,
+                candidates=candidates,
+                filtered=int(question.metadata_path is not None or question.only is not None),
+                **_parameters(project, question),
+            )
+    except asyncpg.UndefinedTableError:
+        raise Outdated from None
+    # The index that is remembered may have gone, and the search without it is slow.
+    if not rows or (rows[0].watermark != project.watermark and not project.proved):
+        raise Outdated
+    return rows
 
 
 def _place(project: Storage, question: Question) -> int | None:

@@ -11,7 +11,6 @@ from typing import Literal
 
 import msgpack
 import msgspec
-import structlog
 from starlette.requests import ClientDisconnect
 
 from service import db, decoding, ingest, vectors
@@ -20,8 +19,7 @@ from service.batch import Batch
 from service.db import Pool
 from service.decoding import Wire
 from service.errors import ApiError, Problem
-
-logger = structlog.get_logger()
+from service.logs import logger
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024

@@ -2,30 +2,9 @@
 
 -- name: RetrieveProjectAccess :one
 -- Everything a request on a project needs before it does its work: who calls, in what role, and what fits.
--- Always one row: 'caller' is null for an unknown key, 'project_id' when there is no such project,
--- 'role' when the caller may not see it.
-WITH caller AS (
-    SELECT user_handle FROM users WHERE vdb_key = @key_hash::text
-), project AS (
-    SELECT project.project_id, project.owner, project.project_handle, project.metadata_scheme,
-           instance.owner AS instance_owner, instance.instance_handle, instance.dimensions,
-           built.watermark, built.ef_searches, built.recalls,
-           CASE WHEN @is_admin::bool THEN 'admin'
-                ELSE coalesce((SELECT access.role FROM project_access AS access
-                                WHERE access.project_id = project.project_id
-                                  AND access.user_handle = (SELECT user_handle FROM caller)),
-                              CASE WHEN project.public_read THEN 'public' END) END AS role
-      FROM projects AS project
-      LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
-      LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
-     WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
-)
-SELECT (SELECT user_handle::text FROM caller) AS caller, project.project_id, project.owner::text,
-       project.project_handle::text, project.role, project.instance_owner::text,
-       project.instance_handle::text, project.dimensions, project.metadata_scheme,
-       project.watermark, project.ef_searches, project.recalls
-  FROM (VALUES (1)) AS always
-  LEFT JOIN project ON true;
+SELECT caller, project_id, owner, project_handle, role, instance_owner, instance_handle, dimensions, metadata_scheme,
+       watermark, ef_searches, recalls
+  FROM access_to_project(@key_hash::text, @is_admin::bool, @owner::text, @project_handle::text);
 
 -- name: UpsertProject :one
 -- Creates a project and its partition, or replaces the one of the same owner and handle. No row when its

@@ -35,8 +35,18 @@ SELECT found.ids, found.similarities
 -- What decides the plan stands in the text: the watermark, whether anything is filtered, and how many vectors and
 -- candidates there are. So PostgreSQL finds that the plan it has kept is as good as a new one; to plan each search anew
 -- takes 0.2 ms.
-SELECT found.ids, found.similarities, found.complete
-  FROM (SELECT * FROM unnest(@vectors::halfvec[]) WITH ORDINALITY LIMIT {at_most}) AS sent (vector, place)
+-- No rows when the caller may not see the project, or when it is not the one, or of the dimensions, that it was.
+WITH access AS MATERIALIZED (
+    SELECT caller, project_id, watermark
+      FROM access_to_project(@key_hash::text, @is_admin::bool, @owner::text, @project_handle::text)
+     WHERE role IS NOT NULL AND project_id = {project_id} AND dimensions = {dimensions}
+)
+SELECT found.ids, found.similarities, found.complete, access.caller, access.watermark
+  FROM access
+ CROSS JOIN LATERAL (SELECT vector, place
+                       FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
+                      WHERE access.project_id = {project_id}  -- so nothing is searched for before access is known
+                      LIMIT {at_most}) AS sent
  CROSS JOIN LATERAL (
       WITH indexed AS MATERIALIZED (
           SELECT text_id, vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions}) AS distance

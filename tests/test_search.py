@@ -19,19 +19,22 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from pgvector import HalfVector
 
 from service import filters, indexer, search, vectors
 from service.auth import Storage
 from service.db import Pool, SearchConnection, open_pool, searching
 from service.queries import embeddings, indexes, projects
+from service.request import Credentials
 from service.settings import IndexAims
-from service.sql import read
+from service.sql import Statement, read
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.processes import ROOT, command, environment
 from tests.queries import factories
 
 DIMENSIONS = 16
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
+ASKER = Credentials(None, is_admin=True)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
 
@@ -99,7 +102,7 @@ def question(**given: Any) -> search.Question:
 
 async def found(pool: Pool, project: Storage, vector: Any, asked: search.Question) -> tuple[list[str], str]:
     (binary,) = vectors.to_binary(np.array([vector], dtype=np.float16))
-    answer = await search.nearest(pool, project, [binary], asked)
+    answer = await search.nearest(pool, ASKER, project, [binary], asked)
     return answer.nearest[0][0], answer.method
 
 
@@ -206,8 +209,8 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
             question(recall=0.9, max_rows=150),
         ):
             assert (await found(pool, project, stored[0], asked))[1] == "index"
-        assert await pool.fetchval("SHOW hnsw.ef_search") == "150"
-    assert sent == ["40", "300", "150"]
+        assert await pool.fetchval("SHOW hnsw.ef_search") == "200"  # the step above 150
+    assert sent == ["40", "300", "200"]
 
 
 @pytest.fixture(scope="module")
@@ -240,15 +243,46 @@ async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Stora
         "values": filters.compiled(only).values if only else None,
         "max_rows": 10,
         "skip": 0,
+        "candidates": 10,
+        "at_most": 1 if many == 1 else search.VECTORS_AT_ONCE,
+        "filtered": int(only is not None),
+        "key_hash": None,
+        "is_admin": True,
+        "owner": project.owner,
+        "project_handle": project.project_handle,
     }
     arguments = [values[name] for name in statement.parameters]
     # As many candidates as are usual: with a thousand, reading all of so small a project may well be cheaper.
     async with searching(pool, 160) as connection:
         explained = await connection.fetch("EXPLAIN " + statement.render(values), *arguments)
-    plan = "\n".join(row[0] for row in explained)
-    assert f"Index Scan using embeddings_{project.project_id}_hnsw_{project.watermark}" in plan
-    assert f"embeddings_{project.project_id}_tail_{project.watermark}" in plan
-    assert "Seq Scan" not in plan
+        prepared = await connection.prepare(statement.render(values))
+        for _ in range(7):
+            await prepared.fetch(*arguments)
+        kept = await connection.fetchval(
+            "SELECT generic_plans FROM pg_prepared_statements WHERE name = $1", prepared.get_name()
+        )
+        quoted = await connection.fetch(
+            "SELECT quote_nullable(one) FROM unnest($1::text[]) WITH ORDINALITY AS sent (one, place) ORDER BY place",
+            as_texts(values, statement),
+        )
+        sent = ", ".join(row[0] for row in quoted)
+        explained_kept = await connection.fetch(f"EXPLAIN EXECUTE {prepared.get_name()}({sent})")
+    assert kept > 0 or only  # a filter may well make it worth while to plan each time
+    for plan in ("\n".join(row[0] for row in explained), "\n".join(row[0] for row in explained_kept)):
+        assert f"Index Scan using embeddings_{project.project_id}_hnsw_{project.watermark}" in plan
+        assert f"embeddings_{project.project_id}_tail_{project.watermark}" in plan
+        assert "Seq Scan on embeddings" not in plan
+
+
+def as_texts(values: dict[str, Any], statement: Statement) -> list[str | None]:
+    """The arguments as the texts that PostgreSQL reads."""
+    stored = [list(map(float, HalfVector.from_binary(one).to_numpy())) for one in values["vectors"]]
+    texts = {
+        **values,
+        "vectors": "{" + ",".join(f'"{one}"' for one in stored) + "}",
+        "values": None if values["values"] is None else json.dumps(values["values"]),
+    }
+    return [None if texts[name] is None else str(texts[name]) for name in statement.parameters]
 
 
 async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url: str) -> None:

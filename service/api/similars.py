@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from service import decoding, filters, search, vectors
 from service.answers import JSON, MSGPACK
 from service.api.embeddings import EmbeddingPath, candidates
-from service.auth import Storage, embeddings_reader
+from service.auth import Storage, embeddings_reader, remembered
 from service.batch import Vector
 from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found, show
@@ -119,6 +119,7 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Sto
     guard=embeddings_reader,
     body=SearchIn,
     consumes=FORMATS,
+    remembered=remembered,
     errors=(404, 409),
 )
 async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
@@ -196,7 +197,9 @@ async def _similars(
     req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     start = time.perf_counter()
-    answer = await search.nearest(req.db, project, sent, question)
+    answer = await search.nearest(req.db, req.credentials, project, sent, question)
+    req.is_proved = answer.method == "index"  # for then the search has asked
+    req.facts.principal = req.facts.principal or answer.caller
     req.facts.search, req.facts.search_seconds = answer.method, time.perf_counter() - start
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = [

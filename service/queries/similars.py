@@ -18,11 +18,13 @@ class Nearest(msgspec.Struct, frozen=True):
 
 
 class NearestByIndex(msgspec.Struct, frozen=True):
-    """As Nearest; `complete` is False when an exact search may find more."""
+    """As Nearest; `complete` is False when an exact search may find more. `caller` asked; `watermark` is today's."""
 
     ids: list[str] | None
     similarities: list[float] | None
     complete: bool | None
+    caller: str | None
+    watermark: int | None
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -55,6 +57,10 @@ async def get_similars_by_vector(
 async def get_similars_by_index(
     db: Db,
     *,
+    key_hash: str | None,
+    is_admin: bool,
+    owner: str,
+    project_handle: str,
     project_id: int,
     dimensions: int,
     watermark: int,
@@ -71,7 +77,11 @@ async def get_similars_by_index(
     max_rows: int,
     skip: int,
 ) -> list[NearestByIndex]:
-    """As `get_similars_by_vector`, through the project's index; `hnsw.ef_search` must be set."""
+    """As `get_similars_by_vector`, through the project's index; `hnsw.ef_search` must be set.
+
+    `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
+    there is something that rows must pass. Empty for who may not read the project.
+    """
 
 
 @query

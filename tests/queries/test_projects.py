@@ -38,7 +38,7 @@ class TestRetrieveProjectAccess:
         )
         seen = [await access(connection, key, anna) for key in (anna, editor, reader, stranger, None, "unknown")]
         outside = "public" if public else None
-        assert [row.role for row in seen] == ["owner", "editor", "reader", outside, outside, outside]
+        assert [row.role for row in seen] == ["owner", "editor", "reader", outside, outside, None]
         assert [row.caller for row in seen] == [anna, editor, reader, stranger, None, None]
         assert {row.project_id for row in seen} == {number}
         assert seen[0].dimensions == 3

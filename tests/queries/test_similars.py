@@ -8,6 +8,7 @@ import pytest
 
 from service.db import Connection
 from service.queries import similars
+from service.request import hash_key
 from service.vectors import to_binary
 from tests.queries import factories
 
@@ -132,9 +133,20 @@ class TestGetSimilarsByIndex:
         values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
         sent = to_binary(np.array([[1, 0, 0]], dtype=np.float16))
 
+        owner, handle = await connection.fetchrow(
+            "SELECT owner, project_handle FROM projects WHERE project_id = $1", number
+        )
+
         async def found(max_rows: int, threshold: float) -> similars.NearestByIndex:
             (row,) = await similars.get_similars_by_index(
                 connection,
+                key_hash=hash_key(f"key-of-{owner}"),
+                is_admin=False,
+                owner=owner,
+                project_handle=handle,
+                candidates=max_rows,
+                at_most=1,
+                filtered=0,
                 project_id=number,
                 dimensions=3,
                 watermark=watermark,
@@ -152,3 +164,4 @@ class TestGetSimilarsByIndex:
         assert (await found(2, -1)).complete is True
         above = await found(3, 0.5)
         assert (above.ids, above.complete) == (["x", "tail"], True)  # what else there is is below the threshold
+        assert (above.caller, above.watermark) == (owner, None)  # there is no index, whatever the watermark says

@@ -1,0 +1,36 @@
+"""The figures as one picture: how far each line of the table is beyond what it must reach."""
+
+from html import escape
+
+from benchmarks.measure import Figure
+
+WIDTH, LEFT, RIGHT, LINE = 900, 390, 130, 34
+SCALE = 3.0  # times what is asked, at the right edge
+
+
+def svg(figures: list[Figure], setup: str) -> str:
+    """A bar a line; the upright line is what must be reached, and longer is better."""
+    height = 70 + LINE * len(figures) + 30
+    per_times = (WIDTH - LEFT - RIGHT) / SCALE
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="sans-serif" font-size="13">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        '<text x="10" y="24" font-size="16">What was measured, in parts of what must be reached</text>',
+        f'<text x="10" y="44" fill="#666" font-size="11">{escape(setup)}</text>',
+    ]
+    for number, one in enumerate(figures):
+        times = one.asked / one.value if one.at_most else one.value / one.asked
+        y = 62 + number * LINE
+        colour = "#2a7a4b" if one.is_reached else "#b3402a"
+        value = f"{one.value:.2f}" if one.limit is not None or not one.unit else f"{one.value:.1f} {one.unit}"
+        sign = "≤" if one.at_most else "≥"
+        parts += [
+            f'<text x="10" y="{y + 17}">{escape(one.name)}</text>',
+            f'<rect x="{LEFT}" y="{y + 4}" width="{min(times, SCALE) * per_times:.0f}" height="18" fill="{colour}"/>',
+            f'<text x="{WIDTH - RIGHT + 8}" y="{y + 17}">{value} ({sign} {one.asked:g})</text>',
+        ]
+    x = LEFT + per_times
+    parts.append(f'<path d="M{x:.0f} 56V{height - 24}" stroke="#222" stroke-dasharray="4 3"/>')
+    parts.append(f'<text x="{x + 5:.0f}" y="{height - 12}" fill="#444" font-size="11">must be reached</text></svg>')
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,165 @@
+"""The service as a process of its own, its client, and connections to its database without it."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import click
+import httpx2
+import msgspec
+from pgvector import HalfVector
+
+from benchmarks.data import LIMIT
+from benchmarks.timing import timed
+from service import embedded
+
+ROOT = Path(__file__).parents[1]
+PACKED = "application/msgpack"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def service(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """The service as a process; yields its URL, the admin's key, and the URL of its database."""
+    port, admin_key = free_port(), secrets.token_hex(16)
+    settings = {
+        # Empty: a database that only .env names is not to be touched.
+        "SERVICE_DATABASE_URL": os.environ.get("SERVICE_DATABASE_URL", ""),
+        "SERVICE_DBHOST": "",
+        "SERVICE_PORT": str(port),
+        "SERVICE_ADMINKEY": admin_key,
+        "ENCRYPTION_KEY": secrets.token_hex(16),
+        "SERVICE_DATA_DIR": str(folder / "data"),
+    }
+    log = folder / "service.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "service", "serve"]
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                if httpx2.get(f"{url}/readyz").status_code == 200:
+                    break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise click.ClickException(f"The service did not start:\n{log.read_text()}")
+            time.sleep(0.1)
+        yield url, admin_key, os.environ.get("SERVICE_DATABASE_URL") or embedded.url(folder / "data")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+class Client:
+    """The admin's requests to one project, which it makes."""
+
+    def __init__(self, http: httpx2.AsyncClient, dimensions: int) -> None:
+        self.http = http
+        self.dimensions = dimensions
+        self.user = f"bench-{secrets.token_hex(8)}"
+        self.project_id = 0
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def send(self, method: str, path: str, body: Any, kind: str = "application/json") -> Any:
+        """Sends JSON, or what is encoded already, and returns the JSON of the answer. Raises for a refusal."""
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        answer = await self.http.request(method, path, content=content, headers={"Content-Type": kind})
+        if answer.status_code >= 400:
+            raise click.ClickException(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+        return msgspec.json.decode(answer.content)
+
+    async def make_project(self) -> "Client":
+        """A user, an instance and a project, empty."""
+        person = {"user_handle": self.user, "email": f"{self.user}@example.org"}
+        await self.send("PUT", f"/v1/users/{self.user}", person)
+        instance = {"instance_handle": "minilm", "dimensions": self.dimensions}
+        await self.send("PUT", f"/v1/llm-instances/{self.user}/minilm", instance)
+        project = {"project_handle": "texts", "instance_handle": "minilm"}
+        self.project_id = (await self.send("PUT", f"/v1/projects/{self.user}/texts", project))["project_id"]
+        return self
+
+    async def delete(self) -> None:
+        """Deletes all of it."""
+        await self.http.delete(f"/v1/users/{self.user}")
+
+    async def wait_for_index(self) -> Any:
+        """Waits until the project is indexed, and returns what is said of the index."""
+        while True:
+            state = msgspec.json.decode((await self.http.get(f"/v1/projects/{self.user}/texts")).content)["index"]
+            if state["state"] == "indexed":
+                return state
+            await asyncio.sleep(0.5)
+
+    async def upload(self, bodies: list[bytes], kind: str = PACKED, clients: int = 2) -> tuple[float, dict[str, int]]:
+        """Sends all bodies by so many clients at once; returns seconds, and the counts of the answers."""
+        waiting = iter(bodies)
+        counts = {"inserted": 0, "updated": 0, "unchanged": 0}
+
+        async def send() -> None:
+            for body in waiting:
+                answer = await self.send("POST", f"/v1/embeddings/{self.user}/texts", body, kind)
+                for name in counts:
+                    counts[name] += answer[name]
+
+        seconds = await timed(lambda: asyncio.gather(*(send() for _ in range(clients))))
+        return seconds, counts
+
+    async def search(self, body: bytes, more: str = "") -> list[str]:
+        """The ids that are most similar, best first. On connections of its own: httpx takes as long as a search."""
+        reader, writer = (
+            self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.http.base_url.port)
+        )
+        writer.write(
+            f"POST /v1/similars/{self.user}/texts?limit={LIMIT}&threshold=-1{more} HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: {self.http.headers['authorization']}\r\nContent-Type: application/msgpack\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:  # the service has closed what was idle for long
+            return await self.search(body, more)
+        content = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise click.ClickException(f"A search was refused: {content[:500]!r}")
+        self.idle.append((reader, writer))
+        return [one["id"] for one in msgspec.json.decode(content)["results"]]
+
+
+@contextlib.asynccontextmanager
+async def database(url: str, size: int) -> AsyncIterator[Any]:
+    """Connections without the service, set as the service sets its own."""
+
+    async def init(connection: Any) -> None:
+        await connection.set_type_codec("halfvec", format="binary", encoder=bytes, decoder=HalfVector.from_binary)
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", format="binary", encoder=lambda value: b"\x01" + value, decoder=bytes
+        )
+
+    settings = {"jit": "off"}
+
+    async def keep(_: Any) -> None:
+        """In place of asyncpg's reset: what is set stays set, as with the service's own."""
+
+    async with asyncpg.create_pool(
+        url, min_size=size, max_size=size, init=init, reset=keep, server_settings=settings
+    ) as pool:
+        yield pool

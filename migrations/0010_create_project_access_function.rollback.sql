@@ -1,0 +1,1 @@
+DROP FUNCTION access_to_project(text, boolean, text, text);

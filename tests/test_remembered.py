@@ -1,0 +1,212 @@
+"""Searches of a project that the service remembers ask for access in their own statement: who may see it still decides.
+
+Each test searches first as the owner, so that the project is remembered, then changes something.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import httpx2
+import numpy as np
+import pytest
+
+from service import indexer
+from service.db import Pool, open_pool
+from service.queries import similars
+from service.settings import IndexAims
+from service.vectors import to_binary
+from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.contract import world
+from tests.contract.world import Headers, Project, User
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
+AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
+VECTORS = np.random.default_rng(5).normal(size=(300, 3)).astype(np.float16)
+QUERY = {"vector": [1.0, 0.0, 0.0]}
+
+
+@pytest.fixture(scope="module")
+def url(new_database: Callable[..., str]) -> str:
+    return new_database()
+
+
+@pytest.fixture(scope="module")
+async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with (
+        serving(settings_for(url, service_indexer=False)) as base,
+        httpx2.AsyncClient(base_url=base, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def service_pool(url: str) -> AsyncIterator[Pool]:
+    async with await open_pool(url, size=1, statement_timeout=60) as pool:
+        yield pool
+
+
+async def search(api: httpx2.AsyncClient, project: Project, headers: Headers, body: Any = QUERY) -> httpx2.Response:
+    return await api.post(f"{project.similars}?threshold=-1", json=body, headers=headers)
+
+
+async def analyzed(url: str, project: Project) -> None:
+    """Lets the server's statistics know how many rows there are."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"ANALYZE embeddings_{project.id}; SELECT pg_stat_force_next_flush()")
+    await connection.close()
+
+
+async def indexed(api: httpx2.AsyncClient, url: str, **fields: object) -> tuple[Project, User, list[str]]:
+    """A project that is shared with a reader, indexed, and remembered; and what QUERY finds in it."""
+    owner, reader = await world.user(api, ADMIN), await world.user(api, ADMIN)
+    shares = [{"user_handle": reader.handle, "role": "reader"}]
+    project = await world.project(api, owner, shared_with=shares, **fields)
+    rows = [world.row(f"{number:03}", vector.astype(float).tolist()) for number, vector in enumerate(VECTORS)]
+    await world.upload(api, project, *rows)
+    await analyzed(url, project)
+    await indexer.run_once(url, AIMS)
+    for _ in range(2):
+        answer = (await search(api, project, owner.headers)).json()
+        assert answer["search"]["method"] == "index"
+    return project, reader, [one["id"] for one in answer["results"]]
+
+
+async def test_everybody_with_access_finds_the_same(api: httpx2.AsyncClient, url: str) -> None:
+    project, reader, nearest = await indexed(api, url)
+    for headers in (project.owner.headers, reader.headers, ADMIN):
+        answer = (await search(api, project, headers)).json()
+        assert [one["id"] for one in answer["results"]] == nearest
+    await world.upload(api, project, world.row("new", [1.0, 0.0, 0.0]))
+    answer = (await search(api, project, reader.headers)).json()
+    assert answer["results"][0]["id"] == "new"
+
+
+@pytest.mark.parametrize("body", [QUERY, {"vector": [1.0]}, {"vector": "no"}, {}, {"vector": [0.0, 0.0, 0.0]}])
+async def test_strangers_learn_nothing(api: httpx2.AsyncClient, url: str, body: Any) -> None:
+    project, _, _ = await indexed(api, url)
+    missing = replace(project, handle="missing")
+    stranger = await world.user(api, ADMIN)
+    for headers, status in ((stranger.headers, 403), ({}, 401), ({"Authorization": "Bearer nobody"}, 401)):
+        there, nowhere = await search(api, project, headers, body), await search(api, missing, headers, body)
+        assert there.status_code == nowhere.status_code == status
+        assert there.json() == nowhere.json()
+
+
+async def test_a_share_that_is_withdrawn_is_gone_at_once(api: httpx2.AsyncClient, url: str) -> None:
+    project, reader, _ = await indexed(api, url)
+    assert (await search(api, project, reader.headers)).status_code == 200
+    gone = await api.delete(f"{project.path}/share/{reader.handle}", headers=project.owner.headers)
+    assert gone.status_code == 204
+    assert (await search(api, project, reader.headers)).status_code == 403
+
+
+async def test_a_key_that_is_replaced_is_gone_at_once(api: httpx2.AsyncClient, url: str) -> None:
+    project, reader, nearest = await indexed(api, url)
+    new = (await api.post(f"{reader.path}/key", headers=ADMIN)).json()["vdb_key"]
+    assert (await search(api, project, reader.headers)).status_code == 401
+    answer = (await search(api, project, {"Authorization": f"Bearer {new}"})).json()
+    assert [one["id"] for one in answer["results"]] == nearest
+
+
+async def test_a_project_that_becomes_public_and_private_again(api: httpx2.AsyncClient, url: str) -> None:
+    project, _, _ = await indexed(api, url)
+    unknown = {"Authorization": "Bearer nobody"}
+    for public, status in ((True, 200), (False, 401)):
+        changed = await api.patch(project.path, json={"public_read": public}, headers=project.owner.headers)
+        assert changed.status_code == 200
+        assert (await search(api, project, {})).status_code == status
+        assert (await search(api, project, unknown)).status_code == 401
+
+
+async def test_a_project_that_is_deleted_and_made_again(api: httpx2.AsyncClient, url: str) -> None:
+    project, reader, _ = await indexed(api, url)
+    owner = project.owner.headers
+    assert (await api.delete(project.path, headers=owner)).status_code == 204
+    assert (await search(api, project, owner)).status_code == 404
+    assert (await search(api, project, reader.headers)).status_code == 403
+    assert (await search(api, project, {})).status_code == 401
+    assert (await api.put(project.path, json=project.body, headers=owner)).status_code == 201
+    answer = (await search(api, project, owner)).json()
+    assert (answer["results"], answer["search"]["method"]) == ([], "exact")
+
+
+async def test_a_project_that_is_emptied_and_gets_another_instance(api: httpx2.AsyncClient, url: str) -> None:
+    project, _, _ = await indexed(api, url)
+    owner = project.owner.headers
+    assert (await api.delete(project.embeddings, headers=owner)).status_code == 204
+    assert (await search(api, project, owner)).json()["search"]["method"] == "exact"
+    project, _, _ = await indexed(api, url)
+    owner = project.owner.headers
+    assert (await api.delete(project.embeddings, headers=owner)).status_code == 204
+    other = await world.instance(api, project.owner, dimensions=2)
+    body = {**project.body, "instance_handle": other.handle}
+    assert (await api.put(project.path, json=body, headers=owner)).status_code in (200, 201)
+    assert (await search(api, project, owner)).status_code == 400
+    assert (await search(api, project, owner, {"vector": [1.0, 0.0]})).json()["results"] == []
+
+
+async def test_a_project_that_is_handed_over(api: httpx2.AsyncClient, url: str) -> None:
+    project, reader, nearest = await indexed(api, url)
+    shared = await api.post(
+        f"{project.instance.path}/share",
+        json={"share_with_handle": reader.handle, "role": "reader"},
+        headers=project.owner.headers,
+    )
+    assert shared.status_code == 201
+    handed = await api.post(
+        f"{project.path}/transfer", json={"new_owner": reader.handle}, headers=project.owner.headers
+    )
+    assert handed.status_code == 200, handed.text
+    assert (await search(api, project, project.owner.headers)).status_code == 404
+    there = replace(project, owner=reader)
+    answer = (await search(api, there, reader.headers)).json()
+    assert [one["id"] for one in answer["results"]] == nearest
+    assert (await search(api, there, project.owner.headers)).status_code == 403
+
+
+async def test_a_new_index_is_used_at_once(api: httpx2.AsyncClient, url: str) -> None:
+    project, _, _ = await indexed(api, url)
+    more = np.random.default_rng(6).normal(size=(300, 3)).astype(np.float16)
+    rows = [world.row(f"more{number:03}", vector.astype(float).tolist()) for number, vector in enumerate(more)]
+    await world.upload(api, project, *rows)
+    await analyzed(url, project)
+    assert [one.project_id for one in await indexer.run_once(url, AIMS)] == [project.id]
+    units = np.concatenate([VECTORS, more]).astype(float)
+    similarities = units[:, 0] / np.linalg.norm(units, axis=1)
+    answer = (await search(api, project, project.owner.headers)).json()
+    assert answer["search"]["method"] == "index"
+    assert [round(one["similarity"], 3) for one in answer["results"]] == [
+        round(one, 3) for one in sorted(similarities, reverse=True)[:10]
+    ]
+
+
+async def test_nothing_is_searched_for_strangers(api: httpx2.AsyncClient, url: str, service_pool: Pool) -> None:
+    project, _, _ = await indexed(api, url)
+    statement = similars.query.statements["GetSimilarsByIndex"]
+    values: dict[str, Any] = {
+        **dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"]),
+        "key_hash": None,
+        "is_admin": False,
+        "owner": project.owner.handle,
+        "project_handle": project.handle,
+        "project_id": project.id,
+        "dimensions": 3,
+        "watermark": 10**6,
+        "candidates": 10,
+        "at_most": 1,
+        "filtered": 0,
+        "max_rows": 10,
+        "skip": 0,
+        "threshold": -1.0,
+        "vectors": to_binary(VECTORS[:1]),
+    }
+    for is_admin, runs in ((False, False), (True, True)):
+        values["is_admin"] = is_admin
+        arguments = [values[name] for name in statement.parameters]
+        text = "EXPLAIN (ANALYZE, TIMING off) " + statement.render(values)
+        plan = [row[0] for row in await service_pool.fetch(text, *arguments)]
+        scans = [line for line in plan if f"on embeddings_{project.id}" in line]
+        assert scans
+        assert all(("never executed" not in line) == runs for line in scans), "\n".join(plan)
