@@ -4,18 +4,17 @@ A batch is all or nothing: every bad row is named, and one bad row keeps all fro
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
-from service import decoding, vectors
+from service import decoding, split, vectors
 from service.auth import Storage
-from service.batch import Batch, EmbeddingIn, EmbeddingsIn
+from service.batch import Batch, EmbeddingIn
 from service.decoding import Wire
-from service.errors import ContentTooLarge, Invalid
+from service.errors import ApiError
 from service.queries import embeddings
 from service.sql import Db
 
@@ -23,34 +22,8 @@ from service.sql import Db
 # what a body of short decimals can grow to as Python floats.
 ROWS_AT_ONCE = 64
 
-UNCHECKED_BYTES = 4 * 1024 * 1024  # a list of all that could stand in it takes 150 MB at most, for a moment
-MAX_ROWS = 100_000
-MAX_OBJECTS = 10 * MAX_ROWS
 MAX_VECTOR_BYTES = 32 * vectors.MAX_DIMENSIONS  # a double has 24 characters at most
 MAX_METADATA_BYTES = 1024 * 1024
-
-
-class _Object(msgspec.Struct):
-    """Any JSON object; what is in it is passed over."""
-
-
-class _Shape(msgspec.Struct):
-    """EmbeddingsIn as far as its rows are objects."""
-
-    embeddings: list[_Object]
-
-
-class _RawBatch(msgspec.Struct, forbid_unknown_fields=True):
-    """EmbeddingsIn with its rows still undecoded."""
-
-    embeddings: list[msgspec.Raw]
-    encoding: vectors.Encoding = "f4"
-
-
-class _Counted(msgspec.Struct):
-    """EmbeddingsIn as far as its rows can be counted."""
-
-    embeddings: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _LargeRow(msgspec.Struct):
@@ -74,42 +47,26 @@ async def store(db: Db, project: Storage, body: bytes, wire: Wire) -> Uploaded:
 
     Raises Invalid or BadRequest with every bad row, and then has stored nothing.
     """
-    sent = _split(body, wire)
-    batch = Batch(project, sent.encoding, wire)
-    await decode_rows(batch, sent.embeddings)
-    batch.check()
+    batch = await _cut(project, body) if wire is decoding.JSON else None
+    if batch is None:
+        sent = split.split(body, wire)
+        batch = Batch(project, sent.encoding, wire)
+        await decode_rows(batch, sent.embeddings)
+        batch.check()
     return await store_batch(db, batch)
 
 
-def _split(body: bytes, wire: Wire) -> _RawBatch:
-    """The rows, undecoded. Looks first at what would take much more memory as Python objects than as it came."""
-    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
-    if wire is decoding.MESSAGE_PACK:
-        if _announced(memoryview(decoding.decode(body, _Counted, wire=wire).embeddings)) > MAX_ROWS:
-            raise too_many
-    elif len(body) > UNCHECKED_BYTES:
-        # A row has a brace at least, and what has none is found out before a list of it is made.
-        if body.count(b"{") > MAX_OBJECTS:
-            raise too_many
-        decoding.decode(body, _Shape)
-    try:
-        sent: _RawBatch = wire.module.decode(body, type=_RawBatch)
-    except msgspec.ValidationError as error:
-        raise Invalid(problems=decoding.problems(body, EmbeddingsIn, "body", error, wire)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise decoding.unreadable(error, wire) from None
-    if len(sent.embeddings) > MAX_ROWS:
-        raise too_many
-    return sent
-
-
-def _announced(array: memoryview) -> int:
-    """How many items a MessagePack array says it has; 0 for what is none."""
-    if not array:
-        return 0
-    if array[0] in (0xDC, 0xDD):
-        return int.from_bytes(array[1 : 3 if array[0] == 0xDC else 5])
-    return array[0] & 0x0F if 0x90 <= array[0] <= 0x9F else 0
+async def _cut(project: Storage, body: bytes) -> Batch | None:
+    """The batch, when its rows are where they seem to be and all is well with them."""
+    sent = split.cut(body)
+    if sent is None:
+        return None
+    batch = Batch(project, sent.encoding, decoding.JSON)
+    with contextlib.suppress(ApiError):
+        await decode_rows(batch, sent.embeddings)
+        batch.check()
+        return batch
+    return None
 
 
 def _too_large(raw: msgspec.Raw, wire: Wire) -> str | None:
@@ -122,22 +79,7 @@ def _too_large(raw: msgspec.Raw, wire: Wire) -> str | None:
     return "metadata" if len(memoryview(row.metadata)) > MAX_METADATA_BYTES else None
 
 
-class _Quick(EmbeddingIn):
-    """EmbeddingIn, with whatever in its vector: msgspec takes half the time when it need not look at each number."""
-
-    vector: Annotated[list[Any], Meta(max_length=vectors.MAX_DIMENSIONS)] | bytes
-
-
-_quick_decoders = {wire.name: wire.module.Decoder(_Quick) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
 _decoders = {wire.name: wire.module.Decoder(EmbeddingIn) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
-
-
-def _decode_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
-    quick: EmbeddingIn = _quick_decoders[wire.name].decode(raw)
-    if isinstance(quick.vector, bytes) or set(map(type, quick.vector)) == {float}:
-        return quick
-    strict: EmbeddingIn = _decoders[wire.name].decode(raw)
-    return strict
 
 
 async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
@@ -154,12 +96,13 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
 def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
     fitting: list[int] = []
     sent_vectors: list[list[float] | bytes] = []
+    decoder = _decoders[batch.wire.name]
     for row, raw in enumerate(rows, start):
         if field := _too_large(raw, batch.wire):
             batch.add_too_large(row, field)
             continue
         try:
-            sent = _decode_row(raw, batch.wire)
+            sent = decoder.decode(raw)
         except msgspec.ValidationError as error:
             batch.add_undecodable(row, raw, error)
             continue
