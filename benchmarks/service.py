@@ -101,10 +101,10 @@ class Client:
         await self.http.delete(f"/v1/users/{self.user}")
 
     async def wait_for_index(self) -> Any:
-        """Waits until the project is indexed, and returns what is said of the index."""
+        """Waits until all of the project is indexed, and returns what is said of the index."""
         while True:
             state = msgspec.json.decode((await self.http.get(f"/v1/projects/{self.user}/texts")).content)["index"]
-            if state["state"] == "indexed":
+            if state["state"] == "indexed" and state["tail"] == 0:
                 return state
             await asyncio.sleep(0.5)
 
