@@ -1,5 +1,8 @@
 """The command line: `embedding-service serve`, `migrate`, `keys`, …; no business code."""
 
+import signal
+import sys
+
 import click
 
 from service import __version__, logs
@@ -17,6 +20,9 @@ from service.commands.serve import serve
 def main() -> None:
     """Keeps embeddings, and answers what is similar. Settings: the environment, and .env where that is silent."""
     logs.configure()
+    # Without this a command that is process 1 of a container would not notice. uvicorn raises the signal once more when
+    # it has shut down; the embedded PostgreSQL is to be stopped then.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 if __name__ == "__main__":

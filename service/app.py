@@ -11,12 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, indexer, logs, openapi, partitions, settings
+from service import embedded, indexer, logs, openapi, partitions, settings, stopping
 from service.answers import render_routing
 from service.api import endpoints
 from service.db import open_pool
+from service.gate import Gate
 from service.http import routes
 from service.middleware import Observed, RawPath
+from service.rates import Rates
 from service.request import State
 from service.settings import Settings
 
@@ -35,10 +37,27 @@ def create_app(config: Settings) -> Starlette:
             url,
             size=config.service_pool_size,
             statement_timeout=config.service_statement_timeout,
+            wait=config.service_wait_seconds,
         )
+        draining = asyncio.Event()
         async with pool, _indexing(url, config):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
-            yield State(pool=pool, settings=config, keyring=config.keyring, openapi=encoded, known={})
+            state = State(
+                pool=pool,
+                settings=config,
+                keyring=config.keyring,
+                openapi=encoded,
+                known={},
+                gate=Gate(
+                    body_bytes=config.service_bodies_bytes,
+                    uploads=max(1, config.service_pool_size // 2),  # the others are for small requests
+                    wait=config.service_wait_seconds,
+                ),
+                rates=_rates(config),
+                draining=draining,
+            )
+            with stopping.announced(draining, config.service_drain_seconds):
+                yield state
 
     app = Starlette(
         routes=routes(served),
@@ -49,7 +68,10 @@ def create_app(config: Settings) -> Starlette:
                 allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
                 allow_methods=["*"],
                 allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"],
+                expose_headers=[
+                    *("X-Request-ID", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
+                    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+                ],
                 max_age=600,
             ),
             Middleware(RawPath),
@@ -59,6 +81,17 @@ def create_app(config: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _rates(config: Settings) -> Rates | None:
+    """The budgets, where there are any."""
+    if not config.service_rate_limit and not config.service_rate_limit_anonymous:
+        return None
+    return Rates(
+        users=config.service_rate_limit,
+        anonymous=config.service_rate_limit_anonymous,
+        storage=config.service_rate_limit_storage,
+    )
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
 import msgspec
@@ -26,14 +26,23 @@ else:
     Pool = asyncpg.Pool
 
 
-async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
+async def open_pool(url: str, *, size: int, statement_timeout: float, wait: float = 60.0) -> Pool:
     """Connects to a migrated database.
 
-    `size` is the most connections that are open at once, `statement_timeout` in seconds.
+    `size` is the most connections that are open at once, `statement_timeout` in seconds, and `wait` the seconds that
+    somebody may wait for a connection.
     """
     vector_schema = await _vector_schema(url)
-    pool: Pool = await asyncpg.create_pool(  # type: ignore[call-overload]  # the stubs know `init` and `reset` apart
+    pool: Pool = await BoundedPool(
         url,
+        wait=wait,
+        record_class=asyncpg.Record,
+        init_size=min(2, size),
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
+        connect=None,
+        setup=None,
         connection_class=SearchConnection,
         min_size=min(2, size),
         max_size=size,
@@ -49,6 +58,18 @@ async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
         },
     )
     return pool
+
+
+class BoundedPool(asyncpg.Pool):
+    """A pool in which nobody waits longer for a connection than `wait` seconds. Raises TimeoutError then."""
+
+    def __init__(self, *arguments: Any, wait: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._wait = wait
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """A connection, as asyncpg's own gives it."""
+        return super().acquire(timeout=self._wait if timeout is None else timeout)
 
 
 class SearchConnection(asyncpg.Connection):

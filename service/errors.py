@@ -129,6 +129,20 @@ class Unavailable(ApiError):
     headers = {"Retry-After": "1"}
 
 
+class Busy(Unavailable):
+    """More is asked of the service at once than it can do; try again."""
+
+
+class TooManyRequests(ApiError):
+    """Too many requests in a short time."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, seconds: int, headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"Too many requests in a short time. Try again in {seconds} s.")
+        self.headers = {"Retry-After": str(seconds), **(headers or {})}  # type: ignore[misc]  # of this one
+
+
 def show(value: str | int | float | bool) -> str | int | float | bool:
     """An offending value for `Problem.value`: cut at 200 characters, numbers too."""
     text = str(value)

@@ -5,6 +5,7 @@ the OpenAPI document, so these cannot disagree. The order of checks is the contr
 permission, path, query, body, and only then the resource.
 """
 
+import asyncio
 import contextlib
 import inspect
 import typing
@@ -22,7 +23,9 @@ from starlette.types import Receive, Scope, Send
 
 from service import decoding
 from service.answers import JSON, encode, render
-from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem
+from service.errors import ApiError, BadRequest, Busy, Conflict, Invalid, NotFound, Problem, Unauthorized
+from service.metrics import PROBES
+from service.rates import Rates
 from service.request import Req, State
 
 SMALL_BODY_BYTES = 1024 * 1024
@@ -84,19 +87,48 @@ class Endpoint:
     async def __call__(self, request: Request[State]) -> Response:
         """Serves a request; every error becomes its problem+json."""
         try:
-            response = encode(await self._answer(request), self.status, request.headers.get("accept"))
+            response = encode(await self._in_time(request), self.status, request.headers.get("accept"))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         except Exception as error:
             response = render(error)
+        if budget := request.state["facts"].budget:
+            response.headers.update(budget)
         if self.headers is not None:
             response.headers.update(self.headers(request.url.path))
         return response
 
+    async def _in_time(self, request: Request[State]) -> Any:
+        seconds = request.state["settings"].service_request_timeout
+        try:
+            async with asyncio.timeout(seconds) as timeout:
+                return await self._answer(request)
+        except TimeoutError:
+            if timeout.expired():
+                message = f"This took longer than {seconds:g} s, and was given up. What it changes may have been done."
+                raise Busy(message) from None
+            raise
+
+    async def _asked(self, req: Req, rates: Rates, names: dict[str, str]) -> Any:
+        """The guard, and before or after it, as soon as it is known who asks, the count of their requests."""
+        given, facts = req.credentials, req.facts
+        budget = await rates.arrive(given.key_hash, given.is_admin, req.address)
+        try:
+            access = await self.guard(req, names)
+        except Unauthorized:
+            if budget is None and given.key_hash is not None and not given.is_admin:
+                budget = await rates.refuse(given.key_hash, req.address)
+            raise
+        finally:
+            if budget is None and facts.principal is not None and given.key_hash is not None and not given.is_admin:
+                budget = await rates.recognise(given.key_hash, facts.principal)
+            facts.budget = budget.headers() if budget is not None else None
+        return access
+
     async def _answer(self, request: Request[State]) -> Any:
         req = Req(request)
         names, unreadable = _decode_path(request.path_params)
-        if self.remembered is not None and unreadable is None:
+        if self.remembered is not None and unreadable is None and request.state["rates"] is None:
             access = self.remembered(req, names)
             if access is not None:
                 with contextlib.suppress(ApiError):  # what is wrong is told below, in order
@@ -106,7 +138,11 @@ class Endpoint:
         arguments: dict[str, Any] = {}
         missing: NotFound | Conflict | None = None
         try:
-            access = await self.guard(req, names)
+            rates = request.state["rates"]
+            if rates is None or self.path in PROBES:
+                access = await self.guard(req, names)
+            else:
+                access = await self._asked(req, rates, names)
             if self.wants_access:
                 arguments["access"] = access
         except (NotFound, Conflict) as error:
@@ -221,12 +257,17 @@ class _Methods:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
         request: Request[State] = Request(scope, receive, send)
-        request.state["facts"].route = self.path
-        if request.method == "OPTIONS":
-            response = Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self.allowed})
-        else:
-            response = await self.methods["GET" if request.method == "HEAD" else request.method](request)
-        await response(scope, receive, send)
+        facts = request.state["facts"]
+        facts.route = self.path
+        try:
+            if request.method == "OPTIONS":
+                response = Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self.allowed})
+            else:
+                response = await self.methods["GET" if request.method == "HEAD" else request.method](request)
+            await response(scope, receive, send)
+        finally:
+            if facts.room:
+                await request.state["gate"].leave(facts.room)
 
 
 def _decode_path(raw: dict[str, Any]) -> tuple[dict[str, str], ApiError | None]:

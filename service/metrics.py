@@ -9,6 +9,8 @@ from prometheus_client.core import REGISTRY
 from service import __version__, settings
 from service.db import Pool
 
+# Who asks these is a machine that does it every few seconds.
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
@@ -25,6 +27,8 @@ class Facts(msgspec.Struct):
     rows: dict[str, int] | None = None
     search: str | None = None
     search_seconds: float = 0.0
+    room: int = 0  # in service.gate, until the answer is sent
+    budget: dict[str, str] | None = None  # of service.rates, as headers
 
 
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])

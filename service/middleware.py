@@ -13,11 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
 from service.logs import logger
-from service.metrics import Facts
+from service.metrics import PROBES, Facts
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-# Who asks these is a machine that does it every few seconds.
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _NOBODY_WAITED = 499  # nginx's status for a client that was gone before the answer
 
 
@@ -77,7 +75,7 @@ def _note(method: str, status: int, seconds: float, facts: Facts, state: dict[st
     metrics.count(method, status, seconds, facts)
     if "pool" in state:
         metrics.note_connections(state["pool"])
-    log = logger.debug if facts.route in _PROBES and status == HTTPStatus.OK else logger.info
+    log = logger.debug if facts.route in PROBES and status == HTTPStatus.OK else logger.info
     log(
         "request",
         method=method,

@@ -19,7 +19,9 @@ from service.crypto import Keyring
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
 from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedEncoding, UnsupportedMediaType
+from service.gate import Gate
 from service.metrics import Facts
+from service.rates import Rates
 from service.settings import Settings
 
 LINGER_SECONDS = 5
@@ -35,6 +37,9 @@ class State(TypedDict):
     keyring: Keyring
     openapi: dict[str, bytes]
     known: dict[tuple[str, str], Any]  # service.auth.remembered
+    gate: Gate
+    rates: Rates | None
+    draining: asyncio.Event  # set when the service has been told to stop
     facts: NotRequired[Facts]  # of each request its own; see service.middleware
 
 
@@ -55,6 +60,9 @@ class Req:
         self.openapi: dict[str, bytes] = request.state["openapi"]
         self.known: dict[tuple[str, str], Any] = request.state["known"]
         self.facts: Facts = request.state["facts"]
+        self.gate: Gate = request.state["gate"]
+        self.draining: asyncio.Event = request.state["draining"]
+        self.address = request.client.host if request.client else ""
         self.is_proved = False  # whether the handler has asked for access by itself, and it was given
         self.credentials = _credentials(request.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
@@ -68,6 +76,14 @@ class Req:
         headers = self._request.headers
         length = headers.get("content-length", "")
         return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in headers
+
+    def _size(self, limit: int) -> int:
+        """How large the body may become: what comes in unknown length, or compressed, as large as it is allowed to."""
+        headers = self._request.headers
+        length = headers.get("content-length", "")
+        if length.isdecimal() and "content-encoding" not in headers:
+            return min(int(length), limit)
+        return limit if length or "transfer-encoding" in headers else 0
 
     @property
     def is_metrics_key(self) -> bool:
@@ -130,6 +146,10 @@ class Req:
                     await asyncio.sleep(0)  # a small piece may become a large one
         decompressor.finish()
 
+    async def make_room(self, size: int) -> None:
+        """Waits until there is room for so many bytes in memory, until the answer is sent. Raises Busy."""
+        self.facts.room += await self.gate.enter(size)
+
     async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
         """Reads the body, counting what really comes, and comes out of it, whatever its headers say.
 
@@ -138,10 +158,15 @@ class Req:
         self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
         if self._body is not None:
             return self._body
-        announced = self._request.headers.get("content-length", "0")
+        announced = self._request.headers.get(
+            "content-length", "" if "transfer-encoding" in self._request.headers else "0"
+        )
         too_large = announced.isdecimal() and int(announced) > limit
         if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
+        size = self._size(limit)
+        if size > SHORT_BYTES:
+            await self.make_room(size)
         body = bytearray()
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:

@@ -19,6 +19,9 @@ PLACEHOLDER = "change-me"
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
+_RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
+
+
 class SettingsError(Exception):
     """The settings are not usable; the message says which and how to mend it."""
 
@@ -50,6 +53,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_data_dir: Path = Path(".data")
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    service_wait_seconds: Annotated[float, Meta(gt=0)] = 2.0
+    service_request_timeout: Annotated[float, Meta(gt=0)] = 120.0
+    service_bodies_bytes: Annotated[int, Meta(ge=1024 * 1024)] = 128 * 1024 * 1024
+    service_drain_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    service_shutdown_seconds: Annotated[int, Meta(ge=1)] = 30
+    service_rate_limit: str = ""
+    service_rate_limit_anonymous: str = ""
+    service_rate_limit_storage: str = "memory://"
+    service_trusted_proxies: str = "127.0.0.1"
+    service_tracing: bool = False
     service_cors_origins: str = "*"
     service_indexer: bool = True
     service_index_threshold: Annotated[int, Meta(ge=100)] = 10_000
@@ -124,4 +137,7 @@ def load(env_file: Path = Path(".env")) -> Settings:
         _ = settings.keyring
     except msgspec.DecodeError:
         raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, and is none.") from None
+    for name in ("service_rate_limit", "service_rate_limit_anonymous"):
+        if values.get(name) and not _RATE.fullmatch(values[name] or ""):
+            raise SettingsError(f"{name.upper()} must be like 600/minute: a number, and second, minute, hour or day.")
     return settings

@@ -7,7 +7,7 @@ back-pressure. What a line counts is stored.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgpack
 import msgspec
@@ -16,14 +16,15 @@ from starlette.requests import ClientDisconnect
 from service import db, decoding, ingest, vectors
 from service.auth import Storage
 from service.batch import Batch
-from service.db import Pool
 from service.decoding import Wire
 from service.errors import ApiError, Problem
 from service.logs import logger
+from service.request import Req
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
 MAX_RECORD_BYTES = 8 * 1024 * 1024
+MEMORY_BYTES = 4 * CHUNK_BYTES  # as a body that takes as much
 IDLE_SECONDS = 1.0  # what has come is stored when nothing more comes for so long
 
 
@@ -56,9 +57,10 @@ class Upload:
     """One stream into one project. Raises Conflict when the project takes no uploads."""
 
     def __init__(
-        self, pool: Pool, project: Storage, wire: Wire, encoding: vectors.Encoding, on_error: Literal["stop", "skip"]
+        self, req: Req, project: Storage, wire: Wire, encoding: vectors.Encoding, on_error: Literal["stop", "skip"]
     ) -> None:
-        self._pool, self._project, self._wire, self._encoding = pool, project, wire, encoding
+        self._pool, self._gate, self._draining = req.db, req.gate, req.draining
+        self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # what the last line said
@@ -99,7 +101,7 @@ class Upload:
         chunk: list[bytes] = []
         size = 0
         try:
-            async for piece in _with_pauses(body):
+            async for piece in _with_pauses(body, self._draining):
                 for record in split.feed(piece) if piece is not None else ():
                     if chunk and (len(chunk) == CHUNK_ROWS or size + len(record) > CHUNK_BYTES):
                         yield chunk
@@ -171,21 +173,28 @@ class Upload:
             batch = self._batch()
             await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
             batch.check()
-        stored = await ingest.store_batch(self._pool, batch)
+        async with self._gate.upload(patient=True):
+            stored = await ingest.store_batch(self._pool, batch)
         self._line.rows += len(records)
         self._line.inserted += stored.inserted
         self._line.updated += stored.updated
         self._line.unchanged += stored.unchanged
 
 
-async def _with_pauses(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes | None, None]:
-    """The pieces of a body, and None when nothing has come for a second."""
+async def _with_pauses(
+    body: AsyncGenerator[bytes, None], draining: asyncio.Event
+) -> AsyncGenerator[bytes | None, None]:
+    """The pieces of a body, and None when nothing has come for a second. Raises Stop when the service is to stop."""
     waiting: asyncio.Future[bytes] | None = None
+    stopping: asyncio.Future[Any] = asyncio.ensure_future(draining.wait())
     try:
         while True:
             waiting = waiting or asyncio.ensure_future(anext(body))
-            done, _ = await asyncio.wait([waiting], timeout=IDLE_SECONDS)
-            if not done:
+            both: list[asyncio.Future[Any]] = [waiting, stopping]
+            await asyncio.wait(both, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                raise Stop("The service is stopping. What follows was not stored: send it again.")
+            if not waiting.done():
                 yield None
                 continue
             try:
@@ -196,6 +205,7 @@ async def _with_pauses(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[byte
                 waiting = None
             yield piece
     finally:
+        stopping.cancel()
         if waiting is not None:
             waiting.cancel()
 

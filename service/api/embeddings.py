@@ -87,7 +87,8 @@ STREAMS = (NDJSON, MSGPACK)
 async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
-    stored = await ingest.store(req.db, access, body, req.wire(FORMATS))
+    async with req.gate.upload():
+        stored = await ingest.store(req.db, access, body, req.wire(FORMATS))
     req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
 
@@ -108,7 +109,8 @@ async def post_stream(req: Req, query: StreamQuery, access: Storage) -> Response
     is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
-    upload = stream.Upload(req.db, access, wire, query.encoding, query.on_error)
+    await req.make_room(stream.MEMORY_BYTES)
+    upload = stream.Upload(req, access, wire, query.encoding, query.on_error)
     req.facts.rows = upload.counts
     return Lines(upload.lines(req.chunks()))
 

@@ -26,7 +26,9 @@ async def get_health(req: Req) -> Status:
 
 @endpoint("GET", "/readyz", guard=anyone, errors=(503,))
 async def get_readiness(req: Req) -> Status:
-    """Able to serve: the database answers and has the schema of this version."""
+    """Able to serve: it is not stopping, and the database answers and has the schema of this version."""
+    if req.draining.is_set():
+        raise Unavailable("The service is stopping.")
     missing = sorted(set(migrate.names()) - set(await health.get_applied_migrations(req.db)))
     if missing:
         raise Unavailable(f"The database lacks the migrations {', '.join(missing)}.")

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,8 +20,6 @@ from service.settings import Settings
 def serve(workers: int) -> None:
     """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
     config = load_settings()
-    # uvicorn raises the signal once more when it has shut down; the embedded PostgreSQL is to be stopped then.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
@@ -47,7 +43,8 @@ def _run(config: Settings, workers: int) -> None:
             log_config=None,  # service.logs has done it
             access_log=False,  # service.middleware writes a line a request
             server_header=False,
-            timeout_graceful_shutdown=30,
+            forwarded_allow_ips=config.service_trusted_proxies,
+            timeout_graceful_shutdown=config.service_shutdown_seconds,
         )
 
 
