@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, indexer, logs, openapi, partitions, settings, stopping
+from service import embedded, indexer, logs, openapi, partitions, settings, stopping, tracing
 from service.answers import render_routing
 from service.api import endpoints
 from service.db import open_pool
@@ -39,7 +39,8 @@ def create_app(config: Settings) -> Starlette:
             statement_timeout=config.service_statement_timeout,
             wait=config.service_wait_seconds,
         )
-        draining = asyncio.Event()
+        draining, rates = asyncio.Event(), _rates(config)
+        traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
         async with pool, _indexing(url, config):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             state = State(
@@ -53,15 +54,18 @@ def create_app(config: Settings) -> Starlette:
                     uploads=max(1, config.service_pool_size // 2),  # the others are for small requests
                     wait=config.service_wait_seconds,
                 ),
-                rates=_rates(config),
+                rates=rates,
                 draining=draining,
             )
-            with stopping.announced(draining, config.service_drain_seconds):
+            with traces, stopping.announced(draining, config.service_drain_seconds):
                 yield state
+            if rates is not None:
+                await rates.close()
 
     app = Starlette(
         routes=routes(served),
         middleware=[
+            *([Middleware(tracing.Traced)] if config.service_tracing else []),
             Middleware(Observed),
             Middleware(
                 CORSMiddleware,

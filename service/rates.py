@@ -7,6 +7,7 @@ requests from the first line on. An unknown key counts for its address, so that 
 import ipaddress
 import math
 import time
+from typing import Any
 
 import msgspec
 from limits import RateLimitItem, parse
@@ -45,10 +46,21 @@ class Rates:
     def __init__(self, *, users: str, anonymous: str, storage: str) -> None:
         self._users: RateLimitItem | None = parse(users) if users else None
         self._anonymous: RateLimitItem | None = parse(anonymous) if anonymous else None
+        self._connections: Any = None
+        if storage.startswith("redis"):
+            from redis.asyncio import ConnectionPool  # the extra `redis`
+
+            self._connections = ConnectionPool.from_url(storage.replace("redis+unix", "unix"))
+        more = {"connection_pool": self._connections} if self._connections else {}
         self._limiter = SlidingWindowCounterRateLimiter(
-            storage_from_string(f"async+{storage}", wrap_exceptions=True, implementation="redispy")
+            storage_from_string(f"async+{storage}", wrap_exceptions=True, implementation="redispy", **more)
         )
         self._known: dict[str, str] = {}
+
+    async def close(self) -> None:
+        """Lets go of the storage."""
+        if self._connections is not None:
+            await self._connections.aclose()
 
     async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
         """Counts a request of somebody whom it is known who they are. Raises TooManyRequests.

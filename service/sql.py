@@ -16,6 +16,7 @@ import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -45,6 +46,20 @@ _TOKEN = re.compile(
       | \{(?P<literal>[a-z_][a-z0-9_]*)\}""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+def _no_span(_: str) -> AbstractContextManager[Any]:
+    return _NOTHING
+
+
+_NOTHING = nullcontext()
+_span: Callable[[str], AbstractContextManager[Any]] = _no_span
+
+
+def trace(span: Callable[[str], AbstractContextManager[Any]] | None) -> None:
+    """Has each statement run in what `span` makes of its name; None ends it."""
+    global _span
+    _span = span or _no_span
 
 
 class BindError(Exception):
@@ -134,7 +149,8 @@ class Queries:
 
         @wraps(function)
         async def bound(db: Any, /, **values: Any) -> Any:
-            return await run(db, statement.render(values), [values[name] for name in statement.parameters])
+            with _span(statement.name):
+                return await run(db, statement.render(values), [values[name] for name in statement.parameters])
 
         self.functions[statement.name] = bound
         return cast("Callable[P, Awaitable[R]]", bound)
