@@ -14,6 +14,7 @@ from service.answers import JSON, MSGPACK, PROBLEM
 from service.auth import PUBLIC_GUARDS, anyone
 from service.errors import ProblemDetails
 from service.http import Endpoint
+from service.metrics import PROBES
 from service.request import MERGE_PATCH
 
 REFERENCE = "#/components/schemas/{name}"
@@ -156,6 +157,8 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
 def _error_statuses(one: Endpoint) -> set[int]:
     """The statuses that every route of its kind may answer with, and its own."""
     statuses = {*one.errors, 500}
+    if one.path not in PROBES:
+        statuses.add(429)
     if one.guard is not anyone:
         statuses |= {401, 403, 503}
     if "{" in one.path:

@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.processes import ROOT
 
 # Settings that the manifests name and the service may not have yet.
-COMING = {"SERVICE_LOG_FORMAT", "SERVICE_METRICS_KEY", "SERVICE_SHUTDOWN_SECONDS", "SERVICE_DATABASE_READ_URL"}
+COMING = {"SERVICE_DATABASE_READ_URL"}
 SECRETS = {
     "embedding-service": {"SERVICE_ADMINKEY", "ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS", "SERVICE_METRICS_KEY"},
     "embedding-service-db-app": {"uri", "username", "password", "dbname"},  # which CloudNativePG makes
@@ -155,9 +155,8 @@ def test_one_of_all_builds_the_indexes(overlay: str) -> None:
 @each_overlay
 def test_requests_are_finished_before_the_pod_ends(overlay: str) -> None:
     for template in templates(overlay):
-        waits = sum(values_of("seconds", list(values_of("preStop", template))))
-        shutdown = int(configured(overlay)["SERVICE_SHUTDOWN_SECONDS"])
-        assert waits + shutdown < template["spec"]["terminationGracePeriodSeconds"]
+        waits = [int(configured(overlay)[f"SERVICE_{what}_SECONDS"]) for what in ("DRAIN", "SHUTDOWN")]
+        assert sum(waits) < template["spec"]["terminationGracePeriodSeconds"]
 
 
 @each_overlay
