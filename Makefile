@@ -31,7 +31,8 @@ fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
 	$(BIN)/python -m tests.fuzz
 
 bench: $(DEV)  ## Measure uploads and searches
-	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg
+	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg \
+		--readme README.md
 
 lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from benchmarks.data import BATCH, load
-from benchmarks.draw import svg
+from benchmarks.draw import markdown, replaced, svg
 from benchmarks.measure import INDEXED_ROWS, NEW_ROWS, Bench, Figure
 from benchmarks.service import ROOT, database, service
 
@@ -53,7 +53,8 @@ async def run(folder: Path, url: str, admin_key: str, database_url: str) -> tupl
 @click.option("--data", "folder", type=click.Path(path_type=Path), default=DATA, help="Where the real embeddings are.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Also write the figures as JSON.")
 @click.option("--svg", "picture", type=click.Path(path_type=Path), help="Also draw them.")
-def main(folder: Path, target: Path | None, picture: Path | None) -> None:
+@click.option("--readme", type=click.Path(path_type=Path, exists=True), help="Also put them into this document.")
+def main(folder: Path, target: Path | None, picture: Path | None, readme: Path | None) -> None:
     """Measure uploads and searches beside what PostgreSQL itself does; takes some minutes."""
     with tempfile.TemporaryDirectory() as temporary, service(Path(temporary)) as (url, admin_key, database_url):
         figures, setup = uvloop.run(run(folder, url, admin_key, database_url))
@@ -70,6 +71,8 @@ def main(folder: Path, target: Path | None, picture: Path | None) -> None:
         target.write_bytes(msgspec.json.format(msgspec.json.encode({"setup": setup, "figures": lines})) + b"\n")
     if picture is not None:
         picture.write_text(svg(figures, setup))
+    if readme is not None:
+        readme.write_text(replaced(readme.read_text(), markdown(figures, setup)))
 
 
 if __name__ == "__main__":

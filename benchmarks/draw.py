@@ -1,9 +1,11 @@
-"""The figures as one picture: how far each line of the table is beyond what it must reach."""
+"""The figures as one picture, how far each is beyond what it must reach; and as a table for the README."""
 
+import re
 from html import escape
 
 from benchmarks.measure import Figure
 
+_BETWEEN = re.compile(r"(<!-- what make bench measured -->)\n.*?(<!-- until here -->)", re.DOTALL)
 WIDTH, LEFT, RIGHT, LINE = 900, 390, 130, 34
 SCALE = 3.0  # times what is asked, at the right edge
 
@@ -34,3 +36,18 @@ def svg(figures: list[Figure], setup: str) -> str:
     parts.append(f'<path d="M{x:.0f} 56V{height - 24}" stroke="#222" stroke-dasharray="4 3"/>')
     parts.append(f'<text x="{x + 5:.0f}" y="{height - 12}" fill="#444" font-size="11">must be reached</text></svg>')
     return "\n".join(parts) + "\n"
+
+
+def markdown(figures: list[Figure], setup: str) -> str:
+    """The table of the README."""
+    lines = ["| | measured | PostgreSQL itself | ratio | asked |", "|---|---|---|---|---|"]
+    for one in figures:
+        limit, ratio = ("", "") if one.limit is None else (f"{one.limit:,.4g} {one.unit}", f"{one.value:.2f}")
+        sign = "≤" if one.at_most else "≥"
+        lines.append(f"| {one.name} | {one.measured:,.4g} {one.unit} | {limit} | {ratio} | {sign} {one.asked:g} |")
+    return "\n".join([f"{setup}.", "", *lines]) + "\n"
+
+
+def replaced(document: str, table: str) -> str:
+    """A document with this table between its marks."""
+    return _BETWEEN.sub(lambda marks: f"{marks[1]}\n{table}{marks[2]}", document)

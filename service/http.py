@@ -110,20 +110,22 @@ class Endpoint:
             raise
 
     async def _asked(self, req: Req, rates: Rates, names: dict[str, str]) -> Any:
-        """The guard, and before or after it, as soon as it is known who asks, the count of their requests."""
-        given, facts = req.credentials, req.facts
+        """The guard; before it, or after it when only then it is known who asks, the count of their requests."""
+        given = req.credentials
         budget = await rates.arrive(given.key_hash, given.is_admin, req.address)
+        is_known = budget is not None or given.key_hash is None or given.is_admin
+        req.facts.budget = budget.headers() if budget is not None else None
         try:
-            access = await self.guard(req, names)
-        except Unauthorized:
-            if budget is None and given.key_hash is not None and not given.is_admin:
-                budget = await rates.refuse(given.key_hash, req.address)
+            return await self.guard(req, names)
+        except Exception as error:
+            if isinstance(error, Unauthorized) and given.key_hash is not None:
+                rates.forget(given.key_hash)
+            is_known = is_known or not isinstance(error, ApiError)  # the database did not say
             raise
         finally:
-            if budget is None and facts.principal is not None and given.key_hash is not None and not given.is_admin:
-                budget = await rates.recognise(given.key_hash, facts.principal)
-            facts.budget = budget.headers() if budget is not None else None
-        return access
+            if not is_known:
+                budget = await rates.recognise(given.key_hash or "", req.facts.principal, req.address)
+                req.facts.budget = budget.headers() if budget is not None else None
 
     async def _answer(self, request: Request[State]) -> Any:
         req = Req(request)

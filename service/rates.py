@@ -65,7 +65,7 @@ class Rates:
     async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
         """Counts a request of somebody whom it is known who they are. Raises TooManyRequests.
 
-        For a key that is not known yet None, and `recognise` or `refuse` is to be called; but not even that for an
+        For a key that is not known yet None, and `recognise` is to be called when it is; but not even that for an
         address from which too many unknown keys have come.
         """
         if is_admin:
@@ -78,17 +78,21 @@ class Rates:
             raise TooManyRequests(1)
         return None
 
-    async def recognise(self, key_hash: str, handle: str) -> Budget | None:
-        """Remembers whose a key is, and counts the request. Raises TooManyRequests."""
+    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Budget | None:
+        """Counts a request whose key was not known before: for its user, or for its address when it is nobody's.
+
+        Raises TooManyRequests.
+        """
+        if handle is None:
+            return await self._hit(self._anonymous, _network(address))
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         self._known[key_hash] = handle
         return await self._hit(self._users, "user", handle)
 
-    async def refuse(self, key_hash: str, address: str) -> Budget | None:
-        """Counts a request with a key that is nobody's. Raises TooManyRequests."""
+    def forget(self, key_hash: str) -> None:
+        """Forgets whose a key was: it is nobody's any more."""
         self._known.pop(key_hash, None)
-        return await self._hit(self._anonymous, _network(address))
 
     async def _passes(self, item: RateLimitItem, *who: str) -> bool:
         try:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 
+from benchmarks.draw import markdown, replaced, svg
+from benchmarks.measure import Figure
 from service.__main__ import main
 from tests.processes import NEEDS_CURL, ROOT, environment, served
 
@@ -40,6 +43,14 @@ def test_the_tour_runs(new_database: Callable[..., str], tmp_path: Path) -> None
     assert answers[-1]["text"] == "Tyger Tyger, burning bright"
 
 
+def test_the_figures_are_those_that_were_measured() -> None:
+    measured = json.loads((ROOT / "docs/benchmark.json").read_text())
+    figures = [msgspec.convert({n: one[n] for n in Figure.__struct_fields__}, Figure) for one in measured["figures"]]
+    assert len(figures) == 9
+    assert replaced(README, markdown(figures, measured["setup"])) == README
+    assert (ROOT / "docs/benchmark.svg").read_text() == svg(figures, measured["setup"])
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"make ([a-z-]+)", README))
@@ -48,7 +59,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_every_command_and_option_that_is_named_exists() -> None:
-    documents = README + (ROOT / "docs/MIGRATION.md").read_text()
+    documents = README + "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("MIGRATION", "OPERATIONS"))
     named = set(re.findall(r"embedding-service (\w+)(?: (\w+))?", documents))
     assert {("keys", "rotate"), ("keys", "discard"), ("keys", "status")} <= named
     assert {name for name, _ in named} == {"serve", "index", "migrate", "keys"}
