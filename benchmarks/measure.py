@@ -136,7 +136,7 @@ class Bench:
         searches, binary = self.data.searches(), to_binary(self.data.queries)
         found = [await client.search(body) for body in searches]
         wanted = [{self.data.ids[row] for row in neighbours} for neighbours in self.data.neighbours]
-        recall = np.mean([len(want & set(ids)) / LIMIT for want, ids in zip(wanted, found, strict=True)])
+        recall = float(np.mean([len(want & set(ids)) / LIMIT for want, ids in zip(wanted, found, strict=True)]))
         self.add(f"recall@{LIMIT} at defaults, {self.data.kind}, indexed", recall, "", 0.99)
 
         async def through_http(number: int) -> None:
