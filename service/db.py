@@ -1,5 +1,6 @@
 """The pool of connections: codecs, session settings, and what the server's errors mean."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -69,7 +70,9 @@ class BoundedPool(asyncpg.Pool):
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """A connection, as asyncpg's own gives it."""
-        return super().acquire(timeout=self._wait if timeout is None else timeout)
+        if timeout is None and not self.get_idle_size():  # a clock costs more than to take one that is free
+            timeout = self._wait
+        return super().acquire(timeout=timeout)
 
 
 class SearchConnection(asyncpg.Connection):
@@ -84,12 +87,21 @@ class SearchConnection(asyncpg.Connection):
             self._ef_search = ef_search
 
 
+_releases: set[asyncio.Future[None]] = set()  # or they would be forgotten before they are done
+
+
 @asynccontextmanager
 async def searching(pool: Pool, ef_search: int) -> AsyncIterator[Connection]:
     """A connection whose index searches keep so many candidates, from 1 to 1,000."""
-    async with pool.acquire() as connection:
+    connection = await pool.acquire()
+    try:
         await cast("SearchConnection", connection).use_ef_search(ef_search)  # the proxy passes it on
         yield connection
+    finally:
+        # Nobody has to wait for this; the pool waits for it when it is closed.
+        release = asyncio.ensure_future(pool.release(connection))
+        _releases.add(release)
+        release.add_done_callback(_releases.discard)
 
 
 @asynccontextmanager

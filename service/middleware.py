@@ -1,11 +1,11 @@
 """Plain ASGI middleware."""
 
 import asyncio
+import os
 import re
 import time
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -51,7 +51,7 @@ class Observed:
             return
         start = time.perf_counter()
         sent = Headers(scope=scope).get("x-request-id", "")
-        facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else uuid4().hex)
+        facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex())
         scope["state"] = {**scope.get("state", {}), "facts": facts}
         structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
         status = _NOBODY_WAITED
