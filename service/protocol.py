@@ -11,7 +11,7 @@ from uuid import uuid4
 import httptools
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.answers import PROBLEM
@@ -45,6 +45,7 @@ class Protocol(HttpToolsProtocol):
         self._came = 0  # bytes since the last message, or the last chunk of a body, was complete
         self._size = 0  # of the head, as far as its lines are complete
         self._lines = 0
+        self._served: RequestResponseCycle | None = None  # while `cycle` is the last that came
         self._refusal: ApiError | None = None  # nothing that comes after it is read
         self._head_clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
@@ -57,8 +58,12 @@ class Protocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The client is gone: whoever still makes an answer shall know, also when other requests came after his."""
         super().connection_lost(exc)
+        if self._served is not None:
+            self._served.disconnected = True
+            self._served.message_event.set()
+        self.pipeline.clear()
         for clock in (self._head_clock, self._write_clock):
             if clock is not None:
                 clock.cancel()
@@ -154,6 +159,10 @@ class Protocol(HttpToolsProtocol):
             self._head_clock = None
         super().on_headers_complete()
         self._is_body = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_chunk_header(self) -> None:
         """A chunk of a body begins, or, if it is the last, trailers do."""
