@@ -14,9 +14,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service import metrics
 from service.answers import PROBLEM
 from service.errors import ApiError, BadRequest, HeadTooLarge
 from service.logs import logger
+from service.metrics import Facts
 from service.pace import LEAST_BYTES_A_SECOND
 from service.request import LINGER_SECONDS
 
@@ -107,6 +109,7 @@ class Protocol(HttpToolsProtocol):
             self._head_clock = self.loop.call_later(self._head_seconds, self._give_up)
 
     def _give_up(self) -> None:
+        logger.info("dropped", why="A request did not come in time.")
         self.transport.close()  # what it has not read yet of an answer, it may
 
     # What the parser finds
@@ -217,6 +220,7 @@ class Protocol(HttpToolsProtocol):
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+        metrics.count("other", refusal.status.value, 0.0, Facts(request_id))
         logger.info("refused", request_id=request_id, status=refusal.status.value, why=refusal.detail)
         # A client that is still sending would lose the answer to a reset connection.
         if self.transport.can_write_eof():
@@ -257,6 +261,7 @@ class Protocol(HttpToolsProtocol):
             return
         is_waited_for = self.flow.write_paused or self.transport.is_closing()
         if is_waited_for and before - unsent < LEAST_BYTES_A_SECOND * self._body_seconds:
+            logger.info("dropped", why="An answer was not read in time.", unread_bytes=unsent)
             self.transport.abort()
         else:
             self._await_reading()
