@@ -178,6 +178,7 @@ CASES: dict[str, tuple[bytes, list[int]]] = {
     "pipelined, then nonsense": ((GET + b"\r\n") * 2 + b"nonsense\r\n\r\n", [200, 200, 400]),
     "pipelined, then a broken body": ((GET + b"\r\n") * 2 + b"@" + CHUNKED + b"\r\nzz\r\n", [200, 200, 400]),
     "pipelined without end": ((GET + b"\r\n") * 50_000, [*[200] * 101, 400]),
+    "wishes without end": ((GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n") * 5000, [*[200] * 101, 400]),
     "nonsense after the last": (LAST + b"nonsense", [200]),
 }  # fmt: skip
 
