@@ -96,6 +96,20 @@ class ContentTooLarge(ApiError):
     headers = {"Connection": "close"}
 
 
+class TooSlow(ApiError):
+    """The body did not come, or came too slowly."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    headers = {"Connection": "close"}  # as above
+
+
+class HeadTooLarge(ApiError):
+    """Path, query and headers may have at most 65,536 bytes, the headers at most 100 lines."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    headers = {"Connection": "close"}
+
+
 class UnsupportedEncoding(ApiError):
     """The body is compressed in a way that is not understood here."""
 

@@ -166,7 +166,7 @@ def _error_statuses(one: Endpoint) -> set[int]:
     if one.query_type is not None:
         statuses |= {422, 503}
     if one.body_type is not None or one.streams is not None:
-        statuses |= {400, 413, 415, 422}
+        statuses |= {400, 408, 413, 415, 422}
     return statuses
 
 

@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.requests import Request
 
-from service import compression, db
+from service import compression, db, pace
 from service.answers import JSON, MSGPACK
 from service.crypto import Keyring
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
-from service.errors import ContentTooLarge, Invalid, Problem, UnsupportedEncoding, UnsupportedMediaType
+from service.errors import ContentTooLarge, Invalid, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.gate import Gate
 from service.metrics import Facts
 from service.rates import Rates
@@ -128,18 +128,25 @@ class Req:
     def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes, decompressed, in pieces of at most 256 KiB if it was compressed.
 
-        Raises UnsupportedMediaType for an unknown Content-Encoding and BadRequest for a body that is not what it says.
+        Raises UnsupportedMediaType for an unknown Content-Encoding, BadRequest for a body that is not what it says, and
+        TooSlow when nothing comes for a while.
         """
-        encoding = self._request.headers.get("content-encoding", "identity").strip().lower()
-        return self._request.stream() if encoding == "identity" else self._decompressed(encoding)
+        return self._chunks(least=0)
 
-    async def _decompressed(self, encoding: str) -> AsyncGenerator[bytes, None]:
+    def _chunks(self, least: int) -> AsyncGenerator[bytes, None]:
+        encoding = self._request.headers.get("content-encoding", "identity").strip().lower()
+        return self._pieces(least) if encoding == "identity" else self._decompressed(encoding, least)
+
+    def _pieces(self, least: int) -> AsyncGenerator[bytes, None]:
+        return pace.keep(self._request.stream(), self.settings.service_body_seconds, least)
+
+    async def _decompressed(self, encoding: str, least: int) -> AsyncGenerator[bytes, None]:
         if encoding not in compression.ENCODINGS:
             known = ", ".join(compression.ENCODINGS)
             problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
             raise UnsupportedEncoding(problems=[problem])
         decompressor = compression.decompressor(encoding)
-        async with aclosing(self._request.stream()) as pieces:
+        async with aclosing(self._pieces(least)) as pieces:
             async for piece in pieces:
                 for slice_ in decompressor.feed(piece):
                     yield slice_
@@ -153,7 +160,8 @@ class Req:
     async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
         """Reads the body, counting what really comes, and comes out of it, whatever its headers say.
 
-        Raises ContentTooLarge above `limit` bytes, and what `media_type` and `chunks` raise.
+        Raises ContentTooLarge above `limit` bytes, TooSlow also for a body that never pauses but trickles, and what
+        `media_type` and `chunks` raise.
         """
         self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
         if self._body is not None:
@@ -168,7 +176,7 @@ class Req:
         if size > SHORT_BYTES:
             await self.make_room(size)
         body = bytearray()
-        async with aclosing(self.chunks()) as chunks:
+        async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
             async for chunk in chunks:
                 if too_large or len(body) + len(chunk) > limit:
                     await _discard(chunks, limit)
@@ -182,7 +190,7 @@ class Req:
 
 async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:
     """Reads on for a while: a client that is still sending would lose the answer to a reset connection."""
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(TimeoutError, TooSlow):
         async with asyncio.timeout(LINGER_SECONDS):
             async for chunk in chunks:
                 limit -= len(chunk)

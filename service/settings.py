@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_index_memory_bytes: Annotated[int, Meta(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
     service_recall: Annotated[float, Meta(gt=0, le=1)] = 0.99
     service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+    service_head_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    service_body_seconds: Annotated[float, Meta(gt=0)] = 30.0
 
     def __repr__(self) -> str:
         return "Settings(…)"  # holds secrets

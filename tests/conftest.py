@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from service import embedded, migrate
 from service.app import create_app
 from service.db import Connection, Pool, open_pool
+from service.protocol import Protocol
 from service.settings import Settings
 
 ADMIN_KEY = "test-admin-key"
@@ -99,7 +100,7 @@ async def serving(config: Settings) -> AsyncIterator[str]:
     """Runs the service on a free port, and yields its URL."""
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(config), port=0, loop="none", http="httptools", lifespan="on", log_level="warning", ws="none"
+            create_app(config), port=0, loop="none", http=Protocol, lifespan="on", log_level="warning", ws="none"
         )
     )
     running = asyncio.create_task(server.serve())

@@ -52,7 +52,7 @@ def test_every_operation_tells_its_errors_and_its_security(one: Any) -> None:
     if "security" in operation:
         assert {"401", "403", "503"} <= statuses
     if "requestBody" in operation:
-        assert {"400", "413", "415", "422"} <= statuses
+        assert {"400", "408", "413", "415", "422"} <= statuses
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
             assert list(answer["content"]) == ["application/problem+json"]

@@ -11,6 +11,7 @@ import uvicorn
 
 from service import app, keys, migrate, settings
 from service.commands import clear_errors, database, load_settings, say, show_left_over
+from service.protocol import Protocol
 from service.queries import keys as statements
 from service.settings import Settings
 
@@ -39,7 +40,7 @@ def _run(config: Settings, workers: int) -> None:
             host=config.service_host,
             port=config.service_port,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             log_config=None,  # service.logs has done it
             access_log=False,  # service.middleware writes a line a request
             server_header=False,

@@ -1,0 +1,77 @@
+"""How slowly a client may send a body."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from service.errors import TooSlow
+
+LEAST_BYTES_A_SECOND = 1024  # of a body, or of an answer, on average, once it has taken long
+
+
+async def keep(body: AsyncGenerator[bytes, None], longest: float, least: int) -> AsyncGenerator[bytes, None]:
+    """The pieces of a body as they come.
+
+    Raises TooSlow when nothing comes for `longest` seconds, and when after so long it came with less than `least` bytes
+    a second. Only the time in which the client is waited for counts, not what is done with the pieces meanwhile.
+    """
+    clock = _Clock(longest)
+    waited, came = 0.0, 0
+    async with aclosing(body):
+        try:
+            while (piece := await clock.wait(body)) is not None:
+                waited += clock.last
+                came += len(piece)
+                if waited > longest and came < waited * least:
+                    raise TooSlow(f"The body came with less than {least:,} bytes a second.")
+                yield piece
+        finally:
+            clock.stop()
+
+
+class _Clock:
+    """What asyncio.timeout does, with one timer for all waits: that of each would take longer than a short body."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[object] | None = None
+        self._since = 0.0
+        self._is_over = False
+        self.last = 0.0  # how long the last wait took, in seconds
+
+    async def wait(self, body: AsyncGenerator[bytes, None]) -> bytes | None:
+        """The next piece, or None at the end."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (it is one that waits)
+        cancelled = task.cancelling()
+        self._waiting, self._since = task, self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._longest, self._check)
+        try:
+            return await anext(body, None)
+        except asyncio.CancelledError:
+            # Somebody else may have cancelled the task too.
+            if self._is_over and task.uncancel() <= cancelled:
+                raise TooSlow(f"Nothing came of the body for {self._longest:g} seconds.") from None
+            raise
+        finally:
+            self._waiting = None
+            self.last = self._loop.time() - self._since
+
+    def _check(self) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return  # the next wait sets a new one
+        left = self._since + self._longest - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check)
+        else:
+            self._is_over = True
+            self._waiting.cancel()
+
+    def stop(self) -> None:
+        """Waits no more."""
+        if self._timer is not None:
+            self._timer.cancel()
