@@ -26,6 +26,7 @@ from service.settings import Settings
 
 LINGER_SECONDS = 5
 SHORT_BYTES = 64 * 1024
+ROOM_STEP = 1024 * 1024
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -77,13 +78,11 @@ class Req:
         length = headers.get("content-length", "")
         return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in headers
 
-    def _size(self, limit: int) -> int:
-        """How large the body may become: what comes in unknown length, or compressed, as large as it is allowed to."""
+    def _length(self) -> int:
+        """How long the body will be, as far as that is known: what comes in chunks, or compressed, may be any length."""
         headers = self._request.headers
         length = headers.get("content-length", "")
-        if length.isdecimal() and "content-encoding" not in headers:
-            return min(int(length), limit)
-        return limit if length or "transfer-encoding" in headers else 0
+        return int(length) if length.isdecimal() and "content-encoding" not in headers else 0
 
     @property
     def is_metrics_key(self) -> bool:
@@ -172,9 +171,7 @@ class Req:
         too_large = announced.isdecimal() and int(announced) > limit
         if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
-        size = self._size(limit)
-        if size > SHORT_BYTES:
-            await self.make_room(size)
+        room = SHORT_BYTES  # which everybody has, also who then sends nothing
         body = bytearray()
         async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
             async for chunk in chunks:
@@ -182,6 +179,10 @@ class Req:
                     await _discard(chunks, limit)
                     raise ContentTooLarge(f"The body may have at most {limit} bytes.")
                 body += chunk
+                if len(body) > room:
+                    more = max(self._length(), len(body) + ROOM_STEP) - room
+                    await self.make_room(more)
+                    room += more
         whole = bytes(body)
         if len(whole) <= SHORT_BYTES:
             self._body = whole
