@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, indexer, logs, openapi, partitions, settings
+from service import embedded, indexer, logs, openapi, partitions, replica, settings
 from service.answers import render_routing
 from service.api import endpoints
 from service.db import open_pool
@@ -36,9 +36,9 @@ def create_app(config: Settings) -> Starlette:
             size=config.service_pool_size,
             statement_timeout=config.service_statement_timeout,
         )
-        async with pool, _indexing(url, config):
+        async with pool, _indexing(url, config), replica.watching(url, config) as reads:
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
-            yield State(pool=pool, settings=config, keyring=config.keyring, openapi=encoded, known={})
+            yield State(pool=pool, replica=reads, settings=config, keyring=config.keyring, openapi=encoded, known={})
 
     app = Starlette(
         routes=routes(served),
@@ -48,8 +48,15 @@ def create_app(config: Settings) -> Starlette:
                 CORSMiddleware,
                 allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
                 allow_methods=["*"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
+                expose_headers=[
+                    "X-Request-ID",
+                    "X-Read-From",
+                    "Retry-After",
+                    "Deprecation",
+                    "Link",
+                    "WWW-Authenticate",
+                ],
                 max_age=600,
             ),
             Middleware(RawPath),

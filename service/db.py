@@ -26,10 +26,10 @@ else:
     Pool = asyncpg.Pool
 
 
-async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
+async def open_pool(url: str, *, size: int, statement_timeout: float, connect_timeout: float = 60) -> Pool:
     """Connects to a migrated database.
 
-    `size` is the most connections that are open at once, `statement_timeout` in seconds.
+    `size` is the most connections that are open at once; `statement_timeout` and `connect_timeout` are in seconds.
     """
     vector_schema = await _vector_schema(url)
     pool: Pool = await asyncpg.create_pool(  # type: ignore[call-overload]  # the stubs know `init` and `reset` apart
@@ -37,6 +37,7 @@ async def open_pool(url: str, *, size: int, statement_timeout: float) -> Pool:
         connection_class=SearchConnection,
         min_size=min(2, size),
         max_size=size,
+        timeout=connect_timeout,
         init=_codecs(vector_schema),
         reset=_keep,
         server_settings={

@@ -19,6 +19,7 @@ VECTORS_AT_ONCE = 50
 # So many rows are taken from the index: few numbers, as each makes a statement of its own, which PostgreSQL keeps.
 CANDIDATES = (10, 20, 50, 100, 200, 500, MAX_EF_SEARCH)
 EXACT_VECTORS_AT_ONCE = 5
+ALLOWED = Credentials(None, is_admin=True)  # asks for those who are known to be allowed
 
 
 class Question(msgspec.Struct, frozen=True):
