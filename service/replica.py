@@ -34,6 +34,10 @@ class Unanswered(Exception):
     """The replica cannot say, or does not know of it yet: the primary is to be asked."""
 
 
+class NoReplica(Exception):
+    """The server is no copy of the primary, or the database is another."""
+
+
 class Replica:
     """A replica, and how far it is behind. It is used when it answers and its lag is within `bound`, in seconds."""
 
@@ -44,6 +48,8 @@ class Replica:
         self._waiting: deque[tuple[float, int]] = deque(maxlen=MAX_REMEMBERED)  # positions that are not replayed yet
         self._replayed: float | None = None  # when the primary was at the newest that is
         self._begin = time.monotonic()
+        self._identity = ""  # the primary's
+        self._said: bool | None = None  # in the log
         self.is_used = False
 
     @property
@@ -73,10 +79,13 @@ class Replica:
         """Asks both servers how far they are, and decides whether the replica is used."""
         problem = None
         now = time.monotonic()
-        with contextlib.suppress(*_AWAY):  # while the primary is away, what is remembered of it gets older
-            self._waiting.append((now, await self._primary.position()))
+        with contextlib.suppress(Exception):  # while the primary is away, what is remembered of it gets older
+            self._identity, written = await self._primary.position()
+            self._waiting.append((now, written))
         try:
-            position = await self._server.position()
+            identity, position = await self._server.position()
+            if identity != self._identity:
+                raise NoReplica
             if self._pool is None:
                 async with asyncio.timeout(2 * PATIENCE):
                     self._pool = await open_pool(
@@ -93,10 +102,10 @@ class Replica:
                 self._replayed = self._waiting.popleft()[0]
         lag = self.lag
         used = self._pool is not None and self._replayed is not None and lag <= self._bound
-        if used != self.is_used:
+        if used != self._said:
             log = logger.info if used else logger.warning
             log("reads", server="replica" if used else "primary", lag=round(lag, 2), problem=problem)
-        self.is_used = used
+        self.is_used = self._said = used
         metrics.note_replica(lag, used)
 
     async def close(self) -> None:
@@ -119,13 +128,14 @@ class _Server:
         self._url = url
         self._connection: Connection | None = None
 
-    async def position(self) -> int:
-        """How far it is, as `retrieve_wal_position`. Raises one of _AWAY when it does not answer in time."""
+    async def position(self) -> tuple[str, int]:
+        """Whose copy it is, and how far, as `retrieve_wal_position`. Raises what went wrong, or TimeoutError."""
         try:
             async with asyncio.timeout(PATIENCE):
-                if self._connection is None:
+                if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url)
-                return await statements.retrieve_wal_position(self._connection) or 0
+                row = await statements.retrieve_wal_position(self._connection)
+                return (row.identity, row.position or 0) if row is not None else ("", 0)
         except BaseException:
             self.drop()
             raise
