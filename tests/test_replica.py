@@ -170,6 +170,14 @@ async def counted(api: httpx2.AsyncClient, project: Project) -> tuple[int, str]:
     return len(answer.json()["results"]), answer.headers.get("x-read-from", "primary")
 
 
+async def index(primary: str, project: Project) -> None:
+    """Builds the index of a project, which a search on the primary then uses."""
+    with psycopg.connect(primary, autocommit=True) as connection:
+        connection.execute(f"ANALYZE embeddings_{project.id}".encode())
+        connection.execute("SELECT pg_stat_force_next_flush()")
+    await indexer.run_once(primary, IndexAims(threshold=100, memory=64 * 1024 * 1024))
+
+
 async def until(ask: Callable[[], Awaitable[Any]], wanted: Any) -> None:
     for _ in range(300):
         if await ask() == wanted:
@@ -228,11 +236,7 @@ async def test_all_else_is_asked_of_the_primary(api: httpx2.AsyncClient, place: 
 
 
 async def test_an_index_is_searched_on_it(api: httpx2.AsyncClient, place: Project, primary: str) -> None:
-    with psycopg.connect(primary, autocommit=True) as connection:
-        connection.execute(f"ANALYZE embeddings_{place.id}".encode())
-        connection.execute("SELECT pg_stat_force_next_flush()")
-    await indexer.run_once(primary, IndexAims(threshold=100, memory=64 * 1024 * 1024))
-    await asyncio.sleep(0.5)
+    await index(primary, place)
     for _ in range(2):  # the second time it would be remembered
         answer = await search(api, place)
         assert answer.headers.get("x-read-from") == "replica"
@@ -276,11 +280,21 @@ async def test_a_project_that_it_does_not_have_yet(api: httpx2.AsyncClient, plac
         assert (await search(api, place)).status_code == 404
 
 
-async def test_access_is_the_primarys(api: httpx2.AsyncClient, place: Project, standby: Standby) -> None:
+@pytest.mark.parametrize("is_indexed", [True, False])
+async def test_access_is_the_primarys(
+    api: httpx2.AsyncClient, place: Project, standby: Standby, primary: str, is_indexed: bool
+) -> None:
+    if is_indexed:  # then the primary is asked for access in the search itself, and the replica must not be
+        await index(primary, place)
+        for _ in range(2):
+            assert (await search(api, place, PRIMARY)).json()["search"]["method"] == "index"
     reader, stranger = await world.user(api, ADMIN), await world.user(api, ADMIN)
     shares = f"{place.path}/share"
     given = {"share_with_handle": reader.handle, "role": "reader"}
     assert (await api.post(shares, json=given, headers=place.owner.headers)).is_success
+    shared = f"SELECT count(*) FROM users_projects WHERE user_handle = '{reader.handle}'"
+    while not standby.ask(shared):
+        await asyncio.sleep(0.02)
     with standby.paused():
         answer = await search(api, place, reader.headers)
         assert (answer.status_code, answer.headers.get("x-read-from")) == (200, "replica")
