@@ -237,6 +237,7 @@ async def test_all_else_is_asked_of_the_primary(api: httpx2.AsyncClient, place: 
 
 async def test_an_index_is_searched_on_it(api: httpx2.AsyncClient, place: Project, primary: str) -> None:
     await index(primary, place)
+    await until(lambda: reads(api, place), "replica")  # which has the index then
     for _ in range(2):  # the second time it would be remembered
         answer = await search(api, place)
         assert answer.headers.get("x-read-from") == "replica"
@@ -244,6 +245,18 @@ async def test_an_index_is_searched_on_it(api: httpx2.AsyncClient, place: Projec
     on_primary = (await search(api, place, PRIMARY)).json()
     assert on_primary["search"]["method"] == "index"
     assert on_primary["results"] == answer.json()["results"]
+
+
+async def test_an_index_that_it_does_not_have_yet(
+    api: httpx2.AsyncClient, place: Project, standby: Standby, primary: str
+) -> None:
+    with standby.paused():
+        await index(primary, place)
+        for _ in range(2):
+            answer = await search(api, place)
+            assert "x-read-from" not in answer.headers
+            assert answer.json()["search"]["method"] == "index"
+    await until(lambda: reads(api, place), "replica")
 
 
 async def test_one_that_is_behind(api: httpx2.AsyncClient, place: Project, standby: Standby) -> None:
@@ -286,13 +299,13 @@ async def test_access_is_the_primarys(
 ) -> None:
     if is_indexed:  # then the primary is asked for access in the search itself, and the replica must not be
         await index(primary, place)
-        for _ in range(2):
+        for _ in range(2):  # so that it is remembered
             assert (await search(api, place, PRIMARY)).json()["search"]["method"] == "index"
     reader, stranger = await world.user(api, ADMIN), await world.user(api, ADMIN)
     shares = f"{place.path}/share"
     given = {"share_with_handle": reader.handle, "role": "reader"}
     assert (await api.post(shares, json=given, headers=place.owner.headers)).is_success
-    shared = f"SELECT count(*) FROM users_projects WHERE user_handle = '{reader.handle}'"
+    shared = f"SELECT count(*) FROM users_projects WHERE user_handle = '{reader.handle}'"  # the last that is done
     while not standby.ask(shared):
         await asyncio.sleep(0.02)
     with standby.paused():
