@@ -133,7 +133,9 @@ class _Server:
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._connection is None or self._connection.is_closed():
-                    self._connection = await asyncpg.connect(self._url)
+                    self._connection = await asyncpg.connect(
+                        self._url, server_settings={"application_name": "embedding-service"}
+                    )
                 row = await statements.retrieve_wal_position(self._connection)
                 return (row.identity, row.position or 0) if row is not None else ("", 0)
         except BaseException:

@@ -85,10 +85,10 @@ class Standby:
     def frozen(self) -> Iterator[None]:
         """None of its processes goes on in the block: connections are taken, and nothing is answered."""
         postmaster = int((self.cluster / "postmaster.pid").read_text().splitlines()[0])
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(postmaster)], capture_output=True, check=True)
-        pids = [postmaster, *map(int, children.stdout.split())]
+        pids = [postmaster, *self.ask("SELECT array_agg(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")]
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
