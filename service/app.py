@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import embedded, indexer, logs, openapi, partitions, settings, stopping, tracing
+from service import embedded, indexer, logs, openapi, partitions, replica, settings, stopping, tracing
 from service.answers import render_routing
 from service.api import endpoints
 from service.db import open_pool
@@ -41,10 +41,11 @@ def create_app(config: Settings) -> Starlette:
         )
         draining, rates = asyncio.Event(), _rates(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        async with pool, _indexing(url, config):
+        async with pool, _indexing(url, config), replica.watching(url, config) as reads:
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             state = State(
                 pool=pool,
+                replica=reads,
                 settings=config,
                 keyring=config.keyring,
                 openapi=encoded,
@@ -71,9 +72,9 @@ def create_app(config: Settings) -> Starlette:
                 CORSMiddleware,
                 allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
                 allow_methods=["*"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
                 expose_headers=[
-                    *("X-Request-ID", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
+                    *("X-Request-ID", "X-Read-From", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
                     *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
                 ],
                 max_age=600,

@@ -130,8 +130,11 @@ async def embeddings_reader(req: Req, path: dict[str, str]) -> Storage:
 
 
 def remembered(req: Req, path: dict[str, str]) -> Storage | None:
-    """What earlier requests on an indexed project have found out, so that a search can ask for access by itself."""
-    return req.known.get((path["user"], path["project"])) if req.is_short else None
+    """What earlier requests on an indexed project have found out, so that a search can ask for access by itself.
+
+    None when a replica is going to answer, whose idea of access may be old.
+    """
+    return req.known.get((path["user"], path["project"])) if req.is_short and req.replica is None else None
 
 
 async def embeddings_editor(req: Req, path: dict[str, str]) -> Storage:

@@ -27,11 +27,13 @@ else:
     Pool = asyncpg.Pool
 
 
-async def open_pool(url: str, *, size: int, statement_timeout: float, wait: float = 60.0) -> Pool:
+async def open_pool(
+    url: str, *, size: int, statement_timeout: float, wait: float = 60.0, connect_timeout: float = 60.0
+) -> Pool:
     """Connects to a migrated database.
 
-    `size` is the most connections that are open at once, `statement_timeout` in seconds, and `wait` the seconds that
-    somebody may wait for a connection.
+    `size` is the most connections that are open at once, `wait` the seconds that somebody may wait for one;
+    `statement_timeout` and `connect_timeout` are in seconds.
     """
     vector_schema = await _vector_schema(url)
     pool: Pool = await BoundedPool(
@@ -47,6 +49,7 @@ async def open_pool(url: str, *, size: int, statement_timeout: float, wait: floa
         connection_class=SearchConnection,
         min_size=min(2, size),
         max_size=size,
+        timeout=connect_timeout,
         init=_codecs(vector_schema),
         reset=_keep,
         server_settings={

@@ -19,6 +19,7 @@ class Facts(msgspec.Struct):
     """What is known of a request in the end, for its line in the log and for the metrics.
 
     `principal` is a user's handle, `admin`, or None for a caller without a key. `rows`: by what became of them.
+    `from_replica`: whether a replica has said what is answered.
     """
 
     request_id: str
@@ -29,6 +30,7 @@ class Facts(msgspec.Struct):
     search_seconds: float = 0.0
     room: int = 0  # in service.gate, until the answer is sent
     budget: dict[str, str] | None = None  # of service.rates, as headers
+    from_replica: bool = False
 
 
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
@@ -50,6 +52,13 @@ _INDEX = {
         ("builds", "Vector indexes that are being built."),
     )
 }
+# The worst of all worker processes.
+_REPLICA_LAG = Gauge(
+    "embedding_service_replica_lag_seconds", "How far the replica is behind.", multiprocess_mode="livemax"
+)
+_REPLICA_USED = Gauge(
+    "embedding_service_replica_used", "1 when searches and reads go to the replica.", multiprocess_mode="livemin"
+)
 _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
 _BUILD.labels(__version__).set(1)
 
@@ -82,6 +91,12 @@ def note_indexes(projects: int, rows: int, builds: int) -> None:
     """Remembers what the indexer has done, which the database knows."""
     for name, value in (("projects", projects), ("rows", rows), ("builds", builds)):
         _INDEX[name].set(value)
+
+
+def note_replica(lag: float, used: bool) -> None:
+    """Remembers how far the replica is behind, in seconds, and whether it is used."""
+    _REPLICA_LAG.set(lag)
+    _REPLICA_USED.set(used)
 
 
 def exposed() -> bytes:

@@ -60,7 +60,10 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = facts.request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = facts.request_id
+                if facts.from_replica:
+                    headers["X-Read-From"] = "replica"
             await send(message)
 
         try:

@@ -11,13 +11,21 @@ from starlette.responses import Response
 
 from service import __version__
 from service.answers import JSON, MSGPACK, PROBLEM
-from service.auth import PUBLIC_GUARDS, anyone
+from service.auth import PUBLIC_GUARDS, anyone, embeddings_reader
 from service.errors import ProblemDetails
 from service.http import Endpoint
 from service.metrics import PROBES
 from service.request import MERGE_PATCH
 
 REFERENCE = "#/components/schemas/{name}"
+READ_FROM = {
+    "name": "X-Read-From",
+    "in": "header",
+    "required": False,
+    "description": "`primary`: no replica is to answer, which may not know yet what was just written.",
+    "schema": {"type": "string"},
+}
+READ_FROM_ANSWER = {"description": "`replica` when a replica has answered.", "schema": {"type": "string"}}
 WITH_BODY = ("POST", "PUT", "PATCH")
 TAGS = {
     "users": "Users and their keys.",
@@ -121,7 +129,7 @@ def _parameters(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, 
         if parameter["schema"].get("type") == "array":
             parameter |= {"style": "form", "explode": False}
         listed.append(parameter)
-    return listed
+    return [*listed, READ_FROM] if one.guard is embeddings_reader else listed
 
 
 def _properties(kind: Any, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +155,8 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
         success["content"] = {one.produces: {"schema": {"type": "object"} if one.produces == JSON else {}}}
     elif one.returns is not type(None):
         success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
+    if one.guard is embeddings_reader:
+        success["headers"] = {"X-Read-From": READ_FROM_ANSWER}
     responses = {str(one.status): success}
     for status in sorted(_error_statuses(one)):
         content = {PROBLEM: {"schema": schema_of[ProblemDetails]}}

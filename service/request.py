@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import cache
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -22,7 +22,10 @@ from service.errors import ContentTooLarge, Invalid, Problem, TooSlow, Unsupport
 from service.gate import Gate
 from service.metrics import Facts
 from service.rates import Rates
+from service.replica import Replica, Unanswered
 from service.settings import Settings
+
+T = TypeVar("T")
 
 LINGER_SECONDS = 5
 SHORT_BYTES = 64 * 1024
@@ -34,6 +37,7 @@ class State(TypedDict):
     """What lives as long as the application."""
 
     pool: db.Pool
+    replica: Replica | None
     settings: Settings
     keyring: Keyring
     openapi: dict[str, bytes]
@@ -56,6 +60,7 @@ class Req:
 
     def __init__(self, request: Request[State]) -> None:
         self.db: db.Pool = request.state["pool"]
+        self.replica = _replica(request)  # decided once, so that `remembered` and the search agree
         self.settings: Settings = request.state["settings"]
         self.keyring: Keyring = request.state["keyring"]
         self.openapi: dict[str, bytes] = request.state["openapi"]
@@ -79,7 +84,7 @@ class Req:
         return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in headers
 
     def _length(self) -> int:
-        """How long the body will be, as far as that is known: what comes in chunks, or compressed, may be any length."""
+        """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
         headers = self._request.headers
         length = headers.get("content-length", "")
         return int(length) if length.isdecimal() and "content-encoding" not in headers else 0
@@ -89,6 +94,18 @@ class Req:
         """Whether the caller showed the key that reads the metrics."""
         wanted = self.settings.service_metrics_key
         return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", _hash_setting(wanted))
+
+    async def reading(self, ask: Callable[[db.Pool], Awaitable[T]]) -> T:
+        """What `ask` finds on the replica where one is used, else, or when it cannot say, on the primary.
+
+        Only for what the guard has allowed: the replica's idea of who may see what is old.
+        """
+        if self.replica is not None:
+            with contextlib.suppress(Unanswered):
+                answer = await self.replica.ask(ask)
+                self.facts.from_replica = True
+                return answer
+        return await ask(self.db)
 
     def as_sent(self, name: str) -> str:
         """A path parameter before percent-decoding."""
@@ -197,6 +214,14 @@ async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:
                 limit -= len(chunk)
                 if limit < 0:
                     return
+
+
+def _replica(request: Request[State]) -> Replica | None:
+    """The replica, when it is used and the caller does not ask for the primary."""
+    replica: Replica | None = request.state["replica"]
+    if replica is None or not replica.is_used:
+        return None
+    return None if request.headers.get("x-read-from", "").strip().lower() == "primary" else replica
 
 
 def _credentials(header: str | None, admin_key: str) -> Credentials:

@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_dbuser: str = "postgres"
     service_dbpassword: str | None = None
     service_dbname: str = "postgres"
+    service_database_read_url: str | None = None
+    service_read_lag_seconds: Annotated[float, Meta(ge=2)] = 5.0  # it is looked at every second
     service_data_dir: Path = Path(".data")
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0

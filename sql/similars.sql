@@ -35,13 +35,15 @@ SELECT found.ids, found.similarities
 -- What decides the plan stands in the text: the watermark, whether anything is filtered, and how many vectors and
 -- candidates there are. So PostgreSQL finds that the plan it has kept is as good as a new one; to plan each search anew
 -- takes 0.2 ms.
--- No rows when the caller may not see the project, or when it is not the one, or of the dimensions, that it was.
+-- No rows when the caller may not see the project, or when it is not the one, or of the dimensions, that it was; with
+-- 'same_index' neither when its index is another, for without the index the search is slow.
 WITH access AS MATERIALIZED (
-    SELECT caller, project_id, watermark
+    SELECT caller, project_id
       FROM access_to_project(@key_hash::text, @is_admin::bool, @owner::text, @project_handle::text)
      WHERE role IS NOT NULL AND project_id = {project_id} AND dimensions = {dimensions}
+       AND ({same_index} = 0 OR watermark = {watermark})
 )
-SELECT found.ids, found.similarities, found.complete, access.caller, access.watermark
+SELECT found.ids, found.similarities, found.complete, access.caller
   FROM access
  CROSS JOIN LATERAL (SELECT vector, place
                        FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)

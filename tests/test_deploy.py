@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.processes import ROOT
 
 # Settings that the manifests name and the service may not have yet.
-COMING = {"SERVICE_DATABASE_READ_URL"}
+COMING: set[str] = set()
 SECRETS = {
     "embedding-service": {"SERVICE_ADMINKEY", "ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS", "SERVICE_METRICS_KEY"},
     "embedding-service-db-app": {"uri", "username", "password", "dbname"},  # which CloudNativePG makes

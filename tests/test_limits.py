@@ -1,6 +1,7 @@
 """How much at once, how long, and how often: what is beyond it is refused quickly, and says when to come again."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -77,8 +78,13 @@ class Sender:
         """Sends it, and returns the status of the answer."""
         self.writer.write(self.body[BEGUN:])
         status = int((await self.reader.readuntil(b"\r\n")).split()[1])
-        self.writer.close()
+        await self.close()
         return status
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> None:
@@ -95,7 +101,7 @@ async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> N
         assert await first.finish() == 201
         assert (await upload(api, project, "second", "x" * 1_500_000)).status_code == 201
         lost = await Sender.begin(api, project, 1_500_000, "lost")
-        lost.writer.close()  # its room is free again
+        await lost.close()  # its room is free again
         await asyncio.sleep(0.2)
         assert (await upload(api, project, "fourth", "x" * 1_500_000)).status_code == 201
         listed = (await api.get(f"{project.embeddings}?include=text", headers=project.owner.headers)).json()

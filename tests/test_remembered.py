@@ -194,6 +194,7 @@ async def test_nothing_is_searched_for_strangers(api: httpx2.AsyncClient, url: s
         "project_id": project.id,
         "dimensions": 3,
         "watermark": 10**6,
+        "same_index": 0,
         "candidates": 10,
         "at_most": 1,
         "filtered": 0,

@@ -234,6 +234,7 @@ async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Stora
         "project_id": project.project_id,
         "dimensions": project.dimensions,
         "watermark": project.watermark,
+        "same_index": 0,
         "vectors": vectors.to_binary(stored[:many]),
         "except_id": None,
         "threshold": 0.5,

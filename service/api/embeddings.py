@@ -14,6 +14,7 @@ from service.answers import JSON, MSGPACK, NDJSON, Lines
 from service.api.projects import ProjectPath
 from service.auth import Storage, embeddings_editor, embeddings_reader
 from service.batch import EmbeddingIn, EmbeddingsIn
+from service.db import Pool
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK
 from service.errors import found
@@ -119,15 +120,17 @@ async def post_stream(req: Req, query: StreamQuery, access: Storage) -> Response
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Embeddings:
     """A page of a project's embeddings."""
     parts = ("vector", "text", "metadata") if query.include is None else query.include
-    rows = await embeddings.get_embeddings_by_project(
-        req.db,
-        project_id=access.project_id,
-        after=query.after,
-        max_rows=query.limit,
-        skip=query.offset,
-        with_vector="vector" in parts,
-        with_text="text" in parts,
-        with_metadata="metadata" in parts,
+    rows = await req.reading(
+        lambda db: embeddings.get_embeddings_by_project(
+            db,
+            project_id=access.project_id,
+            after=query.after,
+            max_rows=query.limit,
+            skip=query.offset,
+            with_vector="vector" in parts,
+            with_text="text" in parts,
+            with_metadata="metadata" in parts,
+        )
     )
     return Embeddings([_embedding(row, access) for row in rows])
 
@@ -141,8 +144,12 @@ async def delete_embeddings(req: Req, access: Storage) -> None:
 @endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
 async def get_embedding(req: Req, path: EmbeddingPath, access: Storage) -> Embedding:
     """An embedding."""
-    row = await embeddings.retrieve_embeddings(req.db, project_id=access.project_id, text_ids=candidates(req, path))
-    return _embedding(found(row, f"The embedding {path.text_id!r}"), access)
+
+    async def ask(db: Pool) -> embeddings.EmbeddingRow:
+        row = await embeddings.retrieve_embeddings(db, project_id=access.project_id, text_ids=candidates(req, path))
+        return found(row, f"The embedding {path.text_id!r}")
+
+    return _embedding(await req.reading(ask), access)
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))

@@ -11,6 +11,7 @@ from service.answers import JSON, MSGPACK
 from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader, remembered
 from service.batch import Vector
+from service.db import Pool
 from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found, show
 from service.fields import ShortText
@@ -107,8 +108,12 @@ class Similars(msgspec.Struct, frozen=True):
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Storage) -> Similars:
     """Texts that are similar to a stored one, itself left out."""
-    row = await embeddings.retrieve_vector(req.db, project_id=access.project_id, text_ids=candidates(req, path))
-    stored = found(row, f"The embedding {path.text_id!r}")
+
+    async def ask(db: Pool) -> embeddings.StoredVector:
+        row = await embeddings.retrieve_vector(db, project_id=access.project_id, text_ids=candidates(req, path))
+        return found(row, f"The embedding {path.text_id!r}")
+
+    stored = await req.reading(ask)
     question = _question(req, query, None, stored.text_id)
     return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
 
@@ -196,8 +201,13 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
 async def _similars(
     req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
+    async def ask(db: Pool) -> search.Answer:
+        # The primary has said that the caller may; what a replica says of that may be old.
+        asker = req.credentials if db is req.db else search.ALLOWED
+        return await search.nearest(db, asker, project, sent, question)
+
     start = time.perf_counter()
-    answer = await search.nearest(req.db, req.credentials, project, sent, question)
+    answer = await req.reading(ask)
     req.is_proved = answer.method == "index"  # for then the search has asked
     req.facts.principal = req.facts.principal or answer.caller
     req.facts.search, req.facts.search_seconds = answer.method, time.perf_counter() - start
@@ -217,12 +227,14 @@ async def _shown(req: Req, project: Storage, answer: search.Answer, include: lis
     """Text and metadata of all results, as far as they are asked for."""
     if not include:
         return {}
-    rows = await similars.get_texts_and_metadata(
-        req.db,
-        project_id=project.project_id,
-        text_ids=list({text_id for ids, _ in answer.nearest for text_id in ids}),
-        with_text="text" in include,
-        with_metadata="metadata" in include,
+    rows = await req.reading(
+        lambda db: similars.get_texts_and_metadata(
+            db,
+            project_id=project.project_id,
+            text_ids=list({text_id for ids, _ in answer.nearest for text_id in ids}),
+            with_text="text" in include,
+            with_metadata="metadata" in include,
+        )
     )
     return {
         row.text_id: (row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET)

@@ -18,13 +18,12 @@ class Nearest(msgspec.Struct, frozen=True):
 
 
 class NearestByIndex(msgspec.Struct, frozen=True):
-    """As Nearest; `complete` is False when an exact search may find more. `caller` asked; `watermark` is today's."""
+    """As Nearest; `complete` is False when an exact search may find more. `caller` asked."""
 
     ids: list[str] | None
     similarities: list[float] | None
     complete: bool | None
     caller: str | None
-    watermark: int | None
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -64,6 +63,7 @@ async def get_similars_by_index(
     project_id: int,
     dimensions: int,
     watermark: int,
+    same_index: int,
     vectors: Sequence[bytes],
     at_most: int,
     candidates: int,
@@ -80,7 +80,8 @@ async def get_similars_by_index(
     """As `get_similars_by_vector`, through the project's index; `hnsw.ef_search` must be set.
 
     `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
-    there is something that rows must pass. Empty for who may not read the project.
+    there is something that rows must pass. Empty for who may not read the project, and with `same_index` 1 when its
+    index is not that of the watermark.
     """
 
 

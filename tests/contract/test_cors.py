@@ -33,6 +33,7 @@ async def test_preflight(api: httpx2.AsyncClient, path: str) -> None:
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "PATCH" in answer.headers["access-control-allow-methods"]
     assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+    assert "x-read-from" in answer.headers["access-control-allow-headers"].lower()
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/users", "/v1/none"])

@@ -137,8 +137,8 @@ class TestGetSimilarsByIndex:
             "SELECT owner, project_handle FROM projects WHERE project_id = $1", number
         )
 
-        async def found(max_rows: int, threshold: float) -> similars.NearestByIndex:
-            (row,) = await similars.get_similars_by_index(
+        async def found(max_rows: int, threshold: float, same_index: int = 0) -> list[similars.NearestByIndex]:
+            return await similars.get_similars_by_index(
                 connection,
                 key_hash=hash_key(f"key-of-{owner}"),
                 is_admin=False,
@@ -150,18 +150,19 @@ class TestGetSimilarsByIndex:
                 project_id=number,
                 dimensions=3,
                 watermark=watermark,
+                same_index=same_index,
                 vectors=sent,
                 threshold=threshold,
                 max_rows=max_rows,
                 skip=0,
                 **values,
             )
-            return row
 
-        everything = await found(3, -1)
+        (everything,) = await found(3, -1)
         assert everything.ids == ["x", "tail", "y"]
         assert everything.complete is False  # the index side gave two of three: there may be more
-        assert (await found(2, -1)).complete is True
-        above = await found(3, 0.5)
+        assert [row.complete for row in await found(2, -1)] == [True]
+        (above,) = await found(3, 0.5)
         assert (above.ids, above.complete) == (["x", "tail"], True)  # what else there is is below the threshold
-        assert (above.caller, above.watermark) == (owner, None)  # there is no index, whatever the watermark says
+        assert above.caller == owner
+        assert await found(3, -1, same_index=1) == []  # there is no index, whatever the watermark says
