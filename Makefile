@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test lint fix fuzz bench openapi vendor lock wheel clean
+.PHONY: help run test lint fix fuzz bench chaos openapi vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
 bench: $(DEV)  ## Measure uploads and searches
 	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg \
 		--readme README.md
+
+chaos: $(DEV)  ## Break things while clients are at work; then ten minutes of load
+	$(BIN)/python -m chaos
 
 lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

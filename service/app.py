@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service import embedded, indexer, logs, openapi, partitions, replica, settings, stopping, tracing
 from service.answers import render_routing
 from service.api import endpoints
-from service.db import open_pool
+from service.db import closing, open_pool
 from service.gate import Gate
 from service.http import routes
 from service.middleware import Observed, RawPath
@@ -41,7 +41,7 @@ def create_app(config: Settings) -> Starlette:
         )
         draining, rates = asyncio.Event(), _rates(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        async with pool, _indexing(url, config), replica.watching(url, config) as reads:
+        async with closing(pool), _indexing(url, config), replica.watching(url, config) as reads:
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             state = State(
                 pool=pool,

@@ -19,6 +19,8 @@ from service.errors import (
     Unavailable,
 )
 
+CLOSE_SECONDS = 5
+
 if TYPE_CHECKING:  # the classes are generic in the stubs only
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -62,6 +64,19 @@ async def open_pool(
         },
     )
     return pool
+
+
+@asynccontextmanager
+async def closing(pool: Pool) -> AsyncIterator[None]:
+    """Closes the pool after the block; a database that does not answer any more is not waited for."""
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
 
 
 class BoundedPool(asyncpg.Pool):

@@ -197,7 +197,7 @@ class Req:
                     raise ContentTooLarge(f"The body may have at most {limit} bytes.")
                 body += chunk
                 if len(body) > room:
-                    more = max(self._length(), len(body) + ROOM_STEP) - room
+                    more = max(self._length() or len(body) + ROOM_STEP, len(body)) - room
                     await self.make_room(more)
                     room += more
         whole = bytes(body)

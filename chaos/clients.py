@@ -1,0 +1,139 @@
+"""Clients that upload, delete, stream and search, and go on whatever happens."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import msgspec
+
+from chaos.ledger import Ledger, content, packed, plain
+
+TEXTS = 120  # of each client
+BATCH = 20
+RETRY_SECONDS = 0.05
+
+
+class Clients:
+    """Some clients of one project. What they are told goes into the ledger, how long it took into `seconds`."""
+
+    def __init__(self, urls: list[str], key: str, project: str) -> None:
+        self.urls = urls
+        self.key = key
+        self.project = project
+        self.ledger = Ledger()
+        self.stopping = False
+        self.statuses: Counter[tuple[str, int | str]] = Counter()
+        self.seconds: dict[str, list[float]] = {}
+        self.successes: list[float] = []  # when
+
+    async def run(self, seconds: float, kinds: dict[str, int]) -> None:
+        """Has so many clients of each kind at work for a while, and then finish what they have begun."""
+        made: dict[str, Callable[[httpx2.AsyncClient, str], Awaitable[None]]] = {
+            "upload": self._upload,
+            "stream": self._stream,
+            "search": self._search,
+        }
+        running = [
+            asyncio.create_task(self._client(made[kind], f"{kind}{number}"))
+            for kind, count in kinds.items()
+            for number in range(count)
+        ]
+        await asyncio.wait(running, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        self.stopping = True
+        await asyncio.gather(*running)
+
+    async def _client(self, work: Callable[[httpx2.AsyncClient, str], Awaitable[None]], name: str) -> None:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        base_url = random.choice(self.urls)
+        async with httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=20) as api:
+            await work(api, name)
+
+    async def ask(
+        self, api: httpx2.AsyncClient, kind: str, method: str, path: str, good: tuple[int, ...], **more: Any
+    ) -> None:
+        """Asks until the answer is good. An answer that says that the request was wrong is a fault of this program."""
+        while True:
+            start = time.monotonic()
+            try:
+                answer = await api.request(method, path, **more)
+            except httpx2.TransportError as error:
+                self.statuses[kind, type(error).__name__] += 1
+            else:
+                self.statuses[kind, answer.status_code] += 1
+                if answer.status_code in good:
+                    self.successes.append(time.monotonic())
+                    self.seconds.setdefault(kind, []).append(self.successes[-1] - start)
+                    return
+                if answer.status_code < 500 and answer.status_code != 429:
+                    raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _upload(self, api: httpx2.AsyncClient, name: str) -> None:
+        """New texts, new versions, the same again, and deletions."""
+        chance = random.Random(name)
+        ids = [f"{name}-{number:04}" for number in range(TEXTS)]
+        version = 0
+        while not self.stopping:
+            version += 1
+            versions: dict[str, int | None] = dict.fromkeys(chance.sample(ids, BATCH), version)
+            rows = [content(text_id, version) for text_id in versions]
+            body, kind = (plain(rows), "json") if version % 2 else (packed(rows), "msgpack")
+            headers = {"Content-Type": f"application/{kind}"}
+            for _ in range(chance.choice((1, 1, 2))):  # sending again changes nothing
+                self.ledger.attempt(versions)
+                path = f"/v1/embeddings/{self.project}"
+                await self.ask(api, "upload", "POST", path, (201,), content=body, headers=headers)
+                self.ledger.acknowledge(versions)
+            if chance.random() < 0.3:
+                gone = chance.choice(list(versions))
+                self.ledger.attempt({gone: None})
+                await self.ask(api, "delete", "DELETE", f"/v1/embeddings/{self.project}/{gone}", (204, 404))
+                self.ledger.acknowledge({gone: None})
+
+    async def _stream(self, api: httpx2.AsyncClient, name: str) -> None:
+        """Streams of all texts in a version; the last line says how many are safe. Again, until all are."""
+        ids = [f"{name}-{number:04}" for number in range(TEXTS * 5)]
+        version = 0
+        while not self.stopping:
+            version += 1
+            versions: dict[str, int | None] = dict.fromkeys(ids, version)
+            self.ledger.attempt(versions)
+            while not await self._send_stream(api, ids, version):
+                pass
+
+    async def _send_stream(self, api: httpx2.AsyncClient, ids: list[str], version: int) -> bool:
+        async def body() -> Any:
+            for start in range(0, len(ids), 50):
+                rows = [msgspec.json.encode(content(text_id, version)) for text_id in ids[start : start + 50]]
+                yield b"\n".join(rows) + b"\n"
+                await asyncio.sleep(0.005)
+
+        line: dict[str, Any] = {"rows": 0, "done": False}
+        headers = {"Content-Type": "application/x-ndjson"}
+        path = f"/v1/embeddings/{self.project}/stream"
+        try:
+            async with api.stream("POST", path, content=body(), headers=headers) as answer:
+                self.statuses["stream", answer.status_code] += 1
+                if answer.status_code == 200:
+                    async for text in answer.aiter_lines():
+                        line = {"done": False, **msgspec.json.decode(text)}
+        except httpx2.TransportError as error:
+            self.statuses["stream", type(error).__name__] += 1
+        self.ledger.acknowledge(dict.fromkeys(ids[: line["rows"]], version))
+        if line["done"]:
+            self.successes.append(time.monotonic())
+        else:
+            await asyncio.sleep(RETRY_SECONDS)
+        return bool(line["done"])
+
+    async def _search(self, api: httpx2.AsyncClient, name: str) -> None:
+        chance = random.Random(name)
+        while not self.stopping:
+            vector = [chance.uniform(-1, 1) for _ in range(len(content("", 0)["vector"]))]
+            path = f"/v1/similars/{self.project}?threshold=-1"
+            await self.ask(api, "search", "POST", path, (200,), json={"vector": vector})
+            await asyncio.sleep(0.002)
