@@ -9,7 +9,6 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from service import embedded, indexer, logs, openapi, partitions, replica, settings, stopping, tracing
 from service.answers import render_routing
@@ -17,7 +16,7 @@ from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
 from service.http import routes
-from service.middleware import Observed, RawPath
+from service.middleware import ForPages, Observed, RawPath
 from service.rates import Rates
 from service.request import State
 from service.settings import Settings
@@ -69,7 +68,7 @@ def create_app(config: Settings) -> Starlette:
             *([Middleware(tracing.Traced)] if config.service_tracing else []),
             Middleware(Observed),
             Middleware(
-                CORSMiddleware,
+                ForPages,
                 allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
                 allow_methods=["*"],
                 allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
