@@ -25,13 +25,14 @@ class Clients:
         self.key = key
         self.project = project
         self.ledger = Ledger()
+        self.may_stop = asyncio.Event()
         self.stopping = False
         self.statuses: Counter[tuple[str, int | str]] = Counter()
         self.seconds: dict[str, list[float]] = {}
         self.successes: list[float] = []  # when
 
     async def run(self, seconds: float, kinds: dict[str, int]) -> None:
-        """Has so many clients of each kind at work for a while, and then finish what they have begun."""
+        """Has so many clients of each kind at work for a while, until they may stop; then they finish."""
         made: dict[str, Callable[[httpx2.AsyncClient, str], Awaitable[None]]] = {
             "upload": self._upload,
             "stream": self._stream,
@@ -42,9 +43,15 @@ class Clients:
             for kind, count in kinds.items()
             for number in range(count)
         ]
-        await asyncio.wait(running, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        waiting = asyncio.create_task(self._wait(seconds))
+        await asyncio.wait([*running, waiting], return_when=asyncio.FIRST_COMPLETED)  # a client ends by an error only
+        waiting.cancel()
         self.stopping = True
         await asyncio.gather(*running)
+
+    async def _wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self.may_stop.wait()
 
     async def _client(self, work: Callable[[httpx2.AsyncClient, str], Awaitable[None]], name: str) -> None:
         headers = {"Authorization": f"Bearer {self.key}"}

@@ -45,6 +45,7 @@ async def run(seconds: float) -> Load:
             service = await Process(stage.folder, base.url, stage.admin_key, "serve").ready()
             memory = {"at the start": service.memory / MIB}
             clients = await stage.clients(service.url)
+            clients.may_stop.set()
             running = asyncio.create_task(clients.run(seconds, KINDS))
             await asyncio.sleep(seconds / 10)
             memory["after a tenth"] = service.memory / MIB

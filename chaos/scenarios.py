@@ -68,7 +68,10 @@ class Stage:
         clients = await self.clients(url)
         running = asyncio.create_task(clients.run(self.seconds, kinds or KINDS))
         await asyncio.sleep(self.seconds * 0.2)
-        await breaking()
+        try:
+            await breaking()
+        finally:
+            clients.may_stop.set()
         await running
         headers = {"Authorization": f"Bearer {clients.key}"}
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=60) as api:
@@ -189,7 +192,8 @@ async def indexer_killed(stage: Stage) -> Result:
             connection = await asyncpg.connect(base.url)
             try:
                 end = time.monotonic() + stage.seconds * 0.6
-                while time.monotonic() < end:
+                # Builds are short: until one was caught, clients go on.
+                while time.monotonic() < end or (not stage.faults and time.monotonic() < end + 60):
                     if await connection.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"):
                         stage.broken()
                         indexer.kill()
