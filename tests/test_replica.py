@@ -67,8 +67,14 @@ class Standby:
         self._run("pg_ctl", "stop", "-D", str(self.cluster), "-w", "-m", "immediate")
 
     def ask(self, statement: str) -> Any:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            return (connection.execute(statement.encode()).fetchone() or [None])[0]
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with psycopg.connect(self.url, autocommit=True) as connection:
+                    return (connection.execute(statement.encode()).fetchone() or [None])[0]
+            except psycopg.errors.SerializationFailure:  # replay goes before any statement, this one too
+                if time.monotonic() > deadline:
+                    raise
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
