@@ -9,13 +9,11 @@ from typing import Any
 import asyncpg
 import msgspec
 from pgvector import HalfVector
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service import db
-from service.errors import ApiError, MethodNotAllowed, NotFound
+from service.errors import ApiError
 from service.logs import logger
 from service.vectors import to_decimals
 
@@ -92,18 +90,6 @@ def render(error: Exception) -> Response:
         headers=refusal.headers,
         media_type=PROBLEM,
     )
-
-
-async def render_routing(_: Request[Any], error: Exception) -> Response:
-    """The router's own refusals: no such route, no such method."""
-    if not isinstance(error, HTTPException):
-        return render(error)
-    refusal: ApiError = NotFound("There is no such route.")
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        refusal = MethodNotAllowed()
-    response = render(refusal)
-    response.headers.update(error.headers or {})
-    return response
 
 
 def _log(error: Exception) -> None:

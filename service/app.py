@@ -6,23 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.routing import Router
+from starlette.types import ASGIApp
 
 from service import embedded, indexer, logs, openapi, partitions, replica, settings, stopping, tracing
-from service.answers import render_routing
 from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
-from service.http import routes
+from service.http import no_route, routes
 from service.middleware import ForPages, Observed, RawPath
 from service.rates import Rates
 from service.request import State
 from service.settings import Settings
 
 
-def create_app(config: Settings) -> Starlette:
+def create_app(config: Settings) -> ASGIApp:
     """The service on a migrated database; `service.__main__` sees to that."""
 
     served = [one for one in endpoints if config.service_debug or not one.only_debug]
@@ -30,7 +28,7 @@ def create_app(config: Settings) -> Starlette:
     encoded = {"json": msgspec.json.encode(document), "yaml": msgspec.yaml.encode(document)}
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+    async def lifespan(_: Router) -> AsyncIterator[State]:
         url = config.named_database_url or embedded.url(config.service_data_dir)
         pool = await open_pool(
             url,
@@ -62,29 +60,21 @@ def create_app(config: Settings) -> Starlette:
             if rates is not None:
                 await rates.close()
 
-    app = Starlette(
-        routes=routes(served),
-        middleware=[
-            *([Middleware(tracing.Traced)] if config.service_tracing else []),
-            Middleware(Observed),
-            Middleware(
-                ForPages,
-                allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
-                allow_methods=["*"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
-                expose_headers=[
-                    *("X-Request-ID", "X-Read-From", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
-                    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
-                ],
-                max_age=600,
-            ),
-            Middleware(RawPath),
+    # Without Starlette's application, which handles errors around all of this: service.http does.
+    app: ASGIApp = RawPath(Router(routes(served), default=no_route, redirect_slashes=False, lifespan=lifespan))
+    app = ForPages(
+        app,
+        allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
+        allow_methods=["*"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
+        expose_headers=[
+            *("X-Request-ID", "X-Read-From", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
+            *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
         ],
-        exception_handlers={HTTPException: render_routing},
-        lifespan=lifespan,
+        max_age=600,
     )
-    app.router.redirect_slashes = False
-    return app
+    app = Observed(app)
+    return tracing.Traced(app) if config.service_tracing else app
 
 
 def _rates(config: Settings) -> Rates | None:
@@ -113,7 +103,7 @@ async def _indexing(url: str, config: Settings) -> AsyncIterator[None]:
             await running
 
 
-def from_environment() -> Starlette:
+def from_environment() -> ASGIApp:
     """For uvicorn's worker processes, which find their settings themselves."""
     config = settings.load()
     logs.configure(config.service_log_format, debug=config.service_debug)

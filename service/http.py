@@ -10,25 +10,37 @@ import contextlib
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from msgspec import Meta
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service import decoding
 from service.answers import JSON, encode, render
-from service.errors import ApiError, BadRequest, Busy, Conflict, Invalid, NotFound, Problem, Unauthorized
+from service.errors import (
+    ApiError,
+    BadRequest,
+    Busy,
+    Conflict,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unauthorized,
+)
 from service.metrics import PROBES
 from service.rates import Rates
-from service.request import Req, State
+from service.request import Req
 
 SMALL_BODY_BYTES = 1024 * 1024
+USUAL_QUERY = 200  # characters
 
 Guard = Callable[[Req, dict[str, str]], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
@@ -84,25 +96,25 @@ class Endpoint:
         self.wants_access = "access" in hints
         self.headers: Callable[[str], dict[str, str]] | None = None  # of every answer, by the path
 
-    async def __call__(self, request: Request[State]) -> Response:
+    async def __call__(self, req: Req) -> Response:
         """Serves a request; every error becomes its problem+json."""
         try:
-            response = encode(await self._in_time(request), self.status, request.headers.get("accept"))
+            response = encode(await self._in_time(req), self.status, req.headers.get("accept"))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         except Exception as error:
             response = render(error)
-        if budget := request.state["facts"].budget:
-            response.headers.update(budget)
+        if req.facts.budget:
+            response.headers.update(req.facts.budget)
         if self.headers is not None:
-            response.headers.update(self.headers(request.url.path))
+            response.headers.update(self.headers(req.path))
         return response
 
-    async def _in_time(self, request: Request[State]) -> Any:
-        seconds = request.state["settings"].service_request_timeout
+    async def _in_time(self, req: Req) -> Any:
+        seconds = req.settings.service_request_timeout
         try:
             async with asyncio.timeout(seconds) as timeout:
-                return await self._answer(request)
+                return await self._answer(req)
         except TimeoutError:
             if timeout.expired():
                 message = f"This took longer than {seconds:g} s, and was given up. What it changes may have been done."
@@ -127,10 +139,9 @@ class Endpoint:
                 budget = await rates.recognise(given.key_hash or "", req.facts.principal, req.address)
                 req.facts.budget = budget.headers() if budget is not None else None
 
-    async def _answer(self, request: Request[State]) -> Any:
-        req = Req(request)
-        names, unreadable = _decode_path(request.path_params)
-        if self.remembered is not None and unreadable is None and request.state["rates"] is None:
+    async def _answer(self, req: Req) -> Any:
+        names, unreadable = _decode_path(req.path_params)
+        if self.remembered is not None and unreadable is None and req.rates is None:
             access = self.remembered(req, names)
             if access is not None:
                 with contextlib.suppress(ApiError):  # what is wrong is told below, in order
@@ -140,11 +151,10 @@ class Endpoint:
         arguments: dict[str, Any] = {}
         missing: NotFound | Conflict | None = None
         try:
-            rates = request.state["rates"]
-            if rates is None or self.path in PROBES:
+            if req.rates is None or self.path in PROBES:
                 access = await self.guard(req, names)
             else:
-                access = await self._asked(req, rates, names)
+                access = await self._asked(req, req.rates, names)
             if self.wants_access:
                 arguments["access"] = access
         except (NotFound, Conflict) as error:
@@ -158,7 +168,7 @@ class Endpoint:
                 arguments["path"] = decoding.convert(names, self.path_type, "path")
         if self.query_type is not None:
             with _collecting(problems):
-                arguments["query"] = decoding.convert(req.query(), self.query_type, "query")
+                arguments["query"] = _query(req, self.query_type)
         if self.wants_body:
             with _collecting(problems):
                 arguments["body"] = decoding.decode(await req.read(SMALL_BODY_BYTES), self.body_type)
@@ -180,8 +190,25 @@ class Endpoint:
         if self.path_type is not None:
             arguments["path"] = decoding.convert(names, self.path_type, "path")
         if self.query_type is not None:
-            arguments["query"] = decoding.convert(req.query(), self.query_type, "query")
+            arguments["query"] = _query(req, self.query_type)
         return await self.handler(req, **arguments)
+
+
+def _query(req: Req, kind: Any) -> Any:
+    """The query as a struct. Raises Invalid with all its problems."""
+    return (_usual_query if len(req.query_string) <= USUAL_QUERY else _decoded_query)(req.query_string, kind)
+
+
+def _decoded_query(sent: str, kind: Any) -> Any:
+    values: dict[str, str] = {}
+    for name, value in parse_qsl(sent, keep_blank_values=True) if sent else ():
+        if "\0" in value:
+            raise Invalid(problems=[Problem("must not contain a NUL", f"query.{name[:64]}")])
+        values[name] = f"{values[name]},{value}" if name in values else value  # one that is repeated is a list
+    return decoding.convert(values, kind, "query")
+
+
+_usual_query = lru_cache(1000)(_decoded_query)  # most requests of a client have the same
 
 
 @contextlib.contextmanager
@@ -245,7 +272,20 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
         by_path.setdefault(one.path, {})[one.method] = one
-    return [Route(path, _Methods(path, methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
+    return [_Path(path, _Methods(path, methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
+
+
+async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request that goes nowhere."""
+    await render(NotFound("There is no such route."))(scope, receive, send)
+
+
+class _Path(Route):
+    """A path for some methods: others are tried on the paths behind it, and refused here when none of them knows it."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        await self.app(scope, receive, send)
 
 
 class _Methods:
@@ -258,18 +298,20 @@ class _Methods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
-        request: Request[State] = Request(scope, receive, send)
-        facts = request.state["facts"]
-        facts.route = self.path
+        req = Req(scope, receive)
+        req.facts.route = self.path
         try:
-            if request.method == "OPTIONS":
+            if req.method == "OPTIONS":
                 response = Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self.allowed})
+            elif one := self.methods.get("GET" if req.method == "HEAD" else req.method):
+                response = await one(req)
             else:
-                response = await self.methods["GET" if request.method == "HEAD" else request.method](request)
+                response = render(MethodNotAllowed())
+                response.headers["Allow"] = self.allowed
             await response(scope, receive, send)
         finally:
-            if facts.room:
-                await request.state["gate"].leave(facts.room)
+            if req.facts.room:
+                await req.gate.leave(req.facts.room)
 
 
 def _decode_path(raw: dict[str, Any]) -> tuple[dict[str, str], ApiError | None]:
@@ -277,6 +319,8 @@ def _decode_path(raw: dict[str, Any]) -> tuple[dict[str, str], ApiError | None]:
 
     What cannot be in a name becomes U+FFFD, so that the name is nobody's.
     """
+    if not any("%" in value or "\0" in value for value in raw.values()):
+        return raw, None
     names = {name: unquote(value, errors="replace").replace("\0", "\ufffd") for name, value in raw.items()}
     for name, value in raw.items():
         place = "path." + (name if name == "text_id" else f"{name}_handle")

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,7 +31,7 @@ class RawPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on."""
         if scope["type"] == "http":
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+            scope["path"] = scope["raw_path"].decode("latin-1")
         await self.app(scope, receive, send)
 
 
@@ -62,7 +61,7 @@ class Observed:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        sent = Headers(scope=scope).get("x-request-id", "")
+        sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
         facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex())
         scope["state"] = {**scope.get("state", {}), "facts": facts}
         structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
@@ -72,10 +71,9 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = facts.request_id
+                message["headers"].append((b"x-request-id", facts.request_id.encode()))
                 if facts.from_replica:
-                    headers["X-Read-From"] = "replica"
+                    message["headers"].append((b"x-read-from", b"replica"))
             await send(message)
 
         try:

@@ -2,31 +2,39 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from service.errors import TooSlow
 
 LEAST_BYTES_A_SECOND = 1024  # of a body, or of an answer, on average, once it has taken long
 
 
-async def keep(body: AsyncGenerator[bytes, None], longest: float, least: int) -> AsyncGenerator[bytes, None]:
+async def pieces(receive: Receive, longest: float, least: int) -> AsyncGenerator[bytes, None]:
     """The pieces of a body as they come.
 
-    Raises TooSlow when nothing comes for `longest` seconds, and when after so long it came with less than `least` bytes
-    a second. Only the time in which the client is waited for counts, not what is done with the pieces meanwhile.
+    Raises ClientDisconnect when the client is gone, TooSlow when nothing comes for `longest` seconds, and when after so
+    long it came with less than `least` bytes a second. Only the time in which the client is waited for counts, not what
+    is done with the pieces meanwhile.
     """
     clock = _Clock(longest)
     waited, came = 0.0, 0
-    async with aclosing(body):
-        try:
-            while (piece := await clock.wait(body)) is not None:
-                waited += clock.last
-                came += len(piece)
-                if waited > longest and came < waited * least:
-                    raise TooSlow(f"The body came with less than {least:,} bytes a second.")
+    more = True
+    try:
+        while more:
+            message = await clock.wait(receive)
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            waited += clock.last
+            came += len(piece)
+            if waited > longest and came < waited * least:
+                raise TooSlow(f"The body came with less than {least:,} bytes a second.")
+            if piece:
                 yield piece
-        finally:
-            clock.stop()
+    finally:
+        clock.stop()
 
 
 class _Clock:
@@ -41,8 +49,8 @@ class _Clock:
         self._is_over = False
         self.last = 0.0  # how long the last wait took, in seconds
 
-    async def wait(self, body: AsyncGenerator[bytes, None]) -> bytes | None:
-        """The next piece, or None at the end."""
+    async def wait(self, receive: Receive) -> Message:
+        """What comes next."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (it is one that waits)
         cancelled = task.cancelling()
@@ -50,7 +58,7 @@ class _Clock:
         if self._timer is None:
             self._timer = self._loop.call_later(self._longest, self._check)
         try:
-            return await anext(body, None)
+            return await receive()
         except asyncio.CancelledError:
             # Somebody else may have cancelled the task too.
             if self._is_over and task.uncancel() <= cancelled:

@@ -8,17 +8,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from functools import cache
 from typing import Any, NotRequired, TypedDict, TypeVar
-from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import Request
+from starlette.types import Receive, Scope
 
 from service import compression, db, pace
 from service.answers import JSON, MSGPACK
 from service.crypto import Keyring
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
-from service.errors import ContentTooLarge, Invalid, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
+from service.errors import ContentTooLarge, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.gate import Gate
 from service.metrics import Facts
 from service.rates import Rates
@@ -58,36 +57,50 @@ class Credentials(msgspec.Struct, frozen=True):
 class Req:
     """A request on its way: what guards and handlers may use of it."""
 
-    def __init__(self, request: Request[State]) -> None:
-        self.db: db.Pool = request.state["pool"]
-        self.replica = _replica(request)  # decided once, so that `remembered` and the search agree
-        self.settings: Settings = request.state["settings"]
-        self.keyring: Keyring = request.state["keyring"]
-        self.openapi: dict[str, bytes] = request.state["openapi"]
-        self.known: dict[tuple[str, str], Any] = request.state["known"]
-        self.facts: Facts = request.state["facts"]
-        self.gate: Gate = request.state["gate"]
-        self.draining: asyncio.Event = request.state["draining"]
-        self.address = request.client.host if request.client else ""
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        state: State = scope["state"]
+        # By their names in lower case; of several the first.
+        self.headers: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]  # as it was sent
+        self.path_params: dict[str, str] = scope["path_params"]  # before percent-decoding
+        self.query_string = scope["query_string"].decode("latin-1")
+        self.address: str = (scope.get("client") or ("",))[0]
+        self.db = state["pool"]
+        self.settings = state["settings"]
+        self.keyring = state["keyring"]
+        self.openapi = state["openapi"]
+        self.known = state["known"]
+        self.facts = state["facts"]
+        self.gate = state["gate"]
+        self.rates = state["rates"]
+        self.draining = state["draining"]
+        self.replica = self._replica(state["replica"])  # decided once, so that `remembered` and the search agree
         self.is_proved = False  # whether the handler has asked for access by itself, and it was given
-        self.credentials = _credentials(request.headers.get("authorization"), self.settings.service_adminkey)
+        self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
             self.facts.principal = "admin"
-        self._request = request
+        self._receive = receive
         self._body: bytes | None = None
+
+    def _replica(self, replica: Replica | None) -> Replica | None:
+        """The replica, when it is used and the caller does not ask for the primary."""
+        if replica is None or not replica.is_used:
+            return None
+        return None if self.headers.get("x-read-from", "").strip().lower() == "primary" else replica
 
     @property
     def is_short(self) -> bool:
         """Whether the body is so small, and as it is, that it may be kept and read twice."""
-        headers = self._request.headers
-        length = headers.get("content-length", "")
-        return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in headers
+        length = self.headers.get("content-length", "")
+        return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in self.headers
 
     def _length(self) -> int:
         """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
-        headers = self._request.headers
-        length = headers.get("content-length", "")
-        return int(length) if length.isdecimal() and "content-encoding" not in headers else 0
+        length = self.headers.get("content-length", "")
+        return int(length) if length.isdecimal() and "content-encoding" not in self.headers else 0
 
     @property
     def is_metrics_key(self) -> bool:
@@ -107,27 +120,12 @@ class Req:
                 return answer
         return await ask(self.db)
 
-    def as_sent(self, name: str) -> str:
-        """A path parameter before percent-decoding."""
-        value: str = self._request.path_params[name]
-        return value
-
-    def query(self) -> dict[str, str]:
-        """The query's parameters; one that is given several times is a list, like `a,b`. Raises Invalid for a NUL."""
-        query: dict[str, str] = {}
-        sent = self._request.scope["query_string"].decode("latin-1")
-        for name, value in parse_qsl(sent, keep_blank_values=True) if sent else ():
-            if "\0" in value:
-                raise Invalid(problems=[Problem("must not contain a NUL", f"query.{name[:64]}")])
-            query[name] = f"{query[name]},{value}" if name in query else value
-        return query
-
     def media_type(self, consumes: Sequence[str]) -> str:
         """What the body is said to be; without a word the first of `consumes`.
 
         Raises UnsupportedMediaType for any other, and for text that is not UTF-8.
         """
-        header = self._request.headers.get("content-type")
+        header = self.headers.get("content-type")
         if not header:
             return consumes[0]
         kind, *parameters = [part.strip().lower() for part in header.split(";")]
@@ -150,11 +148,11 @@ class Req:
         return self._chunks(least=0)
 
     def _chunks(self, least: int) -> AsyncGenerator[bytes, None]:
-        encoding = self._request.headers.get("content-encoding", "identity").strip().lower()
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
         return self._pieces(least) if encoding == "identity" else self._decompressed(encoding, least)
 
     def _pieces(self, least: int) -> AsyncGenerator[bytes, None]:
-        return pace.keep(self._request.stream(), self.settings.service_body_seconds, least)
+        return pace.pieces(self._receive, self.settings.service_body_seconds, least)
 
     async def _decompressed(self, encoding: str, least: int) -> AsyncGenerator[bytes, None]:
         if encoding not in compression.ENCODINGS:
@@ -179,14 +177,12 @@ class Req:
         Raises ContentTooLarge above `limit` bytes, TooSlow also for a body that never pauses but trickles, and what
         `media_type` and `chunks` raise.
         """
-        self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
+        self.media_type((JSON, MERGE_PATCH) if self.method == "PATCH" else consumes)
         if self._body is not None:
             return self._body
-        announced = self._request.headers.get(
-            "content-length", "" if "transfer-encoding" in self._request.headers else "0"
-        )
+        announced = self.headers.get("content-length", "" if "transfer-encoding" in self.headers else "0")
         too_large = announced.isdecimal() and int(announced) > limit
-        if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
+        if too_large and self.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
         body = bytearray()
@@ -214,14 +210,6 @@ async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:
                 limit -= len(chunk)
                 if limit < 0:
                     return
-
-
-def _replica(request: Request[State]) -> Replica | None:
-    """The replica, when it is used and the caller does not ask for the primary."""
-    replica: Replica | None = request.state["replica"]
-    if replica is None or not replica.is_used:
-        return None
-    return None if request.headers.get("x-read-from", "").strip().lower() == "primary" else replica
 
 
 def _credentials(header: str | None, admin_key: str) -> Credentials:

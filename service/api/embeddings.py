@@ -161,7 +161,7 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: Storage) -> No
 
 def candidates(req: Req, path: EmbeddingPath) -> list[str]:
     """The ids that a path may mean: literally; and as older clients stored it, percent-encoded."""
-    return list(dict.fromkeys([path.text_id, req.as_sent("text_id"), quote(path.text_id, safe="")]))
+    return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
 def _embedding(row: embeddings.EmbeddingRow, project: Storage) -> Embedding:
