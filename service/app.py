@@ -9,7 +9,7 @@ import msgspec
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from service import embedded, indexer, logs, openapi, partitions, replica, settings, stopping, tracing
+from service import embedded, indexer, logs, noting, openapi, partitions, replica, settings, stopping, tracing
 from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
@@ -57,6 +57,7 @@ def create_app(config: Settings) -> ASGIApp:
             )
             with traces, stopping.announced(draining, config.service_drain_seconds):
                 yield state
+            noting.note_all()
             if rates is not None:
                 await rates.close()
 

@@ -20,6 +20,7 @@ from service.errors import (
 )
 
 CLOSE_SECONDS = 5
+REST_SECONDS = 1.0
 
 if TYPE_CHECKING:  # the classes are generic in the stubs only
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -80,17 +81,67 @@ async def closing(pool: Pool) -> AsyncIterator[None]:
 
 
 class BoundedPool(asyncpg.Pool):
-    """A pool in which nobody waits longer for a connection than `wait` seconds. Raises TimeoutError then."""
+    """A pool in which nobody waits longer for a connection than `wait` seconds. Raises TimeoutError then.
+
+    A connection that has served a search rests: the next search takes it as it is, which spares the 0.1 ms of giving it
+    back and taking it again. Whoever finds no other one free gets those that rest.
+    """
 
     def __init__(self, *arguments: Any, wait: float, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._wait = wait
+        self._resting: list[Connection] = []
+        self._waking: asyncio.TimerHandle | None = None
+        self._is_closing = False
+        self._releases: set[asyncio.Task[None]] = set()  # or they would be forgotten before they are done
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """A connection, as asyncpg's own gives it."""
-        if timeout is None and not self.get_idle_size():  # a clock costs more than to take one that is free
+        if timeout is None and not super().get_idle_size():  # a clock costs more than to take one that is free
             timeout = self._wait
+            self._wake()
         return super().acquire(timeout=timeout)
+
+    def get_idle_size(self) -> int:
+        """How many connections are open and free."""
+        return super().get_idle_size() + len(self._resting)
+
+    def rested(self) -> Connection | None:
+        """A connection that rests, if there is one; it is to be given back by `rest` or `let_go`."""
+        while self._resting:
+            connection = self._resting.pop()
+            if not connection.is_closed():
+                return connection
+            self.let_go(connection)
+        return None
+
+    def rest(self, connection: Connection) -> None:
+        """Keeps a connection of this pool, whose session is as it was, for the next search; for a second at most."""
+        if self._is_closing:
+            self.let_go(connection)
+            return
+        self._resting.append(connection)
+        if self._waking is None:
+            self._waking = asyncio.get_running_loop().call_later(REST_SECONDS, self._wake)
+
+    def let_go(self, connection: Connection) -> None:
+        """Gives a connection back. Nobody has to wait for it; the pool does when it is closed."""
+        release = asyncio.ensure_future(self.release(cast("Any", connection)))
+        self._releases.add(release)
+        release.add_done_callback(self._releases.discard)
+
+    def _wake(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        while self._resting:
+            self.let_go(self._resting.pop())
+
+    async def close(self) -> None:
+        """Closes all connections when they are given back."""
+        self._is_closing = True
+        self._wake()
+        await super().close()
 
 
 class SearchConnection(asyncpg.Connection):
@@ -105,21 +156,27 @@ class SearchConnection(asyncpg.Connection):
             self._ef_search = ef_search
 
 
-_releases: set[asyncio.Future[None]] = set()  # or they would be forgotten before they are done
+class searching:  # noqa: N801 (it reads as a function; a generator would take longer)
+    """A connection of a pool whose index searches keep so many candidates, from 1 to 1,000."""
 
+    def __init__(self, pool: Pool, ef_search: int) -> None:
+        self._pool = cast("BoundedPool", pool)
+        self._ef_search = ef_search
 
-@asynccontextmanager
-async def searching(pool: Pool, ef_search: int) -> AsyncIterator[Connection]:
-    """A connection whose index searches keep so many candidates, from 1 to 1,000."""
-    connection = await pool.acquire()
-    try:
-        await cast("SearchConnection", connection).use_ef_search(ef_search)  # the proxy passes it on
-        yield connection
-    finally:
-        # Nobody has to wait for this; the pool waits for it when it is closed.
-        release = asyncio.ensure_future(pool.release(connection))
-        _releases.add(release)
-        release.add_done_callback(_releases.discard)
+    async def __aenter__(self) -> Connection:
+        self._connection = self._pool.rested() or await self._pool.acquire()
+        try:
+            await cast("SearchConnection", self._connection).use_ef_search(self._ef_search)  # the proxy passes it on
+        except BaseException:
+            self._pool.let_go(self._connection)
+            raise
+        return self._connection
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._pool.rest(self._connection)
+        else:
+            self._pool.let_go(self._connection)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from structlog.typing import Processor
 _BOTH: list[Processor] = [
     structlog.contextvars.merge_contextvars,  # the id of the request in which it happens
     structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.MaybeTimeStamper(fmt="iso", utc=True),
 ]
 
 logger = structlog.get_logger()

@@ -15,6 +15,9 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 
+NOBODY_WAITED = 499  # nginx's status for a client that was gone before the answer
+
+
 class Facts(msgspec.Struct):
     """What is known of a request in the end, for its line in the log and for the metrics.
 
@@ -23,7 +26,11 @@ class Facts(msgspec.Struct):
     """
 
     request_id: str
+    method: str
     route: str = "none"
+    status: int = NOBODY_WAITED
+    seconds: float = 0.0
+    ended: float = 0.0  # as time.time() has it
     principal: str | None = None
     rows: dict[str, int] | None = None
     search: str | None = None
@@ -63,12 +70,13 @@ _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multipr
 _BUILD.labels(__version__).set(1)
 
 
-def count(method: str, status: int, seconds: float, facts: Facts) -> None:
+def count(facts: Facts) -> None:
     """Counts a request that has ended."""
     # A method may be any word.
-    requests, request_seconds = _of_route(method if method in _METHODS else "other", facts.route, status)
+    method = facts.method if facts.method in _METHODS else "other"
+    requests, request_seconds = _of_route(method, facts.route, facts.status)
     requests.inc()
-    request_seconds.observe(seconds)
+    request_seconds.observe(facts.seconds)
     for result, rows in (facts.rows or {}).items():
         _ROWS.labels(result).inc(rows)
     if facts.search is not None:

@@ -1,22 +1,17 @@
 """Plain ASGI middleware."""
 
-import asyncio
 import os
 import re
 import time
-from http import HTTPStatus
-from typing import Any
 
 import structlog
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import metrics, settings
-from service.logs import logger
-from service.metrics import PROBES, Facts
+from service import noting
+from service.metrics import Facts
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_NOBODY_WAITED = 499  # nginx's status for a client that was gone before the answer
 
 
 class RawPath:
@@ -62,15 +57,13 @@ class Observed:
             return
         start = time.perf_counter()
         sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
-        facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex())
+        facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
         scope["state"] = {**scope.get("state", {}), "facts": facts}
         structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
-        status = _NOBODY_WAITED
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                facts.status = message["status"]
                 message["headers"].append((b"x-request-id", facts.request_id.encode()))
                 if facts.from_replica:
                     message["headers"].append((b"x-read-from", b"replica"))
@@ -79,23 +72,5 @@ class Observed:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - start
-            # Later, because uvloop sends what was written when this turn of the loop is over.
-            asyncio.get_running_loop().call_soon(_note, scope["method"], status, seconds, facts, scope["state"])
-
-
-def _note(method: str, status: int, seconds: float, facts: Facts, state: dict[str, Any]) -> None:
-    metrics.count(method, status, seconds, facts)
-    if "pool" in state and settings.shared_metrics() is not None:  # else it is noted when somebody looks
-        metrics.note_connections(state["pool"])
-    log = logger.debug if facts.route in PROBES and status == HTTPStatus.OK else logger.info
-    log(
-        "request",
-        method=method,
-        route=facts.route,
-        status=status,
-        ms=round(seconds * 1000, 2),
-        principal=facts.principal,
-        **({"rows": facts.rows} if facts.rows else {}),
-        **({"search": facts.search} if facts.search else {}),
-    )
+            facts.seconds, facts.ended = time.perf_counter() - start, time.time()
+            noting.note(facts, scope["state"].get("pool"))

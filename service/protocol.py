@@ -220,7 +220,7 @@ class Protocol(HttpToolsProtocol):
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
-        metrics.count("other", refusal.status.value, 0.0, Facts(request_id))
+        metrics.count(Facts(request_id, method="other", status=refusal.status.value))
         logger.info("refused", request_id=request_id, status=refusal.status.value, why=refusal.detail)
         # A client that is still sending would lose the answer to a reset connection.
         if self.transport.can_write_eof():

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # the classes are generic in the stubs only
 else:
     Db = asyncpg.Pool | asyncpg.Connection
 Kind = Literal["one", "many", "exec", "execrows"]
+MAX_RENDERED = 200  # texts that are kept of a statement, each of some KB
 
 _HEADER = re.compile(r"^-- name: (\w+) :(one|many|exec|execrows)$", re.MULTILINE)
 _TOKEN = re.compile(
@@ -91,6 +92,7 @@ class Statement:
             elif not token["skip"].startswith(("--", "/*")):
                 rendered += token["skip"]
         self._parts.append((rendered + text[end:]).rstrip())
+        self._rendered: dict[tuple[int, ...], str] = {}
 
     def render(self, values: dict[str, Any]) -> str:
         """The text for PostgreSQL, with the integers of `values` in their places.
@@ -99,12 +101,20 @@ class Statement:
         """
         if not self.literals:
             return self._parts[0]
+        integers = tuple([values[name] for name in self.literals])
+        text = self._rendered.get(integers)
+        if text is None:
+            if len(self._rendered) >= MAX_RENDERED:
+                self._rendered.clear()
+            text = self._rendered[integers] = self._render(integers)
+        return text
+
+    def _render(self, integers: tuple[int, ...]) -> str:
         parts = list(self._parts)
-        for place in range(1, len(parts), 2):
-            value = values[parts[place]]
-            if type(value) is not int or value < 0:
+        for place, integer in zip(range(1, len(parts), 2), integers, strict=True):
+            if type(integer) is not int or integer < 0:
                 raise TypeError(f"{self.name}: {parts[place]} must be an integer of zero or more")
-            parts[place] = str(value)
+            parts[place] = str(integer)
         return "".join(parts)
 
 

@@ -36,7 +36,8 @@ def faulty_rows(vectors: NDArray[Any]) -> NDArray[np.intp]:
     if vectors.dtype == np.float16:
         # As integers, because few machines calculate with halves: all ones in the exponent are infinite or no number.
         largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1)
-        return np.flatnonzero((largest >= 0x7C00) | (largest == 0))
+        (faulty,) = ((largest >= 0x7C00) | (largest == 0)).nonzero()  # numpy's functions around it take longer than it
+        return cast("NDArray[np.intp]", faulty)
     with np.errstate(over="ignore", invalid="ignore"):
         halves = vectors.astype(np.float16)
     # A NaN fails every comparison, so it must be asked for what is right.
@@ -66,8 +67,10 @@ def from_sent(sent: Sequence[list[float] | bytes], encoding: Encoding) -> NDArra
 
 def to_halves(vectors: NDArray[Any]) -> NDArray[np.float16]:
     """What is stored of `(n, dimensions)`. Those beyond half precision must have been refused."""
+    if vectors.dtype == np.float16:
+        return vectors
     with np.errstate(over="ignore"):
-        return vectors.astype(np.float16, copy=False)
+        return vectors.astype(np.float16)
 
 
 def to_binary(halves: NDArray[np.float16]) -> list[bytes]:

@@ -3,7 +3,7 @@
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from service import metrics
+from service import metrics, noting
 from service.auth import metrics_reader
 from service.http import endpoint
 from service.queries import indexes
@@ -17,6 +17,7 @@ async def get_metrics(req: Req) -> Response:
     if summary is not None:
         metrics.note_indexes(summary.projects, summary.rows, summary.builds)
     metrics.note_connections(req.db)
+    noting.note_all()
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
 
 
