@@ -35,7 +35,7 @@ class ForPages(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on."""
-        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+        if scope["type"] != "http" or "origin" in scope["state"]["headers"]:
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -51,14 +51,16 @@ class Observed:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, with `state.facts` for others to fill in."""
+        """Passes the request on, with `state.headers`, and `state.facts` for others to fill in."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+        # By their names in lower case; of several the first.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        sent = headers.get("x-request-id", "")
         facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
-        scope["state"] = {**scope.get("state", {}), "facts": facts}
+        scope.setdefault("state", {}).update(facts=facts, headers=headers)
         structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
 
         async def send_with_id(message: Message) -> None:

@@ -18,21 +18,26 @@ async def pieces(receive: Receive, longest: float, least: int) -> AsyncGenerator
     long it came with less than `least` bytes a second. Only the time in which the client is waited for counts, not what
     is done with the pieces meanwhile.
     """
-    clock = _Clock(longest)
-    waited, came = 0.0, 0
+    clock = _Clock(receive, longest, least)
     more = True
     try:
         while more:
-            message = await clock.wait(receive)
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            piece, more = message.get("body", b""), message.get("more_body", False)
-            waited += clock.last
-            came += len(piece)
-            if waited > longest and came < waited * least:
-                raise TooSlow(f"The body came with less than {least:,} bytes a second.")
+            piece, more = await clock.next()
             if piece:
                 yield piece
+    finally:
+        clock.stop()
+
+
+async def whole(receive: Receive, longest: float, least: int) -> bytes:
+    """A short body, without what `pieces` takes for long ones. Raises as they do."""
+    clock = _Clock(receive, longest, least)
+    try:
+        body, more = await clock.next()
+        while more:
+            piece, more = await clock.next()
+            body += piece
+        return body
     finally:
         clock.stop()
 
@@ -40,17 +45,28 @@ async def pieces(receive: Receive, longest: float, least: int) -> AsyncGenerator
 class _Clock:
     """What asyncio.timeout does, with one timer for all waits: that of each would take longer than a short body."""
 
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
+    def __init__(self, receive: Receive, longest: float, least: int) -> None:
+        self._receive, self._longest, self._least = receive, longest, least
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[object] | None = None
         self._since = 0.0
         self._is_over = False
-        self.last = 0.0  # how long the last wait took, in seconds
+        self._waited, self._came = 0.0, 0
 
-    async def wait(self, receive: Receive) -> Message:
-        """What comes next."""
+    async def next(self) -> tuple[bytes, bool]:
+        """The next piece, and whether there are more."""
+        message = await self._wait()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece: bytes = message.get("body", b"")
+        self._waited += self._loop.time() - self._since
+        self._came += len(piece)
+        if self._waited > self._longest and self._came < self._waited * self._least:
+            raise TooSlow(f"The body came with less than {self._least:,} bytes a second.")
+        return piece, message.get("more_body", False)
+
+    async def _wait(self) -> Message:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (it is one that waits)
         cancelled = task.cancelling()
@@ -58,7 +74,7 @@ class _Clock:
         if self._timer is None:
             self._timer = self._loop.call_later(self._longest, self._check)
         try:
-            return await receive()
+            return await self._receive()
         except asyncio.CancelledError:
             # Somebody else may have cancelled the task too.
             if self._is_over and task.uncancel() <= cancelled:
@@ -66,7 +82,6 @@ class _Clock:
             raise
         finally:
             self._waiting = None
-            self.last = self._loop.time() - self._since
 
     def _check(self) -> None:
         self._timer = None

@@ -45,6 +45,7 @@ class State(TypedDict):
     rates: Rates | None
     draining: asyncio.Event  # set when the service has been told to stop
     facts: NotRequired[Facts]  # of each request its own; see service.middleware
+    headers: NotRequired[dict[str, str]]  # by their names in lower case; of several the first
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -59,10 +60,7 @@ class Req:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         state: State = scope["state"]
-        # By their names in lower case; of several the first.
-        self.headers: dict[str, str] = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
-        }
+        self.headers = state["headers"]
         self.method: str = scope["method"]
         self.path: str = scope["path"]  # as it was sent
         self.path_params: dict[str, str] = scope["path_params"]  # before percent-decoding
@@ -128,6 +126,8 @@ class Req:
         header = self.headers.get("content-type")
         if not header:
             return consumes[0]
+        if header in consumes:
+            return header
         kind, *parameters = [part.strip().lower() for part in header.split(";")]
         charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
         if kind not in consumes or charset not in ("utf-8", "utf8"):
@@ -184,6 +184,10 @@ class Req:
         too_large = announced.isdecimal() and int(announced) > limit
         if too_large and self.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
+        if self.is_short and not too_large:
+            seconds = self.settings.service_body_seconds
+            self._body = await pace.whole(self._receive, seconds, pace.LEAST_BYTES_A_SECOND)
+            return self._body
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
         body = bytearray()
         async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
