@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 
 from service.auth import Storage
-from service.db import Pool, searching
+from service.db import Pool, Scan, searching
 from service.errors import Outdated
 from service.filters import Filter
 from service.queries import similars
@@ -38,6 +38,11 @@ class Question(msgspec.Struct, frozen=True):
     metadata_value: str | None = None
     only: Filter | None = None
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether rows may be left out for what their metadata says."""
+        return self.metadata_path is not None or self.only is not None
+
 
 class Answer(msgspec.Struct, frozen=True):
     """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly.
@@ -66,11 +71,13 @@ async def nearest(
     # More candidates than rows are asked for, or the index would have to be asked again and again.
     candidates = next(count for count in CANDIDATES if count >= question.max_rows + question.skip)
     ef_search, recall = max(project.ef_searches[place], candidates), project.recalls[place]
+    # Where nothing is filtered, the index finds few that do not count: what was deleted, and the text itself.
+    scan = Scan(ef_search, goes_on=question.is_filtered or ef_search < 2 * candidates)
     found: list[tuple[list[str], list[float]]] = []
     caller = None
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
-        rows = await _through_index(pool, asker, project, some, question, candidates, ef_search)
+        rows = await _through_index(pool, asker, project, some, question, candidates, scan)
         caller = rows[0].caller
         incomplete = [place for place, row in enumerate(rows) if not row.complete]
         answers = [(row.ids or [], row.similarities or []) for row in rows]
@@ -89,10 +96,10 @@ async def _through_index(
     vectors: Sequence[bytes],
     question: Question,
     candidates: int,
-    ef_search: int,
+    scan: Scan,
 ) -> list[similars.NearestByIndex]:
     try:
-        async with searching(pool, ef_search) as connection:
+        async with searching(pool, scan) as connection:
             rows = await similars.get_similars_by_index(
                 connection,
                 key_hash=asker.key_hash,
@@ -106,7 +113,7 @@ async def _through_index(
                 vectors=vectors,
                 at_most=1 if len(vectors) == 1 else VECTORS_AT_ONCE,
                 candidates=candidates,
-                filtered=int(question.metadata_path is not None or question.only is not None),
+                filtered=int(question.is_filtered),
                 **_parameters(project, question),
             )
     except asyncpg.UndefinedTableError:

@@ -23,7 +23,7 @@ from pgvector import HalfVector
 
 from service import filters, indexer, search, vectors
 from service.auth import Storage
-from service.db import Pool, SearchConnection, open_pool, searching
+from service.db import Pool, Scan, SearchConnection, open_pool, searching
 from service.queries import embeddings, indexes, projects
 from service.request import Credentials
 from service.settings import IndexAims
@@ -190,7 +190,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
     execute = SearchConnection.execute
 
     async def recorded(self: SearchConnection, statement: str, *arguments: Any) -> str:
-        sent.append(arguments[0] if arguments else "")
+        sent.append(" ".join(arguments))
         return await execute(self, statement, *arguments)
 
     async with await open_pool(url, size=1, statement_timeout=60) as pool:
@@ -210,7 +210,8 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
         ):
             assert (await found(pool, project, stored[0], asked))[1] == "index"
         assert await pool.fetchval("SHOW hnsw.ef_search") == "200"  # the step above 150
-    assert sent == ["40", "300", "200"]
+        assert (await found(pool, project, stored[0], question(recall=0.9, only=filters.compiled({"a": 1}))))[0] == []
+    assert sent == ["40 off", "300 off", "200 strict_order", "40 strict_order"]
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +255,7 @@ async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Stora
     }
     arguments = [values[name] for name in statement.parameters]
     # As many candidates as are usual: with a thousand, reading all of so small a project may well be cheaper.
-    async with searching(pool, 160) as connection:
+    async with searching(pool, Scan(160, goes_on=False)) as connection:
         explained = await connection.fetch("EXPLAIN " + statement.render(values), *arguments)
         prepared = await connection.prepare(statement.render(values))
         for _ in range(7):
