@@ -88,6 +88,10 @@ async def look(connection: db.Connection, aims: IndexAims, seen: dict[int, int])
         except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
             logger.info("An index was given up: its project was emptied or deleted.", project=project.project_id)
             continue
+        except asyncpg.PostgresError as error:
+            # Not its message, which may repeat rows. Others shall not wait for this one; it has another turn when it
+            # has changed.
+            logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
         seen[project.project_id] = changes
     return done
 

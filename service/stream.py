@@ -6,7 +6,7 @@ back-pressure. What a line counts is stored.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Literal
 
 import msgpack
@@ -54,11 +54,21 @@ class Stop(Exception):
 
 
 class Upload:
-    """One stream into one project. Raises Conflict when the project takes no uploads."""
+    """One stream into one project, whose guard is asked `again` for each chunk: a stream may last for days.
+
+    Raises Conflict when the project takes no uploads.
+    """
 
     def __init__(
-        self, req: Req, project: Storage, wire: Wire, encoding: vectors.Encoding, on_error: Literal["stop", "skip"]
+        self,
+        req: Req,
+        project: Storage,
+        again: Callable[[], Awaitable[Storage]],
+        wire: Wire,
+        encoding: vectors.Encoding,
+        on_error: Literal["stop", "skip"],
     ) -> None:
+        self._again = again
         self._pool, self._gate, self._draining = req.db, req.gate, req.draining
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
@@ -123,6 +133,10 @@ class Upload:
         return Batch(self._project, self._encoding, self._wire)
 
     async def _store(self, records: list[bytes]) -> None:
+        project = await self._again()
+        if project.project_id != self._project.project_id:
+            raise Stop("There is another project of this name now. What follows was not stored.")
+        self._project = project
         first = self._line.rows
         batch, bad = await self._check(records)
         good = [record for place, record in enumerate(records) if place not in bad]

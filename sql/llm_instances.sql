@@ -25,14 +25,8 @@ WITH stored AS (
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
   FROM stored
-  -- The condition on the count is always true; without one the planner would leave the subquery out.
- CROSS JOIN LATERAL (
-      SELECT count(*) AS fitted
-        FROM projects AS project
-       WHERE project.llm_service_instance_id = stored.instance_id
-         AND fit_embeddings_partition(project.project_id, @dimensions::int)
-  ) AS projects
- WHERE projects.fitted >= 0;
+ -- Always true; called here for what it does.
+ WHERE fit_projects_of_instance(stored.instance_id, @dimensions::int);
 
 -- name: CreateLLMInstanceFromDefinition :one
 -- Makes an instance from a definition that its owner may use: their own, a public one, or one shared with
@@ -71,13 +65,7 @@ WITH definition AS (
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
   FROM stored
- CROSS JOIN LATERAL (
-      SELECT count(*) AS fitted
-        FROM projects AS project
-       WHERE project.llm_service_instance_id = stored.instance_id
-         AND fit_embeddings_partition(project.project_id, stored.dimensions)
-  ) AS projects
- WHERE projects.fitted >= 0;
+ WHERE fit_projects_of_instance(stored.instance_id, stored.dimensions);
 
 -- name: GetLLMInstancesByUser :many
 -- Their own and those they have been given; each once, because nobody shares with the owner.

@@ -19,6 +19,7 @@ WITH instance AS (
             OR EXISTS (SELECT FROM projects AS project
                         WHERE project.llm_service_instance_id = instance.instance_id
                           AND project.owner = @owner::text AND project.project_handle = @project_handle::text))
+       FOR SHARE OF instance  -- so that its dimensions stay as they are until this is committed
 ), stored AS (
     INSERT INTO projects (owner, project_handle, description, metadata_scheme, public_read,
                           llm_service_instance_id)
@@ -112,10 +113,13 @@ SELECT jsonb_build_object(
 
 -- name: ShareProject :one
 -- No row when there is no such project. Sharing again changes the role.
+WITH project AS (
+    SELECT project_id FROM projects
+     WHERE owner = @owner::text AND project_handle = @project_handle::text
+       FOR SHARE  -- while it is being handed over, its owner is not known
+)
 INSERT INTO users_projects (user_handle, project_id, role)
-SELECT @user_handle::text, project_id, @role::text
-  FROM projects
- WHERE owner = @owner::text AND project_handle = @project_handle::text
+SELECT @user_handle::text, project_id, @role::text FROM project
     ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
 RETURNING project_id;
 
@@ -137,7 +141,8 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_h
 
 -- name: TransferProject :one
 -- Hands a project over; 'fits' is false, and nothing happens, when the new owner has no access to its
--- instance. The new owner's share, if any, ends. No row when there is no such project.
+-- instance. The new owner's share, if any, ends: one that is just being made is only seen when the project was locked
+-- before (LockProject). No row when there is no such project.
 WITH project AS (
     SELECT project.project_id,
            project.llm_service_instance_id IS NULL

@@ -245,7 +245,7 @@ async def test_a_project_that_goes_away_ends_its_stream(api: httpx2.AsyncClient,
     while "error" not in lines[-1]:
         lines.append(await client.line())
     assert lines[-1]["rows"] == 1
-    assert "deleted" in lines[-1]["error"]
+    assert "was not found" in lines[-1]["error"]
     await client.close()
 
 

@@ -103,7 +103,7 @@ async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     streams=EmbeddingIn,
     produces=NDJSON,
 )
-async def post_stream(req: Req, query: StreamQuery, access: Storage) -> Response:
+async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: Storage) -> Response:
     """Store embeddings without end: one record a line, or MessagePack records one after the other.
 
     Answers with a line of JSON for each chunk that is safely stored, while records are still coming. What a line counts
@@ -111,7 +111,8 @@ async def post_stream(req: Req, query: StreamQuery, access: Storage) -> Response
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
     await req.make_room(stream.MEMORY_BYTES)
-    upload = stream.Upload(req, access, wire, query.encoding, query.on_error)
+    names = {"user": path.user, "project": path.project}
+    upload = stream.Upload(req, access, lambda: embeddings_editor(req, names), wire, query.encoding, query.on_error)
     req.facts.rows = upload.counts
     return Lines(upload.lines(req.chunks()))
 

@@ -5,6 +5,7 @@ import msgspec
 from service.api.projects import ProjectPath, project_name
 from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
 from service.auth import owner
+from service.db import transaction
 from service.errors import BadRequest, Conflict, Problem, found
 from service.fields import AnyHandle
 from service.http import endpoint
@@ -72,12 +73,15 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
     """
     if body.new_owner == path.user:
         raise BadRequest("The project is theirs already.", [Problem("is the owner", "body.new_owner", path.user)])
-    moved = await projects.transfer_project(
-        req.db, owner=path.user, project_handle=path.project, new_owner=body.new_owner
-    )
-    if not found(moved, project_name(path)).fits:
+    async with transaction(req.db) as tx:
+        await projects.lock_project(tx, owner=path.user, project_handle=path.project)
+        row = await projects.transfer_project(
+            tx, owner=path.user, project_handle=path.project, new_owner=body.new_owner
+        )
+    moved = found(row, project_name(path))
+    if not moved.fits:
         raise Conflict(f"There is no user {body.new_owner!r} with access to the instance of the project.")
-    return Transferred(body.new_owner, path.project, found(moved, project_name(path)).project_id)
+    return Transferred(body.new_owner, path.project, moved.project_id)
 
 
 async def _shared(req: Req, path: ProjectPath) -> ProjectShares:
