@@ -80,6 +80,10 @@ class Req:
         self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
             self.facts.principal = "admin"
+        length = self.headers.get("content-length", "" if "transfer-encoding" in self.headers else "0")
+        # It may have very many digits, which Python would not read.
+        self._announced = int(length.lstrip("0")[:20] or "0") if length.isdecimal() else None
+        self._is_compressed = "content-encoding" in self.headers
         self._receive = receive
         self._body: bytes | None = None
 
@@ -92,13 +96,11 @@ class Req:
     @property
     def is_short(self) -> bool:
         """Whether the body is so small, and as it is, that it may be kept and read twice."""
-        length = self.headers.get("content-length", "")
-        return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in self.headers
+        return self._announced is not None and self._announced <= SHORT_BYTES and not self._is_compressed
 
     def _length(self) -> int:
         """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
-        length = self.headers.get("content-length", "")
-        return int(length) if length.isdecimal() and "content-encoding" not in self.headers else 0
+        return 0 if self._is_compressed else self._announced or 0
 
     @property
     def is_metrics_key(self) -> bool:
@@ -180,8 +182,7 @@ class Req:
         self.media_type((JSON, MERGE_PATCH) if self.method == "PATCH" else consumes)
         if self._body is not None:
             return self._body
-        announced = self.headers.get("content-length", "" if "transfer-encoding" in self.headers else "0")
-        too_large = announced.isdecimal() and int(announced) > limit
+        too_large = self._announced is not None and self._announced > limit
         if too_large and self.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
         if self.is_short and not too_large:

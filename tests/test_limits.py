@@ -205,6 +205,23 @@ async def test_who_shows_no_key_or_a_wrong_one_has_a_budget_together(new_databas
             assert (await api.get(ada.path, headers=ada.headers)).status_code == 200
 
 
+async def test_keys_cannot_be_tried_at_metrics_either(new_database: Callable[..., str]) -> None:
+    async with service(new_database(), service_rate_limit_anonymous="3/hour") as api:
+        tries = [await api.get("/metrics", headers={"Authorization": f"Bearer guess{number}"}) for number in range(5)]
+        assert [one.status_code for one in tries] == [401, 401, 401, 429, 429]
+        assert (await api.get("/metrics", headers=ADMIN)).status_code == 200
+        assert (await api.get("/healthz")).status_code == 200
+
+
+async def test_an_ipv4_address_is_one_however_it_is_written(new_database: Callable[..., str]) -> None:
+    async with service(new_database(), service_rate_limit_anonymous="2/hour") as api:
+        asked = [
+            (await api.get("/v1/api-standards", headers={"X-Forwarded-For": address})).status_code
+            for address in ("::ffff:192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1", "::ffff:198.51.100.7")
+        ]
+        assert asked == [200, 200, 429, 200]
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A Redis of its own, on a socket that nobody else has."""

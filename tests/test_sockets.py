@@ -23,6 +23,7 @@ AT_ONCE = 50
 EACH = 4
 
 BODY = json.dumps(batch(row("refused", [1, 2, 3]))).encode()
+EMPTY = b'{"embeddings":   []}'
 LENGTH = b"Content-Length: %d\r\n\r\n" % len(BODY)
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CHUNK = b"%x\r\n%s\r\n" % (len(BODY), BODY)
@@ -110,6 +111,7 @@ CASES: dict[str, tuple[bytes, list[int]]] = {
     "too short a length": (b"@Content-Length: 10\r\n\r\n" + BODY, [400, 400]),
     "no length": (b"@\r\n" + BODY, [400, 400]),
     "a negative length": (b"@Content-Length: -1\r\n\r\n" + BODY, [400]),
+    "a length of many digits": (b"@Content-Length: " + b"20\r\n\r\n".zfill(5000) + EMPTY + LAST, [201, 200]),
     "a signed length": (b"@Content-Length: +%d\r\n\r\n" % len(BODY) + BODY, [400]),
     "a length above any number": (b"@Content-Length: " + b"9" * 30 + b"\r\n\r\n" + BODY, [400]),
     "a length in hexadecimal": (b"@Content-Length: 0x37\r\n\r\n" + BODY, [400]),
