@@ -70,8 +70,22 @@ def encode(result: Any, status: int = 200, accept: str | None = None) -> Respons
     if accept is not None and MSGPACK in accept and _prefers_msgpack(accept):
         # Times as the texts that they are in JSON, not as MessagePack's own.
         plain = msgspec.to_builtins(result, enc_hook=_encode_vector)
-        return Encoded(msgspec.msgpack.encode(plain), status, MSGPACK)
+        try:
+            packed = msgspec.msgpack.encode(plain)
+        except OverflowError:
+            packed = msgspec.msgpack.encode(_packable(plain))
+        return Encoded(packed, status, MSGPACK)
     return Encoded(msgspec.json.encode(result, enc_hook=_encode_vector), status, JSON)
+
+
+def _packable(value: Any) -> Any:
+    """The value with floats for integers that MessagePack has not: PostgreSQL's jsonb writes 1e300 as an integer."""
+    if isinstance(value, dict):
+        return {name: _packable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_packable(one) for one in value]
+    is_large = isinstance(value, int) and not -(2**63) <= value < 2**64
+    return float(value) if is_large else value
 
 
 def _prefers_msgpack(accept: str) -> bool:

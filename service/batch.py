@@ -1,6 +1,7 @@
 """A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from service import decoding, metadata, vectors
 from service.auth import Storage
 from service.decoding import Wire
-from service.errors import BadRequest, Conflict, Invalid, Problem, show
+from service.errors import MAX_PROBLEMS, BadRequest, Conflict, Invalid, Problem, show
+from service.schema_cost import is_deeper
 
+MAX_METADATA_DEPTH = 64
+_TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
 MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped
 Scalar = str | int | float | bool
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
@@ -52,6 +56,23 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
+class _Problems:
+    """How many problems there are, and the first of them with their rows: no more are told, so no more are kept."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[tuple[int, Problem]] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.first) >= MAX_PROBLEMS
+
+    def add(self, row: int, make: Callable[[], Problem]) -> None:
+        self.count += 1
+        if not self.is_full:
+            self.first.append((row, make()))
+
+
 class Batch:
     """The rows of a batch as they are checked, and the problems that are found."""
 
@@ -65,16 +86,16 @@ class Batch:
         self.metadata: list[msgspec.Raw | None] = []
         self.keep_text: list[str] = []
         self.keep_metadata: list[str] = []
-        self.invalid: list[tuple[int, Problem]] = []
-        self.contradicting: list[tuple[int, Problem]] = []
+        self.invalid = _Problems()
+        self.contradicting = _Problems()
         self._seen: dict[str, int] = {}
         self.schema = _schema(project)
 
     def _add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self.invalid.append((row, self._problem(row, field, message, value)))
+        self.invalid.add(row, lambda: self._problem(row, field, message, value))
 
     def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self.contradicting.append((row, self._problem(row, field, message, value)))
+        self.contradicting.add(row, lambda: self._problem(row, field, message, value))
 
     def _problem(self, row: int, field: str, message: str, value: Scalar | None) -> Problem:
         shown = None if value is None else show(value)
@@ -84,8 +105,12 @@ class Batch:
         """A row that is no EmbeddingIn: keeps its place, and says all that is wrong with it."""
         text_id = _text_id(raw, self.wire)
         self._skip(text_id)
+        if self.invalid.is_full:
+            self.invalid.count += 1
+            return
         for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error, self.wire):
-            self.invalid.append((row, Problem(_named(text_id, problem.message), problem.location, problem.value)))
+            named = Problem(_named(text_id, problem.message), problem.location, problem.value)
+            self.invalid.add(row, lambda named=named: named)  # type: ignore[misc]
 
     def add_too_large(self, row: int, field: str) -> None:
         """A row of which a field is larger than any that could be stored."""
@@ -140,11 +165,12 @@ class Batch:
         if not isinstance(sent.metadata, dict):
             self.metadata.append(None)
             return
-        if self.wire is decoding.MESSAGE_PACK and (wrong := _no_json(sent.metadata)):
+        wrong = _no_json(sent.metadata, MAX_METADATA_DEPTH) if self.wire is decoding.MESSAGE_PACK else None
+        encoded = None if wrong else _encoded(sent.metadata)
+        if encoded is None:
             self.metadata.append(None)
-            self._add_invalid(row, "metadata", wrong)
+            self._add_invalid(row, "metadata", wrong or _TOO_DEEP)
             return
-        encoded = msgspec.json.encode(sent.metadata)
         if b"\\u0000" in encoded and _has_nul(sent.metadata):
             self._add_invalid(row, "metadata", "must not contain a NUL")
         if self.schema and (fault := self.schema.fault(sent.metadata, len(encoded))):
@@ -164,11 +190,12 @@ class Batch:
 
     def check(self) -> None:
         """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
-        found = [problem for _, problem in sorted(self.invalid + self.contradicting, key=lambda one: one[0])]
-        if not found:
+        count = self.invalid.count + self.contradicting.count
+        if not count:
             return
-        detail = f"Nothing was stored: {len(found)} problems in {len(self.ids)} embeddings."
-        raise (Invalid if self.invalid else BadRequest)(detail, found)
+        found = sorted(self.invalid.first + self.contradicting.first, key=lambda one: one[0])
+        detail = f"Nothing was stored: {count} problems in {len(self.ids)} embeddings."
+        raise (Invalid if self.invalid.count else BadRequest)(detail, [problem for _, problem in found])
 
 
 def _schema(project: Storage) -> metadata.Validator | None:
@@ -201,6 +228,16 @@ def _text_id(raw: msgspec.Raw, wire: Wire) -> str:
     return text_id if isinstance(text_id, str) else ""
 
 
+def _encoded(value: dict[str, Any]) -> bytes | None:
+    """Metadata as JSON; None when it is nested too deeply, wherever it comes from and whoever reads it."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except RecursionError:
+        return None
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # to look at the text is faster
+    return None if may_be_deep and is_deeper(value, MAX_METADATA_DEPTH) else encoded
+
+
 def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
@@ -209,18 +246,20 @@ def _has_nul(value: Any) -> bool:
     return isinstance(value, str) and "\0" in value
 
 
-def _no_json(value: Any) -> str | None:
-    """What in MessagePack metadata has no form in JSON; None when nothing."""
+def _no_json(value: Any, levels: int) -> str | None:
+    """What in MessagePack metadata has no form in JSON, or is deeper than so many levels; None when nothing."""
+    if not levels:
+        return _TOO_DEEP
     match value:
         case float():
             return None if math.isfinite(value) else "must not hold a number that is not finite"
         case str() | int() | None:
             return None
         case list():
-            return next(filter(None, map(_no_json, value)), None)
+            return next(filter(None, (_no_json(one, levels - 1) for one in value)), None)
         case dict():
             if not all(type(key) is str for key in value):
                 return "must have texts as names only"
-            return next(filter(None, map(_no_json, value.values())), None)
+            return next(filter(None, (_no_json(one, levels - 1) for one in value.values())), None)
         case _:
             return "must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null"

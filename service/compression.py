@@ -15,6 +15,7 @@ else:
 ENCODINGS = ("gzip", "zstd")
 SLICE = 256 * 1024  # what comes out at once
 MAX_WINDOW_LOG = 23  # 8 MiB, the most that RFC 9659 lets an encoder use
+MAX_EMPTY = 1000  # members or frames without content, one after the other: each takes as long as a large one
 
 
 class Decompressor(Protocol):
@@ -36,12 +37,26 @@ def _bad(encoding: str, what: str) -> BadRequest:
     return BadRequest(f"The body is not {encoding}: {what}.", [Problem(f"is not valid {encoding}: {what}", "body")])
 
 
+class _Empty:
+    """Counts what has no content."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding, self._count = encoding, 0
+
+    def note(self, out: bytes, ended: bool) -> None:
+        """Notes what came out, and whether a member or frame has ended. Raises BadRequest for too many in a row."""
+        self._count = 0 if out else self._count + ended
+        if self._count > MAX_EMPTY:
+            raise _bad(self._encoding, f"more than {MAX_EMPTY:,} parts in a row are empty")
+
+
 class _Gzip:
     """One member after the other, as gzip itself reads them."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
         self._begun = False
+        self._empty = _Empty("gzip")
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
@@ -52,6 +67,7 @@ class _Gzip:
                 out = self._member.decompress(data, SLICE)
             except zlib.error as error:
                 raise _bad("gzip", str(error)) from None
+            self._empty.note(out, self._member.eof)
             if out:
                 yield out
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -67,6 +83,7 @@ class _Zstd:
     def __init__(self) -> None:
         self._frame = self._new()
         self._begun = False
+        self._empty = _Empty("zstd")
 
     def _new(self) -> Any:
         return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
@@ -83,6 +100,7 @@ class _Zstd:
             except zstd.ZstdError as error:
                 raise _bad("zstd", str(error)) from None
             data = self._frame.unused_data if self._frame.eof else b""
+            self._empty.note(out, self._frame.eof)
             if out:
                 yield out
 

@@ -16,6 +16,7 @@ import msgspec
 from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
 EXPLAINED_BYTES = 1024 * 1024
+WALKED_ITEMS = 10_000  # of one list: of what comes after them msgspec names the first that is wrong
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -129,9 +130,12 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
         yield from _walk_struct(value, struct, location, strict=strict)
         return
     if (item := _list_item(kind)) is not None and isinstance(value, list):
-        inner = [problem for place, one in enumerate(value) for problem in _walk(one, item, f"{location}[{place}]")]
-        if inner:
-            yield from inner
+        before = False
+        for place, one in enumerate(value[:WALKED_ITEMS]):
+            for problem in _walk(one, item, f"{location}[{place}]"):
+                before = True
+                yield problem
+        if before:
             return
     try:
         msgspec.convert(value, kind, strict=strict)

@@ -53,6 +53,8 @@ class _Compiler:
             return self._wrong('must be an object like {"field": value}', location, document)
         if depth > MAX_DEPTH:
             return self._wrong(f"must not be nested more than {MAX_DEPTH} deep", location)
+        if not document:
+            self._count(location)
         parts = [self._member(name, value, f"{location}.{name}", depth) for name, value in document.items()]
         return _all(parts)
 

@@ -6,6 +6,7 @@ A batch is all or nothing: every bad row is named, and one bad row keeps all fro
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from service.sql import Db
 # So many rows are decoded before other requests get their turn: 4 ms at 1,536 dimensions. It also bounds
 # what a body of short decimals can grow to as Python floats.
 ROWS_AT_ONCE = 64
+BYTES_AT_ONCE = 1024 * 1024  # of metadata, 0.1 s at worst; there is always one row
 
 MAX_VECTOR_BYTES = 32 * vectors.MAX_DIMENSIONS  # a double has 24 characters at most
 MAX_METADATA_BYTES = 1024 * 1024
@@ -88,9 +90,20 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
     Raises BadRequest for a row that cannot be read at all; the others' problems are in the batch then.
     """
     at_once = ROWS_AT_ONCE if batch.schema is None else max(1, ROWS_AT_ONCE // batch.schema.cost)
-    for start in range(0, len(rows), at_once):
-        _decode_rows(batch, start, rows[start : start + at_once])
+    start = 0
+    while start < len(rows):
+        some = rows[start : start + at_once]
+        if sum(len(memoryview(row)) for row in some) > BYTES_AT_ONCE:
+            some = some[: _fitting(some)]
+        _decode_rows(batch, start, some)
+        start += len(some)
         await asyncio.sleep(0)
+
+
+def _fitting(rows: Sequence[msgspec.Raw]) -> int:
+    """How many of the rows may be decoded at once: one at least."""
+    sizes = accumulate(len(memoryview(row)) for row in rows)
+    return max(1, sum(size <= BYTES_AT_ONCE for size in sizes))
 
 
 def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:

@@ -14,6 +14,7 @@ from service import schema_cost
 
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 32
+MAX_MESSAGE = 300  # characters of what is said of a fault
 # Cost times bytes: about a tenth of a second for the worst schema and document.
 MAX_EFFORT = 2_000_000
 
@@ -51,13 +52,18 @@ class Validator:
         """The first rule that a value of `size` bytes breaks, or None. Too much for the schema is a fault too."""
         if self.cost * size > MAX_EFFORT:
             return Fault("", f"more than the {MAX_EFFORT // self.cost} bytes that this schema can be applied to")
-        if schema_cost.depth(value) > schema_cost.MAX_DEPTH:
+        if schema_cost.is_deeper(value, schema_cost.MAX_DEPTH):
             return Fault("", f"is nested more than {schema_cost.MAX_DEPTH} levels deep")
         if self._validator.is_valid(value):
             return None
         error = next(self._validator.iter_errors(value))
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-        return Fault(path, error.message)
+        # Either may be as long as the schema or the document, in each row of a batch.
+        return Fault(_cut(path), _cut(error.message))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
 
 
 @lru_cache(maxsize=256)
@@ -71,7 +77,7 @@ def compiled(text: str) -> Validator:
         raise BadSchema("The schema is not JSON.") from None
     if not isinstance(schema, dict | bool):
         raise BadSchema("A JSON Schema is an object, true or false.")
-    if schema_cost.depth(schema) > MAX_SCHEMA_DEPTH:
+    if schema_cost.is_deeper(schema, MAX_SCHEMA_DEPTH):
         raise BadSchema(f"A schema may be nested {MAX_SCHEMA_DEPTH} levels deep.")
     return Validator(schema)
 

@@ -27,7 +27,7 @@ class Uncountable(Exception):
 def cost(schema: Any) -> int:
     """The most evaluations on the way to one leaf of a document of MAX_DEPTH levels; at most MAX_COST + 1.
 
-    Raises Uncountable for a `$ref` that is no pointer or anchor of the document, and for an `$id` inside of it.
+    Raises Uncountable for a `$ref` that is no plain pointer or anchor of the document, and for an `$id` inside of it.
     """
     return _Counter(schema).count(schema, MAX_DEPTH)
 
@@ -79,6 +79,8 @@ class _Counter:
     def _targets(self, reference: Any) -> list[Any]:
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise Uncountable(f"a $ref must stay in the document: {str(reference)[:200]!r} does not")
+        if "%" in reference:  # the validator decodes it, and might look elsewhere than is counted here
+            raise Uncountable(f"a $ref must not be percent-encoded, as {reference[:200]!r} is")
         name = reference[1:]
         if not name:
             return [self.root]
@@ -100,7 +102,11 @@ def _values(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
-def depth(value: Any) -> int:
-    """How deep a document is nested: 1 for a plain value."""
-    inner = _values(value)
-    return 1 + max(map(depth, inner), default=0)
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether a document is nested more than so deep; a plain value is one level. Without recursion."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for one in layer for inner in _values(one)]
+        if not layer:
+            return False
+    return True

@@ -25,6 +25,7 @@ CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 4 * CHUNK_BYTES  # as a body that takes as much
+MAX_REASON = 1000  # characters: a line may have to say it of a thousand records
 IDLE_SECONDS = 1.0  # what has come is stored when nothing more comes for so long
 
 
@@ -165,7 +166,8 @@ class Upload:
                 await ingest.decode_rows(alone, [msgspec.Raw(record)])
                 alone.check()
             except ApiError as error:
-                bad[place] = (alone.ids[0] if alone.ids else "", "; ".join(map(_reason, error.problems)))
+                reasons = "; ".join(map(_reason, error.problems))
+                bad[place] = (alone.ids[0] if alone.ids else "", reasons[:MAX_REASON])
         return None, bad
 
     async def _runs(self, records: list[bytes]) -> list[list[bytes]]:
