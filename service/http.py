@@ -109,6 +109,10 @@ class Endpoint:
                 raise Busy(message) from None
             raise
 
+    def _is_probe(self, req: Req) -> bool:
+        """Whether a machine watches the service. A key that does not open the metrics may be one that is guessed."""
+        return self.path in PROBES and (self.path != "/metrics" or req.credentials.is_admin or req.is_metrics_key)
+
     async def _asked(self, req: Req, rates: Rates, names: dict[str, str]) -> Any:
         """The guard; before it, or after it when only then it is known who asks, the count of their requests."""
         given = req.credentials
@@ -141,7 +145,7 @@ class Endpoint:
         missing: NotFound | Conflict | None = None
         try:
             rates = request.state["rates"]
-            if rates is None or self.path in PROBES:
+            if rates is None or self._is_probe(req):
                 access = await self.guard(req, names)
             else:
                 access = await self._asked(req, rates, names)
