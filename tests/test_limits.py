@@ -205,6 +205,34 @@ async def test_who_shows_no_key_or_a_wrong_one_has_a_budget_together(new_databas
             assert (await api.get(ada.path, headers=ada.headers)).status_code == 200
 
 
+async def test_keys_cannot_be_guessed_where_machines_ask(new_database: Callable[..., str]) -> None:
+    async with service(new_database(), service_rate_limit_anonymous="3/minute", service_metrics_key="reads") as api:
+        statuses = [
+            (await api.get("/metrics", headers={"Authorization": f"Bearer guess{n}"})).status_code for n in range(6)
+        ]
+        assert statuses == [401] * 3 + [429] * 3
+        for _ in range(6):
+            for key in ("reads", ADMIN_KEY):
+                assert (await api.get("/metrics", headers={"Authorization": f"Bearer {key}"})).status_code == 200
+            assert (await api.get("/healthz")).status_code == (await api.get("/readyz")).status_code == 200
+
+
+async def test_whose_an_address_is(new_database: Callable[..., str]) -> None:
+    async with service(new_database(), service_rate_limit_anonymous="2/minute") as api:
+
+        async def left(address: str) -> int:
+            answer = await api.get("/v1/api-standards", headers={"X-Forwarded-For": address})
+            assert answer.status_code == 200
+            return int(answer.headers["ratelimit-remaining"])
+
+        assert await left("::ffff:192.0.2.1") == 1
+        assert await left("::ffff:192.0.2.2") == 1  # another customer, whose proxy writes IPv4 as IPv6
+        assert await left("192.0.2.1") == 0  # the first one
+        assert await left("2001:db8:1:1::1") == 1
+        assert await left("2001:db8:1:1:ffff::2") == 0  # the same /64
+        assert await left("2001:db8:1:2::1") == 1
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A Redis of its own, on a socket that nobody else has."""
