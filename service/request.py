@@ -79,15 +79,18 @@ class Req:
     @property
     def is_short(self) -> bool:
         """Whether the body is so small, and as it is, that it may be kept and read twice."""
-        headers = self._request.headers
-        length = headers.get("content-length", "")
-        return length.isdecimal() and int(length) <= SHORT_BYTES and "content-encoding" not in headers
+        announced = self._announced()
+        return announced is not None and announced <= SHORT_BYTES and "content-encoding" not in self._request.headers
+
+    def _announced(self) -> int | None:
+        """The Content-Length; None without one."""
+        digits = self._request.headers.get("content-length", "")
+        # Any number of zeros may stand in front, and int() refuses a number of thousands of digits.
+        return int(digits.lstrip("0") or "0") if digits.isdecimal() else None
 
     def _length(self) -> int:
         """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
-        headers = self._request.headers
-        length = headers.get("content-length", "")
-        return int(length) if length.isdecimal() and "content-encoding" not in headers else 0
+        return 0 if "content-encoding" in self._request.headers else self._announced() or 0
 
     @property
     def is_metrics_key(self) -> bool:
@@ -182,10 +185,7 @@ class Req:
         self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
         if self._body is not None:
             return self._body
-        announced = self._request.headers.get(
-            "content-length", "" if "transfer-encoding" in self._request.headers else "0"
-        )
-        too_large = announced.isdecimal() and int(announced) > limit
+        too_large = (self._announced() or 0) > limit
         if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
