@@ -75,6 +75,7 @@ class Req:
             self.facts.principal = "admin"
         self._request = request
         self._body: bytes | None = None
+        self._too_slow: TooSlow | None = None
 
     @property
     def is_short(self) -> bool:
@@ -185,21 +186,27 @@ class Req:
         self.media_type((JSON, MERGE_PATCH) if self._request.method == "PATCH" else consumes)
         if self._body is not None:
             return self._body
+        if self._too_slow is not None:
+            raise self._too_slow  # what had come is lost, and what comes now is no body
         too_large = (self._announced() or 0) > limit
         if too_large and self._request.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
         body = bytearray()
-        async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
-            async for chunk in chunks:
-                if too_large or len(body) + len(chunk) > limit:
-                    await _discard(chunks, limit)
-                    raise ContentTooLarge(f"The body may have at most {limit} bytes.")
-                body += chunk
-                if len(body) > room:
-                    more = max(self._length() or len(body) + ROOM_STEP, len(body)) - room
-                    await self.make_room(more)
-                    room += more
+        try:
+            async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
+                async for chunk in chunks:
+                    if too_large or len(body) + len(chunk) > limit:
+                        await _discard(chunks, limit)
+                        raise ContentTooLarge(f"The body may have at most {limit} bytes.")
+                    body += chunk
+                    if len(body) > room:
+                        more = max(self._length() or len(body) + ROOM_STEP, len(body)) - room
+                        await self.make_room(more)
+                        room += more
+        except TooSlow as error:
+            self._too_slow = error
+            raise
         whole = bytes(body)
         if len(whole) <= SHORT_BYTES:
             self._body = whole
