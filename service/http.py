@@ -33,6 +33,7 @@ from service.errors import (
     MethodNotAllowed,
     NotFound,
     Problem,
+    TooSlow,
     Unauthorized,
 )
 from service.metrics import PROBES
@@ -122,9 +123,8 @@ class Endpoint:
             raise
 
     def _is_probe(self, req: Req) -> bool:
-        """Whether a machine asks that does it every few seconds; who tries keys there is none."""
-        given = req.credentials
-        return self.path in PROBES and (given.key_hash is None or given.is_admin or req.is_metrics_key)
+        """Whether a machine watches the service. A key that does not open the metrics may be one that is guessed."""
+        return self.path in PROBES and (self.path != "/metrics" or req.credentials.is_admin or req.is_metrics_key)
 
     async def _asked(self, req: Req, rates: Rates, names: dict[str, str]) -> Any:
         """The guard; before it, or after it when only then it is known who asks, the count of their requests."""
@@ -149,10 +149,14 @@ class Endpoint:
         if self.remembered is not None and unreadable is None and req.rates is None:
             access = self.remembered(req, names)
             if access is not None:
-                with contextlib.suppress(ApiError):  # what is wrong is told below, in order
+                try:
                     result = await self._at_once(req, names, access)
                     if req.is_proved:
                         return result
+                except TooSlow:
+                    raise  # what had come of the body is lost, and what comes now is none
+                except ApiError:
+                    pass  # what is wrong is told below, in order
         arguments: dict[str, Any] = {}
         missing: NotFound | Conflict | None = None
         try:

@@ -117,11 +117,11 @@ class Rates:
 
 
 def _network(address: str) -> str:
-    """Whose an address is: an IPv6 customer has a /64."""
+    """Whose an address is: an IPv6 customer has a /64, in one of which all of IPv4 is written as `::ffff:192.0.2.1`."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if ip.version == 6 and ip.ipv4_mapped is None:
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip if ip.version == 4 else ip.ipv4_mapped)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+    return address

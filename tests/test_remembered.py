@@ -3,6 +3,7 @@
 Each test searches first as the owner, so that the project is remembered, then changes something.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -211,3 +212,21 @@ async def test_nothing_is_searched_for_strangers(api: httpx2.AsyncClient, url: s
         scans = [line for line in plan if f"on embeddings_{project.id}" in line]
         assert scans
         assert all(("never executed" not in line) == runs for line in scans), "\n".join(plan)
+
+
+async def test_what_comes_after_a_pause_is_no_body(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    async with (
+        serving(settings_for(url, service_indexer=False, service_body_seconds=2)) as base,
+        httpx2.AsyncClient(base_url=base, timeout=60) as api,
+    ):
+        project, _, _ = await indexed(api, url)
+        first, rest = b'{"filter": {"author": "Blake"}, ', b'{"vector": [1, 0, 0]}'
+        key = project.owner.headers["Authorization"]
+        head = f"POST {project.similars} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nConnection: close\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(base.rpartition(":")[2]))
+        writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % (len(first) + len(rest)) + first)
+        await asyncio.sleep(3)  # by now it is given up, but would not be if it were waited for twice
+        writer.write(rest)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()

@@ -205,6 +205,7 @@ ODD_BUT_RIGHT: dict[str, bytes] = {
     "a byte a chunk": CHUNKED + b"\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in KEPT) + b"0\r\n\r\n",
     "a chunk extension": CHUNKED + b"\r\n" + KEPT_CHUNK.replace(b"\r\n", b';a="b"\r\n', 1) + b"0;c\r\n\r\n",
     "zeros before a size": CHUNKED + b"\r\n0000" + KEPT_CHUNK + b"000\r\n\r\n",
+    "zeros before the length": b"Content-Length: " + b"0" * 5000 + b"%d\r\n\r\n%s" % (len(KEPT), KEPT),
     "a trailer": CHUNKED + b"Trailer: a\r\n\r\n" + KEPT_CHUNK + b"0\r\na: b\r\n\r\n",
     "a wish for HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(KEPT), KEPT),
