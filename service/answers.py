@@ -12,7 +12,7 @@ from pgvector import HalfVector
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service import db
+from service import refusals
 from service.errors import ApiError
 from service.logs import logger
 from service.vectors import to_decimals
@@ -107,7 +107,7 @@ def _encode_vector(value: Any) -> Any:
 
 def render(error: Exception) -> Response:
     """Any error as problem+json. What is nobody's mistake but ours is logged and says nothing of its inside."""
-    refusal = error if isinstance(error, ApiError) else db.explain(error)
+    refusal = error if isinstance(error, ApiError) else refusals.explain(error)
     if refusal is None:
         _log(error)
         refusal = ApiError("Something went wrong in the service; it has been logged.")

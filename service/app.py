@@ -13,10 +13,10 @@ from service import embedded, indexer, logs, noting, openapi, partitions, replic
 from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
-from service.http import no_route, routes
 from service.middleware import ForPages, Observed, RawPath
 from service.rates import Rates
 from service.request import State
+from service.routing import no_route, routes
 from service.settings import Settings
 
 

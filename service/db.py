@@ -1,4 +1,4 @@
-"""The pool of connections: codecs, session settings, and what the server's errors mean."""
+"""The pool of connections: codecs, session settings, and what rests between two searches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,16 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import asyncpg
 import msgspec
 from pgvector import HalfVector
-
-from service.errors import (
-    ApiError,
-    BadRequest,
-    Conflict,
-    Invalid,
-    NotFound,
-    Problem,
-    Unavailable,
-)
 
 CLOSE_SECONDS = 5
 REST_SECONDS = 1.0
@@ -236,79 +226,3 @@ def _codecs(vector_schema: str) -> Callable[[Connection], Awaitable[None]]:
         )
 
     return init
-
-
-def _says(kind: type[ApiError], message: str, location: str | None = None) -> Callable[[], ApiError]:
-    return lambda: kind(message, [Problem(message, location)] if location else None)
-
-
-NOBODY = "_system is nobody: it has the built-in definitions, and can be given nothing."
-
-# Each named constraint that a request can violate, and what that means to its caller.
-REFUSALS: dict[str, Callable[[], ApiError]] = {
-    "users_email_key": _says(Conflict, "Another user has this e-mail address.", "body.email"),
-    "users_vdb_key_key": _says(Unavailable, "The new key could not be stored; try again."),
-    "projects_owner_fkey": _says(NotFound, "There is no user of that name."),
-    "projects_owner_project_handle_key": _says(Conflict, "The user already has a project of that name."),
-    "projects_llm_service_instance_id_fkey": _says(Conflict, "A project still uses this instance."),
-    "projects_dimensions_fixed": _says(
-        Conflict, "The number of dimensions cannot change while a project holds embeddings of another number."
-    ),
-    "users_projects_user_handle_fkey": _says(BadRequest, "There is no user of that name to share with."),
-    "llm_service_definitions_shared_with_user_handle_fkey": _says(
-        BadRequest, "There is no user of that name to share with.", "body.share_with_handle"
-    ),
-    "llm_service_instances_shared_with_user_handle_fkey": _says(
-        BadRequest, "There is no user of that name to share with.", "body.share_with_handle"
-    ),
-    "api_standards_key_method_fkey": _says(Invalid, "There is no such key method.", "body.key_method"),
-    "llm_service_definitions_owner_fkey": _says(NotFound, "There is no user of that name."),
-    "llm_service_definitions_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
-    "llm_service_instances_owner_fkey": _says(NotFound, "There is no user of that name."),
-    "llm_service_instances_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
-    "projects_owner_is_somebody": _says(BadRequest, NOBODY),
-    "llm_service_instances_owner_is_somebody": _says(BadRequest, NOBODY),
-    "users_projects_user_is_somebody": _says(BadRequest, NOBODY),
-    "llm_service_instances_shared_with_user_is_somebody": _says(BadRequest, NOBODY),
-    "llm_service_definitions_shared_with_user_is_somebody": _says(BadRequest, NOBODY),
-    "embeddings_dimensions_check": _says(
-        BadRequest, "The project's number of dimensions has just changed; its vectors must have the new one."
-    ),
-}
-
-
-def explain(error: Exception) -> ApiError | None:
-    """What an error of the database means to the caller, or None when it is a fault of this service."""
-    match error:
-        case asyncpg.IntegrityConstraintViolationError(constraint_name=name) if name in REFUSALS:
-            return REFUSALS[name]()
-        case asyncpg.NotNullViolationError(column_name=column):
-            return Invalid(problems=[Problem("is required", f"body.{column}")])
-        case asyncpg.StringDataRightTruncationError():
-            return Invalid("A text is longer than what can be stored.")
-        case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
-            return Invalid("A text contains a NUL, which cannot be stored.")
-        case asyncpg.UndefinedTableError():  # the partition went while the request was on its way
-            return NotFound("The project has just been deleted.")
-        case (
-            asyncpg.QueryCanceledError()
-            | asyncpg.LockNotAvailableError()
-            | asyncpg.DeadlockDetectedError()
-            | asyncpg.SerializationError()
-        ):
-            return Unavailable("The database was too busy to do this in time; nothing was changed. Try again.")
-        case (
-            asyncpg.PostgresConnectionError()
-            | asyncpg.OperatorInterventionError()
-            | asyncpg.InsufficientResourcesError()
-            | asyncpg.ObjectNotInPrerequisiteStateError()  # the database takes no connections
-            | asyncpg.InvalidCatalogNameError()
-            | asyncpg.InvalidAuthorizationSpecificationError()
-            | asyncpg.InterfaceError()
-            | asyncpg.InternalClientError()  # a connection that the server closed while nobody used it
-            | OSError()
-            | TimeoutError()
-        ):
-            return Unavailable()
-        case _:
-            return None

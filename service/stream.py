@@ -6,24 +6,23 @@ back-pressure. What a line counts is stored.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
-import msgpack
 import msgspec
 from starlette.requests import ClientDisconnect
 
-from service import db, decoding, ingest, vectors
+from service import decoding, ingest, refusals, vectors
 from service.auth import Storage
 from service.batch import Batch
 from service.decoding import Wire
 from service.errors import ApiError, Problem
 from service.logs import logger
+from service.records import Lines, Packed, Stop
 from service.request import Req
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
-MAX_RECORD_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 4 * CHUNK_BYTES  # as a body that takes as much
 MAX_REASON = 1000  # characters: a line may have to say it of a thousand records
 IDLE_SECONDS = 1.0  # what has come is stored when nothing more comes for so long
@@ -48,10 +47,6 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     errors: list[BadRow]
     done: bool = False
     error: str | None = None
-
-
-class Stop(Exception):
-    """The stream ends here; the message says why."""
 
 
 class Upload:
@@ -108,7 +103,7 @@ class Upload:
 
     async def _chunks(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
         """Records, put together until there are enough, or nothing more comes for a while."""
-        split = _Lines() if self._wire is decoding.JSON else _Packed()
+        split = Lines() if self._wire is decoding.JSON else Packed()
         chunk: list[bytes] = []
         size = 0
         try:
@@ -226,69 +221,6 @@ async def _with_pauses(
             waiting.cancel()
 
 
-class _Lines:
-    """Records that end with a newline; empty lines are passed over."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        *whole, rest = piece.split(b"\n")
-        for part in whole:
-            line = bytes(self._rest) + part if self._rest else part
-            self._rest.clear()
-            if len(line) > MAX_RECORD_BYTES:
-                raise Stop(_too_long())
-            if line.strip():
-                yield line
-        self._rest += rest
-        if len(self._rest) > MAX_RECORD_BYTES:
-            raise Stop(_too_long())
-
-    def finish(self) -> Iterator[bytes]:
-        if self._rest.strip():
-            yield bytes(self._rest)
-
-
-class _Packed:
-    """MessagePack records, one after the other."""
-
-    def __init__(self) -> None:
-        self._unpacker = msgpack.Unpacker(max_buffer_size=2 * MAX_RECORD_BYTES)
-        self._rest = bytearray()
-        self._begin = 0  # of the rest, as the unpacker counts
-
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        if len(self._rest) + len(piece) > 2 * MAX_RECORD_BYTES:
-            raise Stop(_too_long())
-        self._rest += piece
-        self._unpacker.feed(piece)
-        used = 0
-        while True:
-            try:
-                self._unpacker.skip()
-            except msgpack.OutOfData:
-                break
-            except (msgpack.UnpackException, ValueError):
-                raise Stop(f"Byte {self._begin + used} of the stream begins no MessagePack record.") from None
-            end = self._unpacker.tell() - self._begin
-            yield bytes(self._rest[used:end])
-            used = end
-        self._begin += used
-        del self._rest[:used]
-        if len(self._rest) > MAX_RECORD_BYTES:
-            raise Stop(_too_long())
-
-    def finish(self) -> Iterator[bytes]:
-        if self._rest:
-            raise Stop("The stream ends within a record.")
-        return iter(())
-
-
-def _too_long() -> str:
-    return f"A record may have at most {MAX_RECORD_BYTES:,} bytes."
-
-
 def _reason(problem: Problem) -> str:
     """What is wrong with a record, and where in it."""
     where = (problem.location or "").removeprefix("body.embeddings[0]").removeprefix("body").lstrip(".")
@@ -300,7 +232,7 @@ def _explained(error: Exception) -> str:
     """What an error that ends the stream is called; ours are logged."""
     if isinstance(error, Stop | ClientDisconnect):
         return str(error) or "The connection was lost."
-    known = error if isinstance(error, ApiError) else db.explain(error)
+    known = error if isinstance(error, ApiError) else refusals.explain(error)
     if known is not None:
         return known.detail
     logger.error("fault", kind=type(error).__name__, where="stream")

@@ -7,7 +7,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.db import REFUSALS, Connection
+from service.db import Connection
+from service.refusals import REFUSALS
 from tests.contract.test_patch import definition
 from tests.contract.world import Headers, batch, instance, problem, project, row, unique, upload, user
 
