@@ -30,6 +30,7 @@ class Clients:
         self.statuses: Counter[tuple[str, int | str]] = Counter()
         self.seconds: dict[str, list[float]] = {}
         self.successes: list[float] = []  # when
+        self.from_replica = 0  # answers
 
     async def run(self, seconds: float, kinds: dict[str, int]) -> None:
         """Has so many clients of each kind at work for a while, until they may stop; then they finish."""
@@ -37,6 +38,7 @@ class Clients:
             "upload": self._upload,
             "stream": self._stream,
             "search": self._search,
+            "read": self._read,
         }
         running = [
             asyncio.create_task(self._client(made[kind], f"{kind}{number}"))
@@ -61,8 +63,8 @@ class Clients:
 
     async def ask(
         self, api: httpx2.AsyncClient, kind: str, method: str, path: str, good: tuple[int, ...], **more: Any
-    ) -> None:
-        """Asks until the answer is good. An answer that says that the request was wrong is a fault of this program."""
+    ) -> httpx2.Response:
+        """Asks until the answer is good, and returns it. One that calls the request wrong is a fault of ours."""
         while True:
             start = time.monotonic()
             try:
@@ -74,7 +76,8 @@ class Clients:
                 if answer.status_code in good:
                     self.successes.append(time.monotonic())
                     self.seconds.setdefault(kind, []).append(self.successes[-1] - start)
-                    return
+                    self.from_replica += answer.headers.get("x-read-from") == "replica"
+                    return answer
                 if answer.status_code < 500 and answer.status_code != 429:
                     raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
             await asyncio.sleep(RETRY_SECONDS)
@@ -144,3 +147,21 @@ class Clients:
             path = f"/v1/similars/{self.project}?threshold=-1"
             await self.ask(api, "search", "POST", path, (200,), json={"vector": vector})
             await asyncio.sleep(0.002)
+
+    async def _read(self, api: httpx2.AsyncClient, name: str) -> None:
+        """Texts as they were acknowledged, which the primary must know; a replica may not know them yet."""
+        chance = random.Random(name)
+        while not self.stopping:
+            await asyncio.sleep(0.005)
+            text_id = chance.choice([*self.ledger.allowed, ""])
+            version = self.ledger.settled(text_id)
+            if version is None:
+                continue
+            path = f"/v1/embeddings/{self.project}/{text_id}"
+            await self.ask(api, "read", "GET", path, (200, 404))
+            answer = await self.ask(api, "read", "GET", path, (200, 404), headers={"X-Read-From": "primary"})
+            if self.ledger.settled(text_id) != version:
+                continue  # it was being changed meanwhile
+            stored = answer.json()
+            if any(stored.get(field) != value for field, value in content(text_id, version).items()):
+                raise AssertionError(f"{text_id} is not as it was acknowledged: {answer.text[:300]}")

@@ -59,6 +59,11 @@ class Ledger:
             self.allowed[text_id] = {version}
             self.acknowledged.add(text_id)
 
+    def settled(self, text_id: str) -> int | None:
+        """The version in which a text must be there now; None when it may be missing, or be in another."""
+        versions = self.allowed.get(text_id, set())
+        return next(iter(versions)) if len(versions) == 1 else None
+
     async def compare(self, api: httpx2.AsyncClient, project: str) -> Outcome:
         """Reads all that is stored, and compares."""
         outcome = Outcome(len(self.acknowledged))

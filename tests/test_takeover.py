@@ -17,10 +17,11 @@ import httpx2
 import psycopg
 import pytest
 
+from chaos.standby import postgres_program
 from service import migrate, takeover
 from tests import legacy
 from tests.conftest import serving, settings_for
-from tests.processes import ROOT, command, environment, postgres_program
+from tests.processes import ROOT, command, environment
 from tests.test_migrations import rows, schema
 
 NewDatabase = Callable[..., str]
