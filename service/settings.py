@@ -19,6 +19,11 @@ PLACEHOLDER = "change-me"
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
+# What a library cannot take apart it may show, password and all; so nothing else than this comes to one.
+_SIGN = r"[^\s%/?#@\[\]]|%[0-9A-Fa-f]{2}"
+_HOSTS = rf"(?:\[[\w:.%]+\](?=[:,/?]|$)|{_SIGN})*"
+_DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?:{_SIGN})*)?(?:\?[^\s#@]*)?")
+
 _RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
 
 
@@ -141,6 +146,12 @@ def load(env_file: Path = Path(".env")) -> Settings:
         _ = settings.keyring
     except msgspec.DecodeError:
         raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, and is none.") from None
+    for name in ("service_database_url", "service_database_read_url"):
+        if values.get(name) and not _DATABASE_URL.fullmatch(values[name] or ""):
+            raise SettingsError(
+                f"{name.upper()} must be like postgresql://USER:PASSWORD@HOST:5432/NAME, in which "
+                "% / ? # @ [ ] and spaces of a name or password are percent-encoded, like %2F."
+            )
     for name in ("service_rate_limit", "service_rate_limit_anonymous"):
         if values.get(name) and not _RATE.fullmatch(values[name] or ""):
             raise SettingsError(f"{name.upper()} must be like 600/minute: a number, and second, minute, hour or day.")

@@ -88,6 +88,14 @@ SELECT found.ids, found.similarities, found.complete, access.caller
       ) AS found
  ORDER BY sent.place;
 
+-- name: GetShownSizes :many
+-- How many bytes there are of what is to be shown of the results. A text is not read for that.
+SELECT text_id,
+       CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+           + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
+  FROM embeddings_{project_id}
+ WHERE text_id = ANY (@text_ids::text[]);
+
 -- name: GetTextsAndMetadata :many
 -- What is to be shown of the results. What is not asked for is not read.
 SELECT text_id,

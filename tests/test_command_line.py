@@ -42,6 +42,15 @@ def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert "marked" not in done.stderr
 
 
+def test_a_database_that_is_misspelt_is_not_repeated(tmp_path: Path) -> None:
+    url = "postgresql://somebody:marked%password@127.0.0.1:1/x"
+    for arguments in (["serve"], ["migrate"], ["keys", "status"], ["index", "--once"]):
+        done = command(*arguments, cwd=tmp_path, PYTHONPATH=str(ROOT), **SECRETS, SERVICE_DATABASE_URL=url)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: SERVICE_DATABASE_URL must be like ")
+        assert "marked" not in done.stderr
+
+
 def test_migrate_and_its_status(new_database: Callable[..., str]) -> None:
     values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None)}
     pending = command("migrate", "--status", "--json", **values)

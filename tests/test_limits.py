@@ -165,6 +165,26 @@ async def test_a_request_that_takes_too_long_is_given_up(new_database: Callable[
         assert (await upload(api, project, "b")).status_code == 201
 
 
+@pytest.mark.parametrize("part", ["text", "metadata"])
+async def test_a_search_shows_no_more_than_a_body_may_have(new_database: Callable[..., str], part: str) -> None:
+    async with service(new_database(), service_max_body_bytes=MIB) as api:
+        project = await world.project(api, await world.user(api, ADMIN), public_read=True)
+        long: Any = "x" * 100_000 if part == "text" else {"long": "x" * 100_000}
+        await world.upload(api, project, *[world.row(f"{n}", [1, n, 0], **{part: long}) for n in range(3)])
+
+        async def ask(vectors: int, limit: int, *include: str) -> httpx2.Response:
+            body = {"vectors": [[1.0, 0.0, 0.0]] * vectors, "include": include}
+            return await api.post(f"{project.similars}?threshold=-1&limit={limit}", json=body)
+
+        for vectors, limit in ((3, 3), (10, 1)):  # a megabyte at most
+            answer = (await ask(vectors, limit, part)).json()
+            assert [len(each) for each in answer["results"]] == [limit] * vectors
+            assert all(one[part] == long for each in answer["results"] for one in each)
+        for vectors, limit in ((1000, 1), (4, 3)):
+            world.refused(await ask(vectors, limit, "text", "metadata"), 422, "query.limit")
+            assert (await ask(vectors, limit)).status_code == 200
+
+
 async def test_each_user_has_a_budget(new_database: Callable[..., str]) -> None:
     async with service(new_database(), service_rate_limit="10/minute") as api:
         # The users are made in another budget: the admin's, of four requests.

@@ -1,6 +1,7 @@
 """Similar texts (contract section 8)."""
 
 import time
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found,
 from service.fields import ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
-from service.request import Req
+from service.request import SHORT_BYTES, Req
 from service.vectors import Encoding
 
 MAX_VECTORS = 1000
@@ -227,15 +228,22 @@ async def _shown(req: Req, project: Storage, answer: search.Answer, include: lis
     """Text and metadata of all results, as far as they are asked for."""
     if not include:
         return {}
-    rows = await req.reading(
-        lambda db: similars.get_texts_and_metadata(
-            db,
-            project_id=project.project_id,
-            text_ids=list({text_id for ids, _ in answer.nearest for text_id in ids}),
-            with_text="text" in include,
-            with_metadata="metadata" in include,
-        )
-    )
+    times = Counter(text_id for ids, _ in answer.nearest for text_id in ids)
+    asked: dict[str, Any] = {
+        "project_id": project.project_id,
+        "text_ids": list(times),
+        "with_text": "text" in include,
+        "with_metadata": "metadata" in include,
+    }
+    # Each of a thousand vectors may find the same long texts again.
+    sizes = await req.reading(lambda db: similars.get_shown_sizes(db, **asked))
+    size, most = sum(row.size * times[row.text_id] for row in sizes), req.settings.service_max_body_bytes
+    if size > most:
+        message = f"finds {size:,} bytes of text and metadata; at most {most:,} are sent at once: ask for fewer results"
+        raise Invalid(problems=[Problem(message, "query.limit")])
+    if size > SHORT_BYTES:
+        await req.make_room(size)
+    rows = await req.reading(lambda db: similars.get_texts_and_metadata(db, **asked))
     return {
         row.text_id: (row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET)
         for row in rows

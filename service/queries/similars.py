@@ -26,6 +26,13 @@ class NearestByIndex(msgspec.Struct, frozen=True):
     caller: str | None
 
 
+class ShownSize(msgspec.Struct, frozen=True):
+    """How many bytes of text and metadata of an embedding are asked for."""
+
+    text_id: str
+    size: int
+
+
 class Shown(msgspec.Struct, frozen=True):
     """What is shown of a result beside its similarity."""
 
@@ -83,6 +90,13 @@ async def get_similars_by_index(
     there is something that rows must pass. Empty for who may not read the project, and with `same_index` 1 when its
     index is not that of the watermark.
     """
+
+
+@query
+async def get_shown_sizes(
+    db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
+) -> list[ShownSize]:
+    """How large text and metadata of some embeddings are, in any order."""
 
 
 @query

@@ -120,6 +120,22 @@ class TestGetTextsAndMetadata:
             assert (row.text, row.metadata) == (("text of a", None) if part == "text" else (None, {"k": 1}))
 
 
+class TestGetShownSizes:
+    async def test_bytes_of_what_is_asked_for(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, metadata=[{"k": 1}, None])
+        await connection.execute(f"UPDATE embeddings_{number} SET text = 'Übung' WHERE text_id = 'a'")
+        for with_text, with_metadata, size in ((True, True, 14), (True, False, 6), (False, True, 8), (False, False, 0)):
+            rows = await similars.get_shown_sizes(
+                connection,
+                project_id=number,
+                text_ids=["a", "b", "c"],
+                with_text=with_text,
+                with_metadata=with_metadata,
+            )
+            assert {row.text_id: row.size for row in rows} == {"a": size, "b": 0}
+
+
 class TestGetSimilarsByIndex:
     """That it finds what it should, and by which index: tests/test_search.py."""
 

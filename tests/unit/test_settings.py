@@ -78,6 +78,42 @@ def test_the_database_that_is_named(
     assert config.named_database_url == url
 
 
+@pytest.mark.parametrize("name", ["SERVICE_DATABASE_URL", "SERVICE_DATABASE_READ_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres:/u:marked@h/d",
+        "mysql://u:marked@h/d",
+        "u:marked@h/d",
+        "host=h password=marked",
+        "postgresql://u:marked@[h/d",
+        "postgresql://u:marked@[::1]x/d",
+        *(f"postgresql://u:{sign}marked@h/d" for sign in "%/?#@[] "),
+    ],
+)
+def test_an_unreadable_database_is_not_repeated(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, url: str
+) -> None:
+    with pytest.raises(SettingsError, match=name) as refused:
+        load(environment, tmp_path, {**SECRETS, name: url})
+    assert "marked" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://h",
+        "postgresql:///d",
+        "postgresql://u:p%2F!$&'()*+,;=:@h:5432/d?sslmode=require&application_name=a%20b",
+        "postgresql://u@[2001:db8::1]:5432,[::1]/d",
+        "postgresql://one:5432,two:5433/d?target_session_attrs=any",
+        "postgresql://postgres:@/postgres?host=/run/pg&port=5432",
+    ],
+)
+def test_databases_that_are_readable(environment: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
+    assert load(environment, tmp_path, {**SECRETS, "SERVICE_DATABASE_URL": url}).named_database_url == url
+
+
 def test_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = load(environment, tmp_path, {"SERVICE_ADMINKEY": "marked", "ENCRYPTION_KEY": "marked"})
     assert "marked" not in repr(config)
