@@ -10,6 +10,7 @@ quoted strings, values not at all: they are variables. The rules are those that 
 No SQL, no HTTP, no database here.
 """
 
+import math
 from typing import Any
 
 import msgspec
@@ -142,7 +143,9 @@ def _all(parts: list[str]) -> str:
 
 
 def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
+    if isinstance(value, float):
+        return math.isfinite(value)  # MessagePack has others, which would become null
+    return value is None or isinstance(value, str | int | bool)
 
 
 def _quoted(step: str) -> str:

@@ -29,15 +29,26 @@ RETURNING stored.updated_at = stored.created_at AS inserted;
 SELECT count(*) FROM embeddings_{project_id};
 
 -- name: GetEmbeddingsByProject :many
--- In the order of text_id. What is not asked for is not read: a vector alone may be most of a row.
+-- In the order of text_id. What is not asked for is not read: a vector alone may be most of a row. When text and metadata
+-- of several rows are more than max_bytes, these stay behind, and only 'page_bytes' says how many there are.
 SELECT text_id, created_at, updated_at,
        CASE WHEN @with_vector::bool THEN vector END AS vector,
-       CASE WHEN @with_text::bool THEN text END AS text,
-       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
-  FROM embeddings_{project_id}
- WHERE @after::text IS NULL OR text_id > @after::text
- ORDER BY text_id
- LIMIT @max_rows::int OFFSET @skip::bigint;
+       CASE WHEN fits THEN text END AS text,
+       CASE WHEN fits THEN metadata END AS metadata,
+       page_bytes
+  FROM (SELECT *, page_bytes <= @max_bytes::bigint OR page_rows = 1 AS fits
+          FROM (SELECT *, sum(bytes) OVER () AS page_bytes, count(*) OVER () AS page_rows
+                  FROM (SELECT text_id, created_at, updated_at, vector,
+                               CASE WHEN @with_text::bool THEN text END AS text,
+                               CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
+                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+                               + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
+                                   AS bytes
+                          FROM embeddings_{project_id}
+                         WHERE @after::text IS NULL OR text_id > @after::text
+                         ORDER BY text_id
+                         LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
+ ORDER BY text_id;
 
 -- name: RetrieveEmbeddings :one
 -- One embedding, by the first of the ids that there is: literally, or as older clients stored it.

@@ -240,3 +240,26 @@ async def test_a_number_that_messagepack_has_not(api: httpx2.AsyncClient, place:
     assert answer.status_code == 200, answer.text
     (one,) = msgspec.msgpack.decode(answer.content)["embeddings"]
     assert one["metadata"] == {"n": [1e300, -1e300, 2**53]}
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+@pytest.mark.parametrize("operator", ["$eq", "$gt", "$in"])
+async def test_a_filter_with_a_number_that_is_not_finite(
+    api: httpx2.AsyncClient, place: Project, number: float, operator: str
+) -> None:
+    body = {"vector": [1.0, 2.0, 3.0], "filter": {"n": {operator: [number] if operator == "$in" else number}}}
+    headers = {**place.owner.headers, "Content-Type": "application/msgpack"}
+    answer = await api.post(place.similars, content=msgspec.msgpack.encode(body), headers=headers)
+    assert answer.status_code == 422, answer.text
+
+
+async def test_a_page_of_long_texts(api: httpx2.AsyncClient, place: Project) -> None:
+    for name in "abc":
+        await world.upload(api, place, world.row(name, [1, 2, 3], text=name * 1_500_000))
+    page = await api.get(place.embeddings, headers=place.owner.headers)
+    assert page.status_code == 422, page.text[:200]
+    assert "4,500,000 bytes" in page.text
+    assert "ask for fewer" in page.text
+    for path in (f"{place.embeddings}?limit=2", f"{place.embeddings}?include=vector", place.embedding("a")):
+        answer = await api.get(path, headers=place.owner.headers)
+        assert answer.status_code == 200, answer.text[:200]

@@ -23,6 +23,12 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
     metadata: Any | None
 
 
+class PageRow(EmbeddingRow, frozen=True):
+    """An embedding in a page whose texts and metadata are so many bytes."""
+
+    page_bytes: int
+
+
 @query
 async def upsert_embeddings(
     db: Db,
@@ -57,8 +63,12 @@ async def get_embeddings_by_project(
     with_vector: bool,
     with_text: bool,
     with_metadata: bool,
-) -> list[EmbeddingRow]:
-    """A page in the order of text_id, of what comes behind `after` if it is given."""
+    max_bytes: int,
+) -> list[PageRow]:
+    """A page in the order of text_id, of what comes behind `after` if it is given.
+
+    Without text and metadata when these are more than `max_bytes`, unless it is one row only.
+    """
 
 
 @query

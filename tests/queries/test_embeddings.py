@@ -104,7 +104,7 @@ class TestCountEmbeddings:
 
 
 class TestGetEmbeddingsByProject:
-    async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.EmbeddingRow]:
+    async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.PageRow]:
         values = {
             "after": None,
             "max_rows": 200,
@@ -112,6 +112,7 @@ class TestGetEmbeddingsByProject:
             "with_vector": True,
             "with_text": True,
             "with_metadata": True,
+            "max_bytes": 10**6,
         }
         return await embeddings.get_embeddings_by_project(connection, project_id=number, **{**values, **given})
 
@@ -125,6 +126,20 @@ class TestGetEmbeddingsByProject:
         assert [row.text_id for row in await self.get(connection, number, after="a b")] == [
             text_id for text_id in sorted(ids) if text_id > "a b"
         ]
+
+    async def test_leaves_behind_what_is_too_much(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        texts, metadata = ["ü" * 50, None], [{"k": "v" * 89}, None]  # 100 and 98 bytes
+        await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, texts=texts, metadata=metadata)
+        for max_bytes, has in ((198, True), (197, False)):
+            row, other = await self.get(connection, number, max_bytes=max_bytes)
+            assert (row.page_bytes, row.text is not None, row.metadata is not None) == (198, has, has)
+            assert (other.page_bytes, other.text_id, other.text) == (198, "b", None)
+            assert row.vector is not None
+        rows = await self.get(connection, number, max_bytes=99, with_metadata=False)
+        assert [row.page_bytes for row in rows] == [100, 100]
+        (alone,) = await self.get(connection, number, max_bytes=99, max_rows=1)
+        assert alone.text == "ü" * 50
 
     async def test_reads_only_what_is_asked_for(self, connection: Connection) -> None:
         number = await factories.filled(connection)
@@ -140,9 +155,9 @@ class TestGetEmbeddingsByProject:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
         statement = embeddings.query.statements["GetEmbeddingsByProject"]
-        plan = await connection.fetch(
-            "EXPLAIN " + statement.render({"project_id": number}), True, True, True, "02000", 10, 0
-        )
+        given = {"after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
+        arguments = [given.get(name, True) for name in statement.parameters]
+        plan = await connection.fetch("EXPLAIN " + statement.render({"project_id": number}), *arguments)
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
 
