@@ -1,6 +1,7 @@
 """The faults, one a scenario: what is broken, and how, while clients are at work."""
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -168,8 +169,11 @@ async def disk_full(stage: Stage) -> Result:
 
             async def fill() -> None:
                 stage.broken()
-                with ballast.open("wb") as file:
-                    free = os.statvfs(data)
+                free = os.statvfs(data)
+                with (
+                    contextlib.suppress(OSError),
+                    ballast.open("wb") as file,
+                ):  # PostgreSQL may take some of it meanwhile
                     file.write(bytes(free.f_bavail * free.f_frsize))
                 await asyncio.sleep(stage.seconds * 0.3)
                 ballast.unlink()
