@@ -46,6 +46,7 @@ WITH definition AS (
             OR EXISTS (SELECT FROM definition_access AS access
                         WHERE access.definition_id = definition.definition_id
                           AND access.user_handle = @owner::text))
+       FOR KEY SHARE OF definition  -- or it might be gone when the instance is stored
 ), stored AS (
     INSERT INTO llm_service_instances AS instance
         (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
@@ -131,8 +132,9 @@ SELECT jsonb_build_object(
 -- No row when there is no such instance. Sharing again changes the role.
 INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role)
 SELECT @user_handle::text, instance_id, @role::text
-  FROM llm_service_instances
- WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+  FROM (SELECT instance_id FROM llm_service_instances
+         WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+           FOR KEY SHARE) AS instance
     ON CONFLICT (user_handle, instance_id) DO UPDATE SET role = excluded.role, updated_at = now()
 RETURNING instance_id;
 

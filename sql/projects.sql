@@ -10,9 +10,19 @@ SELECT caller, project_id, owner, project_handle, role, instance_owner, instance
 -- Creates a project and its partition, or replaces the one of the same owner and handle. No row when its
 -- owner neither owns the instance nor has been given it, unless the project belongs to it already: whoever
 -- lost an instance must still be able to close the project. Shares are replaced when change_shares says so.
-WITH instance AS (
-    SELECT instance.instance_id, instance.dimensions
+-- Neither the instance nor the one that the project had can get other dimensions meanwhile.
+WITH locked AS MATERIALIZED (
+    SELECT instance.instance_id, instance.owner, instance.instance_handle, instance.dimensions
       FROM llm_service_instances AS instance
+     WHERE (instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text)
+        OR instance.instance_id = (SELECT project.llm_service_instance_id FROM projects AS project
+                                    WHERE project.owner = @owner::text
+                                      AND project.project_handle = @project_handle::text)
+     ORDER BY instance.instance_id
+       FOR SHARE
+), instance AS (
+    SELECT instance.instance_id, instance.dimensions
+      FROM locked AS instance
      WHERE instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text
        AND (EXISTS (SELECT FROM instance_access AS access
                      WHERE access.instance_id = instance.instance_id AND access.user_handle = @owner::text)
@@ -100,7 +110,8 @@ SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
 SELECT drop_embeddings_partition(@project_id::int) WHERE cancel_index_build(@project_id::int);
 
 -- name: LockProject :one
--- As the body of a PUT without the shares, and locked until the end of the transaction.
+-- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: whoever deletes
+-- an instance would wait for it, and the PUT then for them.
 SELECT jsonb_build_object(
            'project_handle', project.project_handle, 'description', project.description,
            'metadataScheme', project.metadata_scheme, 'public_read', project.public_read,
@@ -108,7 +119,7 @@ SELECT jsonb_build_object(
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
  WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
-   FOR UPDATE OF project;
+   FOR NO KEY UPDATE OF project;
 
 -- name: ShareProject :one
 -- No row when there is no such project. Sharing again changes the role.
