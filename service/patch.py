@@ -12,6 +12,7 @@ import msgspec
 
 from service import db, decoding
 from service.errors import Invalid, Problem, found
+from service.owners import locked
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -23,14 +24,15 @@ async def merged(
     kind: type[S],
     what: str,
     lock: Callable[[db.Connection], Awaitable[dict[str, Any] | None]],
+    owners: tuple[str, ...] = (),
 ) -> AsyncIterator[tuple[db.Connection, S]]:
     """Yields a connection in a transaction, and what is stored with the patch laid over it.
 
-    `lock` reads the resource, by the names of its PUT, and locks it. Raises NotFound with `what`, and Invalid
-    for a patch that does not fit.
+    `lock` reads the resource, by the names of its PUT, and locks it, after its `owners` (see `service.owners`). Raises
+    NotFound with `what`, and Invalid for a patch that does not fit.
     """
     changed = decoding.changes(patch, kind)
-    async with db.transaction(pool) as connection:
+    async with locked(pool, *owners) as connection:
         stored = found(await lock(connection), what)
         fields = msgspec.structs.fields(kind)
         values = {field.name: stored[field.encode_name] for field in fields if field.encode_name in stored} | changed

@@ -19,8 +19,6 @@ def _says(kind: type[ApiError], message: str, location: str | None = None) -> Ca
     return lambda: kind(message, [Problem(message, location)] if location else None)
 
 
-NOBODY = "_system is nobody: it has the built-in definitions, and can be given nothing."
-
 # Each named constraint that a request can violate, and what that means to its caller.
 REFUSALS: dict[str, Callable[[], ApiError]] = {
     "users_email_key": _says(Conflict, "Another user has this e-mail address.", "body.email"),
@@ -43,11 +41,6 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
     "llm_service_definitions_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
     "llm_service_instances_owner_fkey": _says(NotFound, "There is no user of that name."),
     "llm_service_instances_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
-    "projects_owner_is_somebody": _says(BadRequest, NOBODY),
-    "llm_service_instances_owner_is_somebody": _says(BadRequest, NOBODY),
-    "users_projects_user_is_somebody": _says(BadRequest, NOBODY),
-    "llm_service_instances_shared_with_user_is_somebody": _says(BadRequest, NOBODY),
-    "llm_service_definitions_shared_with_user_is_somebody": _says(BadRequest, NOBODY),
     "embeddings_dimensions_check": _says(
         BadRequest, "The project's number of dimensions has just changed; its vectors must have the new one."
     ),

@@ -57,8 +57,9 @@ RETURNING definition_id;
 -- No row when there is no such definition. Sharing again changes nothing.
 INSERT INTO llm_service_definitions_shared_with AS share (user_handle, definition_id)
 SELECT @user_handle::text, definition_id
-  FROM llm_service_definitions
- WHERE owner = @owner::text AND definition_handle = @definition_handle::text
+  FROM (SELECT definition_id FROM llm_service_definitions
+         WHERE owner = @owner::text AND definition_handle = @definition_handle::text
+           FOR KEY SHARE) AS definition
     ON CONFLICT (user_handle, definition_id) DO UPDATE SET created_at = share.created_at
 RETURNING definition_id;
 

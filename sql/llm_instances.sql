@@ -25,8 +25,14 @@ WITH stored AS (
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
   FROM stored
- -- Always true; called here for what it does.
- WHERE fit_projects_of_instance(stored.instance_id, @dimensions::int);
+  -- The condition on the count is always true; without one the planner would leave the subquery out.
+ CROSS JOIN LATERAL (
+      SELECT count(*) AS fitted
+        FROM projects AS project
+       WHERE project.llm_service_instance_id = stored.instance_id
+         AND fit_embeddings_partition(project.project_id, @dimensions::int)
+  ) AS projects
+ WHERE projects.fitted >= 0;
 
 -- name: CreateLLMInstanceFromDefinition :one
 -- Makes an instance from a definition that its owner may use: their own, a public one, or one shared with
@@ -40,6 +46,7 @@ WITH definition AS (
             OR EXISTS (SELECT FROM definition_access AS access
                         WHERE access.definition_id = definition.definition_id
                           AND access.user_handle = @owner::text))
+       FOR KEY SHARE OF definition  -- or it might be gone when the instance is stored
 ), stored AS (
     INSERT INTO llm_service_instances AS instance
         (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
@@ -65,7 +72,13 @@ WITH definition AS (
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
   FROM stored
- WHERE fit_projects_of_instance(stored.instance_id, stored.dimensions);
+ CROSS JOIN LATERAL (
+      SELECT count(*) AS fitted
+        FROM projects AS project
+       WHERE project.llm_service_instance_id = stored.instance_id
+         AND fit_embeddings_partition(project.project_id, stored.dimensions)
+  ) AS projects
+ WHERE projects.fitted >= 0;
 
 -- name: GetLLMInstancesByUser :many
 -- Their own and those they have been given; each once, because nobody shares with the owner.
@@ -119,8 +132,9 @@ SELECT jsonb_build_object(
 -- No row when there is no such instance. Sharing again changes the role.
 INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role)
 SELECT @user_handle::text, instance_id, @role::text
-  FROM llm_service_instances
- WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+  FROM (SELECT instance_id FROM llm_service_instances
+         WHERE owner = @owner::text AND instance_handle = @instance_handle::text
+           FOR KEY SHARE) AS instance
     ON CONFLICT (user_handle, instance_id) DO UPDATE SET role = excluded.role, updated_at = now()
 RETURNING instance_id;
 

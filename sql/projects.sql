@@ -10,16 +10,25 @@ SELECT caller, project_id, owner, project_handle, role, instance_owner, instance
 -- Creates a project and its partition, or replaces the one of the same owner and handle. No row when its
 -- owner neither owns the instance nor has been given it, unless the project belongs to it already: whoever
 -- lost an instance must still be able to close the project. Shares are replaced when change_shares says so.
-WITH instance AS (
-    SELECT instance.instance_id, instance.dimensions
+-- Neither the instance nor the one that the project had can get other dimensions meanwhile.
+WITH locked AS MATERIALIZED (
+    SELECT instance.instance_id, instance.owner, instance.instance_handle, instance.dimensions
       FROM llm_service_instances AS instance
+     WHERE (instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text)
+        OR instance.instance_id = (SELECT project.llm_service_instance_id FROM projects AS project
+                                    WHERE project.owner = @owner::text
+                                      AND project.project_handle = @project_handle::text)
+     ORDER BY instance.instance_id
+       FOR SHARE
+), instance AS (
+    SELECT instance.instance_id, instance.dimensions
+      FROM locked AS instance
      WHERE instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text
        AND (EXISTS (SELECT FROM instance_access AS access
                      WHERE access.instance_id = instance.instance_id AND access.user_handle = @owner::text)
             OR EXISTS (SELECT FROM projects AS project
                         WHERE project.llm_service_instance_id = instance.instance_id
                           AND project.owner = @owner::text AND project.project_handle = @project_handle::text))
-       FOR SHARE OF instance  -- so that its dimensions stay as they are until this is committed
 ), stored AS (
     INSERT INTO projects (owner, project_handle, description, metadata_scheme, public_read,
                           llm_service_instance_id)
@@ -101,7 +110,8 @@ SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
 SELECT drop_embeddings_partition(@project_id::int) WHERE cancel_index_build(@project_id::int);
 
 -- name: LockProject :one
--- As the body of a PUT without the shares, and locked until the end of the transaction.
+-- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: whoever deletes
+-- an instance would wait for it, and the PUT then for them.
 SELECT jsonb_build_object(
            'project_handle', project.project_handle, 'description', project.description,
            'metadataScheme', project.metadata_scheme, 'public_read', project.public_read,
@@ -109,17 +119,14 @@ SELECT jsonb_build_object(
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
  WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text
-   FOR UPDATE OF project;
+   FOR NO KEY UPDATE OF project;
 
 -- name: ShareProject :one
 -- No row when there is no such project. Sharing again changes the role.
-WITH project AS (
-    SELECT project_id FROM projects
-     WHERE owner = @owner::text AND project_handle = @project_handle::text
-       FOR SHARE  -- while it is being handed over, its owner is not known
-)
 INSERT INTO users_projects (user_handle, project_id, role)
-SELECT @user_handle::text, project_id, @role::text FROM project
+SELECT @user_handle::text, project_id, @role::text
+  FROM projects
+ WHERE owner = @owner::text AND project_handle = @project_handle::text
     ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
 RETURNING project_id;
 
@@ -141,8 +148,7 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_h
 
 -- name: TransferProject :one
 -- Hands a project over; 'fits' is false, and nothing happens, when the new owner has no access to its
--- instance. The new owner's share, if any, ends: one that is just being made is only seen when the project was locked
--- before (LockProject). No row when there is no such project.
+-- instance. The new owner's share, if any, ends. No row when there is no such project.
 WITH project AS (
     SELECT project.project_id,
            project.llm_service_instance_id IS NULL

@@ -6,6 +6,12 @@
 SELECT (SELECT user_handle::text FROM users WHERE vdb_key = @key_hash::text) AS caller,
        EXISTS (SELECT FROM users WHERE user_handle = @named::text) AS named_exists;
 
+-- name: LockOwners :exec
+-- Until the end of the transaction: whoever else would change what these users own waits. Who does this, and why in a
+-- statement of its own, is said in service/owners.py.
+SELECT pg_advisory_xact_lock(hashtextextended(handle, 0))
+  FROM (SELECT handle FROM unnest(@user_handles::text[]) AS handle ORDER BY handle COLLATE "C") AS in_order;
+
 -- name: UpsertUser :one
 -- Creates a user with a key, or changes one, whose key stays. Of many at once exactly one creates.
 INSERT INTO users (user_handle, email, name, vdb_key)
@@ -54,6 +60,20 @@ SELECT users.user_handle, users.email,
        users.name
   FROM users
  WHERE users.user_handle = @user_handle::text;
+
+-- name: LockInstancesOfUser :exec
+-- And the projects on them. Whoever puts a project on an instance has its row before those of the shares, so whoever
+-- deletes all of these must too.
+WITH instance AS (
+    SELECT instance_id FROM llm_service_instances
+     WHERE owner = @user_handle::text
+     ORDER BY instance_id
+       FOR UPDATE
+)
+SELECT FROM projects
+ WHERE llm_service_instance_id IN (SELECT instance_id FROM instance)
+ ORDER BY project_id
+   FOR KEY SHARE;
 
 -- name: DeleteUser :one
 -- What they own goes with them, but for the partitions of their projects: those are dropped one by one

@@ -37,7 +37,6 @@ UNREACHABLE = {
     "llm_service_instances_shared_with_role_check": "the body is limited to reader and editor",
     "llm_service_instances_shared_with_role_fkey": "the body is limited to reader and editor",
     "projects_owner_fkey": "the guard knows that the owner exists; a race with their deletion only",
-    "projects_owner_is_somebody": "_system has access to no instance; one of the original's without an instance only",
     "projects_pkey": "from a sequence",
     "users_pkey": "written by ON CONFLICT",
     "users_projects_pkey": "written by ON CONFLICT",
@@ -116,28 +115,6 @@ async def instance_of_no_standard(api: httpx2.AsyncClient, admin: Headers) -> ht
     return await api.post(f"/v1/llm-instances/{ada.handle}", json=body, headers=ada.headers)
 
 
-async def project_shared_with_system(api: httpx2.AsyncClient, admin: Headers) -> httpx2.Response:
-    own = await project(api, await user(api, admin))
-    return await api.put(own.path, json={**own.body, "shared_with": ["_system"]}, headers=own.owner.headers)
-
-
-async def definition_shared_with_system(api: httpx2.AsyncClient, admin: Headers) -> httpx2.Response:
-    ada = await user(api, admin)
-    share = {"share_with_handle": "_system"}
-    return await api.post(f"{await definition(api, ada)}/share", json=share, headers=ada.headers)
-
-
-async def instance_shared_with_system(api: httpx2.AsyncClient, admin: Headers) -> httpx2.Response:
-    ada = await user(api, admin)
-    share = {"share_with_handle": "_system", "role": "reader"}
-    return await api.post(f"{(await instance(api, ada)).path}/share", json=share, headers=ada.headers)
-
-
-async def instance_of_system(api: httpx2.AsyncClient, admin: Headers) -> httpx2.Response:
-    body = {"instance_handle": "inst", "dimensions": 3}
-    return await api.put("/v1/llm-instances/_system/inst", json=body, headers=admin)
-
-
 SHOWN: dict[str, tuple[Any, int]] = {
     "users_email_key": (email_in_use, 409),
     "projects_llm_service_instance_id_fkey": (instance_in_use, 409),
@@ -148,10 +125,6 @@ SHOWN: dict[str, tuple[Any, int]] = {
     "llm_service_instances_shared_with_user_handle_fkey": (instance_shared_with_nobody, 400),
     "llm_service_definitions_api_standard_fkey": (definition_of_no_standard, 422),
     "llm_service_instances_api_standard_fkey": (instance_of_no_standard, 422),
-    "users_projects_user_is_somebody": (project_shared_with_system, 400),
-    "llm_service_definitions_shared_with_user_is_somebody": (definition_shared_with_system, 400),
-    "llm_service_instances_shared_with_user_is_somebody": (instance_shared_with_system, 400),
-    "llm_service_instances_owner_is_somebody": (instance_of_system, 400),
 }
 
 

@@ -1,220 +1,315 @@
-"""Two changes at once: the second waits for the first, and then sees what it has done."""
+"""Two requests that change the same thing at once, held in the middle by a lock of a third connection.
+
+Whatever order they come to, what is stored fits together, nobody is told of a fault, and nobody has to try again.
+"""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
 
-from service import indexer
-from service.db import Connection
-from service.queries import llm_instances, projects
-from service.settings import IndexAims
-from tests.contract import world
-from tests.contract.world import Headers, Instance, Project, User
+from service.queries import llm_definitions, llm_instances
+from tests.contract.world import (
+    Headers,
+    Instance,
+    Project,
+    User,
+    fetch,
+    instance,
+    problem,
+    project,
+    row,
+    unique,
+    upload,
+    user,
+)
+
+Answer = asyncio.Task[httpx2.Response]
+
+
+class Holder:
+    """A connection in a transaction that holds locks, and one that sees who waits."""
+
+    def __init__(self, held: asyncpg.Connection, watch: asyncpg.Connection) -> None:
+        self.held, self._watch = held, watch
+        self._transaction = held.transaction()
+
+    async def start(self) -> None:
+        await self._transaction.start()
+
+    async def lock(self, statement: str, *arguments: Any) -> None:
+        await self.held.execute(statement, *arguments)
+
+    async def lock_user(self, one: User) -> None:
+        await self.lock("SELECT FROM users WHERE user_handle = $1 FOR UPDATE", one.handle)
+
+    async def waiting(self) -> int:
+        waiting: int = await self._watch.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return waiting
+
+    async def begin(self, request: Any) -> Answer:
+        """Sends a request, and goes on when it, too, waits for a lock, or is answered."""
+        before = await self.waiting()
+        answer = asyncio.ensure_future(request)
+        while not answer.done() and await self.waiting() <= before:
+            await asyncio.sleep(0.01)
+        return answer
+
+    async def release(self, *answers: Answer) -> list[httpx2.Response]:
+        await self._transaction.commit()
+        return await asyncio.gather(*answers)
 
 
 @pytest.fixture
-async def first(service_database: str) -> AsyncIterator[Connection]:
-    """A connection in a transaction, which holds what it changes until it commits."""
-    connection: Connection = await asyncpg.connect(service_database)
-    try:
-        yield connection
-    finally:
-        await connection.close()
+async def holder(service_database: str) -> AsyncIterator[Holder]:
+    held, watch = await asyncpg.connect(service_database), await asyncpg.connect(service_database)
+    one = Holder(held, watch)
+    await one.start()
+    yield one
+    await held.close()
+    await watch.close()
 
 
-async def second(first: Connection, request: Awaitable[httpx2.Response]) -> httpx2.Response:
-    """The answer to a request that must wait for the transaction of `first`, which is committed when it does."""
-    waiting = asyncio.ensure_future(request)
-    blocked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
-    async with asyncio.timeout(20):
-        while not await first.fetchval(blocked):
-            assert not waiting.done(), f"It did not wait: {(await waiting).text}"
-            await asyncio.sleep(0.01)
-    await first.execute("COMMIT")
-    return await waiting
+@pytest.fixture
+async def people(api: httpx2.AsyncClient, admin: Headers) -> list[User]:
+    return [await user(api, admin) for _ in range(3)]
 
 
-async def shared(api: httpx2.AsyncClient, admin: Headers) -> tuple[User, User, Project]:
-    """Two users with access to one instance, and a project of the first on it."""
-    alice, bob = await world.user(api, admin), await world.user(api, admin)
-    on = await world.instance(api, alice)
-    share = {"share_with_handle": bob.handle, "role": "reader"}
-    assert (await api.post(f"{on.path}/share", json=share, headers=alice.headers)).status_code == 201
-    return alice, bob, await world.project(api, alice, on=on)
+async def share(api: httpx2.AsyncClient, what: Instance | Project, to: User, role: str = "reader") -> httpx2.Response:
+    body = {"share_with_handle": to.handle, "role": role}
+    return await api.post(f"{what.path}/share", json=body, headers=what.owner.headers)
 
 
-async def has_one_role(api: httpx2.AsyncClient, alice: User, bob: User, handle: str) -> None:
-    """Bob owns the project, and nobody else has anything to do with it."""
-    seen = await world.fetch(api, f"/v1/projects/{bob.handle}/{handle}", bob.headers)
-    assert (seen["role"], seen["shared_with"]) == ("owner", [])
-    listed = await world.fetch(api, f"/v1/projects/{bob.handle}", bob.headers)
-    assert [one["project_handle"] for one in listed["projects"]] == [handle]
-    assert await world.status(api, f"/v1/projects/{bob.handle}/{handle}", alice.headers) == 403
+async def put(api: httpx2.AsyncClient, what: Project, on: Instance, **fields: Any) -> httpx2.Response:
+    body = {"project_handle": what.handle, "instance_handle": on.handle, "instance_owner": on.owner.handle, **fields}
+    return await api.put(what.path, json=body, headers=what.owner.headers)
 
 
-async def test_a_share_waits_for_a_transfer(api: httpx2.AsyncClient, admin: Headers, first: Connection) -> None:
-    alice, bob, project = await shared(api, admin)
-    await first.execute("BEGIN")
-    assert await projects.transfer_project(
-        first, owner=alice.handle, project_handle=project.handle, new_owner=bob.handle
-    )
-    share = {"share_with_handle": bob.handle, "role": "editor"}
-    answer = await second(first, api.post(f"{project.path}/share", json=share, headers=alice.headers))
-    assert answer.status_code == 404, answer.text
-    await has_one_role(api, alice, bob, project.handle)
+async def patch(api: httpx2.AsyncClient, what: Instance | Project, **fields: Any) -> httpx2.Response:
+    return await api.patch(what.path, json=fields, headers=what.owner.headers)
 
 
-async def test_a_transfer_waits_for_a_share(api: httpx2.AsyncClient, admin: Headers, first: Connection) -> None:
-    alice, bob, project = await shared(api, admin)
-    await first.execute("BEGIN")
-    await projects.share_project(
-        first, owner=alice.handle, project_handle=project.handle, user_handle=bob.handle, role="editor"
-    )
-    transfer = api.post(f"{project.path}/transfer", json={"new_owner": bob.handle}, headers=alice.headers)
-    assert (await second(first, transfer)).status_code == 200
-    await has_one_role(api, alice, bob, project.handle)
+async def change(api: httpx2.AsyncClient, how: str, what: Instance, dimensions: int) -> httpx2.Response:
+    if how == "patch":
+        return await patch(api, what, dimensions=dimensions)
+    body = {"instance_handle": what.handle, "dimensions": dimensions}
+    if how == "put":
+        return await api.put(what.path, json=body, headers=what.owner.headers)
+    body |= {"definition_owner": "_system", "definition_handle": "openai-small"}
+    path = f"/v1/llm-instances/{what.owner.handle}/from-definition"
+    return await api.post(path, json=body, headers=what.owner.headers)
 
 
-async def moving(api: httpx2.AsyncClient, admin: Headers) -> tuple[Project, Instance]:
-    """A project with an embedding of three dimensions, and another instance of as many."""
-    alice = await world.user(api, admin)
-    project = await world.project(api, alice)
-    await world.upload(api, project, world.row("a", [1, 2, 3]))
-    return project, await world.instance(api, alice)
+class TestDimensions:
+    """The vectors of a project are of the dimensions of its instance."""
+
+    @pytest.mark.parametrize("how", ["patch", "put", "from a definition"])
+    async def test_of_an_instance_that_gets_a_project(
+        self, api: httpx2.AsyncClient, people: list[User], holder: Holder, how: str
+    ) -> None:
+        alice, bob, _ = people
+        other = await instance(api, alice)
+        mine = await project(api, alice)
+        await upload(api, mine, row("a", [1, 2, 3]))
+        await holder.lock_user(bob)  # with whom the project is shared in the end
+        moved = await holder.begin(put(api, mine, other, shared_with=[bob.handle]))
+        changed = await holder.begin(change(api, how, other, 4))
+        assert [answer.status_code for answer in await holder.release(moved, changed)] == [201, 409]
+        await upload(api, mine, row("b", [3, 2, 1]))
+
+    @pytest.mark.parametrize("how", ["patch", "put", "from a definition"])
+    @pytest.mark.parametrize("by", ["put", "patch"])
+    async def test_of_a_project_that_gets_an_instance(
+        self, api: httpx2.AsyncClient, people: list[User], holder: Holder, how: str, by: str
+    ) -> None:
+        alice, *_ = people
+        other = await instance(api, alice)
+        empty, mine = await project(api, alice, on=other), await project(api, alice)
+        await upload(api, mine, row("a", [1, 2, 3]))
+        await holder.lock(f"LOCK TABLE embeddings_{empty.id} IN ROW EXCLUSIVE MODE")  # an upload that goes on
+        changed = await holder.begin(change(api, how, other, 4))
+        moved = await holder.begin(
+            put(api, mine, other)
+            if by == "put"
+            else patch(api, mine, instance_owner=alice.handle, instance_handle=other.handle)
+        )
+        statuses = [answer.status_code for answer in await holder.release(changed, moved)]
+        assert statuses == [200 if how != "put" else 201, 409]
+        await upload(api, mine, row("b", [3, 2, 1]))
+        await upload(api, empty, row("b", [3, 2, 1, 0]))
+
+    async def test_of_the_instance_that_a_project_leaves(
+        self, api: httpx2.AsyncClient, people: list[User], holder: Holder
+    ) -> None:
+        alice, bob, _ = people
+        old, new = await instance(api, alice), await instance(api, alice, dimensions=2)
+        mine = await project(api, alice, on=old)
+        await holder.lock_user(bob)
+        moved = await holder.begin(put(api, mine, new, shared_with=[bob.handle]))
+        changed = await holder.begin(patch(api, old, dimensions=4))
+        assert [answer.status_code for answer in await holder.release(moved, changed)] == [201, 200]
+        await upload(api, mine, row("a", [1, 2]))
 
 
-async def test_a_project_waits_for_its_instance_to_change(
-    api: httpx2.AsyncClient, admin: Headers, first: Connection
-) -> None:
-    project, other = await moving(api, admin)
-    await first.execute("BEGIN")
-    await first.execute("UPDATE llm_service_instances SET dimensions = 4 WHERE instance_id = $1", other.id)
-    body = {"project_handle": project.handle, "instance_handle": other.handle}
-    answer = await second(first, api.put(project.path, json=body, headers=project.owner.headers))
-    assert answer.status_code == 409, answer.text
-    assert "another number" in answer.json()["detail"]
+class TestOneRole:
+    """Nobody owns a project and has been given it too."""
+
+    @pytest.fixture
+    async def given(self, api: httpx2.AsyncClient, people: list[User]) -> Project:
+        """A project of the first, who may hand it over to the second."""
+        mine = await project(api, people[0])
+        assert (await share(api, mine.instance, people[1])).status_code == 201
+        return mine
+
+    async def transfer(self, api: httpx2.AsyncClient, what: Project, to: User) -> httpx2.Response:
+        return await api.post(f"{what.path}/transfer", json={"new_owner": to.handle}, headers=what.owner.headers)
+
+    @pytest.mark.parametrize("first", ["share", "transfer"])
+    @pytest.mark.parametrize("by", ["share", "put", "patch"])
+    async def test_of_a_project_that_is_shared_with_its_next_owner(
+        self, api: httpx2.AsyncClient, people: list[User], given: Project, holder: Holder, first: str, by: str
+    ) -> None:
+        _, bob, _ = people
+
+        def shared() -> Any:
+            if by == "share":
+                return share(api, given, bob)
+            shares = {"shared_with": [{"user_handle": bob.handle, "role": "reader"}]}
+            return put(api, given, given.instance, **shares) if by == "put" else patch(api, given, **shares)
+
+        await holder.lock_user(bob)
+        if first == "share":
+            one = await holder.begin(shared())
+            two = await holder.begin(self.transfer(api, given, bob))
+            shares, moved = await holder.release(one, two)
+            assert shares.status_code == (200 if by == "patch" else 201)
+        else:
+            two = await holder.begin(self.transfer(api, given, bob))
+            one = await holder.begin(shared())
+            shares, moved = await holder.release(one, two)
+            assert shares.status_code == (201 if by == "put" else 404), shares.text  # a PUT makes another one
+        assert moved.status_code == 200
+        about = await fetch(api, f"/v1/projects/{bob.handle}/{given.handle}", bob.headers)
+        assert (about["project_id"], about["role"], about["shared_with"]) == (given.id, "owner", [])
+        listed = (await fetch(api, f"/v1/projects/{bob.handle}", bob.headers))["projects"]
+        assert [one["project_id"] for one in listed].count(given.id) == 1
+
+    async def test_the_shares_are_those_of_the_last_put(
+        self, api: httpx2.AsyncClient, people: list[User], given: Project, holder: Holder
+    ) -> None:
+        alice, bob, carl = people
+        await holder.lock_user(bob)
+        one = await holder.begin(put(api, given, given.instance, shared_with=[bob.handle]))
+        two = await holder.begin(put(api, given, given.instance, shared_with=[carl.handle]))
+        assert [answer.status_code for answer in await holder.release(one, two)] == [201, 201]
+        shares = (await fetch(api, given.path, alice.headers))["shared_with"]
+        assert [one["user_handle"] for one in shares] == [carl.handle]
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_an_instance_waits_for_a_project_to_come(
-    api: httpx2.AsyncClient, admin: Headers, first: Connection, method: str
-) -> None:
-    project, other = await moving(api, admin)
-    await first.execute("BEGIN")
-    assert await projects.upsert_project(
-        first,
-        owner=project.owner.handle,
-        project_handle=project.handle,
-        instance_owner=project.owner.handle,
-        instance_handle=other.handle,
-        description=None,
-        metadata_scheme=None,
-        public_read=None,
-        change_shares=False,
-        share_users=[],
-        share_roles=[],
-        role="owner",
-    )
-    body = {"instance_handle": other.handle, "dimensions": 4}
-    answer = await second(first, api.request(method, other.path, json=body, headers=project.owner.headers))
-    assert answer.status_code == 409, answer.text
-    assert await llm_instances.retrieve_llm_instance_role(
-        first, owner=project.owner.handle, instance_handle=other.handle, caller=project.owner.handle
-    )
-    found = await world.fetch(api, project.similar("a"), project.owner.headers)
-    assert found["results"] == []
+class TestWhatIsBeingDeleted:
+    """Whoever wants to use a thing that is being deleted is told that it is not there."""
+
+    async def test_a_definition(self, api: httpx2.AsyncClient, people: list[User], holder: Holder) -> None:
+        alice, bob, _ = people
+        path, handle = f"/v1/llm-definitions/{alice.handle}", unique("d")
+        body = {"definition_handle": handle, "api_standard": "openai", "dimensions": 3, "is_public": True}
+        assert (await api.post(path, json=body, headers=alice.headers)).status_code == 201
+        await llm_definitions.delete_llm_definition(holder.held, owner=alice.handle, definition_handle=handle)
+        from_it = {"instance_handle": "mine", "definition_owner": alice.handle, "definition_handle": handle}
+        used = await holder.begin(
+            api.post(f"/v1/llm-instances/{bob.handle}/from-definition", json=from_it, headers=bob.headers)
+        )
+        with_bob = {"share_with_handle": bob.handle}
+        shared = await holder.begin(api.post(f"{path}/{handle}/share", json=with_bob, headers=alice.headers))
+        for answer in await holder.release(used, shared):
+            problem(answer, 404)
+
+    async def test_an_instance(self, api: httpx2.AsyncClient, people: list[User], holder: Holder) -> None:
+        alice, bob, _ = people
+        old, mine = await instance(api, alice), await project(api, alice)
+        await llm_instances.delete_llm_instance(holder.held, owner=alice.handle, instance_handle=old.handle)
+        shared = await holder.begin(share(api, old, bob))
+        used = await holder.begin(put(api, mine, old))
+        for answer in await holder.release(shared, used):
+            problem(answer, 404)
+
+    async def test_a_project(self, api: httpx2.AsyncClient, people: list[User], holder: Holder) -> None:
+        alice, bob, _ = people
+        mine = await project(api, alice)
+        await holder.lock(f"LOCK TABLE embeddings_{mine.id} IN ACCESS SHARE MODE")  # a search that goes on
+        deleted = await holder.begin(api.delete(mine.path, headers=alice.headers))
+        shared = await holder.begin(share(api, mine, bob))
+        gone, answer = await holder.release(deleted, shared)
+        assert gone.status_code == 204
+        problem(answer, 404)
+
+    async def test_a_standard_stays_when_it_is_used(
+        self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder
+    ) -> None:
+        alice, *_ = people
+        used, handle = await instance(api, alice), unique("s")
+        standard = {"api_standard_handle": handle, "description": "d", "key_method": "query_param", "key_field": "k"}
+        assert (await api.post("/v1/api-standards", json=standard, headers=admin)).status_code == 201
+        await holder.lock(
+            "UPDATE llm_service_instances SET api_standard = $2 WHERE instance_id = $1", used.id, handle
+        )  # as a PUT of the instance that is not done
+        deleted = await holder.begin(api.delete(f"/v1/api-standards/{handle}", headers=admin))
+        (answer,) = await holder.release(deleted)
+        problem(answer, 409)
 
 
-async def test_one_broken_project_does_not_keep_the_indexer_from_others(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str, first: Connection
-) -> None:
-    broken, good = [await world.project(api, await world.user(api, admin)) for _ in range(2)]
-    for project in (broken, good):
-        await world.upload(api, project, *(world.row(f"{n}", [1, n, 1]) for n in range(200)))
-        await first.execute(f"ANALYZE embeddings_{project.id}")
-    # As no request can do it: the instance has other dimensions than the embeddings.
-    await first.execute("UPDATE llm_service_instances SET dimensions = 4 WHERE instance_id = $1", broken.instance.id)
-    seen: dict[int, int] = {}
-    connection = await asyncpg.connect(service_database)
-    try:
-        aims = IndexAims(threshold=100, memory=64 * 2**20)
-        built = await indexer.look(connection, aims, seen)
-        assert good.id in {one.project_id for one in built}
-        assert broken.id in seen  # and not looked at again and again
-    finally:
-        await connection.close()
-    assert (await world.fetch(api, good.path, good.owner.headers))["index"]["state"] == "indexed"
+class TestNoDeadlock:
+    """Who waits for whom goes one way, so that nobody is told to try again."""
 
+    async def test_of_two_who_change_a_user(
+        self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder
+    ) -> None:
+        alice, *_ = people
+        await holder.lock("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", alice.handle)
+        body = {"user_handle": alice.handle, "email": alice.email, "name": "put"}
+        one = await holder.begin(api.put(alice.path, json=body, headers=admin))
+        two = await holder.begin(api.patch(alice.path, json={"name": "patch"}, headers=admin))
+        assert [answer.status_code for answer in await holder.release(one, two)] == [201, 200]
+        assert (await fetch(api, alice.path, admin))["name"] == "patch"
 
-async def streamed(
-    api: httpx2.AsyncClient, project: Project, headers: Headers, change: Awaitable[httpx2.Response]
-) -> tuple[list[dict[str, Any]], httpx2.Response]:
-    """The lines of a stream of three records, and the answer to a change after the first of them was stored."""
-    changed = asyncio.Event()
+    async def test_of_two_users_who_are_deleted(
+        self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder
+    ) -> None:
+        alice, bob, carl = people
+        for owner, other in ((alice, bob), (bob, alice)):
+            mine = await project(api, owner)
+            assert (await share(api, mine, other)).status_code == 201
+            assert (await share(api, mine.instance, carl)).status_code == 201
+        # These rows go between the shares that somebody has been given and those of their own projects.
+        await holder.lock(
+            "SELECT FROM llm_service_instances_shared_with WHERE user_handle = $1 FOR UPDATE", carl.handle
+        )
+        one = await holder.begin(api.delete(alice.path, headers=admin))
+        two = await holder.begin(api.delete(bob.path, headers=admin))
+        assert [answer.status_code for answer in await holder.release(one, two)] == [204, 204]
 
-    async def records() -> AsyncIterator[bytes]:
-        yield json.dumps(world.row("before", [1, 2, 3])).encode() + b"\n"
-        await changed.wait()
-        for number in range(2):
-            yield json.dumps(world.row(f"after{number}", [1, 2, 3], metadata={"year": 1781})).encode() + b"\n"
-
-    sent = {**headers, "Content-Type": "application/x-ndjson"}
-    sending = asyncio.ensure_future(api.post(f"{project.embeddings}/stream", content=records(), headers=sent))
-    async with asyncio.timeout(30):
-        while not (await world.fetch(api, project.embeddings, project.owner.headers))["embeddings"]:
-            await asyncio.sleep(0.05)
-        answer = await change
-        changed.set()
-        response = await sending
-    assert response.status_code == 200
-    return [json.loads(line) for line in response.text.splitlines()], answer
-
-
-@pytest.mark.parametrize("change", ["unshared", "deleted", "new key"])
-async def test_a_stream_ends_when_its_sender_may_no_longer_send(
-    api: httpx2.AsyncClient, admin: Headers, change: str
-) -> None:
-    alice, bob = await world.user(api, admin), await world.user(api, admin)
-    project = await world.project(api, alice)
-    share = {"share_with_handle": bob.handle, "role": "editor"}
-    assert (await api.post(f"{project.path}/share", json=share, headers=alice.headers)).status_code == 201
-    request = {
-        "unshared": lambda: api.delete(f"{project.path}/share/{bob.handle}", headers=alice.headers),
-        "deleted": lambda: api.delete(bob.path, headers=bob.headers),
-        "new key": lambda: api.post(f"{bob.path}/key", headers=bob.headers),
-    }[change]()
-    lines, answer = await streamed(api, project, bob.headers, request)
-    assert answer.is_success, answer.text
-    assert lines[0] == {"rows": 1, "inserted": 1, "updated": 0, "unchanged": 0, "rejected": 0, "errors": []}
-    assert lines[-1]["rows"] == 1
-    assert "permission" in lines[-1]["error"] or "key" in lines[-1]["error"]
-    stored = await world.fetch(api, project.embeddings, alice.headers)
-    assert [one["text_id"] for one in stored["embeddings"]] == ["before"]
-
-
-async def test_a_stream_heeds_a_new_schema(api: httpx2.AsyncClient, admin: Headers) -> None:
-    project = await world.project(api, await world.user(api, admin))
-    schema = {"metadataScheme": {"type": "object", "required": ["author"]}}
-    change = api.patch(project.path, json=schema, headers=project.owner.headers)
-    lines, answer = await streamed(api, project, project.owner.headers, change)
-    assert answer.is_success, answer.text
-    assert (lines[-1]["rows"], lines[-1]["inserted"]) == (2, 1)
-    assert [(bad["row"], bad["text_id"]) for bad in lines[-1]["errors"]] == [(1, "after0")]
-
-
-async def test_a_stream_does_not_go_on_in_another_project(api: httpx2.AsyncClient, admin: Headers) -> None:
-    project = await world.project(api, await world.user(api, admin))
-
-    async def exchange() -> httpx2.Response:
-        assert (await api.delete(project.path, headers=project.owner.headers)).status_code == 204
-        return await api.put(project.path, json=project.body, headers=project.owner.headers)
-
-    lines, answer = await streamed(api, project, project.owner.headers, exchange())
-    assert answer.status_code == 201, answer.text
-    assert "another project" in lines[-1]["error"]
-    assert (await world.fetch(api, project.embeddings, project.owner.headers))["embeddings"] == []
+    @pytest.mark.parametrize("how", ["delete", "put"])
+    async def test_of_a_user_and_anothers_project_on_their_instance(
+        self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder, how: str
+    ) -> None:
+        alice, bob, carl = people
+        hers = await instance(api, alice)
+        assert (await share(api, hers, bob)).status_code == 201
+        handle = unique("p")
+        his = Project(bob, handle, 0, hers)
+        made = await put(api, his, hers, shared_with=[alice.handle])
+        assert made.status_code == 201
+        if how == "delete":
+            await holder.lock(f"LOCK TABLE embeddings_{made.json()['project_id']} IN ACCESS SHARE MODE")
+            changed = await holder.begin(api.delete(his.path, headers=bob.headers))
+        else:
+            await holder.lock_user(carl)
+            changed = await holder.begin(put(api, his, hers, shared_with=[carl.handle]))
+        deleted = await holder.begin(api.delete(alice.path, headers=admin))
+        answers = [answer.status_code for answer in await holder.release(changed, deleted)]
+        assert answers == ([204, 204] if how == "delete" else [201, 409])

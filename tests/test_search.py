@@ -29,6 +29,7 @@ from service.request import Credentials
 from service.settings import IndexAims
 from service.sql import Statement, read
 from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.contract import world
 from tests.processes import ROOT, command, environment
 from tests.queries import factories
 
@@ -636,3 +637,26 @@ async def test_an_indexer_survives_the_database(url: str) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     await connection.close()
+
+
+async def test_one_broken_project_does_not_keep_the_indexer_from_others(
+    api: httpx2.AsyncClient, admin: dict[str, str], service_database: str
+) -> None:
+    broken, good = [await world.project(api, await world.user(api, admin)) for _ in range(2)]
+    for project in (broken, good):
+        await world.upload(api, project, *(world.row(f"{n}", [1, n, 1]) for n in range(200)))
+    seen: dict[int, int] = {}
+    connection = await asyncpg.connect(service_database)
+    try:
+        for project in (broken, good):
+            await connection.execute(f"ANALYZE embeddings_{project.id}")
+        # As no request can do it: the instance has other dimensions than the embeddings.
+        change = "UPDATE llm_service_instances SET dimensions = 4 WHERE instance_id = $1"
+        await connection.execute(change, broken.instance.id)
+        aims = IndexAims(threshold=100, memory=64 * 2**20)
+        built = await indexer.look(connection, aims, seen)
+        assert good.id in {one.project_id for one in built}
+        assert broken.id in seen  # and not looked at again and again
+    finally:
+        await connection.close()
+    assert (await world.fetch(api, good.path, good.owner.headers))["index"]["state"] == "indexed"

@@ -6,6 +6,7 @@ import msgspec
 
 from service.api.users import same_handle
 from service.auth import admin, anyone
+from service.db import transaction
 from service.errors import Conflict, Unavailable, found
 from service.fields import Handle, ShortText, Text
 from service.http import Page, endpoint
@@ -78,7 +79,9 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
 @endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(404, 409))
 async def delete_standard(req: Req, path: StandardPath) -> None:
     """Delete an API standard that no definition and no instance uses."""
-    deleted = await api_standards.delete_api_standard(req.db, api_standard_handle=path.standard)
+    async with transaction(req.db) as tx:
+        await api_standards.lock_api_standard(tx, api_standard_handle=path.standard)  # nobody begins to use it
+        deleted = await api_standards.delete_api_standard(tx, api_standard_handle=path.standard)
     if not found(deleted, f"The API standard {path.standard!r}"):
         raise Conflict("A definition or an instance still uses this API standard.")
 

@@ -1,5 +1,7 @@
 """Instances: users' own services, with the sealed key of their provider (contract section 5)."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -8,9 +10,11 @@ from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
 from service.api.users import UserPath, same_handle
 from service.auth import Caller, instance_reader, owner
 from service.crypto import Keyring, Sealed, instance_place
+from service.db import Connection
 from service.errors import Unavailable, found
 from service.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.http import Page, endpoint
+from service.owners import locked
 from service.patch import merged
 from service.queries import llm_instances
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
@@ -83,7 +87,8 @@ async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
-    return await _store(req.db, req.keyring, path.user, body)
+    async with _locked(req, path.user, body.instance_handle) as tx:
+        return await _store(tx, req.keyring, path.user, body)
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(404, 409))
@@ -93,22 +98,23 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
     The definition must be the user's own, one of `_system`, public, or shared with the user.
     """
     key = _sealed(req.keyring, path.user, body)
-    row = await llm_instances.create_llm_instance_from_definition(
-        req.db,
-        owner=path.user,
-        instance_handle=body.instance_handle,
-        definition_owner=body.definition_owner,
-        definition_handle=body.definition_handle,
-        endpoint=body.endpoint,
-        description=body.description,
-        api_standard=body.api_standard,
-        model=body.model,
-        dimensions=body.dimensions,
-        context_limit=body.context_limit,
-        change_key=body.api_key is not None,
-        api_key_encrypted=key.blob if key else None,
-        api_key_sealed_by=key.key_id if key else None,
-    )
+    async with _locked(req, path.user, body.instance_handle) as tx:
+        row = await llm_instances.create_llm_instance_from_definition(
+            tx,
+            owner=path.user,
+            instance_handle=body.instance_handle,
+            definition_owner=body.definition_owner,
+            definition_handle=body.definition_handle,
+            endpoint=body.endpoint,
+            description=body.description,
+            api_standard=body.api_standard,
+            model=body.model,
+            dimensions=body.dimensions,
+            context_limit=body.context_limit,
+            change_key=body.api_key is not None,
+            api_key_encrypted=key.blob if key else None,
+            api_key_sealed_by=key.key_id if key else None,
+        )
     return found(row, f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use")
 
 
@@ -122,7 +128,8 @@ async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance
 async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     same_handle(path.instance, body.instance_handle, "instance_handle")
-    return await _store(req.db, req.keyring, path.user, body)
+    async with _locked(req, path.user, body.instance_handle) as tx:
+        return await _store(tx, req.keyring, path.user, body)
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(404, 409))
@@ -134,7 +141,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
     async def lock(db: Db) -> dict[str, Any] | None:
         return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
 
-    async with merged(req.db, body, InstanceIn, _name(path), lock) as (tx, instance):
+    async with merged(req.db, body, InstanceIn, _name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.keyring, path.user, instance)
         return await _retrieve(tx, path, access.role)
@@ -175,6 +182,14 @@ async def unshare_instance(req: Req, path: SharePath) -> None:
 async def get_instance_shares(req: Req, path: InstancePath) -> InstanceShares:
     """All with whom an instance is shared."""
     return await _shares(req, path)
+
+
+@asynccontextmanager
+async def _locked(req: Req, owner_handle: str, handle: str) -> AsyncIterator[Connection]:
+    """A transaction in which nobody else changes the instance, if it is there, or puts a project on it."""
+    async with locked(req.db, owner_handle) as tx:
+        await llm_instances.lock_llm_instance(tx, owner=owner_handle, instance_handle=handle)
+        yield tx
 
 
 def _sealed(keyring: Keyring, owner_handle: str, instance: InstanceFields) -> Sealed | None:

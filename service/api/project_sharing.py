@@ -5,12 +5,13 @@ import msgspec
 from service.api.projects import ProjectPath, project_name
 from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
 from service.auth import owner
-from service.db import transaction
 from service.errors import BadRequest, Conflict, Problem, found
 from service.fields import AnyHandle
 from service.http import endpoint
+from service.owners import locked
 from service.queries import projects
 from service.request import Req
+from service.sql import Db
 
 
 class SharePath(ProjectPath, frozen=True):
@@ -45,11 +46,12 @@ class Transferred(msgspec.Struct, frozen=True):
 async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectShares:
     """Share a project: an editor may upload and delete embeddings, a reader may read and search."""
     not_the_owner(path.user, body.share_with_handle)
-    row = await projects.share_project(
-        req.db, owner=path.user, project_handle=path.project, user_handle=body.share_with_handle, role=body.role
-    )
-    found(row, project_name(path))
-    return await _shared(req, path)
+    async with locked(req.db, path.user) as tx:
+        row = await projects.share_project(
+            tx, owner=path.user, project_handle=path.project, user_handle=body.share_with_handle, role=body.role
+        )
+        found(row, project_name(path))
+        return await _shared(tx, path)
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}/share/{other}", guard=owner, status=204, errors=(404,))
@@ -62,7 +64,7 @@ async def unshare_project(req: Req, path: SharePath) -> None:
 @endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner, errors=(404,))
 async def get_project_shares(req: Req, path: ProjectPath) -> ProjectShares:
     """All with whom a project is shared, beside the public."""
-    return await _shared(req, path)
+    return await _shared(req.db, path)
 
 
 @endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(404, 409))
@@ -73,19 +75,17 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
     """
     if body.new_owner == path.user:
         raise BadRequest("The project is theirs already.", [Problem("is the owner", "body.new_owner", path.user)])
-    async with transaction(req.db) as tx:
-        await projects.lock_project(tx, owner=path.user, project_handle=path.project)
-        row = await projects.transfer_project(
+    async with locked(req.db, path.user, body.new_owner) as tx:
+        moved = await projects.transfer_project(
             tx, owner=path.user, project_handle=path.project, new_owner=body.new_owner
         )
-    moved = found(row, project_name(path))
-    if not moved.fits:
+    if not found(moved, project_name(path)).fits:
         raise Conflict(f"There is no user {body.new_owner!r} with access to the instance of the project.")
-    return Transferred(body.new_owner, path.project, moved.project_id)
+    return Transferred(body.new_owner, path.project, found(moved, project_name(path)).project_id)
 
 
-async def _shared(req: Req, path: ProjectPath) -> ProjectShares:
-    rows = await projects.get_shared_users_for_project(req.db, owner=path.user, project_handle=path.project)
+async def _shared(db: Db, path: ProjectPath) -> ProjectShares:
+    rows = await projects.get_shared_users_for_project(db, owner=path.user, project_handle=path.project)
     return ProjectShares(path.user, path.project, shared_with(found(rows, project_name(path))))
 
 

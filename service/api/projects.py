@@ -11,6 +11,7 @@ from service.auth import Caller, ProjectCaller, owner, project_reader
 from service.errors import BadRequest, Invalid, Problem, found
 from service.fields import AnyHandle, Handle, ShareRole, Text
 from service.http import Page, endpoint
+from service.owners import locked
 from service.patch import merged
 from service.queries import embeddings, indexes, projects
 from service.queries.projects import ProjectBrief
@@ -101,14 +102,16 @@ class Projects(msgspec.Struct, frozen=True):
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
-    return await _store(req.db, path.user, body, access.role)
+    async with locked(req.db, path.user) as tx:
+        return await _store(tx, path.user, body, access.role)
 
 
 @endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     same_handle(path.project, body.project_handle, "project_handle")
-    return await _store(req.db, path.user, body, access.role)
+    async with locked(req.db, path.user) as tx:
+        return await _store(tx, path.user, body, access.role)
 
 
 @endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(404, 409))
@@ -120,7 +123,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
     async def lock(db: Db) -> dict[str, Any] | None:
         return await projects.lock_project(db, owner=path.user, project_handle=path.project)
 
-    async with merged(req.db, body, ProjectIn, project_name(path), lock) as (tx, project):
+    async with merged(req.db, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
         same_handle(path.project, project.project_handle, "project_handle")
         stored = await _store(tx, path.user, project, access.role)
         return await _retrieve(
@@ -145,7 +148,8 @@ async def get_project(req: Req, path: ProjectPath, access: ProjectCaller) -> Pro
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
 async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
-    row = await projects.delete_project(req.db, owner=path.user, project_handle=path.project)
+    async with locked(req.db, path.user) as tx:
+        row = await projects.delete_project(tx, owner=path.user, project_handle=path.project)
     found(row, project_name(path))
 
 

@@ -10,6 +10,7 @@ from service.auth import admin, owner
 from service.errors import BadRequest, Problem, Unavailable, found
 from service.fields import Email, Handle, ShortText
 from service.http import Page, endpoint
+from service.owners import SYSTEM, locked
 from service.patch import merged
 from service.queries import users
 from service.queries.users import User
@@ -64,7 +65,11 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
 async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
     """Change some properties of a user (JSON merge patch, RFC 7396)."""
     what = f"The user {path.user!r}"
-    async with merged(req.db, body, UserIn, what, lambda tx: users.lock_user(tx, user_handle=path.user)) as (tx, user):
+
+    async def lock(db: Db) -> dict[str, Any] | None:
+        return await users.lock_user(db, user_handle=path.user)
+
+    async with merged(req.db, body, UserIn, what, lock, owners=(path.user,)) as (tx, user):
         same_handle(path.user, user.user_handle, "user_handle")
         await _store(tx, user)
         return found(await users.retrieve_user(tx, user_handle=path.user), what)
@@ -93,7 +98,9 @@ async def post_user_key(req: Req, path: UserPath) -> UserKey:
 @endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(404, 409))
 async def delete_user(req: Req, path: UserPath) -> None:
     """Delete a user with all that they own."""
-    found(await users.delete_user(req.db, user_handle=path.user), f"The user {path.user!r}")
+    async with locked(req.db, path.user, SYSTEM) as tx:
+        await users.lock_instances_of_user(tx, user_handle=path.user)
+        found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
     await partitions.drop_orphans(req.db)
 
 

@@ -40,6 +40,11 @@ async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) 
 
 
 @query
+async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
+    """Has whoever else would change what these users own wait for the end of the transaction (`service.owners`)."""
+
+
+@query
 async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted | None:
     """Creates a user with the key of this digest, or changes one, who keeps theirs. Never None."""
 
@@ -57,6 +62,11 @@ async def get_all_users(db: Db, *, max_rows: int, skip: int) -> list[str]:
 @query
 async def retrieve_user(db: Db, *, user_handle: str) -> User | None:
     """A user with all that they own and have been given."""
+
+
+@query
+async def lock_instances_of_user(db: Db, *, user_handle: str) -> None:
+    """Locks a user's instances, and whatever projects are on them, until the end of the transaction."""
 
 
 @query

@@ -129,3 +129,21 @@ class TestLockUser:
         }
         assert await users.lock_user(connection, user_handle="nobody") is None
         assert await users.lock_user(connection, user_handle="_system") is None
+
+
+class TestLockOwners:
+    async def test_until_the_end_of_the_transaction_and_again(self, connection: Connection) -> None:
+        for _ in range(2):
+            await users.lock_owners(connection, user_handles=["bert", "anna", "nobody"])
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        assert await connection.fetchval(held) == 3
+
+
+class TestLockInstancesOfUser:
+    async def test_locks_and_changes_nothing(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        await factories.project(connection, anna, "inst")
+        await users.lock_instances_of_user(connection, user_handle=anna)
+        for table in ("llm_service_instances", "projects"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE owner = $1 AND xmax <> 0", anna) == 1

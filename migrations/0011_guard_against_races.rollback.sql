@@ -1,6 +1,0 @@
-ALTER TABLE llm_service_definitions_shared_with DROP CONSTRAINT llm_service_definitions_shared_with_user_is_somebody;
-ALTER TABLE llm_service_instances_shared_with DROP CONSTRAINT llm_service_instances_shared_with_user_is_somebody;
-ALTER TABLE users_projects DROP CONSTRAINT users_projects_user_is_somebody;
-ALTER TABLE llm_service_instances DROP CONSTRAINT llm_service_instances_owner_is_somebody;
-ALTER TABLE projects DROP CONSTRAINT projects_owner_is_somebody;
-DROP FUNCTION fit_projects_of_instance(integer, integer);

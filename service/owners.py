@@ -1,0 +1,24 @@
+"""Changes of what a user owns, so that two of them at the same time do not miss each other.
+
+A statement sees what was committed when it began, not what it has waited for. So whoever changes a user, or a project,
+its shares or its owner, locks its owner first, in a statement of its own; what follows sees what the one before has
+done. Whoever changes an instance then locks its row too, because the projects on it may be others': those lock it FOR
+SHARE. In this order: owners (by handle), instances, projects, shares. Whoever deletes users locks `_system` as well, so
+that they do so one after the other.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from service import db
+from service.queries import users
+
+SYSTEM = "_system"
+
+
+@asynccontextmanager
+async def locked(pool: db.Pool, *handles: str) -> AsyncIterator[db.Connection]:
+    """A connection in a transaction in which nobody else changes what these users own."""
+    async with db.transaction(pool) as connection:
+        await users.lock_owners(connection, user_handles=list(handles))
+        yield connection
