@@ -40,6 +40,19 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
  GROUP BY project.project_id, old.obstacle
  ORDER BY project, old.obstacle;
 
+-- name: LockAll :exec
+-- Against all changes but those of embeddings, until the end of the transaction; reading goes on. Users come last: what
+-- points to them is locked before they are, by everybody.
+LOCK TABLE llm_service_instances, llm_service_definitions, projects, users IN EXCLUSIVE MODE;
+
+-- name: DeleteAllProjects :execrows
+-- But for the partitions (DropOrphanedPartition).
+DELETE FROM projects;
+
+-- name: DeleteAllInstances :execrows
+-- Those of _system too, which the admin may have made.
+DELETE FROM llm_service_instances;
+
 -- name: DeleteAllUsers :execrows
 -- With all that they own, but for the partitions (DropOrphanedPartition).
 DELETE FROM users WHERE user_handle <> '_system';

@@ -1,5 +1,6 @@
 """Sanity check and reset, each on a service of its own."""
 
+import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -89,6 +90,45 @@ async def test_reset_leaves_what_is_built_in(own: tuple[httpx2.AsyncClient, str]
     assert await connection.fetchval("SELECT count(*) FROM pg_inherits") == 0
     await connection.close()
     assert await status(api, ada.path, ada.headers) == 401
+
+
+async def test_reset_takes_what_is_the_systems(own: tuple[httpx2.AsyncClient, str]) -> None:
+    api, url = own
+    mine = await project(api, await user(api, ADMIN))
+    connection = await asyncpg.connect(url)
+    # As an earlier version let anybody do, and the admin still can.
+    await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", mine.id)
+    body = {"instance_handle": "builtin", "dimensions": 3}
+    assert (await api.post("/v1/llm-instances/_system", json=body, headers=ADMIN)).status_code == 201
+    done = await api.post("/v1/admin/reset", json={"confirm": "delete all data"}, headers=ADMIN)
+    assert done.status_code == 204, done.text
+    for table in ("projects", "llm_service_instances"):
+        assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+    assert await connection.fetchval("SELECT count(*) FROM pg_inherits") == 0
+    await connection.close()
+
+
+async def test_reset_takes_what_is_being_made(own: tuple[httpx2.AsyncClient, str]) -> None:
+    api, url = own
+    ada, bob = await user(api, ADMIN), await user(api, ADMIN)
+    on = await instance(api, ada)
+    share = {"share_with_handle": bob.handle, "role": "reader"}
+    assert (await api.post(f"{on.path}/share", json=share, headers=ada.headers)).status_code == 201
+    maker, watch = await asyncpg.connect(url), await asyncpg.connect(url)
+    making = maker.transaction()
+    await making.start()
+    await factories.project(maker, bob.handle, on.handle, instance_owner=ada.handle)
+    reset = asyncio.ensure_future(api.post("/v1/admin/reset", json={"confirm": "delete all data"}, headers=ADMIN))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not reset.done() and not await watch.fetchval(waiting):
+        await asyncio.sleep(0.01)
+    await making.commit()
+    done = await reset
+    assert done.status_code == 204, done.text
+    assert await watch.fetchval("SELECT count(*) FROM projects") == 0
+    assert await watch.fetchval("SELECT count(*) FROM pg_inherits") == 0
+    await maker.close()
+    await watch.close()
 
 
 async def test_without_debug_there_is_no_footgun(api: httpx2.AsyncClient, admin: dict[str, str]) -> None:

@@ -42,6 +42,9 @@ async def get_footgun(req: Req) -> None:
 
 async def _reset(pool: db.Pool) -> None:
     async with db.transaction(pool) as connection:
+        await statements.lock_all(connection)
+        await statements.delete_all_projects(connection)
+        await statements.delete_all_instances(connection)
         await statements.delete_all_users(connection)
         await statements.delete_custom_api_standards(connection)
     await partitions.drop_orphans(pool)

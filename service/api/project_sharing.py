@@ -3,7 +3,7 @@
 import msgspec
 
 from service.api.projects import ProjectPath, project_name
-from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
+from service.api.sharing import SharedWith, ShareIn, not_the_owner, not_the_system, shared_with
 from service.auth import owner
 from service.errors import BadRequest, Conflict, Problem, found
 from service.fields import AnyHandle
@@ -73,6 +73,7 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
 
     They must have access to its instance, and no project of its name. The former owner keeps no access.
     """
+    not_the_system(body.new_owner, "body.new_owner")
     if body.new_owner == path.user:
         raise BadRequest("The project is theirs already.", [Problem("is the owner", "body.new_owner", path.user)])
     async with locked(req.db, path.user, body.new_owner) as tx:

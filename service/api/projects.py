@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from service import metadata
+from service.api.sharing import not_the_system
 from service.api.users import UserPath, same_handle
 from service.auth import Caller, ProjectCaller, owner, project_reader
 from service.errors import BadRequest, Invalid, Problem, found
@@ -238,6 +239,7 @@ def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
         for place, one in enumerate(listed or []):
             share = Share(one, "reader") if isinstance(one, str) else one
             where = f"body.{field}[{place}]"
+            not_the_system(share.user_handle, where)
             if shares.setdefault(share.user_handle, share.role) != share.role:
                 raise Invalid(problems=[Problem("has two roles", where, share.user_handle)])
             if share.user_handle == owner_handle:

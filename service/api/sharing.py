@@ -6,6 +6,7 @@ import msgspec
 
 from service.errors import BadRequest, Problem
 from service.fields import AnyHandle, ShareRole
+from service.owners import SYSTEM
 
 
 class ShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,10 +30,17 @@ class SharedWith(msgspec.Struct, frozen=True):
 
 
 def not_the_owner(owner: str, share_with: str) -> None:
-    """Raises BadRequest when somebody shares a thing with its owner."""
+    """Raises BadRequest when somebody shares a thing with its owner, or with `_system`."""
+    not_the_system(share_with, "body.share_with_handle")
     if owner == share_with:
         problem = Problem("is the owner", "body.share_with_handle", share_with)
         raise BadRequest("Nothing can be shared with its owner.", [problem])
+
+
+def not_the_system(handle: str, where: str) -> None:
+    """Raises BadRequest when somebody would give a thing to `_system`: nobody could take it away from there."""
+    if handle == SYSTEM:
+        raise BadRequest("_system is not a user to give anything to.", [Problem("must be a user", where, handle)])
 
 
 def shared_with(rows: list[dict[str, Any]]) -> list[SharedWith]:

@@ -65,6 +65,21 @@ async def count_unmigrated_embeddings(db: Db) -> list[Unmigrated]:
 
 
 @query
+async def lock_all(db: Db) -> None:
+    """Has everybody who would change anything but embeddings wait for the end of the transaction."""
+
+
+@query
+async def delete_all_projects(db: Db) -> int:
+    """Deletes all projects, but for the partitions."""
+
+
+@query
+async def delete_all_instances(db: Db) -> int:
+    """Deletes all instances. Violates `projects_llm_service_instance_id_fkey` while there are projects."""
+
+
+@query
 async def delete_all_users(db: Db) -> int:
     """Deletes all users but `_system`, with all that they own, but for the partitions."""
 

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from .test_patch import definition
-from .world import Headers, Json, User, fetch, instance, problem, project, row, unique, upload, user
+from .world import Headers, Json, User, fetch, instance, problem, project, refused, row, unique, upload, user
 
 KINDS = ["definition", "instance", "project"]
 
@@ -131,6 +131,24 @@ async def test_built_in_definitions_are_immutable_for_all(api: httpx2.AsyncClien
         problem(await api.post("/v1/llm-definitions/_system", json=body, headers=headers), 403)
         problem(await api.post(f"{path}/share", json=share("definition", bob.handle), headers=headers), 403)
     assert (await fetch(api, path, bob.headers))["model"] == "text-embedding-3-small"
+
+
+async def test_nothing_is_given_to_the_system(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada = await user(api, admin)
+    for kind in KINDS:
+        path = await thing(api, kind, ada)
+        answer = await api.post(f"{path}/share", json=share(kind, "_system"), headers=ada.headers)
+        refused(answer, 400, "body.share_with_handle")
+    mine = await project(api, ada)
+    for field in ("shared_with", "authorizedReaders"):
+        for answer in (
+            await api.put(mine.path, json={**mine.body, field: ["_system"]}, headers=ada.headers),
+            await api.patch(mine.path, json={field: ["_system"]}, headers=ada.headers),
+        ):
+            refused(answer, 400, f"body.{field}[0]")
+    answer = await api.post(f"{mine.path}/transfer", json={"new_owner": "_system"}, headers=ada.headers)
+    refused(answer, 400, "body.new_owner")
+    assert (await api.delete(ada.path, headers=ada.headers)).status_code == 204
 
 
 async def test_a_public_definition_is_for_every_user(api: httpx2.AsyncClient, admin: Headers) -> None:

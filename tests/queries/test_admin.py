@@ -70,6 +70,31 @@ class TestCountUnmigratedEmbeddings:
         assert await connection.fetchval("SELECT count(*) FROM embeddings_unmigrated") == 0
 
 
+class TestLockAll:
+    async def test_reading_goes_on(self, connection: Connection) -> None:
+        await admin.lock_all(connection)
+        held = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = ANY ($1::regclass[]::oid[])"
+        tables = ["users", "projects", "llm_service_instances", "llm_service_definitions"]
+        assert await connection.fetchval(held, tables) == 4
+
+
+class TestDeleteAllProjects:
+    async def test_whoever_owns_them(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", number)
+        assert await admin.delete_all_projects(connection) >= 1
+        assert await admin.count_projects(connection) == 0
+        assert number in await projects.get_orphaned_partitions(connection)
+
+
+class TestDeleteAllInstances:
+    async def test_whoever_owns_them(self, connection: Connection) -> None:
+        await factories.instance(connection, "_system")
+        await admin.delete_all_projects(connection)
+        assert await admin.delete_all_instances(connection) >= 1
+        assert await connection.fetchval("SELECT count(*) FROM llm_service_instances") == 0
+
+
 class TestDeleteAllUsers:
     async def test_all_but_the_system(self, connection: Connection) -> None:
         number = await factories.filled(connection)
