@@ -21,6 +21,7 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+MAX_ACCEPT = 1000  # characters that are looked at
 
 
 class Encoded(Response):
@@ -84,13 +85,17 @@ def _packable(value: Any) -> Any:
         return {name: _packable(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_packable(one) for one in value]
-    is_large = isinstance(value, int) and not -(2**63) <= value < 2**64
-    return float(value) if is_large else value
+    if not isinstance(value, int) or -(2**63) <= value < 2**64:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return str(value)  # no double is so large
 
 
 def _prefers_msgpack(accept: str) -> bool:
     weights = {MSGPACK: 0.0, JSON: 0.0}
-    for part in accept.lower().split(","):
+    for part in accept[:MAX_ACCEPT].lower().split(","):
         kind, *parameters = [piece.strip() for piece in part.split(";")]
         weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
         if kind in weights:

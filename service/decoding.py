@@ -13,10 +13,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
+from service.errors import MAX_MESSAGE_LENGTH, MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
 EXPLAINED_BYTES = 1024 * 1024
-WALKED_ITEMS = 10_000  # of one list: of what comes after them msgspec names the first that is wrong
+ITEMS_AT_ONCE = 100  # of a list are looked at together, and one by one only when there is something wrong with them
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -66,10 +66,10 @@ def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationErr
     try:
         value = wire.module.decode(data)
     except msgspec.ValidationError as out_of_range:  # a number that no double holds
-        return [Problem(str(out_of_range), location)]
+        return [_problem(out_of_range, location)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise unreadable(malformed, wire) from None
-    return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or [Problem(str(error), location)]
+    return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or [_problem(error, location)]
 
 
 def convert(values: dict[str, str], kind: type[S], location: str) -> S:
@@ -85,8 +85,8 @@ def convert(values: dict[str, str], kind: type[S], location: str) -> S:
     try:
         return msgspec.convert(typed, kind, strict=False)
     except msgspec.ValidationError as error:
-        found = list(_walk(typed, kind, location, strict=False))
-        raise Invalid(problems=found or [Problem(str(error), location)]) from None
+        found = list(islice(_walk(typed, kind, location, strict=False), MAX_PROBLEMS))
+        raise Invalid(problems=found or [_problem(error, location)]) from None
 
 
 @cache
@@ -105,12 +105,14 @@ def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]
     found: list[Problem] = []
     changed: dict[str, Any] = {}
     for name, value in patch.items():
+        if len(found) >= MAX_PROBLEMS:
+            break
         field = fields.get(name)
         where = f"body.{name[:64]}"
         if field is None:
             found.append(Problem(f"is not a known property; known are {', '.join(fields)}", where))
         elif value is not None:
-            problems_of_value = list(_walk(value, field.type, where))
+            problems_of_value = list(islice(_walk(value, field.type, where), MAX_PROBLEMS))
             found += problems_of_value
             if not problems_of_value:
                 changed[field.name] = msgspec.convert(value, field.type)
@@ -131,10 +133,9 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
         return
     if (item := _list_item(kind)) is not None and isinstance(value, list):
         before = False
-        for place, one in enumerate(value[:WALKED_ITEMS]):
-            for problem in _walk(one, item, f"{location}[{place}]"):
-                before = True
-                yield problem
+        for problem in _walk_list(value, item, location):
+            before = True
+            yield problem
         if before:
             return
     try:
@@ -146,9 +147,20 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
         yield _problem(error, location, show(value) if shown else None)
 
 
+def _walk_list(value: list[Any], item: Any, location: str) -> Iterator[Problem]:
+    for start in range(0, len(value), ITEMS_AT_ONCE):
+        some = value[start : start + ITEMS_AT_ONCE]
+        try:
+            msgspec.convert(some, list[item])
+        except msgspec.ValidationError:
+            for place, one in enumerate(some, start):
+                yield from _walk(one, item, f"{location}[{place}]")
+
+
 def _problem(error: msgspec.ValidationError, location: str, value: str | int | float | bool | None = None) -> Problem:
     message, _, path = str(error).partition(" - at `$")
-    return Problem(message, location + path.rstrip("`"), value)
+    # It names an unknown property, which may be as long as the body.
+    return Problem(message[:MAX_MESSAGE_LENGTH], location + path.rstrip("`")[:MAX_MESSAGE_LENGTH], value)
 
 
 def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: bool) -> Iterator[Problem]:

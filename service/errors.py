@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 MAX_PROBLEMS = 100
 MAX_VALUE_LENGTH = 200
+MAX_MESSAGE_LENGTH = 1000
 
 
 class Problem(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -6,6 +6,7 @@ root of a document to any one leaf; a document of m values takes at most m times
 """
 
 from typing import Any
+from urllib.parse import unquote
 
 MAX_DEPTH = 32  # of a document: what is nested deeper is not validated
 MAX_COST = 1000
@@ -27,9 +28,13 @@ class Uncountable(Exception):
 def cost(schema: Any) -> int:
     """The most evaluations on the way to one leaf of a document of MAX_DEPTH levels; at most MAX_COST + 1.
 
-    Raises Uncountable for a `$ref` that is no plain pointer or anchor of the document, and for an `$id` inside of it.
+    Raises Uncountable for a `$ref` that is no pointer or anchor of the document, for an `$id` inside of it, and for
+    references that go on and on.
     """
-    return _Counter(schema).count(schema, MAX_DEPTH)
+    try:
+        return _Counter(schema).count(schema, MAX_DEPTH)
+    except RecursionError:
+        raise Uncountable("its references lead from one to the next too often") from None
 
 
 class _Counter:
@@ -50,13 +55,17 @@ class _Counter:
     def count(self, schema: Any, depth: int) -> int:
         if not isinstance(schema, dict):
             return 1
-        if schema is not self.root and any(isinstance(schema.get(keyword), str) for keyword in ("$id", "id")):
-            raise Uncountable("an $id inside of the schema is not supported")
+        self._check_id(schema)
         place = (id(schema), depth)
         if place not in self.known:
             self.known[place] = 0  # a reference that comes back here without going down: it is looked at once
             self.known[place] = min(self._count(schema, depth), MAX_COST + 1)
         return self.known[place]
+
+    def _check_id(self, value: Any) -> None:
+        inner = value if isinstance(value, dict) and value is not self.root else {}
+        if isinstance(inner.get("$id"), str) or isinstance(inner.get("id"), str):
+            raise Uncountable("an $id inside of the schema is not supported")
 
     def _count(self, schema: dict[str, Any], depth: int) -> int:
         here = [schema[keyword] for keyword in _ONE_HERE if keyword in schema]
@@ -79,8 +88,6 @@ class _Counter:
     def _targets(self, reference: Any) -> list[Any]:
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise Uncountable(f"a $ref must stay in the document: {str(reference)[:200]!r} does not")
-        if "%" in reference:  # the validator decodes it, and might look elsewhere than is counted here
-            raise Uncountable(f"a $ref must not be percent-encoded, as {reference[:200]!r} is")
         name = reference[1:]
         if not name:
             return [self.root]
@@ -88,8 +95,13 @@ class _Counter:
             if name not in self.anchors:
                 raise Uncountable(f"there is no anchor {name[:200]!r}")
             return self.anchors[name]
+        try:
+            pointer = unquote(name, errors="strict")  # first of all, as the validator does: the steps end where it says
+        except UnicodeDecodeError:
+            raise Uncountable(f"{reference[:200]!r} is not UTF-8") from None
         target = self.root
-        for step in name[1:].split("/"):
+        for step in pointer[1:].split("/"):
+            self._check_id(target)  # references below one start there, and not at the root
             key = step.replace("~1", "/").replace("~0", "~")
             try:
                 target = target[int(key)] if isinstance(target, list) else target[key]

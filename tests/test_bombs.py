@@ -154,7 +154,7 @@ def test_the_cost_of_a_reference_is_that_of_what_the_validator_finds() -> None:
         definitions[name] = {"allOf": [reference, reference]}  # 2^40 evaluations, were it ever applied
     definitions[names[-1]] = {"type": "object"}
     schema = {"$defs": definitions, "$ref": f"#/$defs/{encoded(names[0])}"}
-    with pytest.raises(metadata.BadSchema, match="percent-encoded"):
+    with pytest.raises(metadata.BadSchema, match="more than 1000 times"):
         metadata.compiled(msgspec.json.encode(schema).decode())
 
 
@@ -240,6 +240,21 @@ async def test_a_number_that_messagepack_has_not(api: httpx2.AsyncClient, place:
     assert answer.status_code == 200, answer.text
     (one,) = msgspec.msgpack.decode(answer.content)["embeddings"]
     assert one["metadata"] == {"n": [1e300, -1e300, 2**53]}
+
+
+async def test_a_number_that_is_no_double(api: httpx2.AsyncClient, place: Project) -> None:
+    body = '{"embeddings":[{"text_id":"a","vector":[1,2,3],"metadata":{"n":1%s}}]}' % ("0" * 400)
+    sent = await api.post(place.embeddings, content=body, headers={**place.owner.headers, **world.JSON_TYPE})
+    assert sent.status_code in (201, 400, 422), sent.text
+    answer = await api.get(place.embeddings, headers={**place.owner.headers, "Accept": "application/msgpack"})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_name_is_not_repeated_whole(api: httpx2.AsyncClient, place: Project) -> None:
+    body = '{"embeddings":[{"text_id":"a","vector":[1,2,3],"%s":0}]}' % ("x" * 3_000_000)
+    answer = await api.post(place.embeddings, content=body, headers={**place.owner.headers, **world.JSON_TYPE})
+    assert answer.status_code == 422
+    assert len(answer.content) < 5000
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan")])

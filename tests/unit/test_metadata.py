@@ -1,6 +1,7 @@
 """Users' JSON Schemas: compiled once, never fetching, never slow to refuse."""
 
 import time
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -41,6 +42,14 @@ def test_a_reference_within_the_document() -> None:
     assert validator.fault({"a": "x"}, 100) == metadata.Fault(".a", 'the value is not of type "number"')
 
 
+@pytest.mark.parametrize("name", ["a name", "ä/ö", "50%", "~1"])
+def test_a_reference_is_percent_encoded(name: str) -> None:
+    pointer = quote(name.replace("~", "~0").replace("/", "~1"))
+    schema = {"$ref": f"#/definitions/{pointer}", "definitions": {name: {"type": "string"}}}
+    validator = metadata.compiled(msgspec.json.encode(schema).decode())
+    assert validator.fault(1, 1) == metadata.Fault("", 'the value is not of type "string"')
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -79,12 +88,23 @@ def test_a_message_does_not_repeat_the_value() -> None:
     assert "secret" not in fault.message
 
 
-def doubling(times: int) -> str:
-    """A schema of so many definitions, each of which looks at the next one twice."""
-    reference = "#/definitions/d{}".format
+def doubling(times: int, *, encoded: bool = False) -> str:
+    """A schema of so many definitions, each of which looks at the next one twice.
+
+    `encoded`: by percent-encoded names, which are also those of definitions that look at nothing.
+    """
+    letter = "%64" if encoded else "d"
+    reference = f"#/definitions/{letter}{{}}".format
+    decoys = {f"{letter}{n}": True for n in range(times + 1)}
     steps = {f"d{n}": {"anyOf": [{"$ref": reference(n + 1)}] * 2} for n in range(times)}
-    schema = {"$ref": reference(0), "definitions": {**steps, f"d{times}": {"type": "string"}}}
+    schema = {"$ref": reference(0), "definitions": {**decoys, **steps, f"d{times}": {"type": "string"}}}
     return msgspec.json.encode(schema).decode()
+
+
+def chain(length: int) -> str:
+    """A schema of so many definitions, each of which is the next one."""
+    steps: dict[str, object] = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(length)}
+    return msgspec.json.encode({"$ref": "#/$defs/d0", "$defs": {**steps, f"d{length}": {}}}).decode()
 
 
 @pytest.mark.parametrize(
@@ -99,6 +119,12 @@ def doubling(times: int) -> str:
         '{"$defs": {"x": {"$id": "x", "type": "string"}}, "$ref": "#/$defs/x"}',
         '{"$ref": "#missing"}',
         '{"properties": {"a": {"$ref": "#"}}, "unevaluatedProperties": false}',
+        doubling(40, encoded=True),
+        '{"$ref": "#/$defs/%ff", "$defs": {"\ufffd": {}}}',
+        # Below an $id a reference starts from there: this x is not the one that is seen from the root.
+        '{"$ref": "#/$defs/o/y", "$defs": {"x": {}, "o": {"$id": "http://o", "y": {"$ref": "#/$defs/x"}, "$defs": '
+        '{"x": {}}}}}',
+        chain(1500),
     ],
 )
 def test_a_schema_that_could_take_for_ever_is_refused(schema: str) -> None:
