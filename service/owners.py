@@ -1,10 +1,10 @@
 """Changes of what a user owns, so that two of them at the same time do not miss each other.
 
-A statement sees what was committed when it began, not what it has waited for. So whoever changes a user, or a project,
-its shares or its owner, locks its owner first, in a statement of its own; what follows sees what the one before has
-done. Whoever changes an instance then locks its row too, because the projects on it may be others': those lock it FOR
-SHARE. In this order: owners (by handle), instances, projects, shares. Whoever deletes users locks `_system` as well, so
-that they do so one after the other.
+A statement sees what was committed when it began, not what it has waited for. So whoever changes a user, a user's
+instance or project, or a project's shares or owner, locks the owner first, in a statement of its own; what follows sees
+what the one before has done. An instance's row is locked next, because the projects on it may be others': those lock it
+FOR SHARE. In this order: owners (by handle), instances, projects, shares, partitions. A share alone locks what it is of
+FOR KEY SHARE, so that it is not deleted meanwhile. Whoever deletes users locks `_system` as well: one after the other.
 """
 
 from collections.abc import AsyncIterator

@@ -22,15 +22,20 @@ WITH stored AS (
            -- A plaintext key of the original system is older than the one that is set here.
            api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
     RETURNING instance.owner, instance.instance_handle, instance.instance_id
+), project AS MATERIALIZED (  -- locked before it is fitted: somebody may be dropping its partition
+    SELECT project.project_id
+      FROM stored
+      JOIN projects AS project ON project.llm_service_instance_id = stored.instance_id
+     ORDER BY project.project_id
+       FOR KEY SHARE OF project
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
   FROM stored
   -- The condition on the count is always true; without one the planner would leave the subquery out.
  CROSS JOIN LATERAL (
       SELECT count(*) AS fitted
-        FROM projects AS project
-       WHERE project.llm_service_instance_id = stored.instance_id
-         AND fit_embeddings_partition(project.project_id, @dimensions::int)
+        FROM project
+       WHERE fit_embeddings_partition(project.project_id, @dimensions::int)
   ) AS projects
  WHERE projects.fitted >= 0;
 
@@ -69,14 +74,19 @@ WITH definition AS (
            -- A plaintext key of the original system is older than the one that is set here.
            api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
     RETURNING instance.owner, instance.instance_handle, instance.instance_id, instance.dimensions
+), project AS MATERIALIZED (  -- locked before it is fitted: somebody may be dropping its partition
+    SELECT project.project_id
+      FROM stored
+      JOIN projects AS project ON project.llm_service_instance_id = stored.instance_id
+     ORDER BY project.project_id
+       FOR KEY SHARE OF project
 )
 SELECT stored.owner, stored.instance_handle, stored.instance_id
   FROM stored
  CROSS JOIN LATERAL (
       SELECT count(*) AS fitted
-        FROM projects AS project
-       WHERE project.llm_service_instance_id = stored.instance_id
-         AND fit_embeddings_partition(project.project_id, stored.dimensions)
+        FROM project
+       WHERE fit_embeddings_partition(project.project_id, stored.dimensions)
   ) AS projects
  WHERE projects.fitted >= 0;
 

@@ -125,8 +125,9 @@ SELECT jsonb_build_object(
 -- No row when there is no such project. Sharing again changes the role.
 INSERT INTO users_projects (user_handle, project_id, role)
 SELECT @user_handle::text, project_id, @role::text
-  FROM projects
- WHERE owner = @owner::text AND project_handle = @project_handle::text
+  FROM (SELECT project_id FROM projects
+         WHERE owner = @owner::text AND project_handle = @project_handle::text
+           FOR KEY SHARE) AS project
     ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
 RETURNING project_id;
 

@@ -14,11 +14,10 @@ SELECT pg_advisory_xact_lock(hashtextextended(handle, 0))
 
 -- name: UpsertUser :one
 -- Creates a user with a key, or changes one, whose key stays. Of many at once exactly one creates.
+-- (Their owner is locked before. Otherwise the loser of a race may stumble over the winner's e-mail before it comes to ON
+-- CONFLICT, which looks at the handle only.)
 INSERT INTO users (user_handle, email, name, vdb_key)
-SELECT @user_handle::text, @email::text, @name::text, @key_hash::text
-  -- Those who create the same user wait for each other here. Otherwise the loser of a race may stumble over the
-  -- winner's e-mail before it comes to ON CONFLICT, which looks at the handle only.
-  FROM pg_advisory_xact_lock(hashtextextended(@user_handle::text, 0))
+VALUES (@user_handle::text, @email::text, @name::text, @key_hash::text)
 ON CONFLICT (user_handle) DO UPDATE
    SET email = excluded.email, name = excluded.name, updated_at = now()
 RETURNING user_handle, vdb_key = @key_hash::text AS created;

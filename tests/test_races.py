@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from service.queries import llm_definitions, llm_instances
+from service.queries.admin import lock_all
 from tests.contract.world import (
     Headers,
     Instance,
@@ -27,7 +28,7 @@ from tests.contract.world import (
     user,
 )
 
-Answer = asyncio.Task[httpx2.Response]
+Answer = asyncio.Future[httpx2.Response]
 
 
 class Holder:
@@ -52,7 +53,7 @@ class Holder:
         )
         return waiting
 
-    async def begin(self, request: Any) -> Answer:
+    async def begin(self, request: Any) -> Any:
         """Sends a request, and goes on when it, too, waits for a lock, or is answered."""
         before = await self.waiting()
         answer = asyncio.ensure_future(request)
@@ -248,6 +249,21 @@ class TestWhatIsBeingDeleted:
         assert gone.status_code == 204
         problem(answer, 404)
 
+    @pytest.mark.parametrize("how", ["patch", "put", "from a definition"])
+    async def test_an_instance_does_not_miss_the_project_that_it_would_fit(
+        self, api: httpx2.AsyncClient, people: list[User], holder: Holder, how: str
+    ) -> None:
+        alice, bob, _ = people
+        hers = await instance(api, alice)
+        assert (await share(api, hers, bob)).status_code == 201
+        his = Project(bob, unique("p"), 0, hers)
+        number = (await put(api, his, hers)).json()["project_id"]
+        await holder.lock(f"LOCK TABLE embeddings_{number} IN ACCESS SHARE MODE")
+        deleted = await holder.begin(api.delete(his.path, headers=bob.headers))
+        changed = await holder.begin(change(api, how, hers, 4))
+        gone, answer = await holder.release(deleted, changed)
+        assert (gone.status_code, answer.status_code) == (204, 201 if how == "put" else 200), answer.text
+
     async def test_a_standard_stays_when_it_is_used(
         self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder
     ) -> None:
@@ -276,6 +292,26 @@ class TestNoDeadlock:
         two = await holder.begin(api.patch(alice.path, json={"name": "patch"}, headers=admin))
         assert [answer.status_code for answer in await holder.release(one, two)] == [201, 200]
         assert (await fetch(api, alice.path, admin))["name"] == "patch"
+
+    async def test_of_a_reset_and_two_who_change_what_is_a_users(
+        self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder, service_database: str
+    ) -> None:
+        alice, *_ = people
+        mine = await project(api, alice)
+        resetting = await asyncpg.connect(service_database)
+
+        async def reset() -> None:  # but for what it deletes: the other tests' things
+            async with resetting.transaction():
+                await lock_all(resetting)
+
+        await holder.lock("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", alice.handle)
+        body = {"user_handle": alice.handle, "email": alice.email}
+        one = await holder.begin(put(api, mine, mine.instance))
+        two = await holder.begin(api.put(alice.path, json=body, headers=admin))
+        three = await holder.begin(reset())
+        assert [answer.status_code for answer in await holder.release(one, two)] == [201, 201]
+        await three
+        await resetting.close()
 
     async def test_of_two_users_who_are_deleted(
         self, api: httpx2.AsyncClient, admin: Headers, people: list[User], holder: Holder

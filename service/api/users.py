@@ -48,7 +48,8 @@ async def post_user(req: Req, body: UserIn) -> UserKey:
 
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
-    return await _store(req.db, body)
+    async with locked(req.db, body.user_handle) as tx:
+        return await _store(tx, body)
 
 
 @endpoint("PUT", "/v1/users/{user}", guard=admin, status=201, errors=(409,))
@@ -58,7 +59,8 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
     same_handle(path.user, body.user_handle, "user_handle")
-    return await _store(req.db, body)
+    async with locked(req.db, body.user_handle) as tx:
+        return await _store(tx, body)
 
 
 @endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(404, 409))
