@@ -31,18 +31,17 @@ def fault(vector: NDArray[Any]) -> tuple[str, int | None] | None:
     return None
 
 
-def faulty_rows(vectors: NDArray[Any]) -> NDArray[np.intp]:
+def faulty_rows(vectors: NDArray[Any]) -> list[int]:
     """The numbers of the rows of `(n, dimensions)` floats for which `fault` has something to say."""
     if vectors.dtype == np.float16:
         # As integers, because few machines calculate with halves: all ones in the exponent are infinite or no number.
-        largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1)
-        (faulty,) = ((largest >= 0x7C00) | (largest == 0)).nonzero()  # numpy's functions around it take longer than it
-        return cast("NDArray[np.intp]", faulty)
+        largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1).tolist()
+        return [row for row, bits in enumerate(largest) if not 0 < bits < 0x7C00]
     with np.errstate(over="ignore", invalid="ignore"):
         halves = vectors.astype(np.float16)
     # A NaN fails every comparison, so it must be asked for what is right.
     fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
-    return np.flatnonzero(~fine)
+    return np.flatnonzero(~fine).tolist()
 
 
 Encoding = Literal["f4", "f2"]

@@ -42,7 +42,7 @@ def test_no_fault(vector: list[float]) -> None:
 )
 def test_faulty_rows_are_those_with_a_fault(rows: list[list[float]]) -> None:
     numbers = np.array(rows)
-    assert vectors.faulty_rows(numbers).tolist() == [
+    assert vectors.faulty_rows(numbers) == [
         place for place, row in enumerate(numbers) if vectors.fault(row) is not None
     ]
 
