@@ -639,6 +639,35 @@ async def test_an_indexer_survives_the_database(url: str) -> None:
     await connection.close()
 
 
+async def test_searches_do_not_keep_connections_from_others(url: str) -> None:
+    async with await open_pool(url, size=2, statement_timeout=60, wait=5) as pool:
+        done = asyncio.Event()
+        searched = 0
+
+        async def search_on() -> None:
+            nonlocal searched
+            while not done.is_set():
+                async with searching(pool, Scan(40, goes_on=False)) as connection:
+                    await connection.fetchval("SELECT pg_sleep(0.002)")
+                searched += 1
+
+        clients = [asyncio.create_task(search_on()) for _ in range(4)]
+        try:
+            for _ in range(50):
+                assert await pool.fetchval("SELECT 1") == 1
+            before = searched
+            while searched < before + 200:  # and go on
+                await asyncio.sleep(0.01)
+        finally:
+            done.set()
+            await asyncio.gather(*clients)
+        assert pool.get_idle_size() <= 2
+        await asyncio.sleep(1.5)  # by then those that rested were given back
+        held = [await pool.acquire() for _ in range(2)]
+        for connection in held:
+            await pool.release(connection)
+
+
 async def test_one_broken_project_does_not_keep_the_indexer_from_others(
     api: httpx2.AsyncClient, admin: dict[str, str], service_database: str
 ) -> None:
