@@ -8,8 +8,9 @@ import click
 import msgspec
 
 from chaos import load as loads
-from chaos.scenarios import SCENARIOS, Result
+from chaos.scenarios import SCENARIOS
 from chaos.scenarios import run as play
+from chaos.stage import Result
 
 SHORT, LONG = 4.0, 30.0
 

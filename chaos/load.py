@@ -10,7 +10,7 @@ import numpy as np
 
 from chaos.ledger import Outcome
 from chaos.places import Process
-from chaos.scenarios import Stage, database
+from chaos.stage import Stage, database
 
 MIB = 1024 * 1024
 MAX_GROWTH_MIB = 64

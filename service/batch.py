@@ -1,7 +1,6 @@
 """A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
 
 import math
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -67,10 +66,10 @@ class _Problems:
     def is_full(self) -> bool:
         return len(self.first) >= MAX_PROBLEMS
 
-    def add(self, row: int, make: Callable[[], Problem]) -> None:
+    def add(self, row: int, problem: Problem) -> None:
         self.count += 1
         if not self.is_full:
-            self.first.append((row, make()))
+            self.first.append((row, problem))
 
 
 class Batch:
@@ -92,10 +91,10 @@ class Batch:
         self.schema = _schema(project)
 
     def _add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self.invalid.add(row, lambda: self._problem(row, field, message, value))
+        self.invalid.add(row, self._problem(row, field, message, value))
 
     def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self.contradicting.add(row, lambda: self._problem(row, field, message, value))
+        self.contradicting.add(row, self._problem(row, field, message, value))
 
     def _problem(self, row: int, field: str, message: str, value: Scalar | None) -> Problem:
         shown = None if value is None else show(value)
@@ -109,8 +108,7 @@ class Batch:
             self.invalid.count += 1
             return
         for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error, self.wire):
-            named = Problem(_named(text_id, problem.message), problem.location, problem.value)
-            self.invalid.add(row, lambda named=named: named)  # type: ignore[misc]
+            self.invalid.add(row, Problem(_named(text_id, problem.message), problem.location, problem.value))
 
     def add_too_large(self, row: int, field: str) -> None:
         """A row of which a field is larger than any that could be stored."""

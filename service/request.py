@@ -17,7 +17,7 @@ from service.answers import JSON, MSGPACK
 from service.crypto import Keyring
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
-from service.errors import ContentTooLarge, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
+from service.errors import ContentTooLarge, Invalid, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.gate import Gate
 from service.metrics import Facts
 from service.rates import Rates
@@ -172,6 +172,20 @@ class Req:
     async def make_room(self, size: int) -> None:
         """Waits until there is room for so many bytes in memory, until the answer is sent. Raises Busy."""
         self.facts.room += await self.gate.enter(size)
+
+    async def make_room_to_show(self, size: int) -> None:
+        """Makes room for the texts and metadata of several embeddings, which were sent bit by bit.
+
+        Raises Invalid when they are more bytes than a body may have.
+        """
+        most = self.settings.service_max_body_bytes
+        if size > most:
+            message = (
+                f"would show {size:,} bytes of text and metadata; at most {most:,} are sent at once: ask for fewer"
+            )
+            raise Invalid(problems=[Problem(message, "query.limit")])
+        if size > SHORT_BYTES:
+            await self.make_room(size)
 
     async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
         """Reads the body, counting what really comes, and comes out of it, whatever its headers say.

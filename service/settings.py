@@ -24,6 +24,7 @@ _SIGN = r"[^\s%/?#@\[\]]|%[0-9A-Fa-f]{2}"
 _HOSTS = rf"(?:\[[\w:.%]+\](?=[:,/?]|$)|{_SIGN})*"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?:{_SIGN})*)?(?:\?[^\s#@]*)?")
 
+_SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # beside true, false, 1 and 0
 _RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
 
 
@@ -131,6 +132,9 @@ def load(env_file: Path = Path(".env")) -> Settings:
     """
     read = {**dotenv_values(env_file), **os.environ}
     values = {field: read[field.upper()] for field in Settings.__struct_fields__ if read.get(field.upper())}
+    for field in msgspec.structs.fields(Settings):
+        if field.type is bool and (value := values.get(field.name)):
+            values[field.name] = _SWITCH.get(value.lower(), value)
     for secret in ("service_adminkey", "encryption_key"):
         if values.get(secret, PLACEHOLDER) == PLACEHOLDER:
             raise SettingsError(

@@ -17,11 +17,11 @@ from service.batch import EmbeddingIn, EmbeddingsIn
 from service.db import Pool
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK
-from service.errors import Invalid, Problem, found
+from service.errors import found
 from service.http import Page, endpoint
 from service.ingest import Uploaded
 from service.queries import embeddings
-from service.request import SHORT_BYTES, Req
+from service.request import Req
 from service.vectors import Encoding
 
 Part = Literal["vector", "text", "metadata"]
@@ -121,7 +121,6 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: S
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Embeddings:
     """A page of a project's embeddings."""
     parts = ("vector", "text", "metadata") if query.include is None else query.include
-    most = req.settings.service_max_body_bytes
     rows = await req.reading(
         lambda db: embeddings.get_embeddings_by_project(
             db,
@@ -132,15 +131,11 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Em
             with_vector="vector" in parts,
             with_text="text" in parts,
             with_metadata="metadata" in parts,
-            max_bytes=most,
+            max_bytes=req.settings.service_max_body_bytes,
         )
     )
-    size = rows[0].page_bytes if rows else 0
-    if size > most and len(rows) > 1:
-        message = f"would show {size:,} bytes of text and metadata; at most {most:,} are sent at once: ask for fewer"
-        raise Invalid(problems=[Problem(message, "query.limit")])
-    if size > SHORT_BYTES:
-        await req.make_room(size)
+    if len(rows) > 1:  # one alone could be sent, so it can be shown
+        await req.make_room_to_show(rows[0].page_bytes)
     return Embeddings([_embedding(row, access) for row in rows])
 
 

@@ -18,7 +18,7 @@ from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found,
 from service.fields import ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
-from service.request import SHORT_BYTES, Req
+from service.request import Req
 from service.vectors import Encoding
 
 MAX_VECTORS = 1000
@@ -237,12 +237,7 @@ async def _shown(req: Req, project: Storage, answer: search.Answer, include: lis
     }
     # Each of a thousand vectors may find the same long texts again.
     sizes = await req.reading(lambda db: similars.get_shown_sizes(db, **asked))
-    size, most = sum(row.size * times[row.text_id] for row in sizes), req.settings.service_max_body_bytes
-    if size > most:
-        message = f"finds {size:,} bytes of text and metadata; at most {most:,} are sent at once: ask for fewer results"
-        raise Invalid(problems=[Problem(message, "query.limit")])
-    if size > SHORT_BYTES:
-        await req.make_room(size)
+    await req.make_room_to_show(sum(row.size * times[row.text_id] for row in sizes))
     rows = await req.reading(lambda db: similars.get_texts_and_metadata(db, **asked))
     return {
         row.text_id: (row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET)

@@ -34,6 +34,12 @@ def test_the_environment_wins_over_the_file(environment: pytest.MonkeyPatch, tmp
     assert config.service_adminkey == "x"
 
 
+@pytest.mark.parametrize(("text", "value"), [("on", True), ("OFF", False), ("no", False), ("true", True), ("0", False)])
+def test_a_switch_is_on_or_off(environment: pytest.MonkeyPatch, tmp_path: Path, text: str, value: bool) -> None:
+    config = load(environment, tmp_path, {**SECRETS, "SERVICE_INDEXER": text, "SERVICE_METRICS_KEY": "on"})
+    assert (config.service_indexer, config.service_metrics_key) == (value, "on")
+
+
 def test_values_become_what_the_field_wants(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     values = {"SERVICE_DEBUG": "true", "SERVICE_STATEMENT_TIMEOUT": "2.5", "SERVICE_DATA_DIR": "/var/lib/x"}
     config = load(environment, tmp_path, {**SECRETS, **values})
