@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test lint fix fuzz bench chaos openapi vendor lock wheel clean
+.PHONY: help run test lint fix fuzz bench chaos openapi schema vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ lock: $(DEV)  ## Write the locks anew, with the newest versions
 openapi: $(DEV)  ## Write docs/openapi.yaml anew, which a test compares with what is served
 	$(BIN)/python -c "import msgspec; from service import openapi; from service.api import endpoints; \
 		print(msgspec.yaml.encode(openapi.document(endpoints)).decode(), end='')" > docs/openapi.yaml
+
+schema: $(DEV)  ## Write docs/schema.sql anew, which a test compares with the migrations
+	$(BIN)/python -m tests.support.schema
 
 vendor:  ## Fetch the files of the documentation's page anew, from npm
 	@mkdir -p build && cd build && npm pack --silent swagger-ui-dist@5.35.0 && tar xzf swagger-ui-dist-5.35.0.tgz

@@ -1,0 +1,578 @@
+-- The schema of a migrated database, as pg_dump writes it: tables, views, functions, constraints, indexes.
+-- Written by `make schema`, compared by tests/test_schema.py. The steps that lead here are in migrations/.
+-- Each project also has a partition of its own, embeddings_{project_id}: see fit_embeddings_partition.
+
+
+CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
+
+COMMENT ON EXTENSION vector IS 'vector data type and ivfflat and hnsw access methods';
+
+CREATE FUNCTION public.access_to_project(with_key_hash text, with_admin_key boolean, of_owner text, of_handle text) RETURNS TABLE(caller text, project_id integer, owner text, project_handle text, role text, instance_owner text, instance_handle text, dimensions integer, metadata_scheme text, watermark bigint, ef_searches integer[], recalls double precision[])
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT caller.user_handle::text, project.project_id, project.owner::text, project.project_handle::text,
+           CASE WHEN with_admin_key THEN 'admin'
+                -- Whoever shows a key that is nobody's is not even the public.
+                WHEN with_key_hash IS NOT NULL AND caller.user_handle IS NULL THEN NULL
+                ELSE coalesce((SELECT access.role FROM project_access AS access
+                                WHERE access.project_id = project.project_id
+                                  AND access.user_handle = caller.user_handle),
+                              CASE WHEN project.public_read THEN 'public' END) END,
+           instance.owner::text, instance.instance_handle::text, instance.dimensions, project.metadata_scheme,
+           built.watermark, built.ef_searches, built.recalls
+      FROM (VALUES (1)) AS always
+      LEFT JOIN users AS caller ON caller.vdb_key = with_key_hash
+      LEFT JOIN projects AS project ON project.owner = of_owner AND project.project_handle = of_handle
+      LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+      LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
+$$;
+
+CREATE FUNCTION public.cancel_index_build(project_id integer) RETURNS boolean
+    LANGUAGE sql
+    AS $$
+    SELECT count(pg_cancel_backend(pid)) >= 0
+      FROM pg_stat_progress_create_index
+     WHERE datname = current_database() AND relid = to_regclass('embeddings_' || project_id)
+$$;
+
+CREATE FUNCTION public.carry_embeddings(max_rows integer, OUT looked_at bigint, OUT carried bigint) RETURNS record
+    LANGUAGE sql
+    AS $$
+    WITH batch AS MATERIALIZED (
+        SELECT embeddings_id, obstacle FROM embeddings_to_carry ORDER BY embeddings_id LIMIT max_rows
+    ), moved AS (
+        INSERT INTO embeddings
+            (project_id, text_id, sequence, vector, text, metadata, created_at, updated_at)
+        SELECT old.project_id, old.text_id, old.embeddings_id, old.vector, old.text, old.metadata,
+               old.created_at, old.updated_at
+          FROM batch
+          JOIN embeddings_unmigrated AS old USING (embeddings_id)
+         WHERE batch.obstacle IS NULL
+         ORDER BY old.project_id, old.text_id COLLATE "C"
+            -- Whatever was uploaded to the new schema is newer.
+            ON CONFLICT (text_id, project_id) DO NOTHING
+        RETURNING sequence
+    ), gone AS (
+        DELETE FROM embeddings_unmigrated
+         USING moved
+         WHERE embeddings_unmigrated.embeddings_id = moved.sequence
+    ), left_over AS (
+        UPDATE embeddings_unmigrated
+           SET obstacle = coalesce(batch.obstacle, 'another one of the same text_id is carried')
+          FROM batch
+         WHERE embeddings_unmigrated.embeddings_id = batch.embeddings_id
+           AND NOT EXISTS (SELECT FROM moved WHERE moved.sequence = batch.embeddings_id)
+    )
+    SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM moved)
+$$;
+
+CREATE FUNCTION public.carry_embeddings_back(of_project integer, after_text_id text, max_rows integer) RETURNS text
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    last_text_id text;
+BEGIN
+    EXECUTE format(
+        'WITH moved AS ('
+        '    DELETE FROM %1$I WHERE text_id IN'
+        '        (SELECT text_id FROM %1$I WHERE text_id > $2 ORDER BY text_id LIMIT $3) RETURNING *'
+        '), stored AS ('
+        '    INSERT INTO embeddings_unmigrated'
+        '        (embeddings_id, text_id, owner, project_id, instance_id, text, vector, vector_dim, metadata,'
+        '         created_at, updated_at)'
+        '    SELECT moved.sequence, moved.text_id, project.owner, $1, project.llm_service_instance_id, moved.text,'
+        '           moved.vector, vector_dims(moved.vector), moved.metadata, moved.created_at, moved.updated_at'
+        '      FROM moved JOIN projects AS project ON project.project_id = $1'
+        -- A row that was left over is older than the one of the same key that was stored since.
+        '    ON CONFLICT (text_id, owner, project_id, instance_id) DO UPDATE'
+        '       SET embeddings_id = excluded.embeddings_id, text = excluded.text, vector = excluded.vector,'
+        '           vector_dim = excluded.vector_dim, metadata = excluded.metadata,'
+        '           created_at = excluded.created_at, updated_at = excluded.updated_at'
+        '), last AS (SELECT text_id FROM moved ORDER BY text_id DESC LIMIT 1) '
+        'SELECT text_id FROM last', 'embeddings_' || of_project)
+       INTO last_text_id
+      USING of_project, after_text_id, max_rows;
+    RETURN last_text_id;
+END
+$_$;
+
+CREATE FUNCTION public.drop_embeddings_partition(project_id integer) RETURNS boolean
+    LANGUAGE plpgsql
+    SET lock_timeout TO '5s'
+    AS $$
+DECLARE
+    partition text := 'embeddings_' || project_id;
+BEGIN
+    IF to_regclass(partition) IS NOT NULL THEN
+        -- First the partition, then its parent, which is the order in which an upload locks them:
+        -- DROP alone would begin with the parent, and deadlock.
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
+        EXECUTE format('DROP TABLE %I', partition);
+    END IF;
+    RETURN true;
+EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION public.empty_embeddings_partition(of_project integer) RETURNS void
+    LANGUAGE plpgsql
+    SET lock_timeout TO '5s'
+    AS $$
+BEGIN
+    PERFORM cancel_index_build(of_project);
+    EXECUTE format('TRUNCATE %I', 'embeddings_' || of_project);
+    DELETE FROM project_indexes WHERE project_id = of_project;
+END
+$$;
+
+CREATE FUNCTION public.fit_embeddings_partition(project_id integer, dimensions integer) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    partition text := 'embeddings_' || project_id;
+    fits boolean;
+    filled boolean;
+BEGIN
+    IF to_regclass(partition) IS NULL THEN
+        -- CREATE and ATTACH, because PARTITION OF would lock all of embeddings against reading;
+        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        EXECUTE format(
+            'CREATE TABLE %I (LIKE embeddings INCLUDING ALL, '
+            'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
+            'WITH (toast_tuple_target = 8160)', partition, dimensions);
+        EXECUTE format('ALTER TABLE embeddings ATTACH PARTITION %I FOR VALUES IN (%s)', partition, project_id);
+        RETURN true;
+    END IF;
+
+    SELECT pg_get_constraintdef(oid) = format('CHECK ((vector_dims(vector) = %s))', dimensions)
+      INTO fits
+      FROM pg_constraint
+     WHERE conrelid = partition::regclass AND conname = 'embeddings_dimensions_check';
+    IF fits THEN
+        RETURN true;
+    END IF;
+
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', partition) INTO filled;
+    IF filled THEN
+        RAISE EXCEPTION 'project % holds embeddings of another number of dimensions', project_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'projects_dimensions_fixed';
+    END IF;
+    EXECUTE format(
+        'ALTER TABLE %I DROP CONSTRAINT embeddings_dimensions_check, '
+        'ADD CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)', partition, dimensions);
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION public.make_missing_partitions(max_partitions integer) RETURNS bigint
+    LANGUAGE sql
+    AS $$
+    SELECT count(*)
+      FROM (SELECT project.project_id, instance.dimensions
+              FROM projects AS project
+              JOIN llm_service_instances AS instance
+                ON instance.instance_id = project.llm_service_instance_id
+             WHERE to_regclass('embeddings_' || project.project_id) IS NULL
+             ORDER BY project.project_id
+             LIMIT max_partitions) AS missing
+     WHERE fit_embeddings_partition(missing.project_id, missing.dimensions)
+$$;
+
+CREATE TABLE public.api_standards (
+    api_standard_handle character varying(64) NOT NULL,
+    description text,
+    key_method character varying(20) NOT NULL,
+    key_field text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.llm_service_definitions (
+    definition_id integer NOT NULL,
+    definition_handle character varying(64) NOT NULL,
+    owner character varying(64) NOT NULL,
+    endpoint text,
+    description text,
+    api_standard character varying(64) NOT NULL,
+    model text,
+    dimensions integer,
+    context_limit integer,
+    is_public boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT llm_service_definitions_context_limit_check CHECK ((context_limit >= 1)),
+    CONSTRAINT llm_service_definitions_dimensions_check CHECK (((dimensions >= 1) AND (dimensions <= 16000)))
+);
+
+CREATE TABLE public.llm_service_definitions_shared_with (
+    user_handle character varying(64) NOT NULL,
+    definition_id integer NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.users (
+    user_handle character varying(64) NOT NULL,
+    name text,
+    email text NOT NULL,
+    vdb_key character(64) NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE VIEW public.definition_access AS
+ SELECT llm_service_definitions.definition_id,
+    llm_service_definitions.owner AS user_handle,
+    'owner'::text AS role
+   FROM public.llm_service_definitions
+UNION ALL
+ SELECT llm_service_definitions_shared_with.definition_id,
+    llm_service_definitions_shared_with.user_handle,
+    'reader'::text AS role
+   FROM public.llm_service_definitions_shared_with
+UNION ALL
+ SELECT definition.definition_id,
+    users.user_handle,
+    'public'::text AS role
+   FROM (public.llm_service_definitions definition
+     CROSS JOIN public.users)
+  WHERE definition.is_public;
+
+CREATE SEQUENCE public.embeddings_sequence
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE public.embeddings (
+    project_id integer CONSTRAINT embeddings_project_id_not_null1 NOT NULL,
+    text_id text NOT NULL COLLATE pg_catalog."C",
+    sequence bigint DEFAULT nextval('public.embeddings_sequence'::regclass) NOT NULL,
+    vector public.halfvec CONSTRAINT embeddings_vector_not_null1 NOT NULL,
+    text text,
+    metadata jsonb,
+    created_at timestamp with time zone DEFAULT now() CONSTRAINT embeddings_created_at_not_null1 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() CONSTRAINT embeddings_updated_at_not_null1 NOT NULL
+)
+PARTITION BY LIST (project_id);
+ALTER TABLE ONLY public.embeddings ALTER COLUMN vector SET STORAGE MAIN;
+
+CREATE TABLE public.embeddings_unmigrated (
+    embeddings_id integer CONSTRAINT embeddings_embeddings_id_not_null NOT NULL,
+    text_id text,
+    owner character varying(64) CONSTRAINT embeddings_owner_not_null NOT NULL,
+    project_id integer CONSTRAINT embeddings_project_id_not_null NOT NULL,
+    instance_id integer CONSTRAINT embeddings_llm_service_id_not_null NOT NULL,
+    text text,
+    vector public.halfvec CONSTRAINT embeddings_vector_not_null NOT NULL,
+    vector_dim integer CONSTRAINT embeddings_vector_dim_not_null NOT NULL,
+    metadata jsonb,
+    created_at timestamp with time zone DEFAULT now() CONSTRAINT embeddings_created_at_not_null NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() CONSTRAINT embeddings_updated_at_not_null NOT NULL,
+    obstacle text
+);
+
+CREATE SEQUENCE public.embeddings_embeddings_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.embeddings_embeddings_id_seq OWNED BY public.embeddings_unmigrated.embeddings_id;
+
+CREATE TABLE public.llm_service_instances (
+    instance_id integer CONSTRAINT llm_services_llm_service_id_not_null NOT NULL,
+    instance_handle character varying(64) CONSTRAINT llm_services_llm_service_handle_not_null NOT NULL,
+    owner character varying(64) CONSTRAINT llm_services_owner_not_null NOT NULL,
+    endpoint text,
+    description text,
+    api_standard character varying(64) CONSTRAINT llm_services_api_standard_not_null NOT NULL,
+    model text,
+    dimensions integer CONSTRAINT llm_services_dimensions_not_null NOT NULL,
+    created_at timestamp with time zone DEFAULT now() CONSTRAINT llm_services_created_at_not_null NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() CONSTRAINT llm_services_updated_at_not_null NOT NULL,
+    context_limit integer,
+    definition_id integer,
+    api_key_encrypted bytea,
+    api_key_sealed_by text,
+    api_key text,
+    CONSTRAINT llm_service_instances_api_key_sealed_by_check CHECK (((api_key_sealed_by IS NULL) OR (api_key_encrypted IS NOT NULL))),
+    CONSTRAINT llm_service_instances_context_limit_check CHECK ((context_limit >= 1)),
+    CONSTRAINT llm_service_instances_dimensions_check CHECK (((dimensions >= 1) AND (dimensions <= 16000)))
+);
+
+CREATE TABLE public.projects (
+    project_id integer NOT NULL,
+    project_handle character varying(64) NOT NULL,
+    owner character varying(64) NOT NULL,
+    description text,
+    metadata_scheme text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    public_read boolean DEFAULT false NOT NULL,
+    llm_service_instance_id integer
+);
+
+CREATE VIEW public.embeddings_to_carry AS
+ SELECT old.embeddings_id,
+    old.project_id,
+        CASE
+            WHEN (old.text_id IS NULL) THEN 'no text_id'::text
+            WHEN (octet_length(old.text_id) > 2600) THEN 'text_id too long'::text
+            WHEN (project.llm_service_instance_id IS NULL) THEN 'its project has no instance'::text
+            WHEN (project.llm_service_instance_id <> old.instance_id) THEN 'of another instance than its project'::text
+            WHEN (public.vector_dims(old.vector) <> instance.dimensions) THEN 'of other dimensions than its project'::text
+            WHEN (public.l2_norm(old.vector) = (0)::double precision) THEN 'a zero vector'::text
+            WHEN (EXISTS ( SELECT
+               FROM public.embeddings_unmigrated other
+              WHERE ((other.text_id = old.text_id) AND (other.project_id = old.project_id) AND (other.instance_id = old.instance_id) AND (other.embeddings_id <> old.embeddings_id) AND (public.vector_dims(other.vector) = instance.dimensions) AND (public.l2_norm(other.vector) > (0)::double precision) AND (ROW(((other.owner)::text = (project.owner)::text), other.updated_at, other.embeddings_id) > ROW(((old.owner)::text = (project.owner)::text), old.updated_at, old.embeddings_id))))) THEN 'another one of the same text_id is carried'::text
+            ELSE NULL::text
+        END AS obstacle
+   FROM ((public.embeddings_unmigrated old
+     JOIN public.projects project USING (project_id))
+     LEFT JOIN public.llm_service_instances instance ON ((instance.instance_id = project.llm_service_instance_id)))
+  WHERE (old.obstacle IS NULL);
+
+CREATE TABLE public.encryption_sentinel (
+    only_row boolean DEFAULT true NOT NULL,
+    key_id text NOT NULL,
+    sealed bytea NOT NULL,
+    CONSTRAINT encryption_sentinel_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE public.llm_service_instances_shared_with (
+    user_handle character varying(64) NOT NULL,
+    instance_id integer NOT NULL,
+    role character varying(20) NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT llm_service_instances_shared_with_role_check CHECK (((role)::text = ANY ((ARRAY['editor'::character varying, 'reader'::character varying])::text[])))
+);
+
+CREATE VIEW public.instance_access AS
+ SELECT llm_service_instances.instance_id,
+    llm_service_instances.owner AS user_handle,
+    'owner'::text AS role
+   FROM public.llm_service_instances
+UNION ALL
+ SELECT llm_service_instances_shared_with.instance_id,
+    llm_service_instances_shared_with.user_handle,
+    (llm_service_instances_shared_with.role)::text AS role
+   FROM public.llm_service_instances_shared_with;
+
+CREATE TABLE public.key_methods (
+    key_method character varying(20) NOT NULL
+);
+
+CREATE SEQUENCE public.llm_service_definitions_definition_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.llm_service_definitions_definition_id_seq OWNED BY public.llm_service_definitions.definition_id;
+
+CREATE SEQUENCE public.llm_service_instances_instance_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.llm_service_instances_instance_id_seq OWNED BY public.llm_service_instances.instance_id;
+
+CREATE TABLE public.users_projects (
+    user_handle character varying(64) NOT NULL,
+    project_id integer NOT NULL,
+    role character varying(20) NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT users_projects_role_check CHECK (((role)::text = ANY ((ARRAY['editor'::character varying, 'reader'::character varying])::text[])))
+);
+
+CREATE VIEW public.project_access AS
+ SELECT projects.project_id,
+    projects.owner AS user_handle,
+    'owner'::text AS role
+   FROM public.projects
+UNION ALL
+ SELECT users_projects.project_id,
+    users_projects.user_handle,
+    (users_projects.role)::text AS role
+   FROM public.users_projects;
+
+CREATE TABLE public.project_indexes (
+    project_id integer NOT NULL,
+    watermark bigint NOT NULL,
+    indexed_rows bigint NOT NULL,
+    ef_searches integer[] NOT NULL,
+    recalls double precision[] NOT NULL,
+    built_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE SEQUENCE public.projects_project_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.projects_project_id_seq OWNED BY public.projects.project_id;
+
+CREATE SEQUENCE public.users_projects_project_id_seq
+    AS integer
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER SEQUENCE public.users_projects_project_id_seq OWNED BY public.users_projects.project_id;
+
+CREATE TABLE public.vdb_roles (
+    vdb_role character varying(20) NOT NULL
+);
+
+ALTER TABLE ONLY public.embeddings_unmigrated ALTER COLUMN embeddings_id SET DEFAULT nextval('public.embeddings_embeddings_id_seq'::regclass);
+
+ALTER TABLE ONLY public.llm_service_definitions ALTER COLUMN definition_id SET DEFAULT nextval('public.llm_service_definitions_definition_id_seq'::regclass);
+
+ALTER TABLE ONLY public.llm_service_instances ALTER COLUMN instance_id SET DEFAULT nextval('public.llm_service_instances_instance_id_seq'::regclass);
+
+ALTER TABLE ONLY public.projects ALTER COLUMN project_id SET DEFAULT nextval('public.projects_project_id_seq'::regclass);
+
+ALTER TABLE ONLY public.api_standards
+    ADD CONSTRAINT api_standards_pkey PRIMARY KEY (api_standard_handle);
+
+ALTER TABLE ONLY public.embeddings
+    ADD CONSTRAINT embeddings_pkey PRIMARY KEY (text_id, project_id);
+
+ALTER TABLE ONLY public.embeddings_unmigrated
+    ADD CONSTRAINT embeddings_text_id_owner_project_id_instance_id_key UNIQUE (text_id, owner, project_id, instance_id);
+
+ALTER TABLE ONLY public.embeddings_unmigrated
+    ADD CONSTRAINT embeddings_unmigrated_pkey PRIMARY KEY (embeddings_id);
+
+ALTER TABLE ONLY public.encryption_sentinel
+    ADD CONSTRAINT encryption_sentinel_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.key_methods
+    ADD CONSTRAINT key_methods_pkey PRIMARY KEY (key_method);
+
+ALTER TABLE ONLY public.llm_service_definitions
+    ADD CONSTRAINT llm_service_definitions_owner_definition_handle_key UNIQUE (owner, definition_handle);
+
+ALTER TABLE ONLY public.llm_service_definitions
+    ADD CONSTRAINT llm_service_definitions_pkey PRIMARY KEY (definition_id);
+
+ALTER TABLE ONLY public.llm_service_definitions_shared_with
+    ADD CONSTRAINT llm_service_definitions_shared_with_pkey PRIMARY KEY (user_handle, definition_id);
+
+ALTER TABLE ONLY public.llm_service_instances
+    ADD CONSTRAINT llm_service_instances_owner_instance_handle_key UNIQUE (owner, instance_handle);
+
+ALTER TABLE ONLY public.llm_service_instances
+    ADD CONSTRAINT llm_service_instances_pkey PRIMARY KEY (instance_id);
+
+ALTER TABLE ONLY public.llm_service_instances_shared_with
+    ADD CONSTRAINT llm_service_instances_shared_with_pkey PRIMARY KEY (user_handle, instance_id);
+
+ALTER TABLE ONLY public.project_indexes
+    ADD CONSTRAINT project_indexes_pkey PRIMARY KEY (project_id);
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_owner_project_handle_key UNIQUE (owner, project_handle);
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_pkey PRIMARY KEY (project_id);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_email_key UNIQUE (email);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (user_handle);
+
+ALTER TABLE ONLY public.users_projects
+    ADD CONSTRAINT users_projects_pkey PRIMARY KEY (user_handle, project_id);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_vdb_key_key UNIQUE (vdb_key);
+
+ALTER TABLE ONLY public.vdb_roles
+    ADD CONSTRAINT vdb_roles_pkey PRIMARY KEY (vdb_role);
+
+CREATE INDEX embeddings_unmigrated_project_id ON public.embeddings_unmigrated USING btree (project_id);
+
+CREATE INDEX embeddings_unmigrated_waiting ON public.embeddings_unmigrated USING btree (embeddings_id) WHERE (obstacle IS NULL);
+
+CREATE INDEX llm_service_definitions_shared_with_definition_id ON public.llm_service_definitions_shared_with USING btree (definition_id);
+
+CREATE INDEX llm_service_instances_definition_id ON public.llm_service_instances USING btree (definition_id);
+
+CREATE INDEX llm_service_instances_shared_with_instance_id ON public.llm_service_instances_shared_with USING btree (instance_id);
+
+CREATE INDEX projects_llm_service_instance_id ON public.projects USING btree (llm_service_instance_id);
+
+CREATE INDEX users_projects_project_id ON public.users_projects USING btree (project_id);
+
+ALTER TABLE ONLY public.api_standards
+    ADD CONSTRAINT api_standards_key_method_fkey FOREIGN KEY (key_method) REFERENCES public.key_methods(key_method);
+
+ALTER TABLE ONLY public.embeddings_unmigrated
+    ADD CONSTRAINT embeddings_unmigrated_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.llm_service_definitions
+    ADD CONSTRAINT llm_service_definitions_api_standard_fkey FOREIGN KEY (api_standard) REFERENCES public.api_standards(api_standard_handle);
+
+ALTER TABLE ONLY public.llm_service_definitions
+    ADD CONSTRAINT llm_service_definitions_owner_fkey FOREIGN KEY (owner) REFERENCES public.users(user_handle) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.llm_service_definitions_shared_with
+    ADD CONSTRAINT llm_service_definitions_shared_with_definition_id_fkey FOREIGN KEY (definition_id) REFERENCES public.llm_service_definitions(definition_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.llm_service_definitions_shared_with
+    ADD CONSTRAINT llm_service_definitions_shared_with_user_handle_fkey FOREIGN KEY (user_handle) REFERENCES public.users(user_handle) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.llm_service_instances
+    ADD CONSTRAINT llm_service_instances_api_standard_fkey FOREIGN KEY (api_standard) REFERENCES public.api_standards(api_standard_handle);
+
+ALTER TABLE ONLY public.llm_service_instances
+    ADD CONSTRAINT llm_service_instances_definition_id_fkey FOREIGN KEY (definition_id) REFERENCES public.llm_service_definitions(definition_id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.llm_service_instances
+    ADD CONSTRAINT llm_service_instances_owner_fkey FOREIGN KEY (owner) REFERENCES public.users(user_handle) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.llm_service_instances_shared_with
+    ADD CONSTRAINT llm_service_instances_shared_with_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES public.llm_service_instances(instance_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.llm_service_instances_shared_with
+    ADD CONSTRAINT llm_service_instances_shared_with_role_fkey FOREIGN KEY (role) REFERENCES public.vdb_roles(vdb_role);
+
+ALTER TABLE ONLY public.llm_service_instances_shared_with
+    ADD CONSTRAINT llm_service_instances_shared_with_user_handle_fkey FOREIGN KEY (user_handle) REFERENCES public.users(user_handle) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.project_indexes
+    ADD CONSTRAINT project_indexes_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_llm_service_instance_id_fkey FOREIGN KEY (llm_service_instance_id) REFERENCES public.llm_service_instances(instance_id);
+
+ALTER TABLE ONLY public.projects
+    ADD CONSTRAINT projects_owner_fkey FOREIGN KEY (owner) REFERENCES public.users(user_handle) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.users_projects
+    ADD CONSTRAINT users_projects_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.users_projects
+    ADD CONSTRAINT users_projects_role_fkey FOREIGN KEY (role) REFERENCES public.vdb_roles(vdb_role);
+
+ALTER TABLE ONLY public.users_projects
+    ADD CONSTRAINT users_projects_user_handle_fkey FOREIGN KEY (user_handle) REFERENCES public.users(user_handle) ON DELETE CASCADE;
