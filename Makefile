@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test lint fix fuzz bench chaos openapi schema vendor lock wheel clean
+.PHONY: help run test test-fast lint fix fuzz bench chaos openapi schema vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,11 @@ run: $(RUN) .env  ## Migrate and serve (PORT and all else: see template.env)
 	@exec $(BIN)/python -m service serve
 
 test: $(DEV)  ## Run all tests against a real PostgreSQL
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto -m "not alone"
+	$(BIN)/python -m pytest -m alone
+
+test-fast: $(DEV)  ## Run the tests that are quick, in under a minute
+	$(BIN)/python -m pytest --numprocesses=auto -m "not slow and not alone"
 
 lint: $(DEV)  ## Check style, types and layers
 	$(BIN)/ruff check

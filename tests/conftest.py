@@ -26,7 +26,7 @@ from service.settings import Settings
 
 ADMIN_KEY = "test-admin-key"
 ENCRYPTION_KEY = "test-encryption-key"
-TEMPLATE = "embedding_service_template"
+TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a parallel run has its own
 
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
