@@ -46,7 +46,6 @@ def create_app(config: Settings) -> ASGIApp:
                 settings=config,
                 keyring=config.keyring,
                 openapi=encoded,
-                known={},
                 gate=Gate(
                     body_bytes=config.service_bodies_bytes,
                     uploads=max(1, config.service_pool_size // 2),  # the others are for small requests

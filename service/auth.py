@@ -11,7 +11,6 @@ from service.errors import Conflict, Forbidden, NotFound, Unauthorized
 from service.queries import llm_definitions, llm_instances, projects, users
 from service.request import Req
 
-MAX_KNOWN = 10_000
 EDITORS = frozenset({"admin", "owner", "editor"})
 READERS = EDITORS | {"reader", "public"}
 
@@ -34,8 +33,7 @@ class ProjectCaller(msgspec.Struct, frozen=True):
 class Storage(msgspec.Struct, frozen=True):
     """A project that has an instance, as uploads and searches need to know it.
 
-    `watermark` is None when it has no vector index; `ef_searches` and `recalls` are what was measured of it. Unless it
-    is `proved` it is only remembered, and whether the caller may see it is not known yet.
+    `watermark` is None when it has no vector index; `ef_searches` and `recalls` are what was measured of it.
     """
 
     project_id: int
@@ -48,7 +46,6 @@ class Storage(msgspec.Struct, frozen=True):
     watermark: int | None
     ef_searches: list[int]
     recalls: list[float]
-    proved: bool = True
 
 
 async def anyone(req: Req, path: dict[str, str]) -> None:
@@ -120,21 +117,7 @@ async def project_reader(req: Req, path: dict[str, str]) -> ProjectCaller:
 
 async def embeddings_reader(req: Req, path: dict[str, str]) -> Storage:
     """A O E R P of a project's embeddings."""
-    storage = _storage(await _project(req, path, READERS))
-    req.known.pop((storage.owner, storage.project_handle), None)
-    if storage.watermark is not None:
-        if len(req.known) >= MAX_KNOWN:
-            req.known.clear()
-        req.known[storage.owner, storage.project_handle] = msgspec.structs.replace(storage, proved=False)
-    return storage
-
-
-def remembered(req: Req, path: dict[str, str]) -> Storage | None:
-    """What earlier requests on an indexed project have found out, so that a search can ask for access by itself.
-
-    None when a replica is going to answer, whose idea of access may be old.
-    """
-    return req.known.get((path["user"], path["project"])) if req.is_short and req.replica is None else None
+    return _storage(await _project(req, path, READERS))
 
 
 async def embeddings_editor(req: Req, path: dict[str, str]) -> Storage:

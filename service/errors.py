@@ -130,13 +130,6 @@ class Invalid(ApiError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-class Outdated(Conflict):
-    """What was known of a project when the request came has changed meanwhile."""
-
-    def __init__(self) -> None:
-        super().__init__("The project, or who may see it, has just been changed. Try again.")
-
-
 class Unavailable(ApiError):
     """The database does not answer at the moment; try again."""
 

@@ -30,7 +30,6 @@ from service.errors import (
     Invalid,
     NotFound,
     Problem,
-    TooSlow,
     Unauthorized,
 )
 from service.metrics import PROBES
@@ -68,7 +67,6 @@ class Endpoint:
         produces: str = JSON,
         consumes: tuple[str, ...] = (JSON,),
         streams: Any = None,
-        remembered: Callable[[Req, dict[str, str]], Any] | None = None,
         only_debug: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler, include_extras=True)
@@ -88,7 +86,6 @@ class Endpoint:
         self.produces = produces
         self.consumes = consumes
         self.streams = streams
-        self.remembered = remembered
         self.only_debug = only_debug
         self.wants_body = "body" in hints
         self.wants_access = "access" in hints
@@ -143,17 +140,6 @@ class Endpoint:
 
     async def _answer(self, req: Req) -> Any:
         names, unreadable = _decode_path(req.path_params)
-        if self.remembered is not None and unreadable is None and req.rates is None:
-            access = self.remembered(req, names)
-            if access is not None:
-                try:
-                    result = await self._at_once(req, names, access)
-                    if req.is_proved:
-                        return result
-                except TooSlow:
-                    raise  # what had come of the body is lost, and what comes now is none
-                except ApiError:
-                    pass  # what is wrong is told below, in order
         arguments: dict[str, Any] = {}
         missing: NotFound | Conflict | None = None
         try:
@@ -188,15 +174,6 @@ class Endpoint:
             raise Invalid(problems=problems)
         if missing is not None:
             raise missing
-        return await self.handler(req, **arguments)
-
-    async def _at_once(self, req: Req, names: dict[str, str], access: Any) -> Any:
-        """What the handler says when all is well. Nobody may have it before `req.is_proved`."""
-        arguments: dict[str, Any] = {"access": access}
-        if self.path_type is not None:
-            arguments["path"] = decoding.convert(names, self.path_type, "path")
-        if self.query_type is not None:
-            arguments["query"] = _query(req, self.query_type)
         return await self.handler(req, **arguments)
 
 
@@ -238,7 +215,6 @@ def endpoint(
     produces: str = JSON,
     consumes: tuple[str, ...] = (JSON,),
     streams: Any = None,
-    remembered: Callable[[Req, dict[str, str]], Any] | None = None,
     only_debug: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an endpoint.
@@ -248,9 +224,6 @@ def endpoint(
     names its struct as `body`, and the media types that it `consumes`; one that takes a merge patch names what it
     `patches`, one that takes records without end what it `streams`. `errors` are the statuses,
     beside those that every route has, with which it may answer. The handler's docstring is its documentation.
-
-    A handler that can ask for access in a statement of its own saves one with `remembered`: it is called with what that
-    returns, and sets `req.is_proved` when access was given. When it does not, or fails, all goes the usual way.
     """
 
     def make(handler: Handler) -> Endpoint:
@@ -266,7 +239,6 @@ def endpoint(
             produces=produces,
             consumes=consumes,
             streams=streams,
-            remembered=remembered,
             only_debug=only_debug,
         )
 

@@ -17,7 +17,7 @@ import asyncpg
 
 from service import metrics
 from service.db import Connection, Pool, open_pool
-from service.errors import NotFound, Outdated
+from service.errors import NotFound
 from service.logs import logger
 from service.queries import replica as statements
 from service.settings import Settings
@@ -31,7 +31,7 @@ _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientEr
 
 
 class Unanswered(Exception):
-    """The replica cannot say, or does not know of it yet: the primary is to be asked."""
+    """The server cannot say, or does not have it yet: another is to be asked, or in another way."""
 
 
 class NoReplica(Exception):
@@ -65,7 +65,7 @@ class Replica:
             return await question(self._pool)
         except asyncpg.QueryCanceledError:
             raise  # it took too long here, and would there
-        except (*_AWAY, NotFound, Outdated) as error:
+        except (*_AWAY, NotFound) as error:
             # It went away, or replayed what the statement was in the way of; or a table or row has not come yet.
             raise Unanswered from error
 

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import cache
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import NotRequired, TypedDict, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope
@@ -40,7 +40,6 @@ class State(TypedDict):
     settings: Settings
     keyring: Keyring
     openapi: dict[str, bytes]
-    known: dict[tuple[str, str], Any]  # service.auth.remembered
     gate: Gate
     rates: Rates | None
     draining: asyncio.Event  # set when the service has been told to stop
@@ -70,13 +69,11 @@ class Req:
         self.settings = state["settings"]
         self.keyring = state["keyring"]
         self.openapi = state["openapi"]
-        self.known = state["known"]
         self.facts = state["facts"]
         self.gate = state["gate"]
         self.rates = state["rates"]
         self.draining = state["draining"]
-        self.replica = self._replica(state["replica"])  # decided once, so that `remembered` and the search agree
-        self.is_proved = False  # whether the handler has asked for access by itself, and it was given
+        self.replica = self._replica(state["replica"])
         self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
             self.facts.principal = "admin"
@@ -85,18 +82,12 @@ class Req:
         self._announced = int(length.lstrip("0")[:20] or "0") if length.isdecimal() else None
         self._is_compressed = "content-encoding" in self.headers
         self._receive = receive
-        self._body: bytes | None = None
 
     def _replica(self, replica: Replica | None) -> Replica | None:
         """The replica, when it is used and the caller does not ask for the primary."""
         if replica is None or not replica.is_used:
             return None
         return None if self.headers.get("x-read-from", "").strip().lower() == "primary" else replica
-
-    @property
-    def is_short(self) -> bool:
-        """Whether the body is so small, and as it is, that it may be kept and read twice."""
-        return self._announced is not None and self._announced <= SHORT_BYTES and not self._is_compressed
 
     def _length(self) -> int:
         """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
@@ -194,15 +185,12 @@ class Req:
         `media_type` and `chunks` raise.
         """
         self.media_type((JSON, MERGE_PATCH) if self.method == "PATCH" else consumes)
-        if self._body is not None:
-            return self._body
         too_large = self._announced is not None and self._announced > limit
         if too_large and self.headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
-        if self.is_short and not too_large:
-            seconds = self.settings.service_body_seconds
-            self._body = await pace.whole(self._receive, seconds, pace.LEAST_BYTES_A_SECOND)
-            return self._body
+        is_short = self._announced is not None and self._announced <= SHORT_BYTES and not self._is_compressed
+        if is_short and not too_large:
+            return await pace.whole(self._receive, self.settings.service_body_seconds, pace.LEAST_BYTES_A_SECOND)
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
         body = bytearray()
         async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
@@ -215,10 +203,7 @@ class Req:
                     more = max(self._length() or len(body) + ROOM_STEP, len(body)) - room
                     await self.make_room(more)
                     room += more
-        whole = bytes(body)
-        if len(whole) <= SHORT_BYTES:
-            self._body = whole
-        return whole
+        return bytes(body)
 
 
 async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:

@@ -1,25 +1,24 @@
 """Searches: whether through the index or exactly, and exactly again where the index may have left out something."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-import asyncpg
 import msgspec
 
 from service.auth import Storage
 from service.db import Pool, Scan, searching
-from service.errors import Outdated
 from service.filters import Filter
 from service.queries import similars
-from service.request import Credentials
+from service.replica import Unanswered
 
 MAX_EF_SEARCH = 1000  # pgvector's
 # So many vectors are searched for in a statement; between two, others get the connection.
 VECTORS_AT_ONCE = 50
-# So many rows are taken from the index: few numbers, as each makes a statement of its own, which PostgreSQL keeps.
-CANDIDATES = (10, 20, 50, 100, 200, 500, MAX_EF_SEARCH)
+# So many rows are taken from the index: few numbers, as each makes a statement of its own, which PostgreSQL keeps. At
+# least one more than is wanted, to see whether it is as near as the last of them.
+CANDIDATES = (11, 21, 51, 101, 201, 501, 1001, 3001, 10001)
+WIDER = 10  # times as many candidates, where more rows than these are as near as the last one wanted
 EXACT_VECTORS_AT_ONCE = 5
-ALLOWED = Credentials(None, is_admin=True)  # asks for those who are known to be allowed
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -44,82 +43,78 @@ class Question(msgspec.Struct, frozen=True):
         return self.metadata_path is not None or self.only is not None
 
 
+Neighbours: TypeAlias = tuple[list[str], list[float]]  # ids and similarities, best first, ties by id
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly.
+    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly."""
 
-    `caller` is the user who asked, as far as the index was asked.
-    """
-
-    nearest: list[tuple[list[str], list[float]]]
+    nearest: list[Neighbours]
     method: Literal["exact", "index"]
     recall: float
-    caller: str | None = None
 
 
-async def nearest(
-    pool: Pool, asker: Credentials, project: Storage, vectors: Sequence[bytes], question: Question
-) -> Answer:
+async def nearest(pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question) -> Answer:
     """Searches a project for what is nearest to each vector (`service.vectors.to_binary`).
 
-    Raises Outdated when `asker` may not see the project, or when it is not as it was remembered.
+    Raises Unanswered when the project's index is not there (any more, or on this server yet).
     """
     place = _place(project, question)
     if project.watermark is None or place is None:
-        if not project.proved:
-            raise Outdated
         return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
-    # More candidates than rows are asked for, or the index would have to be asked again and again.
-    candidates = next(count for count in CANDIDATES if count >= question.max_rows + question.skip)
-    ef_search, recall = max(project.ef_searches[place], candidates), project.recalls[place]
-    # Where nothing is filtered, the index finds few that do not count: what was deleted, and the text itself.
-    scan = Scan(ef_search, goes_on=question.is_filtered or ef_search < 2 * candidates)
-    found: list[tuple[list[str], list[float]]] = []
-    caller = None
+    ef_search, recall = project.ef_searches[place], project.recalls[place]
+    found: list[Neighbours] = []
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
-        rows = await _through_index(pool, asker, project, some, question, candidates, scan)
-        caller = rows[0].caller
-        incomplete = [place for place, row in enumerate(rows) if not row.complete]
-        answers = [(row.ids or [], row.similarities or []) for row in rows]
-        if incomplete:
-            exact = await _exactly(pool, project, [some[place] for place in incomplete], question)
-            for place, answer in zip(incomplete, exact, strict=True):
-                answers[place] = answer
-        found += answers
-    return Answer(found, "index", recall, caller)
+        found += await _nearest_by_index(
+            pool, project, some, question, ef_search, question.max_rows + question.skip + 1
+        )
+    return Answer(found, "index", recall)
+
+
+async def _nearest_by_index(
+    pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question, ef_search: int, least: int
+) -> list[Neighbours]:
+    """The nearest of each vector among at least so many candidates, and exactly where these may not be all.
+
+    Where too many are as near as the last one wanted, more candidates are taken: an index gives those in any order.
+    """
+    candidates = next((count for count in CANDIDATES if count >= least), None)
+    if candidates is None:
+        return await _exactly(pool, project, vectors, question)
+    enough = min(max(ef_search, candidates), MAX_EF_SEARCH)
+    # Where nothing is filtered, the index finds few that do not count: what was deleted, and the text itself.
+    scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
+    rows = await _through_index(pool, project, vectors, question, candidates, scan)
+    answers = [(row.ids or [], row.similarities or []) for row in rows]
+    if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
+        some = [vectors[place] for place in tied]
+        wider = await _nearest_by_index(pool, project, some, question, ef_search, WIDER * candidates)
+        for place, answer in zip(tied, wider, strict=True):
+            answers[place] = answer
+    if incomplete := [place for place, row in enumerate(rows) if not row.complete]:
+        exact = await _exactly(pool, project, [vectors[place] for place in incomplete], question)
+        for place, answer in zip(incomplete, exact, strict=True):
+            answers[place] = answer
+    return answers
 
 
 async def _through_index(
-    pool: Pool,
-    asker: Credentials,
-    project: Storage,
-    vectors: Sequence[bytes],
-    question: Question,
-    candidates: int,
-    scan: Scan,
+    pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question, candidates: int, scan: Scan
 ) -> list[similars.NearestByIndex]:
-    try:
-        async with searching(pool, scan) as connection:
-            rows = await similars.get_similars_by_index(
-                connection,
-                key_hash=asker.key_hash,
-                is_admin=asker.is_admin,
-                owner=project.owner,
-                project_handle=project.project_handle,
-                dimensions=project.dimensions,
-                watermark=project.watermark or 0,
-                # The index that is remembered may have gone; that of the primary may not have come to a replica.
-                same_index=int(not project.proved or asker is ALLOWED),
-                vectors=vectors,
-                at_most=1 if len(vectors) == 1 else VECTORS_AT_ONCE,
-                candidates=candidates,
-                filtered=int(question.is_filtered),
-                **_parameters(project, question),
-            )
-    except asyncpg.UndefinedTableError:
-        raise Outdated from None
+    async with searching(pool, scan) as connection:
+        rows = await similars.get_similars_by_index(
+            connection,
+            dimensions=project.dimensions,
+            watermark=project.watermark or 0,
+            vectors=vectors,
+            at_most=1 if len(vectors) == 1 else VECTORS_AT_ONCE,
+            candidates=candidates,
+            filtered=int(question.is_filtered),
+            **_parameters(project, question),
+        )
     if not rows:
-        raise Outdated
+        raise Unanswered
     return rows
 
 
@@ -130,10 +125,8 @@ def _place(project: Storage, question: Question) -> int | None:
     return next((place for place, recall in enumerate(project.recalls) if recall >= question.recall), None)
 
 
-async def _exactly(
-    pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question
-) -> list[tuple[list[str], list[float]]]:
-    found: list[tuple[list[str], list[float]]] = []
+async def _exactly(pool: Pool, project: Storage, vectors: Sequence[bytes], question: Question) -> list[Neighbours]:
+    found: list[Neighbours] = []
     for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
         rows = await similars.get_similars_by_vector(
             pool, vectors=vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)

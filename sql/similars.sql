@@ -32,23 +32,18 @@ SELECT found.ids, found.similarities
 -- name: GetSimilarsByIndex :many
 -- Through the index up to its watermark, and one by one in the tail behind it. 'complete' is false when the index may
 -- have left out rows that should be here: it stopped before there were enough, with rows that pass the threshold.
+-- 'tied' is true when the index gave no row that is farther than the last one wanted: others may be as near as that one,
+-- and come before it by their id.
 -- What decides the plan stands in the text: the watermark, whether anything is filtered, and how many vectors and
 -- candidates there are. So PostgreSQL finds that the plan it has kept is as good as a new one; to plan each search anew
 -- takes 0.2 ms.
--- No rows when the caller may not see the project, or when it is not the one, or of the dimensions, that it was; with
--- 'same_index' neither when its index is another, for without the index the search is slow.
-WITH access AS MATERIALIZED (
-    SELECT caller, project_id
-      FROM access_to_project(@key_hash::text, @is_admin::bool, @owner::text, @project_handle::text)
-     WHERE role IS NOT NULL AND project_id = {project_id} AND dimensions = {dimensions}
-       AND ({same_index} = 0 OR watermark = {watermark})
-)
-SELECT found.ids, found.similarities, found.complete, access.caller
-  FROM access
- CROSS JOIN LATERAL (SELECT vector, place
-                       FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
-                      WHERE access.project_id = {project_id}  -- so nothing is searched for before access is known
-                      LIMIT {at_most}) AS sent
+-- No rows when the project has neither this index nor a later one, which has its rows too: without it the search would
+-- be slow. On a replica it may not have come yet.
+SELECT found.ids, found.similarities, found.complete, found.tied
+  FROM (SELECT vector, place
+          FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
+         WHERE EXISTS (SELECT FROM project_indexes WHERE project_id = {project_id} AND watermark >= {watermark})
+         LIMIT {at_most}) AS sent
  CROSS JOIN LATERAL (
       WITH indexed AS MATERIALIZED (
           SELECT text_id, vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions}) AS distance
@@ -81,6 +76,7 @@ SELECT found.ids, found.similarities, found.complete, access.caller
       )
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
              coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities,
+             count(*) = @max_rows::bigint AND (SELECT max(distance) FROM indexed) <= max(best.distance) AS tied,
              (SELECT count(*) >= @max_rows::bigint + @skip::bigint OR 1 - max(distance) < @threshold::float8
                 FROM indexed) IS TRUE AS complete
         FROM best

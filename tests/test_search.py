@@ -25,7 +25,6 @@ from service import filters, indexer, search, vectors
 from service.auth import Storage
 from service.db import Pool, Scan, SearchConnection, open_pool, searching
 from service.queries import embeddings, indexes, projects
-from service.request import Credentials
 from service.settings import IndexAims
 from service.sql import Statement, read
 from tests.conftest import ADMIN_KEY, serving, settings_for
@@ -35,7 +34,6 @@ from tests.queries import factories
 
 DIMENSIONS = 16
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
-ASKER = Credentials(None, is_admin=True)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
 
@@ -103,7 +101,7 @@ def question(**given: Any) -> search.Question:
 
 async def found(pool: Pool, project: Storage, vector: Any, asked: search.Question) -> tuple[list[str], str]:
     (binary,) = vectors.to_binary(np.array([vector], dtype=np.float16))
-    answer = await search.nearest(pool, ASKER, project, [binary], asked)
+    answer = await search.nearest(pool, project, [binary], asked)
     return answer.nearest[0][0], answer.method
 
 
@@ -210,9 +208,9 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
             question(recall=0.9, max_rows=150),
         ):
             assert (await found(pool, project, stored[0], asked))[1] == "index"
-        assert await pool.fetchval("SHOW hnsw.ef_search") == "200"  # the step above 150
+        assert await pool.fetchval("SHOW hnsw.ef_search") == "201"  # the step above 150
         assert (await found(pool, project, stored[0], question(recall=0.9, only=filters.compiled({"a": 1}))))[0] == []
-    assert sent == ["40 off", "300 off", "200 strict_order", "40 strict_order"]
+    assert sent == ["40 off", "300 off", "201 strict_order", "40 strict_order"]
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +234,6 @@ async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Stora
         "project_id": project.project_id,
         "dimensions": project.dimensions,
         "watermark": project.watermark,
-        "same_index": 0,
         "vectors": vectors.to_binary(stored[:many]),
         "except_id": None,
         "threshold": 0.5,
@@ -246,13 +243,9 @@ async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Stora
         "values": filters.compiled(only).values if only else None,
         "max_rows": 10,
         "skip": 0,
-        "candidates": 10,
+        "candidates": 11,
         "at_most": 1 if many == 1 else search.VECTORS_AT_ONCE,
         "filtered": int(only is not None),
-        "key_hash": None,
-        "is_admin": True,
-        "owner": project.owner,
-        "project_handle": project.project_handle,
     }
     arguments = [values[name] for name in statement.parameters]
     # As many candidates as are usual: with a thousand, reading all of so small a project may well be cheaper.

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from service import decoding, filters, search, vectors
 from service.answers import JSON, MSGPACK
 from service.api.embeddings import EmbeddingPath, candidates
-from service.auth import Storage, embeddings_reader, remembered
+from service.auth import Storage, embeddings_reader
 from service.batch import Vector
 from service.db import Pool
 from service.decoding import Wire
@@ -18,6 +19,7 @@ from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found,
 from service.fields import ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
+from service.replica import Unanswered
 from service.request import Req
 from service.vectors import Encoding
 
@@ -125,7 +127,6 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Sto
     guard=embeddings_reader,
     body=SearchIn,
     consumes=FORMATS,
-    remembered=remembered,
     errors=(404, 409),
 )
 async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
@@ -202,15 +203,11 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
 async def _similars(
     req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
-    async def ask(db: Pool) -> search.Answer:
-        # The primary has said that the caller may; what a replica says of that may be old.
-        asker = req.credentials if db is req.db else search.ALLOWED
-        return await search.nearest(db, asker, project, sent, question)
-
     start = time.perf_counter()
-    answer = await req.reading(ask)
-    req.is_proved = answer.method == "index"  # for then the search has asked
-    req.facts.principal = req.facts.principal or answer.caller
+    try:
+        answer = await req.reading(lambda db: search.nearest(db, project, sent, question))
+    except Unanswered:  # its index has just gone: it was emptied
+        answer = await search.nearest(req.db, replace(project, watermark=None), sent, question)
     req.facts.search, req.facts.search_seconds = answer.method, time.perf_counter() - start
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = [

@@ -18,12 +18,15 @@ class Nearest(msgspec.Struct, frozen=True):
 
 
 class NearestByIndex(msgspec.Struct, frozen=True):
-    """As Nearest; `complete` is False when an exact search may find more. `caller` asked."""
+    """As Nearest; `complete` is False when an exact search may find more.
+
+    `tied` is True when rows that are as near as the last one may come before it.
+    """
 
     ids: list[str] | None
     similarities: list[float] | None
     complete: bool | None
-    caller: str | None
+    tied: bool | None
 
 
 class ShownSize(msgspec.Struct, frozen=True):
@@ -63,14 +66,9 @@ async def get_similars_by_vector(
 async def get_similars_by_index(
     db: Db,
     *,
-    key_hash: str | None,
-    is_admin: bool,
-    owner: str,
-    project_handle: str,
     project_id: int,
     dimensions: int,
     watermark: int,
-    same_index: int,
     vectors: Sequence[bytes],
     at_most: int,
     candidates: int,
@@ -87,8 +85,8 @@ async def get_similars_by_index(
     """As `get_similars_by_vector`, through the project's index; `hnsw.ef_search` must be set.
 
     `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
-    there is something that rows must pass. Empty for who may not read the project, and with `same_index` 1 when its
-    index is not that of the watermark.
+    there is something that rows must pass. Empty when the project has neither the index of the watermark nor a later
+    one.
     """
 
 

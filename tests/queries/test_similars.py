@@ -8,7 +8,6 @@ import pytest
 
 from service.db import Connection
 from service.queries import similars
-from service.request import hash_key
 from service.vectors import to_binary
 from tests.queries import factories
 
@@ -149,24 +148,15 @@ class TestGetSimilarsByIndex:
         values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
         sent = to_binary(np.array([[1, 0, 0]], dtype=np.float16))
 
-        owner, handle = await connection.fetchrow(
-            "SELECT owner, project_handle FROM projects WHERE project_id = $1", number
-        )
-
-        async def found(max_rows: int, threshold: float, same_index: int = 0) -> list[similars.NearestByIndex]:
+        async def found(max_rows: int, threshold: float) -> list[similars.NearestByIndex]:
             return await similars.get_similars_by_index(
                 connection,
-                key_hash=hash_key(f"key-of-{owner}"),
-                is_admin=False,
-                owner=owner,
-                project_handle=handle,
                 candidates=max_rows,
                 at_most=1,
                 filtered=0,
                 project_id=number,
                 dimensions=3,
                 watermark=watermark,
-                same_index=same_index,
                 vectors=sent,
                 threshold=threshold,
                 max_rows=max_rows,
@@ -174,11 +164,18 @@ class TestGetSimilarsByIndex:
                 **values,
             )
 
+        assert await found(3, -1) == []  # there is no index, whatever the watermark says
+        await connection.execute(
+            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls)"
+            " VALUES ($1, $2, 2, '{}', '{}')",
+            number,
+            watermark,
+        )
         (everything,) = await found(3, -1)
         assert everything.ids == ["x", "tail", "y"]
         assert everything.complete is False  # the index side gave two of three: there may be more
         assert [row.complete for row in await found(2, -1)] == [True]
         (above,) = await found(3, 0.5)
         assert (above.ids, above.complete) == (["x", "tail"], True)  # what else there is is below the threshold
-        assert above.caller == owner
-        assert await found(3, -1, same_index=1) == []  # there is no index, whatever the watermark says
+        assert [row.tied for row in await found(1, -1)] == [True]  # the index side gave no row that is farther
+        assert [row.tied for row in await found(1, -1)] == [True]

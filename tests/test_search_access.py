@@ -1,6 +1,6 @@
-"""Searches of a project that the service remembers ask for access in their own statement: who may see it still decides.
+"""Who may search an indexed project: decided anew for each request, before anything of its body is waited for.
 
-Each test searches first as the owner, so that the project is remembered, then changes something.
+Each test searches first as the owner, then changes something.
 """
 
 import asyncio
@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 
 from service import indexer
-from service.db import Pool, open_pool
-from service.queries import similars
+from service.api import endpoints
 from service.settings import IndexAims
-from service.vectors import to_binary
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Headers, Project, User
@@ -42,12 +40,6 @@ async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-@pytest.fixture(scope="module")
-async def service_pool(url: str) -> AsyncIterator[Pool]:
-    async with await open_pool(url, size=1, statement_timeout=60) as pool:
-        yield pool
-
-
 async def search(api: httpx2.AsyncClient, project: Project, headers: Headers, body: Any = QUERY) -> httpx2.Response:
     return await api.post(f"{project.similars}?threshold=-1", json=body, headers=headers)
 
@@ -60,7 +52,7 @@ async def analyzed(url: str, project: Project) -> None:
 
 
 async def indexed(api: httpx2.AsyncClient, url: str, **fields: object) -> tuple[Project, User, list[str]]:
-    """A project that is shared with a reader, indexed, and remembered; and what QUERY finds in it."""
+    """A project that is shared with a reader, and indexed; and what QUERY finds in it."""
     owner, reader = await world.user(api, ADMIN), await world.user(api, ADMIN)
     shares = [{"user_handle": reader.handle, "role": "reader"}]
     project = await world.project(api, owner, shared_with=shares, **fields)
@@ -183,35 +175,53 @@ async def test_a_new_index_is_used_at_once(api: httpx2.AsyncClient, url: str) ->
     ]
 
 
-async def test_nothing_is_searched_for_strangers(api: httpx2.AsyncClient, url: str, service_pool: Pool) -> None:
+# Of each way in which a body may be announced; none of it ever comes.
+ANNOUNCED = {
+    "short": "Content-Length: 20",
+    "long": "Content-Length: 70000",
+    "too long": "Content-Length: 99999999999",
+    "chunked": "Transfer-Encoding: chunked",
+    "compressed": "Content-Length: 20\r\nContent-Encoding: gzip",
+    "expected": "Content-Length: 20\r\nExpect: 100-continue",
+}
+WITH_BODY = [one for one in endpoints if one.method in ("POST", "PUT", "PATCH")]
+
+
+async def head_only(base: str, method: str, path: str, headers: Headers, announced: str) -> tuple[bytes, bytes]:
+    """The status line and the body of what is answered to a head alone, within a second."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(base.rpartition(":")[2]))
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", "Content-Type: application/json", announced]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    try:
+        async with asyncio.timeout(1):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    return head.split(b"\r\n")[0], body
+
+
+@pytest.mark.parametrize("announced", ANNOUNCED.values(), ids=ANNOUNCED.keys())
+async def test_no_body_is_waited_for_before_access_is_decided(
+    api: httpx2.AsyncClient, url: str, announced: str
+) -> None:
+    """So that nobody can tell a private project from none by waiting."""
     project, _, _ = await indexed(api, url)
-    statement = similars.query.statements["GetSimilarsByIndex"]
-    values: dict[str, Any] = {
-        **dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"]),
-        "key_hash": None,
-        "is_admin": False,
-        "owner": project.owner.handle,
-        "project_handle": project.handle,
-        "project_id": project.id,
-        "dimensions": 3,
-        "watermark": 10**6,
-        "same_index": 0,
-        "candidates": 10,
-        "at_most": 1,
-        "filtered": 0,
-        "max_rows": 10,
-        "skip": 0,
-        "threshold": -1.0,
-        "vectors": to_binary(VECTORS[:1]),
-    }
-    for is_admin, runs in ((False, False), (True, True)):
-        values["is_admin"] = is_admin
-        arguments = [values[name] for name in statement.parameters]
-        text = "EXPLAIN (ANALYZE, TIMING off) " + statement.render(values)
-        plan = [row[0] for row in await service_pool.fetch(text, *arguments)]
-        scans = [line for line in plan if f"on embeddings_{project.id}" in line]
-        assert scans
-        assert all(("never executed" not in line) == runs for line in scans), "\n".join(plan)
+    stranger = await world.user(api, ADMIN)
+    names = {"user": project.owner.handle, "project": project.handle, "instance": project.instance.handle}
+    others = {"definition": "any", "text_id": "001", "standard": "openai", "api_standard": "openai"}
+    there = {**others, **names}
+    nowhere = {**there, "project": "missing", "instance": "missing", "definition": "missing"}
+    base = str(api.base_url)
+    tried = 0
+    for one in WITH_BODY:
+        for headers in ({}, {"Authorization": "Bearer nobody"}, stranger.headers):
+            first = await head_only(base, one.method, one.path.format_map(there), headers, announced)
+            second = await head_only(base, one.method, one.path.format_map(nowhere), headers, announced)
+            assert first == second, (one.method, one.path)
+            assert first[0].split()[1] in (b"401", b"403"), (one.method, one.path, first)
+            tried += 1
+    assert tried > 60
 
 
 async def test_what_comes_after_a_pause_is_no_body(new_database: Callable[..., str]) -> None:
