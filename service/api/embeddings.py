@@ -164,7 +164,7 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: Storage) -> No
 
 
 def candidates(req: Req, path: EmbeddingPath) -> list[str]:
-    """The ids that a path may mean: literally; and as older clients stored it, percent-encoded."""
+    """The id that a path means, and its percent-encoded forms, which only carried ids may have (migration 0012)."""
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
