@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from functools import cache
 from typing import Any, NotRequired, TypedDict, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 from starlette.types import Receive, Scope
@@ -76,6 +77,7 @@ class Req:
         self.rates = state["rates"]
         self.draining = state["draining"]
         self.replica = self._replica(state["replica"])  # decided once, so that `remembered` and the search agree
+        self.next: str | None = None  # where the list goes on, for a Link
         self.is_proved = False  # whether the handler has asked for access by itself, and it was given
         self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
@@ -101,6 +103,14 @@ class Req:
     def _length(self) -> int:
         """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
         return 0 if self._is_compressed else self._announced or 0
+
+    def go_on(self, **parameters: str | int) -> str:
+        """Where a list goes on: this request with another `offset` or `after`. The answer gets a Link to it."""
+        sent = parse_qsl(self.query_string, keep_blank_values=True)
+        rest = [(name, value) for name, value in sent if name not in ("offset", "after")]
+        path = quote(self.path, safe="/%:@!$&'()*+,;=~")  # encoded already, but for what would end a Link
+        self.next = f"{path}?{urlencode([*rest, *parameters.items()], quote_via=quote)}"
+        return self.next
 
     @property
     def is_metrics_key(self) -> bool:

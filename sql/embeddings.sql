@@ -50,6 +50,9 @@ SELECT text_id, created_at, updated_at,
                          LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
  ORDER BY text_id;
 
+-- name: AreEmbeddingsAfter :one
+SELECT EXISTS (SELECT FROM embeddings_{project_id} WHERE text_id > @after::text);
+
 -- name: RetrieveEmbeddings :one
 -- One embedding: of the first id, or else of the next that is an id which was carried over from an original database.
 SELECT text_id, created_at, updated_at, vector, text, metadata

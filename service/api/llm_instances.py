@@ -60,10 +60,11 @@ class FromDefinition(InstanceFields, frozen=True, kw_only=True):
     dimensions: Dimensions | None = None
 
 
-class Instances(msgspec.Struct, frozen=True):
-    """A page of instances."""
+class Instances(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of instances; `next` is where the list goes on, if it does."""
 
     instances: list[InstanceBrief]
+    next: str | None = None
 
 
 class InstanceShares(msgspec.Struct, frozen=True):
@@ -77,11 +78,10 @@ class InstanceShares(msgspec.Struct, frozen=True):
 @endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
 async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
     """A user's own instances and those shared with the user."""
-    return Instances(
-        await llm_instances.get_llm_instances_by_user(
-            req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset
-        )
+    rows = await llm_instances.get_llm_instances_by_user(
+        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
+    return Instances(*query.of(req, rows))
 
 
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))

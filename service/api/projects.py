@@ -95,10 +95,11 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_with: list[dict[str, Any]] | None = None
 
 
-class Projects(msgspec.Struct, frozen=True):
-    """A page of projects."""
+class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of projects; `next` is where the list goes on, if it does."""
 
     projects: list[ProjectBrief]
+    next: str | None = None
 
 
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
@@ -145,9 +146,10 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own projects and those shared with the user."""
-    return Projects(
-        await projects.get_projects_by_user(req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset)
+    rows = await projects.get_projects_by_user(
+        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
+    return Projects(*query.of(req, rows))
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))

@@ -80,7 +80,8 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
 @endpoint("GET", "/v1/users", guard=admin)
 async def get_users(req: Req, query: Page) -> list[str]:
     """All users' handles."""
-    return await users.get_all_users(req.db, max_rows=query.limit, skip=query.offset)
+    rows = await users.get_all_users(req.db, max_rows=query.limit + 1, skip=query.offset)
+    return query.of(req, rows)[0]
 
 
 @endpoint("GET", "/v1/users/{user}", guard=owner, errors=(404,))

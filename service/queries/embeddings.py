@@ -72,6 +72,11 @@ async def get_embeddings_by_project(
 
 
 @query
+async def are_embeddings_after(db: Db, *, project_id: int, after: str) -> bool | None:
+    """Whether a project has an embedding behind this text_id. Never None."""
+
+
+@query
 async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str]) -> EmbeddingRow | None:
     """The embedding of the first of these ids, or of the next that was carried over from an original database."""
 

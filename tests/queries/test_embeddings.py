@@ -161,6 +161,15 @@ class TestGetEmbeddingsByProject:
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
 
+class TestAreEmbeddingsAfter:
+    async def test_of_this_project_only(self, connection: Connection) -> None:
+        number, other = await factories.filled(connection), await factories.filled(connection)
+        await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        await upsert(connection, other, {"z": [1, 2, 3]})
+        assert await embeddings.are_embeddings_after(connection, project_id=number, after="a") is True
+        assert await embeddings.are_embeddings_after(connection, project_id=number, after="b") is False
+
+
 async def mark(connection: Connection, number: int, *text_ids: str) -> None:
     """Says of ids that they were carried over from an original database."""
     await connection.executemany("INSERT INTO carried_ids VALUES ($1, $2)", [(number, one) for one in text_ids])
