@@ -143,8 +143,9 @@ class Req:
         kind, *parameters = [part.strip().lower() for part in header.split(";")]
         charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
         if kind not in consumes or charset not in ("utf-8", "utf8"):
-            problem = Problem(f"must be {' or '.join(consumes)} in UTF-8", "header.content-type", header[:200])
-            raise UnsupportedMediaType(problems=[problem])
+            right = f"must be {' or '.join(consumes)} in UTF-8"
+            problem = Problem(right, "header.content-type", header[:200])
+            raise UnsupportedMediaType(f"The body {right}.", [problem])
         return kind
 
     def wire(self, consumes: Sequence[str]) -> Wire:
@@ -160,17 +161,20 @@ class Req:
         return self._chunks(least=0)
 
     def _chunks(self, least: int) -> AsyncGenerator[bytes, None]:
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        return self._pieces(least) if encoding == "identity" else self._decompressed(encoding, least)
+        encoding = self.headers.get("content-encoding", "").strip().lower() or "identity"
+        encoding = compression.OLDER_NAMES.get(encoding, encoding)
+        if encoding == "identity":
+            return self._pieces(least)
+        if encoding in compression.ENCODINGS:
+            return self._decompressed(encoding, least)
+        known = ", ".join(compression.ENCODINGS)
+        problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
+        raise UnsupportedEncoding(problems=[problem])
 
     def _pieces(self, least: int) -> AsyncGenerator[bytes, None]:
         return pace.pieces(self._receive, self.settings.service_body_seconds, least)
 
     async def _decompressed(self, encoding: str, least: int) -> AsyncGenerator[bytes, None]:
-        if encoding not in compression.ENCODINGS:
-            known = ", ".join(compression.ENCODINGS)
-            problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
-            raise UnsupportedEncoding(problems=[problem])
         decompressor = compression.decompressor(encoding)
         async with aclosing(self._pieces(least)) as pieces:
             async for piece in pieces:
