@@ -176,8 +176,10 @@ def _error_statuses(one: Endpoint) -> set[int]:
         statuses |= {401, 403, 503}
     if "{" in one.path:
         statuses |= {400, 404, 422}
+    if one.path.startswith("/v1/"):
+        statuses.add(422)  # for a parameter that is not known
     if one.query_type is not None:
-        statuses |= {422, 503}
+        statuses.add(503)
     if one.body_type is not None or one.streams is not None:
         statuses |= {400, 408, 413, 415, 422}
     return statuses

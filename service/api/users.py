@@ -119,7 +119,7 @@ async def _store(db: Db, user: UserIn) -> UserKey:
         message = "This handle is reserved, or another user's but for upper and lower case."
         raise Conflict(message, [Problem(message, "body.user_handle", user.user_handle)])
     if taken is not None and taken.email:
-        message = "Another user has this e-mail address, perhaps in other case."
+        message = "Another user has this e-mail address."
         raise Conflict(message, [Problem(message, "body.email", show(user.email))])
     key = secrets.token_hex(KEY_BYTES)
     row = await users.upsert_user(
