@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from service.api.sharing import DefinitionShareIn, not_the_owner
+from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
 from service.api.users import UserPath, same_handle
 from service.auth import definition_owner, definition_reader, owner
 from service.errors import Unavailable, found
@@ -140,9 +140,9 @@ async def unshare_definition(req: Req, path: SharePath) -> None:
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner, errors=(404,))
-async def get_definition_shares(req: Req, path: DefinitionPath) -> list[str]:
+async def get_definition_shares(req: Req, path: DefinitionPath, query: SharesPage) -> list[str]:
     """The handles of all with whom a definition is shared."""
-    return await _shared_with(req, path)
+    return query.of(req, (await _shared_with(req, path))[query.offset :])[0]
 
 
 async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:

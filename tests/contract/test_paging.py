@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from .world import Headers, Json, Project, fetch, instance, problem, project, row, unique, upload, user
+from .world import Headers, Json, Project, fetch, instance, problem, project, refused, row, unique, upload, user
 
 
 def link(response: httpx2.Response, relation: str = "next") -> str | None:
@@ -129,6 +129,27 @@ async def test_a_page_that_is_just_full_is_not_refused_for_what_comes_next(
     found, sizes = await walk(api, f"{own.embeddings}?limit=2&include=text", own.owner.headers, "embeddings")
     assert ([one["text_id"] for one in found], sizes) == (["a", "b", "c"], [2, 1])
     problem(await api.get(f"{own.embeddings}?limit=3&include=text", headers=own.owner.headers), 422)
+
+
+@pytest.mark.parametrize("kind", ["projects", "llm-instances", "llm-services", "llm-definitions"])
+async def test_whom_something_is_shared_with(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
+    own = await project(api, owner := await user(api, admin))
+    path = {"projects": own.path, "llm-definitions": f"/v1/llm-definitions/{owner.handle}/own"}.get(
+        kind, own.instance.path.replace("llm-instances", kind)
+    )
+    if kind == "llm-definitions":
+        body = {"definition_handle": "own", "api_standard": "openai"}
+        assert (await api.put(path, json=body, headers=owner.headers)).status_code == 201
+    others = sorted([(await user(api, admin)).handle for _ in range(5)])
+    for other in others:
+        share = {"share_with_handle": other} | ({} if kind == "llm-definitions" else {"role": "reader"})
+        assert (await api.post(f"{path}/share", json=share, headers=owner.headers)).status_code == 201
+    field = None if kind == "llm-definitions" else "shared_with"
+    for query, sizes in (("", [5]), ("?limit=2", [2, 2, 1]), ("?limit=5", [5]), ("?offset=3", [2]), ("?offset=9", [0])):
+        found, seen = await walk(api, f"{path}/shared-with{query}", owner.headers, field)
+        handles = [one if field is None else one["user_handle"] for one in found]
+        assert (handles, seen) == (others[len(others) - sum(sizes) :], sizes)
+    refused(await api.get(f"{path}/shared-with?limit=0", headers=owner.headers), 422, "query.limit")
 
 
 async def test_what_is_shared_with_many_is_shown_whole(api: httpx2.AsyncClient, admin: Headers) -> None:
