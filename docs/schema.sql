@@ -51,7 +51,11 @@ CREATE FUNCTION public.carry_embeddings(max_rows integer, OUT looked_at bigint, 
          ORDER BY old.project_id, old.text_id COLLATE "C"
             -- Whatever was uploaded to the new schema is newer.
             ON CONFLICT (text_id, project_id) DO NOTHING
-        RETURNING sequence
+        RETURNING sequence, project_id, text_id
+    ), marked AS (
+        INSERT INTO carried_ids (project_id, text_id)
+        SELECT project_id, text_id FROM moved WHERE text_id ~ '%[0-9A-Fa-f]{2}'
+            ON CONFLICT DO NOTHING
     ), gone AS (
         DELETE FROM embeddings_unmigrated
          USING moved
@@ -180,6 +184,28 @@ CREATE FUNCTION public.make_missing_partitions(max_partitions integer) RETURNS b
      WHERE fit_embeddings_partition(missing.project_id, missing.dimensions)
 $$;
 
+CREATE FUNCTION public.mark_carried_ids(max_projects integer) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    project record;
+    marked bigint := 0;
+BEGIN
+    FOR project IN DELETE FROM projects_to_mark
+                    WHERE project_id IN (SELECT project_id FROM projects_to_mark ORDER BY project_id LIMIT max_projects)
+                    RETURNING *
+    LOOP
+        EXECUTE format(
+            'INSERT INTO carried_ids (project_id, text_id) SELECT $1, text_id FROM %I'
+            ' WHERE text_id ~ ''%%[0-9A-Fa-f]{2}'' AND (sequence <= $2 OR created_at < $3)'
+            ' ON CONFLICT DO NOTHING', 'embeddings_' || project.project_id)
+            USING project.project_id, project.last_number, project.taken_over;
+        marked := marked + 1;
+    END LOOP;
+    RETURN marked;
+END
+$_$;
+
 CREATE TABLE public.api_standards (
     api_standard_handle character varying(64) NOT NULL,
     description text,
@@ -187,6 +213,11 @@ CREATE TABLE public.api_standards (
     key_field text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.carried_ids (
+    project_id integer NOT NULL,
+    text_id text NOT NULL COLLATE pg_catalog."C"
 );
 
 CREATE TABLE public.llm_service_definitions (
@@ -427,6 +458,12 @@ CREATE SEQUENCE public.projects_project_id_seq
 
 ALTER SEQUENCE public.projects_project_id_seq OWNED BY public.projects.project_id;
 
+CREATE TABLE public.projects_to_mark (
+    project_id integer NOT NULL,
+    last_number bigint NOT NULL,
+    taken_over timestamp with time zone NOT NULL
+);
+
 CREATE SEQUENCE public.users_projects_project_id_seq
     AS integer
     START WITH 1
@@ -451,6 +488,9 @@ ALTER TABLE ONLY public.projects ALTER COLUMN project_id SET DEFAULT nextval('pu
 
 ALTER TABLE ONLY public.api_standards
     ADD CONSTRAINT api_standards_pkey PRIMARY KEY (api_standard_handle);
+
+ALTER TABLE ONLY public.carried_ids
+    ADD CONSTRAINT carried_ids_pkey PRIMARY KEY (project_id, text_id);
 
 ALTER TABLE ONLY public.embeddings
     ADD CONSTRAINT embeddings_pkey PRIMARY KEY (text_id, project_id);
@@ -494,6 +534,9 @@ ALTER TABLE ONLY public.projects
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (project_id);
 
+ALTER TABLE ONLY public.projects_to_mark
+    ADD CONSTRAINT projects_to_mark_pkey PRIMARY KEY (project_id);
+
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_email_key UNIQUE (email);
 
@@ -525,6 +568,9 @@ CREATE INDEX users_projects_project_id ON public.users_projects USING btree (pro
 
 ALTER TABLE ONLY public.api_standards
     ADD CONSTRAINT api_standards_key_method_fkey FOREIGN KEY (key_method) REFERENCES public.key_methods(key_method);
+
+ALTER TABLE ONLY public.carried_ids
+    ADD CONSTRAINT carried_ids_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.embeddings_unmigrated
     ADD CONSTRAINT embeddings_unmigrated_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
@@ -567,6 +613,9 @@ ALTER TABLE ONLY public.projects
 
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_owner_fkey FOREIGN KEY (owner) REFERENCES public.users(user_handle) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.projects_to_mark
+    ADD CONSTRAINT projects_to_mark_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.users_projects
     ADD CONSTRAINT users_projects_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;

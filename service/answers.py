@@ -68,7 +68,7 @@ def encode(result: Any, status: int = 200, accept: str | None = None) -> Respons
         return result
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    if accept is not None and MSGPACK in accept and _prefers_msgpack(accept):
+    if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT].lower()) and _prefers_msgpack(lower):
         # Times as the texts that they are in JSON, not as MessagePack's own.
         plain = msgspec.to_builtins(result, enc_hook=_encode_vector)
         try:
@@ -95,7 +95,7 @@ def _packable(value: Any) -> Any:
 
 def _prefers_msgpack(accept: str) -> bool:
     weights = {MSGPACK: 0.0, JSON: 0.0}
-    for part in accept[:MAX_ACCEPT].lower().split(","):
+    for part in accept.split(","):
         kind, *parameters = [piece.strip() for piece in part.split(";")]
         weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
         if kind in weights:

@@ -1,7 +1,7 @@
 """Carries the embeddings of the original schema into the partitions, and back, a batch a transaction.
 
-The statements are functions of migration 0007. An interrupted process loses nothing: the next one goes on where it
-was. PostgreSQL does all the work; no row comes here.
+The statements are functions of migrations 0007 and 0012. An interrupted process loses nothing: the next one goes on
+where it was. PostgreSQL does all the work; no row comes here.
 """
 
 import time
@@ -31,6 +31,8 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
     What cannot stays in the table embeddings_unmigrated, with the reason in its column `obstacle`.
     """
     while _one(connection, "SELECT make_missing_partitions(%s)", PARTITIONS):
+        pass
+    while _one(connection, "SELECT mark_carried_ids(%s)", PARTITIONS):
         pass
     waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
     progress = _Progress(say, "Carried", waiting)

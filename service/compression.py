@@ -13,6 +13,7 @@ else:
     from backports import zstd
 
 ENCODINGS = ("gzip", "zstd")
+OLDER_NAMES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
 SLICE = 256 * 1024  # what comes out at once
 MAX_WINDOW_LOG = 23  # 8 MiB, the most that RFC 9659 lets an encoder use
 MAX_EMPTY = 1000  # members or frames without content, one after the other: each takes as long as a large one

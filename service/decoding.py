@@ -4,18 +4,23 @@ msgspec decodes and validates in one pass and stops at the first problem. Only w
 value walked again, field by field, to list them all.
 """
 
+import re
 import types
 import typing
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from service.errors import MAX_MESSAGE_LENGTH, MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
 EXPLAINED_BYTES = 1024 * 1024
+MAX_NAME_SHOWN = 64
+USUAL_QUERY = 200  # characters
 ITEMS_AT_ONCE = 100  # of a list are looked at together, and one by one only when there is something wrong with them
 
 T = TypeVar("T")
@@ -62,7 +67,8 @@ def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationErr
     Of a body of more than EXPLAINED_BYTES only that: as Python objects it may take forty times its size.
     """
     if len(data) > EXPLAINED_BYTES:
-        return [_problem(error, location)]
+        name = _UNKNOWN_FIELD.fullmatch(str(error))
+        return [unknown(name[1], _names(kind), location) if name else _problem(error, location)]
     try:
         value = wire.module.decode(data)
     except msgspec.ValidationError as out_of_range:  # a number that no double holds
@@ -70,6 +76,77 @@ def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationErr
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise unreadable(malformed, wire) from None
     return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or [_problem(error, location)]
+
+
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+def unknown(name: str, known: Iterable[str], location: str, what: str = "property") -> Problem:
+    """What is said of a name that is not among those that are known."""
+    shown, names = name[:MAX_NAME_SHOWN], tuple(known)
+    nearest = _nearest(shown, names)
+    if nearest is not None:
+        message = f"is not a known {what}: did you mean {nearest!r}? Known are {', '.join(names)}"
+    else:
+        message = f"is not a known {what}; " + (f"known are {', '.join(names)}" if names else "none is known here")
+    # Its value is not repeated: a misspelt name may hide a secret.
+    return Problem(message, f"{location}.{shown}")
+
+
+@lru_cache(1000)
+def _nearest(name: str, known: tuple[str, ...]) -> str | None:
+    plain = {one.lower(): one for one in known}
+    found = get_close_matches(name.lower(), plain, n=1)
+    return plain[found[0]] if found else None
+
+
+def _names(kind: type[msgspec.Struct]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
+def query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
+    """A query into a struct; None for a route that takes none. Raises Invalid with all problems."""
+    return (_usual_query if len(sent) <= USUAL_QUERY else _query)(sent, kind)
+
+
+def _query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
+    lists = dict(_parameters(kind)) if kind is not None else {}
+    values: dict[str, str] = {}
+    found: list[Problem] = []
+    for name, value in parse_qsl(sent, keep_blank_values=True, errors="surrogateescape") if sent else ():
+        where = f"query.{name[:MAX_NAME_SHOWN]}".encode(errors="replace").decode()
+        if wrong := _unusable(name) or _unusable(value):
+            found.append(Problem(wrong, where))
+        elif name not in lists:
+            found.append(unknown(name, lists, "query", "parameter"))
+        elif name in values and not lists[name]:
+            found.append(Problem("is given more than once", where))
+        else:
+            values[name] = f"{values[name]},{value}" if name in values else value  # one that is repeated is a list
+        if len(found) >= MAX_PROBLEMS:
+            break
+    arguments = None
+    try:
+        arguments = convert(values, kind, "query") if kind is not None else None
+    except Invalid as error:
+        found += error.problems
+    if found:
+        raise Invalid(problems=found)
+    return arguments
+
+
+_usual_query = lru_cache(1000)(_query)  # most requests of a client have the same
+
+
+def _unusable(text: str) -> str | None:
+    """What is wrong with a piece of a path or query, percent-decoded with `surrogateescape`, if anything is."""
+    if "\0" in text:
+        return "must not contain a NUL"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return None
 
 
 def convert(values: dict[str, str], kind: type[S], location: str) -> S:
@@ -108,9 +185,9 @@ def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]
         if len(found) >= MAX_PROBLEMS:
             break
         field = fields.get(name)
-        where = f"body.{name[:64]}"
+        where = f"body.{name[:MAX_NAME_SHOWN]}"
         if field is None:
-            found.append(Problem(f"is not a known property; known are {', '.join(fields)}", where))
+            found.append(unknown(name, fields, "body"))
         elif value is not None:
             problems_of_value = list(islice(_walk(value, field.type, where), MAX_PROBLEMS))
             found += problems_of_value
@@ -178,8 +255,7 @@ def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: b
     if struct.__struct_config__.forbid_unknown_fields:
         for name in value.keys() - fields.keys():
             before = True
-            # Its value is not repeated: a misspelt name may hide a secret.
-            yield Problem(f"is not a known property; known are {', '.join(fields)}", f"{location}.{name[:64]}")
+            yield unknown(name, fields, location)
     if not before:  # each field is fine, so it is a rule of the whole struct (__post_init__)
         try:
             msgspec.convert(value, struct, strict=strict)

@@ -119,7 +119,7 @@ class UnsupportedEncoding(ApiError):
 
 
 class UnsupportedMediaType(ApiError):
-    """The body must be `application/json` in UTF-8."""
+    """The body is of a media type that is not understood here."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 

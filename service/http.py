@@ -10,10 +10,9 @@ import contextlib
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator
-from functools import lru_cache
 from http import HTTPStatus
-from typing import Annotated, Any
-from urllib.parse import parse_qsl, unquote
+from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Meta
@@ -37,8 +36,8 @@ from service.rates import Rates
 from service.request import Req
 
 SMALL_BODY_BYTES = 1024 * 1024
-USUAL_QUERY = 200  # characters
 
+T = TypeVar("T")
 Guard = Callable[[Req, dict[str, str]], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
 
@@ -48,6 +47,12 @@ class Page(msgspec.Struct, frozen=True):
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 200
     offset: Annotated[int, Meta(ge=0, le=10**12)] = 0
+
+    def of(self, req: Req, rows: list[T]) -> tuple[list[T], str | None]:
+        """The rows that are shown, of which one more was asked for, and where the list goes on, if it does."""
+        if len(rows) <= self.limit:
+            return rows, None
+        return rows[: self.limit], req.go_on(offset=self.offset + self.limit)
 
 
 class Endpoint:
@@ -103,6 +108,8 @@ class Endpoint:
             response.headers.update(req.facts.budget)
         if self.headers is not None:
             response.headers.update(self.headers(req.path))
+        if req.next is not None:
+            response.headers.append("Link", f'<{req.next}>; rel="next"')
         return response
 
     async def _in_time(self, req: Req) -> Any:
@@ -158,9 +165,10 @@ class Endpoint:
         if self.path_type is not None:
             with _collecting(problems):
                 arguments["path"] = decoding.convert(names, self.path_type, "path")
-        if self.query_type is not None:
-            with _collecting(problems):
-                arguments["query"] = _query(req, self.query_type)
+        with _collecting(problems):
+            query = _query(req, self.query_type)
+            if self.query_type is not None:
+                arguments["query"] = query
         if self.wants_body:
             with _collecting(problems):
                 arguments["body"] = decoding.decode(await req.read(SMALL_BODY_BYTES), self.body_type)
@@ -178,20 +186,8 @@ class Endpoint:
 
 
 def _query(req: Req, kind: Any) -> Any:
-    """The query as a struct. Raises Invalid with all its problems."""
-    return (_usual_query if len(req.query_string) <= USUAL_QUERY else _decoded_query)(req.query_string, kind)
-
-
-def _decoded_query(sent: str, kind: Any) -> Any:
-    values: dict[str, str] = {}
-    for name, value in parse_qsl(sent, keep_blank_values=True) if sent else ():
-        if "\0" in value:
-            raise Invalid(problems=[Problem("must not contain a NUL", f"query.{name[:64]}")])
-        values[name] = f"{values[name]},{value}" if name in values else value  # one that is repeated is a list
-    return decoding.convert(values, kind, "query")
-
-
-_usual_query = lru_cache(1000)(_decoded_query)  # most requests of a client have the same
+    """The query as a struct. Outside of /v1, where machines and browsers ask, parameters are not looked at."""
+    return decoding.query(req.query_string, kind) if kind is not None or req.path.startswith("/v1/") else None
 
 
 @contextlib.contextmanager

@@ -43,7 +43,11 @@ class Validator:
         try:
             # Masked: the message names the rule and not the value, which may be of any size.
             self._validator = jsonschema_rs.validator_for(
-                schema, retriever=_refuse, mask="the value", pattern_options=jsonschema_rs.RegexOptions()
+                schema,
+                retriever=_refuse,
+                mask="the value",
+                pattern_options=jsonschema_rs.RegexOptions(),
+                validate_formats=True,
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise BadSchema(str(error).splitlines()[0]) from None

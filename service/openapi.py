@@ -13,7 +13,7 @@ from service import __version__
 from service.answers import JSON, MSGPACK, PROBLEM
 from service.auth import PUBLIC_GUARDS, anyone, embeddings_reader
 from service.errors import ProblemDetails
-from service.http import Endpoint
+from service.http import Endpoint, Page
 from service.metrics import PROBES
 from service.request import MERGE_PATCH
 
@@ -26,6 +26,7 @@ READ_FROM = {
     "schema": {"type": "string"},
 }
 READ_FROM_ANSWER = {"description": "`replica` when a replica has answered.", "schema": {"type": "string"}}
+NEXT = {"description": 'Where the list goes on, as `rel="next"`, if it does.', "schema": {"type": "string"}}
 WITH_BODY = ("POST", "PUT", "PATCH")
 TAGS = {
     "users": "Users and their keys.",
@@ -157,6 +158,8 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
         success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
     if one.guard is embeddings_reader:
         success["headers"] = {"X-Read-From": READ_FROM_ANSWER}
+    if one.query_type is not None and issubclass(one.query_type, Page):
+        success.setdefault("headers", {})["Link"] = NEXT
     responses = {str(one.status): success}
     for status in sorted(_error_statuses(one)):
         content = {PROBLEM: {"schema": schema_of[ProblemDetails]}}
@@ -173,8 +176,10 @@ def _error_statuses(one: Endpoint) -> set[int]:
         statuses |= {401, 403, 503}
     if "{" in one.path:
         statuses |= {400, 404, 422}
+    if one.path.startswith("/v1/"):
+        statuses.add(422)  # for a parameter that is not known
     if one.query_type is not None:
-        statuses |= {422, 503}
+        statuses.add(503)
     if one.body_type is not None or one.streams is not None:
         statuses |= {400, 408, 413, 415, 422}
     return statuses

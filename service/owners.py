@@ -18,7 +18,7 @@ SYSTEM = "_system"
 
 @asynccontextmanager
 async def locked(pool: db.Pool, *handles: str) -> AsyncIterator[db.Connection]:
-    """A connection in a transaction in which nobody else changes what these users own."""
+    """A connection in a transaction in which nobody else changes what these users own, or takes one of these names."""
     async with db.transaction(pool) as connection:
         await users.lock_owners(connection, user_handles=list(handles))
         yield connection

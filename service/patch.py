@@ -35,8 +35,25 @@ async def merged(
     async with locked(pool, *owners) as connection:
         stored = found(await lock(connection), what)
         fields = msgspec.structs.fields(kind)
-        values = {field.name: stored[field.encode_name] for field in fields if field.encode_name in stored} | changed
+        values = {field.name: stored[field.encode_name] for field in fields if field.encode_name in stored}
+        try:
+            values |= {name: _laid_over(values.get(name), value) for name, value in changed.items()}
+        except RecursionError as error:
+            raise decoding.unreadable(error) from None
         for field in fields:
             if field.required and values.get(field.name) is None:
                 raise Invalid(problems=[Problem("is required: there is none yet", f"body.{field.encode_name}")])
         yield connection, kind(**values)
+
+
+def _laid_over(stored: Any, sent: Any) -> Any:
+    """What becomes of a value: of two objects one, null removing what is in it; anything else replaces."""
+    if not isinstance(sent, dict):
+        return sent
+    merged = dict(stored) if isinstance(stored, dict) else {}
+    for name, value in sent.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _laid_over(merged.get(name), value)
+    return merged

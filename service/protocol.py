@@ -81,8 +81,8 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
             return
-        except httptools.HttpParserError:
-            self._refuse(self._refusal or BadRequest("This is no HTTP/1.1, or does not say where a request ends."))
+        except httptools.HttpParserError as error:
+            self._refuse(self._refusal or _refusal(error))
             return
         if self._is_fields and self._came > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge())
@@ -265,3 +265,10 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._await_reading()
+
+
+def _refusal(error: httptools.HttpParserError) -> BadRequest:
+    """What is said of bytes that are no request: of a URL with a space, it says that it expected `HTTP/` there."""
+    if isinstance(error, httptools.HttpParserInvalidURLError) or "Expected HTTP/" in str(error):
+        return BadRequest("The path or the query has a character that must be percent-encoded: a space, or no ASCII.")
+    return BadRequest("This is no HTTP/1.1, or does not say where a request ends.")

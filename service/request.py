@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from functools import cache
 from typing import NotRequired, TypedDict, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 from starlette.types import Receive, Scope
@@ -74,6 +75,7 @@ class Req:
         self.rates = state["rates"]
         self.draining = state["draining"]
         self.replica = self._replica(state["replica"])
+        self.next: str | None = None  # where the list goes on, for a Link
         self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         if self.credentials.is_admin:
             self.facts.principal = "admin"
@@ -92,6 +94,14 @@ class Req:
     def _length(self) -> int:
         """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
         return 0 if self._is_compressed else self._announced or 0
+
+    def go_on(self, **parameters: str | int) -> str:
+        """Where a list goes on: this request with another `offset` or `after`. The answer gets a Link to it."""
+        sent = parse_qsl(self.query_string, keep_blank_values=True)
+        rest = [(name, value) for name, value in sent if name not in ("offset", "after")]
+        path = quote(self.path, safe="/%:@!$&'()*+,;=~")  # encoded already, but for what would end a Link
+        self.next = f"{path}?{urlencode([*rest, *parameters.items()], quote_via=quote)}"
+        return self.next
 
     @property
     def is_metrics_key(self) -> bool:
@@ -124,8 +134,9 @@ class Req:
         kind, *parameters = [part.strip().lower() for part in header.split(";")]
         charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
         if kind not in consumes or charset not in ("utf-8", "utf8"):
-            problem = Problem(f"must be {' or '.join(consumes)} in UTF-8", "header.content-type", header[:200])
-            raise UnsupportedMediaType(problems=[problem])
+            right = f"must be {' or '.join(consumes)} in UTF-8"
+            problem = Problem(right, "header.content-type", header[:200])
+            raise UnsupportedMediaType(f"The body {right}.", [problem])
         return kind
 
     def wire(self, consumes: Sequence[str]) -> Wire:
@@ -141,17 +152,20 @@ class Req:
         return self._chunks(least=0)
 
     def _chunks(self, least: int) -> AsyncGenerator[bytes, None]:
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        return self._pieces(least) if encoding == "identity" else self._decompressed(encoding, least)
+        encoding = self.headers.get("content-encoding", "").strip().lower() or "identity"
+        encoding = compression.OLDER_NAMES.get(encoding, encoding)
+        if encoding == "identity":
+            return self._pieces(least)
+        if encoding in compression.ENCODINGS:
+            return self._decompressed(encoding, least)
+        known = ", ".join(compression.ENCODINGS)
+        problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
+        raise UnsupportedEncoding(problems=[problem])
 
     def _pieces(self, least: int) -> AsyncGenerator[bytes, None]:
         return pace.pieces(self._receive, self.settings.service_body_seconds, least)
 
     async def _decompressed(self, encoding: str, least: int) -> AsyncGenerator[bytes, None]:
-        if encoding not in compression.ENCODINGS:
-            known = ", ".join(compression.ENCODINGS)
-            problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
-            raise UnsupportedEncoding(problems=[problem])
         decompressor = compression.decompressor(encoding)
         async with aclosing(self._pieces(least)) as pieces:
             async for piece in pieces:

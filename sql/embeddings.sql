@@ -50,11 +50,16 @@ SELECT text_id, created_at, updated_at,
                          LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
  ORDER BY text_id;
 
+-- name: AreEmbeddingsAfter :one
+SELECT EXISTS (SELECT FROM embeddings_{project_id} WHERE text_id > @after::text);
+
 -- name: RetrieveEmbeddings :one
--- One embedding, by the first of the ids that there is: literally, or as older clients stored it.
+-- One embedding: of the first id, or else of the next that is an id which was carried over from an original database.
 SELECT text_id, created_at, updated_at, vector, text, metadata
   FROM embeddings_{project_id}
- WHERE text_id = ANY (@text_ids::text[])
+ WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
+           SELECT text_id FROM carried_ids
+            WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
  ORDER BY array_position(@text_ids::text[], text_id)
  LIMIT 1;
 
@@ -62,18 +67,32 @@ SELECT text_id, created_at, updated_at, vector, text, metadata
 -- The vector of an embedding, looked for as in RetrieveEmbeddings.
 SELECT text_id, vector
   FROM embeddings_{project_id}
- WHERE text_id = ANY (@text_ids::text[])
+ WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
+           SELECT text_id FROM carried_ids
+            WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
  ORDER BY array_position(@text_ids::text[], text_id)
  LIMIT 1;
 
 -- name: DeleteEmbedding :one
-DELETE FROM embeddings_{project_id}
- WHERE text_id = (SELECT text_id FROM embeddings_{project_id}
-                   WHERE text_id = ANY (@text_ids::text[])
-                   ORDER BY array_position(@text_ids::text[], text_id)
-                   LIMIT 1)
-RETURNING text_id;
+-- Looked for as in RetrieveEmbeddings. All the ids lose their mark: the same path must not mean another one next.
+WITH doomed AS (
+    DELETE FROM embeddings_{project_id}
+     WHERE text_id = (SELECT text_id FROM embeddings_{project_id}
+                       WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
+                                 SELECT text_id FROM carried_ids
+                                  WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
+                       ORDER BY array_position(@text_ids::text[], text_id)
+                       LIMIT 1)
+    RETURNING text_id
+), unmarked AS (
+    DELETE FROM carried_ids
+     WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]) AND EXISTS (SELECT FROM doomed)
+)
+SELECT text_id FROM doomed;
 
 -- name: DeleteEmbeddingsByProject :exec
 -- In about the same time for any number of them.
+WITH unmarked AS (
+    DELETE FROM carried_ids WHERE project_id = @project_id::int
+)
 SELECT empty_embeddings_partition(@project_id::int);

@@ -50,6 +50,10 @@ UNREACHABLE = {
     "embeddings_unmigrated_pkey": "embeddings_unmigrated",
     "embeddings_unmigrated_project_id_fkey": "embeddings_unmigrated",
     # Written by the service itself.
+    "carried_ids_pkey": "written by ON CONFLICT",
+    "carried_ids_project_id_fkey": "written when embeddings are carried over only",
+    "projects_to_mark_pkey": "written by migration 0012 only",
+    "projects_to_mark_project_id_fkey": "written by migration 0012 only",
     "encryption_sentinel_only_row_check": "always true",
     "encryption_sentinel_pkey": "written by ON CONFLICT",
     "project_indexes_pkey": "written by ON CONFLICT",

@@ -49,7 +49,8 @@ async def test_a_line_a_request(new_database: Callable[..., str], tmp_path: Path
             await world.upload(api, project, rows[0], world.row("b", [0, 0, 1]), world.row("c", [1, 1, 0]))
             await api.post(f"{project.embeddings}/stream", content=json.dumps(rows[0]), headers=owner.headers)
             await api.get(
-                f"{project.similars}/a?secret=marked-query", headers={**owner.headers, "X-Request-ID": "mine"}
+                f"{project.similars}/a?metadata_path=a&metadata_value=marked-query",
+                headers={**owner.headers, "X-Request-ID": "mine"},
             )
             await api.get(f"{project.similars}/a", headers={"Authorization": "Bearer marked-unknown-key"})
             await api.get("/nowhere/marked-path", headers=ADMIN)
@@ -172,7 +173,8 @@ async def test_traces(new_database: Callable[..., str], tmp_path: Path, collecto
             project = await world.project(api, owner)
             await world.upload(api, project, world.row("a", [1, 0, 0], text="marked-text"))
             trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-            found = await api.get(f"{project.similars}/a?limit=3&key=marked-query", headers={**owner.headers, **trace})
+            path = f"{project.similars}/a?limit=3&metadata_path=a&metadata_value=marked-query"
+            found = await api.get(path, headers={**owner.headers, **trace})
             assert found.status_code == 200
     everything = b"".join(sent)
     assert all(one.startswith(b"/v1/traces") for one in sent)

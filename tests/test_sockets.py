@@ -185,6 +185,39 @@ CASES: dict[str, tuple[bytes, list[int]]] = {
 }  # fmt: skip
 
 
+# What no URL may have, and whether it is the path that is told to be wrong.
+LINES: dict[str, tuple[bytes, bool]] = {
+    "a letter in the path": ("GET /v1/users/é HTTP/1.1\r\nHost: x\r\n\r\n".encode(), True),
+    "a letter in the query": ("GET /v1/users?name=é HTTP/1.1\r\nHost: x\r\n\r\n".encode(), True),
+    "a letter in Latin-1": ("GET /v1/users/é HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1"), True),
+    "a letter first": ("GET é HTTP/1.1\r\nHost: x\r\n\r\n".encode(), True),
+    "a letter in the fragment": ("GET /#é HTTP/1.1\r\nHost: x\r\n\r\n".encode(), True),
+    "a space in the path": (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", True),
+    "a space in the query": (b"GET /a?b=c d HTTP/1.1\r\nHost: x\r\n\r\n", True),
+    "a tab": (b"GET /a\tb HTTP/1.1\r\nHost: x\r\n\r\n", True),
+    "a NUL": (b"GET /a\0b HTTP/1.1\r\nHost: x\r\n\r\n", True),
+    "a letter in a method": ("GÉT / HTTP/1.1\r\nHost: x\r\n\r\n".encode(), False),
+    "a letter in the name of a header": ("GET / HTTP/1.1\r\nHost: x\r\né: x\r\n\r\n".encode(), False),
+    "after a request that is fine": (GET + b"\r\n" + "GET /é HTTP/1.1\r\nHost: x\r\n\r\n".encode(), True),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_what_must_be_percent_encoded_is_told(service: Service, name: str, in_pieces: bool) -> None:
+    sent, is_told = LINES[name]
+    reader, writer = await service.open()
+    for start in range(0, len(sent), 5 if in_pieces else len(sent)):
+        writer.write(sent[start : start + (5 if in_pieces else len(sent))])
+        await asyncio.sleep(0.002)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert statuses(answer)[-1] == 400
+    detail = json.loads(answer.rpartition(b"\r\n\r\n")[2])["detail"]
+    assert ("percent-encoded" in detail) == is_told, detail
+    assert ("no HTTP/1.1" in detail) != is_told
+
+
 @pytest.mark.parametrize("name", CASES)
 async def test_at_once(service: Service, name: str) -> None:
     sent, expected = CASES[name]

@@ -32,16 +32,18 @@ class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_field: ShortText
 
 
-class Standards(msgspec.Struct, frozen=True):
-    """A page of API standards."""
+class Standards(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of API standards; `next` is where the list goes on, if it does."""
 
     api_standards: list[APIStandard]
+    next: str | None = None
 
 
 @endpoint("GET", "/v1/api-standards", guard=anyone)
 async def get_standards(req: Req, query: Page) -> Standards:
     """All API standards."""
-    return Standards(await api_standards.get_api_standards(req.db, max_rows=query.limit, skip=query.offset))
+    rows = await api_standards.get_api_standards(req.db, max_rows=query.limit + 1, skip=query.offset)
+    return Standards(*query.of(req, rows))
 
 
 @endpoint("POST", "/v1/api-standards", guard=admin, status=201)

@@ -1,5 +1,6 @@
 """Embeddings (contract section 7)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -36,7 +37,7 @@ class EmbeddingPath(ProjectPath, frozen=True):
 class EmbeddingsPage(Page, frozen=True):
     """Which part of a project's embeddings; `after` pages at any depth at constant cost."""
 
-    after: Annotated[str, Meta(max_length=300)] | None = None
+    after: Annotated[str, Meta(max_length=2600)] | None = None  # as long as a carried id may be
     include: list[Part] | None = None
 
 
@@ -66,10 +67,11 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
 
 
-class Embeddings(msgspec.Struct, frozen=True):
-    """A page of embeddings in the order of text_id."""
+class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of embeddings in the order of text_id; `next` is where the list goes on, if it does."""
 
     embeddings: list[Embedding]
+    next: str | None = None
 
 
 FORMATS = (JSON, MSGPACK)
@@ -136,7 +138,7 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Em
     )
     if len(rows) > 1:  # one alone could be sent, so it can be shown
         await req.make_room_to_show(rows[0].page_bytes)
-    return Embeddings([_embedding(row, access) for row in rows])
+    return Embeddings([_embedding(row, access) for row in rows], await _next(req, query, access, rows))
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -163,8 +165,21 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: Storage) -> No
     found(row, f"The embedding {path.text_id!r}")
 
 
+async def _next(
+    req: Req, query: EmbeddingsPage, project: Storage, rows: Sequence[embeddings.EmbeddingRow]
+) -> str | None:
+    """Where the list goes on behind these rows, if it does: behind the last of them, at any depth at the same cost."""
+    if len(rows) < query.limit:
+        return None
+    last = rows[-1].text_id
+    goes_on = await req.reading(
+        lambda db: embeddings.are_embeddings_after(db, project_id=project.project_id, after=last)
+    )
+    return req.go_on(after=last) if goes_on else None
+
+
 def candidates(req: Req, path: EmbeddingPath) -> list[str]:
-    """The ids that a path may mean: literally; and as older clients stored it, percent-encoded."""
+    """The id that a path means, and its percent-encoded forms, which only carried ids may have (migration 0012)."""
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from service.api.sharing import DefinitionShareIn, not_the_owner
+from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
 from service.api.users import UserPath, same_handle
 from service.auth import definition_owner, definition_reader, owner
 from service.errors import Unavailable, found
@@ -42,10 +42,11 @@ class DefinitionIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is_public: bool | None = None
 
 
-class Definitions(msgspec.Struct, frozen=True):
-    """A page of definitions."""
+class Definitions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of definitions; `next` is where the list goes on, if it does."""
 
     definitions: list[DefinitionBrief]
+    next: str | None = None
 
 
 class DefinitionShares(msgspec.Struct, frozen=True):
@@ -59,11 +60,10 @@ class DefinitionShares(msgspec.Struct, frozen=True):
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner, errors=(404,))
 async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
     """A user's own definitions, those of `_system`, and those shared with the user."""
-    return Definitions(
-        await llm_definitions.get_llm_definitions_by_user(
-            req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset
-        )
+    rows = await llm_definitions.get_llm_definitions_by_user(
+        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
+    return Definitions(*query.of(req, rows))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201, errors=(404,))
@@ -140,9 +140,9 @@ async def unshare_definition(req: Req, path: SharePath) -> None:
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner, errors=(404,))
-async def get_definition_shares(req: Req, path: DefinitionPath) -> list[str]:
+async def get_definition_shares(req: Req, path: DefinitionPath, query: SharesPage) -> list[str]:
     """The handles of all with whom a definition is shared."""
-    return await _shared_with(req, path)
+    return query.of(req, (await _shared_with(req, path))[query.offset :])[0]
 
 
 async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from service.api.sharing import SharedWith, ShareIn, not_the_owner, shared_with
+from service.api.sharing import SharedWith, ShareIn, SharesPage, not_the_owner, shared_with
 from service.api.users import UserPath, same_handle
 from service.auth import Caller, instance_reader, owner
 from service.crypto import Keyring, Sealed, instance_place
@@ -60,28 +60,29 @@ class FromDefinition(InstanceFields, frozen=True, kw_only=True):
     dimensions: Dimensions | None = None
 
 
-class Instances(msgspec.Struct, frozen=True):
-    """A page of instances."""
+class Instances(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of instances; `next` is where the list goes on, if it does."""
 
     instances: list[InstanceBrief]
+    next: str | None = None
 
 
-class InstanceShares(msgspec.Struct, frozen=True):
-    """All with whom an instance is shared."""
+class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All with whom an instance is shared; `next` is where the list goes on, if it does."""
 
     owner: str
     instance_handle: str
     shared_with: list[SharedWith]
+    next: str | None = None
 
 
 @endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
 async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
     """A user's own instances and those shared with the user."""
-    return Instances(
-        await llm_instances.get_llm_instances_by_user(
-            req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset
-        )
+    rows = await llm_instances.get_llm_instances_by_user(
+        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
+    return Instances(*query.of(req, rows))
 
 
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))
@@ -166,7 +167,7 @@ async def share_instance(req: Req, path: InstancePath, body: ShareIn) -> Instanc
         role=body.role,
     )
     found(row, _name(path))
-    return await _shares(req, path)
+    return InstanceShares(path.user, path.instance, await _shares(req, path))
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
@@ -179,9 +180,9 @@ async def unshare_instance(req: Req, path: SharePath) -> None:
 
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
-async def get_instance_shares(req: Req, path: InstancePath) -> InstanceShares:
+async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
     """All with whom an instance is shared."""
-    return await _shares(req, path)
+    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req, path))[query.offset :]))
 
 
 @asynccontextmanager
@@ -224,9 +225,9 @@ async def _retrieve(db: Db, path: InstancePath, role: str) -> Instance:
     return found(row, _name(path))
 
 
-async def _shares(req: Req, path: InstancePath) -> InstanceShares:
+async def _shares(req: Req, path: InstancePath) -> list[SharedWith]:
     rows = await llm_instances.get_shared_users_for_instance(req.db, owner=path.user, instance_handle=path.instance)
-    return InstanceShares(path.user, path.instance, shared_with(found(rows, _name(path))))
+    return shared_with(found(rows, _name(path)))
 
 
 def _name(path: InstancePath) -> str:

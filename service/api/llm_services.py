@@ -55,10 +55,11 @@ class Service(Instance, frozen=True, omit_defaults=True, rename=OLDER_NAMES):
     instance_id: int
 
 
-class Services(msgspec.Struct, frozen=True):
-    """Instances under its older names."""
+class Services(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Instances under its older names; `next` is where the list goes on, if it does."""
 
     instances: list[ServiceBrief]
+    next: str | None = None
 
 
 class ServiceShares(InstanceShares, frozen=True, rename=OLDER_NAMES):
@@ -120,10 +121,12 @@ def _deprecation(path: str) -> dict[str, str]:
 
 
 def _renamed(problem: Problem) -> Problem:
-    location = problem.location or ""
+    location, message = problem.location or "", problem.message
     for name, older in OLDER_NAMES.items():
         location = location.replace(f"body.{name}", f"body.{older}")
-    return Problem(problem.message, location or None, problem.value)
+        if "is not a known" in message:  # which lists those that are
+            message = message.replace(name, older)
+    return Problem(message, location or None, problem.value)
 
 
 endpoints = [_older(one) for one in newer.endpoints]

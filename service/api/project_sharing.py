@@ -3,7 +3,7 @@
 import msgspec
 
 from service.api.projects import ProjectPath, project_name
-from service.api.sharing import SharedWith, ShareIn, not_the_owner, not_the_system, shared_with
+from service.api.sharing import SharedWith, ShareIn, SharesPage, not_the_owner, not_the_system, shared_with
 from service.auth import owner
 from service.errors import BadRequest, Conflict, Problem, found
 from service.fields import AnyHandle
@@ -20,12 +20,13 @@ class SharePath(ProjectPath, frozen=True):
     other: str
 
 
-class ProjectShares(msgspec.Struct, frozen=True):
-    """All with whom a project is shared."""
+class ProjectShares(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All with whom a project is shared; `next` is where the list goes on, if it does."""
 
     owner: str
     project_handle: str
     shared_with: list[SharedWith]
+    next: str | None = None
 
 
 class TransferIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +52,7 @@ async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectSh
             tx, owner=path.user, project_handle=path.project, user_handle=body.share_with_handle, role=body.role
         )
         found(row, project_name(path))
-        return await _shared(tx, path)
+        return ProjectShares(path.user, path.project, await _shared(tx, path))
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}/share/{other}", guard=owner, status=204, errors=(404,))
@@ -62,9 +63,9 @@ async def unshare_project(req: Req, path: SharePath) -> None:
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner, errors=(404,))
-async def get_project_shares(req: Req, path: ProjectPath) -> ProjectShares:
+async def get_project_shares(req: Req, path: ProjectPath, query: SharesPage) -> ProjectShares:
     """All with whom a project is shared, beside the public."""
-    return await _shared(req.db, path)
+    return ProjectShares(path.user, path.project, *query.of(req, (await _shared(req.db, path))[query.offset :]))
 
 
 @endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(404, 409))
@@ -85,9 +86,9 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
     return Transferred(body.new_owner, path.project, found(moved, project_name(path)).project_id)
 
 
-async def _shared(db: Db, path: ProjectPath) -> ProjectShares:
+async def _shared(db: Db, path: ProjectPath) -> list[SharedWith]:
     rows = await projects.get_shared_users_for_project(db, owner=path.user, project_handle=path.project)
-    return ProjectShares(path.user, path.project, shared_with(found(rows, project_name(path))))
+    return shared_with(found(rows, project_name(path)))
 
 
 endpoints = [share_project, unshare_project, get_project_shares, transfer_project]

@@ -1,5 +1,6 @@
 """Projects (contract section 6)."""
 
+import contextlib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -94,10 +95,11 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_with: list[dict[str, Any]] | None = None
 
 
-class Projects(msgspec.Struct, frozen=True):
-    """A page of projects."""
+class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of projects; `next` is where the list goes on, if it does."""
 
     projects: list[ProjectBrief]
+    next: str | None = None
 
 
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
@@ -117,12 +119,21 @@ async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Call
 
 @endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(404, 409))
 async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], access: Caller) -> Project:
-    """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares."""
-    if "shared_with" in body and body["shared_with"] is None:
-        body = {**body, "shared_with": []}
+    """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares.
+
+    A `metadataScheme` that is an object is merged with the stored one, one that is a text replaces it.
+    """
+    body |= {name: [] for name in ("shared_with", "authorizedReaders") if name in body and body[name] is None}
 
     async def lock(db: Db) -> dict[str, Any] | None:
-        return await projects.lock_project(db, owner=path.user, project_handle=path.project)
+        stored = await projects.lock_project(db, owner=path.user, project_handle=path.project)
+        if stored is not None and isinstance(body.get("metadataScheme"), dict):
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):  # as the original system may have left it
+                stored["metadataScheme"] = msgspec.json.decode(stored["metadataScheme"] or "null")
+        if stored is not None and body.get("llmServices") and "instance_handle" not in body:
+            stored.pop("instance_handle")  # the older name means the same, and is newer
+            stored.pop("instance_owner")
+        return stored
 
     async with merged(req.db, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
         same_handle(path.project, project.project_handle, "project_handle")
@@ -135,9 +146,10 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own projects and those shared with the user."""
-    return Projects(
-        await projects.get_projects_by_user(req.db, user_handle=path.user, max_rows=query.limit, skip=query.offset)
+    rows = await projects.get_projects_by_user(
+        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
+    return Projects(*query.of(req, rows))
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))

@@ -1,12 +1,22 @@
 """What sharing looks like, the same for definitions, instances and projects."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from service.errors import BadRequest, Problem
 from service.fields import AnyHandle, ShareRole
+from service.http import Page
 from service.owners import SYSTEM
+
+MAX_SHARES = 10_000
+
+
+class SharesPage(Page, frozen=True):
+    """Which part of those with whom something is shared: all, unless they are very many."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_SHARES)] = MAX_SHARES
 
 
 class ShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from service import partitions
 from service.auth import admin, owner
-from service.errors import BadRequest, Problem, Unavailable, found
+from service.errors import BadRequest, Conflict, Problem, Unavailable, found, show
 from service.fields import Email, Handle, ShortText
 from service.http import Page, endpoint
 from service.owners import SYSTEM, locked
@@ -48,7 +48,7 @@ async def post_user(req: Req, body: UserIn) -> UserKey:
 
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
-    async with locked(req.db, body.user_handle) as tx:
+    async with locked(req.db, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
         return await _store(tx, body)
 
 
@@ -59,7 +59,7 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
     same_handle(path.user, body.user_handle, "user_handle")
-    async with locked(req.db, body.user_handle) as tx:
+    async with locked(req.db, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
         return await _store(tx, body)
 
 
@@ -71,7 +71,8 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
     async def lock(db: Db) -> dict[str, Any] | None:
         return await users.lock_user(db, user_handle=path.user)
 
-    async with merged(req.db, body, UserIn, what, lock, owners=(path.user,)) as (tx, user):
+    owners = (path.user, *_alike(body.get("email")))
+    async with merged(req.db, body, UserIn, what, lock, owners=owners) as (tx, user):
         same_handle(path.user, user.user_handle, "user_handle")
         await _store(tx, user)
         return found(await users.retrieve_user(tx, user_handle=path.user), what)
@@ -80,7 +81,8 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
 @endpoint("GET", "/v1/users", guard=admin)
 async def get_users(req: Req, query: Page) -> list[str]:
     """All users' handles."""
-    return await users.get_all_users(req.db, max_rows=query.limit, skip=query.offset)
+    rows = await users.get_all_users(req.db, max_rows=query.limit + 1, skip=query.offset)
+    return query.of(req, rows)[0]
 
 
 @endpoint("GET", "/v1/users/{user}", guard=owner, errors=(404,))
@@ -106,7 +108,19 @@ async def delete_user(req: Req, path: UserPath) -> None:
     await partitions.drop_orphans(req.db)
 
 
+def _alike(*names: Any) -> list[str]:
+    """What is locked so that of several users whose names are alike but for case only one is made."""
+    return [name.lower() for name in names if isinstance(name, str)]
+
+
 async def _store(db: Db, user: UserIn) -> UserKey:
+    taken = await users.retrieve_taken_names(db, user_handle=user.user_handle, email=user.email)
+    if taken is not None and taken.handle:
+        message = "This handle is reserved, or another user's but for upper and lower case."
+        raise Conflict(message, [Problem(message, "body.user_handle", user.user_handle)])
+    if taken is not None and taken.email:
+        message = "Another user has this e-mail address."
+        raise Conflict(message, [Problem(message, "body.email", show(user.email))])
     key = secrets.token_hex(KEY_BYTES)
     row = await users.upsert_user(
         db, user_handle=user.user_handle, email=user.email, name=user.name, key_hash=hash_key(key)

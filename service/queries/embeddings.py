@@ -72,8 +72,13 @@ async def get_embeddings_by_project(
 
 
 @query
+async def are_embeddings_after(db: Db, *, project_id: int, after: str) -> bool | None:
+    """Whether a project has an embedding behind this text_id. Never None."""
+
+
+@query
 async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str]) -> EmbeddingRow | None:
-    """The embedding of the first of these ids that there is."""
+    """The embedding of the first of these ids, or of the next that was carried over from an original database."""
 
 
 class StoredVector(msgspec.Struct, frozen=True):
@@ -85,12 +90,12 @@ class StoredVector(msgspec.Struct, frozen=True):
 
 @query
 async def retrieve_vector(db: Db, *, project_id: int, text_ids: Sequence[str]) -> StoredVector | None:
-    """The vector of the first of these ids that there is."""
+    """The vector of an embedding, found as by `retrieve_embeddings`."""
 
 
 @query
 async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) -> str | None:
-    """Deletes the embedding of the first of these ids that there is, and returns its id."""
+    """Deletes an embedding, found as by `retrieve_embeddings`, and all marks of the ids; returns its id."""
 
 
 @query

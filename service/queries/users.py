@@ -49,6 +49,18 @@ async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None,
     """Creates a user with the key of this digest, or changes one, who keeps theirs. Never None."""
 
 
+class TakenNames(msgspec.Struct, frozen=True):
+    """What of a user another one has already, but for upper and lower case."""
+
+    handle: bool
+    email: bool
+
+
+@query
+async def retrieve_taken_names(db: Db, *, user_handle: str, email: str) -> TakenNames | None:
+    """Whether another user, of any case, has these; False for what the user has already. Never None."""
+
+
 @query
 async def replace_user_key(db: Db, *, user_handle: str, key_hash: str) -> str | None:
     """Gives a user another key; the old one stops working at once."""

@@ -520,17 +520,6 @@ async def test_ids_that_differ_in_form_only_are_different(api: httpx2.AsyncClien
         assert (await fetch(api, own.embedding(text_id), own.owner.headers))["text"] == text_id
 
 
-async def test_an_id_stored_encoded_is_found_by_its_plain_path(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
-    await upload(api, own, row("part%2Fone%20two", [1, 0, 0]), row("b", [1, 0, 0]))
-    path = own.embedding("part/one two")
-    assert (await fetch(api, path, own.owner.headers))["text_id"] == "part%2Fone%20two"
-    similar = await fetch(api, own.similar("part/one two"), own.owner.headers)
-    assert [result["id"] for result in similar["results"]] == ["b"]
-    assert (await api.delete(path, headers=own.owner.headers)).status_code == 204
-    problem(await api.get(own.embedding("part%2Fone%20two"), headers=own.owner.headers), 404)
-
-
 async def test_the_literal_id_comes_before_the_encoded_one(api: httpx2.AsyncClient, admin: Headers) -> None:
     own = await own_project(api, admin)
     await upload(api, own, row("x%2Fy", [1, 0, 0]), row("x/y", [0, 1, 0]))

@@ -1,6 +1,7 @@
 """JSON merge patches (RFC 7396) of all five kinds, which are one mechanism."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx2
@@ -148,3 +149,97 @@ async def test_the_instance_of_a_project_can_be_exchanged(api: httpx2.AsyncClien
     answer = await patch(api, own.path, ada.headers, {"instance_handle": own.instance.handle})
     assert answer.json()["instance"]["instance_handle"] == own.instance.handle
     assert answer.json()["number_of_embeddings"] == 1
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"author": {"type": "string", "maxLength": 9}, "year": {"type": "integer"}},
+    "required": ["author"],
+}
+
+
+# What is stored, what is sent, and what is stored then (RFC 7396).
+MERGES: list[tuple[Any, Any, Any]] = [
+    (
+        SCHEMA,
+        {"properties": {"lang": {"type": "string"}}},
+        {**SCHEMA, "properties": {**SCHEMA["properties"], "lang": {"type": "string"}}},  # type: ignore[dict-item]
+    ),
+    (SCHEMA, {}, SCHEMA),
+    (SCHEMA, {"properties": {"year": None}}, {**SCHEMA, "properties": {"author": {"type": "string", "maxLength": 9}}}),
+    (SCHEMA, {"properties": {"author": {"maxLength": None}, "none": None}, "required": None, "nothing": None},
+     {"type": "object", "properties": {"author": {"type": "string"}, "year": {"type": "integer"}}}),
+    (SCHEMA, {"required": ["year"]}, {**SCHEMA, "required": ["year"]}),  # a list is one value
+    (SCHEMA, {"properties": {"year": True}},
+     {**SCHEMA, "properties": {"author": {"type": "string", "maxLength": 9}, "year": True}}),
+    (SCHEMA, '{"type": "object"}', {"type": "object"}),  # a text is one value, and replaces
+    (SCHEMA, False, False),
+    (SCHEMA, None, None),
+    (True, {"type": "object"}, {"type": "object"}),
+    (None, {"type": "object", "title": None, "properties": {"a": {"title": None}}},
+     {"type": "object", "properties": {"a": {}}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "sent", "wanted"), MERGES)
+@pytest.mark.parametrize("as_text", [False, True])
+async def test_a_schema_is_merged(
+    api: httpx2.AsyncClient, admin: Headers, stored: Any, sent: Any, wanted: Any, as_text: bool
+) -> None:
+    fields = {} if stored is None else {"metadataScheme": json.dumps(stored) if as_text else stored}
+    own = await project(api, await user(api, admin), **fields)
+    answer = await patch(api, own.path, own.owner.headers, {"metadataScheme": sent})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == await fetch(api, own.path, own.owner.headers)
+    found = answer.json().get("metadataScheme")
+    assert (None if found is None else json.loads(found)) == wanted
+
+
+async def test_the_merged_schema_is_checked_as_a_whole(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin), metadataScheme=SCHEMA)
+    before = await fetch(api, own.path, own.owner.headers)
+    deep: Any = {}
+    for _ in range(900):
+        deep = {"not": deep}
+    for sent in (
+        {"type": "no type"},
+        {"properties": {"a": {"$ref": "#/$defs/none"}}},
+        {"properties": {"author": {"pattern": "("}}},
+        deep,
+    ):
+        refused(await patch(api, own.path, own.owner.headers, {"metadataScheme": sent}), 422, "body.metadataScheme")
+    assert await fetch(api, own.path, own.owner.headers) == before
+    with_reference = {"$defs": {"none": {"type": "null"}}, "properties": {"a": {"$ref": "#/$defs/none"}}}
+    assert (await patch(api, own.path, own.owner.headers, {"metadataScheme": with_reference})).status_code == 200
+    # Each half is fine alone, but the reference needs the other.
+    without = {"metadataScheme": {"$defs": None}}
+    refused(await patch(api, own.path, own.owner.headers, without), 422, "body.metadataScheme")
+
+
+async def test_a_schema_that_is_not_named_stays_to_the_letter(api: httpx2.AsyncClient, admin: Headers) -> None:
+    text = '{"maximum" : 1.0,\n "type": ["object"] }'
+    own = await project(api, await user(api, admin), metadataScheme=text)
+    answer = await patch(api, own.path, own.owner.headers, {"description": "d"})
+    assert answer.json()["metadataScheme"] == text
+
+
+async def test_a_merged_schema_holds(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin), metadataScheme=SCHEMA)
+    await patch(api, own.path, own.owner.headers, {"metadataScheme": {"properties": {"lang": {"maxLength": 2}}}})
+    for metadata, status in (
+        ({"author": "a", "lang": "de"}, 201),
+        ({"lang": "de"}, 400),
+        ({"author": "a", "lang": "deu"}, 400),
+    ):
+        body = {"embeddings": [row("a", [1, 2, 3], metadata=metadata)]}
+        assert (await api.post(own.embeddings, json=body, headers=own.owner.headers)).status_code == status
+
+
+async def test_the_older_names_of_a_project_can_be_patched(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada, bob = await user(api, admin), await user(api, admin)
+    own = await project(api, ada, shared_with=[bob.handle])
+    other = await instance(api, ada)
+    answer = await patch(api, own.path, ada.headers, {"llmServices": [other.handle]})
+    assert answer.json()["instance"]["instance_handle"] == other.handle
+    answer = await patch(api, own.path, ada.headers, {"authorizedReaders": None})
+    assert answer.json()["shared_with"] == []

@@ -429,6 +429,35 @@ async def test_a_schema_is_taken_as_object_or_string(api: httpx2.AsyncClient, ad
     assert scheme(await fetch(api, own.path, own.owner.headers)) == SCHEMA
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("date", "2026-02-28", "2026-02-30"),
+        ("date-time", "2026-02-28T12:00:00Z", "yesterday"),
+        ("email", "ada@example.org", "ada"),
+        ("ipv6", "::1", "1.2.3.4"),
+        ("uri", "https://example.org/a", "example"),
+        ("uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "2eb8"),  # which drafts before 2019-09 do not know
+        ("of-our-own", "anything", None),
+    ],
+)
+@pytest.mark.parametrize("draft", [None, *DRAFTS])
+async def test_formats_are_checked_in_every_draft(
+    api: httpx2.AsyncClient, admin: Headers, draft: str | None, kind: str, good: str, bad: str | None
+) -> None:
+    named = {} if draft is None else {"$schema": draft}
+    schema = {**named, "properties": {"value": {"format": kind}}}
+    own = await project(api, await user(api, admin), metadataScheme=schema)
+    await upload(api, own, row("a", [1, 2, 3], metadata={"value": good}), row("b", [1, 2, 3], metadata={"value": 5}))
+    body = batch(row("a", [1, 2, 3], metadata={"value": bad}))
+    answer = await api.post(own.embeddings, json=body, headers=own.owner.headers)
+    is_known = kind != "of-our-own" and not (kind == "uuid" and draft and "draft-0" in draft)
+    if is_known:
+        refused(answer, 400, "body.embeddings[0].metadata.value")
+    else:
+        assert answer.status_code == 201
+
+
 @pytest.mark.parametrize("draft", DRAFTS)
 async def test_every_draft_is_understood_and_enforced(api: httpx2.AsyncClient, admin: Headers, draft: str) -> None:
     own = await project(api, await user(api, admin), metadataScheme={"$schema": draft, **SCHEMA})

@@ -161,23 +161,53 @@ class TestGetEmbeddingsByProject:
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
 
+class TestAreEmbeddingsAfter:
+    async def test_of_this_project_only(self, connection: Connection) -> None:
+        number, other = await factories.filled(connection), await factories.filled(connection)
+        await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        await upsert(connection, other, {"z": [1, 2, 3]})
+        assert await embeddings.are_embeddings_after(connection, project_id=number, after="a") is True
+        assert await embeddings.are_embeddings_after(connection, project_id=number, after="b") is False
+
+
+async def mark(connection: Connection, number: int, *text_ids: str) -> None:
+    """Says of ids that they were carried over from an original database."""
+    await connection.executemany("INSERT INTO carried_ids VALUES ($1, $2)", [(number, one) for one in text_ids])
+
+
 class TestRetrieveEmbeddings:
-    async def test_the_first_of_the_ids_that_there_is(self, connection: Connection) -> None:
+    async def test_the_first_of_the_ids_or_a_carried_one(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await upsert(connection, number, {"a%2Fb": [1, 2, 3], "c/d": [1, 2, 3], "c%2Fd": [1, 2, 3]})
+        assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a/b", "a%2Fb"]) is None
+        await mark(connection, number, "a%2Fb", "c%2Fd")
         assert (await retrieve(connection, number, "a/b", "a%2Fb")).text_id == "a%2Fb"
         assert (await retrieve(connection, number, "c/d", "c%2Fd")).text_id == "c/d"
-        assert (await retrieve(connection, number, "c%2Fd", "c/d")).text_id == "c%2Fd"
+        assert (await retrieve(connection, number, "c%2Fd", "c%252Fd")).text_id == "c%2Fd"
         assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"]) is None
+
+    async def test_uses_the_primary_key(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
+        await connection.execute(f"ANALYZE embeddings_{number}")
+        for name in ("RetrieveEmbeddings", "RetrieveVector", "DeleteEmbedding"):
+            statement = embeddings.query.statements[name].render({"project_id": number})
+            plan = await connection.fetch("EXPLAIN " + statement, ["00001", "x", "y"])
+            assert not any("Seq Scan on embeddings" in line[0] for line in plan), plan
 
 
 class TestDeleteEmbedding:
     async def test_deletes_one(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        await upsert(connection, number, {"a/b": [1, 2, 3], "a%2Fb": [1, 2, 3]})
+        await upsert(connection, number, {"a/b": [1, 2, 3], "a%2Fb": [1, 2, 3], "c%2Fd": [1, 2, 3]})
+        await mark(connection, number, "a%2Fb", "c%2Fd")
         ids = ["a/b", "a%2Fb"]
         assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) == "a/b"
-        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) == "a%2Fb"
+        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) is None
+        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=["a%2Fb"]) == "a%2Fb"
+        ids = ["c/d", "c%2Fd"]
+        assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) == "c%2Fd"
+        await upsert(connection, number, {"c%2Fd": [1, 2, 3]})
         assert await embeddings.delete_embedding(connection, project_id=number, text_ids=ids) is None
 
 
@@ -186,7 +216,11 @@ class TestDeleteEmbeddingsByProject:
         one, two = await factories.filled(connection), await factories.filled(connection)
         for number in (one, two):
             await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+            await mark(connection, number, "a")
         await embeddings.delete_embeddings_by_project(connection, project_id=one)
+        assert await connection.fetch("SELECT project_id FROM carried_ids WHERE project_id IN ($1, $2)", one, two) == [
+            (two,)
+        ]
         assert await embeddings.count_embeddings(connection, project_id=one) == 0
         assert await embeddings.count_embeddings(connection, project_id=two) == 2
 
@@ -195,7 +229,8 @@ class TestRetrieveVector:
     async def test_by_the_first_id_that_there_is(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1]})
-        row = await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none", "b", "a"])
+        await mark(connection, number, "b")
+        row = await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none", "a", "b"])
         assert row is not None
         assert (row.text_id, row.vector.to_list()) == ("b", [3, 2, 1])
         assert await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none"]) is None

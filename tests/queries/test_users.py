@@ -44,6 +44,22 @@ class TestAuthenticateUser:
         assert known == users.Authentication("_system" if key_hash == "-" * 64 else None, named_exists=False)
 
 
+class TestRetrieveTakenNames:
+    async def test_of_another_user_but_for_case(self, connection: Connection) -> None:
+        handle = await factories.user(connection)
+
+        async def taken(user_handle: str, email: str) -> tuple[bool, bool]:
+            found = await users.retrieve_taken_names(connection, user_handle=user_handle, email=email)
+            assert found is not None
+            return found.handle, found.email
+
+        assert await taken("new", "new@example.org") == (False, False)
+        assert await taken(handle, f"{handle}@EXAMPLE.org") == (False, False)
+        assert await taken(handle.upper(), f"{handle}@EXAMPLE.org") == (True, True)
+        assert await taken("new", f"{handle}@example.org") == (False, True)
+        assert await taken("PUBLIC", "new@example.org") == (True, False)
+
+
 class TestReplaceUserKey:
     async def test_the_old_key_stops_working(self, connection: Connection) -> None:
         await factories.user(connection, "anna")

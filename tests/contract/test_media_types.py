@@ -1,0 +1,126 @@
+"""Media types and content codings are understood however they are written, and an error names those that are right."""
+
+import gzip
+import json
+
+import httpx2
+import msgspec
+import pytest
+
+from service.api import endpoints
+from service.http import Endpoint
+from service.request import MERGE_PATCH
+
+from .world import Headers, batch, fetch, problem, project, refused, row, upload, user
+
+WITH_BODY = [one for one in endpoints if one.body_type is not None or one.streams is not None]
+BATCH = batch(row("a", [1, 2, 3]))
+
+
+@pytest.mark.parametrize("one", WITH_BODY, ids=lambda one: one.name)
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/json; charset=latin-1", "application"])
+async def test_a_refused_type_is_told_the_right_ones(
+    api: httpx2.AsyncClient, admin: Headers, one: Endpoint, kind: str
+) -> None:
+    own = await project(api, await user(api, admin))
+    path = one.path.format(
+        user=own.owner.handle, project=own.handle, instance=own.instance.handle, definition="none", standard="none"
+    )
+    right = ("application/json", MERGE_PATCH) if one.method == "PATCH" else one.consumes
+    answer = await api.request(one.method, path, content=b"{}", headers={**admin, "Content-Type": kind})
+    body = refused(answer, 415, "header.content-type")
+    for text in (body["detail"], body["errors"][0]["message"]):
+        assert all(f"{one}" in text for one in right), text
+        assert text.count("application/") == len(right), text
+
+
+async def test_json_to_a_stream_is_told_the_right_types(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin))
+    answer = await api.post(f"{own.embeddings}/stream", json=BATCH, headers=own.owner.headers)
+    detail = problem(answer, 415)["detail"]
+    assert "application/x-ndjson" in detail
+    assert "application/json" not in detail
+
+
+@pytest.mark.parametrize("kind", ["APPLICATION/MSGPACK", "Application/Msgpack", "application/MSGPACK ; x=y"])
+async def test_message_pack_is_understood_however_it_is_written(
+    api: httpx2.AsyncClient, admin: Headers, kind: str
+) -> None:
+    own = await project(api, await user(api, admin))
+    headers = {**own.owner.headers, "Content-Type": kind, "Accept": kind}
+    answer = await api.post(own.embeddings, content=msgspec.msgpack.encode(BATCH), headers=headers)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["content-type"] == "application/msgpack"
+    assert msgspec.msgpack.decode(answer.content)["inserted"] == 1
+    answer = await api.post(
+        f"{own.embeddings}/stream", content=msgspec.msgpack.encode(row("b", [1, 2, 3])), headers=headers
+    )
+    assert json.loads(answer.text)["inserted"] == 1
+    answer = await api.get(own.similar("a"), headers={**own.owner.headers, "Accept": f"text/html, {kind};Q=0.9"})
+    assert answer.headers["content-type"] == "application/msgpack"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("Application/Json; Charset=UTF-8", ""),
+        ('APPLICATION/JSON;CHARSET="Utf-8"', ""),
+        ("Application/X-NDJson", "/stream"),
+        ("APPLICATION/X-NDJSON; Charset=UTF8", "/stream"),
+    ],
+)
+async def test_json_is_understood_however_it_is_written(
+    api: httpx2.AsyncClient, admin: Headers, kind: str, path: str
+) -> None:
+    own = await project(api, await user(api, admin))
+    sent = BATCH["embeddings"][0] if path else BATCH
+    headers = {**own.owner.headers, "Content-Type": kind}
+    answer = await api.post(own.embeddings + path, content=json.dumps(sent), headers=headers)
+    assert answer.json()["inserted"] == 1
+    patched = await api.patch(
+        own.path, content=b'{"description": "d"}', headers={**own.owner.headers, "Content-Type": MERGE_PATCH.upper()}
+    )
+    assert patched.status_code == 200
+
+
+@pytest.mark.parametrize("coding", ["x-gzip", "X-GZip", "GZIP", "identity", "Identity", ""])
+@pytest.mark.parametrize("path", ["", "/stream"])
+async def test_a_coding_is_understood_however_it_is_written(
+    api: httpx2.AsyncClient, admin: Headers, coding: str, path: str
+) -> None:
+    own = await project(api, await user(api, admin))
+    content = json.dumps(BATCH["embeddings"][0] if path else BATCH).encode()
+    headers = {
+        **own.owner.headers,
+        "Content-Type": "application/x-ndjson" if path else "application/json",
+        "Content-Encoding": coding,
+    }
+    sent = gzip.compress(content) if "gzip" in coding.lower() else content
+    answer = await api.post(own.embeddings + path, content=sent, headers=headers)
+    assert answer.json()["inserted"] == 1, answer.text
+    assert len((await fetch(api, own.embeddings, own.owner.headers))["embeddings"]) == 1
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "x-zstd"])
+@pytest.mark.parametrize("path", ["", "/stream"])
+async def test_another_coding_is_told_those_that_are_understood(
+    api: httpx2.AsyncClient, admin: Headers, coding: str, path: str
+) -> None:
+    own = await project(api, await user(api, admin))
+    headers = {
+        **own.owner.headers,
+        "Content-Type": "application/x-ndjson" if path else "application/json",
+        "Content-Encoding": coding,
+    }
+    answer = await api.post(own.embeddings + path, content=b"{}", headers=headers)
+    body = refused(answer, 415, "header.content-encoding")
+    assert "gzip, zstd" in body["errors"][0]["message"]
+    assert answer.headers["accept-encoding"] == "gzip, zstd"
+
+
+async def test_an_unknown_type_of_answer_is_json(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin))
+    await upload(api, own, row("a", [1, 2, 3]))
+    for accept in ("text/html", "*/*", "application/*", "APPLICATION/JSON", "application/msgpack;q=0"):
+        answer = await api.get(own.embeddings, headers={**own.owner.headers, "Accept": accept})
+        assert answer.headers["content-type"] == "application/json"
