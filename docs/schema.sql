@@ -32,7 +32,7 @@ CREATE FUNCTION public.cancel_index_build(project_id integer) RETURNS boolean
     AS $$
     SELECT count(pg_cancel_backend(pid)) >= 0
       FROM pg_stat_progress_create_index
-     WHERE datname = current_database() AND relid = to_regclass('embeddings_' || project_id)
+     WHERE datname = current_database() AND relid = embeddings_partition(project_id)
 $$;
 
 CREATE FUNCTION public.carry_embeddings(max_rows integer, OUT looked_at bigint, OUT carried bigint) RETURNS record
@@ -78,8 +78,8 @@ DECLARE
 BEGIN
     EXECUTE format(
         'WITH moved AS ('
-        '    DELETE FROM %1$I WHERE text_id IN'
-        '        (SELECT text_id FROM %1$I WHERE text_id > $2 ORDER BY text_id LIMIT $3) RETURNING *'
+        '    DELETE FROM %1$I.%2$I WHERE text_id IN'
+        '        (SELECT text_id FROM %1$I.%2$I WHERE text_id > $2 ORDER BY text_id LIMIT $3) RETURNING *'
         '), stored AS ('
         '    INSERT INTO embeddings_unmigrated'
         '        (embeddings_id, text_id, owner, project_id, instance_id, text, vector, vector_dim, metadata,'
@@ -93,7 +93,7 @@ BEGIN
         '           vector_dim = excluded.vector_dim, metadata = excluded.metadata,'
         '           created_at = excluded.created_at, updated_at = excluded.updated_at'
         '), last AS (SELECT text_id FROM moved ORDER BY text_id DESC LIMIT 1) '
-        'SELECT text_id FROM last', 'embeddings_' || of_project)
+        'SELECT text_id FROM last', current_schema(), 'embeddings_' || of_project)
        INTO last_text_id
       USING of_project, after_text_id, max_rows;
     RETURN last_text_id;
@@ -105,13 +105,13 @@ CREATE FUNCTION public.drop_embeddings_partition(project_id integer) RETURNS boo
     SET lock_timeout TO '5s'
     AS $$
 DECLARE
-    partition text := 'embeddings_' || project_id;
+    partition text := format('%I.embeddings_%s', current_schema(), project_id);
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
         -- First the partition, then its parent, which is the order in which an upload locks them:
         -- DROP alone would begin with the parent, and deadlock.
-        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
-        EXECUTE format('DROP TABLE %I', partition);
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+        EXECUTE format('DROP TABLE %s', partition);
     END IF;
     RETURN true;
 EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
@@ -119,13 +119,17 @@ EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
 END
 $$;
 
+CREATE FUNCTION public.embeddings_partition(project_id integer) RETURNS regclass
+    LANGUAGE sql STABLE
+    AS $$ SELECT to_regclass(format('%I.embeddings_%s', current_schema(), project_id)) $$;
+
 CREATE FUNCTION public.empty_embeddings_partition(of_project integer) RETURNS void
     LANGUAGE plpgsql
     SET lock_timeout TO '5s'
     AS $$
 BEGIN
     PERFORM cancel_index_build(of_project);
-    EXECUTE format('TRUNCATE %I', 'embeddings_' || of_project);
+    EXECUTE format('TRUNCATE %I.embeddings_%s', current_schema(), of_project);
     DELETE FROM project_indexes WHERE project_id = of_project;
 END
 $$;
@@ -134,7 +138,7 @@ CREATE FUNCTION public.fit_embeddings_partition(project_id integer, dimensions i
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    partition text := 'embeddings_' || project_id;
+    partition text := format('%I.embeddings_%s', current_schema(), project_id);
     fits boolean;
     filled boolean;
 BEGIN
@@ -142,10 +146,10 @@ BEGIN
         -- CREATE and ATTACH, because PARTITION OF would lock all of embeddings against reading;
         -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
         EXECUTE format(
-            'CREATE TABLE %I (LIKE embeddings INCLUDING ALL, '
+            'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
-        EXECUTE format('ALTER TABLE embeddings ATTACH PARTITION %I FOR VALUES IN (%s)', partition, project_id);
+        EXECUTE format('ALTER TABLE embeddings ATTACH PARTITION %s FOR VALUES IN (%s)', partition, project_id);
         RETURN true;
     END IF;
 
@@ -157,14 +161,14 @@ BEGIN
         RETURN true;
     END IF;
 
-    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
-    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', partition) INTO filled;
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', partition) INTO filled;
     IF filled THEN
         RAISE EXCEPTION 'project % holds embeddings of another number of dimensions', project_id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'projects_dimensions_fixed';
     END IF;
     EXECUTE format(
-        'ALTER TABLE %I DROP CONSTRAINT embeddings_dimensions_check, '
+        'ALTER TABLE %s DROP CONSTRAINT embeddings_dimensions_check, '
         'ADD CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)', partition, dimensions);
     RETURN true;
 END
@@ -178,7 +182,7 @@ CREATE FUNCTION public.make_missing_partitions(max_partitions integer) RETURNS b
               FROM projects AS project
               JOIN llm_service_instances AS instance
                 ON instance.instance_id = project.llm_service_instance_id
-             WHERE to_regclass('embeddings_' || project.project_id) IS NULL
+             WHERE embeddings_partition(project.project_id) IS NULL
              ORDER BY project.project_id
              LIMIT max_partitions) AS missing
      WHERE fit_embeddings_partition(missing.project_id, missing.dimensions)
@@ -196,9 +200,9 @@ BEGIN
                     RETURNING *
     LOOP
         EXECUTE format(
-            'INSERT INTO carried_ids (project_id, text_id) SELECT $1, text_id FROM %I'
+            'INSERT INTO carried_ids (project_id, text_id) SELECT $1, text_id FROM %I.%I'
             ' WHERE text_id ~ ''%%[0-9A-Fa-f]{2}'' AND (sequence <= $2 OR created_at < $3)'
-            ' ON CONFLICT DO NOTHING', 'embeddings_' || project.project_id)
+            ' ON CONFLICT DO NOTHING', current_schema(), 'embeddings_' || project.project_id)
             USING project.project_id, project.last_number, project.taken_over;
         marked := marked + 1;
     END LOOP;

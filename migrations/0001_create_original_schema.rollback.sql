@@ -9,4 +9,9 @@ DROP TABLE users_projects;
 DROP TABLE projects;
 DROP TABLE vdb_roles;
 DROP TABLE users;
-DROP TABLE IF EXISTS db_version;
+-- Of this schema only: another one may hold a database of the original system.
+DO $$
+BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS %I.db_version', current_schema());
+END
+$$;

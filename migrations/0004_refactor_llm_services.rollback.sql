@@ -131,7 +131,7 @@ ALTER TABLE users
 
 DO $$
 BEGIN
-    IF to_regclass('db_version') IS NOT NULL THEN
+    IF to_regclass(format('%I.db_version', current_schema())) IS NOT NULL THEN
         UPDATE db_version SET version = 3;
     END IF;
 END

@@ -184,7 +184,7 @@ ALTER TABLE embeddings
 -- The original service must not take this database for its own: no version of it knows a number like this.
 DO $$
 BEGIN
-    IF to_regclass('db_version') IS NOT NULL THEN
+    IF to_regclass(format('%I.db_version', current_schema())) IS NOT NULL THEN
         UPDATE db_version SET version = version + 1000000 WHERE version < 1000000;
     END IF;
 END

@@ -4,12 +4,16 @@
 ALTER TABLE embeddings RENAME TO embeddings_unmigrated;
 ALTER TABLE embeddings_unmigrated RENAME CONSTRAINT embeddings_pkey TO embeddings_unmigrated_pkey;
 -- Those of a database that was taken over are gone already, whatever their names were.
-DROP INDEX IF EXISTS embeddings_vector_384;
-DROP INDEX IF EXISTS embeddings_vector_768;
-DROP INDEX IF EXISTS embeddings_vector_1024;
-DROP INDEX IF EXISTS embeddings_vector_1536;
-DROP INDEX IF EXISTS embeddings_vector_3072;
-DROP INDEX IF EXISTS embeddings_text_id;
+-- Named with the schema: what is missing here would be found in another installation's.
+DO $$
+DECLARE
+    index text;
+BEGIN
+    FOREACH index IN ARRAY '{vector_384,vector_768,vector_1024,vector_1536,vector_3072,text_id}'::text[] LOOP
+        EXECUTE format('DROP INDEX IF EXISTS %I.embeddings_%s', current_schema(), index);
+    END LOOP;
+END
+$$;
 
 -- Every insert or change of a row takes a new value; an index of a project ends at a watermark of it.
 CREATE SEQUENCE embeddings_sequence AS bigint;

@@ -26,12 +26,12 @@ DECLARE
 BEGIN
     SELECT last_value, is_called INTO numbers FROM embeddings_embeddings_id_seq;
     -- Where no number was given, there was no embedding to take over.
-    IF numbers.is_called AND to_regclass('_yoyo_migration') IS NOT NULL THEN
+    IF numbers.is_called AND to_regclass(format('%I._yoyo_migration', current_schema())) IS NOT NULL THEN
         INSERT INTO projects_to_mark (project_id, last_number, taken_over)
         SELECT project.project_id, numbers.last_value, step.applied_at_utc AT TIME ZONE 'UTC'
           FROM projects AS project
           JOIN _yoyo_migration AS step ON step.migration_id = '0005_partition_embeddings'
-         WHERE to_regclass('embeddings_' || project.project_id) IS NOT NULL;
+         WHERE embeddings_partition(project.project_id) IS NOT NULL;
     END IF;
 END
 $$;
@@ -49,9 +49,9 @@ BEGIN
                     RETURNING *
     LOOP
         EXECUTE format(
-            'INSERT INTO carried_ids (project_id, text_id) SELECT $1, text_id FROM %I'
+            'INSERT INTO carried_ids (project_id, text_id) SELECT $1, text_id FROM %I.%I'
             ' WHERE text_id ~ ''%%[0-9A-Fa-f]{2}'' AND (sequence <= $2 OR created_at < $3)'
-            ' ON CONFLICT DO NOTHING', 'embeddings_' || project.project_id)
+            ' ON CONFLICT DO NOTHING', current_schema(), 'embeddings_' || project.project_id)
             USING project.project_id, project.last_number, project.taken_over;
         marked := marked + 1;
     END LOOP;

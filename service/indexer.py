@@ -96,23 +96,9 @@ async def look(connection: db.Connection, aims: IndexAims, seen: dict[int, int])
     return done
 
 
-@contextlib.asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[db.Connection]:
-    # A build may take hours. A session that is gone must not keep others from the project.
-    connection = await asyncpg.connect(
-        url,
-        server_settings={
-            "application_name": "embedding-service indexer",
-            "statement_timeout": "0",
-            "plan_cache_mode": "force_custom_plan",
-            "hnsw.iterative_scan": "off",
-            "jit": "off",
-        },
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=5)
+def _connection(url: str) -> contextlib.AbstractAsyncContextManager[db.Connection]:
+    # Without a timeout, as a build may take hours. A session that is gone must not keep others from the project.
+    return db.connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
 
 
 @contextlib.asynccontextmanager

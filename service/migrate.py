@@ -6,6 +6,7 @@ missing is applied in one transaction; then the rows of embeddings follow in bat
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from yoyo.migrations import Migration as Script
 
 from service import carry, takeover
 from service.carry import LeftOver, Say
+from service.database.session import UnsupportedDatabase, connect_sync
 from service.files import folder
 
 # Any number that no other program of the database uses: the first bytes of SHA-256("embedding-service").
@@ -35,10 +37,6 @@ _DROPPED_BY = {
         ("shares of definitions", "SELECT count(*) FROM llm_service_definitions_shared_with"),
     ],
 }
-
-
-class UnsupportedServer(Exception):
-    """The PostgreSQL server, or its pgvector extension, is too old or missing."""
 
 
 class Refused(Exception):
@@ -68,7 +66,7 @@ def names() -> list[str]:
 
 def status(url: str) -> list[Migration]:
     """All migrations of this version, in order, and which of them the database has. Changes nothing."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect_sync(url) as connection:
         _check_server(connection)
         applied = _applied(connection)
         return [Migration(name, name in applied) for name in names()]
@@ -103,7 +101,7 @@ def plan(url: str) -> Plan:
 def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say = lambda _: None) -> list[str]:
     """Applies what is missing, in one transaction, carries embeddings along, and returns the migrations' names.
 
-    `again`: looks once more at the embeddings that could not be carried. Raises UnsupportedServer, and Refused for a
+    `again`: looks once more at the embeddings that could not be carried. Raises UnsupportedDatabase, and Refused for a
     database of the original system unless `take_over`, before anything is changed; CannotTakeOver and psycopg.Error
     when it fails: the schema is what it was then.
     """
@@ -132,7 +130,7 @@ def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say 
 
 def left_over(url: str) -> list[LeftOver]:
     """The embeddings of the original system that have no place in the new schema."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect_sync(url) as connection:
         return carry.left_over(connection)
 
 
@@ -210,10 +208,10 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
 @contextlib.contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
-    """Yields a connection while nobody else migrates. The lock goes with the connection, even when killed."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    """A connection while nobody else migrates this schema. The lock goes with the connection, even when killed."""
+    with connect_sync(url) as connection:
         _check_server(connection)
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s, quote_ident(current_schema())::regnamespace::oid::int)", [LOCK])
         yield connection
 
 
@@ -222,7 +220,10 @@ def _scripts() -> list[Script]:
 
 
 def _applied(connection: psycopg.Connection) -> set[str]:
-    if takeover.version(connection) or _count(connection, "SELECT to_regclass('_yoyo_migration')") is None:
+    if (
+        takeover.version(connection)
+        or _count(connection, "SELECT to_regclass(format('%I._yoyo_migration', current_schema()))") is None
+    ):
         return set()
     return {name for (name,) in connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()}
 
@@ -241,14 +242,15 @@ def _count(connection: psycopg.Connection, statement: str) -> Any:
 def _check_server(connection: psycopg.Connection) -> None:
     if connection.info.server_version < OLDEST_POSTGRESQL:
         found = connection.info.parameter_status("server_version")
-        raise UnsupportedServer(f"This is PostgreSQL {found}; the service needs 15 or newer.")
+        raise UnsupportedDatabase(f"This is PostgreSQL {found}; the service needs 15 or newer.")
     row = connection.execute(
         "SELECT installed_version, default_version FROM pg_available_extensions WHERE name = 'vector'"
     ).fetchone()
     if row is None:
-        raise UnsupportedServer("This PostgreSQL server has no pgvector; the service needs 0.8.0 or newer of it.")
+        raise UnsupportedDatabase("This PostgreSQL server has no pgvector; the service needs 0.8.0 or newer of it.")
     installed, available = row
     version = installed or available
-    if tuple(int(part) for part in version.split(".")) < OLDEST_PGVECTOR:
+    # Hosts add words of their own, such as 0.8.0.google-3.
+    if tuple(map(int, re.findall(r"\d+", version)[: len(OLDEST_PGVECTOR)])) < OLDEST_PGVECTOR:
         advice = "Run `ALTER EXTENSION vector UPDATE`." if installed and available != installed else ""
-        raise UnsupportedServer(f"This server has pgvector {version}; the service needs 0.8.0 or newer. {advice}")
+        raise UnsupportedDatabase(f"This server has pgvector {version}; the service needs 0.8.0 or newer. {advice}")

@@ -16,6 +16,7 @@ from typing import TypeVar
 import asyncpg
 
 from service import metrics
+from service.database.url import for_asyncpg
 from service.db import Connection, Pool, open_pool
 from service.errors import NotFound
 from service.logs import logger
@@ -133,9 +134,7 @@ class _Server:
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._connection is None or self._connection.is_closed():
-                    self._connection = await asyncpg.connect(
-                        self._url, server_settings={"application_name": "embedding-service"}
-                    )
+                    self._connection = await asyncpg.connect(**for_asyncpg(self._url))
                 row = await statements.retrieve_wal_position(self._connection)
                 return (row.identity, row.position or 0) if row is not None else ("", 0)
         except BaseException:

@@ -6,6 +6,8 @@ named like the file, and has the same parameters. In the text
 - `@name` is a bound parameter, sent apart from the statement. (`:name` would collide with `::cast`.)
 - `{name}` is an integer that stands in the text itself, for the few places where PostgreSQL takes no
   parameter: the number of a partition, the dimensions of a cast. Nothing but an `int` is ever put there.
+- `{schema}` is the schema of the installation, quoted, which the connection knows: for what may be missing there, and
+  would then be found in another installation's.
 
 The suffix says what comes back: `:one` a row or None, `:many` a list, `:exec` None, `:execrows` a count.
 A row becomes the msgspec struct that the function's annotation names, column by column in order; a row of
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, c
 import asyncpg
 import msgspec
 
+from service.database.session import quoted
 from service.files import folder
 
 P = ParamSpec("P")
@@ -38,6 +41,7 @@ if TYPE_CHECKING:  # the classes are generic in the stubs only
 else:
     Db = asyncpg.Pool | asyncpg.Connection
 Kind = Literal["one", "many", "exec", "execrows"]
+SCHEMA = "schema"
 MAX_RENDERED = 200  # texts that are kept of a statement, each of some KB
 
 _HEADER = re.compile(r"^-- name: (\w+) :(one|many|exec|execrows)$", re.MULTILINE)
@@ -92,29 +96,32 @@ class Statement:
             elif not token["skip"].startswith(("--", "/*")):
                 rendered += token["skip"]
         self._parts.append((rendered + text[end:]).rstrip())
-        self._rendered: dict[tuple[int, ...], str] = {}
+        self._rendered: dict[tuple[int | str, ...], str] = {}
 
     def render(self, values: dict[str, Any]) -> str:
-        """The text for PostgreSQL, with the integers of `values` in their places.
+        """The text for PostgreSQL, with the integers of `values`, and the `schema`, in their places.
 
-        Raises TypeError for anything that is not an integer of zero or more.
+        Raises TypeError for anything else that is not an integer of zero or more.
         """
         if not self.literals:
             return self._parts[0]
-        integers = tuple([values[name] for name in self.literals])
-        text = self._rendered.get(integers)
+        literals = tuple([values[name] for name in self.literals])
+        text = self._rendered.get(literals)
         if text is None:
             if len(self._rendered) >= MAX_RENDERED:
                 self._rendered.clear()
-            text = self._rendered[integers] = self._render(integers)
+            text = self._rendered[literals] = self._render(literals)
         return text
 
-    def _render(self, integers: tuple[int, ...]) -> str:
+    def _render(self, literals: tuple[int | str, ...]) -> str:
         parts = list(self._parts)
-        for place, integer in zip(range(1, len(parts), 2), integers, strict=True):
-            if type(integer) is not int or integer < 0:
+        for place, literal in zip(range(1, len(parts), 2), literals, strict=True):
+            if parts[place] == SCHEMA:
+                parts[place] = quoted(str(literal))
+            elif type(literal) is int and literal >= 0:
+                parts[place] = str(literal)
+            else:
                 raise TypeError(f"{self.name}: {parts[place]} must be an integer of zero or more")
-            parts[place] = str(integer)
         return "".join(parts)
 
 
@@ -151,8 +158,7 @@ class Queries:
         if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
             raise BindError(f"{function.__name__}: every parameter after the connection must be keyword-only")
         taken = {parameter.name for parameter in parameters}
-        if taken != {*statement.parameters, *statement.literals}:
-            differing = sorted(taken ^ {*statement.parameters, *statement.literals})
+        if differing := sorted(taken ^ ({*statement.parameters, *statement.literals} - {SCHEMA})):
             raise BindError(f"{function.__name__} and {statement.name} differ in {', '.join(differing)}")
         returned = typing.get_type_hints(function)["return"]
         run = _runner(statement, returned)
@@ -160,7 +166,8 @@ class Queries:
         @wraps(function)
         async def bound(db: Any, /, **values: Any) -> Any:
             with _span(statement.name):
-                return await run(db, statement.render(values), [values[name] for name in statement.parameters])
+                text = statement.render(values if SCHEMA not in statement.literals else {SCHEMA: db.schema, **values})
+                return await run(db, text, [values[name] for name in statement.parameters])
 
         self.functions[statement.name] = bound
         return cast("Callable[P, Awaitable[R]]", bound)

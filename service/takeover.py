@@ -53,7 +53,7 @@ def version(connection: psycopg.Connection) -> int | None:
 
     Raises CannotTakeOver for other versions.
     """
-    if connection.execute("SELECT to_regclass('db_version')").fetchone() == (None,):
+    if connection.execute("SELECT to_regclass(format('%I.db_version', current_schema()))").fetchone() == (None,):
         return None
     row = connection.execute("SELECT version FROM db_version").fetchone()
     found: int = row[0] if row else 0

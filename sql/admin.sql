@@ -13,12 +13,12 @@ SELECT project.project_id, project.owner || '/' || project.project_handle AS nam
 SELECT count(*) FROM projects;
 
 -- name: CountWrongDimensions :one
-SELECT count(*) FROM embeddings_{project_id} WHERE vector_dims(vector) <> @dimensions::int;
+SELECT count(*) FROM {schema}.embeddings_{project_id} WHERE vector_dims(vector) <> @dimensions::int;
 
 -- name: GetMetadataToCheck :many
 -- Only rows that have metadata, in the order of text_id.
 SELECT text_id, octet_length(metadata::text) AS size, metadata
-  FROM embeddings_{project_id}
+  FROM {schema}.embeddings_{project_id}
  WHERE text_id > @after::text AND metadata IS NOT NULL
  ORDER BY text_id
  LIMIT @max_rows::int;
@@ -29,6 +29,7 @@ SELECT indexrelid::regclass::text AS name
   FROM pg_index
   JOIN pg_class ON pg_class.oid = pg_index.indrelid
  WHERE NOT indisvalid AND pg_class.relname ~ '^embeddings_\d+$'
+   AND pg_class.relnamespace = quote_ident(current_schema())::regnamespace
    AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS build WHERE build.index_relid = indexrelid)
  ORDER BY name;
 

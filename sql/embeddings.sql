@@ -7,7 +7,7 @@
 -- locks in the same order and cannot deadlock. A text or metadata that was not sent stays as it is
 -- (keep_text, keep_metadata: the ids for which that holds); a row that would not change is not written,
 -- and does not come back.
-INSERT INTO embeddings_{project_id} AS stored (project_id, text_id, vector, text, metadata, created_at, updated_at)
+INSERT INTO {schema}.embeddings_{project_id} AS stored (project_id, text_id, vector, text, metadata, created_at, updated_at)
 SELECT {project_id}, sent.text_id, sent.vector, sent.text, sent.metadata, now(), now()
   FROM unnest(@text_ids::text[], @vectors::halfvec[], @texts::text[], @metadata::jsonb[])
        AS sent (text_id, vector, text, metadata)
@@ -26,7 +26,7 @@ ON CONFLICT (text_id, project_id) DO UPDATE
 RETURNING stored.updated_at = stored.created_at AS inserted;
 
 -- name: CountEmbeddings :one
-SELECT count(*) FROM embeddings_{project_id};
+SELECT count(*) FROM {schema}.embeddings_{project_id};
 
 -- name: GetEmbeddingsByProject :many
 -- In the order of text_id. What is not asked for is not read: a vector alone may be most of a row. When text and metadata
@@ -44,19 +44,19 @@ SELECT text_id, created_at, updated_at,
                                CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
                                + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
                                    AS bytes
-                          FROM embeddings_{project_id}
+                          FROM {schema}.embeddings_{project_id}
                          WHERE @after::text IS NULL OR text_id > @after::text
                          ORDER BY text_id
                          LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
  ORDER BY text_id;
 
 -- name: AreEmbeddingsAfter :one
-SELECT EXISTS (SELECT FROM embeddings_{project_id} WHERE text_id > @after::text);
+SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @after::text);
 
 -- name: RetrieveEmbeddings :one
 -- One embedding: of the first id, or else of the next that is an id which was carried over from an original database.
 SELECT text_id, created_at, updated_at, vector, text, metadata
-  FROM embeddings_{project_id}
+  FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
            SELECT text_id FROM carried_ids
             WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
@@ -66,7 +66,7 @@ SELECT text_id, created_at, updated_at, vector, text, metadata
 -- name: RetrieveVector :one
 -- The vector of an embedding, looked for as in RetrieveEmbeddings.
 SELECT text_id, vector
-  FROM embeddings_{project_id}
+  FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
            SELECT text_id FROM carried_ids
             WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
@@ -76,8 +76,8 @@ SELECT text_id, vector
 -- name: DeleteEmbedding :one
 -- Looked for as in RetrieveEmbeddings. All the ids lose their mark: the same path must not mean another one next.
 WITH doomed AS (
-    DELETE FROM embeddings_{project_id}
-     WHERE text_id = (SELECT text_id FROM embeddings_{project_id}
+    DELETE FROM {schema}.embeddings_{project_id}
+     WHERE text_id = (SELECT text_id FROM {schema}.embeddings_{project_id}
                        WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
                                  SELECT text_id FROM carried_ids
                                   WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))

@@ -1,11 +1,12 @@
 -- The vector indexes of projects: when to build them, and building them. See service/indexer.py.
 
 -- name: LockProjectIndex :one
--- For the session. Whoever has it works on the project's index; false when somebody else does.
-SELECT pg_try_advisory_lock(@lock::int, @project_id::int);
+-- For the session. Whoever has it works on the project's index; false when somebody else does. Projects of other
+-- installations have the same numbers.
+SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
 -- name: UnlockProjectIndex :one
-SELECT pg_advisory_unlock(@lock::int, @project_id::int);
+SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
 -- name: GetProjectsToIndex :many
 -- Those that have an index, and those that have so many rows that they need one. How many rows, and how often they
@@ -16,7 +17,7 @@ SELECT project.project_id, instance.dimensions, built.watermark, built.indexed_r
            + pg_stat_get_tuples_deleted(partition.oid) AS changes
   FROM projects AS project
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
-  JOIN pg_class AS partition ON partition.oid = to_regclass('embeddings_' || project.project_id)
+  JOIN pg_class AS partition ON partition.oid = embeddings_partition(project.project_id)
   LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
  WHERE built.project_id IS NOT NULL
     OR (greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples) >= @threshold::bigint
@@ -30,7 +31,7 @@ SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS waterm
   FROM pg_class AS index
  CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|tail)_(\d+)$') AS parts
   LEFT JOIN project_indexes AS built ON built.project_id = parts[1]::int AND built.watermark = parts[3]::bigint
- WHERE index.relkind = 'i' AND index.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'embeddings'::regclass)
+ WHERE index.relkind = 'i' AND index.relnamespace = quote_ident(current_schema())::regnamespace
    AND parts IS NOT NULL AND built.project_id IS NULL
  ORDER BY project_id, kind, watermark;
 
@@ -39,30 +40,30 @@ SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS waterm
 SELECT nextval('embeddings_sequence');
 
 -- name: CountRowsUpTo :one
-SELECT count(*) FROM embeddings_{project_id} WHERE sequence <= @watermark::bigint;
+SELECT count(*) FROM {schema}.embeddings_{project_id} WHERE sequence <= @watermark::bigint;
 
 -- name: CountTail :one
 -- Not further than to max_rows.
 SELECT count(*)
-  FROM (SELECT FROM embeddings_{project_id} WHERE sequence > @watermark::bigint LIMIT @max_rows::bigint) AS tail;
+  FROM (SELECT FROM {schema}.embeddings_{project_id} WHERE sequence > @watermark::bigint LIMIT @max_rows::bigint) AS tail;
 
 -- name: BuildVectorIndex :exec
-CREATE INDEX CONCURRENTLY embeddings_{project_id}_hnsw_{watermark} ON embeddings_{project_id}
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_hnsw_{watermark} ON {schema}.embeddings_{project_id}
  USING hnsw ((vector::halfvec({dimensions})) halfvec_cosine_ops) WHERE sequence <= {watermark};
 
 -- name: BuildTailIndex :exec
-CREATE INDEX CONCURRENTLY embeddings_{project_id}_tail_{watermark} ON embeddings_{project_id} (sequence)
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_tail_{watermark} ON {schema}.embeddings_{project_id} (sequence)
  WHERE sequence > {watermark};
 
 -- name: DropVectorIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS embeddings_{project_id}_hnsw_{watermark};
+DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_hnsw_{watermark};
 
 -- name: DropTailIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS embeddings_{project_id}_tail_{watermark};
+DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_tail_{watermark};
 
 -- name: AnalyzeSequence :exec
 -- Without it the planner takes the tail for a third of the rows, and reads all of them.
-ANALYZE embeddings_{project_id} (sequence);
+ANALYZE {schema}.embeddings_{project_id} (sequence);
 
 -- name: UseMemory :one
 -- For builds in this session, in KiB.
@@ -80,21 +81,21 @@ SELECT set_config('hnsw.ef_search', @ef_search::int::text, false);
 -- it lies among the others and is none of them. A stored one would be found too easily, by its own links.
 WITH chosen AS MATERIALIZED (
     SELECT text_id, row_number() OVER () AS place
-      FROM (SELECT text_id FROM embeddings_{project_id} WHERE sequence <= @watermark::bigint
+      FROM (SELECT text_id FROM {schema}.embeddings_{project_id} WHERE sequence <= @watermark::bigint
              ORDER BY random() LIMIT 2 * @max_rows::int) AS random_rows
 ), sample AS MATERIALIZED (
     SELECT l2_normalize(one.vector) + l2_normalize(other.vector) AS vector
       FROM chosen AS first
       JOIN chosen AS second ON second.place = first.place + @max_rows::int
-      JOIN embeddings_{project_id} AS one ON one.text_id = first.text_id
-      JOIN embeddings_{project_id} AS other ON other.text_id = second.text_id
+      JOIN {schema}.embeddings_{project_id} AS one ON one.text_id = first.text_id
+      JOIN {schema}.embeddings_{project_id} AS other ON other.text_id = second.text_id
 )
 SELECT sample.vector::text, tenth.distance
   FROM sample
  CROSS JOIN LATERAL (
       -- No index is used: its expression has a cast that this one has not.
       SELECT stored.vector <=> sample.vector AS distance
-        FROM embeddings_{project_id} AS stored
+        FROM {schema}.embeddings_{project_id} AS stored
        WHERE stored.sequence <= @watermark::bigint
        ORDER BY distance OFFSET 9 LIMIT 1) AS tenth
  WHERE l2_norm(sample.vector) > 0;
@@ -103,7 +104,7 @@ SELECT sample.vector::text, tenth.distance
 -- How many of the ten nearest of each the index finds. Equally far ones are equally good.
 SELECT (SELECT count(*)
           FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
-                  FROM embeddings_{project_id} AS stored
+                  FROM {schema}.embeddings_{project_id} AS stored
                  WHERE stored.sequence <= {watermark}
                  ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
                  LIMIT 10) AS found
@@ -129,7 +130,7 @@ SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls,
        (SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
                         CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0)
           FROM pg_stat_progress_create_index AS build
-         WHERE build.datname = current_database() AND build.relid = to_regclass('embeddings_' || @project_id::int)
+         WHERE build.datname = current_database() AND build.relid = embeddings_partition(@project_id::int)
          LIMIT 1) AS progress
   FROM (VALUES (1)) AS always
   LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int;
@@ -139,5 +140,5 @@ SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls,
 SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
-         WHERE index.relname ~ '^embeddings_\d+_hnsw_') AS builds
+         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds
   FROM project_indexes;

@@ -11,7 +11,7 @@ SELECT found.ids, found.similarities
              coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities
         FROM (SELECT nearest.text_id, nearest.distance
                 FROM (SELECT text_id, vector <=> sent.vector AS distance
-                        FROM embeddings_{project_id}
+                        FROM {schema}.embeddings_{project_id}
                        WHERE text_id IS DISTINCT FROM @except_id::text
                          -- Leaves out the rows whose metadata field has the value.
                          AND (@metadata_path::text IS NULL
@@ -47,7 +47,7 @@ SELECT found.ids, found.similarities, found.complete, found.tied
  CROSS JOIN LATERAL (
       WITH indexed AS MATERIALIZED (
           SELECT text_id, vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions}) AS distance
-            FROM embeddings_{project_id}
+            FROM {schema}.embeddings_{project_id}
            WHERE sequence <= {watermark}
              AND text_id IS DISTINCT FROM @except_id::text
              AND ({filtered} = 0 OR @metadata_path::text IS NULL
@@ -59,7 +59,7 @@ SELECT found.ids, found.similarities, found.complete, found.tied
            LIMIT {candidates}
       ), tail AS MATERIALIZED (
           SELECT text_id, vector <=> sent.vector AS distance
-            FROM embeddings_{project_id}
+            FROM {schema}.embeddings_{project_id}
            WHERE sequence > {watermark}
              AND text_id IS DISTINCT FROM @except_id::text
              AND ({filtered} = 0 OR @metadata_path::text IS NULL
@@ -89,7 +89,7 @@ SELECT found.ids, found.similarities, found.complete, found.tied
 SELECT text_id,
        CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
            + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
-  FROM embeddings_{project_id}
+  FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (@text_ids::text[]);
 
 -- name: GetTextsAndMetadata :many
@@ -97,5 +97,5 @@ SELECT text_id,
 SELECT text_id,
        CASE WHEN @with_text::bool THEN text END AS text,
        CASE WHEN @with_metadata::bool THEN metadata END AS metadata
-  FROM embeddings_{project_id}
+  FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (@text_ids::text[]);

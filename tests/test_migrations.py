@@ -108,11 +108,11 @@ def test_a_server_that_is_too_old_is_refused_before_anything_changes(
 ) -> None:
     with monkeypatch.context() as newer:
         newer.setattr(migrate, "OLDEST_POSTGRESQL", 990_000)
-        with pytest.raises(migrate.UnsupportedServer, match=r"This is PostgreSQL \d+"):
+        with pytest.raises(migrate.UnsupportedDatabase, match=r"This is PostgreSQL \d+"):
             migrate.upgrade(empty)
     with monkeypatch.context() as newer:
         newer.setattr(migrate, "OLDEST_PGVECTOR", (99, 0, 0))
-        with pytest.raises(migrate.UnsupportedServer, match=r"This server has pgvector 0\.\d+\.\d+"):
+        with pytest.raises(migrate.UnsupportedDatabase, match=r"This server has pgvector 0\.\d+\.\d+"):
             migrate.upgrade(empty)
     assert rows(empty, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
 

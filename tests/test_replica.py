@@ -118,7 +118,7 @@ async def test_reads_come_from_it(api: httpx2.AsyncClient, place: Project, stand
     since = standby.ask("SELECT clock_timestamp()")
     asked_there = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'embedding-service' "
-        f"AND query LIKE '%FROM embeddings_{place.id}%' AND query_start > '{since}'"
+        f"AND query LIKE '%embeddings_{place.id}%' AND query_start > '{since}'"
     )
     headers = place.owner.headers
     answers = [

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import asyncpg
 import click
 
 from service import crypto
@@ -21,6 +20,7 @@ from service.commands import (
     show,
 )
 from service.crypto import Keyring
+from service.db import connected
 from service.sql import Db
 
 R = TypeVar("R")
@@ -94,11 +94,8 @@ def _run(action: Callable[[Db, Keyring], Awaitable[R]]) -> R:
     config = load_settings()
 
     async def run(url: str) -> R:
-        connection = await asyncpg.connect(url)
-        try:
+        async with connected(url) as connection:
             return await action(connection, config.keyring)
-        finally:
-            await connection.close()
 
     with clear_errors(), database(config) as url:
         return asyncio.run(run(url))

@@ -5,12 +5,12 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-import asyncpg
 import click
 import uvicorn
 
 from service import app, keys, migrate, settings
 from service.commands import clear_errors, database, load_settings, say, show_left_over
+from service.db import connected
 from service.protocol import Protocol
 from service.queries import keys as statements
 from service.settings import Settings
@@ -50,10 +50,7 @@ def _run(config: Settings, workers: int) -> None:
 
 
 async def _prove_key(url: str, config: Settings) -> None:
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         await keys.prove(connection, config.keyring)
         if plaintext := await statements.count_plaintext_keys(connection):
             say(f"WARNING: {plaintext} provider keys are stored in the clear. Run `keys encrypt`.")
-    finally:
-        await connection.close()

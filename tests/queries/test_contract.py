@@ -15,7 +15,7 @@ from pgvector import HalfVector
 from psycopg.pq import ExecStatus
 
 from service.files import folder
-from service.sql import Queries, Statement, read, row_type
+from service.sql import SCHEMA, Queries, Statement, read, row_type
 from tests.conftest import TEMPLATE, of_database
 
 RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))
@@ -91,7 +91,7 @@ def type_name(connection: psycopg.Connection, oid: int) -> str:
 def test_statement_fits_its_function(prepared: psycopg.Connection, resource: str, statement: Statement) -> None:
     function = queries_of(resource).functions[statement.name]
     hints = typing.get_type_hints(inspect.unwrap(function))
-    text = statement.render(dict.fromkeys(statement.literals, PROJECT))
+    text = statement.render({**dict.fromkeys(statement.literals, PROJECT), SCHEMA: "public"})
 
     result = prepared.pgconn.prepare(statement.name.encode(), text.encode())
     assert result.status == ExecStatus.COMMAND_OK, result.error_message.decode()
@@ -100,7 +100,7 @@ def test_statement_fits_its_function(prepared: psycopg.Connection, resource: str
     assert described.nparams == len(statement.parameters)
     for place, name in enumerate(statement.parameters):
         assert type_name(prepared, described.param_type(place)) in names(hints[name]), name
-    for name in statement.literals:
+    for name in set(statement.literals) - {SCHEMA}:
         assert hints[name] is int, name
 
     row = row_type(statement.kind, hints["return"])

@@ -157,7 +157,9 @@ class TestGetEmbeddingsByProject:
         statement = embeddings.query.statements["GetEmbeddingsByProject"]
         given = {"after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
         arguments = [given.get(name, True) for name in statement.parameters]
-        plan = await connection.fetch("EXPLAIN " + statement.render({"project_id": number}), *arguments)
+        plan = await connection.fetch(
+            "EXPLAIN " + statement.render({"project_id": number, "schema": "public"}), *arguments
+        )
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
 
@@ -191,7 +193,7 @@ class TestRetrieveEmbeddings:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
         for name in ("RetrieveEmbeddings", "RetrieveVector", "DeleteEmbedding"):
-            statement = embeddings.query.statements[name].render({"project_id": number})
+            statement = embeddings.query.statements[name].render({"project_id": number, "schema": "public"})
             plan = await connection.fetch("EXPLAIN " + statement, ["00001", "x", "y"])
             assert not any("Seq Scan on embeddings" in line[0] for line in plan), plan
 

@@ -1,0 +1,1 @@
+"""The database: connections, statements, errors, and the embedded server."""
