@@ -65,7 +65,7 @@ def create_app(config: Settings) -> ASGIApp:
     app: ASGIApp = RawPath(Router(routes(served), default=no_route, redirect_slashes=False, lifespan=lifespan))
     app = ForPages(
         app,
-        allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
+        allow_origins=config.cors_origins,
         allow_methods=["*"],
         allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
         expose_headers=[

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.conftest import ADMIN_KEY
 from tests.contract.world import Headers, Project, batch, fetch, project, row, upload, user
 from tests.processes import served
 
@@ -67,9 +68,9 @@ class Service:
 @pytest.fixture(scope="module")
 async def service(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     folder = tmp_path_factory.mktemp("sockets")
-    values = {"SERVICE_ADMINKEY": "admin", "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
     limits = {"SERVICE_HEAD_SECONDS": str(SECONDS), "SERVICE_BODY_SECONDS": str(SECONDS)}
-    admin: Headers = {"Authorization": "Bearer admin"}
+    admin: Headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with served(folder / "log", cwd=folder, SERVICE_INDEXER="false", **values, **limits) as (process, url):
         async with httpx2.AsyncClient(base_url=url, timeout=20) as client:
             owner = await user(client, admin)
@@ -259,7 +260,7 @@ async def test_refusals_are_counted(service: Service) -> None:
     line = 'embedding_service_requests_total{method="other",route="none",status="431"} '
 
     async def counted() -> float:
-        text = (await service.neighbour.get("/metrics", headers={"Authorization": "Bearer admin"})).text
+        text = (await service.neighbour.get("/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"})).text
         return float((line + "0\n" + text).rpartition(line)[2].split()[0])
 
     before = await counted()

@@ -407,9 +407,9 @@ def memory(pid: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="LEFT OUT: the memory of a process; it needs /proc")
 def test_memory_stays_where_it_is(new_database: Callable[..., str], tmp_path: Path) -> None:
     dimensions = 1536
-    values = {"SERVICE_ADMINKEY": "admin", "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
     vectors = np.random.default_rng(1).normal(size=(500, dimensions)).astype("<f2")
-    headers = {"Authorization": "Bearer admin"}
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with (
         served(tmp_path / "log", cwd=tmp_path, SERVICE_INDEXER="false", **values) as (process, url),
         httpx2.Client(base_url=url, timeout=300, headers=headers) as client,

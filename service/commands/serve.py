@@ -21,6 +21,8 @@ from service.settings import Settings
 def serve(workers: int) -> None:
     """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
     config = load_settings()
+    for remark in settings.remarks(config):
+        say(f"WARNING: {remark}")
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
