@@ -22,6 +22,9 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+# What is shown may be a key, and who may see it changes at any time: no cache is to keep it.
+NOT_STORED = (b"cache-control", b"no-store")
+NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 MAX_ACCEPT = 1000  # characters that are looked at
 
 
@@ -50,7 +53,7 @@ class Lines(Response):
         self.background = None
         self.lines = lines
         # Proxies are asked not to collect the lines.
-        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.init_headers({"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the lines."""

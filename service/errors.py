@@ -137,6 +137,13 @@ class Outdated(Conflict):
         super().__init__("The project, or who may see it, has just been changed. Try again.")
 
 
+class UnknownCoding(ApiError):
+    """The only Transfer-Encoding that is understood is chunked; for a compressed body there is Content-Encoding."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+    headers = {"Connection": "close"}
+
+
 class Unavailable(ApiError):
     """The database does not answer at the moment; try again."""
 

@@ -170,11 +170,14 @@ CASES: dict[str, tuple[bytes, list[int]]] = {
     "chunks and a length": (b"@" + LENGTH[:-2] + CHUNKED + b"\r\n" + CHUNK + b"0\r\n\r\n", [400]),
     "chunks, but not last": (b"@Transfer-Encoding: chunked, identity\r\n\r\n" + CHUNK + b"0\r\n\r\n", [400]),
     "chunks twice": (b"@" + CHUNKED * 2 + b"\r\n" + CHUNK + b"0\r\n\r\n", [400]),
-    "chunks of a kind": (b"@Transfer-Encoding: xchunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [400]),
+    "chunks of a kind": (b"@Transfer-Encoding: xchunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [501]),
     "chunks after a tab": (b"@Transfer-Encoding: \x0bchunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [400]),
     "chunks with a space": (b"@Transfer-Encoding : chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [400]),
     "chunks in a folded line": (b"@Transfer-Encoding:\r\n chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [400]),
-    "another coding": (b"@Transfer-Encoding: gzip\r\n\r\n" + CHUNK + b"0\r\n\r\n", [400]),
+    "chunks of what is compressed": (b"@Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [501]),
+    "two codings": (b"@Transfer-Encoding: gzip\r\n" + CHUNKED + b"\r\n" + CHUNK + b"0\r\n\r\n", [501]),
+    "a coding that is none": (b"@Transfer-Encoding: ,chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n", [501]),
+    "another coding": (b"@Transfer-Encoding: gzip\r\n\r\n" + CHUNK + b"0\r\n\r\n", [501]),
     "chunks in HTTP/1.0": (b"POST /v1/users HTTP/1.0\r\n" + CHUNKED + b"\r\n0\r\n\r\n" + GET + b"\r\n", [401]),
     # One after the other
     "pipelined": ((GET + b"\r\n") * 3 + LAST, [200] * 4),
@@ -196,6 +199,9 @@ async def test_at_once(service: Service, name: str) -> None:
         assert b"content-type: application/problem+json" in head.lower()
         assert b"connection: close" in head.lower()
         assert b"x-request-id: " in head.lower()
+        assert b"cache-control: no-store" in head.lower()
+        assert b"x-content-type-options: nosniff" in head.lower()
+        assert b"vary: " in head.lower()
         assert json.loads(body)["status"] == expected[-1]
     await service.others_are_served()
 
@@ -208,6 +214,9 @@ ODD_BUT_RIGHT: dict[str, bytes] = {
     "zeros before a size": CHUNKED + b"\r\n0000" + KEPT_CHUNK + b"000\r\n\r\n",
     "zeros before the length": b"Content-Length: " + b"0" * 5000 + b"%d\r\n\r\n%s" % (len(KEPT), KEPT),
     "a trailer": CHUNKED + b"Trailer: a\r\n\r\n" + KEPT_CHUNK + b"0\r\na: b\r\n\r\n",
+    "a wish for trailers": b"TE: gzip, chunked, trailers\r\nConnection: TE\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(KEPT), KEPT),
+    "chunks in capitals": b"Transfer-Encoding:  CHUNKED \r\n\r\n" + KEPT_CHUNK + b"0\r\n\r\n",
     "a wish for HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(KEPT), KEPT),
     "a wish for a WebSocket": b"Connection: upgrade\r\nUpgrade: websocket\r\n" + CHUNKED + b"\r\n" + KEPT_CHUNK
