@@ -26,7 +26,7 @@ class Signs:
     """What an indexer says of itself, in `embedding-service-indexer.json` in the folder for temporary files."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.file = (folder or Path(tempfile.gettempdir())) / "embedding-service-indexer.json"
+        self.file = (folder or _temporary()) / "embedding-service-indexer.json"
         self._is_at_work = False
         self.note_look()
 
@@ -58,6 +58,13 @@ class Signs:
         if now - said["looked"] > LOOK_SECONDS and not said["is_at_work"]:
             return f"The indexer's look for work has not ended for more than {LOOK_SECONDS:g} s."
         return None
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nothing can be written anywhere
+        return Path("/tmp")  # noqa: S108
 
 
 def fault(first: Path = Path("/proc/1/cmdline")) -> str | None:

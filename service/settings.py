@@ -194,6 +194,11 @@ def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
         for name in dict.fromkeys(file.repeated)
         if name in known
     ]
+    found += [
+        f"{name} in {env_file} has a ${{…}}, which is read literally."
+        for name, value in file.values.items()
+        if name in known and re.search(r"\$\{\w+", value)
+    ]
     for name in sorted({*file.values, *os.environ} - known):
         if name.upper().startswith(_PREFIXES):
             near = difflib.get_close_matches(name.upper(), known, 1, 0.8)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -130,12 +131,26 @@ async def test_a_look_that_does_not_end_is_told(new_database: Callable[..., str]
     await asyncio.gather(running, return_exceptions=True)
 
 
-def test_an_indexer_goes_on_where_it_can_write_nothing(new_database: Callable[..., str], tmp_path: Path) -> None:
-    Signs(tmp_path).file.mkdir()  # so that nothing can be put in its place
-    (Signs(tmp_path).file / "a").touch()
-    with indexing(tmp_path, new_database()) as process:
-        time.sleep(2)
-        assert process.poll() is None
+@pytest.mark.parametrize("arguments", [["index"], ["serve"]])
+def test_a_container_that_can_write_nothing_serves(
+    new_database: Callable[..., str], tmp_path: Path, arguments: list[str]
+) -> None:
+    """As one with a read-only file system and no /tmp; here no file may have more than no bytes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT), SERVICE_DATABASE_URL=new_database(), SERVICE_PORT="0", **SECRETS),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        text=True,
+    )
+    time.sleep(6)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert ("running on" if arguments == ["serve"] else "The probe's file cannot be written") in said
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])

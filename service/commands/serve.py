@@ -32,8 +32,8 @@ def serve(workers: int) -> None:
 
 
 def _run(config: Settings, workers: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        if workers > 1:
+    with tempfile.TemporaryDirectory() if workers > 1 else contextlib.nullcontext() as folder:
+        if folder is not None:
             settings.share_metrics(Path(folder))
         uvicorn.run(
             app.create_app(config) if workers == 1 else "service.app:from_environment",

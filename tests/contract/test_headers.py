@@ -19,6 +19,7 @@ async def test_no_cache_keeps_an_answer(api: httpx2.AsyncClient, admin: Headers)
         renewed := await api.post(f"/v1/users/{ada.handle}-2/key", headers=admin),
         await api.get(f"/v1/users/{ada.handle}", headers=ada.headers),
         await api.post(place.embeddings, json=batch(row("a", [1, 2, 3])), headers=ada.headers),
+        await api.post(f"{place.embeddings}/stream", headers={**ada.headers, "Content-Type": "application/x-ndjson"}),
         await api.get(place.embedding("a"), headers=ada.headers),
         await api.head(place.embedding("a"), headers=ada.headers),
         await api.get(place.similar("a"), headers=ada.headers),

@@ -304,10 +304,12 @@ def test_a_folder_of_that_name_is_no_file_of_settings(environment: pytest.Monkey
 
 def test_a_misspelt_setting_is_remarked(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     long = {**SECRETS, "ENCRYPTION_KEY": "a key that is long enough"}
-    file = "SERVICE_ADMINKEY=x\nSERVICE_RATELIMIT=1/minute\nSERVICE_PORT=1\nSERVICE_PORT=2\nOTHER=a\nOTHER=b\n"
+    file = "SERVICE_ADMINKEY=x\nSERVICE_RATELIMIT=1/minute\nSERVICE_PORT=1\nSERVICE_PORT=2\nOTHER=a\nOTHER=${b}\n"
+    file += "SERVICE_DBPASSWORD=${PW}\n"
     config = load(environment, tmp_path, {**long, "service_pool_size": "3", "SERVICE_ZZZ": "marked"}, file)
     assert settings.remarks(config, tmp_path / ".env") == [
         f"SERVICE_PORT is more than once in {tmp_path / '.env'}: the last counts.",
+        f"SERVICE_DBPASSWORD in {tmp_path / '.env'} has a ${{…}}, which is read literally.",
         "SERVICE_RATELIMIT is no setting of this service; is SERVICE_RATE_LIMIT meant?",
         "SERVICE_ZZZ is no setting of this service.",
         "service_pool_size is no setting of this service; is SERVICE_POOL_SIZE meant?",
