@@ -31,7 +31,7 @@ WORKDIR /srv
 # A number, because Kubernetes cannot tell whether a name is root.
 USER 10001:10001
 EXPOSE 8880
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD ["python", "-c", \
-    "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('SERVICE_PORT') or 8880}/healthz\", timeout=2)"]
+# Of whatever runs: a service is asked over HTTP, an indexer writes to /tmp that it goes on.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "service.probe"]
 ENTRYPOINT ["embedding-service"]
 CMD ["serve"]

@@ -2,7 +2,8 @@
 
 import contextlib
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +22,9 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+# What is shown may be a key, and who may see it changes at any time: no cache is to keep it.
+NOT_STORED = (b"cache-control", b"no-store")
+NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 MAX_ACCEPT = 1000  # characters that are looked at
 
 
@@ -43,19 +47,20 @@ class Lines(Response):
     Starlette's own streaming response reads the request meanwhile, to notice a disconnect, and would lose it.
     """
 
-    def __init__(self, lines: AsyncIterator[bytes]) -> None:
+    def __init__(self, lines: AsyncGenerator[bytes, None]) -> None:
         self.status_code = HTTPStatus.OK
         self.media_type = NDJSON
         self.background = None
         self.lines = lines
         # Proxies are asked not to collect the lines.
-        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.init_headers({"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the lines."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for line in self.lines:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+        async with aclosing(self.lines) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

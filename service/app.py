@@ -13,7 +13,7 @@ from service import embedded, indexer, logs, noting, openapi, partitions, replic
 from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
-from service.middleware import ForPages, Observed, RawPath
+from service.middleware import Cors, Observed, RawPath
 from service.rates import Rates
 from service.request import State
 from service.routing import no_route, routes
@@ -62,11 +62,12 @@ def create_app(config: Settings) -> ASGIApp:
 
     # Without Starlette's application, which handles errors around all of this: service.http does.
     app: ASGIApp = RawPath(Router(routes(served), default=no_route, redirect_slashes=False, lifespan=lifespan))
-    app = ForPages(
+    app = Cors(
         app,
-        allow_origins=[origin.strip() for origin in config.service_cors_origins.split(",")],
+        allow_origins=config.cors_origins,
         allow_methods=["*"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-ID", "X-Read-From"],
+        # No browser adds a key by itself, so there is no header that a page of another origin should not send.
+        allow_headers=["*"],
         expose_headers=[
             *("X-Request-ID", "X-Read-From", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
             *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),

@@ -130,6 +130,13 @@ class Invalid(ApiError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class UnknownCoding(ApiError):
+    """The only Transfer-Encoding that is understood is chunked; for a compressed body there is Content-Encoding."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+    headers = {"Connection": "close"}
+
+
 class Unavailable(ApiError):
     """The database does not answer at the moment; try again."""
 

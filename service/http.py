@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
+import asyncpg
 import msgspec
 from msgspec import Meta
 from starlette.requests import ClientDisconnect
@@ -104,6 +105,8 @@ class Endpoint:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         except Exception as error:
             response = render(error)
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                await req.db.expire_connections()  # new ones go where the database's name leads now
         if req.facts.budget:
             response.headers.update(req.facts.budget)
         if self.headers is not None:

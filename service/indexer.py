@@ -20,6 +20,7 @@ import numpy as np
 
 from service import db
 from service.logs import logger
+from service.probe import Signs
 from service.queries import embeddings, indexes
 from service.queries.indexes import ProjectToIndex
 from service.settings import IndexAims
@@ -46,17 +47,20 @@ class Built(msgspec.Struct, frozen=True):
     indexed_rows: int
 
 
-async def run(url: str, aims: IndexAims) -> None:
+async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     """Looks for work every two seconds, until it is cancelled. Goes on when the database is away for a while."""
     seen: dict[int, int] = {}
+    signs = signs or Signs()
     while True:
         try:
             async with _connection(url) as connection:
                 while True:
-                    await look(connection, aims, seen)
+                    await look(connection, aims, seen, signs)
+                    signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             logger.warning("The indexer lost the database, and tries again.", kind=type(error).__name__)
+            signs.note_look()
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -66,11 +70,14 @@ async def run_once(url: str, aims: IndexAims) -> list[Built]:
         return await look(connection, aims, {})
 
 
-async def look(connection: db.Connection, aims: IndexAims, seen: dict[int, int]) -> list[Built]:
+async def look(
+    connection: db.Connection, aims: IndexAims, seen: dict[int, int], signs: Signs | None = None
+) -> list[Built]:
     """Drops what was left behind, and brings the index of each project up to date that needs it.
 
     `seen` remembers how often each project had changed at the last look: one that has not is passed over.
     """
+    signs = signs or Signs()
     await _drop_strays(connection)
     done: list[Built] = []
     for project in await indexes.get_projects_to_index(
@@ -83,7 +90,9 @@ async def look(connection: db.Connection, aims: IndexAims, seen: dict[int, int])
             async with _alone(connection, project.project_id) as is_alone:
                 if not is_alone:
                     continue
-                if built := await _bring_up_to_date(connection, project, aims):
+                with signs.at_work():
+                    built = await _bring_up_to_date(connection, project, aims)
+                if built:
                     done.append(built)
         except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
             logger.info("An index was given up: its project was emptied or deleted.", project=project.project_id)

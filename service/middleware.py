@@ -3,12 +3,17 @@
 import os
 import re
 import time
+from http import HTTPStatus
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import noting
+from service.answers import NOT_SNIFFED, NOT_STORED, render
+from service.errors import BadRequest
 from service.metrics import Facts
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -30,19 +35,25 @@ class RawPath:
         await self.app(scope, receive, send)
 
 
-class ForPages(CORSMiddleware):
-    """CORS, for requests that come from a page: those name their origin. Others need none of it, and save the time."""
+class Cors(CORSMiddleware):
+    """CORS, with refusals in the form of all others."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
-        if scope["type"] != "http" or "origin" in scope["state"]["headers"]:
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The answer to a browser that asks what a page may send."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == HTTPStatus.OK:
+            return answer
+        refusal = render(BadRequest(f"{bytes(answer.body).decode()}."))
+        refusal.headers.update(
+            {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        )
+        return refusal
 
 
 class Observed:
     """Gives every answer an `X-Request-ID`: the caller's, when it sent a printable one, else a new one.
+
+    Also what keeps it from being stored, if it does not say more itself, or taken for another media type.
 
     When the request has ended, writes its line in the log, and counts it.
     """
@@ -57,18 +68,22 @@ class Observed:
             return
         start = time.perf_counter()
         # By their names in lower case; of several the first.
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
-        sent = headers.get("x-request-id", "")
+        sent_headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        sent = sent_headers.get("x-request-id", "")
         facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
-        scope.setdefault("state", {}).update(facts=facts, headers=headers)
+        scope.setdefault("state", {}).update(facts=facts, headers=sent_headers)
         structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 facts.status = message["status"]
-                message["headers"].append((b"x-request-id", facts.request_id.encode()))
+                headers = message["headers"]
+                headers.append((b"x-request-id", facts.request_id.encode()))
+                headers.append(NOT_SNIFFED)
+                if all(name != b"cache-control" for name, _ in headers):
+                    headers.append(NOT_STORED)
                 if facts.from_replica:
-                    message["headers"].append((b"x-read-from", b"replica"))
+                    headers.append((b"x-read-from", b"replica"))
             await send(message)
 
         try:

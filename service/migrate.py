@@ -19,7 +19,7 @@ from yoyo.migrations import Migration as Script
 
 from service import carry, takeover
 from service.carry import LeftOver, Say
-from service.database.session import UnsupportedDatabase, connect_sync
+from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.files import folder
 
 # Any number that no other program of the database uses: the first bytes of SHA-256("embedding-service").
@@ -66,6 +66,7 @@ def names() -> list[str]:
 
 def status(url: str) -> list[Migration]:
     """All migrations of this version, in order, and which of them the database has. Changes nothing."""
+    check(url)
     with connect_sync(url) as connection:
         _check_server(connection)
         applied = _applied(connection)
@@ -209,6 +210,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 @contextlib.contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
     """A connection while nobody else migrates this schema. The lock goes with the connection, even when killed."""
+    check(url)
     with connect_sync(url) as connection:
         _check_server(connection)
         connection.execute("SELECT pg_advisory_lock(%s, quote_ident(current_schema())::regnamespace::oid::int)", [LOCK])

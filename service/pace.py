@@ -1,7 +1,7 @@
 """How slowly a client may send a body."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
@@ -11,14 +11,21 @@ from service.errors import TooSlow
 LEAST_BYTES_A_SECOND = 1024  # of a body, or of an answer, on average, once it has taken long
 
 
-async def pieces(receive: Receive, longest: float, least: int) -> AsyncGenerator[bytes, None]:
+def _never() -> float:
+    return 0.0
+
+
+async def pieces(
+    receive: Receive, longest: float, least: int, kept_waiting_until: Callable[[], float] = _never
+) -> AsyncGenerator[bytes, None]:
     """The pieces of a body as they come.
 
     Raises ClientDisconnect when the client is gone, TooSlow when nothing comes for `longest` seconds, and when after so
     long it came with less than `least` bytes a second. Only the time in which the client is waited for counts, not what
-    is done with the pieces meanwhile.
+    is done with the pieces meanwhile, nor what comes before `kept_waiting_until`: the time, by the clock of the event
+    loop, until which the client may have waited for a part of the answer.
     """
-    clock = _Clock(receive, longest, least)
+    clock = _Clock(receive, longest, least, kept_waiting_until)
     more = True
     try:
         while more:
@@ -45,8 +52,11 @@ async def whole(receive: Receive, longest: float, least: int) -> bytes:
 class _Clock:
     """What asyncio.timeout does, with one timer for all waits: that of each would take longer than a short body."""
 
-    def __init__(self, receive: Receive, longest: float, least: int) -> None:
+    def __init__(
+        self, receive: Receive, longest: float, least: int, kept_waiting_until: Callable[[], float] = _never
+    ) -> None:
         self._receive, self._longest, self._least = receive, longest, least
+        self._kept_waiting_until = kept_waiting_until
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[object] | None = None
@@ -87,7 +97,7 @@ class _Clock:
         self._timer = None
         if self._waiting is None:
             return  # the next wait sets a new one
-        left = self._since + self._longest - self._loop.time()
+        left = max(self._since, self._kept_waiting_until()) + self._longest - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._check)
         else:

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service import metrics
-from service.answers import PROBLEM
-from service.errors import ApiError, BadRequest, HeadTooLarge
+from service.answers import NOT_SNIFFED, NOT_STORED, PROBLEM
+from service.errors import ApiError, BadRequest, HeadTooLarge, UnknownCoding
 from service.logs import logger
 from service.metrics import Facts
 from service.pace import LEAST_BYTES_A_SECOND
@@ -40,6 +40,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head_seconds: float = app_state["settings"].service_head_seconds
         self._body_seconds: float = app_state["settings"].service_body_seconds
+        self._is_for_all_pages = "*" in app_state["settings"].cors_origins
         self._is_head = False  # the parser is in a head
         self._is_fields = False  # or in trailers: it keeps what it has of a line
         self._is_body = False  # a head is complete, its request is not
@@ -152,6 +153,9 @@ class Protocol(HttpToolsProtocol):
                 pass
             case _:
                 raise self._remember(BadRequest("This service speaks HTTP/1.1 and HTTP/1.0."))
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):  # the parser would pass the body on as if nothing had been done to it
+            raise self._remember(UnknownCoding())
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise self._remember(BadRequest("This service is no proxy."))
@@ -216,6 +220,8 @@ class Protocol(HttpToolsProtocol):
             (b"content-type", PROBLEM.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", request_id.encode()),
+            *(NOT_STORED, NOT_SNIFFED, (b"vary", b"Origin")),
+            *([(b"access-control-allow-origin", b"*")] if self._is_for_all_pages else ()),
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)

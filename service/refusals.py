@@ -14,6 +14,8 @@ from service.errors import (
     Unavailable,
 )
 
+READ_ONLY = "The database takes no changes at the moment: it is read-only. Nothing was changed; try again."
+
 
 def _says(kind: type[ApiError], message: str, location: str | None = None) -> Callable[[], ApiError]:
     return lambda: kind(message, [Problem(message, location)] if location else None)
@@ -58,6 +60,8 @@ def explain(error: Exception) -> ApiError | None:
             return Invalid("A text is longer than what can be stored.")
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
             return Invalid("A text contains a NUL, which cannot be stored.")
+        case asyncpg.ReadOnlySQLTransactionError():
+            return Unavailable(READ_ONLY)
         case asyncpg.UndefinedTableError():  # the partition went while the request was on its way
             return NotFound("The project has just been deleted.")
         case (

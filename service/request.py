@@ -143,31 +143,28 @@ class Req:
         """How to decode the body. Raises as `media_type` does."""
         return MESSAGE_PACK if self.media_type(consumes) == MSGPACK else JSON_WIRE
 
-    def chunks(self) -> AsyncGenerator[bytes, None]:
+    def chunks(self, kept_waiting_until: Callable[[], float]) -> AsyncGenerator[bytes, None]:
         """The body as it comes, decompressed, in pieces of at most 256 KiB if it was compressed.
 
         Raises UnsupportedMediaType for an unknown Content-Encoding, BadRequest for a body that is not what it says, and
-        TooSlow when nothing comes for a while.
+        TooSlow when nothing comes for a while, in which the client was not `kept_waiting_until`: see `service.pace`.
         """
-        return self._chunks(least=0)
+        return self._chunks(pace.pieces(self._receive, self.settings.service_body_seconds, 0, kept_waiting_until))
 
-    def _chunks(self, least: int) -> AsyncGenerator[bytes, None]:
+    def _chunks(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         encoding = self.headers.get("content-encoding", "").strip().lower() or "identity"
         encoding = compression.OLDER_NAMES.get(encoding, encoding)
         if encoding == "identity":
-            return self._pieces(least)
+            return pieces
         if encoding in compression.ENCODINGS:
-            return self._decompressed(encoding, least)
+            return self._decompressed(encoding, pieces)
         known = ", ".join(compression.ENCODINGS)
         problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
         raise UnsupportedEncoding(problems=[problem])
 
-    def _pieces(self, least: int) -> AsyncGenerator[bytes, None]:
-        return pace.pieces(self._receive, self.settings.service_body_seconds, least)
-
-    async def _decompressed(self, encoding: str, least: int) -> AsyncGenerator[bytes, None]:
+    async def _decompressed(self, encoding: str, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         decompressor = compression.decompressor(encoding)
-        async with aclosing(self._pieces(least)) as pieces:
+        async with aclosing(body) as pieces:
             async for piece in pieces:
                 for slice_ in decompressor.feed(piece):
                     yield slice_
@@ -207,7 +204,8 @@ class Req:
             return await pace.whole(self._receive, self.settings.service_body_seconds, pace.LEAST_BYTES_A_SECOND)
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
         body = bytearray()
-        async with aclosing(self._chunks(pace.LEAST_BYTES_A_SECOND)) as chunks:
+        pieces = pace.pieces(self._receive, self.settings.service_body_seconds, pace.LEAST_BYTES_A_SECOND)
+        async with aclosing(self._chunks(pieces)) as chunks:
             async for chunk in chunks:
                 if too_large or len(body) + len(chunk) > limit:
                     await _discard(chunks, limit)

@@ -1,5 +1,6 @@
 """The settings of the service: one struct, read once. The only reader of the environment."""
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -7,13 +8,11 @@ from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
-from dotenv import dotenv_values
 from msgspec import Meta
 
+from service import env_file as env_files
+from service import secret_checks
 from service.crypto import Keyring
-
-PLACEHOLDER = "change-me"
-
 
 # Where prometheus-client looks, before its first metric is made, for the folder that worker processes share.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -25,6 +24,10 @@ _HOSTS = rf"(?:\[[\w:.%]+\](?=[:,/?]|$)|{_SIGN})*"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?:{_SIGN})*)?(?:\?[^\s#@]*)?")
 
 _SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # beside true, false, 1 and 0
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+")
+_PREFIXES = ("SERVICE_", "ENCRYPTION_")
+# A key that once sealed something is taken as it is, for what it sealed opens with no other.
+_LITERAL = ("encryption_key", "encryption_key_previous")
 _RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
 
 
@@ -85,11 +88,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keyring(self) -> Keyring:
-        """The key that seals, and those that still open: one or several, between commas or as a JSON list of texts."""
-        previous = self.encryption_key_previous.strip()
-        if previous.startswith("["):
-            return Keyring(self.encryption_key, msgspec.json.decode(previous, type=list[str]))
-        return Keyring(self.encryption_key, [key.strip() for key in previous.split(",") if key.strip()])
+        """The key that seals, and those that still open."""
+        return Keyring(self.encryption_key, self.previous_keys)
+
+    @property
+    def previous_keys(self) -> list[str]:
+        """The keys that still open: one or several, between commas or as a JSON list of texts.
+
+        One of which the setting does not tell whether the white space around it is a part of it is two.
+        """
+        previous = self.encryption_key_previous
+        if previous.strip().startswith("["):
+            return msgspec.json.decode(previous, type=list[str])
+        keys = [key for key in previous.split(",") if key.strip()]
+        return list(dict.fromkeys([*(key.strip() for key in keys), *keys]))
+
+    @property
+    def cors_origins(self) -> list[str]:
+        """The origins whose pages may use the service."""
+        return [origin.strip() for origin in self.service_cors_origins.split(",") if origin.strip()]
 
     @property
     def index_aims(self) -> IndexAims:
@@ -128,35 +145,100 @@ def shared_metrics() -> Path | None:
 def load(env_file: Path = Path(".env")) -> Settings:
     """Reads the environment, and `env_file` for what it leaves out. An empty value counts as left out.
 
-    Raises SettingsError for a missing or placeholder secret and for a value of the wrong type.
+    Raises SettingsError for a missing, unusable or known secret and for a value of the wrong type.
     """
-    read = {**dotenv_values(env_file), **os.environ}
-    values = {field: read[field.upper()] for field in Settings.__struct_fields__ if read.get(field.upper())}
+    try:
+        read = {
+            **env_files.read(env_file).values,
+            **{name: value for name, value in os.environ.items() if value.strip()},
+        }
+    except env_files.Unreadable as error:
+        raise SettingsError(str(error)) from None
+    given = {field: _trimmed(field, read.get(field.upper()) or "") for field in Settings.__struct_fields__}
+    values = {field: value for field, value in given.items() if value}
     for field in msgspec.structs.fields(Settings):
         if field.type is bool and (value := values.get(field.name)):
             values[field.name] = _SWITCH.get(value.lower(), value)
     for secret in ("service_adminkey", "encryption_key"):
-        if values.get(secret, PLACEHOLDER) == PLACEHOLDER:
-            raise SettingsError(
-                f"{secret.upper()} is not set. Set it in the environment or in {env_file}, "
-                f"for example to the output of `openssl rand -hex 32`."
-            )
+        if secret not in values:
+            raise SettingsError(f"{secret.upper()} is not set. {_how_to_set(env_file)}")
     try:
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))  # a Path
     except msgspec.ValidationError as error:
         what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
         raise SettingsError(f"A setting is not valid: {what}.") from None
-    try:
-        _ = settings.keyring
-    except msgspec.DecodeError:
-        raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, and is none.") from None
     for name in ("service_database_url", "service_database_read_url"):
         if values.get(name) and not _DATABASE_URL.fullmatch(values[name] or ""):
             raise SettingsError(
                 f"{name.upper()} must be like postgresql://USER:PASSWORD@HOST:5432/NAME, in which "
                 "% / ? # @ [ ] and spaces of a name or password are percent-encoded, like %2F."
             )
+    _check_secrets(settings, values, env_file)
     for name in ("service_rate_limit", "service_rate_limit_anonymous"):
         if values.get(name) and not _RATE.fullmatch(values[name] or ""):
             raise SettingsError(f"{name.upper()} must be like 600/minute: a number, and second, minute, hour or day.")
+    if not all(_ORIGIN.fullmatch(one) for one in settings.cors_origins):
+        raise SettingsError(
+            "SERVICE_CORS_ORIGINS must be * or, between commas, origins as browsers send them, like "
+            "https://app.example.org or http://localhost:3000: in lower case, without a path or a slash at the end."
+        )
     return settings
+
+
+def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
+    """What is not wrong, but probably not meant, with settings that have been loaded."""
+    file = env_files.read(env_file)
+    known = {field.upper() for field in Settings.__struct_fields__}
+    found = [
+        f"{name} is more than once in {env_file}: the last counts."
+        for name in dict.fromkeys(file.repeated)
+        if name in known
+    ]
+    found += [
+        f"{name} in {env_file} has a ${{…}}, which is read literally."
+        for name, value in file.values.items()
+        if name in known and re.search(r"\$\{\w+", value)
+    ]
+    for name in sorted({*file.values, *os.environ} - known):
+        if name.upper().startswith(_PREFIXES):
+            near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
+            found.append(f"{name} is no setting of this service{f'; is {near[0]} meant?' if near else '.'}")
+    key = config.encryption_key
+    if key != key.strip():
+        found.append("ENCRYPTION_KEY begins or ends with white space, perhaps a newline, which is a part of the key.")
+    if len(key) < secret_checks.LEAST_CHARACTERS:
+        found.append(f"ENCRYPTION_KEY has less than {secret_checks.LEAST_CHARACTERS} characters: it can be guessed.")
+    return found
+
+
+def _trimmed(field: str, value: str) -> str:
+    """A value without what came with it from a file or a Secret, most of all a newline; empty when nothing is left."""
+    if not value.strip():
+        return ""
+    if field in _LITERAL:
+        return value
+    return value.strip("\r\n") if field == "service_dbpassword" else value.strip()
+
+
+def _check_secrets(settings: Settings, values: dict[str, str], env_file: Path) -> None:
+    """Raises SettingsError for a secret that cannot work, or is known or easily guessed. Repeats none."""
+    for name in ("service_adminkey", "service_metrics_key", "encryption_key"):
+        if secret_checks.is_placeholder(values.get(name, "")):
+            raise SettingsError(f"{name.upper()} is a placeholder. {_how_to_set(env_file)}")
+    for name in ("service_adminkey", "service_metrics_key"):
+        if name in values and (fault := secret_checks.key_fault(values[name])):
+            raise SettingsError(f"{name.upper()} {fault}. {_how_to_set(env_file)}")
+    try:
+        values["encryption_key"].encode()
+        previous = settings.previous_keys
+        "".join(previous).encode()
+    except msgspec.DecodeError:
+        raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, and is none.") from None
+    except UnicodeEncodeError:
+        raise SettingsError("ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS must be in UTF-8.") from None
+    if same := secret_checks.equal(values, previous):
+        raise SettingsError(f"{same[0]} and {same[1]} must not be the same.")
+
+
+def _how_to_set(env_file: Path) -> str:
+    return f"Set it in the environment or in {env_file}, for example to the output of `openssl rand -hex 32`."

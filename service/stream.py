@@ -1,12 +1,14 @@
 """Uploads of any length: records as they come, stored a chunk a transaction, with a line of answer for each.
 
 At most one chunk is being stored while the next is read, and nothing more is read meanwhile: that is the client's
-back-pressure. What a line counts is stored.
+back-pressure. A record waits for others for a second at most, then it is stored with those that came, so that a client
+may wait for its line before it goes on. What a line counts is stored.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Literal
 
 import msgspec
@@ -25,7 +27,7 @@ CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
 MEMORY_BYTES = 4 * CHUNK_BYTES  # as a body that takes as much
 MAX_REASON = 1000  # characters: a line may have to say it of a thousand records
-IDLE_SECONDS = 1.0  # what has come is stored when nothing more comes for so long
+AGE_SECONDS = 1.0  # the longest that a record waits for others before they are stored together
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -70,30 +72,45 @@ class Upload:
         self._skips = on_error == "skip"
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # what the last line said
+        self._chunk: list[bytes] = []  # the records that come, and their size
+        self._size = 0
+        self._due: asyncio.Task[None] | None = None  # ends when they have waited long enough
+        self._owed = 0  # chunks of which no line has said anything yet
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._said_at = 0.0
         self._batch()
 
-    async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-        """Stores what comes, and yields a line of JSON for each chunk that is stored, and a last one."""
-        storing: asyncio.Task[None] | None = None
-        errors: list[str] = []
+    async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Stores what comes, and yields a line of JSON for each chunk as soon as it is stored, and a last one."""
+        fault: Exception | None = None
         chunks = self._chunks(body)
+        coming = asyncio.ensure_future(anext(chunks, None))
         try:
-            async for chunk in chunks:
-                if storing is not None:
-                    await storing
-                    yield self._say()
-                storing = asyncio.create_task(self._store(chunk))
+            while (chunk := await coming) is not None:
+                coming = asyncio.ensure_future(anext(chunks, None))  # it is read while this one is stored
+                await self._store(chunk)
+                if not coming.done() or (coming.exception() is None and coming.result() is not None):
+                    yield self._say()  # else the last line says it
+                self._note_said()
         except Exception as error:
-            errors.append(_explained(error))
+            fault = error
         finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
             await chunks.aclose()
-        if storing is not None:
-            try:
-                await storing  # what went wrong in it came before anything else
-            except Exception as error:
-                errors.insert(0, _explained(error))
-        self._line.done, self._line.error = not errors, errors[0] if errors else None
+        self._line.done, self._line.error = fault is None, _explained(fault) if fault is not None else None
         yield self._say()
+
+    def kept_waiting_until(self) -> float:
+        """Until when the client may have waited for a line instead of sending, by the clock of the event loop."""
+        return self._said_at if self._due is None and not self._owed else asyncio.get_running_loop().time()
+
+    def _note_said(self) -> None:
+        self._owed -= 1
+        self._said_at = asyncio.get_running_loop().time()
+        if not self._owed:
+            self._is_idle.set()
 
     def _say(self) -> bytes:
         line = msgspec.json.encode(self._line) + b"\n"
@@ -102,28 +119,73 @@ class Upload:
         return line
 
     async def _chunks(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
-        """Records, put together until there are enough, or nothing more comes for a while."""
+        """Records, put together until there are enough, or the first of them has waited for long enough."""
         split = Lines() if self._wire is decoding.JSON else Packed()
-        chunk: list[bytes] = []
-        size = 0
         try:
-            async for piece in _with_pauses(body, self._draining):
-                for record in split.feed(piece) if piece is not None else ():
-                    if chunk and (len(chunk) == CHUNK_ROWS or size + len(record) > CHUNK_BYTES):
-                        yield chunk
-                        chunk, size = [], 0
-                    chunk.append(record)
-                    size += len(record)
-                if chunk and piece is None:
-                    yield chunk
-                    chunk, size = [], 0
-            chunk += split.finish()
+            async with aclosing(self._pieces(body)) as pieces:
+                async for piece in pieces:
+                    if piece is None:
+                        yield self._cut()
+                        continue
+                    for record in split.feed(piece):
+                        if self._chunk and self._size + len(record) > CHUNK_BYTES:
+                            yield self._cut()
+                        self._chunk.append(record)
+                        self._size += len(record)
+                        if len(self._chunk) == CHUNK_ROWS:
+                            yield self._cut()
+                    if self._chunk and self._due is None:
+                        self._due = asyncio.create_task(self._wait_until_due())
+            self._chunk += split.finish()
         except (Stop, ApiError):
-            if chunk:  # what came before is as good as ever
-                yield chunk
+            if self._chunk:  # what came before is as good as ever
+                yield self._cut()
             raise
-        if chunk:
-            yield chunk
+        finally:
+            if self._due is not None:
+                self._due.cancel()
+        if self._chunk:
+            yield self._cut()
+
+    def _cut(self) -> list[bytes]:
+        """The chunk, to be stored; the next one begins."""
+        if self._due is not None:
+            self._due.cancel()
+        chunk, self._chunk, self._size, self._due = self._chunk, [], 0, None
+        self._owed += 1
+        self._is_idle.clear()
+        return chunk
+
+    async def _wait_until_due(self) -> None:
+        """Waits as long as a record may. While another chunk is being stored, more may join it."""
+        await asyncio.sleep(AGE_SECONDS)
+        await self._is_idle.wait()
+
+    async def _pieces(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes | None, None]:
+        """The pieces of a body, and None when a chunk is due. Raises Stop when the service is to stop."""
+        waiting: asyncio.Future[bytes | None] | None = None
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(self._draining.wait())
+        try:
+            while True:
+                # It goes on when something else comes first: to cancel it would lose what it brings.
+                waiting = waiting or asyncio.ensure_future(anext(body, None))
+                any_of = [waiting, stopping, *([self._due] if self._due is not None else ())]
+                await asyncio.wait(any_of, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    raise Stop("The service is stopping. What follows was not stored: send it again.")
+                if self._due is not None and self._due.done():
+                    yield None
+                elif waiting.done():
+                    arrived, waiting = waiting, None
+                    if (piece := arrived.result()) is None:
+                        return
+                    yield piece
+        finally:
+            stopping.cancel()
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+            await body.aclose()
 
     def _batch(self) -> Batch:
         return Batch(self._project, self._encoding, self._wire)
@@ -190,35 +252,6 @@ class Upload:
         self._line.inserted += stored.inserted
         self._line.updated += stored.updated
         self._line.unchanged += stored.unchanged
-
-
-async def _with_pauses(
-    body: AsyncGenerator[bytes, None], draining: asyncio.Event
-) -> AsyncGenerator[bytes | None, None]:
-    """The pieces of a body, and None when nothing has come for a second. Raises Stop when the service is to stop."""
-    waiting: asyncio.Future[bytes] | None = None
-    stopping: asyncio.Future[Any] = asyncio.ensure_future(draining.wait())
-    try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(body))
-            both: list[asyncio.Future[Any]] = [waiting, stopping]
-            await asyncio.wait(both, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done():
-                raise Stop("The service is stopping. What follows was not stored: send it again.")
-            if not waiting.done():
-                yield None
-                continue
-            try:
-                piece = waiting.result()
-            except StopAsyncIteration:
-                return
-            finally:
-                waiting = None
-            yield piece
-    finally:
-        stopping.cancel()
-        if waiting is not None:
-            waiting.cancel()
 
 
 def _reason(problem: Problem) -> str:

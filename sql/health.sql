@@ -1,5 +1,9 @@
 -- Whether the service is able to serve.
 
+-- name: IsReadOnly :one
+-- Whether sessions may change nothing: by a setting, or because this server is a standby (any more).
+SELECT current_setting('transaction_read_only')::bool OR pg_is_in_recovery();
+
 -- name: GetAppliedMigrations :many
 -- The table is yoyo's; it allows nulls.
 SELECT coalesce(migration_id, '') FROM _yoyo_migration ORDER BY migration_id;

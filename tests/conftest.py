@@ -24,7 +24,7 @@ from service.db import Connection, Pool, open_pool
 from service.protocol import Protocol
 from service.settings import Settings
 
-ADMIN_KEY = "test-admin-key"
+ADMIN_KEY = "admin-key-of-the-tests"
 ENCRYPTION_KEY = "test-encryption-key"
 TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a parallel run has its own
 

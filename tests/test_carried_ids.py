@@ -15,7 +15,7 @@ from tests.test_migrations import rows
 NewDatabase = Callable[..., str]
 BEFORE = migrate.names()[migrate.names().index("0012_mark_carried_ids") - 1]
 KEY = {"Authorization": "Bearer key of anna"}
-ADMIN = {"Authorization": "Bearer test-admin-key"}
+ADMIN = {"Authorization": "Bearer admin-key-of-the-tests"}
 PLACE = "/v1/embeddings/anna/two"
 # What is in the original database, as its clients stored it.
 CARRIED = ["doc%2F1", "low%2fer", "50%25", "pair/1", "pair%2F1", "a%2520b", "again%2F1", "changed%2F1"]

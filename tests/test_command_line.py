@@ -34,6 +34,35 @@ def test_without_secrets_nothing_starts(arguments: list[str], tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"SERVICE_ADMINKEY": "marked-schlüssel-schlüssel"}, "Error: SERVICE_ADMINKEY must be of ASCII"),
+        ({"SERVICE_ADMINKEY": "marked"}, "Error: SERVICE_ADMINKEY must have 16 to 4,096 characters."),
+        ({"ENCRYPTION_KEY": SECRETS["SERVICE_ADMINKEY"]}, "Error: SERVICE_ADMINKEY and ENCRYPTION_KEY must not be"),
+        ({"SERVICE_METRICS_KEY": "change-me"}, "Error: SERVICE_METRICS_KEY is a placeholder."),
+    ],
+)
+def test_an_unusable_secret_is_one_line(tmp_path: Path, values: dict[str, str], says: str) -> None:
+    done = command("serve", cwd=tmp_path, PYTHONPATH=str(ROOT), **{**SECRETS, **values})
+    assert done.returncode == 1
+    assert done.stderr.startswith(says)
+    assert len(done.stderr.splitlines()) == 1
+    assert "marked" not in done.stderr
+
+
+def test_a_key_with_a_newline_opens(new_database: Callable[..., str], tmp_path: Path) -> None:
+    """As `echo … | base64` makes it for a Secret; and what is probably not meant is said."""
+    values = {**SECRETS, "SERVICE_ADMINKEY": f"{SECRETS['SERVICE_ADMINKEY']}\n", "SERVICE_RATELIMIT": "1/minute"}
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **values) as (_, url):
+        headers = {"Authorization": f"Bearer {SECRETS['SERVICE_ADMINKEY']}"}
+        assert httpx2.get(f"{url}/v1/users", headers=headers).status_code == 200
+    assert (
+        "WARNING: SERVICE_RATELIMIT is no setting of this service; is SERVICE_RATE_LIMIT meant?"
+        in (tmp_path / "log").read_text()
+    )
+
+
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     url = "postgresql://somebody:marked-password@127.0.0.1:1/x"
     done = command("serve", cwd=tmp_path, PYTHONPATH=str(ROOT), **SECRETS, SERVICE_DATABASE_URL=url)
@@ -90,11 +119,11 @@ def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_
 
 
 def test_serve_with_the_embedded_database_and_the_template(tmp_path: Path) -> None:
-    env = re.sub("=change-me", "=a-secret", (ROOT / "template.env").read_text()).replace("=8880", "=0")
+    env = re.sub(r"(\w+)=change-me", r"\1=a-secret-for-\1", (ROOT / "template.env").read_text()).replace("=8880", "=0")
     (tmp_path / ".env").write_text(env)
     for _ in range(2):  # the data are kept
         with served(tmp_path / "log", cwd=tmp_path, SERVICE_PORT="") as (process, url):
-            headers = {"Authorization": "Bearer a-secret"}
+            headers = {"Authorization": "Bearer a-secret-for-SERVICE_ADMINKEY"}
             body = {"user_handle": "alice", "email": "alice@example.org"}
             key = httpx2.put(f"{url}/v1/users/alice", json=body, headers=headers).json()["vdb_key"]
             process.send_signal(signal.SIGTERM)

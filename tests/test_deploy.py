@@ -1,6 +1,7 @@
 """The image and the manifests: valid, hardened, without secrets, and with numbers that fit together."""
 
 import functools
+import ipaddress
 import os
 import re
 import shutil
@@ -15,8 +16,9 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import msgspec
 import pytest
 import yaml
+from limits import parse
 
-from service import __version__
+from service import __version__, settings
 from service.settings import Settings
 from tests.processes import ROOT
 
@@ -58,6 +60,10 @@ def templates(overlay: str) -> list[Document]:
 
 def containers(overlay: str) -> list[Document]:
     return [container for template in templates(overlay) for container in template["spec"]["containers"]]
+
+
+def pods(document: Document) -> list[Document]:
+    return list(document["spec"]["template"]["spec"]["containers"])
 
 
 def configured(overlay: str) -> dict[str, str]:
@@ -138,6 +144,41 @@ def test_settings_exist(overlay: str) -> None:
 
 
 @each_overlay
+def test_what_goes_on_is_probed(overlay: str) -> None:
+    """A service over HTTP; an indexer by what it writes to the only folder that can be written."""
+    for container in (one for document in of_kind(overlay, "Deployment") for one in pods(document)):
+        probe = container["livenessProbe"]
+        if container["args"] == ["serve"]:
+            assert probe["httpGet"] == {"path": "/healthz", "port": "http"}
+            continue
+        assert probe["exec"]["command"] == ["python", "-m", "service.probe"]
+        assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+        assert probe["initialDelaySeconds"] >= 30  # it is not fast to start
+        assert probe["timeoutSeconds"] >= 5
+
+
+def test_production_bounds_how_often_anybody_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.__struct_fields__:
+        monkeypatch.delenv(name.upper(), raising=False)
+    secrets = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b" * 16}
+    for name, value in {**configured("production"), **secrets}.items():
+        monkeypatch.setenv(name, value)
+    config = settings.load(tmp_path / ".env")
+    users, addresses = parse(config.service_rate_limit), parse(config.service_rate_limit_anonymous)
+    assert users.amount / users.get_expiry() >= 10 * addresses.amount / addresses.get_expiry()
+    # Each service counts by itself: their number is the largest factor, which the page about it has to say.
+    (scaler,) = of_kind("production", "HorizontalPodAutoscaler")
+    assert config.service_rate_limit_storage == "memory://"
+    text = " ".join((ROOT / "deploy/README.md").read_text().split())
+    assert f"up to {scaler['spec']['maxReplicas']} times as much" in text
+    # All that comes passes the ingress controller, whose address is not its clients': it has to be believed.
+    proxies = [ipaddress.ip_network(one) for one in config.service_trusted_proxies.split(",")]
+    for pod_network in ("10.244.0.0/16", "172.16.0.0/16", "192.168.0.0/16", "100.64.0.0/16"):
+        assert any(ipaddress.ip_network(pod_network).subnet_of(one) for one in proxies if one.version == 4)
+    assert not any(ipaddress.ip_address("203.0.113.7") in one for one in proxies)
+
+
+@each_overlay
 def test_selectors_find_their_pods(overlay: str) -> None:
     labels = [template["metadata"]["labels"].items() for template in templates(overlay)]
     for document in of_kind(overlay, "Service", "Deployment", "PodDisruptionBudget", "ServiceMonitor"):
@@ -178,7 +219,8 @@ def test_the_image() -> None:
     text = (ROOT / "Dockerfile").read_text()
     run("hadolint", ROOT / "Dockerfile")
     assert "latest" not in text
-    assert re.search(r"^HEALTHCHECK .*CMD \[\"python\"", text, re.MULTILINE)
+    # Of whatever runs: an indexer listens nowhere.
+    assert re.search(r'^HEALTHCHECK .*CMD \["python", "-m", "service.probe"\]$', text, re.MULTILINE)
     users = re.findall(r"^USER (.+)$", text, re.MULTILINE)
     assert users
     pods = [template["spec"]["securityContext"] for overlay in OVERLAYS for template in templates(overlay)]

@@ -88,14 +88,14 @@ async def test_the_page_loads_nothing_from_elsewhere(api: httpx2.AsyncClient) ->
     reason="LEFT OUT: the documentation's page in a browser; it needs chromium and chromedriver",
 )
 async def test_an_authorised_call_from_the_page(new_database: Callable[..., str], tmp_path: Path) -> None:
-    secrets = {"SERVICE_ADMINKEY": "page-admin-key", "ENCRYPTION_KEY": "b"}
+    secrets = {"SERVICE_ADMINKEY": "admin-key-of-the-page", "ENCRYPTION_KEY": "b"}
     with (
         served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **secrets) as (_, url),
         webdriver.browser(tmp_path) as browser,
     ):
         browser.call("POST", "/url", url=f"{url}/docs")
         browser.wait_for("return document.querySelectorAll('.opblock').length")
-        browser.run("window.ui.preauthorizeApiKey('key', arguments[0])", "page-admin-key")
+        browser.run("window.ui.preauthorizeApiKey('key', arguments[0])", "admin-key-of-the-page")
         block = "document.querySelector('#operations-users-get_users')"
         browser.run(f"{block}.querySelector('.opblock-summary-control').click()")
         browser.wait_for(f"return {block}.querySelector('.try-out__btn')")

@@ -347,7 +347,7 @@ async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
 
 
 def running_indexer(url: str, *arguments: str, threshold: int = 100) -> "subprocess.Popen[str]":
-    values = {"SERVICE_ADMINKEY": "a", "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
+    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
     return subprocess.Popen(
         [sys.executable, "-m", "service", "index", *arguments],
         cwd=ROOT,
@@ -601,7 +601,7 @@ def test_a_project_is_like_a_dictionary(new_database: Callable[..., str]) -> Non
 
 
 def test_the_command(new_database: Callable[..., str], tmp_path: Path) -> None:
-    values = {"SERVICE_ADMINKEY": "a", "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
     assert command("index", "--help").returncode == 0
     done = command("index", "--once", **values)
     assert (done.returncode, done.stdout) == (0, "")

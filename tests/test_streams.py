@@ -4,6 +4,10 @@ import asyncio
 import gzip
 import json
 import re
+import signal
+import sys
+import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,18 @@ from typing import Any
 import httpx2
 import msgspec
 import numpy as np
+import psycopg
 import pytest
 
 from service import stream
+from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract.world import Headers, Project, fetch, problem, project, row, status, upload, user
 from tests.processes import served
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LINES = {"Content-Type": "application/x-ndjson"}
 PACKED = {"Content-Type": "application/msgpack"}
@@ -198,27 +209,166 @@ class Raw:
         await self.writer.wait_closed()
 
 
-async def opened(api: httpx2.AsyncClient, to: Project) -> Raw:
+async def opened(api: httpx2.AsyncClient, to: Project, kind: str = "application/x-ndjson", **more: str) -> Raw:
     client = Raw(*await asyncio.open_connection(api.base_url.host, api.base_url.port))
+    heads = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in more.items())
     client.writer.write(
-        f"POST {to.embeddings}/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+        f"POST {to.embeddings}/stream?on_error=skip HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n{heads}"
         f"Authorization: {to.owner.headers['Authorization']}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     )
     return client
 
 
+SOON = stream.AGE_SECONDS + 2  # for a line, on a machine that does other things too
+
+
+class Form:
+    """A form of a stream: how records are written, and flushed, so that they can be read before the next come."""
+
+    def __init__(self, name: str) -> None:
+        self.kind = PACKED["Content-Type"] if name == "packed" else LINES["Content-Type"]
+        self.write = packed if name == "packed" else ndjson
+        self.headers = {"Content_Encoding": name} if name in ("gzip", "zstd") else {}
+        gzipped, framed = zlib.compressobj(wbits=31), zstd.ZstdCompressor()
+        self.flush: Callable[[bytes], bytes] = {
+            "gzip": lambda data: gzipped.compress(data) + gzipped.flush(zlib.Z_SYNC_FLUSH),
+            "zstd": lambda data: framed.compress(data, zstd.ZstdCompressor.FLUSH_BLOCK),
+        }.get(name, lambda data: data)
+        self.finish: Callable[[], bytes] = {"gzip": gzipped.flush, "zstd": framed.flush}.get(name, lambda: b"")
+
+
+@pytest.fixture(params=["lines", "packed", "gzip", "zstd"])
+def form(request: pytest.FixtureRequest) -> Form:
+    return Form(request.param)
+
+
+async def test_a_feeder_that_waits_for_each_line_gets_it(api: httpx2.AsyncClient, place: Project, form: Form) -> None:
+    client = await opened(api, place, form.kind, **form.headers)
+    for number in range(3):
+        await client.send(form.flush(form.write(row(f"{number}", [1, 2, 3]))))
+        line = await asyncio.wait_for(client.line(), SOON)
+        assert (line["rows"], line.get("done")) == (number + 1, None)
+        assert len(await stored(api, place)) == number + 1
+    if rest := form.finish():
+        await client.send(rest)
+    await client.send(b"")
+    last = await client.line()
+    assert (last["rows"], last["done"]) == (3, True)
+    await client.close()
+
+
+async def test_a_full_chunk_waits_for_nothing(api: httpx2.AsyncClient, place: Project) -> None:
+    client = await opened(api, place)
+    records = [ndjson(*[row(f"{number}", [1, 2, turn]) for number in range(stream.CHUNK_ROWS)]) for turn in range(4)]
+    took = []
+    for turn, chunk in enumerate(records):
+        start = time.perf_counter()
+        await client.send(chunk)
+        assert (await client.line())["rows"] == (turn + 1) * stream.CHUNK_ROWS
+        took.append(time.perf_counter() - start)
+    assert min(took) < stream.AGE_SECONDS
+    await client.close()
+
+
+async def test_a_trickle_does_not_put_off_its_line(api: httpx2.AsyncClient, place: Project) -> None:
+    client = await opened(api, place)
+
+    async def trickle() -> None:
+        for number in range(100):
+            await client.send(ndjson(row(f"{number}", [1, 2, 3])))
+            await asyncio.sleep(stream.AGE_SECONDS / 5)
+
+    sending = asyncio.create_task(trickle())
+    said = [(await asyncio.wait_for(client.line(), SOON))["rows"] for _ in range(3)]
+    assert said == sorted(set(said))
+    assert said[0] < 5 * (1 + SOON)
+    sending.cancel()
+    await client.close()
+
+
+async def test_a_part_of_a_record_waits_for_the_rest(api: httpx2.AsyncClient, place: Project, form: Form) -> None:
+    client = await opened(api, place, form.kind, **form.headers)
+    record = form.write(row("b", [1, 2, 3]))
+    await client.send(form.flush(form.write(row("a", [1, 2, 3])) + record[:9]))
+    line = await asyncio.wait_for(client.line(), SOON)
+    assert (line["rows"], line["rejected"]) == (1, 0)
+    await asyncio.sleep(stream.AGE_SECONDS * 1.5)
+    assert (await stored(api, place)).keys() == {"a"}
+    await client.send(form.flush(record[9:]))
+    line = await asyncio.wait_for(client.line(), SOON)
+    assert (line["rows"], line["rejected"], line["inserted"]) == (2, 0, 2)
+    await client.close()
+
+
+async def test_a_bad_record_is_named_at_the_pause(api: httpx2.AsyncClient, place: Project) -> None:
+    client = await opened(api, place)
+    await client.send(ndjson(row("a", [1, 2, 3]), row("b", [1, 2])))
+    line = await asyncio.wait_for(client.line(), SOON)
+    assert (line["rows"], line["rejected"], line["errors"][0]["row"]) == (2, 1, 1)
+    await client.send(ndjson(row("c", [1, 2, 3])))
+    line = await asyncio.wait_for(client.line(), SOON)
+    assert (line["rows"], line["rejected"], line["errors"]) == (3, 1, [])
+    await client.close()
+
+
 async def test_lines_come_while_the_client_still_sends(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
     await client.send(ndjson(*[row(f"{number}", [1, 2, 3]) for number in range(3)]))
-    # Nothing more comes for a second: what is there is stored, and said with what follows.
-    await asyncio.sleep(stream.IDLE_SECONDS * 1.5)
-    assert len(await stored(api, place)) == 3
+    assert (await asyncio.wait_for(client.line(), SOON))["rows"] == 3
     await client.send(ndjson(row("more", [1, 2, 3])))
-    assert (await client.line())["rows"] == 3
     await client.send(b"")
     last = await client.line()
     assert (last["rows"], last["done"]) == (4, True)
     await client.close()
+
+
+async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Callable[..., str], admin: Headers) -> None:
+    """What the storing takes is not the client's silence; what follows its line is."""
+    url, silence = new_database(), 2
+    async with (
+        serving(settings_for(url, service_body_seconds=silence, service_indexer=False)) as at,
+        httpx2.AsyncClient(base_url=at) as api,
+    ):
+        place = await project(api, await user(api, admin))
+        client = await opened(api, place)
+        await client.send(ndjson(row("a", [1, 2, 3])))
+        await asyncio.wait_for(client.line(), SOON)
+        async with await psycopg.AsyncConnection.connect(url) as other:
+            await other.execute("LOCK TABLE embeddings IN EXCLUSIVE MODE")
+            await client.send(ndjson(row("b", [1, 2, 3])))
+            await asyncio.sleep(silence * 2)
+        line = await asyncio.wait_for(client.line(), SOON)
+        assert (line["rows"], line.get("error")) == (2, None)
+        await asyncio.sleep(silence / 2)
+        await client.send(ndjson(row("c", [1, 2, 3])))
+        assert (await asyncio.wait_for(client.line(), SOON))["rows"] == 3
+        start = time.perf_counter()
+        last = await client.line()
+        assert last["error"] == f"Nothing came of the body for {silence} seconds."
+        assert silence * 0.5 < time.perf_counter() - start < silence + SOON
+        await client.close()
+
+
+async def test_what_came_is_stored_when_the_service_is_told_to_stop(
+    new_database: Callable[..., str], tmp_path: Path
+) -> None:
+    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_INDEXER="false", **values) as (process, url):
+        async with httpx2.AsyncClient(base_url=url) as api:
+            place = await project(api, await user(api, {"Authorization": f"Bearer {ADMIN_KEY}"}))
+            client = await opened(api, place)
+            await client.send(ndjson(row("a", [1, 2, 3])))
+            await asyncio.wait_for(client.line(), SOON)
+            await client.send(ndjson(row("b", [1, 2, 3])) + b'{"text_id": "c"')
+            await asyncio.sleep(stream.AGE_SECONDS / 10)
+        process.send_signal(signal.SIGTERM)
+        lines = [await client.line()]
+        while "error" not in lines[-1]:
+            lines.append(await client.line())
+        assert (lines[-1]["rows"], lines[-1]["inserted"]) == (2, 2)
+        assert "The service is stopping" in lines[-1]["error"]
+        await client.close()
+        assert await asyncio.to_thread(process.wait, 20) == 0
 
 
 async def test_a_lost_connection_keeps_what_was_said(api: httpx2.AsyncClient, place: Project) -> None:
@@ -237,7 +387,7 @@ async def test_a_lost_connection_keeps_what_was_said(api: httpx2.AsyncClient, pl
 async def test_a_project_that_goes_away_ends_its_stream(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
     await client.send(ndjson(row("a", [1, 2, 3])))
-    await asyncio.sleep(stream.IDLE_SECONDS * 1.5)
+    await asyncio.sleep(stream.AGE_SECONDS * 1.5)
     assert (await api.delete(place.path, headers=place.owner.headers)).status_code == 204
     await client.send(ndjson(row("b", [1, 2, 3])))
     await client.send(b"")
@@ -257,9 +407,9 @@ def memory(pid: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="LEFT OUT: the memory of a process; it needs /proc")
 def test_memory_stays_where_it_is(new_database: Callable[..., str], tmp_path: Path) -> None:
     dimensions = 1536
-    values = {"SERVICE_ADMINKEY": "admin", "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
     vectors = np.random.default_rng(1).normal(size=(500, dimensions)).astype("<f2")
-    headers = {"Authorization": "Bearer admin"}
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with (
         served(tmp_path / "log", cwd=tmp_path, SERVICE_INDEXER="false", **values) as (process, url),
         httpx2.Client(base_url=url, timeout=300, headers=headers) as client,

@@ -20,12 +20,12 @@ import pytest
 from chaos.standby import postgres_program
 from service import migrate, takeover
 from tests import legacy
-from tests.conftest import serving, settings_for
+from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.processes import ROOT, command, environment
 from tests.test_migrations import rows, schema
 
 NewDatabase = Callable[..., str]
-SETTINGS = {"SERVICE_ADMINKEY": "admin", "ENCRYPTION_KEY": legacy.ENCRYPTION_KEY}
+SETTINGS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": legacy.ENCRYPTION_KEY}
 
 
 @pytest.fixture(params=[3, 4])
@@ -189,7 +189,7 @@ async def test_users_go_on_with_their_keys(old: tuple[str, int]) -> None:
         async with httpx2.AsyncClient(base_url=base, headers={"Authorization": "Bearer key of zoe"}) as zoe:
             project = (await zoe.get("/v1/projects/Zo%C3%AB%20van%20%C3%84%C3%A4/a%20b")).json()
             assert (project["role"], project["number_of_embeddings"]) == ("owner", 1)
-        admin = {"Authorization": "Bearer test-admin-key"}
+        admin = {"Authorization": f"Bearer {ADMIN_KEY}"}
         async with httpx2.AsyncClient(base_url=base, headers=admin) as client:
             report = (await client.get("/v1/admin/sanity-check")).json()
     assert ("2 provider keys are stored in the clear: run `keys encrypt`" in report["warnings"]) == (version == 3)

@@ -34,7 +34,7 @@ def test_the_wheel(new_database: Callable[..., str], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     python = str(installed / "bin" / "python")
-    values = {"SERVICE_ADMINKEY": "a", "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database(template=None)}
+    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database(template=None)}
 
     found = subprocess.run(
         [python, "-c", "import service; print(service.__file__)"],

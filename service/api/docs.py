@@ -24,6 +24,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# The same for everybody, but not for every version.
+ASKED_AGAIN = {"Cache-Control": "no-cache"}
 
 
 class AssetPath(msgspec.Struct, frozen=True):
@@ -35,13 +37,13 @@ class AssetPath(msgspec.Struct, frozen=True):
 @endpoint("GET", "/openapi.json", guard=anyone)
 async def get_openapi_json(req: Req) -> Response:
     """This document as JSON."""
-    return Response(req.openapi["json"], media_type="application/json")
+    return Response(req.openapi["json"], headers=ASKED_AGAIN, media_type="application/json")
 
 
 @endpoint("GET", "/openapi.yaml", guard=anyone, produces="application/yaml")
 async def get_openapi_yaml(req: Req) -> Response:
     """This document as YAML."""
-    return Response(req.openapi["yaml"], media_type="application/yaml")
+    return Response(req.openapi["yaml"], headers=ASKED_AGAIN, media_type="application/yaml")
 
 
 @endpoint("GET", "/docs", guard=anyone, produces="text/html")
@@ -58,7 +60,7 @@ async def get_docs_asset(req: Req, path: AssetPath) -> Response:
 
 def _asset(name: str) -> Response:
     file, kind = ASSETS[name]
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Content-Type-Options": "nosniff"}
+    headers = {**ASKED_AGAIN, "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
     if file.endswith(".gz"):
         headers["Content-Encoding"] = "gzip"  # which every browser takes
     return Response(_content(file), headers=headers, media_type=kind)

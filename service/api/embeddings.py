@@ -116,7 +116,7 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: S
     names = {"user": path.user, "project": path.project}
     upload = stream.Upload(req, access, lambda: embeddings_editor(req, names), wire, query.encoding, query.on_error)
     req.facts.rows = upload.counts
-    return Lines(upload.lines(req.chunks()))
+    return Lines(upload.lines(req.chunks(upload.kept_waiting_until)))
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))

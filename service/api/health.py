@@ -32,6 +32,9 @@ async def get_readiness(req: Req) -> Status:
     missing = sorted(set(migrate.names()) - set(await health.get_applied_migrations(req.db)))
     if missing:
         raise Unavailable(f"The database lacks the migrations {', '.join(missing)}.")
+    if await health.is_read_only(req.db):
+        await req.db.expire_connections()  # new ones go where the database's name leads now
+        raise Unavailable("The database is read-only: searches and reads are answered, changes are not.")
     return Status()
 
 

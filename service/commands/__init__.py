@@ -11,7 +11,6 @@ import msgspec
 import psycopg
 
 from service import carry, embedded, logs, settings
-from service.database import session
 from service.database.session import UnsupportedDatabase
 from service.database.url import parse
 from service.keys import WrongKey
@@ -47,11 +46,11 @@ def load_settings() -> Settings:
 
 @contextlib.contextmanager
 def database(config: Settings) -> Iterator[str]:
-    """Yields the URL of the database, looked at, and starts and stops the embedded one where none is named."""
+    """Yields the URL of the database, and starts and stops the embedded one where none is named."""
     if config.service_database_read_url is not None:
         parse(config.service_database_read_url)
     if config.named_database_url is not None:
-        session.check(config.named_database_url)
+        parse(config.named_database_url)
         yield config.named_database_url
         return
     say(f"No database is named: the embedded PostgreSQL serves, with its data in {config.service_data_dir}.")

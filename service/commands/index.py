@@ -4,9 +4,14 @@ import asyncio
 import contextlib
 
 import click
+import psycopg
 
 from service import indexer
 from service.commands import as_json, clear_errors, database, load_settings, show
+from service.database.session import check
+from service.logs import logger
+from service.probe import BEAT_SECONDS, Signs
+from service.settings import IndexAims
 
 
 @click.command()
@@ -19,8 +24,10 @@ def index(once: bool, as_json: bool) -> None:
     """
     config = load_settings()
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
+        with contextlib.suppress(psycopg.OperationalError):  # one that is away is waited for
+            check(url)
         if not once:
-            asyncio.run(indexer.run(url, config.index_aims))
+            asyncio.run(_run(url, config.index_aims))
             return
         built = asyncio.run(indexer.run_once(url, config.index_aims))
     if as_json:
@@ -28,3 +35,26 @@ def index(once: bool, as_json: bool) -> None:
         return
     for one in built:
         click.echo(f"Built the index of project {one.project_id}: {one.indexed_rows:,} rows.")
+
+
+async def _run(url: str, aims: IndexAims) -> None:
+    """Runs the indexer, and beside it writes its signs for the probe."""
+    signs = Signs()
+    beating = asyncio.create_task(_beat(signs))
+    try:
+        await indexer.run(url, aims, signs)
+    finally:
+        beating.cancel()
+        with contextlib.suppress(OSError):
+            signs.file.unlink()
+
+
+async def _beat(signs: Signs) -> None:
+    try:
+        while True:
+            signs.write()
+            await asyncio.sleep(BEAT_SECONDS)
+    except OSError as error:
+        logger.warning(
+            "The probe's file cannot be written, so there is no telling how the indexer is.", what=str(error)
+        )

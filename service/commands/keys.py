@@ -20,6 +20,7 @@ from service.commands import (
     show,
 )
 from service.crypto import Keyring
+from service.database.session import check
 from service.db import connected
 from service.sql import Db
 
@@ -98,5 +99,6 @@ def _run(action: Callable[[Db, Keyring], Awaitable[R]]) -> R:
             return await action(connection, config.keyring)
 
     with clear_errors(), database(config) as url:
+        check(url)
         return asyncio.run(run(url))
     raise AssertionError("unreachable")

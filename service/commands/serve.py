@@ -21,6 +21,8 @@ from service.settings import Settings
 def serve(workers: int) -> None:
     """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
     config = load_settings()
+    for remark in settings.remarks(config):
+        say(f"WARNING: {remark}")
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
@@ -30,8 +32,8 @@ def serve(workers: int) -> None:
 
 
 def _run(config: Settings, workers: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        if workers > 1:
+    with tempfile.TemporaryDirectory() if workers > 1 else contextlib.nullcontext() as folder:
+        if folder is not None:
             settings.share_metrics(Path(folder))
         uvicorn.run(
             app.create_app(config) if workers == 1 else "service.app:from_environment",

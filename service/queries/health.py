@@ -6,6 +6,11 @@ query = Queries(__name__)
 
 
 @query
+async def is_read_only(db: Db) -> bool | None:
+    """Whether sessions may change nothing at the moment. Never None."""
+
+
+@query
 async def get_applied_migrations(db: Db) -> list[str]:
     """The names of the migrations that the database has, in order."""
 

@@ -1,13 +1,15 @@
 """CORS, OPTIONS and HEAD, on every route."""
 
 import re
+from collections.abc import Callable
 
 import httpx2
 import pytest
 
 from service.api import endpoints
+from tests.conftest import serving, settings_for
 
-from .world import Headers, user
+from .world import Headers, problem, project, user
 
 PATHS = sorted({re.sub(r"{\w+}", "start.js", one.path) for one in endpoints if not one.only_debug})
 ORIGIN = {"Origin": "https://pages.example.org"}
@@ -27,7 +29,8 @@ async def test_options_tells_the_methods(api: httpx2.AsyncClient, path: str) -> 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_preflight(api: httpx2.AsyncClient, path: str) -> None:
-    asked = {**ORIGIN, "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization"}
+    sent = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization,x-read-from"}
+    asked = {**ORIGIN, **sent}
     answer = await api.options(path, headers=asked)
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -52,3 +55,85 @@ async def test_head_is_get_without_the_body(api: httpx2.AsyncClient, admin: Head
         assert head.content == b""
         assert head.headers["content-type"] == full.headers["content-type"]
         assert head.headers["content-length"] == full.headers["content-length"]
+
+
+# What clients of ours, and the libraries and agents around them, send beside what a browser lets pass unasked.
+SENT = [
+    *("Authorization", "Content-Type", "Content-Encoding", "Accept", "X-Request-ID", "X-Read-From", "Expect"),
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "X-Requested-With", "X-Stainless-Lang", "User-Agent"),
+    *("Idempotency-Key", "If-None-Match", "Prefer", "Cache-Control"),
+]
+
+
+@pytest.mark.parametrize("name", SENT)
+async def test_a_page_may_send_any_header(api: httpx2.AsyncClient, name: str) -> None:
+    """No header has a meaning that a page of another origin should not use: only a key opens anything, and it is sent
+    by whoever knows it, never by the browser itself."""
+    sent = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": f"authorization,{name.lower()}"}
+    answer = await api.options("/v1/embeddings/abc/def", headers={**ORIGIN, **sent})
+    assert answer.status_code == 200
+    allowed = {one.strip() for one in answer.headers["access-control-allow-headers"].lower().split(",")}
+    assert {"authorization", name.lower()} <= allowed
+    assert "access-control-allow-credentials" not in answer.headers
+    assert "access-control-request-headers" in answer.headers["vary"].lower()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Access-Control-Request-Method": "BREW"},
+        {"Access-Control-Request-Method": "POST", "Access-Control-Request-Private-Network": "true"},
+    ],
+)
+async def test_a_refused_preflight_is_a_problem(api: httpx2.AsyncClient, asked: dict[str, str]) -> None:
+    answer = await api.options("/v1/users", headers={**ORIGIN, **asked})
+    assert "Disallowed CORS" in problem(answer, 400)["detail"]
+    assert "origin" in answer.headers["vary"].lower()
+    assert answer.headers["x-request-id"]
+
+
+NAMED = "https://app.example.org"
+
+
+async def test_named_origins(new_database: Callable[..., str], admin: Headers) -> None:
+    """An answer depends on the origin also when none was sent: a cache must not give it to a page."""
+    config = settings_for(
+        new_database(), service_cors_origins=f"{NAMED}, http://localhost:3000,", service_indexer=False,
+        service_max_body_bytes=2000,
+    )  # fmt: skip
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+        place = await project(api, await user(api, admin))
+        for origin, allowed in [(None, None), (NAMED, NAMED), ("null", None), ("https://evil.example", None)]:
+            sent: Headers = {"Origin": origin} if origin else {}
+            owner = {**place.owner.headers, **sent}
+            answers = [
+                await api.get("/healthz", headers=sent),
+                await api.get("/v1/none", headers=sent),
+                await api.get("/v1/users", headers=sent),
+                await api.put("/healthz", headers=sent),
+                await api.options("/v1/users", headers=sent),
+                await api.get("/docs", headers=sent),
+                await api.get(place.path, headers=owner),
+                await api.get(place.embeddings, headers={**owner, "Accept": "application/msgpack"}),
+                await api.post(place.embeddings, json={"embeddings": "x" * 3000}, headers=owner),
+                await api.post(place.embeddings, content=b"{", headers=owner),
+                await api.post(f"{place.embeddings}/stream", headers={**owner, "Content-Type": "application/x-ndjson"}),
+            ]
+            assert [one.status_code for one in answers] == [200, 404, 401, 405, 204, 200, 200, 200, 413, 400, 200]
+            for one in answers:
+                assert "origin" in [name.strip().lower() for name in one.headers["vary"].split(",")], one.url
+                assert one.headers.get("access-control-allow-origin") == allowed, one.url
+            assert "accept" in answers[7].headers["vary"].lower()
+        ask = {"Access-Control-Request-Method": "GET"}
+        refused = await api.options("/v1/users", headers={"Origin": "https://evil.example", **ask})
+        assert "origin" in problem(refused, 400)["detail"]
+        assert "access-control-allow-origin" not in refused.headers
+        taken = await api.options("/v1/users", headers={"Origin": "http://localhost:3000", **ask})
+        assert taken.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://pages.example.org"])
+async def test_any_origin(api: httpx2.AsyncClient, origin: str | None) -> None:
+    answer = await api.get("/v1/none", headers={"Origin": origin} if origin else {})
+    assert answer.headers.get("access-control-allow-origin") == ("*" if origin else None)
+    assert "origin" in answer.headers["vary"].lower()

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from service import settings
+from service.crypto import Keyring
 from service.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {"SERVICE_ADMINKEY": "a", "ENCRYPTION_KEY": "b"}
+ADMIN_KEY = "an-admin-key-of-a-test"
+SECRETS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b"}
 
 
 @pytest.fixture
@@ -28,16 +30,19 @@ def load(environment: pytest.MonkeyPatch, tmp_path: Path, values: dict[str, str]
 
 def test_the_environment_wins_over_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = load(
-        environment, tmp_path, {"SERVICE_PORT": "1"}, "SERVICE_PORT=2\nSERVICE_ADMINKEY=x\nENCRYPTION_KEY=y\n"
+        environment,
+        tmp_path,
+        {"SERVICE_PORT": "1"},
+        f"SERVICE_PORT=2\nSERVICE_ADMINKEY={ADMIN_KEY}\nENCRYPTION_KEY=y\n",
     )
     assert config.service_port == 1
-    assert config.service_adminkey == "x"
+    assert config.service_adminkey == ADMIN_KEY
 
 
 @pytest.mark.parametrize(("text", "value"), [("on", True), ("OFF", False), ("no", False), ("true", True), ("0", False)])
 def test_a_switch_is_on_or_off(environment: pytest.MonkeyPatch, tmp_path: Path, text: str, value: bool) -> None:
-    config = load(environment, tmp_path, {**SECRETS, "SERVICE_INDEXER": text, "SERVICE_METRICS_KEY": "on"})
-    assert (config.service_indexer, config.service_metrics_key) == (value, "on")
+    config = load(environment, tmp_path, {**SECRETS, "SERVICE_INDEXER": text, "SERVICE_DBNAME": "on"})
+    assert (config.service_indexer, config.service_dbname) == (value, "on")
 
 
 def test_values_become_what_the_field_wants(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -121,8 +126,204 @@ def test_databases_that_are_readable(environment: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = load(environment, tmp_path, {"SERVICE_ADMINKEY": "marked", "ENCRYPTION_KEY": "marked"})
+    config = load(environment, tmp_path, {"SERVICE_ADMINKEY": "marked-admin-key", "ENCRYPTION_KEY": "marked"})
     assert "marked" not in repr(config)
+
+
+KEYS = ["SERVICE_ADMINKEY", "SERVICE_METRICS_KEY"]
+USABLE = "marked-key-that-is-usable"
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "marked-schlüssel-schlüssel",
+        "marked key of several words",
+        "marked-key-of-two\nlines-of-text",
+        "marked-key-with-a\ttab",
+        "marked-key-with-a-\x7f",
+        "marked-key-with-a\u00a0blank",
+        "marked-key-\U0001f511-\U0001f511",
+        '"marked-key-in-quotation-marks"',
+        "'marked-key-in-quotation-marks'",
+        "marked",
+        "marked-to-short",
+        "marked" * 1000,
+    ],
+)
+def test_a_key_that_no_header_carries_or_anybody_guesses_is_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, key: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} ") as refused:
+        load(environment, tmp_path, {**SECRETS, name: key})
+    assert "marked" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [*KEYS, "ENCRYPTION_KEY"])
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        *("change-me", "change-me\n", "CHANGE_ME", "changeme", "<change-me>", "<a secret of at least 32 characters>"),
+        *("$(openssl rand -hex 32)", "${SERVICE_ADMINKEY_OF_ALL}", "{{ the_secret_of_a_template }}"),
+    ],
+)
+def test_a_placeholder_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path, name: str, placeholder: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is a placeholder"):
+        load(environment, tmp_path, {**SECRETS, name: placeholder})
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("SERVICE_ADMINKEY", {"ENCRYPTION_KEY": USABLE}),
+        ("SERVICE_ADMINKEY", {"ENCRYPTION_KEY": f"{USABLE}\n"}),
+        ("SERVICE_ADMINKEY", {"SERVICE_METRICS_KEY": USABLE}),
+        ("SERVICE_ADMINKEY", {"ENCRYPTION_KEY_PREVIOUS": f"other, {USABLE}"}),
+        ("SERVICE_ADMINKEY", {"ENCRYPTION_KEY_PREVIOUS": f'["{USABLE}"]'}),
+        ("SERVICE_ADMINKEY", {"SERVICE_DBPASSWORD": USABLE}),
+        ("SERVICE_ADMINKEY", {"SERVICE_DATABASE_URL": f"postgresql://u:{USABLE.replace('-', '%2D')}@h,i:5/d"}),
+        ("SERVICE_ADMINKEY", {"SERVICE_DATABASE_URL": f"postgresql://h/d?password={USABLE}"}),
+        ("SERVICE_METRICS_KEY", {"SERVICE_DATABASE_READ_URL": f"postgresql://u:{USABLE}@h/d"}),
+        ("SERVICE_METRICS_KEY", {"ENCRYPTION_KEY": USABLE}),
+        ("ENCRYPTION_KEY", {"SERVICE_DBPASSWORD": USABLE}),
+    ],
+)
+def test_two_secrets_are_not_the_same(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, others: dict[str, str]
+) -> None:
+    with pytest.raises(SettingsError, match="must not be the same") as refused:
+        load(environment, tmp_path, {**SECRETS, name: USABLE, **others})
+    assert name in str(refused.value)
+    assert "marked" not in str(refused.value)
+
+
+@pytest.mark.parametrize("other", ["ENCRYPTION_KEY", "SERVICE_DBPASSWORD"])
+def test_an_earlier_encryption_key_may_be_in_use_elsewhere(
+    environment: pytest.MonkeyPatch, tmp_path: Path, other: str
+) -> None:
+    load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY_PREVIOUS": USABLE, other: USABLE})
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\n{}\t\n"])
+def test_what_came_along_from_a_file_is_taken_off(environment: pytest.MonkeyPatch, tmp_path: Path, around: str) -> None:
+    values = {
+        "SERVICE_ADMINKEY": USABLE,
+        "SERVICE_METRICS_KEY": f"{USABLE}-2",
+        "SERVICE_DATABASE_URL": "postgresql://h/d",
+        "SERVICE_CORS_ORIGINS": "https://a.example",
+        "SERVICE_PORT": "1",
+        "SERVICE_DEBUG": "on",
+        "SERVICE_POOL_SIZE": "7",
+    }
+    config = load(environment, tmp_path, {**SECRETS, **{name: around.format(value) for name, value in values.items()}})
+    assert config.service_adminkey == USABLE
+    assert config.service_metrics_key == f"{USABLE}-2"
+    assert config.service_database_url == "postgresql://h/d"
+    assert config.cors_origins == ["https://a.example"]
+    assert (config.service_port, config.service_debug, config.service_pool_size) == (1, True, 7)
+
+
+def test_a_password_loses_its_newline_and_keeps_its_spaces(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = load(environment, tmp_path, {**SECRETS, "SERVICE_DBHOST": "h", "SERVICE_DBPASSWORD": " p q \r\n"})
+    assert config.service_dbpassword == " p q "
+
+
+def test_what_an_encryption_key_sealed_it_goes_on_opening(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is taken with all that is in it, as it always was; and is said to be odd."""
+    odd = [" schlüssel\n", "short", '"quoted"', "two words"]
+    for key in odd:
+        sealed = Keyring(key).seal("secret", "place")
+        config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": key})
+        assert config.keyring.open(sealed, "place") == "secret"
+        environment.setenv("ENCRYPTION_KEY_PREVIOUS", f"another,{key}")
+        environment.setenv("ENCRYPTION_KEY", "a key that came after it")
+        assert settings.load(tmp_path / ".env").keyring.open(sealed, "place") == "secret"
+        assert "ENCRYPTION_KEY" in settings.remarks(config, tmp_path / ".env")[0]
+        environment.delenv("ENCRYPTION_KEY_PREVIOUS")
+    config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})
+    assert settings.remarks(config, tmp_path / ".env") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("SERVICE_DBNAME=${HOME}", "${HOME}"),
+        ("SERVICE_DBNAME=a$HOME${HOME:-x}b", "a$HOME${HOME:-x}b"),
+        ('SERVICE_DBNAME="${SERVICE_ADMINKEY}"', "${SERVICE_ADMINKEY}"),
+        ("SERVICE_DBNAME=a#b", "a#b"),
+        ("SERVICE_DBNAME=a # a remark", "a"),
+        ("SERVICE_DBNAME='a # b'", "a # b"),
+        ('SERVICE_DBNAME="a \\" b"', 'a " b'),
+        ("export SERVICE_DBNAME=a", "a"),
+        ("  SERVICE_DBNAME = a  ", "a"),
+        ("SERVICE_DBNAME=a=b", "a=b"),
+        ("SERVICE_DBNAME=a\r", "a"),
+        ("SERVICE_DBNAME=a\nSERVICE_DBNAME=b", "b"),
+        ("SERVICE_DBNAME=", "postgres"),
+        ("SERVICE_DBNAME", "postgres"),
+        ("OTHER=x\n\n# a remark\nSERVICE_DBNAME=a", "a"),
+    ],
+)
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+def test_a_file_is_read_literally(
+    environment: pytest.MonkeyPatch, tmp_path: Path, line: str, value: str, before: str
+) -> None:
+    assert load(environment, tmp_path, SECRETS, before + line).service_dbname == value
+
+
+def test_an_empty_variable_leaves_the_file_its_say(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert load(environment, tmp_path, {**SECRETS, "SERVICE_DBNAME": ""}, "SERVICE_DBNAME=a").service_dbname == "a"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'A=1\n\nSERVICE_ADMINKEY="marked\nB=2\n', "line 3"),
+        (b"A=1\nSERVICE_ADMINKEY marked\n", "line 2"),
+        ("SERVICE_ADMINKEY=marked".encode("utf-16"), "not in UTF-8"),
+        ("SERVICE_ADMINKEY=marked-schlüssel".encode("latin-1"), "not in UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path, content: bytes, says: str
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(SettingsError, match=says) as refused:
+        settings.load(tmp_path / "file")
+    assert "marked" not in str(refused.value)
+
+
+def test_a_folder_of_that_name_is_no_file_of_settings(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name, value in SECRETS.items():
+        environment.setenv(name, value)
+    assert settings.load(tmp_path / "folder").service_adminkey == ADMIN_KEY
+
+
+def test_a_misspelt_setting_is_remarked(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = {**SECRETS, "ENCRYPTION_KEY": "a key that is long enough"}
+    file = "SERVICE_ADMINKEY=x\nSERVICE_RATELIMIT=1/minute\nSERVICE_PORT=1\nSERVICE_PORT=2\nOTHER=a\nOTHER=${b}\n"
+    file += "SERVICE_DBPASSWORD=${PW}\n"
+    config = load(environment, tmp_path, {**long, "service_pool_size": "3", "SERVICE_ZZZ": "marked"}, file)
+    assert settings.remarks(config, tmp_path / ".env") == [
+        f"SERVICE_PORT is more than once in {tmp_path / '.env'}: the last counts.",
+        f"SERVICE_DBPASSWORD in {tmp_path / '.env'} has a ${{…}}, which is read literally.",
+        "SERVICE_RATELIMIT is no setting of this service; is SERVICE_RATE_LIMIT meant?",
+        "SERVICE_ZZZ is no setting of this service.",
+        "service_pool_size is no setting of this service; is SERVICE_POOL_SIZE meant?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "origins", ["https://a.example/", "a.example", "https://A.example", "https://a/b", "*.a.example"]
+)
+def test_an_origin_that_no_browser_sends_is_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path, origins: str
+) -> None:
+    with pytest.raises(SettingsError, match="SERVICE_CORS_ORIGINS"):
+        load(environment, tmp_path, {**SECRETS, "SERVICE_CORS_ORIGINS": f"https://b.example,{origins}"})
 
 
 def test_template_readme_and_settings_agree() -> None:
