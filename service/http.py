@@ -100,7 +100,7 @@ class Endpoint:
     async def __call__(self, req: Req) -> Response:
         """Serves a request; every error becomes its problem+json."""
         try:
-            response = encode(await self._in_time(req), self.status, req.headers.get("accept"))
+            response = await encode(await self._in_time(req), self.status, req.headers.get("accept"))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         except Exception as error:

@@ -1,7 +1,5 @@
 """Statements of `sql/admin.sql`: sanity check and reset. What may be long is read in pages, `after` a key."""
 
-from typing import Any
-
 import msgspec
 
 from service.sql import Db, Queries
@@ -23,7 +21,7 @@ class MetadataToCheck(msgspec.Struct, frozen=True):
 
     text_id: str
     size: int
-    metadata: Any
+    metadata: msgspec.Raw
 
 
 class Unmigrated(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from tests.queries.factories import upsert
 
 
 async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.EmbeddingRow:
-    row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids)
+    row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids, max_bytes=10**6)
     assert row is not None
     return row
 
@@ -181,12 +181,19 @@ class TestRetrieveEmbeddings:
     async def test_the_first_of_the_ids_or_a_carried_one(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await upsert(connection, number, {"a%2Fb": [1, 2, 3], "c/d": [1, 2, 3], "c%2Fd": [1, 2, 3]})
-        assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a/b", "a%2Fb"]) is None
+        assert (
+            await embeddings.retrieve_embeddings(
+                connection, project_id=number, text_ids=["a/b", "a%2Fb"], max_bytes=10**6
+            )
+            is None
+        )
         await mark(connection, number, "a%2Fb", "c%2Fd")
         assert (await retrieve(connection, number, "a/b", "a%2Fb")).text_id == "a%2Fb"
         assert (await retrieve(connection, number, "c/d", "c%2Fd")).text_id == "c/d"
         assert (await retrieve(connection, number, "c%2Fd", "c%252Fd")).text_id == "c%2Fd"
-        assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"]) is None
+        assert (
+            await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"], max_bytes=10**6) is None
+        )
 
     async def test_uses_the_primary_key(self, connection: Connection) -> None:
         number = await factories.filled(connection)
