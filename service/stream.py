@@ -6,7 +6,7 @@ back-pressure. What a line counts is stored.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -14,10 +14,11 @@ from starlette.requests import ClientDisconnect
 
 from service import decoding, ingest, refusals, vectors
 from service.auth import Storage
-from service.batch import Batch
+from service.batch import Batch, breaks_schema
 from service.decoding import Wire
-from service.errors import ApiError, Problem
+from service.errors import ApiError, BadRequest, Invalid, Problem
 from service.logs import logger
+from service.metadata import Fault
 from service.records import Lines, Packed, Stop
 from service.request import Req
 
@@ -50,10 +51,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Upload:
-    """One stream into one project, whose guard is asked `again` for each chunk: a stream may last for days.
-
-    Raises Conflict when the project takes no uploads.
-    """
+    """One stream into one project, whose guard is asked `again` for each chunk: a stream may last for days."""
 
     def __init__(
         self,
@@ -65,12 +63,12 @@ class Upload:
         on_error: Literal["stop", "skip"],
     ) -> None:
         self._again = again
-        self._pool, self._gate, self._draining = req.db, req.gate, req.draining
+        self._pool, self._gate, self._draining, self._schemas = req.db, req.gate, req.draining, req.schemas
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # what the last line said
-        self._batch()
+        self._absent_fault: Fault | None = None  # as in the batch that was checked last
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
         """Stores what comes, and yields a line of JSON for each chunk that is stored, and a last one."""
@@ -135,25 +133,46 @@ class Upload:
         self._project = project
         first = self._line.rows
         batch, bad = await self._check(records)
-        good = [record for place, record in enumerate(records) if place not in bad]
+        good = self._good(range(len(records)), bad)
+        for run in [good] if batch is not None else await self._runs(records, good):
+            places = self._good(run, bad)
+            while without := await self._upload([records[place] for place in places], batch):
+                bad |= {places[row]: said for row, said in without.items()}
+                places, batch = self._good(places, bad), None
         if bad and not self._skips:
-            good = records[: min(bad)]
             bad = {min(bad): bad[min(bad)]}
-        for run in [good] if batch is not None else await self._runs(good):
-            await self._upload(run, batch)
         self._line.rows += len(bad)
         self._line.rejected += len(bad)
         self._line.errors += [BadRow(first + place, *bad[place]) for place in sorted(bad)]
         if bad and not self._skips:
             raise Stop(f"Row {first + min(bad)} is not valid: it, and what follows, was not stored.")
 
+    def _good(self, places: Sequence[int], bad: dict[int, tuple[str, str]]) -> list[int]:
+        """Those of the records that are to be stored."""
+        if self._skips:
+            return [place for place in places if place not in bad]
+        return [place for place in places if not bad or place < min(bad)]
+
     async def _check(self, records: list[bytes]) -> tuple[Batch | None, dict[int, tuple[str, str]]]:
-        """The batch when all is well with it; else the bad records by their place: text_id, and what is wrong."""
-        batch = self._batch()
-        with contextlib.suppress(ApiError):
-            await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
+        """The batch when all is well with it; else the bad records by their place: text_id, and what is wrong.
+
+        Raises TooMuch and others when the metadata cannot be checked.
+        """
+        whole = None
+        with contextlib.suppress(BadRequest, Invalid):
+            batch = await self._decoded(records)
             batch.check()
-            return batch, {}
+            whole = batch
+        bad = {} if whole is not None else await self._unreadable(records)
+        places = [place for place in range(len(records)) if place not in bad]
+        checked = whole or await self._decoded([records[place] for place in places])
+        faults = await ingest.metadata_faults(self._schemas, checked, patient=True)
+        self._absent_fault = checked.absent_fault
+        bad |= {places[row]: (checked.ids[row], _broken(fault)) for row, fault in faults.items()}
+        return None if bad else whole, bad
+
+    async def _unreadable(self, records: list[bytes]) -> dict[int, tuple[str, str]]:
+        """The records that are bad in themselves: text_id, and what is wrong."""
         bad: dict[int, tuple[str, str]] = {}
         for place, record in enumerate(records):
             alone = self._batch()
@@ -163,33 +182,45 @@ class Upload:
             except ApiError as error:
                 reasons = "; ".join(map(_reason, error.problems))
                 bad[place] = (alone.ids[0] if alone.ids else "", reasons[:MAX_REASON])
-        return None, bad
+        return bad
 
-    async def _runs(self, records: list[bytes]) -> list[list[bytes]]:
-        """The records in pieces without a repeated text_id, as if they had come in so many batches."""
+    async def _decoded(self, records: list[bytes]) -> Batch:
         batch = self._batch()
         await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
-        runs: list[list[bytes]] = []
+        return batch
+
+    async def _runs(self, records: list[bytes], places: list[int]) -> list[list[int]]:
+        """Places in pieces without a repeated text_id, as if their records had come in so many batches."""
+        batch = await self._decoded([records[place] for place in places])
+        runs: list[list[int]] = []
         seen: set[str] = set()
-        for record, text_id in zip(records, batch.ids, strict=True):
+        for place, text_id in zip(places, batch.ids, strict=True):
             if not runs or text_id in seen:
                 runs.append([])
                 seen.clear()
-            runs[-1].append(record)
+            runs[-1].append(place)
             seen.add(text_id)
         return runs
 
-    async def _upload(self, records: list[bytes], batch: Batch | None) -> None:
+    async def _upload(self, records: list[bytes], batch: Batch | None) -> dict[int, tuple[str, str]]:
+        """Stores good records, or none when some are to keep metadata that are not there: says which."""
         if batch is None:
-            batch = self._batch()
-            await ingest.decode_rows(batch, [msgspec.Raw(record) for record in records])
+            batch = await self._decoded(records)
+            batch.absent_fault = self._absent_fault
             batch.check()
-        async with self._gate.upload(patient=True):
-            stored = await ingest.store_batch(self._pool, batch)
+        try:
+            async with self._gate.upload(patient=True):
+                stored = await ingest.store_batch(self._pool, batch)
+        except BadRequest:
+            if batch.absent_fault is None:
+                raise
+            said = _broken(batch.absent_fault)
+            return {row: (batch.ids[row], said) for row in batch.contradicting.rows}
         self._line.rows += len(records)
         self._line.inserted += stored.inserted
         self._line.updated += stored.updated
         self._line.unchanged += stored.unchanged
+        return {}
 
 
 async def _with_pauses(
@@ -226,6 +257,10 @@ def _reason(problem: Problem) -> str:
     where = (problem.location or "").removeprefix("body.embeddings[0]").removeprefix("body").lstrip(".")
     text = problem.message.partition("': ")[2] if problem.message.startswith("text_id '") else problem.message
     return f"{where}: {text}" if where else text
+
+
+def _broken(fault: Fault) -> str:
+    return f"metadata{fault.path}: {breaks_schema(fault)}"
 
 
 def _explained(error: Exception) -> str:

@@ -68,7 +68,7 @@ CASES = [
 
 SCRIPT = """
 import asyncio, resource
-from service import decoding, ingest
+from service import decoding, ingest, metadata
 from service.api import similars
 from service.auth import Storage
 from service.errors import ApiError
@@ -80,7 +80,7 @@ del start, middle, end
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     if "KIND" == "upload":
-        asyncio.run(ingest.store(None, project, body, decoding.WIRE))
+        asyncio.run(ingest.store(None, metadata.Schemas(wait=1), project, body, decoding.WIRE))
     else:
         similars._decoded(body, decoding.WIRE)
 except ApiError as error:
