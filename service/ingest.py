@@ -49,11 +49,8 @@ class TooMuch(Invalid):
     """The metadata are too much for the project's schema."""
 
 
-async def store(pool: db.Pool, schemas: Schemas, project: Storage, body: bytes, wire: Wire) -> Uploaded:
-    """Stores a batch (EmbeddingsIn) in one statement.
-
-    Raises Invalid or BadRequest with every bad row, and then has stored nothing.
-    """
+async def checked(schemas: Schemas, project: Storage, body: bytes, wire: Wire) -> Batch:
+    """The batch (EmbeddingsIn) in a body, with the problems that it has in itself and against the project's schema."""
     batch = await _cut(project, body) if wire is decoding.JSON else None
     if batch is None:
         sent = split.split(body, wire)
@@ -61,7 +58,7 @@ async def store(pool: db.Pool, schemas: Schemas, project: Storage, body: bytes, 
         await decode_rows(batch, sent.embeddings)
     for row, fault in (await metadata_faults(schemas, batch)).items():
         batch.add_fault(row, fault)
-    return await store_batch(pool, batch)
+    return batch
 
 
 async def check_schema(schemas: Schemas, project: Storage) -> None:
@@ -162,7 +159,10 @@ def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
 
 
 async def store_batch(pool: db.Pool, batch: Batch) -> Uploaded:
-    """Stores a batch whose metadata were checked in one statement. Raises Invalid or BadRequest for its problems."""
+    """Stores a batch that was checked, in one statement.
+
+    Raises Invalid or BadRequest with every bad row, and then has stored nothing.
+    """
     keeping = batch.keep_metadata if batch.absent_fault is not None else []
     if keeping and batch.has_problems:  # then all of them are told
         await _find_without_metadata(pool, batch, keeping)

@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-MEMORY_BYTES = 200 * 1024 * 1024  # what a process may take beside what it has at its start
+MEMORY_BYTES = 200 * 1024 * 1024  # what a job may take beside what the process has when it comes
 FULL_BYTES = 64 * 1024 * 1024  # one that has grown by so much is replaced: so much its compiled schemas may take
 MAX_COMPILED = 256
 MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of one pattern, compiled: `^.{1,1000}$` takes half of it
@@ -152,12 +152,16 @@ def _set_limits() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if size := _pages()[0]:
-        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, size + MEMORY_BYTES))
     with contextlib.suppress(OSError):
         os.nice(10)  # the service answers others meanwhile
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # when memory ends, not the service is to be killed
+
+
+def _limit_memory() -> None:
+    size, hard = _pages()[0], resource.getrlimit(resource.RLIMIT_AS)[1]
+    if size and (hard == resource.RLIM_INFINITY or size + MEMORY_BYTES < hard):
+        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, hard))
 
 
 def _send(channel: BufferedRWPair, message: msgspec.Struct) -> None:
@@ -169,6 +173,7 @@ def _send(channel: BufferedRWPair, message: msgspec.Struct) -> None:
 def _work(channel: BufferedRWPair) -> None:
     decoder, compiler, resident_at_start = msgspec.msgpack.Decoder(Job), _Compiler(), _pages()[1]
     while length := channel.read(LENGTH_BYTES):
+        _limit_memory()
         job = decoder.decode(channel.read(int.from_bytes(length)))
         try:
             validator = compiler.compiled(job.schema)

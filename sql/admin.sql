@@ -16,11 +16,10 @@ SELECT count(*) FROM projects;
 SELECT count(*) FROM embeddings_{project_id} WHERE vector_dims(vector) <> @dimensions::int;
 
 -- name: GetMetadataToCheck :many
--- In the order of text_id, as JSON; absent ones count as {}. So many rows that they are max_bytes, and the one with which
--- they become more.
+-- In the order of text_id, as JSON; absent ones count as {}. Together some max_bytes, but one row at least.
 SELECT text_id, convert_to(metadata, 'UTF8') AS metadata
   FROM (SELECT text_id, metadata, sum(octet_length(metadata)) OVER (ORDER BY text_id) - octet_length(metadata) AS before
-          FROM (SELECT text_id, coalesce(metadata, '{}')::text AS metadata
+          FROM (SELECT text_id, coalesce(nullif(metadata, 'null'), '{}')::text AS metadata
                   FROM embeddings_{project_id}
                  WHERE text_id > @after::text
                  ORDER BY text_id

@@ -30,7 +30,7 @@ RETURNING stored.updated_at = stored.created_at AS inserted;
 SELECT sent.text_id
   FROM unnest(@text_ids::text[]) AS sent (text_id)
  WHERE NOT EXISTS (SELECT FROM embeddings_{project_id} AS stored
-                    WHERE stored.text_id = sent.text_id AND stored.metadata IS NOT NULL);
+                    WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
 
 -- name: CountEmbeddings :one
 SELECT count(*) FROM embeddings_{project_id};

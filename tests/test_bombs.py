@@ -66,7 +66,8 @@ async def memory_of(run: Callable[[], Awaitable[object]]) -> int:
 
 async def uploaded(project: Storage, body: bytes) -> None:
     async with aclosing(metadata.Schemas(wait=10)) as schemas:
-        await ingest.store(None, schemas, project, body, decoding.JSON)  # type: ignore[arg-type]
+        checked = await ingest.checked(schemas, project, body, decoding.JSON)
+        await ingest.store_batch(None, checked)  # type: ignore[arg-type]
 
 
 def rows(one: bytes, count: int) -> bytes:

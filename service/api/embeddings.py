@@ -88,8 +88,9 @@ STREAMS = (NDJSON, MSGPACK)
 async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
+    batch = await ingest.checked(req.schemas, access, body, req.wire(FORMATS))
     async with req.gate.upload():
-        stored = await ingest.store(req.db, req.schemas, access, body, req.wire(FORMATS))
+        stored = await ingest.store_batch(req.db, batch)
     req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
 

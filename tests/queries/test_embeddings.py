@@ -95,6 +95,20 @@ class TestUpsertEmbeddings:
             await upsert(connection, 2_000_000_000, {"a": [1, 2, 3]})
 
 
+class TestGetWithoutMetadata:
+    async def test_names_those_that_have_none(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        rows = {name: [1.0, 2.0, 3.0] for name in ("empty", "full", "json null", "null")}
+        await upsert(connection, number, rows, metadata=[{}, {"a": 1}, None, None])
+        await connection.execute(
+            f"UPDATE embeddings_{number} SET metadata = 'null' WHERE text_id = 'json null'"  # of the original system
+        )
+        names = [*rows, "missing"]
+        found = await embeddings.get_without_metadata(connection, project_id=number, text_ids=names)
+        assert sorted(found) == ["json null", "missing", "null"]
+        assert await embeddings.get_without_metadata(connection, project_id=number, text_ids=[]) == []
+
+
 class TestCountEmbeddings:
     async def test_counts_one_project(self, connection: Connection) -> None:
         one, two = await factories.filled(connection), await factories.filled(connection)
