@@ -13,7 +13,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Any
 
 import msgspec
@@ -30,12 +29,15 @@ BATCH_SECONDS = 5.0  # of a processor, for all documents of a batch
 STUCK_SECONDS = 60.0  # by the clock, which goes on while others have the processors: then the process is ended
 PROCESSES = 2
 OF_ONE_OWNER = PROCESSES // 2  # at most: others' validation goes on
+SLOW_SECONDS = 1.0  # for a job: whose takes longer shares the place of one owner with all others of this kind
+SLOW_FOR_SECONDS = 60.0
+_SLOW = ""  # in place of their names
 JOB_BYTES = 256 * 1024  # of documents, which are sent together
 JOB_DOCUMENTS = 1000
 EMPTY = b"{}"  # what absent metadata counts as
 
 _UNAVAILABLE = "Metadata cannot be checked at the moment; try again."
-_MEMORY = f"more than {MEMORY_BYTES // 1024**2} MiB of memory"
+_OUT_OF_TIME = -signal.SIGPROF
 # How a process ends that has no more memory, for the heap or for the stack.
 _OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, schema_worker.FAILED)
 
@@ -63,12 +65,13 @@ class Schemas:
     """Applies schemas in a few processes, which are started when they are needed and end with this one.
 
     The owners of projects who wait have their turns one after the other; who waits for more than `wait` seconds gets
-    Busy.
+    Busy. Those whose schemas take long share the place of one.
     """
 
     def __init__(self, *, wait: float) -> None:
         self._wait = wait
         self._idle: list[_Process] = []
+        self._slow: dict[str, float] = {}  # until when
         self._busy: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # first who was served least lately
 
@@ -88,43 +91,42 @@ class Schemas:
         found: list[Fault | None] = []
         seconds = BATCH_SECONDS
         for some in _pieces(documents):
-            async with self._turn(owner, patient=patient):
+            async with self._turn(_SLOW if self._is_slow(owner) else owner, patient=patient):
                 try:
                     applied = await self._do(Job(schema, some, seconds))
                 except _Ended as ended:
+                    self._note_slow(owner)
                     limit = _limit(ended)
                     if not ended.is_compiled:
                         raise BadSchema(f"it takes {limit} to compile") from None
                     raise TooCostly(limit, len(found), len(found) + len(some) - 1) from None
+            if applied.seconds > SLOW_SECONDS:
+                self._note_slow(owner)
             found += applied.faults
             seconds = max(seconds - applied.seconds, 0.001)
         return found
 
     async def _do(self, job: Job) -> Applied:
         """Has a process do a job. One that was ended from outside is not its fault: it is tried once more."""
-        for attempt in count():
+        for is_last in (False, True):
             process = self._idle.pop() if self._idle else await _Process.start()
+            is_reusable = False
             try:
                 applied = await process.apply(job)
-            except _Ended as ended:
-                await process.end()
-                if ended.code == -signal.SIGPROF or ended.code in _OUT_OF_MEMORY:
-                    raise
-                logger.warning("a process that checks metadata has ended", code=ended.code)
-                if attempt:
-                    raise Unavailable(_UNAVAILABLE) from None
-                continue
+                is_reusable = not applied.is_full
+                return applied
             except BadSchema:
-                self._idle.append(process)
+                is_reusable = True
                 raise
-            except BaseException:  # nobody waits for it any more
-                await process.end()
-                raise
-            if applied.is_full:
-                await process.end()
-            else:
-                self._idle.append(process)
-            return applied
+            except _Ended as ended:
+                if is_last or ended.code == _OUT_OF_TIME or ended.code in _OUT_OF_MEMORY:
+                    raise
+                logger.warning("a process that checks metadata was ended", code=ended.code)
+            finally:
+                if is_reusable:
+                    self._idle.append(process)
+                else:  # also when nobody waits for it any more
+                    await process.end()
         raise AssertionError
 
     @asynccontextmanager
@@ -168,6 +170,14 @@ class Schemas:
                 queue.popleft().set_result(None)
                 if queue:
                     self._waiting[owner] = queue
+
+    def _is_slow(self, owner: str) -> bool:
+        return self._slow.get(owner, 0.0) > asyncio.get_running_loop().time()
+
+    def _note_slow(self, owner: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._slow = {name: until for name, until in self._slow.items() if until > now}
+        self._slow[owner] = now + SLOW_FOR_SECONDS
 
     async def aclose(self) -> None:
         """Ends the processes."""
@@ -246,6 +256,10 @@ def _pieces(documents: Sequence[bytes | msgspec.Raw]) -> Iterator[list[bytes]]:
 
 
 def _limit(ended: _Ended) -> str:
-    if ended.code != -signal.SIGPROF:
-        return _MEMORY
+    """What a job has taken too much of. Raises Unavailable when the process was ended by somebody else."""
+    if ended.code in _OUT_OF_MEMORY:
+        return f"more than {MEMORY_BYTES // 1024**2} MiB of memory"
+    if ended.code != _OUT_OF_TIME:
+        logger.error("no process that checks metadata lives for long", code=ended.code)
+        raise Unavailable(_UNAVAILABLE)
     return f"more than {BATCH_SECONDS if ended.is_compiled else COMPILE_SECONDS:g} seconds"

@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-MEMORY_BYTES = 200 * 1024 * 1024  # what a job may take beside what the process has when it comes
+MEMORY_BYTES = 128 * 1024 * 1024  # what a job may take beside what the process has when it comes
 FULL_BYTES = 64 * 1024 * 1024  # one that has grown by so much is replaced: so much its compiled schemas may take
 MAX_COMPILED = 256
 MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of one pattern, compiled: `^.{1,1000}$` takes half of it
