@@ -46,7 +46,12 @@ class Uploaded(msgspec.Struct, frozen=True):
 
 
 class TooMuch(Invalid):
-    """The metadata are too much for the project's schema."""
+    """The metadata of rows `first` to `last` are too much for the project's schema."""
+
+    def __init__(self, reason: str, first: int, last: int) -> None:
+        where = f"body.embeddings[{first}]" + (f" to [{last}]" if last > first else "")
+        super().__init__(f"Nothing was stored: {reason}.", [Problem(reason, where)])
+        self.reason, self.first, self.last = reason, first, last
 
 
 async def checked(schemas: Schemas, project: Storage, body: bytes, wire: Wire) -> Batch:
@@ -82,8 +87,7 @@ async def metadata_faults(schemas: Schemas, batch: Batch, *, patient: bool = Fal
         raise Conflict(f"The project's metadata schema is not usable: {error}. Replace it first.") from None
     except TooCostly as error:
         first, last = ([0, *rows][place] for place in (error.first, error.last))
-        where = f"body.embeddings[{first}]" + (f" to [{last}]" if last > first else "")
-        raise TooMuch(f"Nothing of this was stored: {error}.", [Problem(str(error), where)]) from None
+        raise TooMuch(str(error), first, last) from None
     batch.absent_fault = found[0]
     absent = dict.fromkeys(batch.cleared, found[0])
     return {row: fault for row, fault in (absent | dict(zip(rows, found[1:], strict=True))).items() if fault}

@@ -156,7 +156,7 @@ class Upload:
     async def _check(self, records: list[bytes]) -> tuple[Batch | None, dict[int, tuple[str, str]]]:
         """The batch when all is well with it; else the bad records by their place: text_id, and what is wrong.
 
-        Raises TooMuch and others when the metadata cannot be checked.
+        Raises Stop and others when the metadata cannot be checked.
         """
         whole = None
         with contextlib.suppress(BadRequest, Invalid):
@@ -166,7 +166,13 @@ class Upload:
         bad = {} if whole is not None else await self._unreadable(records)
         places = [place for place in range(len(records)) if place not in bad]
         checked = whole or await self._decoded([records[place] for place in places])
-        faults = await ingest.metadata_faults(self._schemas, checked, patient=True)
+        try:
+            faults = await ingest.metadata_faults(self._schemas, checked, patient=True)
+        except ingest.TooMuch as error:
+            first, last = (self._line.rows + places[row] for row in (error.first, error.last))
+            raise Stop(
+                f"Rows {first} to {last}: {error.reason}. From row {self._line.rows} on nothing was stored."
+            ) from None
         self._absent_fault = checked.absent_fault
         bad |= {places[row]: (checked.ids[row], _broken(fault)) for row, fault in faults.items()}
         return None if bad else whole, bad

@@ -195,6 +195,7 @@ async def test_a_stream_that_costs_too_much(process: tuple[int, str], on_error: 
 
         await harmless(process, run)
         assert why in lines[-1]["error"]
+        assert "Rows 1000 to 1000" in lines[-1]["error"]
         assert lines[-1]["rows"] == 1000
         assert (await world.fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 1000
 

@@ -20,8 +20,10 @@ from service.metadata import BadSchema, Fault, Schemas, TooCostly
 
 
 @pytest.fixture(autouse=True)
-def _shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "BATCH_SECONDS", 1.5)
+    OTHERS.clear()
+    OTHERS.update(children())
 
 
 @pytest.fixture
@@ -40,11 +42,13 @@ async def fault(schemas: Schemas, schema: Any, document: Any, owner: str = "alic
     return found
 
 
+OTHERS: set[int] = set()  # that were there before the test, of a service in this process
+
+
 def children() -> set[int]:
-    """The processes that this one has started and that have not been waited for."""
-    return {int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()} | {
-        int(one) for task in Path("/proc/self/task").iterdir() for one in (task / "children").read_text().split()
-    }
+    """The processes that the test has started and that have not been waited for."""
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(one) for task in tasks for one in (task / "children").read_text().split()} - OTHERS
 
 
 async def test_a_fault_has_its_path(schemas: Schemas) -> None:
