@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from service import embedded, indexer, logs, noting, openapi, partitions, replica, settings, stopping, tracing
+from service import embedded, indexer, logs, metadata, noting, openapi, partitions, replica, settings, stopping, tracing
 from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
@@ -38,7 +38,8 @@ def create_app(config: Settings) -> ASGIApp:
         )
         draining, rates = asyncio.Event(), _rates(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        async with closing(pool), _indexing(url, config), replica.watching(url, config) as reads:
+        schemas = metadata.Schemas(wait=config.service_wait_seconds)
+        async with closing(pool), _indexing(url, config), replica.watching(url, config) as reads, aclosing(schemas):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             state = State(
                 pool=pool,
@@ -51,6 +52,7 @@ def create_app(config: Settings) -> ASGIApp:
                     uploads=max(1, config.service_pool_size // 2),  # the others are for small requests
                     wait=config.service_wait_seconds,
                 ),
+                schemas=schemas,
                 rates=rates,
                 draining=draining,
             )

@@ -25,6 +25,13 @@ ON CONFLICT (text_id, project_id) DO UPDATE
     OR (stored.metadata IS DISTINCT FROM excluded.metadata AND stored.text_id <> ALL (@keep_metadata::text[]))
 RETURNING stored.updated_at = stored.created_at AS inserted;
 
+-- name: GetWithoutMetadata :many
+-- Which of these ids have no metadata, or are none at all.
+SELECT sent.text_id
+  FROM unnest(@text_ids::text[]) AS sent (text_id)
+ WHERE NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
+                    WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
+
 -- name: CountEmbeddings :one
 SELECT count(*) FROM {schema}.embeddings_{project_id};
 

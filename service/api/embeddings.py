@@ -92,8 +92,9 @@ STREAMS = (NDJSON, MSGPACK)
 async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
+    batch = await ingest.checked(req.schemas, access, body, req.wire(FORMATS))
     async with req.gate.upload():
-        stored = await ingest.store(req.db, access, body, req.wire(FORMATS))
+        stored = await ingest.store_batch(req.db, batch)
     req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
 
@@ -114,6 +115,7 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: S
     is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
+    await ingest.check_schema(req.schemas, access)
     await req.make_room(stream.MEMORY_BYTES)
     names = {"user": path.user, "project": path.project}
     upload = stream.Upload(req, access, lambda: embeddings_editor(req, names), wire, query.encoding, query.on_error)

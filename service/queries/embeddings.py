@@ -47,6 +47,11 @@ async def upsert_embeddings(
 
 
 @query
+async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[str]) -> list[str]:
+    """Which of these ids have no metadata, or are none at all."""
+
+
+@query
 async def count_embeddings(db: Db, *, project_id: int) -> int | None:
     """How many embeddings a project has. Never None."""
 
