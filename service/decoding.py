@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from service import number_arrays
 from service.errors import MAX_MESSAGE_LENGTH, MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
 EXPLAINED_BYTES = 1024 * 1024
@@ -64,9 +65,10 @@ def decode(data: bytes, kind: type[T], location: str = "body", wire: Wire = JSON
 def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError, wire: Wire = JSON) -> list[Problem]:
     """All that is wrong with this body for this type, at most 100; `error` is what msgspec found first.
 
-    Of a body of more than EXPLAINED_BYTES only that: as Python objects it may take forty times its size.
+    Of a body of more than EXPLAINED_BYTES only that: as Python objects it may take forty times its size. Nor is one
+    with numbers that take long decoded once more.
     """
-    if len(data) > EXPLAINED_BYTES:
+    if len(data) > EXPLAINED_BYTES or number_arrays.are_slow(data):
         name = _UNKNOWN_FIELD.fullmatch(str(error))
         return [unknown(name[1], _names(kind), location) if name else _problem(error, location)]
     try:

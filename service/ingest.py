@@ -5,13 +5,13 @@ A batch is all or nothing: every bad row is named, and one bad row keeps all fro
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
-from itertools import accumulate
 
 import msgspec
 import numpy as np
 
-from service import db, decoding, split, vectors
+from service import db, decoding, number_arrays, split, turns, vectors
 from service.auth import Storage
 from service.batch import Batch, EmbeddingIn
 from service.decoding import Wire
@@ -20,10 +20,10 @@ from service.metadata import EMPTY, BadSchema, Fault, Schemas, TooCostly
 from service.queries import embeddings
 from service.sql import Db
 
-# So many rows are decoded before other requests get their turn: 4 ms at 1,536 dimensions. It also bounds
-# what a body of short decimals can grow to as Python floats.
+# So many rows are decoded, at most, before other requests get their turn: 4 ms at 1,536 dimensions. It also bounds what
+# a body of short decimals can grow to as Python floats.
 ROWS_AT_ONCE = 64
-BYTES_AT_ONCE = 1024 * 1024  # of metadata, 0.1 s at worst; there is always one row
+ROWS_A_STATEMENT = 5000  # of an upload: to prepare them takes 30 ms
 
 MAX_VECTOR_BYTES = 32 * vectors.MAX_DIMENSIONS  # a double has 24 characters at most
 MAX_METADATA_BYTES = 1024 * 1024
@@ -34,6 +34,12 @@ class _LargeRow(msgspec.Struct):
 
     vector: msgspec.Raw = msgspec.Raw(b"")
     metadata: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
+    """EmbeddingIn with its vector still undecoded."""
+
+    vector: msgspec.Raw
 
 
 class Uploaded(msgspec.Struct, frozen=True):
@@ -95,7 +101,7 @@ async def metadata_faults(schemas: Schemas, batch: Batch, *, patient: bool = Fal
 
 async def _cut(project: Storage, body: bytes) -> Batch | None:
     """The batch, when its rows are where they seem to be and all is well with them."""
-    sent = split.cut(body)
+    sent = await split.cut(body)
     if sent is None:
         return None
     batch = Batch(project, sent.encoding, decoding.JSON)
@@ -126,30 +132,26 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
     """
     start = 0
     while start < len(rows):
-        some = rows[start : start + ROWS_AT_ONCE]
-        if sum(len(memoryview(row)) for row in some) > BYTES_AT_ONCE:
-            some = some[: _fitting(some)]
-        _decode_rows(batch, start, some)
-        start += len(some)
+        start += await _decode_rows(batch, start, rows[start : start + ROWS_AT_ONCE])
         await asyncio.sleep(0)
 
 
-def _fitting(rows: Sequence[msgspec.Raw]) -> int:
-    """How many of the rows may be decoded at once: one at least."""
-    sizes = accumulate(len(memoryview(row)) for row in rows)
-    return max(1, sum(size <= BYTES_AT_ONCE for size in sizes))
-
-
-def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
+async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> int:
+    """Decodes rows until enough time has passed, and returns how many it were."""
     fitting: list[int] = []
     sent_vectors: list[list[float] | bytes] = []
-    decoder = _decoders[batch.wire.name]
+    decoder, is_json = _decoders[batch.wire.name], batch.wire is decoding.JSON
+    begin = time.perf_counter()
+    row = start
     for row, raw in enumerate(rows, start):
+        if time.perf_counter() - begin > turns.SECONDS:
+            row -= 1
+            break
         if field := _too_large(raw, batch.wire):
             batch.add_too_large(row, field)
             continue
         try:
-            sent = decoder.decode(raw)
+            sent = await _decode_slow_row(raw) if is_json and _are_slow(raw) else decoder.decode(raw)
         except msgspec.ValidationError as error:
             batch.add_undecodable(row, raw, error)
             continue
@@ -160,10 +162,23 @@ def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
             sent_vectors.append(sent.vector)
     if fitting:
         batch.add_vectors(fitting, sent_vectors)
+    return row - start + 1
+
+
+def _are_slow(raw: msgspec.Raw) -> bool:
+    view = memoryview(raw)
+    return len(view) > number_arrays.QUICK_BYTES and number_arrays.are_slow(bytes(view))
+
+
+async def _decode_slow_row(raw: msgspec.Raw) -> EmbeddingIn:
+    """A row whose vector is decoded in pieces. Raises as a decoder does."""
+    row = decoding.JSON.module.decode(raw, type=_RawRow)
+    sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
+    return EmbeddingIn(**{**sent, "vector": await number_arrays.decode_json(bytes(row.vector))})
 
 
 async def store_batch(pool: db.Pool, batch: Batch) -> Uploaded:
-    """Stores a batch that was checked, in one statement.
+    """Stores a batch that was checked, in one transaction.
 
     Raises Invalid or BadRequest with every bad row, and then has stored nothing.
     """
@@ -173,7 +188,7 @@ async def store_batch(pool: db.Pool, batch: Batch) -> Uploaded:
     batch.check()
     if not batch.ids:
         return Uploaded([], 0, 0, 0)
-    if not keeping:
+    if not keeping and len(batch.ids) <= ROWS_A_STATEMENT:
         return await _store(pool, batch)
     async with db.transaction(pool) as tx:
         stored = await _store(tx, batch)
@@ -192,17 +207,25 @@ async def _find_without_metadata(of: Db, batch: Batch, keeping: list[str]) -> No
 
 
 async def _store(of: Db, batch: Batch) -> Uploaded:
+    """Stores the rows, very many in several statements, each of which the event loop can prepare in little time."""
     # Sorted as PostgreSQL sorts them (by bytes, which for UTF-8 is by code points).
     order = sorted(range(len(batch.ids)), key=batch.ids.__getitem__)
-    written = await embeddings.upsert_embeddings(
-        of,
-        project_id=batch.project.project_id,
-        text_ids=[batch.ids[row] for row in order],
-        vectors=vectors.to_binary(np.concatenate(batch.halves)[order]),
-        texts=[batch.texts[row] for row in order],
-        metadata=[batch.metadata[row] for row in order],
-        keep_text=batch.keep_text,
-        keep_metadata=batch.keep_metadata,
-    )
-    inserted = sum(written)
-    return Uploaded(batch.ids, inserted, len(written) - inserted, len(batch.ids) - len(written))
+    halves = np.concatenate(batch.halves)
+    inserted = updated = 0
+    for start in range(0, len(order), ROWS_A_STATEMENT):
+        some = order[start : start + ROWS_A_STATEMENT]
+        names = [batch.ids[row] for row in some]
+        here = set(names)
+        written = await embeddings.upsert_embeddings(
+            of,
+            project_id=batch.project.project_id,
+            text_ids=names,
+            vectors=vectors.to_binary(halves[some]),
+            texts=[batch.texts[row] for row in some],
+            metadata=[batch.metadata[row] for row in some],
+            keep_text=[name for name in batch.keep_text if name in here],
+            keep_metadata=[name for name in batch.keep_metadata if name in here],
+        )
+        inserted += sum(written)
+        updated += len(written) - sum(written)
+    return Uploaded(batch.ids, inserted, updated, len(batch.ids) - inserted - updated)

@@ -69,7 +69,7 @@ CASES = [
 SCRIPT = """
 import asyncio, resource
 from service import decoding, ingest, metadata
-from service.api import similars
+from service import query
 from service.auth import Storage
 from service.errors import ApiError
 
@@ -86,7 +86,7 @@ try:
     if "KIND" == "upload":
         asyncio.run(store())
     else:
-        similars._decoded(body, decoding.WIRE)
+        asyncio.run(query.decode(body, decoding.WIRE, 3))
 except ApiError as error:
     print(int(error.status), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """

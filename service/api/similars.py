@@ -8,28 +8,21 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from service import decoding, filters, search, vectors
+from service import filters, search, vectors
 from service.answers import JSON, MSGPACK
 from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader
-from service.batch import Vector
 from service.db import Pool
-from service.decoding import Wire
-from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, found, show
+from service.errors import BadRequest, Problem, found
 from service.fields import Document, ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
+from service.query import Part, SearchIn, decode
 from service.replica import Unanswered
 from service.request import Req
-from service.vectors import Encoding
 
-MAX_VECTORS = 1000
-MAX_FILTER_BYTES = 64 * 1024
-UNCHECKED_BYTES = 4 * 1024 * 1024  # all that could stand in it takes 130 MB as Python floats, for a moment
-MAX_NUMBERS = 2_000_000  # of larger ones: 64 MB
 FORMATS = (JSON, MSGPACK)
 Limit = Annotated[int, Meta(ge=1, le=200)]
-Part = Literal["text", "metadata"]
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -53,34 +46,6 @@ class Search(msgspec.Struct, frozen=True):
     def max_rows(self) -> int:
         """How many results are asked for."""
         return min(self.limit or self.count or 10, self.count or self.limit or 10)
-
-
-class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
-
-    A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
-    `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
-    $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.
-    """
-
-    vector: Vector | UnsetType = UNSET
-    vectors: Annotated[list[Vector], Meta(min_length=1, max_length=MAX_VECTORS)] | UnsetType = UNSET
-    encoding: Encoding = "f4"
-    filter: dict[str, Any] | None = None
-    include: list[Part] | None = None
-
-
-class _Large(msgspec.Struct):
-    """The field of SearchIn that may hold anything, still undecoded."""
-
-    filter: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _Binary(msgspec.Struct):
-    """SearchIn with vectors as bytes only."""
-
-    vector: bytes = b""
-    vectors: list[bytes] = []
 
 
 class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -131,55 +96,11 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Sto
 )
 async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
     """Texts that are similar to a raw vector, or to each of several."""
-    body = _decoded(await req.read(req.settings.service_max_body_bytes, FORMATS), req.wire(FORMATS))
-    if (body.vector is UNSET) == (body.vectors is UNSET):
-        raise Invalid(problems=[Problem("either this or `vectors` is required, and not both", "body.vector")])
-    sent = [body.vector] if body.vector is not UNSET else body.vectors or []
-    names = ["body.vector"] if body.vector is not UNSET else [f"body.vectors[{place}]" for place in range(len(sent))]
-    only = filters.compiled(body.filter) if body.filter is not None else None
-    halves = _checked(sent, names, access.dimensions, body.encoding)
-    question = _question(req, query, only, None)
-    include = query.include if body.include is None else body.include
-    return await _similars(req, access, question, vectors.to_binary(halves), include, single=body.vector is not UNSET)
-
-
-def _decoded(raw: bytes, wire: Wire) -> SearchIn:
-    """The body, unless it would take very much more memory as Python objects than as it came."""
-    if len(raw) > MAX_FILTER_BYTES:
-        large = decoding.decode(raw, _Large, wire=wire)
-        if len(memoryview(large.filter)) > MAX_FILTER_BYTES:
-            raise ContentTooLarge(f"A filter may have at most {MAX_FILTER_BYTES:,} bytes.")
-    if len(raw) > UNCHECKED_BYTES:
-        many = ContentTooLarge(f"A search may have {MAX_NUMBERS:,} numbers at most: send vectors as bytes, or fewer.")
-        if wire is decoding.MESSAGE_PACK:
-            try:
-                msgspec.msgpack.decode(raw, type=_Binary)
-            except msgspec.ValidationError:
-                raise many from None
-        elif raw.count(b",") > MAX_NUMBERS or raw.count(b"[") + raw.count(b'"') > 20 * MAX_VECTORS:
-            raise many
-    return decoding.decode(raw, SearchIn, wire=wire)
-
-
-def _checked(sent: list[list[float] | bytes], names: list[str], dimensions: int, encoding: Encoding) -> Any:
-    """The vectors as `(n, dimensions) float16`. Raises BadRequest for wrong lengths, Invalid for wrong numbers."""
-    lengths = [vectors.length(vector, encoding) for vector in sent]
-    wrong = [
-        Problem(f"vector dimension mismatch: expected {dimensions} dimensions, got {got or 'a part of one'}", name)
-        for got, name in zip(lengths, names, strict=True)
-        if got != dimensions
-    ]
-    if wrong:
-        raise BadRequest(wrong[0].message, wrong)
-    numbers = vectors.from_sent(sent, encoding)
-    problems = []
-    for place in vectors.faulty_rows(numbers):
-        message, component = vectors.fault(numbers[place]) or ("is not valid", None)
-        value = None if component is None else show(float(numbers[place][component]))
-        problems.append(Problem(message, names[place], value))
-    if problems:
-        raise Invalid(problems=problems)
-    return vectors.to_halves(numbers)
+    body = await req.read(req.settings.service_max_body_bytes, FORMATS)
+    sent = await decode(body, req.wire(FORMATS), access.dimensions)
+    question = _question(req, query, sent.only, None)
+    include = query.include if sent.include is None else sent.include
+    return await _similars(req, access, question, vectors.to_binary(sent.halves), include, single=sent.is_single)
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> search.Question:

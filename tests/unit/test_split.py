@@ -33,23 +33,25 @@ def parsed(rows: list[msgspec.Raw]) -> list[Any] | None:
 @given(ROWS, st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " : ")]), st.sampled_from([None, "first", "last"]))
 @example([{"text_id": "a", "metadata": [{"text_id": 1}, {"text_id": 2}]}, {"text_id": "b"}], (",", ":"), None)
 @example([{"text_id": "a"}, {"text_id": "b"}], (", ", ": "), "last")
-def test_what_is_cut_is_what_is_parsed(rows: list[Any], separators: tuple[str, str], encoding: str | None) -> None:
+async def test_what_is_cut_is_what_is_parsed(
+    rows: list[Any], separators: tuple[str, str], encoding: str | None
+) -> None:
     document: dict[str, Any] = {"embeddings": rows}
     if encoding == "first":
         document = {"encoding": "f2", **document}
     elif encoding == "last":
         document["encoding"] = "f2"
     body = json.dumps(document, separators=separators).encode()
-    cut, whole = split.cut(body), split.split(body, decoding.JSON)
+    cut, whole = await split.cut(body), split.split(body, decoding.JSON)
     if cut is not None and (pieces := parsed(cut.embeddings)) is not None:
         assert pieces == parsed(whole.embeddings) == rows
         assert cut.encoding == whole.encoding
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-def test_usual_bodies_are_cut(separators: tuple[str, str]) -> None:
+async def test_usual_bodies_are_cut(separators: tuple[str, str]) -> None:
     rows = [{"text_id": f"t{row}", "vector": [0.5, 1], "metadata": {"a": [{"b": row}]}} for row in range(300)]
-    cut = split.cut(json.dumps({"embeddings": rows}, separators=separators).encode())
+    cut = await split.cut(json.dumps({"embeddings": rows}, separators=separators).encode())
     assert cut is not None
     assert parsed(cut.embeddings) == rows
 
@@ -68,5 +70,5 @@ def test_usual_bodies_are_cut(separators: tuple[str, str]) -> None:
         b'{"embeddings":[1,2]}',
     ],
 )
-def test_what_looks_otherwise_is_not_cut(body: bytes) -> None:
-    assert split.cut(body) is None
+async def test_what_looks_otherwise_is_not_cut(body: bytes) -> None:
+    assert await split.cut(body) is None
