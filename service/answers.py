@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from service import refusals
 from service.errors import ApiError
 from service.logs import logger
+from service.transcode import packable, to_msgpack
 from service.turns import Turns
 from service.vectors import to_decimals
 
@@ -29,19 +30,28 @@ NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 MAX_ACCEPT = 1000  # characters that are looked at
 ITEMS_AT_ONCE = 20  # of a list in JSON
+PIECE_BYTES = 256 * 1024  # of an answer are sent at once, at least
+LARGE = 64 * 1024  # bytes of stored JSON that are not made MessagePack at once
 
 
 class Encoded(Response):
-    """An answer that is encoded already, with the least work on its headers."""
+    """An answer that is encoded already, in pieces; each is sent when the one before it has been taken."""
 
-    def __init__(self, body: bytes, status: int, media_type: str) -> None:
-        self.body, self.status_code, self.media_type = body, status, media_type
+    def __init__(self, pieces: list[bytes], status: int, media_type: str) -> None:
+        self.pieces, self.status_code, self.media_type = pieces, status, media_type
         self.background = None
         self.raw_headers = [
-            (b"content-length", b"%d" % len(body)),
+            (b"content-length", b"%d" % sum(map(len, pieces))),
             (b"content-type", media_type.encode()),
             (b"vary", b"Accept"),
         ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the pieces."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self.pieces[:-1]:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": self.pieces[-1], "more_body": False})
 
 
 class Lines(Response):
@@ -82,41 +92,85 @@ async def encode(result: Any, status: int = 200, accept: str | None = None) -> R
     return Encoded(await _json(result), status, JSON)
 
 
-async def _json(result: Any) -> bytes:
-    lists: dict[str, Any] = {}
-    for name, items in _lists(result, longer_than=ITEMS_AT_ONCE):
-        pieces: list[bytes] = []
-        turns = Turns()
-        for start in range(0, len(items), step := _step(items)):
-            pieces.append(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
-            await turns.give()
-        lists[name] = msgspec.Raw(b"[" + b",".join(pieces) + b"]")
-    return msgspec.json.encode(replace(result, **lists) if lists else result, enc_hook=_encode_vector)
-
-
-async def _packed(result: Any) -> bytes:
-    """As MessagePack, item by item from its JSON: so stored JSON, and times, are what they are there."""
-    lists: dict[str, Any] = {}
-    for name, items in _lists(result, longer_than=0):
-        pieces = [b"\xdd" + len(items).to_bytes(4, "big")]
-        turns = Turns()
-        for item in items:
-            pieces.append(_pack(item))
-            await turns.give()
-        lists[name] = msgspec.Raw(b"".join(pieces))
+async def _json(result: Any) -> list[bytes]:
+    lists = _lists(result, longer_than=ITEMS_AT_ONCE)
     if not lists:
-        return _pack(result)
+        return [msgspec.json.encode(result, enc_hook=_encode_vector)]
+    # No JSON has a NUL: each is the place of a list.
+    outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
+    pieces = Pieces()
+    turns = Turns()
+    for text, (_, items) in zip(outside.split(b"\0"), [*lists, ("", [])], strict=True):
+        pieces.add(text)
+        for start in range(0, len(items), step := _step(items)):
+            if start:
+                pieces.add(b",")
+            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
+            await turns.give()
+    return pieces.whole()
+
+
+async def _packed(result: Any) -> list[bytes]:
+    """As MessagePack, item by item from its JSON: so stored JSON, and times, are what they are there."""
+    lists = _lists(result, longer_than=0)
+    pieces = Pieces()
+    if not lists:
+        pieces.add(await _pack(result))
+        return pieces.whole()
     names = {field.name: field.encode_name for field in msgspec.structs.fields(result)}
-    rest = msgspec.json.decode(msgspec.json.encode(replace(result, **dict.fromkeys(lists, msgspec.Raw(b"[]")))))
-    return msgspec.msgpack.encode({**rest, **{names[name]: packed for name, packed in lists.items()}})
+    rest = msgspec.json.decode(
+        msgspec.json.encode(replace(result, **dict.fromkeys([name for name, _ in lists], msgspec.Raw(b"null"))))
+    )
+    fields = {name: value for name, value in rest.items() if name not in {names[one] for one, _ in lists}}
+    pieces.add(b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big"))
+    for name, value in fields.items():
+        pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
+    turns = Turns()
+    for name, items in lists:
+        pieces.add(msgspec.msgpack.encode(names[name]) + b"\xdd" + len(items).to_bytes(4, "big"))
+        for item in items:
+            pieces.add(await _pack(item))
+            await turns.give()
+    return pieces.whole()
 
 
-def _pack(item: Any) -> bytes:
+async def _pack(item: Any) -> bytes:
+    large: dict[str, bytes] = {}
+    if isinstance(item, msgspec.Struct):
+        values = ((name, getattr(item, name)) for name in item.__struct_fields__)
+        large = {name: bytes(one) for name, one in values if type(one) is msgspec.Raw and len(memoryview(one)) > LARGE}
+        item = replace(item, **dict.fromkeys(large, msgspec.Raw(b"null"))) if large else item
     plain = msgspec.json.decode(msgspec.json.encode(item, enc_hook=_encode_vector))
+    for name, text in large.items():
+        plain[name] = msgspec.Raw(await to_msgpack(text))
     try:
         return msgspec.msgpack.encode(plain)
     except OverflowError:
         return msgspec.msgpack.encode(_packable(plain))
+
+
+class Pieces:
+    """An answer in pieces of a size that is good to send."""
+
+    def __init__(self) -> None:
+        self._done: list[bytes] = []
+        self._some: list[bytes] = []
+        self._size = 0
+
+    def add(self, text: bytes) -> None:
+        """Adds what comes next."""
+        self._some.append(text)
+        self._size += len(text)
+        if self._size > PIECE_BYTES:
+            self._done.append(b"".join(self._some))
+            self._some, self._size = [], 0
+
+    def whole(self) -> list[bytes]:
+        """All pieces: one at least."""
+        if self._some or not self._done:
+            self._done.append(b"".join(self._some))
+            self._some, self._size = [], 0
+        return self._done
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
@@ -133,17 +187,12 @@ def _step(items: list[Any]) -> int:
 
 
 def _packable(value: Any) -> Any:
-    """The value with floats for integers that MessagePack has not: PostgreSQL's jsonb writes 1e300 as an integer."""
+    """The value with floats for integers that MessagePack has not."""
     if isinstance(value, dict):
         return {name: _packable(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_packable(one) for one in value]
-    if not isinstance(value, int) or -(2**63) <= value < 2**64:
-        return value
-    try:
-        return float(value)
-    except OverflowError:
-        return str(value)  # no double is so large
+    return value if not isinstance(value, int) or -(2**63) <= value < 2**64 else packable(value)
 
 
 def _prefers_msgpack(accept: str) -> bool:

@@ -5,10 +5,9 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,20 @@ import httpx2
 import msgspec
 import pytest
 
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
+from tests.conftest import ADMIN_KEY
 from tests.contract import world
 from tests.contract.world import Project, row
-from tests.processes import served
+from tests.support.watched import (
+    LONGEST_WAIT,
+    MEMORY,
+    Watched,
+    command_line,
+    descendants,
+    is_alive,
+    running,
+)
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
-LONGEST_WAIT = 0.1  # in seconds, of a request for /healthz
-MEMORY = 300 * 1024 * 1024
-PAGE = os.sysconf("SC_PAGE_SIZE")
 KANT = {"author": "Kant"}
 
 
@@ -35,79 +39,11 @@ def process(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathF
         yield started, url
 
 
-@contextmanager
-def running(database: str, folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
-    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY, "SERVICE_DATABASE_URL": database}
-    with served(folder / "log", *arguments, cwd=folder, **values) as (started, url):
-        yield started.pid, url
-
-
 @asynccontextmanager
 async def project(url: str, schema: Any) -> AsyncIterator[tuple[httpx2.AsyncClient, Project]]:
     """A client, and a user's project with this schema."""
     async with httpx2.AsyncClient(base_url=url, timeout=120) as api:
         yield api, await world.project(api, await world.user(api, ADMIN), metadataScheme=schema)
-
-
-def descendants(number: int) -> set[int]:
-    """The processes that a process has started, and those that these have."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{number}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                found |= {child} | descendants(child)
-    return found
-
-
-def resident(number: int) -> int:
-    """The memory of a process and of those that it has started."""
-    total = 0
-    for one in {number} | descendants(number):
-        with contextlib.suppress(OSError):
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * PAGE
-    return total
-
-
-def command_line(number: int) -> str:
-    return Path(f"/proc/{number}/cmdline").read_text()
-
-
-def is_alive(number: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-class Watched:
-    """How long others wait for /healthz, and how much memory a service takes, while a block runs."""
-
-    def __init__(self, process: tuple[int, str]) -> None:
-        self._number, self._url = process
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self.longest = 0.0
-        self.grown = 0
-
-    def _watch(self) -> None:
-        with httpx2.Client(base_url=self._url) as client:
-            client.get("/healthz")
-            while not self._done.is_set():
-                start = time.monotonic()
-                assert client.get("/healthz").status_code == 200
-                self.longest = max(self.longest, time.monotonic() - start)
-                self.grown = max(self.grown, resident(self._number) - self._before)
-                time.sleep(0.005)
-
-    def __enter__(self) -> "Watched":
-        self._before = resident(self._number)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
 
 
 def doubling(times: int) -> dict[str, Any]:
