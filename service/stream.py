@@ -1,12 +1,14 @@
 """Uploads of any length: records as they come, stored a chunk a transaction, with a line of answer for each.
 
 At most one chunk is being stored while the next is read, and nothing more is read meanwhile: that is the client's
-back-pressure. A record waits for others for a second at most, then it is stored with those that came, so that a client
-may wait for its line before it goes on. What a line counts is stored.
+back-pressure. A stream takes room for a chunk when it becomes large, and waits for it; one that is idle has none. A
+record waits for others for a second at most, then it is stored with those that came, so that a client may wait for its
+line before it goes on. What a line counts is stored.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Literal
@@ -21,11 +23,11 @@ from service.decoding import Wire
 from service.errors import ApiError, Problem
 from service.logs import logger
 from service.records import Lines, Packed, Stop
-from service.request import Req
+from service.request import SHORT_BYTES, Req
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
-MEMORY_BYTES = 4 * CHUNK_BYTES  # as a body that takes as much
+CHUNK_ROOM = 2 * CHUNK_BYTES  # of a chunk above 64 KiB, as a body that takes as much memory
 MAX_REASON = 1000  # characters: a line may have to say it of a thousand records
 AGE_SECONDS = 1.0  # the longest that a record waits for others before they are stored together
 
@@ -76,6 +78,8 @@ class Upload:
         self._size = 0
         self._due: asyncio.Task[None] | None = None  # ends when they have waited long enough
         self._owed = 0  # chunks of which no line has said anything yet
+        self._room = 0  # for the records that come
+        self._rooms: deque[int] = deque()  # for the chunks that are owed
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._said_at = 0.0
@@ -90,6 +94,7 @@ class Upload:
             while (chunk := await coming) is not None:
                 coming = asyncio.ensure_future(anext(chunks, None))  # it is read while this one is stored
                 await self._store(chunk)
+                self._gate.leave(self._rooms.popleft())
                 if not coming.done() or (coming.exception() is None and coming.result() is not None):
                     yield self._say()  # else the last line says it
                 self._note_said()
@@ -99,6 +104,7 @@ class Upload:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
             await chunks.aclose()
+            self._gate.leave(self._room + sum(self._rooms))
         self._line.done, self._line.error = fault is None, _explained(fault) if fault is not None else None
         yield self._say()
 
@@ -127,6 +133,8 @@ class Upload:
                     if piece is None:
                         yield self._cut()
                         continue
+                    if not self._room and self._size + split.waiting + len(piece) > SHORT_BYTES:
+                        self._room = await self._gate.enter(CHUNK_ROOM, patient=True)
                     for record in split.feed(piece):
                         if self._chunk and self._size + len(record) > CHUNK_BYTES:
                             yield self._cut()
@@ -152,6 +160,8 @@ class Upload:
         if self._due is not None:
             self._due.cancel()
         chunk, self._chunk, self._size, self._due = self._chunk, [], 0, None
+        self._rooms.append(self._room)
+        self._room = 0
         self._owed += 1
         self._is_idle.clear()
         return chunk
