@@ -239,7 +239,8 @@ def endpoint(
     annotation, `access` is what the guard returned. A handler that reads the body itself, because it is large,
     names its struct as `body`, and the media types that it `consumes`; one that takes a merge patch names what it
     `patches`, one that takes records without end what it `streams`; one that `searches` changes nothing, whatever its
-    method. `errors` are the statuses, beside those that every route has, with which it may answer. The handler's docstring is its documentation.
+    method. `errors` are the statuses, beside those that every route has, with which it may answer. The handler's
+    docstring is its documentation.
     """
 
     def make(handler: Handler) -> Endpoint:
