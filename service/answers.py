@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 from pgvector import HalfVector
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from service import refusals
 from service.errors import ApiError
 from service.logs import logger
+from service.turns import Turns
 from service.vectors import to_decimals
 
 JSON = "application/json"
@@ -26,6 +28,7 @@ PROBLEM = "application/problem+json"
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 MAX_ACCEPT = 1000  # characters that are looked at
+ITEMS_AT_ONCE = 20  # of a list in JSON
 
 
 class Encoded(Response):
@@ -64,24 +67,69 @@ class Lines(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
+async def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
     """The answer as JSON, or as MessagePack when `accept` prefers it; None is an empty 204.
 
-    A response is one already. Errors are JSON in any case, for there is no other media type for them.
+    A response is one already. Errors are JSON in any case, for there is no other media type for them. Long lists are
+    encoded in pieces, between which others have their turn.
     """
     if isinstance(result, Response):
         return result
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
     if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT].lower()) and _prefers_msgpack(lower):
-        # Times as the texts that they are in JSON, not as MessagePack's own.
-        plain = msgspec.to_builtins(result, enc_hook=_encode_vector)
-        try:
-            packed = msgspec.msgpack.encode(plain)
-        except OverflowError:
-            packed = msgspec.msgpack.encode(_packable(plain))
-        return Encoded(packed, status, MSGPACK)
-    return Encoded(msgspec.json.encode(result, enc_hook=_encode_vector), status, JSON)
+        return Encoded(await _packed(result), status, MSGPACK)
+    return Encoded(await _json(result), status, JSON)
+
+
+async def _json(result: Any) -> bytes:
+    lists: dict[str, Any] = {}
+    for name, items in _lists(result, longer_than=ITEMS_AT_ONCE):
+        pieces: list[bytes] = []
+        turns = Turns()
+        for start in range(0, len(items), step := _step(items)):
+            pieces.append(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
+            await turns.give()
+        lists[name] = msgspec.Raw(b"[" + b",".join(pieces) + b"]")
+    return msgspec.json.encode(replace(result, **lists) if lists else result, enc_hook=_encode_vector)
+
+
+async def _packed(result: Any) -> bytes:
+    """As MessagePack, item by item from its JSON: so stored JSON, and times, are what they are there."""
+    lists: dict[str, Any] = {}
+    for name, items in _lists(result, longer_than=0):
+        pieces = [b"\xdd" + len(items).to_bytes(4, "big")]
+        turns = Turns()
+        for item in items:
+            pieces.append(_pack(item))
+            await turns.give()
+        lists[name] = msgspec.Raw(b"".join(pieces))
+    if not lists:
+        return _pack(result)
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(result)}
+    rest = msgspec.json.decode(msgspec.json.encode(replace(result, **dict.fromkeys(lists, msgspec.Raw(b"[]")))))
+    return msgspec.msgpack.encode({**rest, **{names[name]: packed for name, packed in lists.items()}})
+
+
+def _pack(item: Any) -> bytes:
+    plain = msgspec.json.decode(msgspec.json.encode(item, enc_hook=_encode_vector))
+    try:
+        return msgspec.msgpack.encode(plain)
+    except OverflowError:
+        return msgspec.msgpack.encode(_packable(plain))
+
+
+def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
+    """The fields of an answer that are long lists."""
+    if not isinstance(result, msgspec.Struct):
+        return []
+    fields = ((name, getattr(result, name)) for name in result.__struct_fields__)
+    return [(name, value) for name, value in fields if isinstance(value, list) and len(value) > longer_than]
+
+
+def _step(items: list[Any]) -> int:
+    """How many items are a piece: an embedding may be large, an id is not."""
+    return 1 if isinstance(items[0], msgspec.Struct | list) else 1000
 
 
 def _packable(value: Any) -> Any:

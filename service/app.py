@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from service import embedded, indexer, logs, noting, openapi, partitions, replica, settings, stopping, tracing
+from service import embedded, indexer, logs, metadata, noting, openapi, partitions, replica, settings, stopping, tracing
 from service.api import endpoints
 from service.db import closing, open_pool
 from service.gate import Gate
@@ -43,7 +43,14 @@ def create_app(config: Settings) -> ASGIApp:
         watched = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rates = asyncio.Event(), _rates(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        async with closing(watched), closing(pool), _indexing(url, config), replica.watching(url, config) as reads:
+        schemas = metadata.Schemas(wait=config.service_wait_seconds)
+        async with (
+            closing(watched),
+            closing(pool),
+            _indexing(url, config),
+            replica.watching(url, config) as reads,
+            aclosing(schemas),
+        ):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             state = State(
                 pool=pool,
@@ -59,6 +66,7 @@ def create_app(config: Settings) -> ASGIApp:
                     share=config.service_caller_share,
                     wait=config.service_wait_seconds,
                 ),
+                schemas=schemas,
                 rates=rates,
                 draining=draining,
             )

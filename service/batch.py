@@ -8,11 +8,11 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
-from service import decoding, metadata, vectors
+from service import decoding, vectors
 from service.auth import Storage
 from service.decoding import Wire
-from service.errors import MAX_PROBLEMS, BadRequest, Conflict, Invalid, Problem, show
-from service.schema_cost import is_deeper
+from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
+from service.metadata import Fault
 
 MAX_METADATA_DEPTH = 64
 _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
@@ -60,6 +60,7 @@ class _Problems:
 
     def __init__(self) -> None:
         self.count = 0
+        self.rows: set[int] = set()
         self.first: list[tuple[int, Problem]] = []
 
     @property
@@ -68,6 +69,7 @@ class _Problems:
 
     def add(self, row: int, problem: Problem) -> None:
         self.count += 1
+        self.rows.add(row)
         if not self.is_full:
             self.first.append((row, problem))
 
@@ -85,10 +87,11 @@ class Batch:
         self.metadata: list[msgspec.Raw | None] = []
         self.keep_text: list[str] = []
         self.keep_metadata: list[str] = []
+        self.cleared: list[int] = []  # the rows whose metadata is null
+        self.absent_fault: Fault | None = None  # what is wrong with having no metadata
         self.invalid = _Problems()
         self.contradicting = _Problems()
         self._seen: dict[str, int] = {}
-        self.schema = _schema(project)
 
     def _add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         self.invalid.add(row, self._problem(row, field, message, value))
@@ -160,6 +163,8 @@ class Batch:
     def _add_metadata(self, row: int, sent: EmbeddingIn) -> None:
         if sent.metadata is UNSET:
             self.keep_metadata.append(sent.text_id)
+        elif sent.metadata is None:
+            self.cleared.append(row)
         if not isinstance(sent.metadata, dict):
             self.metadata.append(None)
             return
@@ -171,10 +176,11 @@ class Batch:
             return
         if b"\\u0000" in encoded and _has_nul(sent.metadata):
             self._add_invalid(row, "metadata", "must not contain a NUL")
-        if self.schema and (fault := self.schema.fault(sent.metadata, len(encoded))):
-            message = f"breaks the project's schema: {fault.message}"
-            self._add_contradiction(row, f"metadata{fault.path}", message)
         self.metadata.append(msgspec.Raw(encoded))
+
+    def add_fault(self, row: int, fault: Fault) -> None:
+        """A row whose metadata break the project's schema."""
+        self._add_contradiction(row, f"metadata{fault.path}", breaks_schema(fault))
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length and keeps them as halves; those of bad rows do not matter any more."""
@@ -186,24 +192,24 @@ class Batch:
             self._add_invalid(rows[place], "vector", message + where, value)
         self.halves.append(vectors.to_halves(numbers))
 
+    @property
+    def has_problems(self) -> bool:
+        """Whether anything was found."""
+        return bool(self.invalid.count or self.contradicting.count)
+
     def check(self) -> None:
         """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
-        count = self.invalid.count + self.contradicting.count
-        if not count:
+        if not self.has_problems:
             return
         found = sorted(self.invalid.first + self.contradicting.first, key=lambda one: one[0])
+        count = self.invalid.count + self.contradicting.count
         detail = f"Nothing was stored: {count} problems in {len(self.ids)} embeddings."
         raise (Invalid if self.invalid.count else BadRequest)(detail, [problem for _, problem in found])
 
 
-def _schema(project: Storage) -> metadata.Validator | None:
-    """The project's schema. Raises Conflict for one of the original system, which took any text."""
-    if not project.metadata_scheme:
-        return None
-    try:
-        return metadata.compiled(project.metadata_scheme)
-    except metadata.BadSchema as error:
-        raise Conflict(f"The project's metadata schema is not usable: {error}. Replace it first.") from None
+def breaks_schema(fault: Fault) -> str:
+    """How it is said that metadata have a fault."""
+    return f"breaks the project's schema: {fault.message}"
 
 
 def _named(text_id: str, message: str) -> str:
@@ -233,7 +239,21 @@ def _encoded(value: dict[str, Any]) -> bytes | None:
     except RecursionError:
         return None
     may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # to look at the text is faster
-    return None if may_be_deep and is_deeper(value, MAX_METADATA_DEPTH) else encoded
+    return None if may_be_deep and _is_deeper(value, MAX_METADATA_DEPTH) else encoded
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether a document is nested more than so deep; a plain value is one level. Without recursion."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for one in layer for inner in _values(one)]
+        if not layer:
+            return False
+    return True
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def _has_nul(value: Any) -> bool:

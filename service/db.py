@@ -97,13 +97,13 @@ async def _prepare(connection: Any, statement_timeout: float, settings: dict[str
             encoder=bytes,
             decoder=HalfVector.from_binary,
         )
-    # The binary form of jsonb is a version number, 1, and the text. msgspec.Raw is text already.
+    # The binary form of jsonb is a version number, 1, and the text: as such it goes in and comes out.
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
         format="binary",
         encoder=lambda value: b"\x01" + msgspec.json.encode(value),
-        decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
+        decoder=lambda data: msgspec.Raw(memoryview(data)[1:]),
     )
     return installation.schema
 

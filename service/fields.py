@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from service.decoding import SECRET
@@ -31,4 +32,6 @@ Email = Annotated[
 Dimensions = Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS, description="The count of numbers in a vector.")]
 ContextLimit = Annotated[int, Meta(ge=1, le=2**31 - 1, description="The most tokens that the model reads.")]
 ApiKey = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\u0000]*$", description="Write-only."), SECRET]
+# Stored JSON, as the text that PostgreSQL gives.
+Document = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 ShareRole = Literal["reader", "editor"]

@@ -109,7 +109,7 @@ class Endpoint:
         if self.only_reads and task is not None:
             req.state["reader"] = task
         try:
-            response = encode(await self._in_time(req), self.status, req.headers.get("accept"))
+            response = await encode(await self._in_time(req), self.status, req.headers.get("accept"))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
         except asyncio.CancelledError:

@@ -11,11 +11,12 @@ from itertools import accumulate
 import msgspec
 import numpy as np
 
-from service import decoding, split, vectors
+from service import db, decoding, split, vectors
 from service.auth import Storage
 from service.batch import Batch, EmbeddingIn
 from service.decoding import Wire
-from service.errors import ApiError
+from service.errors import ApiError, Conflict, Invalid, Problem
+from service.metadata import EMPTY, BadSchema, Fault, Schemas, TooCostly
 from service.queries import embeddings
 from service.sql import Db
 
@@ -44,18 +45,52 @@ class Uploaded(msgspec.Struct, frozen=True):
     unchanged: int
 
 
-async def store(db: Db, project: Storage, body: bytes, wire: Wire) -> Uploaded:
-    """Stores a batch (EmbeddingsIn) in one statement.
+class TooMuch(Invalid):
+    """The metadata of rows `first` to `last` are too much for the project's schema."""
 
-    Raises Invalid or BadRequest with every bad row, and then has stored nothing.
-    """
+    def __init__(self, reason: str, first: int, last: int) -> None:
+        where = f"body.embeddings[{first}]" + (f" to [{last}]" if last > first else "")
+        super().__init__(f"Nothing was stored: {reason}.", [Problem(reason, where)])
+        self.reason, self.first, self.last = reason, first, last
+
+
+async def checked(schemas: Schemas, project: Storage, body: bytes, wire: Wire) -> Batch:
+    """The batch (EmbeddingsIn) in a body, with the problems that it has in itself and against the project's schema."""
     batch = await _cut(project, body) if wire is decoding.JSON else None
     if batch is None:
         sent = split.split(body, wire)
         batch = Batch(project, sent.encoding, wire)
         await decode_rows(batch, sent.embeddings)
-        batch.check()
-    return await store_batch(db, batch)
+    for row, fault in (await metadata_faults(schemas, batch)).items():
+        batch.add_fault(row, fault)
+    return batch
+
+
+async def check_schema(schemas: Schemas, project: Storage) -> None:
+    """Raises Conflict for a schema that is none: the original system took any text."""
+    await metadata_faults(schemas, Batch(project))
+
+
+async def metadata_faults(schemas: Schemas, batch: Batch, *, patient: bool = False) -> dict[int, Fault]:
+    """By its row, what in metadata breaks the project's schema. Absent metadata count as `{}`.
+
+    Of a row that keeps its metadata only PostgreSQL knows whether there are some: `store_batch` asks. Raises TooMuch,
+    Conflict when the schema is none, Busy (never when `patient`) and Unavailable.
+    """
+    project, rows = batch.project, [row for row, sent in enumerate(batch.metadata) if sent is not None]
+    if not project.metadata_scheme:
+        return {}
+    documents = [EMPTY, *(batch.metadata[row] or EMPTY for row in rows)]
+    try:
+        found = await schemas.faults(project.owner, project.metadata_scheme, documents, patient=patient)
+    except BadSchema as error:
+        raise Conflict(f"The project's metadata schema is not usable: {error}. Replace it first.") from None
+    except TooCostly as error:
+        first, last = ([0, *rows][place] for place in (error.first, error.last))
+        raise TooMuch(str(error), first, last) from None
+    batch.absent_fault = found[0]
+    absent = dict.fromkeys(batch.cleared, found[0])
+    return {row: fault for row, fault in (absent | dict(zip(rows, found[1:], strict=True))).items() if fault}
 
 
 async def _cut(project: Storage, body: bytes) -> Batch | None:
@@ -89,10 +124,9 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
 
     Raises BadRequest for a row that cannot be read at all; the others' problems are in the batch then.
     """
-    at_once = ROWS_AT_ONCE if batch.schema is None else max(1, ROWS_AT_ONCE // batch.schema.cost)
     start = 0
     while start < len(rows):
-        some = rows[start : start + at_once]
+        some = rows[start : start + ROWS_AT_ONCE]
         if sum(len(memoryview(row)) for row in some) > BYTES_AT_ONCE:
             some = some[: _fitting(some)]
         _decode_rows(batch, start, some)
@@ -128,14 +162,40 @@ def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> None:
         batch.add_vectors(fitting, sent_vectors)
 
 
-async def store_batch(db: Db, batch: Batch) -> Uploaded:
-    """Stores a checked batch in one statement."""
+async def store_batch(pool: db.Pool, batch: Batch) -> Uploaded:
+    """Stores a batch that was checked, in one statement.
+
+    Raises Invalid or BadRequest with every bad row, and then has stored nothing.
+    """
+    keeping = batch.keep_metadata if batch.absent_fault is not None else []
+    if keeping and batch.has_problems:  # then all of them are told
+        await _find_without_metadata(pool, batch, keeping)
+    batch.check()
     if not batch.ids:
         return Uploaded([], 0, 0, 0)
+    if not keeping:
+        return await _store(pool, batch)
+    async with db.transaction(pool) as tx:
+        stored = await _store(tx, batch)
+        # When all its rows are locked, also those that were as they are: what is found now stays true.
+        await _find_without_metadata(tx, batch, keeping)
+        batch.check()
+        return stored
+
+
+async def _find_without_metadata(of: Db, batch: Batch, keeping: list[str]) -> None:
+    """Rows that are to keep their metadata, and have none."""
+    names = set(await embeddings.get_without_metadata(of, project_id=batch.project.project_id, text_ids=keeping))
+    for row, text_id in enumerate(batch.ids):
+        if text_id in names and batch.absent_fault is not None:
+            batch.add_fault(row, batch.absent_fault)
+
+
+async def _store(of: Db, batch: Batch) -> Uploaded:
     # Sorted as PostgreSQL sorts them (by bytes, which for UTF-8 is by code points).
     order = sorted(range(len(batch.ids)), key=batch.ids.__getitem__)
     written = await embeddings.upsert_embeddings(
-        db,
+        of,
         project_id=batch.project.project_id,
         text_ids=[batch.ids[row] for row in order],
         vectors=vectors.to_binary(np.concatenate(batch.halves)[order]),

@@ -241,6 +241,11 @@ def _count(connection: psycopg.Connection, statement: str) -> Any:
     return row[0] if row else None
 
 
+def is_new_enough(pgvector: str) -> bool:
+    """Whether this version of pgvector will do. Hosts add words of their own to it, such as 0.8.0.google-3."""
+    return tuple(map(int, re.findall(r"\d+", pgvector)[: len(OLDEST_PGVECTOR)])) >= OLDEST_PGVECTOR
+
+
 def _check_server(connection: psycopg.Connection) -> None:
     if connection.info.server_version < OLDEST_POSTGRESQL:
         found = connection.info.parameter_status("server_version")
@@ -252,7 +257,6 @@ def _check_server(connection: psycopg.Connection) -> None:
         raise UnsupportedDatabase("This PostgreSQL server has no pgvector; the service needs 0.8.0 or newer of it.")
     installed, available = row
     version = installed or available
-    # Hosts add words of their own, such as 0.8.0.google-3.
-    if tuple(map(int, re.findall(r"\d+", version)[: len(OLDEST_PGVECTOR)])) < OLDEST_PGVECTOR:
+    if not is_new_enough(version):
         advice = "Run `ALTER EXTENSION vector UPDATE`." if installed and available != installed else ""
         raise UnsupportedDatabase(f"This server has pgvector {version}; the service needs 0.8.0 or newer. {advice}")

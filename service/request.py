@@ -20,6 +20,7 @@ from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
 from service.errors import ContentTooLarge, Invalid, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.gate import Gate
+from service.metadata import Schemas
 from service.metrics import Facts
 from service.rates import Rates
 from service.replica import Replica, Unanswered
@@ -44,6 +45,7 @@ class State(TypedDict):
     keyring: Keyring
     openapi: dict[str, bytes]
     gate: Gate
+    schemas: Schemas
     rates: Rates | None
     draining: asyncio.Event  # set when the service has been told to stop
     reader: NotRequired[asyncio.Task[Any]]  # to be cancelled when nobody waits for its answer any more
@@ -76,6 +78,7 @@ class Req:
         self.openapi = state["openapi"]
         self.facts = state["facts"]
         self.gate = state["gate"]
+        self.schemas = state["schemas"]
         self.rates = state["rates"]
         self.draining = state["draining"]
         self.replica = self._replica(state["replica"])

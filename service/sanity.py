@@ -1,17 +1,18 @@
 """The sanity check: everything that can be wrong with what is stored, in bounded memory at any size."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
 import msgspec
 
-from service import keys, metadata
+from service import keys
 from service.crypto import Keyring
+from service.metadata import BadSchema, Schemas, TooCostly
 from service.queries import admin
 from service.sql import Db
 
 PAGE = 1000
+PAGE_BYTES = 4 * 1024 * 1024
 MAX_LISTED = 1000  # so many issues, and warnings, are spelt out; all are counted
 
 
@@ -37,11 +38,11 @@ class _Findings:
             self.listed.append(text)
 
 
-async def check(db: Db, keyring: Keyring) -> Report:
+async def check(db: Db, keyring: Keyring, schemas: Schemas) -> Report:
     """Looks at every project, sealed key and index."""
     issues, warnings = _Findings(), _Findings()
     async for project in _projects(db):
-        await _check_project(db, project, issues, warnings)
+        await _check_project(db, schemas, project, issues, warnings)
     await _check_keys(db, keyring, issues, warnings)
     for name in await admin.get_invalid_indexes(db):
         issues.add(f"index {name} is invalid: its build was interrupted")
@@ -66,7 +67,9 @@ async def _projects(db: Db) -> AsyncIterator[admin.ProjectToCheck]:
         after = page[-1].project_id
 
 
-async def _check_project(db: Db, project: admin.ProjectToCheck, issues: _Findings, warnings: _Findings) -> None:
+async def _check_project(
+    db: Db, schemas: Schemas, project: admin.ProjectToCheck, issues: _Findings, warnings: _Findings
+) -> None:
     if project.dimensions is None:
         warnings.add(f"project {project.name} has no instance")
         return
@@ -76,18 +79,21 @@ async def _check_project(db: Db, project: admin.ProjectToCheck, issues: _Finding
     if not project.metadata_scheme:
         warnings.add(f"project {project.name} has no metadata schema")
         return
+    owner, scheme, after, rows = project.name.partition("/")[0], project.metadata_scheme, "", PAGE
     try:
-        schema = metadata.compiled(project.metadata_scheme)
-    except metadata.BadSchema as error:
+        await schemas.faults(owner, scheme, [], patient=True)
+        while page := await admin.get_metadata_to_check(
+            db, project_id=project.project_id, after=after, max_rows=rows, max_bytes=PAGE_BYTES
+        ):
+            found = await schemas.faults(owner, scheme, [row.metadata for row in page], patient=True)
+            for row, fault in zip(page, found, strict=True):
+                if fault is not None:
+                    issues.add(f"project {project.name}, text_id {row.text_id!r}: metadata{fault.path} {fault.message}")
+            after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # when they are large, no more are looked at
+    except BadSchema as error:
         issues.add(f"project {project.name}: its metadata schema is not usable: {error}")
-        return
-    after = ""
-    while page := await admin.get_metadata_to_check(db, project_id=project.project_id, after=after, max_rows=PAGE):
-        for row in page:
-            await asyncio.sleep(0)
-            if fault := schema.fault(row.metadata, row.size):
-                issues.add(f"project {project.name}, text_id {row.text_id!r}: metadata{fault.path} {fault.message}")
-        after = page[-1].text_id
+    except TooCostly as error:
+        issues.add(f"project {project.name}: its metadata cannot be checked after text_id {after!r}: {error}")
 
 
 async def _check_keys(db: Db, keyring: Keyring, issues: _Findings, warnings: _Findings) -> None:

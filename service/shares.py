@@ -76,9 +76,11 @@ class Shares:
             raise
 
     def _forget(self, who: str, mine: tuple[int, asyncio.Future[None]]) -> None:
-        self._waiting[who].remove(mine)
-        if not self._waiting[who]:
-            del self._waiting[who]
+        line = self._waiting.get(who, deque())
+        if mine in line:
+            line.remove(mine)
+            if not line:
+                del self._waiting[who]
         self._hand_out()  # it may have been in the way of smaller ones
 
     def _hand_out(self) -> None:
@@ -87,10 +89,14 @@ class Shares:
         while is_any:
             is_any = False
             for who in list(self._waiting):
-                amount, turn = self._waiting[who][0]
-                if self._is_free(who, amount):
-                    line = self._waiting.pop(who)
-                    line.popleft()
+                line = self._waiting[who]
+                while line and line[0][1].done():
+                    line.popleft()  # cancelled in this moment
+                if not line:
+                    del self._waiting[who]
+                elif self._is_free(who, line[0][0]):
+                    amount, turn = line.popleft()
+                    del self._waiting[who]
                     if line:
                         self._waiting[who] = line  # at the end
                     self._take(who, amount)

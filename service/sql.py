@@ -11,7 +11,7 @@ named like the file, and has the same parameters. In the text
 
 The suffix says what comes back: `:one` a row or None, `:many` a list, `:exec` None, `:execrows` a count.
 A row becomes the msgspec struct that the function's annotation names, column by column in order; a row of
-one column becomes that value when the annotation is no struct.
+one column becomes that value when the annotation is no struct. A jsonb column stays text where msgspec.Raw is wanted.
 """
 
 import inspect
@@ -194,12 +194,26 @@ def row_type(kind: Kind, returned: Any) -> Any:
     return None
 
 
+def _converter(row: Any) -> Callable[[Any], Any]:
+    """Makes of a record what `row` says. JSON stays as it came where msgspec.Raw is wanted, else it is decoded."""
+    if not (isinstance(row, type) and issubclass(row, msgspec.Struct)):
+        return lambda record: record[0] if row is msgspec.Raw else _decoded(record[0])
+    fields = msgspec.structs.fields(row)
+    kept = [msgspec.Raw in (field.type, *typing.get_args(field.type)) for field in fields]
+    if any("dict" in str(field.type) for field in fields):
+        return lambda record: row(
+            *[value if keep else _decoded(value) for keep, value in zip(kept, record, strict=True)]
+        )
+    return lambda record: row(*record)
+
+
+def _decoded(value: Any) -> Any:
+    return msgspec.json.decode(value) if type(value) is msgspec.Raw else value
+
+
 def _runner(statement: Statement, returned: Any) -> Callable[[Any, str, list[Any]], Awaitable[Any]]:
     row = row_type(statement.kind, returned)
-    is_struct = isinstance(row, type) and issubclass(row, msgspec.Struct)
-
-    def convert(record: Any) -> Any:
-        return row(*record) if is_struct else record[0]
+    convert = _converter(row)
 
     async def one(db: Any, text: str, arguments: list[Any]) -> Any:
         record = await db.fetchrow(text, *arguments)

@@ -16,12 +16,16 @@ SELECT count(*) FROM projects;
 SELECT count(*) FROM {schema}.embeddings_{project_id} WHERE vector_dims(vector) <> @dimensions::int;
 
 -- name: GetMetadataToCheck :many
--- Only rows that have metadata, in the order of text_id.
-SELECT text_id, octet_length(metadata::text) AS size, metadata
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id > @after::text AND metadata IS NOT NULL
- ORDER BY text_id
- LIMIT @max_rows::int;
+-- In the order of text_id, as JSON; absent ones count as {}. Together some max_bytes, but one row at least.
+SELECT text_id, convert_to(metadata, 'UTF8') AS metadata
+  FROM (SELECT text_id, metadata, sum(octet_length(metadata)) OVER (ORDER BY text_id) - octet_length(metadata) AS before
+          FROM (SELECT text_id, coalesce(nullif(metadata, 'null'), '{}')::text AS metadata
+                  FROM {schema}.embeddings_{project_id}
+                 WHERE text_id > @after::text
+                 ORDER BY text_id
+                 LIMIT @max_rows::int) AS page) AS counted
+ WHERE before <= @max_bytes::bigint
+ ORDER BY text_id;
 
 -- name: GetInvalidIndexes :many
 -- Left by a build that was interrupted. One that is going on has an invalid index too.

@@ -25,19 +25,26 @@ ON CONFLICT (text_id, project_id) DO UPDATE
     OR (stored.metadata IS DISTINCT FROM excluded.metadata AND stored.text_id <> ALL (@keep_metadata::text[]))
 RETURNING stored.updated_at = stored.created_at AS inserted;
 
+-- name: GetWithoutMetadata :many
+-- Which of these ids have no metadata, or are none at all.
+SELECT sent.text_id
+  FROM unnest(@text_ids::text[]) AS sent (text_id)
+ WHERE NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
+                    WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
+
 -- name: CountEmbeddings :one
 SELECT count(*) FROM {schema}.embeddings_{project_id};
 
 -- name: GetEmbeddingsByProject :many
 -- In the order of text_id. What is not asked for is not read: a vector alone may be most of a row. When text and metadata
--- of several rows are more than max_bytes, these stay behind, and only 'page_bytes' says how many there are.
+-- are more than max_bytes, these stay behind, and only 'page_bytes' says how many there are: room is made for them first.
 SELECT text_id, created_at, updated_at,
        CASE WHEN @with_vector::bool THEN vector END AS vector,
        CASE WHEN fits THEN text END AS text,
        CASE WHEN fits THEN metadata END AS metadata,
        page_bytes
-  FROM (SELECT *, page_bytes <= @max_bytes::bigint OR page_rows = 1 AS fits
-          FROM (SELECT *, sum(bytes) OVER () AS page_bytes, count(*) OVER () AS page_rows
+  FROM (SELECT *, page_bytes <= @max_bytes::bigint AS fits
+          FROM (SELECT *, sum(bytes) OVER () AS page_bytes
                   FROM (SELECT text_id, created_at, updated_at, vector,
                                CASE WHEN @with_text::bool THEN text END AS text,
                                CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
@@ -54,14 +61,19 @@ SELECT text_id, created_at, updated_at,
 SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @after::text);
 
 -- name: RetrieveEmbeddings :one
--- One embedding: of the first id, or else of the next that is an id which was carried over from an original database.
-SELECT text_id, created_at, updated_at, vector, text, metadata
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
-           SELECT text_id FROM carried_ids
-            WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
- ORDER BY array_position(@text_ids::text[], text_id)
- LIMIT 1;
+-- One embedding: of the first id, or else of the next that is an id which was carried over from an original database. Text
+-- and metadata stay behind, as in a page, when they are more than max_bytes.
+SELECT text_id, created_at, updated_at, vector,
+       CASE WHEN bytes <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN bytes <= @max_bytes::bigint THEN metadata END AS metadata,
+       bytes AS page_bytes
+  FROM (SELECT *, coalesce(octet_length(text), 0) + coalesce(octet_length(metadata::text), 0) AS bytes
+          FROM {schema}.embeddings_{project_id}
+         WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
+                   SELECT text_id FROM carried_ids
+                    WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
+         ORDER BY array_position(@text_ids::text[], text_id)
+         LIMIT 1) AS embedding;
 
 -- name: RetrieveVector :one
 -- The vector of an embedding, looked for as in RetrieveEmbeddings.

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from service import db, sanity
+from service import db, metadata, sanity
 from service.crypto import Keyring
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.contract.world import fetch, instance, problem, project, row, status, upload, user
@@ -46,11 +47,12 @@ async def test_all_that_can_be_wrong_is_found(own: tuple[httpx2.AsyncClient, str
     assert report["warnings"] == [f"project {ada.handle}/{plain.handle} has no metadata schema"]
 
     strict = await project(api, ada, metadataScheme={"required": ["author"]})
-    await upload(api, strict, row("good", [1, 2, 3], metadata={"author": "Kant"}), row("without", [1, 2, 3]))
+    await upload(api, strict, *(row(name, [1, 2, 3], metadata={"author": "Kant"}) for name in ("good", "without")))
     sealed = await instance(api, ada, api_key="a provider's key")
     connection = await asyncpg.connect(url)
     await connection.execute(
         f"UPDATE embeddings_{strict.id} SET metadata = '{{\"title\": 1}}' WHERE text_id = 'good';"
+        f"UPDATE embeddings_{strict.id} SET metadata = NULL WHERE text_id = 'without';"
         f"UPDATE llm_service_instances SET api_key_encrypted = 'x' WHERE instance_id = {sealed.id};"
         f"CREATE INDEX broken ON embeddings_{plain.id} (sequence);"
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass;"
@@ -60,10 +62,11 @@ async def test_all_that_can_be_wrong_is_found(own: tuple[httpx2.AsyncClient, str
     await connection.close()
     report = await fetch(api, CHECK, ADMIN)
     assert report["status"] == "FAILED"
-    assert report["issues_count"] == len(report["issues"]) == 4
+    assert report["issues_count"] == len(report["issues"]) == 5
     assert set(report["issues"]) == {
         f"project {ada.handle}/{plain.handle}: 1 vectors do not have 3 dimensions",
         f"project {ada.handle}/{strict.handle}, text_id 'good': metadata \"author\" is a required property",
+        f"project {ada.handle}/{strict.handle}, text_id 'without': metadata \"author\" is a required property",
         f"instance {ada.handle}/{sealed.handle}: its provider key does not open with ENCRYPTION_KEY",
         "index broken is invalid: its build was interrupted",
     }
@@ -149,7 +152,8 @@ async def test_a_project_of_100_000_rows_in_bounded_memory(new_database: Callabl
             padding,
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        report: Any = await sanity.check(pool, Keyring(ENCRYPTION_KEY))
+        async with aclosing(metadata.Schemas(wait=10)) as schemas:
+            report: Any = await sanity.check(pool, Keyring(ENCRYPTION_KEY), schemas)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert report.issues_count == 1
     assert grown < 64, f"{grown} MiB"  # the metadata alone are 100 MB

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,8 @@ import asyncpg
 import httpx2
 import pytest
 
+from service.errors import Busy
+from service.shares import Shares
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Project
@@ -385,3 +389,31 @@ async def test_connections_are_limited(new_database: Callable[..., str]) -> None
         again = await Raw.begin(api, "/v1/users", f"Authorization: Bearer {ADMIN_KEY}", method="GET")
         async with holding(again):
             assert await again.status() == 200
+
+
+async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
+    shares = Shares(10, part=5, reserve=2, wait=0.02, what="things")
+    held: Counter[str] = Counter()
+    had: Counter[str] = Counter()
+    dice = random.Random(1)
+
+    async def use(who: str) -> None:
+        amount = await shares.enter(who, dice.randint(1, 7))
+        try:
+            held[who] += amount
+            had[who] += 1
+            assert held[who] <= 5
+            assert held.total() <= 10
+            await asyncio.sleep(dice.random() * 0.01)
+        finally:
+            held[who] -= amount
+            shares.leave(who, amount)
+
+    tasks = [asyncio.create_task(use(who)) for who in "abcd" * 100]
+    for task in dice.sample(tasks, 100):
+        await asyncio.sleep(0.001)
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(one) for one in results} == {type(None), Busy, asyncio.CancelledError}
+    assert min(had.values()) * 2 > max(had.values())
+    assert [await shares.enter(who, 5) for who in "ab"] == [5, 5]  # all was given back

@@ -68,7 +68,7 @@ CASES = [
 
 SCRIPT = """
 import asyncio, resource
-from service import decoding, ingest
+from service import decoding, ingest, metadata
 from service.api import similars
 from service.auth import Storage
 from service.errors import ApiError
@@ -77,10 +77,14 @@ project = Storage(1, "alice", "poems", "alice", "tiny", 3, None, None, [], [])
 start, middle, end = BOMB
 body = start + middle * (SIZE // len(middle)) + end
 del start, middle, end
+
+async def store():
+    await ingest.store_batch(None, await ingest.checked(metadata.Schemas(wait=1), project, body, decoding.WIRE))
+
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     if "KIND" == "upload":
-        asyncio.run(ingest.store(None, project, body, decoding.WIRE))
+        asyncio.run(store())
     else:
         similars._decoded(body, decoding.WIRE)
 except ApiError as error:

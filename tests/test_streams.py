@@ -18,7 +18,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from service import stream
+from service import chunks
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract.world import Headers, Project, fetch, problem, project, row, status, upload, user
 from tests.processes import served
@@ -219,7 +219,7 @@ async def opened(api: httpx2.AsyncClient, to: Project, kind: str = "application/
     return client
 
 
-SOON = stream.AGE_SECONDS + 2  # for a line, on a machine that does other things too
+SOON = chunks.AGE_SECONDS + 2  # for a line, on a machine that does other things too
 
 
 class Form:
@@ -259,14 +259,14 @@ async def test_a_feeder_that_waits_for_each_line_gets_it(api: httpx2.AsyncClient
 
 async def test_a_full_chunk_waits_for_nothing(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
-    records = [ndjson(*[row(f"{number}", [1, 2, turn]) for number in range(stream.CHUNK_ROWS)]) for turn in range(4)]
+    records = [ndjson(*[row(f"{number}", [1, 2, turn]) for number in range(chunks.CHUNK_ROWS)]) for turn in range(4)]
     took = []
     for turn, chunk in enumerate(records):
         start = time.perf_counter()
         await client.send(chunk)
-        assert (await client.line())["rows"] == (turn + 1) * stream.CHUNK_ROWS
+        assert (await client.line())["rows"] == (turn + 1) * chunks.CHUNK_ROWS
         took.append(time.perf_counter() - start)
-    assert min(took) < stream.AGE_SECONDS
+    assert min(took) < chunks.AGE_SECONDS
     await client.close()
 
 
@@ -276,7 +276,7 @@ async def test_a_trickle_does_not_put_off_its_line(api: httpx2.AsyncClient, plac
     async def trickle() -> None:
         for number in range(100):
             await client.send(ndjson(row(f"{number}", [1, 2, 3])))
-            await asyncio.sleep(stream.AGE_SECONDS / 5)
+            await asyncio.sleep(chunks.AGE_SECONDS / 5)
 
     sending = asyncio.create_task(trickle())
     said = [(await asyncio.wait_for(client.line(), SOON))["rows"] for _ in range(3)]
@@ -292,7 +292,7 @@ async def test_a_part_of_a_record_waits_for_the_rest(api: httpx2.AsyncClient, pl
     await client.send(form.flush(form.write(row("a", [1, 2, 3])) + record[:9]))
     line = await asyncio.wait_for(client.line(), SOON)
     assert (line["rows"], line["rejected"]) == (1, 0)
-    await asyncio.sleep(stream.AGE_SECONDS * 1.5)
+    await asyncio.sleep(chunks.AGE_SECONDS * 1.5)
     assert (await stored(api, place)).keys() == {"a"}
     await client.send(form.flush(record[9:]))
     line = await asyncio.wait_for(client.line(), SOON)
@@ -360,7 +360,7 @@ async def test_what_came_is_stored_when_the_service_is_told_to_stop(
             await client.send(ndjson(row("a", [1, 2, 3])))
             await asyncio.wait_for(client.line(), SOON)
             await client.send(ndjson(row("b", [1, 2, 3])) + b'{"text_id": "c"')
-            await asyncio.sleep(stream.AGE_SECONDS / 10)
+            await asyncio.sleep(chunks.AGE_SECONDS / 10)
         process.send_signal(signal.SIGTERM)
         lines = [await client.line()]
         while "error" not in lines[-1]:
@@ -387,7 +387,7 @@ async def test_a_lost_connection_keeps_what_was_said(api: httpx2.AsyncClient, pl
 async def test_a_project_that_goes_away_ends_its_stream(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
     await client.send(ndjson(row("a", [1, 2, 3])))
-    await asyncio.sleep(stream.AGE_SECONDS * 1.5)
+    await asyncio.sleep(chunks.AGE_SECONDS * 1.5)
     assert (await api.delete(place.path, headers=place.owner.headers)).status_code == 204
     await client.send(ndjson(row("b", [1, 2, 3])))
     await client.send(b"")

@@ -48,3 +48,14 @@ def test_the_wheel(new_database: Callable[..., str], tmp_path: Path) -> None:
     done = command("migrate", "--json", cwd=empty, python=python, **values)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["changed"] == migrate.names()
+
+    # The program that checks metadata is in it, and starts from anywhere.
+    script = (
+        "import asyncio; from service.metadata import Schemas; "
+        "print(asyncio.run(Schemas(wait=20).faults('alice', '{\"required\": [\"a\"]}', [b'{}', b'{\"a\": 1}'])))"
+    )
+    done = subprocess.run(
+        [python, "-c", script], cwd=empty, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[Fault(path='', message='\"a\" is a required property'), None]\n"

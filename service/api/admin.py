@@ -25,7 +25,7 @@ async def get_sanity_check(req: Req) -> Report:
     Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
     schema is a warning.
     """
-    return await sanity.check(req.db, req.keyring)
+    return await sanity.check(req.db, req.keyring, req.schemas)
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)

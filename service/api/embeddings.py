@@ -1,8 +1,8 @@
 """Embeddings (contract section 7)."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -19,10 +19,12 @@ from service.db import Pool
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK
 from service.errors import found
+from service.fields import Document
 from service.http import Page, endpoint
 from service.ingest import Uploaded
 from service.queries import embeddings
-from service.request import Req
+from service.queries.embeddings import PageRow
+from service.request import SHORT_BYTES, Req
 from service.vectors import Encoding
 
 Part = Literal["vector", "text", "metadata"]
@@ -64,7 +66,7 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     updated_at: datetime
     vector: HalfVector | None = None
     text: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Document | None = None
 
 
 class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -90,8 +92,9 @@ STREAMS = (NDJSON, MSGPACK)
 async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
+    batch = await ingest.checked(req.schemas, access, body, req.wire(FORMATS))
     async with req.gate.upload():
-        stored = await ingest.store(req.db, access, body, req.wire(FORMATS))
+        stored = await ingest.store_batch(req.db, batch)
     req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
 
@@ -112,6 +115,7 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: S
     is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
+    await ingest.check_schema(req.schemas, access)
     names = {"user": path.user, "project": path.project}
     upload = stream.Upload(req, access, lambda: embeddings_editor(req, names), wire, query.encoding, query.on_error)
     req.facts.rows = upload.counts
@@ -122,8 +126,9 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: S
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Embeddings:
     """A page of a project's embeddings."""
     parts = ("vector", "text", "metadata") if query.include is None else query.include
-    rows = await req.reading(
-        lambda db: embeddings.get_embeddings_by_project(
+
+    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
+        return await embeddings.get_embeddings_by_project(
             db,
             project_id=access.project_id,
             after=query.after,
@@ -132,11 +137,10 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Em
             with_vector="vector" in parts,
             with_text="text" in parts,
             with_metadata="metadata" in parts,
-            max_bytes=req.settings.service_max_body_bytes,
+            max_bytes=max_bytes,
         )
-    )
-    if len(rows) > 1:  # one alone could be sent, so it can be shown
-        await req.make_room_to_show(rows[0].page_bytes)
+
+    rows = await _read(req, ask)
     return Embeddings([_embedding(row, access) for row in rows], await _next(req, query, access, rows))
 
 
@@ -150,11 +154,14 @@ async def delete_embeddings(req: Req, access: Storage) -> None:
 async def get_embedding(req: Req, path: EmbeddingPath, access: Storage) -> Embedding:
     """An embedding."""
 
-    async def ask(db: Pool) -> embeddings.EmbeddingRow:
-        row = await embeddings.retrieve_embeddings(db, project_id=access.project_id, text_ids=candidates(req, path))
-        return found(row, f"The embedding {path.text_id!r}")
+    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
+        row = await embeddings.retrieve_embeddings(
+            db, project_id=access.project_id, text_ids=candidates(req, path), max_bytes=max_bytes
+        )
+        return [found(row, f"The embedding {path.text_id!r}")]
 
-    return _embedding(await req.reading(ask), access)
+    (row,) = await _read(req, ask)
+    return _embedding(row, access)
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -162,6 +169,18 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: Storage) -> No
     """Delete an embedding."""
     row = await embeddings.delete_embedding(req.db, project_id=access.project_id, text_ids=candidates(req, path))
     found(row, f"The embedding {path.text_id!r}")
+
+
+async def _read(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) -> list[PageRow]:
+    """Embeddings with their texts and metadata: where these are many bytes, room is made before they are fetched."""
+    room = SHORT_BYTES
+    while (rows := await req.reading(lambda db: ask(db, room))) and rows[0].page_bytes > room:  # noqa: B023
+        if len(rows) == 1:  # it could be sent, so it can be shown
+            await req.make_room(rows[0].page_bytes)
+        else:
+            await req.make_room_to_show(rows[0].page_bytes)
+        room = rows[0].page_bytes
+    return rows
 
 
 async def _next(

@@ -105,6 +105,7 @@ class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
+    await _check_schema(req, path.user, body.metadata_scheme)
     async with locked(req.db, path.user) as tx:
         return await _store(tx, path.user, body, access.role)
 
@@ -113,6 +114,7 @@ async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     same_handle(path.project, body.project_handle, "project_handle")
+    await _check_schema(req, path.user, body.metadata_scheme)
     async with locked(req.db, path.user) as tx:
         return await _store(tx, path.user, body, access.role)
 
@@ -137,6 +139,8 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
 
     async with merged(req.db, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
         same_handle(path.project, project.project_handle, "project_handle")
+        if "metadataScheme" in body:
+            await _check_schema(req, path.user, project.metadata_scheme)
         stored = await _store(tx, path.user, project, access.role)
         return await _retrieve(
             tx, req.settings.service_recall, path, ProjectCaller(stored.project_id, access.role, access.handle)
@@ -261,15 +265,20 @@ def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
 
 
 def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
-    """The schema as it is stored, as text. Raises Invalid when it is none."""
+    """The schema as it is stored, as text."""
     if scheme is None or scheme == "":
         return None
-    text = scheme if isinstance(scheme, str) else msgspec.json.encode(scheme).decode()
+    return scheme if isinstance(scheme, str) else msgspec.json.encode(scheme).decode()
+
+
+async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any] | bool | None) -> None:
+    """Raises Invalid for a schema that is none, before anything is locked for it: it may take seconds to find out."""
+    if (text := _schema(scheme)) is None:
+        return
     try:
-        metadata.compiled(text)
+        await req.schemas.check(owner_handle, text)
     except metadata.BadSchema as error:
         raise Invalid(problems=[Problem(f"is no usable JSON Schema: {error}", "body.metadataScheme")]) from None
-    return text
 
 
 endpoints = [

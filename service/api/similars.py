@@ -17,7 +17,7 @@ from service.batch import Vector
 from service.db import Pool
 from service.decoding import Wire
 from service.errors import BadRequest, Busy, ContentTooLarge, Invalid, Problem, found, show
-from service.fields import ShortText
+from service.fields import Document, ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
 from service.replica import Unanswered
@@ -90,7 +90,7 @@ class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     similarity: float
     text: str | UnsetType | None = UNSET
-    metadata: dict[str, Any] | UnsetType | None = UNSET
+    metadata: Document | UnsetType | None = UNSET
 
 
 class Method(msgspec.Struct, frozen=True):

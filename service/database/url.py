@@ -76,4 +76,4 @@ def for_asyncpg(url: str) -> dict[str, Any]:
 
 def for_psycopg(url: str) -> str:
     """The connection string of psycopg for a URL. Raises BadDatabaseUrl."""
-    return make_conninfo(**{"application_name": APPLICATION_NAME, **parse(url)})
+    return make_conninfo(**{"application_name": APPLICATION_NAME, **parse(url), "client_encoding": "UTF8"})

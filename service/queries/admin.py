@@ -1,7 +1,5 @@
 """Statements of `sql/admin.sql`: sanity check and reset. What may be long is read in pages, `after` a key."""
 
-from typing import Any
-
 import msgspec
 
 from service.sql import Db, Queries
@@ -19,11 +17,10 @@ class ProjectToCheck(msgspec.Struct, frozen=True):
 
 
 class MetadataToCheck(msgspec.Struct, frozen=True):
-    """The metadata of an embedding, and its `size` as JSON in bytes."""
+    """The metadata of an embedding as JSON."""
 
     text_id: str
-    size: int
-    metadata: Any
+    metadata: bytes
 
 
 class Unmigrated(msgspec.Struct, frozen=True):
@@ -50,8 +47,10 @@ async def count_wrong_dimensions(db: Db, *, project_id: int, dimensions: int) ->
 
 
 @query
-async def get_metadata_to_check(db: Db, *, project_id: int, after: str, max_rows: int) -> list[MetadataToCheck]:
-    """A page of a project's metadata by text_id."""
+async def get_metadata_to_check(
+    db: Db, *, project_id: int, after: str, max_rows: int, max_bytes: int
+) -> list[MetadataToCheck]:
+    """A page of a project's metadata by text_id: some `max_bytes`, but one row at least."""
 
 
 @query

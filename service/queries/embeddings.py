@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from pgvector import HalfVector
@@ -20,11 +19,11 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
     updated_at: datetime
     vector: HalfVector | None
     text: str | None
-    metadata: Any | None
+    metadata: msgspec.Raw | None
 
 
 class PageRow(EmbeddingRow, frozen=True):
-    """An embedding in a page whose texts and metadata are so many bytes."""
+    """An embedding in a page whose texts and metadata are so many bytes, whether they are here or not."""
 
     page_bytes: int
 
@@ -48,6 +47,11 @@ async def upsert_embeddings(
 
 
 @query
+async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[str]) -> list[str]:
+    """Which of these ids have no metadata, or are none at all."""
+
+
+@query
 async def count_embeddings(db: Db, *, project_id: int) -> int | None:
     """How many embeddings a project has. Never None."""
 
@@ -67,7 +71,7 @@ async def get_embeddings_by_project(
 ) -> list[PageRow]:
     """A page in the order of text_id, of what comes behind `after` if it is given.
 
-    Without text and metadata when these are more than `max_bytes`, unless it is one row only.
+    Without text and metadata when these are more than `max_bytes`.
     """
 
 
@@ -77,8 +81,11 @@ async def are_embeddings_after(db: Db, *, project_id: int, after: str) -> bool |
 
 
 @query
-async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str]) -> EmbeddingRow | None:
-    """The embedding of the first of these ids, or of the next that was carried over from an original database."""
+async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str], max_bytes: int) -> PageRow | None:
+    """The embedding of the first of these ids, or of the next that was carried over from an original database.
+
+    Without text and metadata when these are more than `max_bytes`.
+    """
 
 
 class StoredVector(msgspec.Struct, frozen=True):

@@ -41,7 +41,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     text_id: str
     text: str | None
-    metadata: Any | None
+    metadata: msgspec.Raw | None
 
 
 @query

@@ -38,10 +38,19 @@ class TestGetMetadataToCheck:
         number = await factories.filled(connection)
         metadata: list[Any] = [{"k": 1}, None, {"k": 3}]
         await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abc"}, metadata=metadata)
-        rows = await admin.get_metadata_to_check(connection, project_id=number, after="", max_rows=9)
-        assert [(row.text_id, row.metadata) for row in rows] == [("a", {"k": 1}), ("c", {"k": 3})]
-        rows = await admin.get_metadata_to_check(connection, project_id=number, after="a", max_rows=1)
-        assert [row.text_id for row in rows] == ["c"]
+
+        async def page(after: str, max_rows: int, max_bytes: int) -> list[tuple[str, bytes]]:
+            rows = await admin.get_metadata_to_check(
+                connection, project_id=number, after=after, max_rows=max_rows, max_bytes=max_bytes
+            )
+            return [(row.text_id, row.metadata) for row in rows]
+
+        all_rows = [("a", b'{"k": 1}'), ("b", b"{}"), ("c", b'{"k": 3}')]
+        assert await page("", 9, 1000) == all_rows
+        assert await page("a", 1, 1000) == all_rows[1:2]
+        assert await page("", 9, 0) == all_rows[:1]
+        assert await page("", 9, 8) == all_rows[:2]
+        assert await page("c", 9, 1000) == []
 
 
 class TestGetInvalidIndexes:

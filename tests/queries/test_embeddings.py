@@ -3,6 +3,7 @@
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from service.db import Connection
@@ -12,7 +13,7 @@ from tests.queries.factories import upsert
 
 
 async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.EmbeddingRow:
-    row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids)
+    row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids, max_bytes=10**6)
     assert row is not None
     return row
 
@@ -50,7 +51,7 @@ class TestUpsertEmbeddings:
         async def stored(**columns: Any) -> tuple[str | None, Any]:
             await upsert(connection, number, vector, **columns)
             row = await retrieve(connection, number, "a")
-            return row.text, row.metadata
+            return row.text, row.metadata and msgspec.json.decode(row.metadata)
 
         assert await stored(texts=["t"], metadata=[{"k": 1}]) == ("t", {"k": 1})
         assert await stored() == ("t", {"k": 1})
@@ -93,6 +94,20 @@ class TestUpsertEmbeddings:
     async def test_a_deleted_project(self, connection: Connection) -> None:
         with pytest.raises(asyncpg.UndefinedTableError):
             await upsert(connection, 2_000_000_000, {"a": [1, 2, 3]})
+
+
+class TestGetWithoutMetadata:
+    async def test_names_those_that_have_none(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        rows = {name: [1.0, 2.0, 3.0] for name in ("empty", "full", "json null", "null")}
+        await upsert(connection, number, rows, metadata=[{}, {"a": 1}, None, None])
+        await connection.execute(
+            f"UPDATE embeddings_{number} SET metadata = 'null' WHERE text_id = 'json null'"  # of the original system
+        )
+        names = [*rows, "missing"]
+        found = await embeddings.get_without_metadata(connection, project_id=number, text_ids=names)
+        assert sorted(found) == ["json null", "missing", "null"]
+        assert await embeddings.get_without_metadata(connection, project_id=number, text_ids=[]) == []
 
 
 class TestCountEmbeddings:
@@ -139,7 +154,7 @@ class TestGetEmbeddingsByProject:
         rows = await self.get(connection, number, max_bytes=99, with_metadata=False)
         assert [row.page_bytes for row in rows] == [100, 100]
         (alone,) = await self.get(connection, number, max_bytes=99, max_rows=1)
-        assert alone.text == "ü" * 50
+        assert (alone.text, alone.page_bytes) == (None, 198)
 
     async def test_reads_only_what_is_asked_for(self, connection: Connection) -> None:
         number = await factories.filled(connection)
@@ -148,7 +163,8 @@ class TestGetEmbeddingsByProject:
         assert (row.vector, row.text, row.metadata) == (None, "t", None)
         (row,) = await self.get(connection, number, with_text=False)
         assert row.vector is not None
-        assert (row.vector.to_list(), row.text, row.metadata) == ([1, 2, 3], None, {"k": 1})
+        assert row.metadata is not None
+        assert (row.vector.to_list(), row.text, bytes(row.metadata)) == ([1, 2, 3], None, b'{"k": 1}')
 
     async def test_paging_uses_the_primary_key(self, connection: Connection) -> None:
         number = await factories.filled(connection)
@@ -181,20 +197,29 @@ class TestRetrieveEmbeddings:
     async def test_the_first_of_the_ids_or_a_carried_one(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await upsert(connection, number, {"a%2Fb": [1, 2, 3], "c/d": [1, 2, 3], "c%2Fd": [1, 2, 3]})
-        assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a/b", "a%2Fb"]) is None
+        assert (
+            await embeddings.retrieve_embeddings(
+                connection, project_id=number, text_ids=["a/b", "a%2Fb"], max_bytes=10**6
+            )
+            is None
+        )
         await mark(connection, number, "a%2Fb", "c%2Fd")
         assert (await retrieve(connection, number, "a/b", "a%2Fb")).text_id == "a%2Fb"
         assert (await retrieve(connection, number, "c/d", "c%2Fd")).text_id == "c/d"
         assert (await retrieve(connection, number, "c%2Fd", "c%252Fd")).text_id == "c%2Fd"
-        assert await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"]) is None
+        assert (
+            await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"], max_bytes=10**6) is None
+        )
 
     async def test_uses_the_primary_key(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
         for name in ("RetrieveEmbeddings", "RetrieveVector", "DeleteEmbedding"):
-            statement = embeddings.query.statements[name].render({"project_id": number, "schema": "public"})
-            plan = await connection.fetch("EXPLAIN " + statement, ["00001", "x", "y"])
+            statement = embeddings.query.statements[name]
+            text = statement.render({"project_id": number, "schema": "public"})
+            given: dict[str, Any] = {"text_ids": ["00001", "x", "y"], "max_bytes": 100}
+            plan = await connection.fetch("EXPLAIN " + text, *[given[name] for name in statement.parameters])
             assert not any("Seq Scan on embeddings" in line[0] for line in plan), plan
 
 

@@ -11,12 +11,13 @@ class TestRetrieveWalPosition:
         before = await replica.retrieve_wal_position(connection)
         assert before is not None
         assert before.position is not None
-        # What is flushed is written, whatever the server's synchronous_commit.
-        await connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 100_000), true)")
+        # More than the buffers of the WAL hold is written out, whatever the server's synchronous_commit.
+        for _ in range(20):
+            await connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))")
         after = await replica.retrieve_wal_position(connection)
         assert after is not None
         assert after.position is not None
-        assert after.position - before.position >= 100_000
+        assert after.position - before.position >= 1_000_000
         assert after.identity == before.identity
 
     async def test_databases_differ(self, connection: Connection, server: str) -> None:

@@ -1,0 +1,204 @@
+"""The program of a process that applies users' JSON Schemas to metadata: it may be slow, take memory, and be ended.
+
+Whoever starts it (service.metadata) sends jobs through its standard input, a socket, and gets two answers to each:
+about the schema, then about the documents. It ends when a job takes more time of a processor than it may, when its
+memory is used up, and when nobody is at the other end any more. It imports nothing of the service, to be small.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sys
+from collections import OrderedDict
+from io import BufferedRWPair
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+MEMORY_BYTES = 128 * 1024 * 1024  # what a job may take beside what the process has when it comes
+FULL_BYTES = 64 * 1024 * 1024  # one that has grown by so much is replaced: so much its compiled schemas may take
+MAX_COMPILED = 256
+MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of one pattern, compiled: `^.{1,1000}$` takes half of it
+MAX_MESSAGE = 300  # characters of what is said of a fault
+COMPILE_SECONDS = 2.0
+FAILED = 3  # how a process ends that ran out of memory, or whose libraries failed
+LENGTH_BYTES = 4  # before each message
+
+
+class Job(msgspec.Struct, array_like=True):
+    """A schema, documents as JSON, and how many seconds of a processor these may take."""
+
+    schema: str
+    documents: list[bytes]
+    seconds: float
+
+
+class Compiled(msgspec.Struct, array_like=True):
+    """The schema is ready, or why it is not usable."""
+
+    refusal: str | None
+
+
+class Fault(msgspec.Struct, frozen=True, array_like=True):
+    """Where metadata breaks its schema: `path` like `.author.name` or `[2]`, empty for the whole."""
+
+    path: str
+    message: str
+
+
+class Applied(msgspec.Struct, array_like=True):
+    """The first fault of each document, how long they took, and whether the process wants to be replaced."""
+
+    faults: list[Fault | None]
+    seconds: float
+    is_full: bool
+
+
+class _Refused(Exception):
+    """The text is no JSON Schema that is accepted; the message says why."""
+
+
+class _Compiler:
+    """Validators of the schemas that were used last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Any] = OrderedDict()
+
+    def compiled(self, text: str) -> Any:
+        """The validator of a schema. Raises _Refused."""
+        if text not in self._known:
+            with _at_most(COMPILE_SECONDS):
+                self._known[text] = _compile(text)
+            if len(self._known) > MAX_COMPILED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(text)
+        return self._known[text]
+
+
+def _compile(text: str) -> Any:
+    try:
+        schema = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _Refused("it is not JSON, or nested very deeply") from None
+    if not isinstance(schema, dict | bool):
+        raise _Refused("a JSON Schema is an object, true or false")
+    try:
+        # Masked: the message names the rule and not the value, which may be of any size. This kind of patterns takes
+        # a time that grows with the text only as fast as with the pattern.
+        patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES)
+        return jsonschema_rs.validator_for(
+            schema, retriever=_refuse, mask="the value", pattern_options=patterns, validate_formats=True
+        )
+    except jsonschema_rs.ValidationError as error:
+        path = _path(error.instance_path)
+        if error.message.endswith('is not a "regex"'):
+            raise _Refused(f"{path}: is no regular expression without look-around, or a very large one") from None
+        raise _Refused(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
+    except (jsonschema_rs.ReferencingError, ValueError) as error:
+        raise _Refused(_cut(str(error).splitlines()[0])) from None
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"a $ref must stay in the document; {uri[:200]} is not followed")
+
+
+def _fault(validator: Any, document: bytes) -> Fault | None:
+    """The first rule that a document breaks, or None. Never all: there may be a million."""
+    try:
+        validator.validate(msgspec.json.decode(document))
+    except jsonschema_rs.ValidationError as error:
+        # Either may be as long as the schema or the document, in each row of a batch.
+        return Fault(_cut(_path(error.instance_path)), _cut(error.message))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # such as an integer of thousands of digits
+        return Fault("", f"cannot be checked: {_cut(str(error))}")
+    return None
+
+
+def _path(steps: list[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
+
+
+class _at_most:  # noqa: N801 (it reads as a function)
+    """The system ends the process when the block takes so many seconds of a processor: whatever it does."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> "_at_most":
+        signal.setitimer(signal.ITIMER_PROF, self._seconds)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        left, _interval = signal.setitimer(signal.ITIMER_PROF, 0)
+        self.used = self._seconds - left
+
+
+def _pages() -> tuple[int, int]:
+    """The bytes of this process's addresses, and of its memory; zeros where there is no /proc."""
+    with contextlib.suppress(OSError):
+        size, resident = Path("/proc/self/statm").read_text().split()[:2]
+        return int(size) * resource.getpagesize(), int(resident) * resource.getpagesize()
+    return 0, 0
+
+
+def _set_limits() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # these reach a whole group: the service still has work to finish
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        os.nice(10)  # the service answers others meanwhile
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # when memory ends, not the service is to be killed
+
+
+def _limit_memory() -> None:
+    size, hard = _pages()[0], resource.getrlimit(resource.RLIMIT_AS)[1]
+    if size and (hard == resource.RLIM_INFINITY or size + MEMORY_BYTES < hard):
+        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, hard))
+
+
+def _send(channel: BufferedRWPair, message: msgspec.Struct) -> None:
+    encoded = msgspec.msgpack.encode(message)
+    channel.write(len(encoded).to_bytes(LENGTH_BYTES) + encoded)
+    channel.flush()
+
+
+def _work(channel: BufferedRWPair) -> None:
+    decoder, compiler, resident_at_start = msgspec.msgpack.Decoder(Job), _Compiler(), _pages()[1]
+    while length := channel.read(LENGTH_BYTES):
+        _limit_memory()
+        job = decoder.decode(channel.read(int.from_bytes(length)))
+        try:
+            validator = compiler.compiled(job.schema)
+        except _Refused as error:
+            _send(channel, Compiled(str(error)))
+            continue
+        _send(channel, Compiled(None))
+        with _at_most(job.seconds) as time:
+            faults = [_fault(validator, document) for document in job.documents]
+        _send(channel, Applied(faults, time.used, _pages()[1] - resident_at_start > FULL_BYTES))
+
+
+def main() -> None:
+    """Works until the other end is closed."""
+    _set_limits()
+    with socket.socket(fileno=sys.stdin.fileno()) as ours, ours.makefile("rwb") as channel:
+        try:
+            _work(channel)
+        except OSError:
+            os._exit(0)  # the service has gone
+        except BaseException:  # a MemoryError, or a fault of a library, which is no Exception
+            os._exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()
