@@ -43,7 +43,7 @@ class Replica:
     """A replica, and how far it is behind. It is used when it answers and its lag is within `bound`, in seconds."""
 
     def __init__(
-        self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float, share: float
+        self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float, share: float = 1.0
     ) -> None:
         self._primary, self._server = _Server(primary), _Server(replica)
         self._url, self._bound, self._size, self._share = replica, bound, size, share
