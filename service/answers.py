@@ -183,7 +183,7 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 def _step(items: list[Any]) -> int:
     """How many items are a piece: an embedding may be large, an id is not."""
-    return 1 if isinstance(items[0], msgspec.Struct | list) else 1000
+    return 1 if items and isinstance(items[0], msgspec.Struct | list) else 1000
 
 
 def _packable(value: Any) -> Any:

@@ -19,6 +19,8 @@ from service.request import State
 from service.routing import no_route, routes
 from service.settings import Settings
 
+PROBE_SECONDS = 2.0
+
 
 def create_app(config: Settings) -> ASGIApp:
     """The service on a migrated database; `service.__main__` sees to that."""
@@ -35,21 +37,33 @@ def create_app(config: Settings) -> ASGIApp:
             size=config.service_pool_size,
             statement_timeout=config.service_statement_timeout,
             wait=config.service_wait_seconds,
+            share=config.service_caller_share,
         )
+        # Whoever watches the service does not wait behind its users.
+        watched = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rates = asyncio.Event(), _rates(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
         schemas = metadata.Schemas(wait=config.service_wait_seconds)
-        async with closing(pool), _indexing(url, config), replica.watching(url, config) as reads, aclosing(schemas):
+        async with (
+            closing(watched),
+            closing(pool),
+            _indexing(url, config),
+            replica.watching(url, config) as reads,
+            aclosing(schemas),
+        ):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
             state = State(
                 pool=pool,
+                watched=watched,
                 replica=reads,
                 settings=config,
                 keyring=config.keyring,
                 openapi=encoded,
                 gate=Gate(
                     body_bytes=config.service_bodies_bytes,
+                    largest=config.service_max_body_bytes,
                     uploads=max(1, config.service_pool_size // 2),  # the others are for small requests
+                    share=config.service_caller_share,
                     wait=config.service_wait_seconds,
                 ),
                 schemas=schemas,

@@ -1,6 +1,10 @@
-"""A stream's records, put together into chunks: by number, by size, or when the first has waited long enough."""
+"""A stream's records, put together into chunks: by number, by size, or when the first has waited long enough.
+
+A stream takes room in memory for a chunk when it becomes large, and waits for it; one that is idle has none.
+"""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -8,22 +12,27 @@ from typing import Any
 from service import decoding
 from service.decoding import Wire
 from service.errors import ApiError
+from service.gate import Gate
 from service.records import Lines, Packed, Stop
+from service.request import SHORT_BYTES
 
 CHUNK_ROWS = 1000
 CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_ROOM = 2 * CHUNK_BYTES  # as a body that takes as much memory
 AGE_SECONDS = 1.0  # the longest that a record waits for others before they are stored together
 
 
 class Chunks:
     """The chunks of one stream. Whoever stores them calls `note_said` when a line has told of one."""
 
-    def __init__(self, wire: Wire, draining: asyncio.Event) -> None:
-        self._wire, self._draining = wire, draining
+    def __init__(self, wire: Wire, gate: Gate, draining: asyncio.Event) -> None:
+        self._wire, self._gate, self._draining = wire, gate, draining
         self._chunk: list[bytes] = []  # the records that come, and their size
         self._size = 0
         self._due: asyncio.Task[None] | None = None  # ends when they have waited long enough
         self._owed = 0  # chunks of which no line has said anything yet
+        self._room = 0  # for the records that come
+        self._rooms: deque[int] = deque()  # for the chunks that are owed
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._said_at = 0.0
@@ -34,10 +43,15 @@ class Chunks:
 
     def note_said(self) -> None:
         """Notes that a line has told of a chunk."""
+        self._gate.leave(self._rooms.popleft())
         self._owed -= 1
         self._said_at = asyncio.get_running_loop().time()
         if not self._owed:
             self._is_idle.set()
+
+    def leave_room(self) -> None:
+        """Gives back all room, when the stream has ended."""
+        self._gate.leave(self._room + sum(self._rooms))
 
     async def of(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
         """Records, put together until there are enough, or the first of them has waited for long enough."""
@@ -48,6 +62,8 @@ class Chunks:
                     if piece is None:
                         yield self._cut()
                         continue
+                    if not self._room and self._size + split.waiting + len(piece) > SHORT_BYTES:
+                        self._room = await self._gate.enter(CHUNK_ROOM, patient=True)
                     for record in split.feed(piece):
                         if self._chunk and self._size + len(record) > CHUNK_BYTES:
                             yield self._cut()
@@ -73,6 +89,8 @@ class Chunks:
         if self._due is not None:
             self._due.cancel()
         chunk, self._chunk, self._size, self._due = self._chunk, [], 0, None
+        self._rooms.append(self._room)
+        self._room = 0
         self._owed += 1
         self._is_idle.clear()
         return chunk

@@ -11,6 +11,7 @@ from pgvector import HalfVector
 
 from service.database import session
 from service.database.url import for_asyncpg
+from service.shares import Shares, caller, part_of, reserve_of
 
 CLOSE_SECONDS = 5
 
@@ -37,12 +38,19 @@ async def connected(url: str, *, statement_timeout: float = 0, **settings: str) 
 
 
 async def open_pool(
-    url: str, *, size: int, statement_timeout: float, wait: float = 60.0, connect_timeout: float | None = None
+    url: str,
+    *,
+    size: int,
+    statement_timeout: float,
+    wait: float = 60.0,
+    connect_timeout: float | None = None,
+    share: float = 1.0,
 ) -> Pool:
     """Connects to a migrated database.
 
-    `size` is the most connections that are open at once, `wait` the seconds that somebody may wait for one;
-    `statement_timeout` and `connect_timeout` (by default what the URL says) are in seconds.
+    `size` is the most connections that are open at once, `share` the part of them that a caller (`service.shares`) may
+    have, `wait` the seconds that somebody may wait for one; `statement_timeout` and `connect_timeout` (by default what
+    the URL says) are in seconds.
     """
     arguments = for_asyncpg(url)
     if connect_timeout is not None:
@@ -53,6 +61,13 @@ async def open_pool(
 
     pool = BoundedPool(
         wait=wait,
+        shares=Shares(
+            size,
+            part=part_of(size, share),
+            reserve=reserve_of(size, share),
+            wait=wait,
+            what="requests are in the database",
+        ),
         record_class=asyncpg.Record,
         max_queries=50_000,
         max_inactive_connection_lifetime=300.0,
@@ -107,22 +122,47 @@ async def closing(pool: Pool) -> AsyncIterator[None]:
 
 
 class BoundedPool(asyncpg.Pool):
-    """A pool in which nobody waits longer for a connection than `wait` seconds. Raises TimeoutError then.
+    """A pool in which nobody waits longer for a connection than `wait` seconds, and no caller has more than a share.
+
+    Raises Busy for a caller, TimeoutError where the service works for itself.
 
     `schema` is that of the installation, which statements name (`service.sql`).
     """
 
     schema: str
 
-    def __init__(self, *arguments: Any, wait: float, **named: Any) -> None:
+    def __init__(self, *arguments: Any, wait: float, shares: Shares, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._wait = wait
+        self._wait, self._shares = wait, shares
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """A connection, as asyncpg's own gives it."""
         if timeout is None and not self.get_idle_size():  # a clock costs more than to take one that is free
             timeout = self._wait
-        return super().acquire(timeout=timeout)
+        who = caller.get(None)
+        connection = super().acquire(timeout=timeout)
+        return connection if who is None else _Share(self._shares, who, connection)
+
+
+class _Share:
+    """A connection for a block, which counts as its caller's until it is given back, and idle again."""
+
+    def __init__(self, shares: Shares, who: str, connection: Any) -> None:
+        self._shares, self._who, self._connection = shares, who, connection
+
+    async def __aenter__(self) -> Any:
+        await self._shares.enter(self._who)
+        try:
+            return await self._connection.__aenter__()
+        except BaseException:
+            self._shares.leave(self._who)
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await self._connection.__aexit__(*error)
+        finally:
+            self._shares.leave(self._who)
 
 
 class Scan(msgspec.Struct, frozen=True):

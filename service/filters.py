@@ -20,6 +20,7 @@ from service.errors import Invalid, Problem, show
 MAX_DEPTH = 10
 MAX_CONDITIONS = 100
 MAX_VALUES = 1000  # of one $in
+MAX_COMPARED = 2000  # values of all $in and $nin: each is compared with each value that the path leads to in a row
 MAX_NAME = 1000
 
 _COMPARISONS = {"$eq": "==", "$ne": "==", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
@@ -48,6 +49,7 @@ class _Compiler:
         self.values: dict[str, Any] = {}
         self.problems: list[Problem] = []
         self.conditions = 0
+        self.compared = 0
 
     def document(self, document: Any, location: str, depth: int) -> str:
         if not isinstance(document, dict):
@@ -117,6 +119,7 @@ class _Compiler:
         self._count(location)
         if not isinstance(values, list) or len(values) > MAX_VALUES or not all(map(_is_scalar, values)):
             return self._wrong(f"must be a list of at most {MAX_VALUES} texts, numbers, true, false or null", location)
+        self._compare_with(len(values), location)
         if any(isinstance(value, str) and "\0" in value for value in values):
             return self._wrong("must not contain a NUL", location)
         return f"exists({field} ? (@ == {self._variable(values)}[*]))"
@@ -130,6 +133,12 @@ class _Compiler:
         self.conditions += 1
         if self.conditions == MAX_CONDITIONS + 1:
             self._wrong(f"is more than {MAX_CONDITIONS} conditions", location)
+
+    def _compare_with(self, values: int, location: str) -> None:
+        before = self.compared
+        self.compared += values
+        if before <= MAX_COMPARED < self.compared:
+            self._wrong(f"makes more than {MAX_COMPARED:,} values in all $in and $nin of the filter", location)
 
     def _wrong(self, message: str, location: str, value: Any = None) -> str:
         shown = show(value) if isinstance(value, str | int | float | bool) else None

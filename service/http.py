@@ -32,7 +32,7 @@ from service.errors import (
     Problem,
     Unauthorized,
 )
-from service.metrics import PROBES
+from service.metrics import NOBODY_WAITED, PROBES
 from service.rates import Rates
 from service.request import Req
 
@@ -74,6 +74,7 @@ class Endpoint:
         consumes: tuple[str, ...] = (JSON,),
         streams: Any = None,
         only_debug: bool = False,
+        searches: bool = False,
     ) -> None:
         hints = typing.get_type_hints(handler, include_extras=True)
         self.handler = handler
@@ -93,20 +94,35 @@ class Endpoint:
         self.consumes = consumes
         self.streams = streams
         self.only_debug = only_debug
+        self.only_reads = method == "GET" or searches
         self.wants_body = "body" in hints
         self.wants_access = "access" in hints
         self.headers: Callable[[str], dict[str, str]] | None = None  # of every answer, by the path
 
     async def __call__(self, req: Req) -> Response:
-        """Serves a request; every error becomes its problem+json."""
+        """Serves a request; every error becomes its problem+json.
+
+        What only reads is cancelled, in PostgreSQL too, when nobody waits for it any more. An upload that came whole is
+        stored in any case: who was cut off while waiting for the answer sends it again.
+        """
+        task = asyncio.current_task()
+        if self.only_reads and task is not None:
+            req.state["reader"] = task
         try:
             response = await encode(await self._in_time(req), self.status, req.headers.get("accept"))
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+        except asyncio.CancelledError:
+            if task is None or not self.only_reads or "reader" in req.state:
+                raise  # by somebody else than service.protocol
+            task.uncancel()
+            return Response(status_code=NOBODY_WAITED)
         except Exception as error:
             response = render(error)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await req.db.expire_connections()  # new ones go where the database's name leads now
+        finally:
+            req.state.pop("reader", None)
         if req.facts.budget:
             response.headers.update(req.facts.budget)
         if self.headers is not None:
@@ -215,14 +231,16 @@ def endpoint(
     consumes: tuple[str, ...] = (JSON,),
     streams: Any = None,
     only_debug: bool = False,
+    searches: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an endpoint.
 
     The handler's parameters say what it gets: `path`, `query`, `body` are decoded into the struct of their
     annotation, `access` is what the guard returned. A handler that reads the body itself, because it is large,
     names its struct as `body`, and the media types that it `consumes`; one that takes a merge patch names what it
-    `patches`, one that takes records without end what it `streams`. `errors` are the statuses,
-    beside those that every route has, with which it may answer. The handler's docstring is its documentation.
+    `patches`, one that takes records without end what it `streams`; one that `searches` changes nothing, whatever its
+    method. `errors` are the statuses, beside those that every route has, with which it may answer. The handler's
+    docstring is its documentation.
     """
 
     def make(handler: Handler) -> Endpoint:
@@ -239,6 +257,7 @@ def endpoint(
             consumes=consumes,
             streams=streams,
             only_debug=only_debug,
+            searches=searches,
         )
 
     return make

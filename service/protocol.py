@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from service import metrics
 from service.answers import NOT_SNIFFED, NOT_STORED, PROBLEM
-from service.errors import ApiError, BadRequest, HeadTooLarge, UnknownCoding
+from service.errors import ApiError, BadRequest, Busy, HeadTooLarge, UnknownCoding
 from service.logs import logger
 from service.metrics import Facts
 from service.pace import LEAST_BYTES_A_SECOND
@@ -25,6 +25,8 @@ from service.request import LINGER_SECONDS
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 100  # trailers count too
 MAX_WAITING = 100  # requests that a client may send ahead, before the first of them is answered
+SPARE_SECONDS = 2.0  # for the head on a connection beyond the most
+ALWAYS_ANSWERED = frozenset((b"/healthz", b"/metrics"))
 
 
 class Protocol(HttpToolsProtocol):
@@ -39,6 +41,8 @@ class Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._head_seconds: float = app_state["settings"].service_head_seconds
+        self._most: int = app_state["settings"].service_max_connections
+        self._is_spare = False  # beyond them: there for who watches the service
         self._body_seconds: float = app_state["settings"].service_body_seconds
         self._is_for_all_pages = "*" in app_state["settings"].cors_origins
         self._is_head = False  # the parser is in a head
@@ -58,6 +62,9 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there: its first head must come in time."""
         super().connection_made(transport)
+        if len(self.connections) > self._most:
+            self._is_spare = True
+            self._head_seconds = min(self._head_seconds, SPARE_SECONDS)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,6 +73,9 @@ class Protocol(HttpToolsProtocol):
         if self._served is not None:
             self._served.disconnected = True
             self._served.message_event.set()
+            # What only reads, for nobody now; service.http has put it there.
+            if (reader := self._served.scope["state"].pop("reader", None)) is not None:
+                reader.cancel()
         self.pipeline.clear()
         for clock in (self._head_clock, self._write_clock):
             if clock is not None:
@@ -161,10 +171,14 @@ class Protocol(HttpToolsProtocol):
                 raise self._remember(BadRequest("This service is no proxy."))
             self._is_upgrade = True
             return
+        if self._is_spare and self.url.partition(b"?")[0] not in ALWAYS_ANSWERED:
+            raise self._remember(Busy(f"More than {self._most:,} connections are open: use one again, or try later."))
         if self._head_clock is not None:
             self._head_clock.cancel()
             self._head_clock = None
         super().on_headers_complete()
+        if self._is_spare:
+            self.cycle.keep_alive = False
         self._is_body = True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -222,6 +236,7 @@ class Protocol(HttpToolsProtocol):
             (b"x-request-id", request_id.encode()),
             *(NOT_STORED, NOT_SNIFFED, (b"vary", b"Origin")),
             *([(b"access-control-allow-origin", b"*")] if self._is_for_all_pages else ()),
+            *([(b"retry-after", b"1")] if isinstance(refusal, Busy) else ()),
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)

@@ -17,6 +17,11 @@ class Lines:
     def __init__(self) -> None:
         self._rest = bytearray()
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes of an incomplete record there are."""
+        return len(self._rest)
+
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The records that are complete with this piece. Raises Stop for one that is too long."""
         *whole, rest = piece.split(b"\n")
@@ -44,6 +49,11 @@ class Packed:
         self._unpacker = msgpack.Unpacker(max_buffer_size=2 * MAX_RECORD_BYTES)
         self._rest = bytearray()
         self._begin = 0  # of the rest, as the unpacker counts
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes of an incomplete record there are."""
+        return len(self._rest)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The records that are complete with this piece. Raises Stop for one that is too long, or none."""

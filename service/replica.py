@@ -42,9 +42,12 @@ class NoReplica(Exception):
 class Replica:
     """A replica, and how far it is behind. It is used when it answers and its lag is within `bound`, in seconds."""
 
-    def __init__(self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float) -> None:
+    def __init__(
+        self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float, share: float = 1.0
+    ) -> None:
         self._primary, self._server = _Server(primary), _Server(replica)
-        self._url, self._bound, self._size, self._statement_timeout = replica, bound, size, statement_timeout
+        self._url, self._bound, self._size, self._share = replica, bound, size, share
+        self._statement_timeout = statement_timeout
         self._pool: Pool | None = None  # only while the replica answers
         self._waiting: deque[tuple[float, int]] = deque(maxlen=MAX_REMEMBERED)  # positions that are not replayed yet
         self._replayed: float | None = None  # when the primary was at the newest that is
@@ -94,6 +97,7 @@ class Replica:
                         size=self._size,
                         statement_timeout=self._statement_timeout,
                         connect_timeout=PATIENCE,
+                        share=self._share,
                     )
         except Exception as error:  # whatever is wrong with it, the primary serves
             problem = type(error).__name__
@@ -159,6 +163,7 @@ async def watching(primary: str, config: Settings) -> AsyncIterator[Replica | No
         bound=config.service_read_lag_seconds,
         size=config.service_pool_size,
         statement_timeout=config.service_statement_timeout,
+        share=config.service_caller_share,
     )
     await replica.look()
     running = asyncio.create_task(replica.watch())

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import cache
-from typing import NotRequired, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
@@ -25,12 +25,13 @@ from service.metrics import Facts
 from service.rates import Rates
 from service.replica import Replica, Unanswered
 from service.settings import Settings
+from service.shares import ANONYMOUS, caller
 
 T = TypeVar("T")
 
 LINGER_SECONDS = 5
 SHORT_BYTES = 64 * 1024
-ROOM_STEP = 1024 * 1024
+ROOM_STEP = 256 * 1024
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -38,6 +39,7 @@ class State(TypedDict):
     """What lives as long as the application."""
 
     pool: db.Pool
+    watched: db.Pool  # for whoever watches the service
     replica: Replica | None
     settings: Settings
     keyring: Keyring
@@ -46,6 +48,7 @@ class State(TypedDict):
     schemas: Schemas
     rates: Rates | None
     draining: asyncio.Event  # set when the service has been told to stop
+    reader: NotRequired[asyncio.Task[Any]]  # to be cancelled when nobody waits for its answer any more
     facts: NotRequired[Facts]  # of each request its own; see service.middleware
     headers: NotRequired[dict[str, str]]  # by their names in lower case; of several the first
 
@@ -68,7 +71,8 @@ class Req:
         self.path_params: dict[str, str] = scope["path_params"]  # before percent-decoding
         self.query_string = scope["query_string"].decode("latin-1")
         self.address: str = (scope.get("client") or ("",))[0]
-        self.db = state["pool"]
+        self.state = state
+        self.db, self.watched = state["pool"], state["watched"]
         self.settings = state["settings"]
         self.keyring = state["keyring"]
         self.openapi = state["openapi"]
@@ -80,6 +84,7 @@ class Req:
         self.replica = self._replica(state["replica"])
         self.next: str | None = None  # where the list goes on, for a Link
         self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
+        caller.set(self.credentials.key_hash or ANONYMOUS)
         if self.credentials.is_admin:
             self.facts.principal = "admin"
         length = self.headers.get("content-length", "" if "transfer-encoding" in self.headers else "0")
@@ -93,10 +98,6 @@ class Req:
         if replica is None or not replica.is_used:
             return None
         return None if self.headers.get("x-read-from", "").strip().lower() == "primary" else replica
-
-    def _length(self) -> int:
-        """How long the body will be; 0 when it is not known, as of one that comes in chunks or compressed."""
-        return 0 if self._is_compressed else self._announced or 0
 
     def go_on(self, **parameters: str | int) -> str:
         """Where a list goes on: this request with another `offset` or `after`. The answer gets a Link to it."""
@@ -206,6 +207,7 @@ class Req:
         if is_short and not too_large:
             return await pace.whole(self._receive, self.settings.service_body_seconds, pace.LEAST_BYTES_A_SECOND)
         room = SHORT_BYTES  # which everybody has, also who then sends nothing
+        announced = limit if self._is_compressed or self._announced is None else self._announced
         body = bytearray()
         pieces = pace.pieces(self._receive, self.settings.service_body_seconds, pace.LEAST_BYTES_A_SECOND)
         async with aclosing(self._chunks(pieces)) as chunks:
@@ -215,7 +217,8 @@ class Req:
                     raise ContentTooLarge(f"The body may have at most {limit} bytes.")
                 body += chunk
                 if len(body) > room:
-                    more = max(self._length() or len(body) + ROOM_STEP, len(body)) - room
+                    # As it comes: what is only announced takes no room from others.
+                    more = max(len(body), min(len(body) + ROOM_STEP, announced)) - room
                     await self.make_room(more)
                     room += more
         return bytes(body)

@@ -57,4 +57,4 @@ class _Methods:
             await response(scope, receive, send)
         finally:
             if req.facts.room:
-                await req.gate.leave(req.facts.room)
+                req.gate.leave(req.facts.room)

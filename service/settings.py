@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_data_dir: Path = Path(".data")
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    service_search_timeout: Annotated[float, Meta(gt=0)] = 10.0
+    service_caller_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
     service_wait_seconds: Annotated[float, Meta(gt=0)] = 2.0
     service_request_timeout: Annotated[float, Meta(gt=0)] = 120.0
     service_bodies_bytes: Annotated[int, Meta(ge=1024 * 1024)] = 128 * 1024 * 1024
@@ -80,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_index_memory_bytes: Annotated[int, Meta(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
     service_recall: Annotated[float, Meta(gt=0, le=1)] = 0.99
     service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
+    service_keepalive_seconds: Annotated[int, Meta(ge=1)] = 75
+    service_max_connections: Annotated[int, Meta(ge=1)] = 1000
     service_head_seconds: Annotated[float, Meta(gt=0)] = 10.0
     service_body_seconds: Annotated[float, Meta(gt=0)] = 30.0
 

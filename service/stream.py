@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from service import ingest, refusals, vectors
 from service.auth import Storage
 from service.batch import Batch, breaks_schema
-from service.chunks import CHUNK_BYTES, Chunks
+from service.chunks import Chunks
 from service.decoding import Wire
 from service.errors import ApiError, BadRequest, Invalid, Problem
 from service.logs import logger
@@ -24,7 +24,6 @@ from service.metadata import Fault
 from service.records import Stop
 from service.request import Req
 
-MEMORY_BYTES = 4 * CHUNK_BYTES  # as a body that takes as much
 MAX_REASON = 1000  # characters: a line may have to say it of a thousand records
 
 
@@ -67,7 +66,7 @@ class Upload:
         self._skips = on_error == "skip"
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # what the last line said
-        self._chunks = Chunks(wire, req.draining)
+        self._chunks = Chunks(wire, req.gate, req.draining)
         self._absent_fault: Fault | None = None  # as in the batch that was checked last
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -88,6 +87,7 @@ class Upload:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
             await chunks.aclose()
+            self._chunks.leave_room()
         self._line.done, self._line.error = fault is None, _explained(fault) if fault is not None else None
         yield self._say()
 

@@ -100,7 +100,14 @@ async def serving(config: Settings) -> AsyncIterator[str]:
     """Runs the service on a free port, and yields its URL."""
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(config), port=0, loop="none", http=Protocol, lifespan="on", log_level="warning", ws="none"
+            create_app(config),
+            port=0,
+            loop="none",
+            http=Protocol,
+            lifespan="on",
+            log_level="warning",
+            ws="none",
+            timeout_keep_alive=config.service_keepalive_seconds,
         )
     )
     running = asyncio.create_task(server.serve())

@@ -21,7 +21,7 @@ from tests.contract.world import Project
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
-BEGUN = 100_000  # bytes of a large body that have come
+BEGUN = 1_450_000  # bytes of a large body that have come
 
 
 @asynccontextmanager
@@ -111,7 +111,7 @@ async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> N
 
 async def test_uploads_leave_connections_to_others(new_database: Callable[..., str]) -> None:
     database = new_database()
-    async with service(database, service_pool_size=4, service_wait_seconds=0.3) as api:
+    async with service(database, service_pool_size=4, service_caller_share=1, service_wait_seconds=0.3) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, project.owner)
         async with locked(database, project):
@@ -127,7 +127,7 @@ async def test_uploads_leave_connections_to_others(new_database: Callable[..., s
 
 async def test_nobody_waits_long_for_a_connection(new_database: Callable[..., str]) -> None:
     database = new_database()
-    async with service(database, service_pool_size=2, service_wait_seconds=0.3) as api:
+    async with service(database, service_pool_size=2, service_caller_share=1, service_wait_seconds=0.3) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         await upload(api, project, "a")
         async with locked(database, project):

@@ -28,6 +28,8 @@ from tests.support.watched import (
     running,
 )
 
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 KANT = {"author": "Kant"}
 

@@ -116,7 +116,6 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: S
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
     await ingest.check_schema(req.schemas, access)
-    await req.make_room(stream.MEMORY_BYTES)
     names = {"user": path.user, "project": path.project}
     upload = stream.Upload(req, access, lambda: embeddings_editor(req, names), wire, query.encoding, query.on_error)
     req.facts.rows = upload.counts

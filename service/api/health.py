@@ -29,10 +29,11 @@ async def get_readiness(req: Req) -> Status:
     """Able to serve: it is not stopping, and the database answers and has the schema of this version."""
     if req.draining.is_set():
         raise Unavailable("The service is stopping.")
-    missing = sorted(set(migrate.names()) - set(await health.get_applied_migrations(req.db)))
+    missing = sorted(set(migrate.names()) - set(await health.get_applied_migrations(req.watched)))
     if missing:
         raise Unavailable(f"The database lacks the migrations {', '.join(missing)}.")
-    if await health.is_read_only(req.db):
+    if await health.is_read_only(req.watched):
+        await req.watched.expire_connections()
         await req.db.expire_connections()  # new ones go where the database's name leads now
         raise Unavailable("The database is read-only: searches and reads are answered, changes are not.")
     return Status()

@@ -1,5 +1,6 @@
 """Similar texts (contract section 8)."""
 
+import asyncio
 import time
 from collections import Counter
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from service.answers import JSON, MSGPACK
 from service.api.embeddings import EmbeddingPath, candidates
 from service.auth import Storage, embeddings_reader
 from service.db import Pool
-from service.errors import BadRequest, Problem, found
+from service.errors import BadRequest, Busy, Problem, found
 from service.fields import Document, ShortText
 from service.http import endpoint
 from service.queries import embeddings, similars
@@ -93,6 +94,7 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Sto
     body=SearchIn,
     consumes=FORMATS,
     errors=(404, 409),
+    searches=True,
 )
 async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
     """Texts that are similar to a raw vector, or to each of several."""
@@ -125,10 +127,7 @@ async def _similars(
     req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     start = time.perf_counter()
-    try:
-        answer = await req.reading(lambda db: search.nearest(db, project, sent, question))
-    except Unanswered:  # its index has just gone: it was emptied
-        answer = await search.nearest(req.db, replace(project, watermark=None), sent, question)
+    answer = await _nearest(req, project, question, sent)
     req.facts.search, req.facts.search_seconds = answer.method, time.perf_counter() - start
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = [
@@ -140,6 +139,22 @@ async def _similars(
     ]
     method = Method(answer.method, answer.recall)
     return Similars(project.owner, project.project_handle, results[0] if single else results, method)
+
+
+async def _nearest(req: Req, project: Storage, question: search.Question, sent: list[bytes]) -> search.Answer:
+    """What is found. What takes too long is cancelled, in PostgreSQL too. Raises Busy then."""
+    seconds = req.settings.service_search_timeout
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            try:
+                return await req.reading(lambda db: search.nearest(db, project, sent, question))
+            except Unanswered:  # its index has just gone: it was emptied
+                return await search.nearest(req.db, replace(project, watermark=None), sent, question)
+    except TimeoutError:
+        if timeout.expired():
+            fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
+            raise Busy(f"The search took longer than {seconds:g} s, and was given up. Ask for {fewer}.") from None
+        raise
 
 
 async def _shown(req: Req, project: Storage, answer: search.Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:

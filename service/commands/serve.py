@@ -47,6 +47,7 @@ def _run(config: Settings, workers: int) -> None:
             access_log=False,  # service.middleware writes a line a request
             server_header=False,
             forwarded_allow_ips=config.service_trusted_proxies,
+            timeout_keep_alive=config.service_keepalive_seconds,
             timeout_graceful_shutdown=config.service_shutdown_seconds,
         )
 
