@@ -58,9 +58,9 @@ schema: $(DEV)  ## Write docs/schema.sql anew, which a test compares with the mi
 
 vendor:  ## Fetch the files of the documentation's page anew, from npm
 	@mkdir -p build && cd build && npm pack --silent swagger-ui-dist@5.35.0 && tar xzf swagger-ui-dist-5.35.0.tgz
-	gzip -9nc build/package/swagger-ui-bundle.js > service/docs_page/swagger-ui-bundle.js.gz
-	gzip -9nc build/package/swagger-ui.css > service/docs_page/swagger-ui.css.gz
-	cp build/package/LICENSE build/package/NOTICE service/docs_page/
+	gzip -9nc build/package/swagger-ui-bundle.js > service/api/docs_page/swagger-ui-bundle.js.gz
+	gzip -9nc build/package/swagger-ui.css > service/api/docs_page/swagger-ui.css.gz
+	cp build/package/LICENSE build/package/NOTICE service/api/docs_page/
 
 wheel: $(DEV)  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

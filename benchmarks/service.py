@@ -21,7 +21,7 @@ from pgvector import HalfVector
 
 from benchmarks.data import LIMIT
 from benchmarks.timing import timed
-from service import embedded
+from service.database import embedded
 
 ROOT = Path(__file__).parents[1]
 PACKED = "application/msgpack"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from service import embedded
+from service.database import embedded
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]

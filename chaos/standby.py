@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import psycopg
 
-from service import embedded
+from service.database import embedded
 
 
 def postgres_program(name: str) -> str:

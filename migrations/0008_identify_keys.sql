@@ -1,6 +1,6 @@
 -- Which ENCRYPTION_KEY sealed what, so that it can be exchanged while the service serves.
 
--- The id of the key (service/crypto.py). NULL: sealed as the original system does it, without associated data.
+-- The id of the key (service/provider_keys/keyring.py). NULL: sealed as the original system does it, without associated data.
 ALTER TABLE llm_service_instances
     ADD COLUMN api_key_sealed_by text,
     ADD CONSTRAINT llm_service_instances_api_key_sealed_by_check

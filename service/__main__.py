@@ -5,11 +5,12 @@ import sys
 
 import click
 
-from service import __version__, logs
-from service.commands.index import index
-from service.commands.keys import keys
-from service.commands.migrate import migrate
-from service.commands.serve import serve
+from service import __version__
+from service.cli.index import index
+from service.cli.keys import keys
+from service.cli.migrate import migrate
+from service.cli.serve import serve
+from service.observability import logs
 
 
 @click.group(

@@ -9,15 +9,22 @@ import msgspec
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from service import embedded, indexer, logs, metadata, noting, openapi, partitions, replica, settings, stopping, tracing
+from service import settings
+from service.admission import Gate
 from service.api import endpoints
-from service.db import closing, open_pool
-from service.gate import Gate
-from service.middleware import Cors, Observed, RawPath
-from service.rates import Rates
-from service.request import State
-from service.routing import no_route, routes
+from service.database import embedded
+from service.database.pool import closing, open_pool
+from service.http import openapi
+from service.http.middleware import Cors, Observed, RawPath
+from service.http.rate_limit import Rates
+from service.http.request import State
+from service.http.routing import no_route, routes
+from service.metadata.schemas import Schemas
+from service.observability import access_log, logs, tracing
+from service.provider_keys.keyring import Keyring
+from service.server import shutdown
 from service.settings import Settings
+from service.storage import indexer, partitions, replica
 
 PROBE_SECONDS = 2.0
 
@@ -43,7 +50,7 @@ def create_app(config: Settings) -> ASGIApp:
         watched = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rates = asyncio.Event(), _rates(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        schemas = metadata.Schemas(wait=config.service_wait_seconds)
+        schemas = Schemas(wait=config.service_wait_seconds)
         async with (
             closing(watched),
             closing(pool),
@@ -57,7 +64,7 @@ def create_app(config: Settings) -> ASGIApp:
                 watched=watched,
                 replica=reads,
                 settings=config,
-                keyring=config.keyring,
+                keyring=Keyring(config.encryption_key, config.previous_keys),
                 openapi=encoded,
                 gate=Gate(
                     body_bytes=config.service_bodies_bytes,
@@ -70,9 +77,9 @@ def create_app(config: Settings) -> ASGIApp:
                 rates=rates,
                 draining=draining,
             )
-            with traces, stopping.announced(draining, config.service_drain_seconds):
+            with traces, shutdown.announced(draining, config.service_drain_seconds):
                 yield state
-            noting.note_all()
+            access_log.note_all()
             if rates is not None:
                 await rates.close()
 

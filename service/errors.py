@@ -1,6 +1,6 @@
 """What can go wrong for a caller, and the one shape in which it is told (RFC 9457, contract section 1).
 
-The docstring of a class is its default detail. Handlers raise; only `service.http` renders.
+The docstring of a class is its default detail. Handlers raise; only `service.http.endpoint` renders.
 """
 
 from http import HTTPStatus

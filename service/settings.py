@@ -12,7 +12,6 @@ from msgspec import Meta
 
 from service import env_file as env_files
 from service import secret_checks
-from service.crypto import Keyring
 
 # Where prometheus-client looks, before its first metric is made, for the folder that worker processes share.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -89,11 +88,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return "Settings(…)"  # holds secrets
-
-    @property
-    def keyring(self) -> Keyring:
-        """The key that seals, and those that still open."""
-        return Keyring(self.encryption_key, self.previous_keys)
 
     @property
     def previous_keys(self) -> list[str]:

@@ -1,4 +1,4 @@
--- The vector indexes of projects: when to build them, and building them. See service/indexer.py.
+-- The vector indexes of projects: when to build them, and building them. See service/storage/indexer.py.
 
 -- name: LockProjectIndex :one
 -- For the session. Whoever has it works on the project's index; false when somebody else does. Projects of other

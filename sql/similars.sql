@@ -17,7 +17,7 @@ SELECT found.ids, found.similarities
                          AND (@metadata_path::text IS NULL
                               OR btrim(metadata ->> @metadata_path::text)
                                  IS DISTINCT FROM btrim(@metadata_value::text))
-                         -- A filter document as service/filters.py puts it. A row without metadata has no fields.
+                         -- A filter document as service/search/filters.py puts it. A row without metadata has no fields.
                          AND (@only::text IS NULL
                               OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
                        ORDER BY distance, text_id

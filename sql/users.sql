@@ -8,7 +8,7 @@ SELECT (SELECT user_handle::text FROM users WHERE vdb_key = @key_hash::text) AS 
 
 -- name: LockOwners :exec
 -- Until the end of the transaction: whoever else would change what these users own waits. Who does this, and why in a
--- statement of its own, is said in service/owners.py.
+-- statement of its own, is said in service/storage/locks.py.
 SELECT pg_advisory_xact_lock(hashtextextended(handle, 0))
   FROM (SELECT handle FROM unnest(@user_handles::text[]) AS handle ORDER BY handle COLLATE "C") AS in_order;
 

@@ -18,10 +18,11 @@ import pytest
 import uvicorn
 from hypothesis import settings as hypothesis_settings
 
-from service import embedded, migrate
 from service.app import create_app
-from service.db import Connection, Pool, open_pool
-from service.protocol import Protocol
+from service.database import embedded
+from service.database.pool import Connection, Pool, open_pool
+from service.schema import migrate
+from service.server.protocol import Protocol
 from service.settings import Settings
 
 ADMIN_KEY = "admin-key-of-the-tests"

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import httpx2
 
-from service import embedded
+from service.database import embedded
 from tests.processes import ROOT, environment, served
 
 ADMIN_KEY = "fuzzing-admin-key"

@@ -12,7 +12,7 @@ import click
 import numpy as np
 import psycopg
 
-from service.crypto import Key
+from service.provider_keys.keyring import Key
 
 ENCRYPTION_KEY = "enckey-1"
 PLAINTEXT = "sk-marked-plaintext-key-51ce"

@@ -11,8 +11,10 @@ import httpx2
 import numpy as np
 import pytest
 
-from service import db, metadata, sanity
-from service.crypto import Keyring
+from service.api import sanity_check
+from service.database.pool import open_pool
+from service.metadata.schemas import Schemas
+from service.provider_keys.keyring import Keyring
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.contract.world import fetch, instance, problem, project, row, status, upload, user
 from tests.queries import factories
@@ -140,7 +142,7 @@ async def test_without_debug_there_is_no_footgun(api: httpx2.AsyncClient, admin:
 
 async def test_a_project_of_100_000_rows_in_bounded_memory(new_database: Callable[..., str]) -> None:
     rows = 100_000
-    async with await db.open_pool(new_database(), size=2, statement_timeout=60) as pool:
+    async with await open_pool(new_database(), size=2, statement_timeout=60) as pool:
         number = await factories.filled(pool, metadata_scheme='{"properties": {"n": {"maximum": 99998}}}')
         vectors = np.ones((1, 3), dtype=np.float16)
         padding = "x" * 1000
@@ -152,8 +154,8 @@ async def test_a_project_of_100_000_rows_in_bounded_memory(new_database: Callabl
             padding,
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        async with aclosing(metadata.Schemas(wait=10)) as schemas:
-            report: Any = await sanity.check(pool, Keyring(ENCRYPTION_KEY), schemas)
+        async with aclosing(Schemas(wait=10)) as schemas:
+            report: Any = await sanity_check.check(pool, Keyring(ENCRYPTION_KEY), schemas)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert report.issues_count == 1
     assert grown < 64, f"{grown} MiB"  # the metadata alone are 100 MB

@@ -12,12 +12,16 @@ import httpx2
 import msgspec
 import pytest
 
-from service import batch, compression, decoding, ingest, metadata
+from service import decoding
 from service.api.projects import ProjectIn
 from service.api.similars import SearchIn
-from service.auth import Storage
-from service.compression import zstd
 from service.errors import ApiError, BadRequest, Invalid
+from service.http import compression
+from service.http.compression import zstd
+from service.metadata.schemas import Schemas
+from service.queries.projects import ProjectContext
+from service.uploads import batch
+from service.uploads.store import checked, decode_rows, store_batch
 from tests.contract import world
 from tests.contract.world import Headers, Project
 
@@ -25,9 +29,9 @@ LONGEST_PAUSE = 1.0  # in seconds: all of these took two and more, or took for e
 MEMORY = 64 * 1024 * 1024
 
 
-def storage(schema: Any = None) -> Storage:
+def storage(schema: Any = None) -> ProjectContext:
     text = None if schema is None else msgspec.json.encode(schema).decode()
-    return Storage(1, "owner", "project", "owner", "instance", 3, text, None, [], [])
+    return ProjectContext(1, "owner", "project", "owner", "instance", 3, text, None, [], [])
 
 
 async def refused(run: Callable[[], Awaitable[object]]) -> ApiError:
@@ -64,10 +68,9 @@ async def memory_of(run: Callable[[], Awaitable[object]]) -> int:
         tracemalloc.stop()
 
 
-async def uploaded(project: Storage, body: bytes) -> None:
-    async with aclosing(metadata.Schemas(wait=10)) as schemas:
-        checked = await ingest.checked(schemas, project, body, decoding.JSON)
-        await ingest.store_batch(None, checked)  # type: ignore[arg-type]
+async def uploaded(project: ProjectContext, body: bytes) -> None:
+    async with aclosing(Schemas(wait=10)) as schemas:
+        await store_batch(None, await checked(schemas, project, body, decoding.JSON))  # type: ignore[arg-type]
 
 
 def rows(one: bytes, count: int) -> bytes:
@@ -122,7 +125,7 @@ async def test_large_metadata_gives_others_their_turn() -> None:
     wrong = batch.Batch(storage())
 
     async def run() -> None:
-        await ingest.decode_rows(wrong, sent)
+        await decode_rows(wrong, sent)
         raise BadRequest  # for `refused`: there is nothing wrong with them
 
     await refused(run)

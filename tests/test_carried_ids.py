@@ -7,7 +7,7 @@ import httpx2
 import psycopg
 import pytest
 
-from service import migrate
+from service.schema import migrate
 from tests import legacy
 from tests.conftest import serving, settings_for
 from tests.test_migrations import rows

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service import migrate
+from service.schema import migrate
 from tests.processes import ROOT, command, environment, served
 
 SECRETS = {"SERVICE_ADMINKEY": "marked-admin-key", "ENCRYPTION_KEY": "marked-encryption-key"}

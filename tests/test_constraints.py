@@ -7,8 +7,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from service.db import Connection
-from service.refusals import REFUSALS
+from service.database.errors import REFUSALS
+from service.database.pool import Connection
 from tests.contract.test_patch import definition
 from tests.contract.world import Headers, batch, instance, problem, project, row, unique, upload, user
 

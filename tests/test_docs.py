@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from service import openapi
 from service.api import endpoints
+from service.http import openapi
 from tests import webdriver
 from tests.processes import NEEDS_CURL, ROOT, environment, served
 

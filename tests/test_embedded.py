@@ -13,13 +13,13 @@ import asyncpg
 import psycopg
 import pytest
 
-from service import embedded
+from service.database import embedded
 from tests.processes import ROOT
 
 USER = """
 import sys
 from pathlib import Path
-from service import embedded
+from service.database import embedded
 with embedded.running(Path(sys.argv[1]), durable=False) as url:
     print(url, flush=True)
     sys.stdin.readline()

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from service import filters
-from service.db import Pool
+from service.database.pool import Pool
+from service.search import filters
 
 names = st.sampled_from(["a", "b", "ä ö", 'quo"te', "back\\slash", "tab\t", "x y", "@", "'", "{}", "\U0001f600", "?"])
 numbers = st.one_of(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.compression import zstd
+from service.http.compression import zstd
 from tests.contract.world import Headers, Project, fetch, problem, project, row, upload, user
 
 PACKED = {"Content-Type": "application/msgpack"}

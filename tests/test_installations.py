@@ -10,9 +10,10 @@ import numpy as np
 import psycopg
 import pytest
 
-from service import indexer, migrate
 from service.database.session import UnsupportedDatabase, check, connect_sync
+from service.schema import migrate
 from service.settings import IndexAims
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Project

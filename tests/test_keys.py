@@ -11,8 +11,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from service import keys
-from service.crypto import DoesNotOpen, Key, Keyring, Sealed, instance_place
+from service.provider_keys import rotation
+from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, Sealed, instance_place
 from service.queries import keys as statements
 from tests import legacy
 from tests.conftest import ADMIN_KEY, serving, settings_for
@@ -168,10 +168,10 @@ async def test_an_interrupted_rotation_goes_on(new_database: Callable[..., str])
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        await keys.rotate(connection, Keyring("new", ["old"]), interrupt)
-    found = await keys.status(connection, Keyring("new", ["old"]))
+        await rotation.rotate(connection, Keyring("new", ["old"]), interrupt)
+    found = await rotation.status(connection, Keyring("new", ["old"]))
     assert {use.known_as: use.sealed for use in found.keys} == {"current": 500, "previous": INSTANCES - 500}
-    assert (await keys.rotate(connection, Keyring("new", ["old"]), lambda _: None)).changed == INSTANCES - 500
+    assert (await rotation.rotate(connection, Keyring("new", ["old"]), lambda _: None)).changed == INSTANCES - 500
     await connection.close()
     assert await secrets(url, Keyring("new")) == EXPECTED
 

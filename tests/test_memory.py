@@ -68,18 +68,20 @@ CASES = [
 
 SCRIPT = """
 import asyncio, resource
-from service import decoding, ingest, metadata
-from service import query
-from service.auth import Storage
+from service import decoding
+from service.uploads.store import checked, store_batch
+from service.metadata.schemas import Schemas
+from service.search import query
+from service.queries.projects import ProjectContext
 from service.errors import ApiError
 
-project = Storage(1, "alice", "poems", "alice", "tiny", 3, None, None, [], [])
+project = ProjectContext(1, "alice", "poems", "alice", "tiny", 3, None, None, [], [])
 start, middle, end = BOMB
 body = start + middle * (SIZE // len(middle)) + end
 del start, middle, end
 
 async def store():
-    await ingest.store_batch(None, await ingest.checked(metadata.Schemas(wait=1), project, body, decoding.WIRE))
+    await store_batch(None, await checked(Schemas(wait=1), project, body, decoding.WIRE))
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from service import migrate
+from service.schema import migrate
 
 NAMES = migrate.names()
 NewDatabase = Callable[..., str]

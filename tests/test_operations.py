@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from chaos.standby import postgres_program
-from service import indexer
 from service.queries import indexes
 from service.settings import IndexAims
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.processes import ROOT

@@ -6,12 +6,13 @@ from collections.abc import Callable
 import asyncpg
 from structlog.testing import capture_logs
 
-from service import db, partitions
+from service.database.pool import Pool, open_pool
 from service.queries import projects, users
+from service.storage import partitions
 from tests.queries import factories
 
 
-async def orphan(pool: db.Pool) -> int:
+async def orphan(pool: Pool) -> int:
     number = await factories.filled(pool)
     owner = await pool.fetchval("SELECT owner FROM projects WHERE project_id = $1", number)
     await users.delete_user(pool, user_handle=owner)
@@ -19,7 +20,7 @@ async def orphan(pool: db.Pool) -> int:
 
 
 async def test_several_at_once(new_database: Callable[..., str]) -> None:
-    async with await db.open_pool(new_database(), size=8, statement_timeout=30) as pool:
+    async with await open_pool(new_database(), size=8, statement_timeout=30) as pool:
         for _ in range(20):
             await orphan(pool)
         assert len(await projects.get_orphaned_partitions(pool)) == 20
@@ -29,7 +30,7 @@ async def test_several_at_once(new_database: Callable[..., str]) -> None:
 
 async def test_one_in_use_is_left_for_later(new_database: Callable[..., str]) -> None:
     url = new_database()
-    async with await db.open_pool(url, size=2, statement_timeout=0.5) as pool:
+    async with await open_pool(url, size=2, statement_timeout=0.5) as pool:
         first, second = await orphan(pool), await orphan(pool)
         reader = await asyncpg.connect(url)
         async with reader.transaction():

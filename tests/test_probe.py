@@ -14,9 +14,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service import indexer, probe
+from service import probe
 from service.probe import LOOK_SECONDS, SILENT_SECONDS, Signs
 from service.settings import IndexAims
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
 from tests.processes import ROOT, environment, served
 

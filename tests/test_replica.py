@@ -16,10 +16,12 @@ import psycopg
 import pytest
 
 from chaos.standby import Standby
-from service import embedded, indexer, migrate
-from service.db import Pool
-from service.replica import Replica, Unanswered
+from service.database import embedded
+from service.database.pool import Pool
+from service.schema import migrate
 from service.settings import IndexAims
+from service.storage import indexer
+from service.storage.replica import Replica, Unanswered
 from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Headers, Project

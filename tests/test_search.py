@@ -21,12 +21,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from pgvector import HalfVector
 
-from service import filters, indexer, search, vectors
-from service.auth import Storage
-from service.db import Pool, Scan, ServiceConnection, connected, open_pool, searching
+from service import vectors
+from service.database.pool import Pool, Scan, ServiceConnection, connected, open_pool, searching
+from service.database.statements import Statement, read
 from service.queries import embeddings, indexes, projects
+from service.queries.projects import ProjectContext
+from service.search import filters
+from service.search.nearest import VECTORS_AT_ONCE, Question, nearest
 from service.settings import IndexAims
-from service.sql import Statement, read
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.processes import ROOT, command, environment
@@ -46,14 +49,14 @@ def clustered(rows: int, dimensions: int, seed: int = 1) -> Any:
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
 
 
-async def made(pool: Pool, dimensions: int = DIMENSIONS) -> Storage:
+async def made(pool: Pool, dimensions: int = DIMENSIONS) -> ProjectContext:
     owner = await factories.user(pool)
     await factories.instance(pool, owner, "inst", dimensions=dimensions)
     number = await factories.project(pool, owner, "inst", "proj")
-    return Storage(number, owner, "proj", owner, "inst", dimensions, None, None, [], [])
+    return ProjectContext(number, owner, "proj", owner, "inst", dimensions, None, None, [], [])
 
 
-async def put(pool: Pool, project: Storage, rows: dict[str, Any], metadata: list[Any] | None = None) -> None:
+async def put(pool: Pool, project: ProjectContext, rows: dict[str, Any], metadata: list[Any] | None = None) -> None:
     ids = sorted(rows)
     chosen = dict(zip(rows, metadata, strict=True)) if metadata else {}
     for start in range(0, len(ids), 5000):
@@ -71,13 +74,13 @@ async def put(pool: Pool, project: Storage, rows: dict[str, Any], metadata: list
     await pool.execute(f"ANALYZE embeddings_{project.project_id}")
 
 
-async def known(pool: Pool, project: Storage) -> Storage:
+async def known(pool: Pool, project: ProjectContext) -> ProjectContext:
     """The project with what is known of its index."""
     row = await projects.retrieve_project_access(
         pool, key_hash=None, is_admin=True, owner=project.owner, project_handle=project.project_handle
     )
     assert row is not None
-    return Storage(*[getattr(project, name) for name in Storage.__struct_fields__[:7]], row.watermark,  # type: ignore[arg-type]
+    return ProjectContext(*[getattr(project, name) for name in ProjectContext.__struct_fields__[:7]], row.watermark,  # type: ignore[arg-type]
                    row.ef_searches or [], row.recalls or [])  # fmt: skip
 
 
@@ -95,13 +98,13 @@ def by_numpy(rows: dict[str, Any], vector: Any, limit: int, threshold: float = -
     return [ids[place] for place in order[:limit] if similarities[place] >= threshold]
 
 
-def question(**given: Any) -> search.Question:
-    return search.Question(**{"max_rows": 10, "skip": 0, "threshold": -1.0, "recall": 0.99, **given})
+def question(**given: Any) -> Question:
+    return Question(**{"max_rows": 10, "skip": 0, "threshold": -1.0, "recall": 0.99, **given})
 
 
-async def found(pool: Pool, project: Storage, vector: Any, asked: search.Question) -> tuple[list[str], str]:
+async def found(pool: Pool, project: ProjectContext, vector: Any, asked: Question) -> tuple[list[str], str]:
     (binary,) = vectors.to_binary(np.array([vector], dtype=np.float16))
-    answer = await search.nearest(pool, project, [binary], asked)
+    answer = await nearest(pool, project, [binary], asked)
     return answer.nearest[0][0], answer.method
 
 
@@ -123,7 +126,7 @@ async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
     kinds = {one: {"kind": int(one[1:]) % 3} for one in rows}
     queries = clustered(20, DIMENSIONS, seed=2)
 
-    async def check(asked: search.Question, among: dict[str, Any], method: str | None = None) -> None:
+    async def check(asked: Question, among: dict[str, Any], method: str | None = None) -> None:
         for vector in queries:
             expected = by_numpy(among, vector, asked.max_rows + asked.skip, asked.threshold)[asked.skip :]
             got, how = await found(pool, project, vector, asked)
@@ -149,7 +152,7 @@ async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
     project = await known(pool, project)
     assert project.watermark is not None
     # With as many candidates as there are rows the index finds all of them.
-    project = Storage(*[getattr(project, name) for name in Storage.__struct_fields__[:8]], [1000], [1.0])  # type: ignore[arg-type]
+    project = ProjectContext(*[getattr(project, name) for name in ProjectContext.__struct_fields__[:8]], [1000], [1.0])  # type: ignore[arg-type]
     await check_all("index")
 
     fresh = {f"t{row:04}": stored[row] for row in range(600, 700)}  # a tail
@@ -197,8 +200,8 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
         stored = clustered(500, DIMENSIONS)
         await put(pool, project, {f"{row:04}": stored[row] for row in range(500)})
         await index(pool, url)
-        fields = [getattr(await known(pool, project), name) for name in Storage.__struct_fields__[:8]]
-        project = Storage(*fields, [40, 300], [0.9, 1.0])
+        fields = [getattr(await known(pool, project), name) for name in ProjectContext.__struct_fields__[:8]]
+        project = ProjectContext(*fields, [40, 300], [0.9, 1.0])
         monkeypatch.setattr(ServiceConnection, "execute", recorded)
         for asked in (
             question(recall=0.9),
@@ -214,7 +217,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
 
 
 @pytest.fixture(scope="module")
-async def indexed(pool: Pool, url: str) -> tuple[Storage, Any]:
+async def indexed(pool: Pool, url: str) -> tuple[ProjectContext, Any]:
     """A project of the size that is indexed by default, and a tail; with its vectors."""
     project = await made(pool, 64)
     stored = clustered(11_000, 64)
@@ -227,7 +230,9 @@ async def indexed(pool: Pool, url: str) -> tuple[Storage, Any]:
 
 @pytest.mark.parametrize("many", [1, 30])
 @pytest.mark.parametrize("only", [None, {"kind": 1}])
-async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Storage, Any], many: int, only: Any) -> None:
+async def test_plans_use_the_index_and_its_tail(
+    pool: Pool, indexed: tuple[ProjectContext, Any], many: int, only: Any
+) -> None:
     project, stored = indexed
     statement = read("similars")["GetSimilarsByIndex"]
     values: dict[str, Any] = {
@@ -245,7 +250,7 @@ async def test_plans_use_the_index_and_its_tail(pool: Pool, indexed: tuple[Stora
         "max_rows": 10,
         "skip": 0,
         "candidates": 11,
-        "at_most": 1 if many == 1 else search.VECTORS_AT_ONCE,
+        "at_most": 1 if many == 1 else VECTORS_AT_ONCE,
         "filtered": int(only is not None),
     }
     arguments = [values[name] for name in statement.parameters]
@@ -561,8 +566,8 @@ class Machine(RuleBasedStateMachine):
         async def check() -> None:
             project = await known(self.pool, self.project)
             if project.watermark is not None:
-                fields = [getattr(project, name) for name in Storage.__struct_fields__[:8]]
-                project = Storage(*fields, [1000], [1.0])  # type: ignore[arg-type]
+                fields = [getattr(project, name) for name in ProjectContext.__struct_fields__[:8]]
+                project = ProjectContext(*fields, [1000], [1.0])  # type: ignore[arg-type]
             for vector in clustered(3, DIMENSIONS, self.rng.randrange(9999)):
                 kind = self.rng.randrange(4)
                 only = {one: self.rows[one] for one in self.rows if self.kinds[one] == kind}

@@ -13,9 +13,9 @@ import httpx2
 import numpy as np
 import pytest
 
-from service import indexer
 from service.api import endpoints
 from service.settings import IndexAims
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Headers, Project, User

@@ -12,7 +12,7 @@ import httpx2
 import psycopg
 
 from service.api import endpoints
-from service.http import Endpoint
+from service.http.endpoint import Endpoint
 from tests.processes import served
 
 ADMIN_KEY = "marked-admin-key-7f3a"

@@ -13,10 +13,11 @@ import httpx2
 import psycopg
 import pytest
 
-from service import embedded, migrate
+from service.database import embedded
+from service.database.pool import connected, open_pool
 from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.database.url import BadDatabaseUrl, for_asyncpg, parse
-from service.db import connected, open_pool
+from service.schema import migrate
 from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
 from tests.contract import world
 from tests.processes import ROOT, command

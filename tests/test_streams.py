@@ -18,7 +18,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from service import chunks
+from service.uploads import chunks
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract.world import Headers, Project, fetch, problem, project, row, status, upload, user
 from tests.processes import served

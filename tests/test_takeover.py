@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from chaos.standby import postgres_program
-from service import migrate, takeover
+from service.schema import migrate, takeover
 from tests import legacy
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.processes import ROOT, command, environment

@@ -8,8 +8,8 @@ import httpx2
 import numpy as np
 import pytest
 
-from service import indexer
 from service.settings import IndexAims
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Project

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from service import migrate
+from service.schema import migrate
 from tests.processes import ROOT, command, environment
 
 
@@ -51,7 +51,7 @@ def test_the_wheel(new_database: Callable[..., str], tmp_path: Path) -> None:
 
     # The program that checks metadata is in it, and starts from anywhere.
     script = (
-        "import asyncio; from service.metadata import Schemas; "
+        "import asyncio; from service.metadata.schemas import Schemas; "
         "print(asyncio.run(Schemas(wait=20).faults('alice', '{\"required\": [\"a\"]}', [b'{}', b'{\"a\": 1}'])))"
     )
     done = subprocess.run(

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from service.api import (
     admin,
     api_standards,
+    deprecated,
     docs,
     embeddings,
     health,
     llm_definitions,
     llm_instances,
-    llm_services,
     metrics,
     project_sharing,
     projects,
     similars,
     users,
 )
-from service.http import Endpoint
+from service.http.endpoint import Endpoint
 
 endpoints: Sequence[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
@@ -27,7 +27,7 @@ endpoints: Sequence[Endpoint] = [
     *api_standards.endpoints,
     *llm_definitions.endpoints,
     *llm_instances.endpoints,
-    *llm_services.endpoints,
+    *deprecated.endpoints,
     *projects.endpoints,
     *project_sharing.endpoints,
     *admin.endpoints,

@@ -4,12 +4,14 @@ from typing import Literal
 
 import msgspec
 
-from service import db, partitions, sanity
-from service.auth import admin
-from service.http import endpoint
+from service.api import sanity_check
+from service.api.sanity_check import Report
+from service.database.pool import Pool, transaction
+from service.http.auth import admin
+from service.http.endpoint import endpoint
+from service.http.request import Req
 from service.queries import admin as statements
-from service.request import Req
-from service.sanity import Report
+from service.storage import partitions
 
 
 class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +27,7 @@ async def get_sanity_check(req: Req) -> Report:
     Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
     schema is a warning.
     """
-    return await sanity.check(req.db, req.keyring, req.schemas)
+    return await sanity_check.check(req.db, req.keyring, req.schemas)
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)
@@ -40,8 +42,8 @@ async def get_footgun(req: Req) -> None:
     await _reset(req.db)
 
 
-async def _reset(pool: db.Pool) -> None:
-    async with db.transaction(pool) as connection:
+async def _reset(pool: Pool) -> None:
+    async with transaction(pool) as connection:
         await statements.lock_all(connection)
         await statements.delete_all_projects(connection)
         await statements.delete_all_instances(connection)

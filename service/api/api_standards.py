@@ -4,17 +4,17 @@ from typing import Any, Literal
 
 import msgspec
 
+from service.api.fields import Handle, ShortText, Text
+from service.api.merge_patch import merged
 from service.api.users import same_handle
-from service.auth import admin, anyone
-from service.db import transaction
+from service.database.pool import transaction
+from service.database.statements import Db
 from service.errors import Conflict, Unavailable, found
-from service.fields import Handle, ShortText, Text
-from service.http import Page, endpoint
-from service.patch import merged
+from service.http.auth import admin, anyone
+from service.http.endpoint import Page, endpoint
+from service.http.request import Req
 from service.queries import api_standards
 from service.queries.api_standards import APIStandard
-from service.request import Req
-from service.sql import Db
 
 
 class StandardPath(msgspec.Struct, frozen=True):

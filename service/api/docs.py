@@ -1,17 +1,17 @@
 """The OpenAPI document, and a page to read and try it (contract section 9). Nothing comes from another host."""
 
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 from starlette.responses import Response
 
-from service.auth import anyone
-from service.files import PACKAGE
-from service.http import endpoint
-from service.request import Req
+from service.http.auth import anyone
+from service.http.endpoint import endpoint
+from service.http.request import Req
 
-PAGE = PACKAGE / "docs_page"
+PAGE = Path(__file__).parent / "docs_page"
 # Its file, which may be compressed, and its type.
 ASSETS = {
     "index.html": ("index.html", "text/html"),

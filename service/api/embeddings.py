@@ -10,21 +10,23 @@ from msgspec import Meta
 from pgvector import HalfVector
 from starlette.responses import Response
 
-from service import ingest, stream
-from service.answers import JSON, MSGPACK, NDJSON, Lines
+from service.admission import SHORT_BYTES
+from service.api.fields import Document
 from service.api.projects import ProjectPath
-from service.auth import Storage, embeddings_editor, embeddings_reader
-from service.batch import EmbeddingIn, EmbeddingsIn
-from service.db import Pool
+from service.database.pool import Pool
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK
 from service.errors import found
-from service.fields import Document
-from service.http import Page, endpoint
-from service.ingest import Uploaded
+from service.http.auth import embeddings_editor, embeddings_reader
+from service.http.endpoint import Page, endpoint
+from service.http.request import Req
+from service.http.responses import JSON, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
 from service.queries.embeddings import PageRow
-from service.request import SHORT_BYTES, Req
+from service.queries.projects import ProjectContext
+from service.uploads import stream
+from service.uploads.batch import EmbeddingIn, EmbeddingsIn
+from service.uploads.store import Uploaded, check_schema, checked, store_batch
 from service.vectors import Encoding
 
 Part = Literal["vector", "text", "metadata"]
@@ -89,12 +91,12 @@ STREAMS = (NDJSON, MSGPACK)
     consumes=FORMATS,
     errors=(404, 409),
 )
-async def post_embeddings(req: Req, access: Storage) -> Uploaded:
+async def post_embeddings(req: Req, access: ProjectContext) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
-    batch = await ingest.checked(req.schemas, access, body, req.wire(FORMATS))
+    batch = await checked(req.schemas, access, body, req.wire(FORMATS))
     async with req.gate.upload():
-        stored = await ingest.store_batch(req.db, batch)
+        stored = await store_batch(req.db, batch)
     req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
 
@@ -108,22 +110,32 @@ async def post_embeddings(req: Req, access: Storage) -> Uploaded:
     streams=EmbeddingIn,
     produces=NDJSON,
 )
-async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: Storage) -> Response:
+async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: ProjectContext) -> Response:
     """Store embeddings without end: one record a line, or MessagePack records one after the other.
 
     Answers with a line of JSON for each chunk that is safely stored, while records are still coming. What a line counts
     is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
     """
     wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
-    await ingest.check_schema(req.schemas, access)
+    await check_schema(req.schemas, access)
     names = {"user": path.user, "project": path.project}
-    upload = stream.Upload(req, access, lambda: embeddings_editor(req, names), wire, query.encoding, query.on_error)
+    upload = stream.Upload(
+        req.db,
+        req.gate,
+        req.schemas,
+        req.draining,
+        access,
+        lambda: embeddings_editor(req, names),
+        wire,
+        query.encoding,
+        query.on_error,
+    )
     req.facts.rows = upload.counts
     return Lines(upload.lines(req.chunks(upload.kept_waiting_until)))
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))
-async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Embeddings:
+async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectContext) -> Embeddings:
     """A page of a project's embeddings."""
     parts = ("vector", "text", "metadata") if query.include is None else query.include
 
@@ -145,13 +157,13 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: Storage) -> Em
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
-async def delete_embeddings(req: Req, access: Storage) -> None:
+async def delete_embeddings(req: Req, access: ProjectContext) -> None:
     """Delete all embeddings of a project."""
     await embeddings.delete_embeddings_by_project(req.db, project_id=access.project_id)
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
-async def get_embedding(req: Req, path: EmbeddingPath, access: Storage) -> Embedding:
+async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectContext) -> Embedding:
     """An embedding."""
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
@@ -165,7 +177,7 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: Storage) -> Embed
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
-async def delete_embedding(req: Req, path: EmbeddingPath, access: Storage) -> None:
+async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectContext) -> None:
     """Delete an embedding."""
     row = await embeddings.delete_embedding(req.db, project_id=access.project_id, text_ids=candidates(req, path))
     found(row, f"The embedding {path.text_id!r}")
@@ -184,7 +196,7 @@ async def _read(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) 
 
 
 async def _next(
-    req: Req, query: EmbeddingsPage, project: Storage, rows: Sequence[embeddings.EmbeddingRow]
+    req: Req, query: EmbeddingsPage, project: ProjectContext, rows: Sequence[embeddings.EmbeddingRow]
 ) -> str | None:
     """Where the list goes on behind these rows, if it does: behind the last of them, at any depth at the same cost."""
     if len(rows) < query.limit:
@@ -201,7 +213,7 @@ def candidates(req: Req, path: EmbeddingPath) -> list[str]:
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
-def _embedding(row: embeddings.EmbeddingRow, project: Storage) -> Embedding:
+def _embedding(row: embeddings.EmbeddingRow, project: ProjectContext) -> Embedding:
     return Embedding(
         text_id=row.text_id,
         user_handle=project.owner,

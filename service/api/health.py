@@ -4,12 +4,12 @@ from typing import Literal
 
 import msgspec
 
-from service import migrate
-from service.auth import anyone
 from service.errors import Unavailable
-from service.http import endpoint
+from service.http.auth import anyone
+from service.http.endpoint import endpoint
+from service.http.request import Req
 from service.queries import health
-from service.request import Req
+from service.schema import migrate
 
 
 class Status(msgspec.Struct, frozen=True):

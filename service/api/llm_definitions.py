@@ -4,17 +4,17 @@ from typing import Any
 
 import msgspec
 
+from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
+from service.api.merge_patch import merged
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
 from service.api.users import UserPath, same_handle
-from service.auth import definition_owner, definition_reader, owner
+from service.database.statements import Db
 from service.errors import Unavailable, found
-from service.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
-from service.http import Page, endpoint
-from service.patch import merged
+from service.http.auth import definition_owner, definition_reader, owner
+from service.http.endpoint import Page, endpoint
+from service.http.request import Req
 from service.queries import llm_definitions
 from service.queries.llm_definitions import Definition, DefinitionBrief
-from service.request import Req
-from service.sql import Db
 
 
 class DefinitionPath(UserPath, frozen=True):

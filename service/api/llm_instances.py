@@ -6,20 +6,20 @@ from typing import Any
 
 import msgspec
 
+from service.api.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
+from service.api.merge_patch import merged
 from service.api.sharing import SharedWith, ShareIn, SharesPage, not_the_owner, shared_with
 from service.api.users import UserPath, same_handle
-from service.auth import Caller, instance_reader, owner
-from service.crypto import Keyring, Sealed, instance_place
-from service.db import Connection
+from service.database.pool import Connection
+from service.database.statements import Db
 from service.errors import Unavailable, found
-from service.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
-from service.http import Page, endpoint
-from service.owners import locked
-from service.patch import merged
+from service.http.auth import Caller, instance_reader, owner
+from service.http.endpoint import Page, endpoint
+from service.http.request import Req
+from service.provider_keys.keyring import Keyring, Sealed, instance_place
 from service.queries import llm_instances
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
-from service.request import Req
-from service.sql import Db
+from service.storage.locks import locked
 
 
 class InstancePath(UserPath, frozen=True):

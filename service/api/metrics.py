@@ -3,11 +3,11 @@
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from service import metrics, noting
-from service.auth import metrics_reader
-from service.http import endpoint
+from service.http.auth import metrics_reader
+from service.http.endpoint import endpoint
+from service.http.request import Req
+from service.observability import access_log, metrics
 from service.queries import indexes
-from service.request import Req
 
 
 @endpoint("GET", "/metrics", guard=metrics_reader, produces="text/plain")
@@ -17,7 +17,7 @@ async def get_metrics(req: Req) -> Response:
     if summary is not None:
         metrics.note_indexes(summary.projects, summary.rows, summary.builds)
     metrics.note_connections(req.db)
-    noting.note_all()
+    access_log.note_all()
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -2,16 +2,16 @@
 
 import msgspec
 
+from service.api.fields import AnyHandle
 from service.api.projects import ProjectPath, project_name
 from service.api.sharing import SharedWith, ShareIn, SharesPage, not_the_owner, not_the_system, shared_with
-from service.auth import owner
+from service.database.statements import Db
 from service.errors import BadRequest, Conflict, Problem, found
-from service.fields import AnyHandle
-from service.http import endpoint
-from service.owners import locked
+from service.http.auth import owner
+from service.http.endpoint import endpoint
+from service.http.request import Req
 from service.queries import projects
-from service.request import Req
-from service.sql import Db
+from service.storage.locks import locked
 
 
 class SharePath(ProjectPath, frozen=True):

@@ -6,19 +6,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from service import metadata
+from service.api.fields import AnyHandle, Handle, ShareRole, Text
+from service.api.merge_patch import merged
 from service.api.sharing import not_the_system
 from service.api.users import UserPath, same_handle
-from service.auth import Caller, ProjectCaller, owner, project_reader
+from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
-from service.fields import AnyHandle, Handle, ShareRole, Text
-from service.http import Page, endpoint
-from service.owners import locked
-from service.patch import merged
+from service.http.auth import Caller, ProjectCaller, owner, project_reader
+from service.http.endpoint import Page, endpoint
+from service.http.request import Req
+from service.metadata.schemas import BadSchema
 from service.queries import embeddings, indexes, projects
 from service.queries.projects import ProjectBrief
-from service.request import Req
-from service.sql import Db
+from service.storage.locks import locked
 
 EVERYBODY = "*"
 
@@ -277,7 +277,7 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
         return
     try:
         await req.schemas.check(owner_handle, text)
-    except metadata.BadSchema as error:
+    except BadSchema as error:
         raise Invalid(problems=[Problem(f"is no usable JSON Schema: {error}", "body.metadataScheme")]) from None
 
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from service.api.fields import AnyHandle, ShareRole
 from service.errors import BadRequest, Problem
-from service.fields import AnyHandle, ShareRole
-from service.http import Page
-from service.owners import SYSTEM
+from service.http.endpoint import Page
+from service.storage.locks import SYSTEM
 
 MAX_SHARES = 10_000
 

@@ -9,18 +9,21 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from service import filters, search, vectors
-from service.answers import JSON, MSGPACK
+from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
-from service.auth import Storage, embeddings_reader
-from service.db import Pool
+from service.api.fields import Document, ShortText
+from service.database.pool import Pool
 from service.errors import BadRequest, Busy, Problem, found
-from service.fields import Document, ShortText
-from service.http import endpoint
+from service.http.auth import embeddings_reader
+from service.http.endpoint import endpoint
+from service.http.request import Req
+from service.http.responses import JSON, MSGPACK
 from service.queries import embeddings, similars
-from service.query import Part, SearchIn, decode
-from service.replica import Unanswered
-from service.request import Req
+from service.queries.projects import ProjectContext
+from service.search import filters
+from service.search.nearest import Answer, Question, nearest
+from service.search.query import Part, SearchIn, decode
+from service.storage.replica import Unanswered
 
 FORMATS = (JSON, MSGPACK)
 Limit = Annotated[int, Meta(ge=1, le=200)]
@@ -75,7 +78,7 @@ class Similars(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
-async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Storage) -> Similars:
+async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectContext) -> Similars:
     """Texts that are similar to a stored one, itself left out."""
 
     async def ask(db: Pool) -> embeddings.StoredVector:
@@ -96,7 +99,7 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Sto
     errors=(404, 409),
     searches=True,
 )
-async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
+async def post_similars(req: Req, query: Search, access: ProjectContext) -> Similars:
     """Texts that are similar to a raw vector, or to each of several."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
     sent = await decode(body, req.wire(FORMATS), access.dimensions)
@@ -105,13 +108,13 @@ async def post_similars(req: Req, query: Search, access: Storage) -> Similars:
     return await _similars(req, access, question, vectors.to_binary(sent.halves), include, single=sent.is_single)
 
 
-def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> search.Question:
+def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:
     if (query.metadata_path is None) != (query.metadata_value is None):
         missing = "metadata_path" if query.metadata_path is None else "metadata_value"
         problem = Problem("is required with its counterpart", f"query.{missing}")
         raise BadRequest("metadata_path and metadata_value go together.", [problem])
     recall = req.settings.service_recall if query.recall is None else query.recall
-    return search.Question(
+    return Question(
         max_rows=query.max_rows,
         skip=query.offset,
         threshold=query.threshold,
@@ -124,7 +127,7 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
 
 
 async def _similars(
-    req: Req, project: Storage, question: search.Question, sent: list[bytes], include: list[Part] | None, single: bool
+    req: Req, project: ProjectContext, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     start = time.perf_counter()
     answer = await _nearest(req, project, question, sent)
@@ -141,15 +144,15 @@ async def _similars(
     return Similars(project.owner, project.project_handle, results[0] if single else results, method)
 
 
-async def _nearest(req: Req, project: Storage, question: search.Question, sent: list[bytes]) -> search.Answer:
+async def _nearest(req: Req, project: ProjectContext, question: Question, sent: list[bytes]) -> Answer:
     """What is found. What takes too long is cancelled, in PostgreSQL too. Raises Busy then."""
     seconds = req.settings.service_search_timeout
     try:
         async with asyncio.timeout(seconds) as timeout:
             try:
-                return await req.reading(lambda db: search.nearest(db, project, sent, question))
+                return await req.reading(lambda db: nearest(db, project, sent, question))
             except Unanswered:  # its index has just gone: it was emptied
-                return await search.nearest(req.db, replace(project, watermark=None), sent, question)
+                return await nearest(req.db, replace(project, watermark=None), sent, question)
     except TimeoutError:
         if timeout.expired():
             fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
@@ -157,7 +160,7 @@ async def _nearest(req: Req, project: Storage, question: search.Question, sent: 
         raise
 
 
-async def _shown(req: Req, project: Storage, answer: search.Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:
+async def _shown(req: Req, project: ProjectContext, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:
     """Text and metadata of all results, as far as they are asked for."""
     if not include:
         return {}

@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 
-from service import partitions
-from service.auth import admin, owner
+from service.api.fields import Email, Handle, ShortText
+from service.api.merge_patch import merged
+from service.database.statements import Db
 from service.errors import BadRequest, Conflict, Problem, Unavailable, found, show
-from service.fields import Email, Handle, ShortText
-from service.http import Page, endpoint
-from service.owners import SYSTEM, locked
-from service.patch import merged
+from service.http.auth import admin, owner
+from service.http.endpoint import Page, endpoint
+from service.http.request import Req, hash_key
 from service.queries import users
 from service.queries.users import User
-from service.request import Req, hash_key
-from service.sql import Db
+from service.storage import partitions
+from service.storage.locks import SYSTEM, locked
 
 KEY_BYTES = 32
 NOT_CHANGED = "not changed"

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from pgvector import HalfVector
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 

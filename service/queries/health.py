@@ -1,6 +1,6 @@
 """Statements of `sql/health.sql`: whether the service is able to serve."""
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 
@@ -30,6 +30,24 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     watermark: int | None
     ef_searches: list[int] | None
     recalls: list[float] | None
+
+
+class ProjectContext(msgspec.Struct, frozen=True):
+    """A project that has an instance, as uploads and searches need to know it.
+
+    `watermark` is None when it has no vector index; `ef_searches` and `recalls` are what was measured of it.
+    """
+
+    project_id: int
+    owner: str
+    project_handle: str
+    instance_owner: str
+    instance_handle: str
+    dimensions: int
+    metadata_scheme: str | None
+    watermark: int | None
+    ef_searches: list[int]
+    recalls: list[float]
 
 
 class ProjectBrief(msgspec.Struct, frozen=True):

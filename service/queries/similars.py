@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 

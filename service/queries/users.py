@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from service.sql import Db, Queries
+from service.database.statements import Db, Queries
 
 query = Queries(__name__)
 
@@ -41,7 +41,7 @@ async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) 
 
 @query
 async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
-    """Has whoever else would change what these users own wait for the end of the transaction (`service.owners`)."""
+    """Locks users, and what they own against changes, until the end of the transaction (`service.storage.locks`)."""
 
 
 @query
@@ -83,7 +83,7 @@ async def lock_instances_of_user(db: Db, *, user_handle: str) -> None:
 
 @query
 async def delete_user(db: Db, *, user_handle: str) -> str | None:
-    """Deletes a user and all they own, but for the partitions (see `service.partitions`)."""
+    """Deletes a user and all they own, but for the partitions (see `service.storage.partitions`)."""
 
 
 @query

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from service.api import endpoints
-from service.http import Endpoint
+from service.http.endpoint import Endpoint
 
 from .world import Headers, Project, batch, fetch, problem, project, refused, row, snapshot, upload, user
 

@@ -3,14 +3,14 @@
 import httpx2
 import pytest
 
-from service.api import llm_instances, llm_services
+from service.api import deprecated, llm_instances
 
 from .world import Headers, fetch, instance, problem, unique, user
 
 
 def test_each_newer_route_has_its_older_one() -> None:
     newer = {(one.method, one.path.replace("llm-instances", "llm-services")) for one in llm_instances.endpoints}
-    assert newer == {(one.method, one.path) for one in llm_services.endpoints}
+    assert newer == {(one.method, one.path) for one in deprecated.endpoints}
 
 
 async def test_a_service_is_an_instance(api: httpx2.AsyncClient, admin: Headers) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from service.database.statements import Db
+from service.http.request import hash_key
 from service.queries import embeddings, llm_instances, projects, users
-from service.request import hash_key
-from service.sql import Db
 from service.vectors import to_binary
 
 _numbers = count(1)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import admin, api_standards, llm_definitions, projects, users
 from tests.queries import factories
 

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import api_standards
 from service.queries.api_standards import APIStandard
 from tests.queries import factories

@@ -14,8 +14,8 @@ import pytest
 from pgvector import HalfVector
 from psycopg.pq import ExecStatus
 
-from service.files import folder
-from service.sql import SCHEMA, Queries, Statement, read, row_type
+from service.database.statements import SCHEMA, Queries, Statement, read, row_type
+from service.paths import folder
 from tests.conftest import TEMPLATE, of_database
 
 RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))

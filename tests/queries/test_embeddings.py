@@ -6,7 +6,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import embeddings
 from tests.queries import factories
 from tests.queries.factories import upsert

@@ -1,8 +1,8 @@
 """Statements of sql/health.sql on real rows."""
 
-from service import migrate
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import health
+from service.schema import migrate
 
 
 class TestGetAppliedMigrations:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from service.db import Connection, Pool
+from service.database.pool import Connection, Pool
 from service.queries import indexes
 from tests.queries import factories
 

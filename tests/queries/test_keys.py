@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.db import Connection, Pool
+from service.database.pool import Connection, Pool
 from service.queries import keys, llm_instances
 from tests.queries import factories
 

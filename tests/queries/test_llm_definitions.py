@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import llm_definitions
 from tests.queries import factories
 

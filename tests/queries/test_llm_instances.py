@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import embeddings, llm_instances
 from tests.queries import factories
 

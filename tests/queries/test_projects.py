@@ -5,9 +5,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
+from service.http.request import hash_key
 from service.queries import embeddings, projects, users
-from service.request import hash_key
 from tests.queries import factories
 
 

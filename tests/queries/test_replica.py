@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import replica
 
 

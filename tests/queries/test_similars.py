@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
 from service.queries import similars
 from service.vectors import to_binary
 from tests.queries import factories

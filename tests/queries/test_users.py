@@ -3,9 +3,9 @@
 import asyncpg
 import pytest
 
-from service.db import Connection
+from service.database.pool import Connection
+from service.http.request import hash_key
 from service.queries import llm_definitions, projects, users
-from service.request import hash_key
 from tests.queries import factories
 
 

@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from service import embedded, migrate
+from service.database import embedded
+from service.schema import migrate
 from tests.processes import ROOT
 
 PAGE = ROOT / "docs" / "schema.sql"

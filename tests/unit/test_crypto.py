@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.crypto import DoesNotOpen, Key, Keyring, Sealed, instance_place
+from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, Sealed, instance_place
 
 ORIGINAL = bytes.fromhex("2dcb56b1c538d15dd79d306d61b55cdf4d6b0097b64912b752f059293c6919741009")
 

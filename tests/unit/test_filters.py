@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from service import filters
 from service.errors import Invalid
+from service.search import filters
 
 
 @pytest.mark.parametrize(

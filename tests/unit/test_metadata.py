@@ -14,14 +14,13 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from service import metadata
 from service.errors import Busy, Unavailable
-from service.metadata import BadSchema, Fault, Schemas, TooCostly
+from service.metadata.schemas import MAX_SCHEMA_BYTES, PROCESSES, BadSchema, Fault, Schemas, TooCostly
 
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "BATCH_SECONDS", 1.5)
+    monkeypatch.setattr("service.metadata.schemas.BATCH_SECONDS", 1.5)
     OTHERS.clear()
     OTHERS.update(children())
 
@@ -174,7 +173,7 @@ FOR_ANY_DOCUMENT = {"doubling references", "unevaluated properties"}
 @pytest.mark.parametrize("name", COSTLY)
 async def test_what_costs_too_much_to_apply(schemas: Schemas, name: str) -> None:
     schema, document = COSTLY[name]
-    assert len(text(schema)) < metadata.MAX_SCHEMA_BYTES
+    assert len(text(schema)) < MAX_SCHEMA_BYTES
     documents = [b"{}"] * 3000 + [msgspec.json.encode(document)]
     with pytest.raises(TooCostly, match=r"more than 1\.5 seconds|more than 128 MiB of memory") as refusal:
         await schemas.faults("alice", text(schema), documents)
@@ -238,7 +237,7 @@ async def test_one_owner_does_not_hold_up_another(schemas: Schemas) -> None:
         await fault(schemas, {"required": ["a"]}, {}, owner="bob")
     assert time.monotonic() - start < 3
     assert not any(task.done() for task in slow[1:])
-    assert len(children()) <= metadata.PROCESSES
+    assert len(children()) <= PROCESSES
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)

@@ -8,8 +8,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from service import pace
 from service.errors import TooSlow
+from service.http import pace
 
 LONGEST = 0.2
 

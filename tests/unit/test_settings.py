@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service import settings
-from service.crypto import Keyring
+from service.provider_keys.keyring import Keyring
 from service.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -236,10 +236,11 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(environment: pytest.Mo
     for key in odd:
         sealed = Keyring(key).seal("secret", "place")
         config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": key})
-        assert config.keyring.open(sealed, "place") == "secret"
+        assert Keyring(config.encryption_key, config.previous_keys).open(sealed, "place") == "secret"
         environment.setenv("ENCRYPTION_KEY_PREVIOUS", f"another,{key}")
         environment.setenv("ENCRYPTION_KEY", "a key that came after it")
-        assert settings.load(tmp_path / ".env").keyring.open(sealed, "place") == "secret"
+        config = settings.load(tmp_path / ".env")
+        assert Keyring(config.encryption_key, config.previous_keys).open(sealed, "place") == "secret"
         assert "ENCRYPTION_KEY" in settings.remarks(config, tmp_path / ".env")[0]
         environment.delenv("ENCRYPTION_KEY_PREVIOUS")
     config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})

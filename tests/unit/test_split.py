@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service import decoding, split
+from service import decoding
+from service.uploads import parse
 
 TEXTS = st.sampled_from(["a", '},{"text_id"', '}, {"text_id":1}', '"]}', "\\", "]", 'x"},{"text_id":"y', "", "é"])
 VALUES = st.recursive(
@@ -42,7 +43,7 @@ async def test_what_is_cut_is_what_is_parsed(
     elif encoding == "last":
         document["encoding"] = "f2"
     body = json.dumps(document, separators=separators).encode()
-    cut, whole = await split.cut(body), split.split(body, decoding.JSON)
+    cut, whole = await parse.cut(body), parse.split(body, decoding.JSON)
     if cut is not None and (pieces := parsed(cut.embeddings)) is not None:
         assert pieces == parsed(whole.embeddings) == rows
         assert cut.encoding == whole.encoding
@@ -51,7 +52,7 @@ async def test_what_is_cut_is_what_is_parsed(
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
 async def test_usual_bodies_are_cut(separators: tuple[str, str]) -> None:
     rows = [{"text_id": f"t{row}", "vector": [0.5, 1], "metadata": {"a": [{"b": row}]}} for row in range(300)]
-    cut = await split.cut(json.dumps({"embeddings": rows}, separators=separators).encode())
+    cut = await parse.cut(json.dumps({"embeddings": rows}, separators=separators).encode())
     assert cut is not None
     assert parsed(cut.embeddings) == rows
 
@@ -71,4 +72,4 @@ async def test_usual_bodies_are_cut(separators: tuple[str, str]) -> None:
     ],
 )
 async def test_what_looks_otherwise_is_not_cut(body: bytes) -> None:
-    assert await split.cut(body) is None
+    assert await parse.cut(body) is None

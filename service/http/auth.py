@@ -1,0 +1,169 @@
+"""Who calls, and may they: the guards of the endpoints (contract section 1: A, O, E, R, P, any).
+
+A guard needs one statement at most, and gets its answer from it: who may see a row is decided in SQL.
+It raises Unauthorized for a missing or unknown key, and Forbidden for a known one that is not allowed,
+the same whether or not the thing exists.
+"""
+
+import msgspec
+
+from service.errors import Conflict, Forbidden, NotFound, Unauthorized
+from service.http.request import Req
+from service.queries import llm_definitions, llm_instances, projects, users
+from service.queries.projects import ProjectContext
+
+EDITORS = frozenset({"admin", "owner", "editor"})
+READERS = EDITORS | {"reader", "public"}
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls: a user, or the admin, who has no handle."""
+
+    handle: str | None
+    role: str
+
+
+class ProjectCaller(msgspec.Struct, frozen=True):
+    """Who calls about a project that exists; `role` is owner, editor, reader, admin or public."""
+
+    project_id: int
+    role: str
+    caller: str | None
+
+
+async def anyone(req: Req, path: dict[str, str]) -> None:
+    """Any: no key is looked at."""
+
+
+async def admin(req: Req, path: dict[str, str]) -> Caller:
+    """A: the admin key only."""
+    if req.credentials.is_admin:
+        return Caller(None, "admin")
+    await _authenticate(req, None)
+    raise Forbidden
+
+
+async def metrics_reader(req: Req, path: dict[str, str]) -> None:
+    """A, and whoever has the key of the metrics, which opens nothing else."""
+    if not req.is_metrics_key:
+        await admin(req, path)
+
+
+async def owner(req: Req, path: dict[str, str]) -> Caller:
+    """A and O: the admin, and the user whom the path names as `user`. The admin is told when there is none."""
+    if not req.credentials.is_admin:
+        caller = await _authenticate(req, path["user"])
+        if caller != path["user"]:
+            raise Forbidden
+        return Caller(caller, "owner")
+    known = await users.authenticate_user(req.db, key_hash=None, named=path["user"])
+    if known is None or not known.named_exists:
+        raise NotFound(f"The user {path['user']!r} was not found.")
+    return Caller(None, "admin")
+
+
+async def definition_owner(req: Req, path: dict[str, str]) -> Caller:
+    """A and O of a definition; those of `_system` are immutable, for the admin too."""
+    caller = await owner(req, path)
+    if path["user"] == "_system":
+        raise Forbidden("The definitions of _system are built in and cannot be changed.")
+    return caller
+
+
+async def definition_reader(req: Req, path: dict[str, str]) -> Caller:
+    """A, O, R of a definition, and any user when it is public."""
+    if req.credentials.is_admin:
+        return Caller(None, "admin")
+    caller = await _authenticate(req, None)
+    role = await llm_definitions.retrieve_llm_definition_role(
+        req.db, owner=path["user"], definition_handle=path["definition"], caller=caller
+    )
+    return Caller(caller, _allowed(role, caller, path))
+
+
+async def instance_reader(req: Req, path: dict[str, str]) -> Caller:
+    """A, O, E, R of an instance."""
+    if req.credentials.is_admin:
+        return Caller(None, "admin")
+    caller = await _authenticate(req, None)
+    role = await llm_instances.retrieve_llm_instance_role(
+        req.db, owner=path["user"], instance_handle=path["instance"], caller=caller
+    )
+    return Caller(caller, _allowed(role, caller, path))
+
+
+async def project_reader(req: Req, path: dict[str, str]) -> ProjectCaller:
+    """A O E R P of a project."""
+    row = await _project(req, path, READERS)
+    return ProjectCaller(row.project_id or 0, row.role or "", row.caller)
+
+
+async def embeddings_reader(req: Req, path: dict[str, str]) -> ProjectContext:
+    """A O E R P of a project's embeddings."""
+    return _context(await _project(req, path, READERS))
+
+
+async def embeddings_editor(req: Req, path: dict[str, str]) -> ProjectContext:
+    """A O E of a project's embeddings."""
+    return _context(await _project(req, path, EDITORS))
+
+
+async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> projects.ProjectAccess:
+    """A project that exists and that the caller may see in one of these roles."""
+    given = req.credentials
+    row = await projects.retrieve_project_access(
+        req.db,
+        key_hash=None if given.is_admin else given.key_hash,
+        is_admin=given.is_admin,
+        owner=path["user"],
+        project_handle=path["project"],
+    )
+    if row is None or (given.key_hash is not None and not given.is_admin and row.caller is None):
+        raise Unauthorized
+    req.facts.principal = req.facts.principal or row.caller
+    if row.project_id is None and (given.is_admin or row.caller == path["user"]):
+        raise NotFound(f"The project {path['user']}/{path['project']} was not found.")
+    if row.role not in roles:
+        raise Unauthorized if given.key_hash is None else Forbidden
+    return row
+
+
+def _context(row: projects.ProjectAccess) -> ProjectContext:
+    if row.dimensions is None:
+        raise Conflict("The project has no instance, so it has no embeddings: give it one with a PUT of the project.")
+    return ProjectContext(
+        project_id=row.project_id or 0,
+        owner=row.owner or "",
+        project_handle=row.project_handle or "",
+        instance_owner=row.instance_owner or "",
+        instance_handle=row.instance_handle or "",
+        dimensions=row.dimensions,
+        metadata_scheme=row.metadata_scheme,
+        watermark=row.watermark,
+        ef_searches=row.ef_searches or [],
+        recalls=row.recalls or [],
+    )
+
+
+async def _authenticate(req: Req, named: str | None) -> str:
+    """The handle of the caller, who is not the admin."""
+    if req.credentials.key_hash is None:
+        raise Unauthorized
+    known = await users.authenticate_user(req.db, key_hash=req.credentials.key_hash, named=named)
+    if known is None or known.caller is None:
+        raise Unauthorized
+    req.facts.principal = known.caller
+    return known.caller
+
+
+def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
+    """The role; without one the thing is missing, which only its would-be owner may know."""
+    if role is not None:
+        return role
+    if caller == path["user"]:
+        return "owner"
+    raise Forbidden
+
+
+# Guards that let callers without a key pass where the thing is public.
+PUBLIC_GUARDS = (project_reader, embeddings_reader)

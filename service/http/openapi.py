@@ -1,0 +1,204 @@
+"""The OpenAPI 3.1 document, generated from the endpoints' metadata and their msgspec structs."""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from pgvector import HalfVector
+from starlette.responses import Response
+
+from service import __version__
+from service.errors import ProblemDetails
+from service.http.auth import PUBLIC_GUARDS, anyone, embeddings_reader
+from service.http.endpoint import Endpoint, Page
+from service.http.request import MERGE_PATCH
+from service.http.responses import JSON, MSGPACK, PROBLEM
+from service.observability.metrics import PROBES
+
+REFERENCE = "#/components/schemas/{name}"
+READ_FROM = {
+    "name": "X-Read-From",
+    "in": "header",
+    "required": False,
+    "description": "`primary`: no replica is to answer, which may not know yet what was just written.",
+    "schema": {"type": "string"},
+}
+READ_FROM_ANSWER = {"description": "`replica` when a replica has answered.", "schema": {"type": "string"}}
+NEXT = {"description": 'Where the list goes on, as `rel="next"`, if it does.', "schema": {"type": "string"}}
+WITH_BODY = ("POST", "PUT", "PATCH")
+TAGS = {
+    "users": "Users and their keys.",
+    "api-standards": "How a provider's interface is spoken.",
+    "llm-definitions": "Templates for instances.",
+    "llm-instances": "Users' own services, with the sealed key of their provider.",
+    "llm-services": "Instances under their older names. Deprecated.",
+    "projects": "Projects: what belongs together, made by one instance, shared as a whole.",
+    "embeddings": "Storing and reading embeddings.",
+    "similars": "What is similar.",
+    "admin": "Looking after the whole.",
+    "service": "The service itself.",
+}
+
+
+def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these endpoints, as JSON values."""
+    listed = list(endpoints)
+    kinds = {
+        kind for one in listed for kind in (one.body_type, one.returns, one.patches, one.streams) if _has_schema(kind)
+    }
+    kinds |= {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
+    ordered = [*sorted(kinds, key=str), ProblemDetails]
+    schemas, components = msgspec.json.schema_components(ordered, schema_hook=_schema_hook, ref_template=REFERENCE)
+    schema_of = dict(zip(ordered, schemas, strict=True))
+    parameters = {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
+    patched = {one.patches for one in listed if one.patches is not None}
+
+    paths: dict[str, Any] = {}
+    for one in listed:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schema_of, components)
+    for kind in patched:
+        name = schema_of[kind]["$ref"].rpartition("/")[2]
+        components[f"{name}Patch"] = _without_required(components[name])
+    for kind in parameters:  # they stand where they are used
+        components.pop(schema_of[kind]["$ref"].rpartition("/")[2], None)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "embedding-service",
+            "version": __version__,
+            "summary": "Keeps embeddings for many users and projects, and answers what is similar.",
+            "description": "Errors are `application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A user's key, or the admin's."}
+            },
+        },
+    }
+
+
+def _operation(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+    summary, _, description = one.description.partition("\n")
+    operation: dict[str, Any] = {
+        "operationId": one.name,
+        "summary": summary.rstrip("."),
+        "tags": [_tag(one.path)],
+        "parameters": _parameters(one, schema_of, components),
+        "responses": _responses(one, schema_of),
+    }
+    if description.strip():
+        operation["description"] = description.strip()
+    if one.guard is not anyone:
+        # An empty requirement: without a key as well, where the thing is public.
+        operation["security"] = [{"key": []}, *([{}] if one.guard in PUBLIC_GUARDS else [])]
+    if one.headers is not None:
+        operation["deprecated"] = True
+    if one.patches is not None:
+        patch = {"schema": {"$ref": schema_of[one.patches]["$ref"] + "Patch"}}
+        operation["requestBody"] = {"required": True, "content": {MERGE_PATCH: patch, JSON: patch}}
+    elif one.body_type is not None:
+        content = {kind: {"schema": schema_of[one.body_type]} for kind in one.consumes}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif one.streams is not None:
+        content = {kind: {"schema": schema_of[one.streams]} for kind in one.consumes}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _tag(path: str) -> str:
+    segments = path.split("/")
+    return segments[2] if segments[1] == "v1" else "service"
+
+
+def _parameters(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
+    in_path = _properties(one.path_type, schema_of, components)
+    listed: list[dict[str, Any]] = []
+    for name in re.findall(r"{(\w+)}", one.path):
+        schema = in_path.get(name, {"type": "string"})
+        if "enum" not in schema:
+            schema = {"minLength": 1, "maxLength": 300, **schema}
+        listed.append({"name": name, "in": "path", "required": True, "schema": schema})
+    for name, schema in _properties(one.query_type, schema_of, components).items():
+        parameter: dict[str, Any] = {"name": name, "in": "query", "required": False, "schema": _never_null(schema)}
+        if parameter["schema"].get("type") == "array":
+            parameter |= {"style": "form", "explode": False}
+        listed.append(parameter)
+    return [*listed, READ_FROM] if one.guard is embeddings_reader else listed
+
+
+def _properties(kind: Any, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of a struct's fields."""
+    if kind is None:
+        return {}
+    properties: dict[str, Any] = components[schema_of[kind]["$ref"].rpartition("/")[2]]["properties"]
+    return properties
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter may be left out, but it is never null."""
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    alternatives = [member for member in schema.get("anyOf", []) if member != {"type": "null"}]
+    if len(alternatives) == 1:
+        return {**rest, **alternatives[0]}
+    return {**rest, "anyOf": alternatives} if alternatives else rest
+
+
+def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": HTTPStatus(one.status).phrase}
+    if one.returns is Response:
+        success["content"] = {one.produces: {"schema": {"type": "object"} if one.produces == JSON else {}}}
+    elif one.returns is not type(None):
+        success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
+    if one.guard is embeddings_reader:
+        success["headers"] = {"X-Read-From": READ_FROM_ANSWER}
+    if one.query_type is not None and issubclass(one.query_type, Page):
+        success.setdefault("headers", {})["Link"] = NEXT
+    responses = {str(one.status): success}
+    for status in sorted(_error_statuses(one)):
+        content = {PROBLEM: {"schema": schema_of[ProblemDetails]}}
+        responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
+    return responses
+
+
+def _error_statuses(one: Endpoint) -> set[int]:
+    """The statuses that every route of its kind may answer with, and its own."""
+    statuses = {*one.errors, 500}
+    if one.path not in PROBES:
+        statuses.add(429)
+    if one.guard is not anyone:
+        statuses |= {401, 403, 503}
+    if "{" in one.path:
+        statuses |= {400, 404, 422}
+    if one.path.startswith("/v1/"):
+        statuses.add(422)  # for a parameter that is not known
+    if one.query_type is not None:
+        statuses.add(503)
+    if one.body_type is not None or one.streams is not None:
+        statuses |= {400, 408, 413, 415, 422}
+    return statuses
+
+
+def _without_required(struct: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a merge patch: every property may be left out, and is removed by null."""
+    properties = {
+        name: schema if {"type": "null"} in schema.get("anyOf", []) else {"anyOf": [schema, {"type": "null"}]}
+        for name, schema in struct["properties"].items()
+    }
+    return {**{key: value for key, value in struct.items() if key != "required"}, "properties": properties}
+
+
+def _has_schema(kind: Any) -> bool:
+    return kind is not None and kind not in (type(None), Response)
+
+
+def _schema_hook(kind: type) -> dict[str, Any]:
+    if kind is HalfVector:
+        return {"type": "array", "items": {"type": "number"}, "description": "The shortest decimals of its halves."}
+    raise NotImplementedError

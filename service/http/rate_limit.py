@@ -1,0 +1,127 @@
+"""How often somebody may ask: each user, the admin, and each address without a key that is known.
+
+Whose a key is, only the database knows; what it has said is remembered, so that a user has one budget for all of their
+requests from the first line on. An unknown key counts for its address, so that guessing keys is as slow as having none.
+"""
+
+import ipaddress
+import math
+import time
+from typing import Any
+
+import msgspec
+from limits import RateLimitItem, parse
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+
+from service.errors import TooManyRequests
+from service.observability.logs import logger
+
+MAX_REMEMBERED = 100_000
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What is left to somebody: `remaining` of `limit` requests, until in `reset` seconds it is more."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+    def headers(self) -> dict[str, str]:
+        """As the header fields RateLimit-*."""
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset),
+        }
+
+
+class Rates:
+    """The budgets. `users` and `anonymous` are like `600/minute`; without one there is no limit for these.
+
+    `storage`: `memory://`, of this process, or `redis://…`, which several share; when it does not answer, all may pass.
+    """
+
+    def __init__(self, *, users: str, anonymous: str, storage: str) -> None:
+        self._users: RateLimitItem | None = parse(users) if users else None
+        self._anonymous: RateLimitItem | None = parse(anonymous) if anonymous else None
+        self._connections: Any = None
+        if storage.startswith("redis"):
+            from redis.asyncio import ConnectionPool  # the extra `redis`
+
+            self._connections = ConnectionPool.from_url(storage.replace("redis+unix", "unix"))
+        more = {"connection_pool": self._connections} if self._connections else {}
+        self._limiter = SlidingWindowCounterRateLimiter(
+            storage_from_string(f"async+{storage}", wrap_exceptions=True, implementation="redispy", **more)
+        )
+        self._known: dict[str, str] = {}
+
+    async def close(self) -> None:
+        """Lets go of the storage."""
+        if self._connections is not None:
+            await self._connections.aclose()
+
+    async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
+        """Counts a request of somebody whom it is known who they are. Raises TooManyRequests.
+
+        For a key that is not known yet None, and `recognise` is to be called when it is; but not even that for an
+        address from which too many unknown keys have come.
+        """
+        if is_admin:
+            return await self._hit(self._users, "admin")
+        if key_hash is None:
+            return await self._hit(self._anonymous, _network(address))
+        if key_hash in self._known:
+            return await self._hit(self._users, "user", self._known[key_hash])
+        if self._anonymous is not None and not await self._passes(self._anonymous, _network(address)):
+            raise TooManyRequests(1)
+        return None
+
+    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Budget | None:
+        """Counts a request whose key was not known before: for its user, or for its address when it is nobody's.
+
+        Raises TooManyRequests.
+        """
+        if handle is None:
+            return await self._hit(self._anonymous, _network(address))
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[key_hash] = handle
+        return await self._hit(self._users, "user", handle)
+
+    def forget(self, key_hash: str) -> None:
+        """Forgets whose a key was: it is nobody's any more."""
+        self._known.pop(key_hash, None)
+
+    async def _passes(self, item: RateLimitItem, *who: str) -> bool:
+        try:
+            return await self._limiter.test(item, *who)
+        except StorageError as error:
+            logger.warning("The rate limits' storage does not answer.", kind=type(error).__name__)
+            return True
+
+    async def _hit(self, item: RateLimitItem | None, *who: str) -> Budget | None:
+        if item is None:
+            return None
+        try:
+            passes = await self._limiter.hit(item, *who)
+            window = await self._limiter.get_window_stats(item, *who)
+        except StorageError as error:
+            logger.warning("The rate limits' storage does not answer.", kind=type(error).__name__)
+            return None
+        budget = Budget(item.amount, max(window.remaining, 0), max(1, math.ceil(window.reset_time - time.time())))
+        if not passes:
+            raise TooManyRequests(budget.reset, budget.headers())
+        return budget
+
+
+def _network(address: str) -> str:
+    """Whose an address is: an IPv6 customer has a /64, in one of which all of IPv4 is written as `::ffff:192.0.2.1`."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+    return address

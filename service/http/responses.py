@@ -1,0 +1,233 @@
+"""Results and errors into responses: JSON, and problem+json for every error (contract section 1)."""
+
+import contextlib
+import traceback
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec.structs import replace
+from pgvector import HalfVector
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.database import errors as database_errors
+from service.errors import ApiError
+from service.http.transcode import packable, to_msgpack
+from service.observability.logs import logger
+from service.turns import Turns
+from service.vectors import to_decimals
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+NDJSON = "application/x-ndjson"
+PROBLEM = "application/problem+json"
+# What is shown may be a key, and who may see it changes at any time: no cache is to keep it.
+NOT_STORED = (b"cache-control", b"no-store")
+NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
+MAX_ACCEPT = 1000  # characters that are looked at
+ITEMS_AT_ONCE = 20  # of a list in JSON
+PIECE_BYTES = 256 * 1024  # of an answer are sent at once, at least
+LARGE = 64 * 1024  # bytes of stored JSON that are not made MessagePack at once
+
+
+class Encoded(Response):
+    """An answer that is encoded already, in pieces; each is sent when the one before it has been taken."""
+
+    def __init__(self, pieces: list[bytes], status: int, media_type: str) -> None:
+        self.pieces, self.status_code, self.media_type = pieces, status, media_type
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", b"%d" % sum(map(len, pieces))),
+            (b"content-type", media_type.encode()),
+            (b"vary", b"Accept"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the pieces."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self.pieces[:-1]:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": self.pieces[-1], "more_body": False})
+
+
+class Lines(Response):
+    """An answer in lines of JSON, each sent when it is there, even while the request is still coming.
+
+    Starlette's own streaming response reads the request meanwhile, to notice a disconnect, and would lose it.
+    """
+
+    def __init__(self, lines: AsyncGenerator[bytes, None]) -> None:
+        self.status_code = HTTPStatus.OK
+        self.media_type = NDJSON
+        self.background = None
+        self.lines = lines
+        # Proxies are asked not to collect the lines.
+        self.init_headers({"X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the lines."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self.lines) as lines:
+            async for line in lines:
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
+    """The answer as JSON, or as MessagePack when `accept` prefers it; None is an empty 204.
+
+    A response is one already. Errors are JSON in any case, for there is no other media type for them. Long lists are
+    encoded in pieces, between which others have their turn.
+    """
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT].lower()) and _prefers_msgpack(lower):
+        return Encoded(await _packed(result), status, MSGPACK)
+    return Encoded(await _json(result), status, JSON)
+
+
+async def _json(result: Any) -> list[bytes]:
+    lists = _lists(result, longer_than=ITEMS_AT_ONCE)
+    if not lists:
+        return [msgspec.json.encode(result, enc_hook=_encode_vector)]
+    # No JSON has a NUL: each is the place of a list.
+    outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
+    pieces = Pieces()
+    turns = Turns()
+    for text, (_, items) in zip(outside.split(b"\0"), [*lists, ("", [])], strict=True):
+        pieces.add(text)
+        for start in range(0, len(items), step := _step(items)):
+            if start:
+                pieces.add(b",")
+            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
+            await turns.give()
+    return pieces.whole()
+
+
+async def _packed(result: Any) -> list[bytes]:
+    """As MessagePack, item by item from its JSON: so stored JSON, and times, are what they are there."""
+    lists = _lists(result, longer_than=0)
+    pieces = Pieces()
+    if not lists:
+        pieces.add(await _pack(result))
+        return pieces.whole()
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(result)}
+    rest = msgspec.json.decode(
+        msgspec.json.encode(replace(result, **dict.fromkeys([name for name, _ in lists], msgspec.Raw(b"null"))))
+    )
+    fields = {name: value for name, value in rest.items() if name not in {names[one] for one, _ in lists}}
+    pieces.add(b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big"))
+    for name, value in fields.items():
+        pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
+    turns = Turns()
+    for name, items in lists:
+        pieces.add(msgspec.msgpack.encode(names[name]) + b"\xdd" + len(items).to_bytes(4, "big"))
+        for item in items:
+            pieces.add(await _pack(item))
+            await turns.give()
+    return pieces.whole()
+
+
+async def _pack(item: Any) -> bytes:
+    large: dict[str, bytes] = {}
+    if isinstance(item, msgspec.Struct):
+        values = ((name, getattr(item, name)) for name in item.__struct_fields__)
+        large = {name: bytes(one) for name, one in values if type(one) is msgspec.Raw and len(memoryview(one)) > LARGE}
+        item = replace(item, **dict.fromkeys(large, msgspec.Raw(b"null"))) if large else item
+    plain = msgspec.json.decode(msgspec.json.encode(item, enc_hook=_encode_vector))
+    for name, text in large.items():
+        plain[name] = msgspec.Raw(await to_msgpack(text))
+    try:
+        return msgspec.msgpack.encode(plain)
+    except OverflowError:
+        return msgspec.msgpack.encode(_packable(plain))
+
+
+class Pieces:
+    """An answer in pieces of a size that is good to send."""
+
+    def __init__(self) -> None:
+        self._done: list[bytes] = []
+        self._some: list[bytes] = []
+        self._size = 0
+
+    def add(self, text: bytes) -> None:
+        """Adds what comes next."""
+        self._some.append(text)
+        self._size += len(text)
+        if self._size > PIECE_BYTES:
+            self._done.append(b"".join(self._some))
+            self._some, self._size = [], 0
+
+    def whole(self) -> list[bytes]:
+        """All pieces: one at least."""
+        if self._some or not self._done:
+            self._done.append(b"".join(self._some))
+            self._some, self._size = [], 0
+        return self._done
+
+
+def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
+    """The fields of an answer that are long lists."""
+    if not isinstance(result, msgspec.Struct):
+        return []
+    fields = ((name, getattr(result, name)) for name in result.__struct_fields__)
+    return [(name, value) for name, value in fields if isinstance(value, list) and len(value) > longer_than]
+
+
+def _step(items: list[Any]) -> int:
+    """How many items are a piece: an embedding may be large, an id is not."""
+    return 1 if items and isinstance(items[0], msgspec.Struct | list) else 1000
+
+
+def _packable(value: Any) -> Any:
+    """The value with floats for integers that MessagePack has not."""
+    if isinstance(value, dict):
+        return {name: _packable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_packable(one) for one in value]
+    return value if not isinstance(value, int) or -(2**63) <= value < 2**64 else packable(value)
+
+
+def _prefers_msgpack(accept: str) -> bool:
+    weights = {MSGPACK: 0.0, JSON: 0.0}
+    for part in accept.split(","):
+        kind, *parameters = [piece.strip() for piece in part.split(";")]
+        weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+        if kind in weights:
+            with contextlib.suppress(ValueError):
+                weights[kind] = float(weight)
+    return weights[MSGPACK] > 0 and weights[MSGPACK] >= weights[JSON]
+
+
+def _encode_vector(value: Any) -> Any:
+    if isinstance(value, HalfVector):
+        return to_decimals(value)
+    raise TypeError(f"{type(value)} has no JSON form")
+
+
+def render(error: Exception) -> Response:
+    """Any error as problem+json. What is nobody's mistake but ours is logged and says nothing of its inside."""
+    refusal = error if isinstance(error, ApiError) else database_errors.explain(error)
+    if refusal is None:
+        _log(error)
+        refusal = ApiError("Something went wrong in the service; it has been logged.")
+    return Response(
+        msgspec.json.encode(refusal.body()),
+        refusal.status,
+        headers=refusal.headers,
+        media_type=PROBLEM,
+    )
+
+
+def _log(error: Exception) -> None:
+    # Not the message of a database error: its detail repeats whole rows.
+    what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("fault", kind=type(error).__name__, what=what, stack=stack)

@@ -1,0 +1,1 @@
+"""Users' JSON Schemas for the metadata of their embeddings."""

@@ -1,0 +1,265 @@
+"""Users' JSON Schemas for the metadata of their projects: checked, and applied. No SQL, no HTTP.
+
+What a schema costs nobody can tell from its text. So it is compiled and applied in processes of their own
+(service.schema_worker), which are limited in time and memory, and end when they go over it.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from service.errors import Busy, Unavailable
+from service.metadata import worker
+from service.metadata.worker import COMPILE_SECONDS, LENGTH_BYTES, MEMORY_BYTES, Applied, Compiled, Fault, Job
+from service.observability.logs import logger
+
+__all__ = ["EMPTY", "BadSchema", "Fault", "Schemas", "TooCostly"]
+
+MAX_SCHEMA_BYTES = 64 * 1024
+BATCH_SECONDS = 5.0  # of a processor, for all documents of a batch
+STUCK_SECONDS = 60.0  # by the clock, which goes on while others have the processors: then the process is ended
+PROCESSES = 2
+OF_ONE_OWNER = PROCESSES // 2  # at most: others' validation goes on
+SLOW_SECONDS = 1.0  # for a job: whose takes longer shares the place of one owner with all others of this kind
+SLOW_FOR_SECONDS = 60.0
+_SLOW = ""  # in place of their names
+JOB_BYTES = 256 * 1024  # of documents, which are sent together
+JOB_DOCUMENTS = 1000
+EMPTY = b"{}"  # what absent metadata counts as
+
+_UNAVAILABLE = "Metadata cannot be checked at the moment; try again."
+_OUT_OF_TIME = -signal.SIGPROF
+# How a process ends that has no more memory, for the heap or for the stack.
+_OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, worker.FAILED)
+
+
+class BadSchema(Exception):
+    """The text is no JSON Schema that this service accepts; the message says why."""
+
+
+class TooCostly(Exception):
+    """A schema takes too much to apply to documents `first` to `last`; the message says how much."""
+
+    def __init__(self, limit: str, first: int, last: int) -> None:
+        super().__init__(f"the project's metadata schema takes {limit} to check this")
+        self.first, self.last = first, last
+
+
+class _Ended(Exception):
+    """The process has ended in the middle of a job; whether the schema was compiled then, and its exit code."""
+
+    def __init__(self, code: int, *, is_compiled: bool) -> None:
+        self.code, self.is_compiled = code, is_compiled
+
+
+class Schemas:
+    """Applies schemas in a few processes, which are started when they are needed and end with this one.
+
+    The owners of projects who wait have their turns one after the other; who waits for more than `wait` seconds gets
+    Busy. Those whose schemas take long share the place of one.
+    """
+
+    def __init__(self, *, wait: float) -> None:
+        self._wait = wait
+        self._idle: list[_Process] = []
+        self._slow: dict[str, float] = {}  # until when
+        self._busy: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # first who was served least lately
+
+    async def check(self, owner: str, schema: str) -> None:
+        """Raises BadSchema when a schema cannot be used, Busy and Unavailable when that cannot be found out."""
+        await self.faults(owner, schema, [])
+
+    async def faults(
+        self, owner: str, schema: str, documents: Sequence[bytes | msgspec.Raw], *, patient: bool = False
+    ) -> list[Fault | None]:
+        """The first fault of each document (JSON), None where there is none.
+
+        Raises BadSchema, TooCostly, Busy (never when `patient`) and Unavailable.
+        """
+        if len(schema.encode()) > MAX_SCHEMA_BYTES:
+            raise BadSchema(f"a schema may have at most {MAX_SCHEMA_BYTES} bytes")
+        found: list[Fault | None] = []
+        seconds = BATCH_SECONDS
+        for some in _pieces(documents):
+            async with self._turn(_SLOW if self._is_slow(owner) else owner, patient=patient):
+                try:
+                    applied = await self._do(Job(schema, some, seconds))
+                except _Ended as ended:
+                    self._note_slow(owner)
+                    limit = _limit(ended)
+                    if not ended.is_compiled:
+                        raise BadSchema(f"it takes {limit} to compile") from None
+                    raise TooCostly(limit, len(found), len(found) + len(some) - 1) from None
+            if applied.seconds > SLOW_SECONDS:
+                self._note_slow(owner)
+            found += applied.faults
+            seconds = max(seconds - applied.seconds, 0.001)
+        return found
+
+    async def _do(self, job: Job) -> Applied:
+        """Has a process do a job. One that was ended from outside is not its fault: it is tried once more."""
+        for is_last in (False, True):
+            process = self._idle.pop() if self._idle else await _Process.start()
+            is_reusable = False
+            try:
+                applied = await process.apply(job)
+                is_reusable = not applied.is_full
+                return applied
+            except BadSchema:
+                is_reusable = True
+                raise
+            except _Ended as ended:
+                if is_last or ended.code == _OUT_OF_TIME or ended.code in _OUT_OF_MEMORY:
+                    raise
+                logger.warning("a process that checks metadata was ended", code=ended.code)
+            finally:
+                if is_reusable:
+                    self._idle.append(process)
+                else:  # also when nobody waits for it any more
+                    await process.end()
+        raise AssertionError
+
+    @asynccontextmanager
+    async def _turn(self, owner: str, *, patient: bool) -> AsyncIterator[None]:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(turn)
+        self._give_turns()
+        try:
+            async with asyncio.timeout(None if patient else self._wait):
+                await turn
+        except BaseException as error:
+            self._leave(owner, turn)
+            if isinstance(error, TimeoutError):
+                raise Busy("Too much metadata is being checked at once. Nothing was changed.") from None
+            raise
+        try:
+            yield
+        finally:
+            self._busy[owner] -= 1
+            if (queue := self._waiting.pop(owner, None)) is not None:
+                self._waiting[owner] = queue  # behind all others
+            self._give_turns()
+
+    def _leave(self, owner: str, turn: asyncio.Future[None]) -> None:
+        """Takes back what was asked for, and what may have been given in the same moment."""
+        if turn.done() and not turn.cancelled():
+            self._busy[owner] -= 1
+        elif turn in (queue := self._waiting.get(owner, deque())):
+            queue.remove(turn)
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        self._busy = +self._busy
+        self._waiting = {owner: queue for owner, queue in self._waiting.items() if queue}
+        for owner in list(self._waiting):
+            while self._waiting[owner] and self._waiting[owner][0].done():
+                self._waiting[owner].popleft()  # cancelled in this moment
+            if self._waiting[owner] and self._busy.total() < PROCESSES and self._busy[owner] < OF_ONE_OWNER:
+                queue = self._waiting.pop(owner)
+                self._busy[owner] += 1
+                queue.popleft().set_result(None)
+                if queue:
+                    self._waiting[owner] = queue
+
+    def _is_slow(self, owner: str) -> bool:
+        return self._slow.get(owner, 0.0) > asyncio.get_running_loop().time()
+
+    def _note_slow(self, owner: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._slow = {name: until for name, until in self._slow.items() if until > now}
+        self._slow[owner] = now + SLOW_FOR_SECONDS
+
+    async def aclose(self) -> None:
+        """Ends the processes."""
+        while self._idle:
+            await self._idle.pop().end()
+
+
+class _Process:
+    """A process that applies schemas, and our end of its socket."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", streams: tuple[Any, Any]) -> None:
+        self._process = process
+        self._reader, self._writer = streams
+
+    @staticmethod
+    async def start() -> "_Process":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # In a thread: it takes some milliseconds.
+            process = await asyncio.to_thread(_spawn, theirs)
+        return _Process(process, await asyncio.open_unix_connection(sock=ours))
+
+    async def apply(self, job: Job) -> Applied:
+        """Raises BadSchema, and _Ended when the process does not live to answer."""
+        is_compiled = False
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                encoded = msgspec.msgpack.encode(job)
+                self._writer.write(len(encoded).to_bytes(LENGTH_BYTES) + encoded)
+                await self._writer.drain()
+                if refusal := msgspec.msgpack.decode(await self._receive(), type=Compiled).refusal:
+                    raise BadSchema(refusal)
+                is_compiled = True
+                return msgspec.msgpack.decode(await self._receive(), type=Applied)
+        except TimeoutError:
+            logger.warning("a process that checks metadata is stuck", seconds=STUCK_SECONDS)
+            raise Unavailable(_UNAVAILABLE) from None
+        except (OSError, EOFError):  # only its end closes the socket
+            raise _Ended(await self.end(), is_compiled=is_compiled) from None
+
+    async def _receive(self) -> bytes:
+        length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
+        received: bytes = await self._reader.readexactly(length)
+        return received
+
+    async def end(self) -> int:
+        """Ends the process, if it has not ended by itself, and returns how it ended."""
+        self._writer.close()
+        self._process.kill()
+        return await asyncio.to_thread(self._process.wait)
+
+
+def _spawn(channel: socket.socket) -> "subprocess.Popen[bytes]":
+    """A new Python, with nothing of this process: no threads, files, or secrets of its environment."""
+    return subprocess.Popen(
+        [sys.executable, "-P", worker.__file__],
+        stdin=channel.fileno(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},  # where this process found its packages
+    )
+
+
+def _pieces(documents: Sequence[bytes | msgspec.Raw]) -> Iterator[list[bytes]]:
+    """The documents in lists of a bounded size; one list at least, which may be empty."""
+    piece: list[bytes] = []
+    size = 0
+    for document in documents:
+        if piece and (size + len(memoryview(document)) > JOB_BYTES or len(piece) == JOB_DOCUMENTS):
+            yield piece
+            piece, size = [], 0
+        piece.append(bytes(document))
+        size += len(piece[-1])
+    if piece or not documents:
+        yield piece
+
+
+def _limit(ended: _Ended) -> str:
+    """What a job has taken too much of. Raises Unavailable when the process was ended by somebody else."""
+    if ended.code in _OUT_OF_MEMORY:
+        return f"more than {MEMORY_BYTES // 1024**2} MiB of memory"
+    if ended.code != _OUT_OF_TIME:
+        logger.error("no process that checks metadata lives for long", code=ended.code)
+        raise Unavailable(_UNAVAILABLE)
+    return f"more than {BATCH_SECONDS if ended.is_compiled else COMPILE_SECONDS:g} seconds"

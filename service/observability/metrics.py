@@ -1,0 +1,129 @@
+"""What Prometheus reads of this process, or of all worker processes together: requests, rows, searches, connections."""
+
+from functools import cache
+from typing import Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.core import REGISTRY
+
+from service import __version__, settings
+
+# Who asks these is a machine that does it every few seconds.
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+
+
+NOBODY_WAITED = 499  # nginx's status for a client that was gone before the answer
+
+
+class Connections(Protocol):
+    """A pool of connections: how many it has, and how many of them are free."""
+
+    def get_size(self) -> int: ...  # noqa: D102
+    def get_idle_size(self) -> int: ...  # noqa: D102
+
+
+class Facts(msgspec.Struct):
+    """What is known of a request in the end, for its line in the log and for the metrics.
+
+    `principal` is a user's handle, `admin`, or None for a caller without a key. `rows`: by what became of them.
+    `from_replica`: whether a replica has said what is answered.
+    """
+
+    request_id: str
+    method: str
+    route: str = "none"
+    status: int = NOBODY_WAITED
+    seconds: float = 0.0
+    ended: float = 0.0  # as time.time() has it
+    principal: str | None = None
+    rows: dict[str, int] | None = None
+    search: str | None = None
+    search_seconds: float = 0.0
+    room: int = 0  # in service.gate, until the answer is sent
+    budget: dict[str, str] | None = None  # of service.rates, as headers
+    from_replica: bool = False
+
+
+_REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
+_REQUEST_SECONDS = Histogram(
+    "embedding_service_request_seconds", "How long requests took.", ["method", "route"], buckets=SECONDS
+)
+_ROWS = Counter("embedding_service_rows", "Embeddings that were uploaded.", ["result"])
+_SEARCH_SECONDS = Histogram(
+    "embedding_service_search_seconds", "How long the database took for a search.", ["method"], buckets=SECONDS
+)
+_CONNECTIONS = Gauge(
+    "embedding_service_connections", "Connections of the pool.", ["state"], multiprocess_mode="livesum"
+)
+_INDEX = {
+    name: Gauge(f"embedding_service_index_{name}", text, multiprocess_mode="mostrecent")
+    for name, text in (
+        ("projects", "Projects with a vector index."),
+        ("rows", "Embeddings that are in a vector index."),
+        ("builds", "Vector indexes that are being built."),
+    )
+}
+# The worst of all worker processes.
+_REPLICA_LAG = Gauge(
+    "embedding_service_replica_lag_seconds", "How far the replica is behind.", multiprocess_mode="livemax"
+)
+_REPLICA_USED = Gauge(
+    "embedding_service_replica_used", "1 when searches and reads go to the replica.", multiprocess_mode="livemin"
+)
+_BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
+_BUILD.labels(__version__).set(1)
+
+
+def count(facts: Facts) -> None:
+    """Counts a request that has ended."""
+    # A method may be any word.
+    method = facts.method if facts.method in _METHODS else "other"
+    requests, request_seconds = _of_route(method, facts.route, facts.status)
+    requests.inc()
+    request_seconds.observe(facts.seconds)
+    for result, rows in (facts.rows or {}).items():
+        _ROWS.labels(result).inc(rows)
+    if facts.search is not None:
+        _of_search(facts.search).observe(facts.search_seconds)
+
+
+@cache  # it takes longer to find them than to count
+def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _REQUESTS.labels(method, route, status), _REQUEST_SECONDS.labels(method, route)
+
+
+@cache
+def _of_search(method: str) -> Histogram:
+    return _SEARCH_SECONDS.labels(method)
+
+
+def note_connections(pool: Connections) -> None:
+    """Remembers how many connections there are, and how many of them are free."""
+    idle = pool.get_idle_size()
+    _CONNECTIONS.labels("idle").set(idle)
+    _CONNECTIONS.labels("used").set(pool.get_size() - idle)
+
+
+def note_indexes(projects: int, rows: int, builds: int) -> None:
+    """Remembers what the indexer has done, which the database knows."""
+    for name, value in (("projects", projects), ("rows", rows), ("builds", builds)):
+        _INDEX[name].set(value)
+
+
+def note_replica(lag: float, used: bool) -> None:
+    """Remembers how far the replica is behind, in seconds, and whether it is used."""
+    _REPLICA_LAG.set(lag)
+    _REPLICA_USED.set(used)
+
+
+def exposed() -> bytes:
+    """All metrics as Prometheus reads them."""
+    folder = settings.shared_metrics()
+    if folder is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

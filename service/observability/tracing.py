@@ -1,0 +1,78 @@
+"""OpenTelemetry traces of requests and statements, where the extra `tracing` is installed and they are asked for.
+
+Where they are sent, and how many of them, say OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.settings import SettingsError
+
+_tracers: list[Any] = []  # the one of this process, while it traces
+_NOTHING = nullcontext()
+
+
+def span(statement: str) -> AbstractContextManager[Any]:
+    """A span for a statement of this name; nothing when nothing is traced."""
+    if not _tracers:
+        return _NOTHING
+    # What an error of the database says repeats whole rows: only that there was one is told.
+    started: AbstractContextManager[Any] = _tracers[0].start_as_current_span(
+        statement,
+        attributes={"db.system.name": "postgresql"},
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+    return started
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Traces in the block, and sends what is left at its end. Raises SettingsError without the extra."""
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise SettingsError(f"SERVICE_TRACING needs the extra `tracing`: there is no {error.name}.") from None
+    provider = TracerProvider(resource=Resource.create({"service.name": "embedding-service"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    tracer = provider.get_tracer(__name__)
+
+    _tracers.append(tracer)
+    try:
+        yield
+    finally:
+        _tracers.clear()
+        provider.shutdown()
+
+
+class Traced:
+    """The application with a span for each request, which goes on with the caller's trace.
+
+    No span sees the query, in which somebody may have put a key.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+        async def with_query(scope: Scope, receive: Receive, send: Send) -> None:
+            if "query_kept" in scope:
+                scope["query_string"] = scope["query_kept"]
+            await app(scope, receive, send)
+
+        self._traced = OpenTelemetryMiddleware(
+            with_query, exclude_spans=["receive", "send"], excluded_urls="healthz,readyz,metrics"
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] == "http":
+            scope = {**scope, "query_kept": scope["query_string"], "query_string": b""}
+        await self._traced(scope, receive, send)

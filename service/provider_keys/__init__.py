@@ -1,0 +1,1 @@
+"""The providers' keys: sealing them, and exchanging the key that seals."""

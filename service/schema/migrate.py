@@ -1,0 +1,262 @@
+"""Brings the database to the schema of this version, and back: yoyo over psycopg, under one advisory lock.
+
+Any number of replicas may start at once: the first one migrates, the others wait and find nothing to do. All that is
+missing is applied in one transaction; then the rows of embeddings follow in batches (service/schema/backfill.py).
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+import yoyo
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI, default_migration_table
+from yoyo.migrations import Migration as Script
+
+from service.database.session import UnsupportedDatabase, check, connect_sync
+from service.paths import folder
+from service.schema import backfill, takeover
+from service.schema.backfill import LeftOver, Say
+
+# Any number that no other program of the database uses: the first bytes of SHA-256("embedding-service").
+LOCK = 0x7AD11956
+OLDEST_POSTGRESQL = 150_000
+OLDEST_PGVECTOR = (0, 8, 0)
+CARRYING = "0007"  # the migration with the functions of service/schema/backfill.py
+PARTITIONS = "0005"
+
+# What each rollback drops because the older schema has no place for it, and the statement that counts it.
+_DROPPED_BY = {
+    "0004": [
+        ("sealed provider keys", "SELECT count(*) FROM llm_service_instances WHERE api_key_encrypted IS NOT NULL"),
+        ("definitions", "SELECT count(*) FROM llm_service_definitions WHERE owner <> '_system'"),
+        ("shares of definitions", "SELECT count(*) FROM llm_service_definitions_shared_with"),
+    ],
+}
+
+
+class Refused(Exception):
+    """This step needs to be asked for in so many words; nothing was changed."""
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One step of the schema, by the name of its file, and whether the database has it."""
+
+    name: str
+    applied: bool
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What `upgrade` would do. `takes_over` is the version of dhamps-vdb that the database is of, if it is one."""
+
+    takes_over: int | None
+    migrations: list[str]
+    contents: dict[str, int]
+    left_over: list[LeftOver]
+
+
+def names() -> list[str]:
+    """The names of all migrations of this version, in order."""
+    return sorted(path.stem for path in folder("migrations").glob("*.sql") if not path.stem.endswith(".rollback"))
+
+
+def status(url: str) -> list[Migration]:
+    """All migrations of this version, in order, and which of them the database has. Changes nothing."""
+    check(url)
+    with connect_sync(url) as connection:
+        _check_server(connection)
+        applied = _applied(connection)
+        return [Migration(name, name in applied) for name in names()]
+
+
+def plan(url: str) -> Plan:
+    """What `upgrade` would do, found out by doing all but the embeddings in a transaction that is rolled back.
+
+    Raises what `upgrade` raises.
+    """
+    with _locked(url) as connection, _Backend(connection) as backend:
+        found = takeover.version(connection)
+        with backend.transaction(rollback_on_exit=True):
+            missing = _missing(connection, found)
+            if found:
+                takeover.prepare(connection, found)
+            for script in missing:
+                backend.run(script, "apply")
+            tables = {
+                "users": "users WHERE user_handle <> '_system'",
+                "projects": "projects",
+                "instances": "llm_service_instances",
+                "definitions": "llm_service_definitions WHERE owner <> '_system'",
+                "embeddings_to_carry": "embeddings_to_carry WHERE obstacle IS NULL",
+                "sealed_keys": "llm_service_instances WHERE api_key_encrypted IS NOT NULL",
+                "plaintext_keys": "llm_service_instances WHERE api_key IS NOT NULL",
+            }
+            contents = {name: _count(connection, f"SELECT count(*) FROM {table}") for name, table in tables.items()}
+            return Plan(found, [script.id for script in missing], contents, backfill.left_over(connection))
+
+
+def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say = lambda _: None) -> list[str]:
+    """Applies what is missing, in one transaction, carries embeddings along, and returns the migrations' names.
+
+    `again`: looks once more at the embeddings that could not be carried. Raises UnsupportedDatabase, and Refused for a
+    database of the original system unless `take_over`, before anything is changed; CannotTakeOver and psycopg.Error
+    when it fails: the schema is what it was then.
+    """
+    with _locked(url) as connection, _Backend(connection) as backend:
+        found = takeover.version(connection)
+        if found and not take_over:
+            raise Refused(
+                f"This is a database of dhamps-vdb, version {found}. Back it up, stop dhamps-vdb, see what would be "
+                "done with `migrate --dry-run`, and take it over with `migrate`; docs/MIGRATION.md says more."
+            )
+        backend.ensure_internal_schema_updated()
+        with backend.transaction():
+            missing = _missing(connection, found)
+            if found:
+                takeover.prepare(connection, found)
+                connection.execute("DELETE FROM _yoyo_migration")
+                for script in _scripts()[:found]:
+                    backend.mark_one(script, log=False)
+            for script in missing:
+                backend.apply_one(script)
+        if again:
+            connection.execute("UPDATE embeddings_unmigrated SET obstacle = NULL WHERE obstacle IS NOT NULL")
+        backfill.forward(connection, say)
+        return [script.id for script in missing]
+
+
+def left_over(url: str) -> list[LeftOver]:
+    """The embeddings of the original system that have no place in the new schema."""
+    with connect_sync(url) as connection:
+        return backfill.left_over(connection)
+
+
+def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda _: None) -> list[str]:
+    """Takes back, newest first, all migrations after `target` (a name or its number), and returns their names.
+
+    `0000` takes all back. Raises ValueError when there is no such migration, and Refused when the older schema has no
+    place for something, unless `discard`.
+    """
+    last = next((name for name in names() if target in (name, name[:4])), None)
+    if last is None and target != "0000":
+        raise ValueError(f"There is no migration {target}; there are {', '.join(names())}, and 0000 for none.")
+    with _locked(url) as connection, _Backend(connection) as backend:
+        backend.ensure_internal_schema_updated()
+        applied = _applied(connection)
+        doomed = [script for script in reversed(_scripts()) if script.id > (last or "") and script.id in applied]
+        numbers = {script.id[:4] for script in doomed}
+        if not discard and "0001" not in numbers:
+            _refuse_to_drop(connection, numbers)
+        if {PARTITIONS, CARRYING} <= numbers:
+            backfill.back(connection, say)
+        with backend.transaction():
+            for script in doomed:
+                backend.rollback_one(script)
+        return [script.id for script in doomed]
+
+
+def _refuse_to_drop(connection: psycopg.Connection, numbers: set[str]) -> None:
+    dropped = []
+    for number in sorted(numbers & _DROPPED_BY.keys()):
+        for what, statement in _DROPPED_BY[number]:
+            if count := _count(connection, statement):
+                dropped.append(f"{count} {what}")
+    if dropped:
+        raise Refused(
+            f"The older schema has no place for {', '.join(dropped)}. Back up the database, "
+            "and add --discard to let them go."
+        )
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
+    """yoyo's backend on a connection that is given, so that a migration and its mark are one transaction.
+
+    yoyo's own applies a migration on one connection and marks it on another: killed in between, it would apply it
+    twice. Its lock, a row of a table, outlives a killed process; ours does not.
+    """
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._given = connection
+        uri = DatabaseURI("postgresql", None, None, None, None, connection.info.dbname, {})
+        super().__init__(uri, default_migration_table)
+
+    def connect(self, dburi: Any) -> psycopg.Connection:
+        return self._given
+
+    def lock(self, timeout: float = 0) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, Any]:
+        # Only a change of yoyo's own tables asks. Its answer fails for a user without a name, as in many containers.
+        return {"username": "", "hostname": ""}
+
+    def run(self, migration: Script, direction: str) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):  # yoyo prints what a SELECT returns
+            migration.process_steps(self, direction)
+
+    def apply_one(self, migration: Script, force: bool = False, mark: bool = True) -> None:
+        self.run(migration, "apply")
+        self.mark_one(migration, log=False)
+
+    def rollback_one(self, migration: Script, force: bool = False) -> None:
+        self.run(migration, "rollback")
+        self.unmark_one(migration, log=False)
+
+
+@contextlib.contextmanager
+def _locked(url: str) -> Iterator[psycopg.Connection]:
+    """A connection while nobody else migrates this schema. The lock goes with the connection, even when killed."""
+    check(url)
+    with connect_sync(url) as connection:
+        _check_server(connection)
+        connection.execute("SELECT pg_advisory_lock(%s, quote_ident(current_schema())::regnamespace::oid::int)", [LOCK])
+        yield connection
+
+
+def _scripts() -> list[Script]:
+    return list(yoyo.read_migrations(str(folder("migrations"))))
+
+
+def _applied(connection: psycopg.Connection) -> set[str]:
+    if (
+        takeover.version(connection)
+        or _count(connection, "SELECT to_regclass(format('%I._yoyo_migration', current_schema()))") is None
+    ):
+        return set()
+    return {name for (name,) in connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()}
+
+
+def _missing(connection: psycopg.Connection, found: int | None) -> list[Script]:
+    """What is still to be applied; a database of the original system at version n has the first n migrations."""
+    applied = set(names()[:found]) if found else _applied(connection)
+    return [script for script in _scripts() if script.id not in applied]
+
+
+def _count(connection: psycopg.Connection, statement: str) -> Any:
+    row = connection.execute(statement.encode()).fetchone()
+    return row[0] if row else None
+
+
+def is_new_enough(pgvector: str) -> bool:
+    """Whether this version of pgvector will do. Hosts add words of their own to it, such as 0.8.0.google-3."""
+    return tuple(map(int, re.findall(r"\d+", pgvector)[: len(OLDEST_PGVECTOR)])) >= OLDEST_PGVECTOR
+
+
+def _check_server(connection: psycopg.Connection) -> None:
+    if connection.info.server_version < OLDEST_POSTGRESQL:
+        found = connection.info.parameter_status("server_version")
+        raise UnsupportedDatabase(f"This is PostgreSQL {found}; the service needs 15 or newer.")
+    row = connection.execute(
+        "SELECT installed_version, default_version FROM pg_available_extensions WHERE name = 'vector'"
+    ).fetchone()
+    if row is None:
+        raise UnsupportedDatabase("This PostgreSQL server has no pgvector; the service needs 0.8.0 or newer of it.")
+    installed, available = row
+    version = installed or available
+    if not is_new_enough(version):
+        advice = "Run `ALTER EXTENSION vector UPDATE`." if installed and available != installed else ""
+        raise UnsupportedDatabase(f"This server has pgvector {version}; the service needs 0.8.0 or newer. {advice}")

@@ -1,0 +1,87 @@
+"""Recognises a database of the original system, dhamps-vdb, and makes of its catalogue what our migrations know.
+
+Such a database has the table `db_version`. At version 3 its tables are those of our migration 0003, at version 4
+nearly those of 0004, under other names. The rows of embeddings stay where they are: `service.schema.backfill` moves
+them.
+"""
+
+import psycopg
+
+from service.paths import folder
+
+# Migration 0004 adds this to the number in db_version, so that the original system lets go of the database.
+TAKEN_OVER = 1_000_000
+VERSIONS = (3, 4)
+
+# What would break a migration in the middle, as (what is wrong, statement that finds it), by version.
+_DIMENSIONS = "instances must have 1 to 16000 dimensions; these have not"
+_OBSTACLES = {
+    3: [
+        (
+            _DIMENSIONS,
+            "SELECT owner || '/' || llm_service_handle FROM llm_services WHERE dimensions NOT BETWEEN 1 AND 16000",
+        ),
+        (
+            "the handle _system and the address system@dhamps-vdb.internal are reserved; these users have one",
+            "SELECT user_handle FROM users WHERE user_handle = '_system' OR email = 'system@dhamps-vdb.internal'",
+        ),
+    ],
+    4: [
+        (_DIMENSIONS, "SELECT owner || '/' || instance_handle FROM instances WHERE dimensions NOT BETWEEN 1 AND 16000"),
+        (
+            "definitions must have 1 to 16000 dimensions, or 0 for any; these have not",
+            "SELECT owner || '/' || definition_handle FROM definitions WHERE dimensions NOT BETWEEN 0 AND 16000",
+        ),
+        (
+            "context limits must not be negative; these are",
+            "SELECT owner || '/' || instance_handle FROM instances WHERE context_limit < 0 UNION ALL "
+            "SELECT owner || '/' || definition_handle FROM definitions WHERE context_limit < 0",
+        ),
+        (
+            "the address system@dhamps-vdb.internal is reserved; these users have it",
+            "SELECT user_handle FROM users WHERE user_handle <> '_system' AND email = 'system@dhamps-vdb.internal'",
+        ),
+    ],
+}
+
+
+class CannotTakeOver(Exception):
+    """This database of the original system cannot be taken over as it is; nothing was changed."""
+
+
+def version(connection: psycopg.Connection) -> int | None:
+    """The version of the original system that this database is of, 3 or 4; None when it is none, or ours already.
+
+    Raises CannotTakeOver for other versions.
+    """
+    if connection.execute("SELECT to_regclass(format('%I.db_version', current_schema()))").fetchone() == (None,):
+        return None
+    row = connection.execute("SELECT version FROM db_version").fetchone()
+    found: int = row[0] if row else 0
+    if found >= TAKEN_OVER:
+        return None
+    if found not in VERSIONS:
+        raise CannotTakeOver(
+            f"This is a database of dhamps-vdb at version {found}; versions 3 and 4 can be taken over. "
+            + ("Bring it to version 3 with dhamps-vdb first." if found < min(VERSIONS) else "It is too new.")
+        )
+    return found
+
+
+def prepare(connection: psycopg.Connection, found: int) -> None:
+    """In the transaction that is open: makes of the original's catalogue what the migration `found` leaves.
+
+    Raises CannotTakeOver when rows stand against it, and psycopg.Error when the tables are not what they should be.
+    """
+    # Waiting for the original system's requests would hold up those that come after.
+    connection.execute("SET LOCAL lock_timeout = '10s'")
+    problems = []
+    for problem, statement in _OBSTACLES[found]:
+        names = [str(name) for (name,) in connection.execute(statement.encode()).fetchall()]
+        if names:
+            problems.append(f"{problem}: {', '.join(names)}.")
+    if problems:
+        raise CannotTakeOver("This database cannot be taken over as it is; nothing was changed. " + " ".join(problems))
+    for script in ("names", f"version_{found}"):
+        text = (folder("migrations") / "takeover" / f"{script}.sql").read_bytes()
+        connection.execute(text)

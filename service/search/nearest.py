@@ -1,0 +1,151 @@
+"""Searches: whether through the index or exactly, and exactly again where the index may have left out something."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from service.database.pool import Pool, Scan, searching
+from service.queries import similars
+from service.queries.projects import ProjectContext
+from service.search.filters import Filter
+from service.storage.replica import Unanswered
+
+MAX_EF_SEARCH = 1000  # pgvector's
+# So many vectors are searched for in a statement; between two, others get the connection.
+VECTORS_AT_ONCE = 50
+# So many rows are taken from the index: few numbers, as each makes a statement of its own, which PostgreSQL keeps. At
+# least one more than is wanted, to see whether it is as near as the last of them.
+CANDIDATES = (11, 21, 51, 101, 201, 501, 1001, 3001, 10001)
+WIDER = 10  # times as many candidates, where more rows than these are as near as the last one wanted
+EXACT_VECTORS_AT_ONCE = 5
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked for: the `max_rows` nearest after `skip`, of those that pass.
+
+    `recall` is the share of the nearest that should be found, 1 for an exact answer. `metadata_path` and
+    `metadata_value` leave out rows, `only` lets rows in.
+    """
+
+    max_rows: int
+    skip: int
+    threshold: float
+    recall: float
+    except_id: str | None = None
+    metadata_path: str | None = None
+    metadata_value: str | None = None
+    only: Filter | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether rows may be left out for what their metadata says."""
+        return self.metadata_path is not None or self.only is not None
+
+
+Neighbours: TypeAlias = tuple[list[str], list[float]]  # ids and similarities, best first, ties by id
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly."""
+
+    nearest: list[Neighbours]
+    method: Literal["exact", "index"]
+    recall: float
+
+
+async def nearest(pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question) -> Answer:
+    """Searches a project for what is nearest to each vector (`service.vectors.to_binary`).
+
+    Raises Unanswered when the project's index is not there (any more, or on this server yet).
+    """
+    place = _place(project, question)
+    if project.watermark is None or place is None:
+        return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
+    ef_search, recall = project.ef_searches[place], project.recalls[place]
+    found: list[Neighbours] = []
+    for start in range(0, len(vectors), VECTORS_AT_ONCE):
+        some = vectors[start : start + VECTORS_AT_ONCE]
+        found += await _nearest_by_index(
+            pool, project, some, question, ef_search, question.max_rows + question.skip + 1
+        )
+    return Answer(found, "index", recall)
+
+
+async def _nearest_by_index(
+    pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question, ef_search: int, least: int
+) -> list[Neighbours]:
+    """The nearest of each vector among at least so many candidates, and exactly where these may not be all.
+
+    Where too many are as near as the last one wanted, more candidates are taken: an index gives those in any order.
+    """
+    candidates = next((count for count in CANDIDATES if count >= least), None)
+    if candidates is None:
+        return await _exactly(pool, project, vectors, question)
+    enough = min(max(ef_search, candidates), MAX_EF_SEARCH)
+    # Where nothing is filtered, the index finds few that do not count: what was deleted, and the text itself.
+    scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
+    rows = await _through_index(pool, project, vectors, question, candidates, scan)
+    answers = [(row.ids or [], row.similarities or []) for row in rows]
+    if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
+        some = [vectors[place] for place in tied]
+        wider = await _nearest_by_index(pool, project, some, question, ef_search, WIDER * candidates)
+        for place, answer in zip(tied, wider, strict=True):
+            answers[place] = answer
+    if incomplete := [place for place, row in enumerate(rows) if not row.complete]:
+        exact = await _exactly(pool, project, [vectors[place] for place in incomplete], question)
+        for place, answer in zip(incomplete, exact, strict=True):
+            answers[place] = answer
+    return answers
+
+
+async def _through_index(
+    pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question, candidates: int, scan: Scan
+) -> list[similars.NearestByIndex]:
+    async with searching(pool, scan) as connection:
+        rows = await similars.get_similars_by_index(
+            connection,
+            dimensions=project.dimensions,
+            watermark=project.watermark or 0,
+            vectors=vectors,
+            at_most=1 if len(vectors) == 1 else VECTORS_AT_ONCE,
+            candidates=candidates,
+            filtered=int(question.is_filtered),
+            **_parameters(project, question),
+        )
+    if not rows:
+        raise Unanswered
+    return rows
+
+
+def _place(project: ProjectContext, question: Question) -> int | None:
+    """Where, in what was measured of the index, the smallest ef_search is that finds enough; None when none does."""
+    if question.recall >= 1 or question.max_rows + question.skip > MAX_EF_SEARCH:
+        return None
+    return next((place for place, recall in enumerate(project.recalls) if recall >= question.recall), None)
+
+
+async def _exactly(
+    pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question
+) -> list[Neighbours]:
+    found: list[Neighbours] = []
+    for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
+        rows = await similars.get_similars_by_vector(
+            pool, vectors=vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)
+        )
+        found += [(row.ids or [], row.similarities or []) for row in rows]
+    return found
+
+
+def _parameters(project: ProjectContext, question: Question) -> dict[str, Any]:
+    return {
+        "project_id": project.project_id,
+        "except_id": question.except_id,
+        "threshold": question.threshold,
+        "metadata_path": question.metadata_path,
+        "metadata_value": question.metadata_value,
+        "only": question.only.path if question.only else None,
+        "values": question.only.values if question.only else None,
+        "max_rows": question.max_rows,
+        "skip": question.skip,
+    }

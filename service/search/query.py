@@ -1,0 +1,148 @@
+"""The body of a search: vectors to compare with, and a filter. What may be large is looked at before it is decoded."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
+from numpy.typing import NDArray
+
+from service import decoding, number_arrays, vectors
+from service.decoding import Wire
+from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, show
+from service.search import filters
+from service.turns import Turns
+from service.uploads.batch import Vector
+from service.vectors import Encoding
+
+MAX_VECTORS = 1000
+MAX_FILTER_BYTES = 64 * 1024
+Part = Literal["text", "metadata"]
+
+
+class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
+
+    A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
+    `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
+    $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.
+    """
+
+    vector: Vector | UnsetType = UNSET
+    vectors: Annotated[list[Vector], Meta(min_length=1, max_length=MAX_VECTORS)] | UnsetType = UNSET
+    encoding: Encoding = "f4"
+    filter: dict[str, Any] | None = None
+    include: list[Part] | None = None
+
+
+class _Undecoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """SearchIn with what may be large still undecoded."""
+
+    vector: msgspec.Raw | UnsetType = UNSET
+    vectors: msgspec.Raw | UnsetType = UNSET
+    encoding: Encoding = "f4"
+    filter: msgspec.Raw | UnsetType = UNSET
+    include: list[Part] | None = None
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A search: `halves` are `(n, dimensions) float16`; `is_single` when one vector was sent, and not a list."""
+
+    halves: NDArray[np.float16]
+    is_single: bool
+    only: filters.Filter | None
+    include: list[Part] | None
+
+
+async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
+    """Decodes and checks a search for a project of so many dimensions.
+
+    Raises BadRequest for vectors of another length, Invalid for what is not valid, ContentTooLarge for a large filter.
+    """
+    sent = decoding.decode(body, _Undecoded, wire=wire)
+    if (sent.vector is UNSET) == (sent.vectors is UNSET):
+        raise Invalid(problems=[Problem("either this or `vectors` is required, and not both", "body.vector")])
+    only = None if sent.filter is UNSET else _filter(bytes(sent.filter), wire)
+    if sent.vector is not UNSET:
+        halves = await _halves([bytes(sent.vector)], ["body.vector"], dimensions, sent.encoding, wire)
+        return Query(halves, True, only, sent.include)
+    many = _split(bytes(sent.vectors or b""), wire)
+    names = [f"body.vectors[{place}]" for place in range(len(many))]
+    return Query(await _halves(many, names, dimensions, sent.encoding, wire), False, only, sent.include)
+
+
+def _split(raw: bytes, wire: Wire) -> list[bytes]:
+    """The vectors of a list, undecoded: never more objects than there may be vectors."""
+    if wire is decoding.MESSAGE_PACK:
+        is_list = 0 < (number_arrays.count_msgpack(memoryview(raw)) or 0) <= MAX_VECTORS
+        found = [bytes(one) for one in wire.module.decode(raw, type=list[msgspec.Raw])] if is_list else None
+    else:
+        found = number_arrays.split_json(raw, MAX_VECTORS)
+    if not found:
+        if len(raw) <= number_arrays.QUICK_BYTES:
+            decoding.decode(raw, list[Vector], "body.vectors", wire)  # says more of what is wrong
+        message = f"must be a list of 1 to {MAX_VECTORS:,} vectors, each numbers or bytes"
+        raise Invalid(problems=[Problem(message, "body.vectors")])
+    return found
+
+
+def _filter(raw: bytes, wire: Wire) -> filters.Filter | None:
+    if len(raw) > MAX_FILTER_BYTES:
+        raise ContentTooLarge(f"A filter may have at most {MAX_FILTER_BYTES:,} bytes.")
+    document = decoding.decode(raw, SearchIn.__annotations__["filter"], "body.filter", wire)
+    return None if document is None else filters.compiled(document)
+
+
+async def _halves(
+    texts: Sequence[bytes], names: Sequence[str], dimensions: int, encoding: Encoding, wire: Wire
+) -> NDArray[np.float16]:
+    """The vectors as `(n, dimensions) float16`; each is counted before any of them is decoded."""
+    is_json = wire is decoding.JSON
+    counts = [number_arrays.count_json(one) if is_json else _count(one) for one in texts]
+    _compare(names, counts, dimensions)
+    decoded: list[list[float] | bytes] = []
+    problems: list[Problem] = []
+    turns = Turns()
+    for name, text, count in zip(names, texts, counts, strict=True):
+        if count is None and is_json and not text.startswith(b'"') and len(text) > number_arrays.QUICK_BYTES:
+            problems.append(Problem("must be a list of numbers, or base64", name))
+            continue
+        try:
+            decoded.append(
+                await number_arrays.decode_json(text) if is_json else wire.module.decode(text, type=list[float] | bytes)
+            )
+        except msgspec.ValidationError as error:
+            problems += decoding.problems(text, Vector, name, error, wire)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise decoding.unreadable(error, wire) from None
+        await turns.give()
+    if problems:
+        raise Invalid(problems=problems)
+    _compare(names, [vectors.length(one, encoding) or 0 for one in decoded], dimensions)
+    halves: list[NDArray[np.float16]] = []
+    for name, one in zip(names, decoded, strict=True):
+        numbers = vectors.from_sent([one], encoding)
+        if fault := vectors.fault(numbers[0]):
+            message, component = fault
+            problems.append(Problem(message, name, None if component is None else show(float(numbers[0][component]))))
+        halves.append(vectors.to_halves(numbers))
+        await turns.give()
+    if problems:
+        raise Invalid(problems=problems)
+    return np.concatenate(halves)
+
+
+def _count(packed: bytes) -> int | None:
+    return number_arrays.count_msgpack(memoryview(packed))
+
+
+def _compare(names: Sequence[str], lengths: Sequence[int | None], dimensions: int) -> None:
+    """Raises BadRequest with all vectors of another length; None is not known yet."""
+    wrong = [
+        Problem(f"vector dimension mismatch: expected {dimensions} dimensions, got {got or 'a part of one'}", name)
+        for name, got in zip(names, lengths, strict=True)
+        if got not in (None, dimensions)
+    ]
+    if wrong:
+        raise BadRequest(wrong[0].message, wrong)

@@ -1,0 +1,1 @@
+"""The connection below HTTP: its limits, and graceful shutdown."""

@@ -1,0 +1,295 @@
+"""HTTP on a connection, for clients that mean no good: what uvicorn's own protocol leaves without a bound gets one.
+
+The head of a request has a time, a size and a number of lines; what cannot be framed without doubt is refused, in its
+turn where requests before it are still being answered; and an answer that nobody takes is dropped.
+"""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import httptools
+import msgspec
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.errors import ApiError, BadRequest, Busy, HeadTooLarge, UnknownCoding
+from service.http.pace import LEAST_BYTES_A_SECOND
+from service.http.request import LINGER_SECONDS
+from service.http.responses import NOT_SNIFFED, NOT_STORED, PROBLEM
+from service.observability import metrics
+from service.observability.logs import logger
+from service.observability.metrics import Facts
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_LINES = 100  # trailers count too
+MAX_WAITING = 100  # requests that a client may send ahead, before the first of them is answered
+SPARE_SECONDS = 2.0  # for the head on a connection beyond the most
+ALWAYS_ANSWERED = frozenset((b"/healthz", b"/metrics"))
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. It finds its limits in the settings among the state of the application."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._head_seconds: float = app_state["settings"].service_head_seconds
+        self._most: int = app_state["settings"].service_max_connections
+        self._is_spare = False  # beyond them: there for who watches the service
+        self._body_seconds: float = app_state["settings"].service_body_seconds
+        self._is_for_all_pages = "*" in app_state["settings"].cors_origins
+        self._is_head = False  # the parser is in a head
+        self._is_fields = False  # or in trailers: it keeps what it has of a line
+        self._is_body = False  # a head is complete, its request is not
+        self._is_upgrade = False
+        self._came = 0  # bytes since the last message, or the last chunk of a body, was complete
+        self._size = 0  # of the head, as far as its lines are complete
+        self._lines = 0
+        self._served: RequestResponseCycle | None = None  # while `cycle` is the last that came
+        self._refusal: ApiError | None = None  # nothing that comes after it is read
+        self._head_clock: asyncio.TimerHandle | None = None
+        self._write_clock: asyncio.TimerHandle | None = None
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there: its first head must come in time."""
+        super().connection_made(transport)
+        if len(self.connections) > self._most:
+            self._is_spare = True
+            self._head_seconds = min(self._head_seconds, SPARE_SECONDS)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: whoever still makes an answer shall know, also when other requests came after his."""
+        super().connection_lost(exc)
+        if self._served is not None:
+            self._served.disconnected = True
+            self._served.message_event.set()
+            # What only reads, for nobody now; service.http has put it there.
+            if (reader := self._served.scope["state"].pop("reader", None)) is not None:
+                reader.cancel()
+        self.pipeline.clear()
+        for clock in (self._head_clock, self._write_clock):
+            if clock is not None:
+                clock.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on. In place of uvicorn's, which loses the body of a request that asks for an upgrade."""
+        self._unset_keepalive_if_required()
+        if self._refusal is not None:
+            return  # lingering
+        self._came += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            self._refuse(self._refusal or _refusal(error))
+            return
+        if self._is_fields and self._came > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge())
+        elif self._is_answered():
+            self._await_head()
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Reads the head once more without its wish for another protocol: else its body would pass for a request."""
+        start = self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()
+        lines = [start, *(b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"), b"", b""]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._is_upgrade = False
+        self._came = 0
+        self.data_received(b"\r\n".join(lines) + rest)
+
+    def _is_answered(self) -> bool:
+        """Whether no request is being served: all were answered, or none has come."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        """From now on the client has its time to send a head, and what is left of the body before it."""
+        if self._head_clock is None:
+            self._head_clock = self.loop.call_later(self._head_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        logger.info("dropped", why="A request did not come in time.")
+        self.transport.close()  # what it has not read yet of an answer, it may
+
+    # What the parser finds
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if len(self.pipeline) >= MAX_WAITING:
+            raise self._remember(BadRequest("Too many requests were sent before the first was answered."))
+        self._is_head = self._is_fields = True
+        self._size = self._lines = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the path and query."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head, or a trailer, which is no header and is let go."""
+        self._lines += 1
+        self._count(len(name) + len(value) + len(b": \r\n"))
+        if self._is_head:
+            super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_HEAD_BYTES or self._lines > MAX_HEAD_LINES:
+            raise self._remember(HeadTooLarge())
+
+    def on_headers_complete(self) -> None:
+        """A head is complete: its request is served, or waits for its turn."""
+        self._is_head = self._is_fields = False
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        match self.parser.get_http_version():
+            case "1.1" if hosts != 1:
+                raise self._remember(BadRequest("A request must have one Host."))
+            case "1.0" if hosts > 1:
+                raise self._remember(BadRequest("A request must not have several Hosts."))
+            case "1.0" | "1.1":
+                pass
+            case _:
+                raise self._remember(BadRequest("This service speaks HTTP/1.1 and HTTP/1.0."))
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):  # the parser would pass the body on as if nothing had been done to it
+            raise self._remember(UnknownCoding())
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise self._remember(BadRequest("This service is no proxy."))
+            self._is_upgrade = True
+            return
+        if self._is_spare and self.url.partition(b"?")[0] not in ALWAYS_ANSWERED:
+            raise self._remember(Busy(f"More than {self._most:,} connections are open: use one again, or try later."))
+        if self._head_clock is not None:
+            self._head_clock.cancel()
+            self._head_clock = None
+        super().on_headers_complete()
+        if self._is_spare:
+            self.cycle.keep_alive = False
+        self._is_body = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_chunk_header(self) -> None:
+        """A chunk of a body begins, or, if it is the last, trailers do."""
+        self._is_fields = True
+        self._came = 0
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._is_fields = False
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request has come to its end."""
+        self._is_fields = self._is_body = False
+        self._came = 0
+        if not self._is_upgrade:
+            super().on_message_complete()
+
+    # Refusals
+
+    def _remember(self, refusal: ApiError) -> ApiError:
+        """Keeps what the parser makes an error of its own."""
+        self._refusal = refusal
+        return refusal
+
+    def _refuse(self, refusal: ApiError) -> None:
+        """Reads no more, and says why when the requests before this one are answered."""
+        self._refusal = refusal
+        if not self._is_body and self._is_answered():
+            self._send_refusal(refusal)
+        elif not self._is_body:
+            self.flow.pause_reading()
+        elif self.pipeline:
+            self.pipeline.popleft()  # what is broken is the end of the last that waits
+            self.flow.pause_reading()
+        elif self.cycle.response_started:
+            self.transport.close()  # its answer has begun: nothing else can be said
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._send_refusal(refusal)
+
+    def _send_refusal(self, refusal: ApiError) -> None:
+        request_id = uuid4().hex
+        body = msgspec.json.encode(refusal.body())
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", PROBLEM.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"x-request-id", request_id.encode()),
+            *(NOT_STORED, NOT_SNIFFED, (b"vary", b"Origin")),
+            *([(b"access-control-allow-origin", b"*")] if self._is_for_all_pages else ()),
+            *([(b"retry-after", b"1")] if isinstance(refusal, Busy) else ()),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+        metrics.count(Facts(request_id, method="other", status=refusal.status.value))
+        logger.info("refused", request_id=request_id, status=refusal.status.value, why=refusal.detail)
+        # A client that is still sending would lose the answer to a reset connection.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self._head_clock is not None:
+            self._head_clock.cancel()
+        self._head_clock = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    # Answers
+
+    def on_response_complete(self) -> None:
+        """An answer is complete; the next request is served."""
+        is_last = not self.pipeline
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._await_reading()
+        if is_last and not self.transport.is_closing():
+            if self._refusal is not None:
+                self._send_refusal(self._refusal)
+            elif self._came:
+                self._await_head()  # of this request's body, or the next one's head, the client has sent a part
+
+    def pause_writing(self) -> None:
+        """The client does not take its answer as fast as it is made."""
+        super().pause_writing()
+        self._await_reading()
+
+    def _await_reading(self) -> None:
+        """From now on the client must take its answer, and not too slowly."""
+        if self._write_clock is None:
+            unsent = self.transport.get_write_buffer_size()
+            self._write_clock = self.loop.call_later(self._body_seconds, self._check_reading, unsent)
+
+    def _check_reading(self, before: int) -> None:
+        self._write_clock = None
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent:
+            return
+        is_waited_for = self.flow.write_paused or self.transport.is_closing()
+        if is_waited_for and before - unsent < LEAST_BYTES_A_SECOND * self._body_seconds:
+            logger.info("dropped", why="An answer was not read in time.", unread_bytes=unsent)
+            self.transport.abort()
+        else:
+            self._await_reading()
+
+
+def _refusal(error: httptools.HttpParserError) -> BadRequest:
+    """What is said of bytes that are no request: of a URL with a space, it says that it expected `HTTP/` there."""
+    if isinstance(error, httptools.HttpParserInvalidURLError) or "Expected HTTP/" in str(error):
+        return BadRequest("The path or the query has a character that must be percent-encoded: a space, or no ASCII.")
+    return BadRequest("This is no HTTP/1.1, or does not say where a request ends.")

@@ -1,0 +1,232 @@
+"""Builds the vector indexes of projects in the background (design section 4).
+
+A project below a threshold has none: reading all of its rows is fast, and finds everything. Above it, an HNSW index
+has the rows up to a watermark of their `sequence`. What is written later has a higher one, so uploads never touch it; a
+search reads that tail one by one. When the tail has grown by a fraction of the index, or a quarter of what the index
+has was deleted or rewritten, the next index is built beside it, with a higher watermark, and the old one is dropped.
+
+Nothing but the database says what there is to do, so any number of indexers may run, and be killed: one works on a
+project at a time, and what an interrupted build left behind is dropped by the next.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator
+
+import asyncpg
+import msgspec
+import numpy as np
+
+from service.database.pool import Connection, connected
+from service.database.statements import Db
+from service.observability.logs import logger
+from service.probe import Signs
+from service.queries import embeddings, indexes
+from service.queries.indexes import ProjectToIndex
+from service.settings import IndexAims
+
+LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
+MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
+SECONDS_BETWEEN_LOOKS = 2.0
+TAIL_FRACTION = 0.2  # so that all rebuilds together cost about six times the last one
+GONE_FRACTION = 0.25
+SAMPLE = 200
+NEIGHBOURS = 10
+# What is tried at the calibration; pgvector takes 1,000 at most.
+EF_SEARCHES = (40, 60, 80, 100, 120, 160, 200, 250, 300, 400, 500, 650, 800, 1000)
+ENOUGH_RECALL = 0.9995
+MAX_BUILD_WORKERS = 2
+
+
+class Built(msgspec.Struct, frozen=True):
+    """An index that was built: the rows up to `watermark`, `indexed_rows` of them."""
+
+    project_id: int
+    watermark: int
+    indexed_rows: int
+
+
+async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
+    """Looks for work every two seconds, until it is cancelled. Goes on when the database is away for a while."""
+    seen: dict[int, int] = {}
+    signs = signs or Signs()
+    while True:
+        try:
+            async with _connection(url) as connection:
+                while True:
+                    await look(connection, aims, seen, signs)
+                    signs.note_look()
+                    await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            logger.warning("The indexer lost the database, and tries again.", kind=type(error).__name__)
+            signs.note_look()
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+async def run_once(url: str, aims: IndexAims) -> list[Built]:
+    """Does all that there is to do now, and returns what it built."""
+    async with _connection(url) as connection:
+        return await look(connection, aims, {})
+
+
+async def look(
+    connection: Connection, aims: IndexAims, seen: dict[int, int], signs: Signs | None = None
+) -> list[Built]:
+    """Drops what was left behind, and brings the index of each project up to date that needs it.
+
+    `seen` remembers how often each project had changed at the last look: one that has not is passed over.
+    """
+    signs = signs or Signs()
+    await _drop_strays(connection)
+    done: list[Built] = []
+    for project in await indexes.get_projects_to_index(
+        connection, threshold=aims.threshold, max_dimensions=MAX_DIMENSIONS
+    ):
+        changes = project.changes or 0
+        if seen.get(project.project_id) == changes:
+            continue
+        try:
+            async with _alone(connection, project.project_id) as is_alone:
+                if not is_alone:
+                    continue
+                with signs.at_work():
+                    built = await _bring_up_to_date(connection, project, aims)
+                if built:
+                    done.append(built)
+        except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
+            logger.info("An index was given up: its project was emptied or deleted.", project=project.project_id)
+            continue
+        except asyncpg.PostgresError as error:
+            # Not its message, which may repeat rows. Others shall not wait for this one; it has another turn when it
+            # has changed.
+            logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
+        seen[project.project_id] = changes
+    return done
+
+
+def _connection(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
+    # Without a timeout, as a build may take hours. A session that is gone must not keep others from the project.
+    return connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
+
+
+@contextlib.asynccontextmanager
+async def _alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
+    locked = bool(await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id))
+    try:
+        yield locked
+    finally:
+        if locked:
+            await indexes.unlock_project_index(connection, lock=LOCK, project_id=project_id)
+
+
+async def _drop_strays(connection: Db) -> None:
+    for stray in await indexes.get_stray_indexes(connection):
+        project_id, watermark = stray.project_id or 0, stray.watermark or 0
+        async with _alone(connection, project_id) as is_alone:
+            if is_alone:  # else it is being built
+                with contextlib.suppress(asyncpg.UndefinedTableError):
+                    drop = indexes.drop_vector_index if stray.kind == "hnsw" else indexes.drop_tail_index
+                    await drop(connection, project_id=project_id, watermark=watermark)
+
+
+async def _bring_up_to_date(connection: Db, project: ProjectToIndex, aims: IndexAims) -> Built | None:
+    state = await indexes.retrieve_index_state(connection, project_id=project.project_id)
+    watermark = state.watermark if state else None
+    if state is not None and watermark is not None and not await _is_outdated(connection, project, state):
+        return None
+    rows = await embeddings.count_embeddings(connection, project_id=project.project_id) or 0
+    if rows < (aims.threshold if watermark is None else aims.threshold // 2):
+        await _forget(connection, project.project_id, watermark)
+        return None
+    return await _build(connection, project, rows, aims, watermark)
+
+
+async def _is_outdated(connection: Db, project: ProjectToIndex, state: indexes.IndexState) -> bool:
+    watermark, indexed = state.watermark or 0, state.indexed_rows or 0
+    much = int(indexed * TAIL_FRACTION) + 1
+    tail = await indexes.count_tail(connection, project_id=project.project_id, watermark=watermark, max_rows=much)
+    if (tail or 0) >= much:
+        return True
+    # The estimate spares reading all rows when it is clear that most of them are still there.
+    if (project.estimated_rows or 0) - (tail or 0) > indexed * (1 - GONE_FRACTION / 2):
+        return False
+    left = await indexes.count_rows_up_to(connection, project_id=project.project_id, watermark=watermark)
+    return (left or 0) < indexed * (1 - GONE_FRACTION)
+
+
+async def _forget(connection: Db, project_id: int, watermark: int | None) -> None:
+    if watermark is None:
+        return
+    await indexes.forget_index(connection, project_id=project_id)
+    await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
+    await indexes.drop_tail_index(connection, project_id=project_id, watermark=watermark)
+    logger.info("A project is searched without an index again.", project=project_id)
+
+
+async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: IndexAims, old: int | None) -> Built | None:
+    project_id, dimensions = project.project_id, project.dimensions
+    watermark = await indexes.get_next_watermark(connection) or 0
+    logger.info("Building an index.", project=project_id, rows=rows, dimensions=dimensions)
+    # A half takes two bytes; links and overhead of a row some 400 (pgvector's m is 16); a quarter to spare.
+    memory = min(aims.memory, int(rows * (dimensions * 2 + 400) * 1.25) + 64 * 1024 * 1024)
+    await indexes.use_memory(connection, kibibytes=memory // 1024)
+    await _build_vector_index(connection, project_id, watermark, dimensions)
+    await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
+    await indexes.analyze_sequence(connection, project_id=project_id)
+    ef_searches, recalls = await _calibrate(connection, project_id, watermark, dimensions)
+    indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark) or 0
+    switched = await indexes.switch_index(
+        connection,
+        project_id=project_id,
+        watermark=watermark,
+        indexed_rows=indexed,
+        ef_searches=ef_searches,
+        recalls=recalls,
+    )
+    if switched is None:
+        return None
+    if old is not None:
+        await indexes.drop_vector_index(connection, project_id=project_id, watermark=old)
+        await indexes.drop_tail_index(connection, project_id=project_id, watermark=old)
+    logger.info("Built an index.", project=project_id, recalls=dict(zip(ef_searches, recalls, strict=True)))
+    return Built(project_id, watermark, indexed)
+
+
+async def _build_vector_index(connection: Db, project_id: int, watermark: int, dimensions: int) -> None:
+    await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
+    try:
+        await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)
+    except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
+        # In containers /dev/shm, through which the helpers share the index, is often too small.
+        logger.warning("No shared memory for a parallel build; building alone.", project=project_id)
+        await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
+        await indexes.use_workers(connection, workers=0)
+        await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)
+
+
+async def _calibrate(connection: Db, project_id: int, watermark: int, dimensions: int) -> tuple[list[int], list[float]]:
+    """Measures the recall of the ten nearest with more and more candidates."""
+    sample = await indexes.sample_neighbours(connection, project_id=project_id, watermark=watermark, max_rows=SAMPLE)
+    ef_searches: list[int] = []
+    recalls: list[float] = []
+    if not sample:
+        return ef_searches, recalls
+    for ef_search in EF_SEARCHES:
+        await indexes.use_ef_search(connection, ef_search=ef_search)
+        found = await indexes.count_neighbours_found(
+            connection,
+            project_id=project_id,
+            watermark=watermark,
+            dimensions=dimensions,
+            vectors=[one.vector or "" for one in sample],
+            distances=[one.distance or 0.0 for one in sample],
+        )
+        shares = np.array(found, dtype=np.float64) / NEIGHBOURS
+        # Two standard errors less than measured: another sample is as likely to find less.
+        certain = float(shares.mean() - 2 * shares.std() / math.sqrt(len(shares)))
+        ef_searches.append(ef_search)
+        recalls.append(round(max(certain, 0.0), 4))
+        if shares.mean() >= ENOUGH_RECALL:
+            break
+    return ef_searches, recalls

@@ -1,0 +1,1 @@
+"""Uploads of embeddings: parse, decode, check, store."""
