@@ -206,6 +206,8 @@ def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]
 
 def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Iterator[Problem]:
     """Yields what is wrong with a value, innermost first known."""
+    if msgspec.Raw in _members(kind):  # it is looked at later
+        return
     struct = next((one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
     if struct is not None and isinstance(value, dict):
         yield from _walk_struct(value, struct, location, strict=strict)

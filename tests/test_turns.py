@@ -3,6 +3,7 @@
 Each is the worst of its kind, beside somebody who asks for /healthz all the time.
 """
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -70,7 +71,7 @@ def batch(vector: bytes, count: int, rest: bytes = b"") -> bytes:
     return b'{"embeddings": [' + b",".join(rows) + b"]}"
 
 
-@pytest.mark.parametrize("number", [SLOW, SHORT, b"1e-310", b"0.12345678901234567"], ids=repr)
+@pytest.mark.parametrize("number", [SLOW, SHORT, b"0.12345678901234567"], ids=repr)
 @pytest.mark.parametrize("dimensions", [3, 500])
 async def test_numbers_of_a_search(
     process: tuple[int, str], number: bytes, dimensions: int, capsys: pytest.CaptureFixture[str]
@@ -85,8 +86,6 @@ async def test_numbers_of_a_search(
 
 
 async def several(*asked: Any) -> list[httpx2.Response]:
-    import asyncio
-
     return list(await asyncio.gather(*asked))
 
 
@@ -127,10 +126,7 @@ async def test_very_many_bad_rows(process: tuple[int, str], capsys: pytest.Captu
             await measured(process, ask, {400, 422}, capsys)
 
 
-@pytest.mark.parametrize("accept", ["application/json", "application/msgpack"])
-async def test_large_metadata_is_shown(
-    process: tuple[int, str], accept: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_large_metadata_is_shown(process: tuple[int, str], capsys: pytest.CaptureFixture[str]) -> None:
     async with place(process) as (api, project):
         headers = {**project.owner.headers, "Content-Type": "application/json"}
         for start in range(0, 44, 11):
@@ -138,19 +134,21 @@ async def test_large_metadata_is_shown(
             rows = b",".join(b'{"text_id": "t%d", "vector": [1,2,3], "metadata": %b}' % (row, LISTS) for row in places)
             stored = await api.post(project.embeddings, content=b'{"embeddings": [' + rows + b"]}", headers=headers)
             assert stored.status_code == 201, stored.text
-        headers = {**project.owner.headers, "Accept": accept}
+        for accept in ("application/json", "application/msgpack"):
+            wanted = {**project.owner.headers, "Accept": accept}
 
-        async def ask() -> list[httpx2.Response]:
-            answers = [await api.get(f"{project.embeddings}?limit=40", headers=headers)]
-            answers += await several(*[api.get(f"{project.embeddings}?limit=40", headers=headers) for _ in range(4)])
-            answers.append(await api.get(f"{project.embeddings}/t1", headers=headers))
-            query = {"vector": [1, 2, 3], "include": ["metadata"]}
-            answers.append(await api.post(f"{project.similars}?limit=40", json=query, headers=headers))
-            return answers
+            async def ask(wanted: dict[str, str] = wanted) -> list[httpx2.Response]:
+                page = f"{project.embeddings}?limit=40"
+                answers = await several(*[api.get(page, headers=wanted) for _ in range(4)])
+                answers.append(await api.get(f"{project.embeddings}/t1", headers=wanted))
+                query = {"vector": [1, 2, 3], "include": ["metadata"]}
+                answers.append(await api.post(f"{project.similars}?limit=20", json=query, headers=wanted))
+                return answers
 
-        await measured(process, ask, {200, 503}, capsys)
-        report = await api.get("/v1/admin/sanity-check", headers=ADMIN)
-        assert report.status_code == 200
+            await measured(process, ask, {200, 503}, capsys)
+        with Watched(process) as watched:
+            assert (await api.get("/v1/admin/sanity-check", headers=ADMIN)).status_code == 200
+        assert watched.grown < MEMORY
 
 
 async def test_large_vectors_and_many_results_are_shown(
