@@ -117,6 +117,24 @@ async def test_very_many_rows(process: tuple[int, str], capsys: pytest.CaptureFi
         )
 
 
+async def test_large_metadata_is_sent(process: tuple[int, str], capsys: pytest.CaptureFixture[str]) -> None:
+    async with place(process) as (api, project):
+        headers = {**project.owner.headers, "Content-Type": "application/json"}
+        body = batch(b"[1,2,3]", 8, b', "metadata": ' + LISTS)
+        await measured(
+            process, lambda: several(api.post(project.embeddings, content=body, headers=headers)), {201}, capsys
+        )
+        for inner, said in ((b"[" * 64 + b"]" * 64, "levels deep"), (b'"\\u0000"', "NUL")):
+            bad = LISTS.replace(b"[[]", b"[" + inner, 1)
+            answer = await api.post(
+                project.embeddings, content=batch(b"[1,2,3]", 1, b', "metadata": ' + bad), headers=headers
+            )
+            assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, "body.embeddings[0].metadata")
+            assert said in answer.text
+        stored = (await api.get(f"{project.embeddings}/t1?", headers=headers)).json()
+        assert stored["metadata"] == json.loads(LISTS)
+
+
 async def test_very_many_bad_rows(process: tuple[int, str], capsys: pytest.CaptureFixture[str]) -> None:
     async with place(process) as (api, project):
         headers = {**project.owner.headers, "Content-Type": "application/json"}

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.database import errors as database_errors
 from service.errors import ApiError
-from service.http.transcode import packable, to_msgpack
+from service.json_tokens import packable, to_msgpack
 from service.observability.logs import logger
 from service.turns import Turns
 from service.vectors import to_decimals

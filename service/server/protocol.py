@@ -47,11 +47,9 @@ class Protocol(HttpToolsProtocol):
         self._is_for_all_pages = "*" in app_state["settings"].cors_origins
         self._is_head = False  # the parser is in a head
         self._is_fields = False  # or in trailers: it keeps what it has of a line
-        self._is_body = False  # a head is complete, its request is not
-        self._is_upgrade = False
+        self._is_body = self._is_upgrade = False  # a head is complete, its request is not
         self._came = 0  # bytes since the last message, or the last chunk of a body, was complete
-        self._size = 0  # of the head, as far as its lines are complete
-        self._lines = 0
+        self._size = self._lines = 0  # of the head, as far as it is complete
         self._served: RequestResponseCycle | None = None  # while `cycle` is the last that came
         self._refusal: ApiError | None = None  # nothing that comes after it is read
         self._head_clock: asyncio.TimerHandle | None = None
@@ -268,6 +266,13 @@ class Protocol(HttpToolsProtocol):
         """The client does not take its answer as fast as it is made."""
         super().pause_writing()
         self._await_reading()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what was written; what is written next has time of its own."""
+        super().resume_writing()
+        if self._write_clock is not None:
+            self._write_clock.cancel()
+            self._write_clock = None
 
     def _await_reading(self) -> None:
         """From now on the client must take its answer, and not too slowly."""

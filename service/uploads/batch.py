@@ -165,6 +165,10 @@ class Batch:
             self.keep_metadata.append(sent.text_id)
         elif sent.metadata is None:
             self.cleared.append(row)
+        large: Any = sent.metadata
+        if isinstance(large, msgspec.Raw):  # it has been looked at (`service.uploads.store`)
+            self.metadata.append(large)
+            return
         if not isinstance(sent.metadata, dict):
             self.metadata.append(None)
             return

@@ -7,11 +7,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from service import decoding, number_arrays, turns, vectors
+from service import decoding, json_tokens, number_arrays, turns, vectors
 from service.database.pool import Pool, transaction
 from service.database.statements import Db
 from service.decoding import Wire
@@ -20,7 +22,7 @@ from service.metadata.schemas import EMPTY, BadSchema, Fault, Schemas, TooCostly
 from service.queries import embeddings
 from service.queries.projects import ProjectContext
 from service.uploads import parse
-from service.uploads.batch import Batch, EmbeddingIn
+from service.uploads.batch import MAX_METADATA_DEPTH, Batch, EmbeddingIn
 
 # So many rows are decoded, at most, before other requests get their turn: 4 ms at 1,536 dimensions. It also bounds what
 # a body of short decimals can grow to as Python floats.
@@ -39,9 +41,10 @@ class _LargeRow(msgspec.Struct):
 
 
 class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
-    """EmbeddingIn with its vector still undecoded."""
+    """EmbeddingIn with what may be large in it still undecoded."""
 
     vector: msgspec.Raw
+    metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
 class Uploaded(msgspec.Struct, frozen=True):
@@ -153,7 +156,8 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
             batch.add_too_large(row, field)
             continue
         try:
-            sent = await _decode_slow_row(raw) if is_json and _are_slow(raw) else decoder.decode(raw)
+            is_large = is_json and len(memoryview(raw)) > number_arrays.QUICK_BYTES
+            sent = await _decode_large_row(raw) if is_large else decoder.decode(raw)
         except msgspec.ValidationError as error:
             batch.add_undecodable(row, raw, error)
             continue
@@ -167,16 +171,23 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
     return row - start + 1
 
 
-def _are_slow(raw: msgspec.Raw) -> bool:
-    view = memoryview(raw)
-    return len(view) > number_arrays.QUICK_BYTES and number_arrays.are_slow(bytes(view))
-
-
-async def _decode_slow_row(raw: msgspec.Raw) -> EmbeddingIn:
-    """A row whose vector is decoded in pieces. Raises as a decoder does."""
+async def _decode_large_row(raw: msgspec.Raw) -> EmbeddingIn:
+    """A row whose vector and metadata are decoded, or looked at, in pieces. Raises as a decoder does."""
     row = decoding.JSON.module.decode(raw, type=_RawRow)
     sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
-    return EmbeddingIn(**{**sent, "vector": await number_arrays.decode_json(bytes(row.vector))})
+    sent["vector"] = await number_arrays.decode_json(bytes(row.vector))
+    if row.metadata is not UNSET:
+        sent["metadata"] = await _large_metadata(bytes(row.metadata))
+    return EmbeddingIn(**sent)
+
+
+async def _large_metadata(text: bytes) -> Any:
+    """Metadata, as JSON still where it is large."""
+    if len(text) <= number_arrays.QUICK_BYTES or not text.startswith(b"{"):
+        return decoding.JSON.module.decode(text, type=dict[str, Any] | None)
+    if fault := await json_tokens.fault(text, MAX_METADATA_DEPTH):
+        raise msgspec.ValidationError(f"{fault} - at `$.metadata`")
+    return msgspec.Raw(text)
 
 
 async def store_batch(pool: Pool, batch: Batch) -> Uploaded:

@@ -239,8 +239,8 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(environment: pytest.Mo
         assert Keyring(config.encryption_key, config.previous_keys).open(sealed, "place") == "secret"
         environment.setenv("ENCRYPTION_KEY_PREVIOUS", f"another,{key}")
         environment.setenv("ENCRYPTION_KEY", "a key that came after it")
-        config = settings.load(tmp_path / ".env")
-        assert Keyring(config.encryption_key, config.previous_keys).open(sealed, "place") == "secret"
+        later = settings.load(tmp_path / ".env")
+        assert Keyring(later.encryption_key, later.previous_keys).open(sealed, "place") == "secret"
         assert "ENCRYPTION_KEY" in settings.remarks(config, tmp_path / ".env")[0]
         environment.delenv("ENCRYPTION_KEY_PREVIOUS")
     config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})

@@ -1,4 +1,4 @@
-"""Large JSON into MessagePack, token by token, with others' turns between.
+"""Large JSON, token by token, with others' turns between: looked at, or made MessagePack.
 
 To decode a megabyte of small lists at once takes a tenth of a second, and to encode it again as long.
 """
@@ -41,6 +41,24 @@ async def to_msgpack(text: bytes) -> bytes:
         if place % TOKENS_AT_ONCE == 0:
             await turns.give()
     return stack[0].parts[0]
+
+
+async def fault(text: bytes, levels: int) -> str | None:
+    """What keeps valid JSON from being stored: it is nested too deeply, or holds a NUL; None when nothing does.
+
+    Raises what msgspec raises for a text or number that it cannot read.
+    """
+    depth = 0
+    turns = Turns()
+    for place, (opening, closing, scalar) in enumerate(_tokens(text)):
+        depth += bool(opening) - bool(closing)
+        if depth > levels:
+            return f"must not be nested more than {levels} levels deep"
+        if scalar and "\0" in str(msgspec.json.decode(scalar)):
+            return "must not contain a NUL"
+        if place % TOKENS_AT_ONCE == 0:
+            await turns.give()
+    return None
 
 
 def _tokens(text: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
