@@ -19,6 +19,8 @@ from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.contract.world import fetch, instance, problem, project, row, status, upload, user
 from tests.queries import factories
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 CHECK = "/v1/admin/sanity-check"
 

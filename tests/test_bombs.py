@@ -25,6 +25,8 @@ from service.uploads.store import checked, decode_rows, store_batch
 from tests.contract import world
 from tests.contract.world import Headers, Project
 
+pytestmark = pytest.mark.slow
+
 LONGEST_PAUSE = 1.0  # in seconds: all of these took two and more, or took for ever
 MEMORY = 64 * 1024 * 1024
 

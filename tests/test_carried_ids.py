@@ -12,6 +12,8 @@ from tests import legacy
 from tests.conftest import serving, settings_for
 from tests.test_migrations import rows
 
+pytestmark = pytest.mark.slow
+
 NewDatabase = Callable[..., str]
 BEFORE = migrate.names()[migrate.names().index("0012_mark_carried_ids") - 1]
 KEY = {"Authorization": "Bearer key of anna"}

@@ -10,6 +10,8 @@ import pytest
 from chaos import scenarios
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 3.0
 NAMES = [
     pytest.param(

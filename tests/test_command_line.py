@@ -14,6 +14,8 @@ import pytest
 from service.schema import migrate
 from tests.processes import ROOT, command, environment, served
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {"SERVICE_ADMINKEY": "marked-admin-key", "ENCRYPTION_KEY": "marked-encryption-key"}
 
 

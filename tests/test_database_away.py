@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import httpx2
 import psycopg
+import pytest
 
 from tests.conftest import ADMIN_KEY, serving, settings_for
+
+pytestmark = pytest.mark.slow
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 

@@ -22,6 +22,8 @@ from service import __version__, settings
 from service.settings import Settings
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Settings that the manifests name and the service may not have yet.
 COMING: set[str] = set()
 SECRETS = {

@@ -17,6 +17,8 @@ from service.http import openapi
 from tests import webdriver
 from tests.processes import NEEDS_CURL, ROOT, environment, served
 
+pytestmark = pytest.mark.slow
+
 SERVED = [one for one in endpoints if not one.only_debug]
 
 

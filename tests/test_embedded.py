@@ -16,6 +16,8 @@ import pytest
 from service.database import embedded
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 USER = """
 import sys
 from pathlib import Path

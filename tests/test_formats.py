@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from service.http.compression import zstd
 from tests.contract.world import Headers, Project, fetch, problem, project, row, upload, user
 
+pytestmark = pytest.mark.slow
+
 PACKED = {"Content-Type": "application/msgpack"}
 JSON = {"Content-Type": "application/json"}
 DIMENSIONS = 5

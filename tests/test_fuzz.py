@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.fuzz import fuzz
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_answer_breaks_the_document(new_database: Callable[..., str], tmp_path: Path) -> None:

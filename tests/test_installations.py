@@ -18,6 +18,8 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Project
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 SCHEMAS = ("public", "app", 'My-"Ext" %', "staging")

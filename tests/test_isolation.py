@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
 from tests.processes import served
 
+pytestmark = pytest.mark.slow
+
 USERS, PROJECTS = 4, 4
 _runs = count(1)
 

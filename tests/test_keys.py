@@ -20,6 +20,8 @@ from tests.contract.world import instance, user
 from tests.processes import ROOT, command, served
 from tests.queries import factories
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 INSTANCES = 1200  # more than two pages
 

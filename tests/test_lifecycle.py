@@ -21,6 +21,8 @@ from tests.contract import world
 from tests.contract.world import Project
 from tests.processes import ROOT, environment, served
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 SETTINGS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
 

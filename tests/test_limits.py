@@ -19,6 +19,8 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Project
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
 BEGUN = 1_450_000  # bytes of a large body that have come

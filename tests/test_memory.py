@@ -8,6 +8,8 @@ import pytest
 
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 SIZE = 66_000_000  # nearly 64 MiB, the limit of an upload
 ROW = b'{"text_id":"a","vector":[1,2,3]'
 

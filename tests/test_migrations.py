@@ -9,6 +9,8 @@ import pytest
 
 from service.schema import migrate
 
+pytestmark = pytest.mark.slow
+
 NAMES = migrate.names()
 NewDatabase = Callable[..., str]
 

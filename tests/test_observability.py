@@ -16,6 +16,8 @@ from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.contract import world
 from tests.processes import served
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 METRICS_KEY = "marked-metrics-key"
 SETTINGS = {

@@ -20,6 +20,8 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 TEXT = (ROOT / "docs" / "OPERATIONS.md").read_text()
 

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable
 
 import asyncpg
+import pytest
 from structlog.testing import capture_logs
 
 from service.database.pool import Pool, open_pool
 from service.queries import projects, users
 from service.storage import partitions
 from tests.queries import factories
+
+pytestmark = pytest.mark.slow
 
 
 async def orphan(pool: Pool) -> int:

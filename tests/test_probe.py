@@ -21,6 +21,8 @@ from service.storage import indexer
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
 from tests.processes import ROOT, environment, served
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
 AWAY = "postgresql://nobody@127.0.0.1:1/none"
 

@@ -28,6 +28,8 @@ from tests.contract.world import (
     user,
 )
 
+pytestmark = pytest.mark.slow
+
 Answer = asyncio.Future[httpx2.Response]
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 import msgspec
+import pytest
 
 from benchmarks.draw import markdown, replaced, svg
 from benchmarks.measure import Figure
 from service.__main__ import main
 from tests.processes import NEEDS_CURL, ROOT, environment, served
+
+pytestmark = pytest.mark.slow
 
 README = (ROOT / "README.md").read_text()
 

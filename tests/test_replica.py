@@ -26,6 +26,8 @@ from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Headers, Project
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PRIMARY = {"X-Read-From": "primary"}
 LAG_SECONDS = 2.0

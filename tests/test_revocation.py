@@ -11,6 +11,8 @@ import pytest
 from tests.contract import world
 from tests.contract.world import Headers, Project
 
+pytestmark = pytest.mark.slow
+
 
 async def streamed(
     api: httpx2.AsyncClient, project: Project, headers: Headers, change: Awaitable[httpx2.Response]

@@ -35,6 +35,8 @@ from tests.contract import world
 from tests.processes import ROOT, command, environment
 from tests.queries import factories
 
+pytestmark = pytest.mark.slow
+
 DIMENSIONS = 16
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}

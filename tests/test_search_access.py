@@ -20,6 +20,8 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract import world
 from tests.contract.world import Headers, Project, User
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 VECTORS = np.random.default_rng(5).normal(size=(300, 3)).astype(np.float16)

@@ -10,10 +10,13 @@ from typing import Any
 
 import httpx2
 import psycopg
+import pytest
 
 from service.api import endpoints
 from service.http.endpoint import Endpoint
 from tests.processes import served
+
+pytestmark = pytest.mark.slow
 
 ADMIN_KEY = "marked-admin-key-7f3a"
 ENCRYPTION_KEY = "marked-encryption-key-91bc"

@@ -22,6 +22,8 @@ from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
 from tests.contract import world
 from tests.processes import ROOT, command
 
+pytestmark = pytest.mark.slow
+
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 

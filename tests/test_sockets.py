@@ -16,6 +16,8 @@ from tests.conftest import ADMIN_KEY
 from tests.contract.world import Headers, Project, batch, fetch, project, row, upload, user
 from tests.processes import served
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 1  # of both settings
 QUICK_SECONDS = 1.0  # for another client's search or upload, on a machine that does other things too
 GROWN_MIB = 32  # beside what is waiting to be read

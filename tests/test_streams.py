@@ -23,6 +23,8 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.contract.world import Headers, Project, fetch, problem, project, row, status, upload, user
 from tests.processes import served
 
+pytestmark = pytest.mark.slow
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:

@@ -24,6 +24,8 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.processes import ROOT, command, environment
 from tests.test_migrations import rows, schema
 
+pytestmark = pytest.mark.slow
+
 NewDatabase = Callable[..., str]
 SETTINGS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": legacy.ENCRYPTION_KEY}
 

@@ -8,8 +8,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from service.schema import migrate
 from tests.processes import ROOT, command, environment
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_wheel(new_database: Callable[..., str], tmp_path: Path) -> None:

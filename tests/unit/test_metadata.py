@@ -17,6 +17,8 @@ import pytest
 from service.errors import Busy, Unavailable
 from service.metadata.schemas import MAX_SCHEMA_BYTES, PROCESSES, BadSchema, Fault, Schemas, TooCostly
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
