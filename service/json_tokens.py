@@ -1,8 +1,9 @@
-"""Large JSON, token by token, with others' turns between: looked at, or made MessagePack.
+"""Large JSON, token by token, with others' turns between: looked at, made MessagePack, or made of it.
 
 To decode a megabyte of small lists at once takes a tenth of a second, and to encode it again as long.
 """
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -80,3 +81,92 @@ def packable(value: int) -> float | str:
         return float(value)
     except OverflowError:
         return str(value)  # no double is so large
+
+
+class NoJson(ValueError):
+    """MessagePack that has no form in JSON, or is nested too deeply; the message says what is wrong."""
+
+
+async def from_msgpack(packed: bytes, levels: int) -> bytes:
+    """The JSON of valid MessagePack, nested so deeply at most. Raises NoJson, and what msgspec raises for a text."""
+    text: list[bytes] = []
+    stack: list[_Left] = []
+    place, count, turns = 0, 0, Turns()
+    while True:
+        count += 1
+        if count % TOKENS_AT_ONCE == 0:
+            await turns.give()
+        is_key = bool(stack) and stack[-1].begin(text)
+        if (opened := _container(packed, place)) is not None:
+            if is_key:
+                raise NoJson("must have texts as names only")
+            if len(stack) == levels:
+                raise NoJson(f"must not be nested more than {levels} levels deep")
+            place, left = opened
+            text.append(b"{" if left.is_object else b"[")
+            stack.append(left)
+        else:
+            end = place + _scalar_size(packed, place)
+            text.append(_json_scalar(packed[place:end], is_key=is_key))
+            place = end
+        while stack and not stack[-1].items:
+            text.append(b"}" if stack.pop().is_object else b"]")
+        if not stack:
+            return b"".join(text)
+
+
+class _Left:
+    """What is left of an array or object: how many items, a name and its value being two."""
+
+    def __init__(self, items: int, *, is_object: bool) -> None:
+        self.items, self.is_object = items, is_object
+        self._is_first = True
+
+    def begin(self, text: list[bytes]) -> bool:
+        """Begins the next item, and says whether it is a name."""
+        is_key = self.is_object and self.items % 2 == 0
+        if not self._is_first:
+            text.append(b":" if self.is_object and not is_key else b",")
+        self._is_first = False
+        self.items -= 1
+        return is_key
+
+
+def _container(packed: bytes, place: int) -> tuple[int, _Left] | None:
+    """Where the items of the array or map begin that is here, and how many there are; None for a scalar."""
+    kind = packed[place]
+    if 0x80 <= kind <= 0x9F:
+        return place + 1, _Left((kind & 0x0F) * (2 if kind < 0x90 else 1), is_object=kind < 0x90)
+    if 0xDC <= kind <= 0xDF:
+        end = place + (3 if kind % 2 == 0 else 5)
+        return end, _Left(int.from_bytes(packed[place + 1 : end]) * (2 if kind > 0xDD else 1), is_object=kind > 0xDD)
+    return None
+
+
+_SIZES = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}
+_SIZES |= {0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+_TEXTS = {0xD9: 1, 0xDA: 2, 0xDB: 4}  # bytes of their length
+
+
+def _scalar_size(packed: bytes, place: int) -> int:
+    kind = packed[place]
+    if kind <= 0x7F or kind >= 0xE0:
+        return 1
+    if 0xA0 <= kind <= 0xBF:
+        return 1 + (kind & 0x1F)
+    if kind in _TEXTS:
+        return 1 + _TEXTS[kind] + int.from_bytes(packed[place + 1 : place + 1 + _TEXTS[kind]])
+    if kind not in _SIZES:
+        raise NoJson("must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null")
+    return _SIZES[kind]
+
+
+def _json_scalar(packed: bytes, *, is_key: bool) -> bytes:
+    value = msgspec.msgpack.decode(packed)
+    if is_key and not isinstance(value, str):
+        raise NoJson("must have texts as names only")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise NoJson("must not hold a number that is not finite")
+    if isinstance(value, str) and "\0" in value:
+        raise NoJson("must not contain a NUL")
+    return msgspec.json.encode(value)

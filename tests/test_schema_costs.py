@@ -213,7 +213,7 @@ async def test_its_processes_end_with_the_service(
             asked = asyncio.create_task(api.post(own.embeddings, content=content, headers=own.owner.headers))
             await asyncio.sleep(0.5)
             started = descendants(number)
-            checking = {one for one in started if "schema_worker" in command_line(one)}
+            checking = {one for one in started if "metadata/worker" in command_line(one)}
             assert checking
             for one in (started - checking | {number}) if how == signal.SIGKILL else {number}:
                 os.kill(one, how)

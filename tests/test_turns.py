@@ -133,6 +133,14 @@ async def test_large_metadata_is_sent(process: tuple[int, str], capsys: pytest.C
             assert said in answer.text
         stored = (await api.get(f"{project.embeddings}/t1?", headers=headers)).json()
         assert stored["metadata"] == json.loads(LISTS)
+        many = {"a": [[]] * 800_000, "b": {"c": [1, -2.5, None, True, "ü\n", {}]}}
+        rows = [{"text_id": f"t{n}", "vector": [1.0, 2.0, 3.0], "metadata": many} for n in range(3)]
+        packed, headers = msgspec.msgpack.encode({"embeddings": rows}), {**project.owner.headers, **MSGPACK}
+        await measured(
+            process, lambda: several(api.post(project.embeddings, content=packed, headers=headers)), {201}, capsys
+        )
+        answer = await api.get(f"{project.embeddings}/t2", headers=headers)
+        assert msgspec.msgpack.decode(answer.content)["metadata"] == many
 
 
 async def test_very_many_bad_rows(process: tuple[int, str], capsys: pytest.CaptureFixture[str]) -> None:

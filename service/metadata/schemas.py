@@ -1,7 +1,7 @@
 """Users' JSON Schemas for the metadata of their projects: checked, and applied. No SQL, no HTTP.
 
 What a schema costs nobody can tell from its text. So it is compiled and applied in processes of their own
-(service.schema_worker), which are limited in time and memory, and end when they go over it.
+(service.metadata.worker), which are limited in time and memory, and end when they go over it.
 """
 
 import asyncio

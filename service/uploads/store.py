@@ -22,7 +22,7 @@ from service.metadata.schemas import EMPTY, BadSchema, Fault, Schemas, TooCostly
 from service.queries import embeddings
 from service.queries.projects import ProjectContext
 from service.uploads import parse
-from service.uploads.batch import MAX_METADATA_DEPTH, Batch, EmbeddingIn
+from service.uploads.batch import MAX_METADATA_DEPTH, Batch, EmbeddingIn, Vector
 
 # So many rows are decoded, at most, before other requests get their turn: 4 ms at 1,536 dimensions. It also bounds what
 # a body of short decimals can grow to as Python floats.
@@ -145,7 +145,7 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
     """Decodes rows until enough time has passed, and returns how many it were."""
     fitting: list[int] = []
     sent_vectors: list[list[float] | bytes] = []
-    decoder, is_json = _decoders[batch.wire.name], batch.wire is decoding.JSON
+    decoder = _decoders[batch.wire.name]
     begin = time.perf_counter()
     row = start
     for row, raw in enumerate(rows, start):
@@ -156,8 +156,8 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
             batch.add_too_large(row, field)
             continue
         try:
-            is_large = is_json and len(memoryview(raw)) > number_arrays.QUICK_BYTES
-            sent = await _decode_large_row(raw) if is_large else decoder.decode(raw)
+            is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
+            sent = await _decode_large_row(raw, batch.wire) if is_large else decoder.decode(raw)
         except msgspec.ValidationError as error:
             batch.add_undecodable(row, raw, error)
             continue
@@ -171,21 +171,31 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
     return row - start + 1
 
 
-async def _decode_large_row(raw: msgspec.Raw) -> EmbeddingIn:
+async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
     """A row whose vector and metadata are decoded, or looked at, in pieces. Raises as a decoder does."""
-    row = decoding.JSON.module.decode(raw, type=_RawRow)
+    row = wire.module.decode(raw, type=_RawRow)
     sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
-    sent["vector"] = await number_arrays.decode_json(bytes(row.vector))
+    is_json = wire is decoding.JSON
+    sent["vector"] = (
+        await number_arrays.decode_json(bytes(row.vector)) if is_json else wire.module.decode(row.vector, type=Vector)
+    )
     if row.metadata is not UNSET:
-        sent["metadata"] = await _large_metadata(bytes(row.metadata))
+        sent["metadata"] = await _large_metadata(bytes(row.metadata), wire)
     return EmbeddingIn(**sent)
 
 
-async def _large_metadata(text: bytes) -> Any:
+async def _large_metadata(sent: bytes, wire: Wire) -> Any:
     """Metadata, as JSON still where it is large."""
-    if len(text) <= number_arrays.QUICK_BYTES or not text.startswith(b"{"):
-        return decoding.JSON.module.decode(text, type=dict[str, Any] | None)
-    if fault := await json_tokens.fault(text, MAX_METADATA_DEPTH):
+    is_json = wire is decoding.JSON
+    is_object = sent.startswith(b"{") if is_json else sent[0] & 0xF0 == 0x80 or sent[0] in (0xDE, 0xDF)
+    if len(sent) <= number_arrays.QUICK_BYTES or not is_object:
+        return wire.module.decode(sent, type=dict[str, Any] | None)
+    try:
+        text = sent if is_json else await json_tokens.from_msgpack(sent, MAX_METADATA_DEPTH)
+        fault = await json_tokens.fault(sent, MAX_METADATA_DEPTH) if is_json else None
+    except json_tokens.NoJson as error:
+        fault = str(error)
+    if fault is not None:
         raise msgspec.ValidationError(f"{fault} - at `$.metadata`")
     return msgspec.Raw(text)
 

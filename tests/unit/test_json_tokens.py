@@ -1,0 +1,50 @@
+"""Large JSON token by token: the same as msgspec makes of it at once."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import json_tokens
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | FLOATS
+TEXTS = st.text().filter(lambda text: "\0" not in text)
+VALUES = st.recursive(SCALARS | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=30)
+
+
+@given(VALUES)
+async def test_there_and_back(value: Any) -> None:
+    text = msgspec.json.encode(value)
+    assert msgspec.msgpack.decode(await json_tokens.to_msgpack(text)) == msgspec.json.decode(text)
+    packed = msgspec.msgpack.encode(value)
+    assert msgspec.json.decode(await json_tokens.from_msgpack(packed, 100)) == value
+    assert await json_tokens.fault(text, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([math.nan], "not finite"),
+        ({"a": {1: 2}}, "texts as names"),
+        ({"a": b"bytes"}, "nothing that JSON has not"),
+        (["\0"], "NUL"),
+        ({"\0": 1}, "NUL"),
+        ([[[[]]]], "3 levels"),
+        ({"a": msgspec.msgpack.Ext(5, b"x")}, "nothing that JSON has not"),
+    ],
+)
+async def test_what_has_no_form_in_json(value: Any, said: str) -> None:
+    with pytest.raises(json_tokens.NoJson, match=said):
+        await json_tokens.from_msgpack(msgspec.msgpack.encode(value), 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"[[[[]]]]", "3 levels"), (b'{"a": "\\u0000"}', "NUL"), (b'{"\\u0000": 1}', "NUL"), (b'["\\\\u0000"]', None)],
+)
+async def test_what_cannot_be_stored(text: bytes, said: str | None) -> None:
+    assert ((await json_tokens.fault(text, 3)) or "None").find(str(said)) >= 0
