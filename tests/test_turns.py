@@ -136,9 +136,7 @@ async def test_large_metadata_is_sent(process: tuple[int, str], capsys: pytest.C
         many = {"a": [[]] * 800_000, "b": {"c": [1, -2.5, None, True, "ü\n", {}]}}
         rows = [{"text_id": f"t{n}", "vector": [1.0, 2.0, 3.0], "metadata": many} for n in range(3)]
         packed, headers = msgspec.msgpack.encode({"embeddings": rows}), {**project.owner.headers, **MSGPACK}
-        await measured(
-            process, lambda: several(api.post(project.embeddings, content=packed, headers=headers)), {201}, capsys
-        )
+        assert (await api.post(project.embeddings, content=packed, headers=headers)).status_code == 201
         answer = await api.get(f"{project.embeddings}/t2", headers=headers)
         assert msgspec.msgpack.decode(answer.content)["metadata"] == many
 
