@@ -20,6 +20,7 @@ from service import number_arrays
 from service.errors import MAX_MESSAGE_LENGTH, MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
 EXPLAINED_BYTES = 1024 * 1024
+EXPLAINED_LISTS = 100_000  # and objects: 25 ms to decode them
 MAX_NAME_SHOWN = 64
 USUAL_QUERY = 200  # characters
 ITEMS_AT_ONCE = 100  # of a list are looked at together, and one by one only when there is something wrong with them
@@ -65,10 +66,11 @@ def decode(data: bytes, kind: type[T], location: str = "body", wire: Wire = JSON
 def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError, wire: Wire = JSON) -> list[Problem]:
     """All that is wrong with this body for this type, at most 100; `error` is what msgspec found first.
 
-    Of a body of more than EXPLAINED_BYTES only that: as Python objects it may take forty times its size. Nor is one
-    with numbers that take long decoded once more.
+    Of a body of more than EXPLAINED_BYTES or EXPLAINED_LISTS only that: as Python objects it may take forty times its
+    size, and long. Nor is one with numbers that take long decoded once more.
     """
-    if len(data) > EXPLAINED_BYTES or number_arrays.are_slow(data):
+    lists = data.count(b"[") + data.count(b"{") if wire is JSON else len(data)  # in MessagePack each byte may be one
+    if len(data) > EXPLAINED_BYTES or lists > EXPLAINED_LISTS or number_arrays.are_slow(data):
         name = _UNKNOWN_FIELD.fullmatch(str(error))
         return [unknown(name[1], _names(kind), location) if name else _problem(error, location)]
     try:

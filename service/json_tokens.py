@@ -16,7 +16,7 @@ _TOKEN = re.compile(rb'\s*(?:([\[{])|([\]}])|([,:])|("(?:[^"\\]|\\.)*"|[^\s,:\[\
 
 
 class _Open:
-    """An array or object that is not closed yet: what it holds, packed, and whether it holds anything."""
+    """An array or object that is not closed yet, and the packed items that it holds."""
 
     def __init__(self, *, is_object: bool) -> None:
         self.is_object = is_object
@@ -89,7 +89,7 @@ class NoJson(ValueError):
 
 async def from_msgpack(packed: bytes, levels: int) -> bytes:
     """The JSON of valid MessagePack, nested so deeply at most. Raises NoJson, and what msgspec raises for a text."""
-    text: list[bytes] = []
+    text = bytearray()  # to join a million pieces at the end would take long
     stack: list[_Left] = []
     place, count, turns = 0, 0, Turns()
     while True:
@@ -103,16 +103,16 @@ async def from_msgpack(packed: bytes, levels: int) -> bytes:
             if len(stack) == levels:
                 raise NoJson(f"must not be nested more than {levels} levels deep")
             place, left = opened
-            text.append(b"{" if left.is_object else b"[")
+            text += b"{" if left.is_object else b"["
             stack.append(left)
         else:
             end = place + _scalar_size(packed, place)
-            text.append(_json_scalar(packed[place:end], is_key=is_key))
+            text += _json_scalar(packed[place:end], is_key=is_key)
             place = end
         while stack and not stack[-1].items:
-            text.append(b"}" if stack.pop().is_object else b"]")
+            text += b"}" if stack.pop().is_object else b"]"
         if not stack:
-            return b"".join(text)
+            return bytes(text)
 
 
 class _Left:
@@ -122,11 +122,11 @@ class _Left:
         self.items, self.is_object = items, is_object
         self._is_first = True
 
-    def begin(self, text: list[bytes]) -> bool:
+    def begin(self, text: bytearray) -> bool:
         """Begins the next item, and says whether it is a name."""
         is_key = self.is_object and self.items % 2 == 0
         if not self._is_first:
-            text.append(b":" if self.is_object and not is_key else b",")
+            text += b":" if self.is_object and not is_key else b","
         self._is_first = False
         self.items -= 1
         return is_key

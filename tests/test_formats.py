@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.http.compression import zstd
+from tests.contract import world
 from tests.contract.world import Headers, Project, fetch, problem, project, row, upload, user
 
 pytestmark = pytest.mark.slow
@@ -109,6 +110,24 @@ def of(vector: Any, **more: Any) -> dict[str, Any]:
     """A batch of one."""
     body = {name: more.pop(name) for name in ("encoding", "more") if name in more}
     return {"embeddings": [{"text_id": "a", "vector": vector, **more}], **body}
+
+
+@pytest.mark.parametrize("wrong", ['"a, b"', "[1]", '{"a": 1}', "null"])
+async def test_a_long_vector_of_something_else(api: httpx2.AsyncClient, admin: world.Headers, wrong: str) -> None:
+    """It is told where it stands, with what is wrong in other rows, as with a short one."""
+    owner = await world.user(api, admin)
+    project = await world.project(api, owner, on=await world.instance(api, owner, dimensions=16_000))
+    vector = "[" + ", ".join(["0.12345", wrong, *["0.12345"] * 15_998]) + "]"
+    body = '{"embeddings": [{"text_id": "a", "vector": %s}, {"text_id": "b", "vector": [1]}]}' % vector  # noqa: UP031
+    headers = {**owner.headers, "Content-Type": "application/json"}
+    answer = await api.post(project.embeddings, content=body, headers=headers)
+    assert answer.status_code == 422, answer.text
+    assert [one["location"].split("[1]")[0] for one in answer.json()["errors"]] == [
+        "body.embeddings[0].vector",
+        "body.embeddings",
+    ]
+    found = await api.post(project.similars, content=f'{{"vector": {vector}}}', headers=headers)
+    assert (found.status_code, found.json()["errors"][0]["location"][:11]) == (422, "body.vector")
 
 
 @pytest.mark.parametrize(

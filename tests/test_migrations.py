@@ -154,6 +154,18 @@ EVERYTHING = {
 }
 
 
+def test_embeddings_go_back_from_a_schema_without_the_latest_functions(empty: str) -> None:
+    migrate.upgrade(empty)
+    migrate.downgrade(empty, "0003")
+    with psycopg.connect(empty) as connection:
+        connection.execute(ORIGINAL)
+    before = {name: rows(empty, statement) for name, statement in EVERYTHING.items()}
+    migrate.upgrade(empty)
+    migrate.downgrade(empty, "0010")
+    migrate.downgrade(empty, "0003", discard=True)
+    assert rows(empty, EVERYTHING["embeddings"]) == before["embeddings"]
+
+
 def test_the_rows_of_the_original_go_forth_and_back(empty: str) -> None:
     migrate.upgrade(empty)
     migrate.downgrade(empty, "0003")

@@ -136,7 +136,9 @@ async def test_large_metadata_is_sent(process: tuple[int, str], capsys: pytest.C
         many = {"a": [[]] * 800_000, "b": {"c": [1, -2.5, None, True, "ü\n", {}]}}
         rows = [{"text_id": f"t{n}", "vector": [1.0, 2.0, 3.0], "metadata": many} for n in range(3)]
         packed, headers = msgspec.msgpack.encode({"embeddings": rows}), {**project.owner.headers, **MSGPACK}
-        assert (await api.post(project.embeddings, content=packed, headers=headers)).status_code == 201
+        await measured(
+            process, lambda: several(api.post(project.embeddings, content=packed, headers=headers)), {201}, capsys
+        )
         answer = await api.get(f"{project.embeddings}/t2", headers=headers)
         assert msgspec.msgpack.decode(answer.content)["metadata"] == many
 
@@ -173,6 +175,21 @@ async def test_large_metadata_is_shown(process: tuple[int, str], capsys: pytest.
         with Watched(process) as watched:
             assert (await api.get("/v1/admin/sanity-check", headers=ADMIN)).status_code == 200
         assert watched.grown < MEMORY
+
+
+@pytest.mark.parametrize("size", [200, 500, 1020])
+async def test_what_is_wrong_with_a_large_body(
+    process: tuple[int, str], size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with place(process) as (api, project):
+        headers = {**project.owner.headers, "Content-Type": "application/json"}
+        lists = b",".join([b"[]"] * (size * 1024 // 3))
+        named = json.dumps({**project.body, "shared_with": "@"}).encode().replace(b'"@"', b"[%b]" % lists)
+        await measured(process, lambda: several(api.put(project.path, content=named, headers=headers)), {422}, capsys)
+        rows = batch(b"[1,2,3]", 1, b', "text": 5, "metadata": {"a": [%b]}' % lists)
+        await measured(
+            process, lambda: several(api.post(project.embeddings, content=rows, headers=headers)), {422}, capsys
+        )
 
 
 async def test_large_vectors_and_many_results_are_shown(

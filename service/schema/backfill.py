@@ -49,7 +49,9 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
 def back(connection: psycopg.Connection, say: Say) -> None:
     """Moves the rows of all partitions into embeddings_unmigrated, and drops the partitions, one by one."""
     tables = connection.execute(
-        "SELECT project_id FROM projects WHERE embeddings_partition(project_id) IS NOT NULL ORDER BY project_id"
+        # Not by embeddings_partition, which a schema before migration 0011 does not have.
+        "SELECT project_id FROM projects"
+        " WHERE to_regclass(format('%I.embeddings_%s', current_schema(), project_id)) IS NOT NULL ORDER BY project_id"
     ).fetchall()
     progress = _Progress(say, "Carried back", None)
     for (project_id,) in tables:

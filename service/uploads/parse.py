@@ -1,5 +1,6 @@
 """The body of an upload into its rows, still undecoded: carefully, or at a guess."""
 
+import asyncio
 import re
 
 import msgspec
@@ -66,8 +67,11 @@ async def cut(body: bytes) -> RawBatch | None:
     return RawBatch(rows, encoding)
 
 
-def split(body: bytes, wire: Wire) -> RawBatch:
-    """The rows, undecoded. Looks first at what would take much more memory as Python objects than as it came."""
+async def split(body: bytes, wire: Wire) -> RawBatch:
+    """The rows, undecoded. Looks first at what would take much more memory as Python objects than as it came.
+
+    Each look passes over the whole body, so others have their turn between.
+    """
     too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: send several.")
     if wire is decoding.MESSAGE_PACK:
         rows = memoryview(decoding.decode(body, _Counted, wire=wire).embeddings)
@@ -78,6 +82,7 @@ def split(body: bytes, wire: Wire) -> RawBatch:
         if body.count(b"{") > MAX_OBJECTS:
             raise too_many
         decoding.decode(body, _Shape)
+    await asyncio.sleep(0)
     try:
         sent: RawBatch = wire.module.decode(body, type=RawBatch)
     except msgspec.ValidationError as error:

@@ -69,7 +69,7 @@ async def checked(schemas: Schemas, project: ProjectContext, body: bytes, wire: 
     """The batch (EmbeddingsIn) in a body, with the problems that it has in itself and against the project's schema."""
     batch = await _cut(project, body) if wire is decoding.JSON else None
     if batch is None:
-        sent = parse.split(body, wire)
+        sent = await parse.split(body, wire)
         batch = Batch(project, sent.encoding, wire)
         await decode_rows(batch, sent.embeddings)
     for row, fault in (await metadata_faults(schemas, batch)).items():
@@ -216,8 +216,9 @@ async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
     async with transaction(pool) as tx:
         stored = await _store(tx, batch)
         # When all its rows are locked, also those that were as they are: what is found now stays true.
-        await _find_without_metadata(tx, batch, keeping)
-        batch.check()
+        if keeping:
+            await _find_without_metadata(tx, batch, keeping)
+            batch.check()
         return stored
 
 

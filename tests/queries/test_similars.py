@@ -150,10 +150,12 @@ class TestGetSimilarsByIndex:
         values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
         sent = to_binary(np.array([[1, 0, 0]], dtype=np.float16))
 
-        async def found(max_rows: int, threshold: float) -> list[similars.NearestByIndex]:
+        async def found(
+            max_rows: int, threshold: float, candidates: int | None = None
+        ) -> list[similars.NearestByIndex]:
             return await similars.get_similars_by_index(
                 connection,
-                candidates=max_rows,
+                candidates=candidates or max_rows,
                 at_most=1,
                 filtered=0,
                 project_id=number,
@@ -180,4 +182,4 @@ class TestGetSimilarsByIndex:
         (above,) = await found(3, 0.5)
         assert (above.ids, above.complete) == (["x", "tail"], True)  # what else there is is below the threshold
         assert [row.tied for row in await found(1, -1)] == [True]  # the index side gave no row that is farther
-        assert [row.tied for row in await found(1, -1)] == [True]
+        assert [row.tied for row in await found(1, -1, candidates=2)] == [False]

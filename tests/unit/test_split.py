@@ -43,7 +43,7 @@ async def test_what_is_cut_is_what_is_parsed(
     elif encoding == "last":
         document["encoding"] = "f2"
     body = json.dumps(document, separators=separators).encode()
-    cut, whole = await parse.cut(body), parse.split(body, decoding.JSON)
+    cut, whole = await parse.cut(body), (await parse.split(body, decoding.JSON))
     if cut is not None and (pieces := parsed(cut.embeddings)) is not None:
         assert pieces == parsed(whole.embeddings) == rows
         assert cut.encoding == whole.encoding
