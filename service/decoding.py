@@ -66,20 +66,25 @@ def decode(data: bytes, kind: type[T], location: str = "body", wire: Wire = JSON
 def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError, wire: Wire = JSON) -> list[Problem]:
     """All that is wrong with this body for this type, at most 100; `error` is what msgspec found first.
 
-    Of a body of more than EXPLAINED_BYTES or EXPLAINED_LISTS only that: as Python objects it may take forty times its
-    size, and long. Nor is one with numbers that take long decoded once more.
+    Only that one is reported of a body above EXPLAINED_BYTES, of one with more than EXPLAINED_LISTS lists and objects
+    (as Python objects they take forty times their size), and of one with numbers that are slow to decode; of the last
+    two after its syntax was checked. Raises BadRequest when the body is malformed.
     """
+    first = _UNKNOWN_FIELD.fullmatch(str(error))
+    only = [unknown(first[1], _names(kind), location) if first else _problem(error, location)]
+    if len(data) > EXPLAINED_BYTES:
+        return only
     lists = data.count(b"[") + data.count(b"{") if wire is JSON else len(data)  # in MessagePack each byte may be one
-    if len(data) > EXPLAINED_BYTES or lists > EXPLAINED_LISTS or number_arrays.are_slow(data):
-        name = _UNKNOWN_FIELD.fullmatch(str(error))
-        return [unknown(name[1], _names(kind), location) if name else _problem(error, location)]
+    syntax_only = lists > EXPLAINED_LISTS or number_arrays.are_slow(data)
     try:
-        value = wire.module.decode(data)
+        value = wire.module.decode(data, type=msgspec.Raw if syntax_only else Any)
     except msgspec.ValidationError as out_of_range:  # a number that no double holds
         return [_problem(out_of_range, location)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise unreadable(malformed, wire) from None
-    return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or [_problem(error, location)]
+    if syntax_only:
+        return only
+    return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or only
 
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
