@@ -50,8 +50,7 @@ lock: $(DEV)  ## Write the locks anew, with the newest versions
 		--output-file requirements-dev.lock pyproject.toml
 
 openapi: $(DEV)  ## Write docs/openapi.yaml anew, which a test compares with what is served
-	$(BIN)/python -c "import msgspec; from service import openapi; from service.api import endpoints; \
-		print(msgspec.yaml.encode(openapi.document(endpoints)).decode(), end='')" > docs/openapi.yaml
+	$(BIN)/python -m tests.support.openapi
 
 schema: $(DEV)  ## Write docs/schema.sql anew, which a test compares with the migrations
 	$(BIN)/python -m tests.support.schema

@@ -51,7 +51,7 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
 LOCK TABLE llm_service_instances, llm_service_definitions, projects, users IN EXCLUSIVE MODE;
 
 -- name: DeleteAllProjects :execrows
--- But for the partitions (DropOrphanedPartition).
+-- But for the partitions (DropPartition).
 DELETE FROM projects;
 
 -- name: DeleteAllInstances :execrows
@@ -59,7 +59,7 @@ DELETE FROM projects;
 DELETE FROM llm_service_instances;
 
 -- name: DeleteAllUsers :execrows
--- With all that they own, but for the partitions (DropOrphanedPartition).
+-- With all that they own, but for the partitions (DropPartition).
 DELETE FROM users WHERE user_handle <> '_system';
 
 -- name: DeleteCustomAPIStandards :execrows

@@ -11,7 +11,7 @@ SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespa
 -- name: GetProjectsToIndex :many
 -- Those that have an index, and those that have so many rows that they need one. How many rows, and how often they
 -- have changed, comes from the server's statistics, which costs nothing at any size.
-SELECT project.project_id, instance.dimensions, built.watermark, built.indexed_rows,
+SELECT project.project_id, instance.dimensions,
        greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples)::bigint AS estimated_rows,
        pg_stat_get_tuples_inserted(partition.oid) + pg_stat_get_tuples_updated(partition.oid)
            + pg_stat_get_tuples_deleted(partition.oid) AS changes

@@ -26,6 +26,18 @@ SELECT definition_id, definition_handle, owner, api_standard, is_public,
   FROM llm_service_definitions
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text;
 
+-- name: LockUsableLLMDefinition :one
+-- A definition that the user may use: their own, a public one, one of _system, or one shared with them. Until the end of
+-- the transaction it is not deleted.
+SELECT definition_id, definition_handle, owner, api_standard, is_public,
+       endpoint, description, model, dimensions, context_limit
+  FROM llm_service_definitions AS definition
+ WHERE owner = @owner::text AND definition_handle = @definition_handle::text
+   AND (owner = '_system' OR EXISTS (SELECT FROM definition_access AS access
+                                      WHERE access.definition_id = definition.definition_id
+                                        AND access.user_handle = @user_handle::text))
+   FOR KEY SHARE OF definition;
+
 -- name: UpsertLLMDefinition :one
 INSERT INTO llm_service_definitions
     (owner, definition_handle, endpoint, description, api_standard, model, dimensions, context_limit, is_public)

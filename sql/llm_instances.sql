@@ -2,93 +2,38 @@
 
 -- name: UpsertLLMInstance :one
 -- Creates an instance, or replaces the one of the same owner and handle. The stored key stays unless
--- change_key says otherwise. An empty project of the instance is fitted to a new number of dimensions;
--- one that holds embeddings refuses it (projects_dimensions_fixed).
-WITH stored AS (
-    INSERT INTO llm_service_instances AS instance
-        (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
-         definition_id, api_key_encrypted, api_key_sealed_by)
-    VALUES (@owner::text, @instance_handle::text, @endpoint::text, @description::text, @api_standard::text,
-            @model::text, @dimensions::int, @context_limit::int, NULL, @api_key_encrypted::bytea,
-            @api_key_sealed_by::text)
-    ON CONFLICT (owner, instance_handle) DO UPDATE
-       SET endpoint = excluded.endpoint, description = excluded.description,
-           api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
-           context_limit = excluded.context_limit, updated_at = now(),
-           api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
-                                    ELSE instance.api_key_encrypted END,
-           api_key_sealed_by = CASE WHEN @change_key::bool THEN excluded.api_key_sealed_by
-                                    ELSE instance.api_key_sealed_by END,
-           -- A plaintext key of the original system is older than the one that is set here.
-           api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
-    RETURNING instance.owner, instance.instance_handle, instance.instance_id
-), project AS MATERIALIZED (  -- locked before it is fitted: somebody may be dropping its partition
-    SELECT project.project_id
-      FROM stored
-      JOIN projects AS project ON project.llm_service_instance_id = stored.instance_id
-     ORDER BY project.project_id
-       FOR KEY SHARE OF project
-)
-SELECT stored.owner, stored.instance_handle, stored.instance_id
-  FROM stored
-  -- The condition on the count is always true; without one the planner would leave the subquery out.
- CROSS JOIN LATERAL (
-      SELECT count(*) AS fitted
-        FROM project
-       WHERE fit_embeddings_partition(project.project_id, @dimensions::int)
-  ) AS projects
- WHERE projects.fitted >= 0;
+-- change_key says otherwise. FitPartitionsOfInstance comes next.
+INSERT INTO llm_service_instances AS instance
+    (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
+     definition_id, api_key_encrypted, api_key_sealed_by)
+VALUES (@owner::text, @instance_handle::text, @endpoint::text, @description::text, @api_standard::text,
+        @model::text, @dimensions::int, @context_limit::int, @definition_id::int, @api_key_encrypted::bytea,
+        @api_key_sealed_by::text)
+ON CONFLICT (owner, instance_handle) DO UPDATE
+   SET endpoint = excluded.endpoint, description = excluded.description,
+       api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
+       context_limit = excluded.context_limit,
+       definition_id = coalesce(excluded.definition_id, instance.definition_id), updated_at = now(),
+       api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
+                                ELSE instance.api_key_encrypted END,
+       api_key_sealed_by = CASE WHEN @change_key::bool THEN excluded.api_key_sealed_by
+                                ELSE instance.api_key_sealed_by END,
+       -- A plaintext key of the original system is older than the one that is set here.
+       api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
+RETURNING instance.owner, instance.instance_handle, instance.instance_id;
 
--- name: CreateLLMInstanceFromDefinition :one
--- Makes an instance from a definition that its owner may use: their own, a public one, or one shared with
--- them. What is not given is inherited. No row when there is no such definition for them.
-WITH definition AS (
-    SELECT definition.*
-      FROM llm_service_definitions AS definition
-     WHERE definition.owner = @definition_owner::text
-       AND definition.definition_handle = @definition_handle::text
-       AND (definition.owner = '_system'
-            OR EXISTS (SELECT FROM definition_access AS access
-                        WHERE access.definition_id = definition.definition_id
-                          AND access.user_handle = @owner::text))
-       FOR KEY SHARE OF definition  -- or it might be gone when the instance is stored
-), stored AS (
-    INSERT INTO llm_service_instances AS instance
-        (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
-         definition_id, api_key_encrypted, api_key_sealed_by)
-    SELECT @owner::text, @instance_handle::text,
-           coalesce(@endpoint::text, definition.endpoint), coalesce(@description::text, definition.description),
-           coalesce(@api_standard::text, definition.api_standard), coalesce(@model::text, definition.model),
-           coalesce(@dimensions::int, definition.dimensions),
-           coalesce(@context_limit::int, definition.context_limit),
-           definition.definition_id, @api_key_encrypted::bytea, @api_key_sealed_by::text
-      FROM definition
-    ON CONFLICT (owner, instance_handle) DO UPDATE
-       SET endpoint = excluded.endpoint, description = excluded.description,
-           api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
-           context_limit = excluded.context_limit, definition_id = excluded.definition_id, updated_at = now(),
-           api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
-                                    ELSE instance.api_key_encrypted END,
-           api_key_sealed_by = CASE WHEN @change_key::bool THEN excluded.api_key_sealed_by
-                                    ELSE instance.api_key_sealed_by END,
-           -- A plaintext key of the original system is older than the one that is set here.
-           api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
-    RETURNING instance.owner, instance.instance_handle, instance.instance_id, instance.dimensions
-), project AS MATERIALIZED (  -- locked before it is fitted: somebody may be dropping its partition
-    SELECT project.project_id
-      FROM stored
-      JOIN projects AS project ON project.llm_service_instance_id = stored.instance_id
+-- name: FitPartitionsOfInstance :exec
+-- Gives the empty projects of an instance its number of dimensions; one that holds embeddings refuses another number
+-- (projects_dimensions_fixed). Projects are locked first, so that none of their partitions is dropped meanwhile.
+WITH project AS MATERIALIZED (
+    SELECT project.project_id, instance.dimensions
+      FROM llm_service_instances AS instance
+      JOIN projects AS project ON project.llm_service_instance_id = instance.instance_id
+     WHERE instance.instance_id = @instance_id::int
      ORDER BY project.project_id
        FOR KEY SHARE OF project
 )
-SELECT stored.owner, stored.instance_handle, stored.instance_id
-  FROM stored
- CROSS JOIN LATERAL (
-      SELECT count(*) AS fitted
-        FROM project
-       WHERE fit_embeddings_partition(project.project_id, stored.dimensions)
-  ) AS projects
- WHERE projects.fitted >= 0;
+SELECT fit_embeddings_partition(project_id, dimensions) FROM project;
 
 -- name: GetLLMInstancesByUser :many
 -- Their own and those they have been given; each once, because nobody shares with the owner.
@@ -108,7 +53,7 @@ SELECT access.role
    AND access.user_handle = @caller::text;
 
 -- name: RetrieveLLMInstance :one
--- All but the key itself. Whom it is shared with is for the owner to know (and the admin).
+-- All but the key itself. Only the owner and the admin see whom it is shared with.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::text AS access_role,
        instance.api_standard, instance.dimensions,
        instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
@@ -154,12 +99,3 @@ DELETE FROM llm_service_instances_shared_with AS share
  WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text
    AND share.instance_id = instance.instance_id AND share.user_handle = @user_handle::text
 RETURNING share.instance_id;
-
--- name: GetSharedUsersForInstance :one
--- As a JSON array; no row when there is no such instance.
-SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
-                                  ORDER BY share.user_handle), '[]')
-          FROM llm_service_instances_shared_with AS share
-         WHERE share.instance_id = instance.instance_id)
-  FROM llm_service_instances AS instance
- WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;

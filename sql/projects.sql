@@ -1,18 +1,21 @@
 -- Projects, who may do what with them, and their partitions of embeddings.
 
 -- name: RetrieveProjectAccess :one
--- Everything a request on a project needs before it does its work: who calls, in what role, and what fits.
-SELECT caller, project_id, owner, project_handle, role, instance_owner, instance_handle, dimensions, metadata_scheme,
-       watermark, ef_searches, recalls
+-- The caller, and what a request on the project needs to know of it. 'project_id' is null when there is no such
+-- project; 'role' is 'none' when the caller may not see it; without an instance 'dimensions' is 0.
+SELECT caller, project_id, owner, project_handle, coalesce(role, 'none') AS role, caller,
+       coalesce(instance_owner, '') AS instance_owner, coalesce(instance_handle, '') AS instance_handle,
+       coalesce(dimensions, 0) AS dimensions, metadata_scheme, watermark,
+       coalesce(ef_searches, '{}') AS ef_searches, coalesce(recalls, '{}') AS recalls
   FROM access_to_project(@key_hash::text, @is_admin::bool, @owner::text, @project_handle::text);
 
 -- name: UpsertProject :one
--- Creates a project and its partition, or replaces the one of the same owner and handle. No row when its
+-- Creates a project, or replaces the one of the same owner and handle; FitPartition comes next. No row when its
 -- owner neither owns the instance nor has been given it, unless the project belongs to it already: whoever
 -- lost an instance must still be able to close the project. Shares are replaced when change_shares says so.
 -- Neither the instance nor the one that the project had can get other dimensions meanwhile.
 WITH locked AS MATERIALIZED (
-    SELECT instance.instance_id, instance.owner, instance.instance_handle, instance.dimensions
+    SELECT instance.instance_id, instance.owner, instance.instance_handle
       FROM llm_service_instances AS instance
      WHERE (instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text)
         OR instance.instance_id = (SELECT project.llm_service_instance_id FROM projects AS project
@@ -21,7 +24,7 @@ WITH locked AS MATERIALIZED (
      ORDER BY instance.instance_id
        FOR SHARE
 ), instance AS (
-    SELECT instance.instance_id, instance.dimensions
+    SELECT instance.instance_id
       FROM locked AS instance
      WHERE instance.owner = @instance_owner::text AND instance.instance_handle = @instance_handle::text
        AND (EXISTS (SELECT FROM instance_access AS access
@@ -53,9 +56,14 @@ WITH locked AS MATERIALIZED (
        AND share.user_handle <> ALL (@share_users::text[])
 )
 SELECT stored.owner, stored.project_handle, stored.project_id, stored.public_read, @role::text AS role
-  FROM stored, instance
- -- Always true; called here for what it does.
- WHERE fit_embeddings_partition(stored.project_id, instance.dimensions);
+  FROM stored;
+
+-- name: FitPartition :exec
+-- Creates the partition of a project, or gives an empty one the dimensions of its instance.
+SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
+  FROM projects AS project
+  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+ WHERE project.project_id = @project_id::int;
 
 -- name: GetProjectsByUser :many
 -- Their own and those they have been given; each once, because nobody shares with the owner.
@@ -67,14 +75,8 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: RetrieveProject :one
--- Whom it is shared with is for the owner and the admin to know.
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
        project.description, project.metadata_scheme,
-       CASE WHEN @role::text IN ('owner', 'admin') THEN (
-           SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
-                                     ORDER BY share.user_handle), '[]')
-             FROM users_projects AS share
-            WHERE share.project_id = project.project_id) END AS shared_with,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
            'instance_id', instance.instance_id,
@@ -86,15 +88,14 @@ SELECT project.project_id, project.project_handle, project.owner, project.public
  WHERE project.project_id = @project_id::int;
 
 -- name: DeleteProject :one
--- The project and, with its partition, all its embeddings, in about the same time for any number of them.
-WITH doomed AS (
-    DELETE FROM projects WHERE owner = @owner::text AND project_handle = @project_handle::text
-    RETURNING project_id
-)
-SELECT project_id
-  FROM doomed
- -- One after the other: the build of an index holds the partition, perhaps for hours.
- WHERE CASE WHEN cancel_index_build(project_id) THEN drop_embeddings_partition(project_id) END;
+-- The project without its partition: DropPartition comes next.
+DELETE FROM projects WHERE owner = @owner::text AND project_handle = @project_handle::text
+RETURNING project_id;
+
+-- name: DropPartition :exec
+-- All embeddings of a deleted project, in about the same time for any number of them. First the build of an index ends,
+-- which holds the partition, perhaps for hours.
+SELECT CASE WHEN cancel_index_build(@project_id::int) THEN drop_embeddings_partition(@project_id::int) END;
 
 -- name: GetOrphanedPartitions :many
 -- The numbers of deleted projects whose partitions are still there.
@@ -105,9 +106,6 @@ SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
    AND NOT EXISTS (SELECT FROM projects
                     WHERE project_id = substring(partition.relname FROM 'embeddings_(\d+)')::int)
  ORDER BY project_id;
-
--- name: DropOrphanedPartition :exec
-SELECT drop_embeddings_partition(@project_id::int) WHERE cancel_index_build(@project_id::int);
 
 -- name: LockProject :one
 -- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: whoever deletes

@@ -5,5 +5,5 @@
 -- Then bytes of WAL: what a replica has replayed; of a server that is no replica, or no longer one, what it has written.
 SELECT (SELECT system_identifier FROM pg_control_system())
        || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()) AS identity,
-       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
-        - '0/0'::pg_lsn)::bigint AS position;
+       coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
+                - '0/0'::pg_lsn, 0)::bigint AS position;

@@ -85,7 +85,7 @@ SELECT FROM projects
 
 -- name: DeleteUser :one
 -- What they own goes with them, but for the partitions of their projects: those are dropped one by one
--- afterwards (DropOrphanedPartition), because PostgreSQL cannot lock thousands of tables in one transaction.
+-- afterwards (DropPartition), because PostgreSQL cannot lock thousands of tables in one transaction.
 DELETE FROM users
  WHERE user_handle = @user_handle::text AND user_handle <> '_system'
 RETURNING user_handle;

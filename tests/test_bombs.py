@@ -19,7 +19,7 @@ from service.errors import ApiError, BadRequest, Invalid
 from service.http import compression
 from service.http.compression import zstd
 from service.metadata.schemas import Schemas
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.uploads import batch
 from service.uploads.store import checked, decode_rows, store_batch
 from tests.contract import world
@@ -31,9 +31,9 @@ LONGEST_PAUSE = 1.0  # in seconds: all of these took two and more, or took for e
 MEMORY = 64 * 1024 * 1024
 
 
-def storage(schema: Any = None) -> ProjectContext:
+def storage(schema: Any = None) -> ProjectAccess:
     text = None if schema is None else msgspec.json.encode(schema).decode()
-    return ProjectContext(1, "owner", "project", "owner", "instance", 3, text, None, [], [])
+    return ProjectAccess(1, "owner", "project", "owner", "owner", "owner", "instance", 3, text, None, [], [])
 
 
 async def refused(run: Callable[[], Awaitable[object]]) -> ApiError:
@@ -70,7 +70,7 @@ async def memory_of(run: Callable[[], Awaitable[object]]) -> int:
         tracemalloc.stop()
 
 
-async def uploaded(project: ProjectContext, body: bytes) -> None:
+async def uploaded(project: ProjectAccess, body: bytes) -> None:
     async with aclosing(Schemas(wait=10)) as schemas:
         await store_batch(None, await checked(schemas, project, body, decoding.JSON))  # type: ignore[arg-type]
 

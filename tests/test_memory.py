@@ -74,10 +74,10 @@ from service import decoding
 from service.uploads.store import checked, store_batch
 from service.metadata.schemas import Schemas
 from service.search import query
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.errors import ApiError
 
-project = ProjectContext(1, "alice", "poems", "alice", "tiny", 3, None, None, [], [])
+project = ProjectAccess(1, "alice", "poems", "owner", "alice", "alice", "tiny", 3, None, None, [], [])
 start, middle, end = BOMB
 body = start + middle * (SIZE // len(middle)) + end
 del start, middle, end

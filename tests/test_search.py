@@ -19,13 +19,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from msgspec.structs import replace
 from pgvector import HalfVector
 
 from service import vectors
 from service.database.pool import Pool, Scan, ServiceConnection, connected, open_pool, searching
 from service.database.statements import Statement, read
 from service.queries import embeddings, indexes, projects
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import VECTORS_AT_ONCE, Question, nearest
 from service.settings import IndexAims
@@ -51,14 +52,14 @@ def clustered(rows: int, dimensions: int, seed: int = 1) -> Any:
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
 
 
-async def made(pool: Pool, dimensions: int = DIMENSIONS) -> ProjectContext:
+async def made(pool: Pool, dimensions: int = DIMENSIONS) -> ProjectAccess:
     owner = await factories.user(pool)
     await factories.instance(pool, owner, "inst", dimensions=dimensions)
     number = await factories.project(pool, owner, "inst", "proj")
-    return ProjectContext(number, owner, "proj", owner, "inst", dimensions, None, None, [], [])
+    return ProjectAccess(number, owner, "proj", "owner", owner, owner, "inst", dimensions, None, None, [], [])
 
 
-async def put(pool: Pool, project: ProjectContext, rows: dict[str, Any], metadata: list[Any] | None = None) -> None:
+async def put(pool: Pool, project: ProjectAccess, rows: dict[str, Any], metadata: list[Any] | None = None) -> None:
     ids = sorted(rows)
     chosen = dict(zip(rows, metadata, strict=True)) if metadata else {}
     for start in range(0, len(ids), 5000):
@@ -76,14 +77,13 @@ async def put(pool: Pool, project: ProjectContext, rows: dict[str, Any], metadat
     await pool.execute(f"ANALYZE embeddings_{project.project_id}")
 
 
-async def known(pool: Pool, project: ProjectContext) -> ProjectContext:
+async def known(pool: Pool, project: ProjectAccess) -> ProjectAccess:
     """The project with what is known of its index."""
     row = await projects.retrieve_project_access(
         pool, key_hash=None, is_admin=True, owner=project.owner, project_handle=project.project_handle
     )
-    assert row is not None
-    return ProjectContext(*[getattr(project, name) for name in ProjectContext.__struct_fields__[:7]], row.watermark,  # type: ignore[arg-type]
-                   row.ef_searches or [], row.recalls or [])  # fmt: skip
+    assert row.access is not None
+    return row.access
 
 
 async def index(pool: Pool, url: str) -> list[indexer.Built]:
@@ -104,7 +104,7 @@ def question(**given: Any) -> Question:
     return Question(**{"max_rows": 10, "skip": 0, "threshold": -1.0, "recall": 0.99, **given})
 
 
-async def found(pool: Pool, project: ProjectContext, vector: Any, asked: Question) -> tuple[list[str], str]:
+async def found(pool: Pool, project: ProjectAccess, vector: Any, asked: Question) -> tuple[list[str], str]:
     (binary,) = vectors.to_binary(np.array([vector], dtype=np.float16))
     answer = await nearest(pool, project, [binary], asked)
     return answer.nearest[0][0], answer.method
@@ -154,7 +154,7 @@ async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
     project = await known(pool, project)
     assert project.watermark is not None
     # With as many candidates as there are rows the index finds all of them.
-    project = ProjectContext(*[getattr(project, name) for name in ProjectContext.__struct_fields__[:8]], [1000], [1.0])  # type: ignore[arg-type]
+    project = replace(project, ef_searches=[1000], recalls=[1.0])
     await check_all("index")
 
     fresh = {f"t{row:04}": stored[row] for row in range(600, 700)}  # a tail
@@ -202,8 +202,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
         stored = clustered(500, DIMENSIONS)
         await put(pool, project, {f"{row:04}": stored[row] for row in range(500)})
         await index(pool, url)
-        fields = [getattr(await known(pool, project), name) for name in ProjectContext.__struct_fields__[:8]]
-        project = ProjectContext(*fields, [40, 300], [0.9, 1.0])
+        project = replace(await known(pool, project), ef_searches=[40, 300], recalls=[0.9, 1.0])
         monkeypatch.setattr(ServiceConnection, "execute", recorded)
         for asked in (
             question(recall=0.9),
@@ -219,7 +218,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
 
 
 @pytest.fixture(scope="module")
-async def indexed(pool: Pool, url: str) -> tuple[ProjectContext, Any]:
+async def indexed(pool: Pool, url: str) -> tuple[ProjectAccess, Any]:
     """A project of the size that is indexed by default, and a tail; with its vectors."""
     project = await made(pool, 64)
     stored = clustered(11_000, 64)
@@ -233,7 +232,7 @@ async def indexed(pool: Pool, url: str) -> tuple[ProjectContext, Any]:
 @pytest.mark.parametrize("many", [1, 30])
 @pytest.mark.parametrize("only", [None, {"kind": 1}])
 async def test_plans_use_the_index_and_its_tail(
-    pool: Pool, indexed: tuple[ProjectContext, Any], many: int, only: Any
+    pool: Pool, indexed: tuple[ProjectAccess, Any], many: int, only: Any
 ) -> None:
     project, stored = indexed
     statement = read("similars")["GetSimilarsByIndex"]
@@ -298,13 +297,13 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
         return [one for one in await index(pool, url) if one.project_id == number]
 
     async def state() -> tuple[int | None, int | None, list[str]]:
-        now = await indexes.retrieve_index_state(pool, project_id=number)
+        now = (await indexes.retrieve_index_state(pool, project_id=number)).built
         names = await pool.fetch(
             "SELECT indexname FROM pg_indexes WHERE tablename = $1 AND indexname !~ 'pkey' ORDER BY 1",
             f"embeddings_{number}",
         )
-        assert now is not None
-        return now.watermark, now.indexed_rows, [row[0] for row in names]
+        listed = [row[0] for row in names]
+        return (None, None, listed) if now is None else (now.watermark, now.indexed_rows, listed)
 
     await put(pool, project, {f"{row:04}": stored[row] for row in range(99)})
     assert await index_this() == []
@@ -568,8 +567,7 @@ class Machine(RuleBasedStateMachine):
         async def check() -> None:
             project = await known(self.pool, self.project)
             if project.watermark is not None:
-                fields = [getattr(project, name) for name in ProjectContext.__struct_fields__[:8]]
-                project = ProjectContext(*fields, [1000], [1.0])  # type: ignore[arg-type]
+                project = replace(project, ef_searches=[1000], recalls=[1.0])
             for vector in clustered(3, DIMENSIONS, self.rng.randrange(9999)):
                 kind = self.rng.randrange(4)
                 only = {one: self.rows[one] for one in self.rows if self.kinds[one] == kind}

@@ -9,7 +9,7 @@ from service.api.merge_patch import merged
 from service.api.users import same_handle
 from service.database.pool import transaction
 from service.database.statements import Db
-from service.errors import Conflict, Unavailable, found
+from service.errors import Conflict, found
 from service.http.auth import admin, anyone
 from service.http.endpoint import Page, endpoint
 from service.http.request import Req
@@ -89,16 +89,13 @@ async def delete_standard(req: Req, path: StandardPath) -> None:
 
 
 async def _store(db: Db, standard: StandardIn) -> APIStandard:
-    row = await api_standards.upsert_api_standard(
+    return await api_standards.upsert_api_standard(
         db,
         api_standard_handle=standard.api_standard_handle,
         description=standard.description,
         key_method=standard.key_method,
         key_field=standard.key_field,
     )
-    if row is None:
-        raise Unavailable
-    return row
 
 
 endpoints = [get_standards, post_standard, get_standard, put_standard, patch_standard, delete_standard]

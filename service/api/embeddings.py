@@ -23,7 +23,7 @@ from service.http.request import Req
 from service.http.responses import JSON, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
 from service.queries.embeddings import PageRow
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.uploads import stream
 from service.uploads.batch import EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_schema, checked, store_batch
@@ -91,7 +91,7 @@ STREAMS = (NDJSON, MSGPACK)
     consumes=FORMATS,
     errors=(404, 409),
 )
-async def post_embeddings(req: Req, access: ProjectContext) -> Uploaded:
+async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
     batch = await checked(req.schemas, access, body, req.wire(FORMATS))
@@ -110,7 +110,7 @@ async def post_embeddings(req: Req, access: ProjectContext) -> Uploaded:
     streams=EmbeddingIn,
     produces=NDJSON,
 )
-async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: ProjectContext) -> Response:
+async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: ProjectAccess) -> Response:
     """Store embeddings without end: one record a line, or MessagePack records one after the other.
 
     Answers with a line of JSON for each chunk that is safely stored, while records are still coming. What a line counts
@@ -135,7 +135,7 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: P
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))
-async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectContext) -> Embeddings:
+async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess) -> Embeddings:
     """A page of a project's embeddings."""
     parts = ("vector", "text", "metadata") if query.include is None else query.include
 
@@ -157,13 +157,13 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectContext
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
-async def delete_embeddings(req: Req, access: ProjectContext) -> None:
+async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
     """Delete all embeddings of a project."""
     await embeddings.delete_embeddings_by_project(req.db, project_id=access.project_id)
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
-async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectContext) -> Embedding:
+async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> Embedding:
     """An embedding."""
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
@@ -177,7 +177,7 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectContext) -
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
-async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectContext) -> None:
+async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
     """Delete an embedding."""
     row = await embeddings.delete_embedding(req.db, project_id=access.project_id, text_ids=candidates(req, path))
     found(row, f"The embedding {path.text_id!r}")
@@ -196,7 +196,7 @@ async def _read(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) 
 
 
 async def _next(
-    req: Req, query: EmbeddingsPage, project: ProjectContext, rows: Sequence[embeddings.EmbeddingRow]
+    req: Req, query: EmbeddingsPage, project: ProjectAccess, rows: Sequence[embeddings.EmbeddingRow]
 ) -> str | None:
     """Where the list goes on behind these rows, if it does: behind the last of them, at any depth at the same cost."""
     if len(rows) < query.limit:
@@ -213,7 +213,7 @@ def candidates(req: Req, path: EmbeddingPath) -> list[str]:
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
-def _embedding(row: embeddings.EmbeddingRow, project: ProjectContext) -> Embedding:
+def _embedding(row: embeddings.EmbeddingRow, project: ProjectAccess) -> Embedding:
     return Embedding(
         text_id=row.text_id,
         user_handle=project.owner,

@@ -9,7 +9,7 @@ from service.api.merge_patch import merged
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
 from service.api.users import UserPath, same_handle
 from service.database.statements import Db
-from service.errors import Unavailable, found
+from service.errors import found
 from service.http.auth import definition_owner, definition_reader, owner
 from service.http.endpoint import Page, endpoint
 from service.http.request import Req
@@ -146,7 +146,7 @@ async def get_definition_shares(req: Req, path: DefinitionPath, query: SharesPag
 
 
 async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:
-    row = await llm_definitions.upsert_llm_definition(
+    return await llm_definitions.upsert_llm_definition(
         db,
         owner=owner_handle,
         definition_handle=definition.definition_handle,
@@ -158,9 +158,6 @@ async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> Definit
         context_limit=definition.context_limit,
         is_public=bool(definition.is_public),
     )
-    if row is None:
-        raise Unavailable
-    return row
 
 
 async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:

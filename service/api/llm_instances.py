@@ -8,17 +8,19 @@ import msgspec
 
 from service.api.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.api.merge_patch import merged
-from service.api.sharing import SharedWith, ShareIn, SharesPage, not_the_owner, shared_with
+from service.api.sharing import ShareIn, SharesPage, not_the_owner
 from service.api.users import UserPath, same_handle
 from service.database.pool import Connection
 from service.database.statements import Db
-from service.errors import Unavailable, found
+from service.errors import found
 from service.http.auth import Caller, instance_reader, owner
 from service.http.endpoint import Page, endpoint
 from service.http.request import Req
-from service.provider_keys.keyring import Keyring, Sealed, instance_place
-from service.queries import llm_instances
+from service.provider_keys.keyring import Keyring, instance_place
+from service.queries import llm_definitions, llm_instances
+from service.queries.llm_definitions import Definition
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
+from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 
@@ -98,25 +100,12 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
 
     The definition must be the user's own, one of `_system`, public, or shared with the user.
     """
-    key = _sealed(req.keyring, path.user, body)
     async with _locked(req, path.user, body.instance_handle) as tx:
-        row = await llm_instances.create_llm_instance_from_definition(
-            tx,
-            owner=path.user,
-            instance_handle=body.instance_handle,
-            definition_owner=body.definition_owner,
-            definition_handle=body.definition_handle,
-            endpoint=body.endpoint,
-            description=body.description,
-            api_standard=body.api_standard,
-            model=body.model,
-            dimensions=body.dimensions,
-            context_limit=body.context_limit,
-            change_key=body.api_key is not None,
-            api_key_encrypted=key.blob if key else None,
-            api_key_sealed_by=key.key_id if key else None,
+        definition = await llm_definitions.lock_usable_llm_definition(
+            tx, owner=body.definition_owner, definition_handle=body.definition_handle, user_handle=path.user
         )
-    return found(row, f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use")
+        what = f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use"
+        return await _store(tx, req.keyring, path.user, body, found(definition, what))
 
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
@@ -167,7 +156,7 @@ async def share_instance(req: Req, path: InstancePath, body: ShareIn) -> Instanc
         role=body.role,
     )
     found(row, _name(path))
-    return InstanceShares(path.user, path.instance, await _shares(req, path))
+    return InstanceShares(path.user, path.instance, await _shares(req.db, path))
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
@@ -182,7 +171,7 @@ async def unshare_instance(req: Req, path: SharePath) -> None:
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
 async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
     """All with whom an instance is shared."""
-    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req, path))[query.offset :]))
+    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.db, path))[query.offset :]))
 
 
 @asynccontextmanager
@@ -193,30 +182,32 @@ async def _locked(req: Req, owner_handle: str, handle: str) -> AsyncIterator[Con
         yield tx
 
 
-def _sealed(keyring: Keyring, owner_handle: str, instance: InstanceFields) -> Sealed | None:
-    if not instance.api_key:
-        return None
-    return keyring.seal(instance.api_key, instance_place(owner_handle, instance.instance_handle))
+async def _store(
+    db: Db, keyring: Keyring, owner_handle: str, sent: InstanceIn | FromDefinition, definition: Definition | None = None
+) -> InstanceRef:
+    """Stores an instance; fields that were not sent are those of the definition."""
 
+    def chosen(field: str) -> Any:
+        value = getattr(sent, field)
+        return getattr(definition, field) if value is None and definition is not None else value
 
-async def _store(db: Db, keyring: Keyring, owner_handle: str, instance: InstanceIn) -> InstanceRef:
-    key = _sealed(keyring, owner_handle, instance)
+    key = keyring.seal(sent.api_key, instance_place(owner_handle, sent.instance_handle)) if sent.api_key else None
     row = await llm_instances.upsert_llm_instance(
         db,
         owner=owner_handle,
-        instance_handle=instance.instance_handle,
-        endpoint=instance.endpoint,
-        description=instance.description,
-        api_standard=instance.api_standard or "openai",
-        model=instance.model,
-        dimensions=instance.dimensions,
-        context_limit=instance.context_limit,
-        change_key=instance.api_key is not None,
+        instance_handle=sent.instance_handle,
+        endpoint=chosen("endpoint"),
+        description=chosen("description"),
+        api_standard=chosen("api_standard") or "openai",
+        model=chosen("model"),
+        dimensions=chosen("dimensions"),
+        context_limit=chosen("context_limit"),
+        definition_id=definition.definition_id if definition is not None else None,
+        change_key=sent.api_key is not None,
         api_key_encrypted=key.blob if key else None,
         api_key_sealed_by=key.key_id if key else None,
     )
-    if row is None:
-        raise Unavailable
+    await llm_instances.fit_partitions_of_instance(db, instance_id=row.instance_id)
     return row
 
 
@@ -225,9 +216,8 @@ async def _retrieve(db: Db, path: InstancePath, role: str) -> Instance:
     return found(row, _name(path))
 
 
-async def _shares(req: Req, path: InstancePath) -> list[SharedWith]:
-    rows = await llm_instances.get_shared_users_for_instance(req.db, owner=path.user, instance_handle=path.instance)
-    return shared_with(found(rows, _name(path)))
+async def _shares(db: Db, path: InstancePath) -> list[SharedWith]:
+    return (await _retrieve(db, path, "owner")).shared_with or []
 
 
 def _name(path: InstancePath) -> str:

@@ -14,8 +14,7 @@ from service.queries import indexes
 async def get_metrics(req: Req) -> Response:
     """Requests, uploads, searches, connections and indexes, for Prometheus, with the admin's key or the metrics key."""
     summary = await indexes.summarise_indexes(req.db)
-    if summary is not None:
-        metrics.note_indexes(summary.projects, summary.rows, summary.builds)
+    metrics.note_indexes(summary.projects, summary.rows, summary.builds)
     metrics.note_connections(req.db)
     access_log.note_all()
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)

@@ -4,13 +4,14 @@ import msgspec
 
 from service.api.fields import AnyHandle
 from service.api.projects import ProjectPath, project_name
-from service.api.sharing import SharedWith, ShareIn, SharesPage, not_the_owner, not_the_system, shared_with
+from service.api.sharing import ShareIn, SharesPage, not_the_owner, not_the_system
 from service.database.statements import Db
 from service.errors import BadRequest, Conflict, Problem, found
 from service.http.auth import owner
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.queries import projects
+from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 
@@ -81,14 +82,15 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
         moved = await projects.transfer_project(
             tx, owner=path.user, project_handle=path.project, new_owner=body.new_owner
         )
-    if not found(moved, project_name(path)).fits:
+    transfer = found(moved, project_name(path))
+    if not transfer.fits:
         raise Conflict(f"There is no user {body.new_owner!r} with access to the instance of the project.")
-    return Transferred(body.new_owner, path.project, found(moved, project_name(path)).project_id)
+    return Transferred(body.new_owner, path.project, transfer.project_id)
 
 
 async def _shared(db: Db, path: ProjectPath) -> list[SharedWith]:
     rows = await projects.get_shared_users_for_project(db, owner=path.user, project_handle=path.project)
-    return shared_with(found(rows, project_name(path)))
+    return found(rows, project_name(path))
 
 
 endpoints = [share_project, unshare_project, get_project_shares, transfer_project]

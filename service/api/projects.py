@@ -12,12 +12,13 @@ from service.api.sharing import not_the_system
 from service.api.users import UserPath, same_handle
 from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
-from service.http.auth import Caller, ProjectCaller, owner, project_reader
+from service.http.auth import Caller, owner, project_reader
 from service.http.endpoint import Page, endpoint
 from service.http.request import Req
 from service.metadata.schemas import BadSchema
 from service.queries import embeddings, indexes, projects
-from service.queries.projects import ProjectBrief
+from service.queries.projects import ProjectAccess, ProjectBrief
+from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 EVERYBODY = "*"
@@ -92,7 +93,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: dict[str, Any] | None = None
     description: str | None = None
     metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
-    shared_with: list[dict[str, Any]] | None = None
+    shared_with: list[SharedWith] | None = None
 
 
 class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -142,9 +143,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
         if "metadataScheme" in body:
             await _check_schema(req, path.user, project.metadata_scheme)
         stored = await _store(tx, path.user, project, access.role)
-        return await _retrieve(
-            tx, req.settings.service_recall, path, ProjectCaller(stored.project_id, access.role, access.handle)
-        )
+        return await _retrieve(tx, req.settings.service_recall, path, stored.project_id, access.role, access.handle)
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
@@ -157,17 +156,17 @@ async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
-async def get_project(req: Req, path: ProjectPath, access: ProjectCaller) -> Project:
+async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
     """A project, with the number of its embeddings and how it is searched."""
-    return await _retrieve(req.db, req.settings.service_recall, path, access)
+    return await _retrieve(req.db, req.settings.service_recall, path, access.project_id, access.role, access.caller)
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
 async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
     async with locked(req.db, path.user) as tx:
-        row = await projects.delete_project(tx, owner=path.user, project_handle=path.project)
-    found(row, project_name(path))
+        project_id = await projects.delete_project(tx, owner=path.user, project_handle=path.project)
+        await projects.drop_partition(tx, project_id=found(project_id, project_name(path)))
 
 
 async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> ProjectBrief:
@@ -188,44 +187,45 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         share_roles=list((shares or {}).values()),
         role=role,
     )
-    return found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")
+    project = found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")
+    await projects.fit_partition(db, project_id=project.project_id)
+    return project
 
 
-async def _index(db: Db, aim: float, project_id: int, count: int) -> ProjectIndex:
+async def _index(db: Db, recall: float, project_id: int, count: int) -> ProjectIndex:
     state = await indexes.retrieve_index_state(db, project_id=project_id)
-    if state is None or state.watermark is None:
-        progress = state.progress if state else None
-        return ProjectIndex("exact" if progress is None else "building", 0, count, progress=progress)
-    tail = await indexes.count_tail(db, project_id=project_id, watermark=state.watermark, max_rows=count)
-    pairs = zip(state.ef_searches or [], state.recalls or [], strict=True)
-    ef_search, recall = next((pair for pair in pairs if pair[1] >= aim), (None, None))
-    return ProjectIndex(
-        "indexed" if state.progress is None else "building",
-        count - (tail or 0),
-        tail or 0,
-        ef_search,
-        recall,
-        state.progress,
-    )
+    if state.built is None:
+        return ProjectIndex("exact" if state.progress is None else "building", 0, count, progress=state.progress)
+    built = state.built
+    tail = await indexes.count_tail(db, project_id=project_id, watermark=built.watermark, max_rows=count)
+    pairs = zip(built.ef_searches, built.recalls, strict=True)
+    ef_search, measured = next((pair for pair in pairs if pair[1] >= recall), (None, None))
+    name: Literal["indexed", "building"] = "indexed" if state.progress is None else "building"
+    return ProjectIndex(name, count - tail, tail, ef_search, measured, state.progress)
 
 
-async def _retrieve(db: Db, aim: float, path: ProjectPath, access: ProjectCaller) -> Project:
-    stored = await projects.retrieve_project(db, project_id=access.project_id, role=access.role, caller=access.caller)
+async def _retrieve(
+    db: Db, recall: float, path: ProjectPath, project_id: int, role: str, caller: str | None
+) -> Project:
+    stored = await projects.retrieve_project(db, project_id=project_id, role=role, caller=caller)
     row = found(stored, project_name(path))
+    shares = None
+    if role in ("owner", "admin"):
+        shares = await projects.get_shared_users_for_project(db, owner=row.owner, project_handle=row.project_handle)
     # A project without an instance, left from the original system, has no partition.
-    count = await embeddings.count_embeddings(db, project_id=row.project_id) if row.instance else 0
+    count = await embeddings.count_embeddings(db, project_id=project_id) if row.instance else 0
     return Project(
         project_id=row.project_id,
         project_handle=row.project_handle,
         owner=row.owner,
         public_read=row.public_read,
         role=row.role,
-        number_of_embeddings=count or 0,
-        index=await _index(db, aim, row.project_id, count or 0),
+        number_of_embeddings=count,
+        index=await _index(db, recall, project_id, count),
         instance=row.instance,
         description=row.description,
         metadata_scheme=row.metadata_scheme,
-        shared_with=row.shared_with,
+        shared_with=shares,
     )
 
 

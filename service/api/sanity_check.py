@@ -51,7 +51,7 @@ async def check(db: Db, keyring: Keyring, schemas: Schemas) -> Report:
         warnings.add(f"project {left.project}: {left.embeddings} embeddings of the original system left over: {reason}")
     return Report(
         status="FAILED" if issues.count else "WARNING" if warnings.count else "PASSED",
-        total_projects=await admin.count_projects(db) or 0,
+        total_projects=await admin.count_projects(db),
         issues_count=issues.count,
         warnings_count=warnings.count,
         issues=issues.listed or None,

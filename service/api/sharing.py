@@ -1,6 +1,6 @@
 """What sharing looks like, the same for definitions, instances and projects."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -32,13 +32,6 @@ class DefinitionShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     share_with_handle: AnyHandle
 
 
-class SharedWith(msgspec.Struct, frozen=True):
-    """A user with whom something is shared."""
-
-    user_handle: str
-    role: str
-
-
 def not_the_owner(owner: str, share_with: str) -> None:
     """Raises BadRequest when somebody shares a thing with its owner, or with `_system`."""
     not_the_system(share_with, "body.share_with_handle")
@@ -51,8 +44,3 @@ def not_the_system(handle: str, where: str) -> None:
     """Raises BadRequest when somebody would give a thing to `_system`: nobody could take it away from there."""
     if handle == SYSTEM:
         raise BadRequest("_system is not a user to give anything to.", [Problem("must be a user", where, handle)])
-
-
-def shared_with(rows: list[dict[str, Any]]) -> list[SharedWith]:
-    """The shares as they are read, as JSON, from the database."""
-    return [SharedWith(**row) for row in rows]

@@ -19,7 +19,7 @@ from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK
 from service.queries import embeddings, similars
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import Answer, Question, nearest
 from service.search.query import Part, SearchIn, decode
@@ -78,7 +78,7 @@ class Similars(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
-async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectContext) -> Similars:
+async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, itself left out."""
 
     async def ask(db: Pool) -> embeddings.StoredVector:
@@ -99,7 +99,7 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     errors=(404, 409),
     searches=True,
 )
-async def post_similars(req: Req, query: Search, access: ProjectContext) -> Similars:
+async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a raw vector, or to each of several."""
     body = await req.read(req.settings.service_max_body_bytes, FORMATS)
     sent = await decode(body, req.wire(FORMATS), access.dimensions)
@@ -127,7 +127,7 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
 
 
 async def _similars(
-    req: Req, project: ProjectContext, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
+    req: Req, project: ProjectAccess, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     start = time.perf_counter()
     answer = await _nearest(req, project, question, sent)
@@ -144,7 +144,7 @@ async def _similars(
     return Similars(project.owner, project.project_handle, results[0] if single else results, method)
 
 
-async def _nearest(req: Req, project: ProjectContext, question: Question, sent: list[bytes]) -> Answer:
+async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:
     """What is found. What takes too long is cancelled, in PostgreSQL too. Raises Busy then."""
     seconds = req.settings.service_search_timeout
     try:
@@ -160,7 +160,7 @@ async def _nearest(req: Req, project: ProjectContext, question: Question, sent: 
         raise
 
 
-async def _shown(req: Req, project: ProjectContext, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:
+async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:
     """Text and metadata of all results, as far as they are asked for."""
     if not include:
         return {}

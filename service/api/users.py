@@ -8,7 +8,7 @@ import msgspec
 from service.api.fields import Email, Handle, ShortText
 from service.api.merge_patch import merged
 from service.database.statements import Db
-from service.errors import BadRequest, Conflict, Problem, Unavailable, found, show
+from service.errors import BadRequest, Conflict, Problem, found, show
 from service.http.auth import admin, owner
 from service.http.endpoint import Page, endpoint
 from service.http.request import Req, hash_key
@@ -115,18 +115,16 @@ def _alike(*names: Any) -> list[str]:
 
 async def _store(db: Db, user: UserIn) -> UserKey:
     taken = await users.retrieve_taken_names(db, user_handle=user.user_handle, email=user.email)
-    if taken is not None and taken.handle:
+    if taken.handle:
         message = "This handle is reserved, or another user's but for upper and lower case."
         raise Conflict(message, [Problem(message, "body.user_handle", user.user_handle)])
-    if taken is not None and taken.email:
+    if taken.email:
         message = "Another user has this e-mail address."
         raise Conflict(message, [Problem(message, "body.email", show(user.email))])
     key = secrets.token_hex(KEY_BYTES)
     row = await users.upsert_user(
         db, user_handle=user.user_handle, email=user.email, name=user.name, key_hash=hash_key(key)
     )
-    if row is None:
-        raise Unavailable
     return UserKey(row.user_handle, key if row.created else NOT_CHANGED)
 
 

@@ -9,9 +9,12 @@ named like the file, and has the same parameters. In the text
 - `{schema}` is the schema of the installation, quoted, which the connection knows: for what may be missing there, and
   would then be found in another installation's.
 
-The suffix says what comes back: `:one` a row or None, `:many` a list, `:exec` None, `:execrows` a count.
-A row becomes the msgspec struct that the function's annotation names, column by column in order; a row of
-one column becomes that value when the annotation is no struct. A jsonb column stays text where msgspec.Raw is wanted.
+The suffix says what comes back: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count. A `:one` whose
+function returns `T | None` may find no row; one that returns `T` always finds exactly one, and raises NoRow otherwise.
+A row becomes the msgspec struct that the function's annotation names, column by column in order; a field that is a
+struct itself takes as many columns, and is None when the first of them is null and the field may be None. A row of one
+column becomes that value when the annotation is not a struct. A jsonb column stays text where the annotation is
+msgspec.Raw; it is decoded where the annotation is a dict, or a list of dicts or structs.
 """
 
 import inspect
@@ -19,6 +22,7 @@ import re
 import typing
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -55,6 +59,10 @@ _TOKEN = re.compile(
 
 class BindError(Exception):
     """A statement and its function do not fit together."""
+
+
+class NoRow(Exception):
+    """A statement that always finds a row found none, or null in its place: a fault of the statement."""
 
 
 class Statement:
@@ -165,12 +173,15 @@ class Queries:
 
 
 def row_type(kind: Kind, returned: Any) -> Any:
-    """What one row becomes: the `T` of `T | None` for :one and of `list[T]` for :many; else None."""
+    """The type of one row: `T` of `T` or `T | None` for :one, and of `list[T]` for :many; None for the others.
+
+    Raises BindError when `returned` does not fit the kind.
+    """
     if kind == "one":
         inner = [member for member in typing.get_args(returned) if member is not type(None)]
-        if type(None) not in typing.get_args(returned):
-            raise BindError(f"a :one statement returns `T | None`, not {returned}")
-        return inner[0] if len(inner) == 1 else typing.Union[tuple(inner)]  # noqa: UP007
+        if returned is type(None):
+            raise BindError("a :one statement returns `T` or `T | None`, not None")
+        return inner[0] if _is_optional(returned) else returned
     if kind == "many":
         if typing.get_origin(returned) is not list:
             raise BindError(f"a :many statement returns `list[T]`, not {returned}")
@@ -180,30 +191,81 @@ def row_type(kind: Kind, returned: Any) -> Any:
     return None
 
 
+def columns(row: Any) -> list[tuple[str, Any]]:
+    """Name and type of each column that a row type takes, in order; those of a struct within it in its place."""
+    found: list[tuple[str, Any]] = []
+    for field in msgspec.structs.fields(row):
+        inner = _struct(field.type)
+        found += columns(inner) if inner is not None else [(field.name, field.type)]
+    return found
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in typing.get_args(annotation)
+
+
+def _struct(annotation: Any) -> Any:
+    """The struct that an annotation names, optional or not; None when it names another type."""
+    kinds = typing.get_args(annotation) if _is_optional(annotation) else (annotation,)
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+
+
 def _converter(row: Any) -> Callable[[Any], Any]:
-    """Makes of a record what `row` says. JSON stays as it came where msgspec.Raw is wanted, else it is decoded."""
-    if not (isinstance(row, type) and issubclass(row, msgspec.Struct)):
-        return lambda record: record[0] if row is msgspec.Raw else _decoded(record[0])
-    fields = msgspec.structs.fields(row)
-    kept = [msgspec.Raw in (field.type, *typing.get_args(field.type)) for field in fields]
-    if any("dict" in str(field.type) for field in fields):
-        return lambda record: row(
-            *[value if keep else _decoded(value) for keep, value in zip(kept, record, strict=True)]
-        )
-    return lambda record: row(*record)
+    """A function that makes the row type of a record."""
+    if _struct(row) is None:
+        return _of_json(0, row) if _is_json(row) else itemgetter(0)
+    types = [field.type for field in msgspec.structs.fields(row)]
+    if not any(_is_json(one) or _struct(one) for one in types):
+        return lambda record: row(*record)
+    return _builder(row, 0)[0]
 
 
-def _decoded(value: Any) -> Any:
-    return msgspec.json.decode(value) if type(value) is msgspec.Raw else value
+def _builder(row: Any, start: int) -> tuple[Callable[[Any], Any], int]:
+    """A function that makes the struct `row` of a record's columns from `start` on, and the place behind them."""
+    getters: list[Callable[[Any], Any]] = []
+    place = start
+    for field in msgspec.structs.fields(row):
+        inner = _struct(field.type)
+        if inner is None:
+            getters.append(_of_json(place, field.type) if _is_json(field.type) else itemgetter(place))
+            place += 1
+            continue
+        build, behind = _builder(inner, place)
+        getters.append(_unless_null(place, build) if _is_optional(field.type) else build)
+        place = behind
+    return (lambda record: row(*[get(record) for get in getters])), place
+
+
+def _unless_null(place: int, build: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda record: None if record[place] is None else build(record)
+
+
+def _is_json(annotation: Any) -> bool:
+    """Whether a value of this type is decoded from jsonb: a dict, or a list of dicts, structs or anything."""
+    if typing.get_origin(annotation) is dict:
+        return True
+    if typing.get_origin(annotation) is list:
+        (item,) = typing.get_args(annotation)
+        return item is Any or _is_json(item) or _struct(item) is not None
+    return _is_optional(annotation) and any(map(_is_json, typing.get_args(annotation)))
+
+
+def _of_json(place: int, kind: Any) -> Callable[[Any], Any]:
+    decoder = msgspec.json.Decoder(kind)
+    return lambda record: None if record[place] is None else decoder.decode(record[place])
 
 
 def _runner(statement: Statement, returned: Any) -> Callable[[Any, str, list[Any]], Awaitable[Any]]:
     row = row_type(statement.kind, returned)
     convert = _converter(row)
+    may_be_none = _is_optional(returned)
 
     async def one(db: Any, text: str, arguments: list[Any]) -> Any:
         record = await db.fetchrow(text, *arguments)
-        return None if record is None else convert(record)
+        value = None if record is None else convert(record)
+        if value is None and not may_be_none:
+            raise NoRow(statement.name)
+        return value
 
     async def many(db: Any, text: str, arguments: list[Any]) -> Any:
         return [convert(record) for record in await db.fetch(text, *arguments)]

@@ -10,7 +10,7 @@ import msgspec
 from service.errors import Conflict, Forbidden, NotFound, Unauthorized
 from service.http.request import Req
 from service.queries import llm_definitions, llm_instances, projects, users
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 
 EDITORS = frozenset({"admin", "owner", "editor"})
 READERS = EDITORS | {"reader", "public"}
@@ -21,14 +21,6 @@ class Caller(msgspec.Struct, frozen=True):
 
     handle: str | None
     role: str
-
-
-class ProjectCaller(msgspec.Struct, frozen=True):
-    """Who calls about a project that exists; `role` is owner, editor, reader, admin or public."""
-
-    project_id: int
-    role: str
-    caller: str | None
 
 
 async def anyone(req: Req, path: dict[str, str]) -> None:
@@ -57,7 +49,7 @@ async def owner(req: Req, path: dict[str, str]) -> Caller:
             raise Forbidden
         return Caller(caller, "owner")
     known = await users.authenticate_user(req.db, key_hash=None, named=path["user"])
-    if known is None or not known.named_exists:
+    if not known.named_exists:
         raise NotFound(f"The user {path['user']!r} was not found.")
     return Caller(None, "admin")
 
@@ -92,23 +84,22 @@ async def instance_reader(req: Req, path: dict[str, str]) -> Caller:
     return Caller(caller, _allowed(role, caller, path))
 
 
-async def project_reader(req: Req, path: dict[str, str]) -> ProjectCaller:
+async def project_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
     """A O E R P of a project."""
-    row = await _project(req, path, READERS)
-    return ProjectCaller(row.project_id or 0, row.role or "", row.caller)
+    return await _project(req, path, READERS)
 
 
-async def embeddings_reader(req: Req, path: dict[str, str]) -> ProjectContext:
+async def embeddings_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
     """A O E R P of a project's embeddings."""
-    return _context(await _project(req, path, READERS))
+    return _with_instance(await _project(req, path, READERS))
 
 
-async def embeddings_editor(req: Req, path: dict[str, str]) -> ProjectContext:
+async def embeddings_editor(req: Req, path: dict[str, str]) -> ProjectAccess:
     """A O E of a project's embeddings."""
-    return _context(await _project(req, path, EDITORS))
+    return _with_instance(await _project(req, path, EDITORS))
 
 
-async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> projects.ProjectAccess:
+async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> ProjectAccess:
     """A project that exists and that the caller may see in one of these roles."""
     given = req.credentials
     row = await projects.retrieve_project_access(
@@ -118,31 +109,20 @@ async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> pro
         owner=path["user"],
         project_handle=path["project"],
     )
-    if row is None or (given.key_hash is not None and not given.is_admin and row.caller is None):
+    if given.key_hash is not None and not given.is_admin and row.caller is None:
         raise Unauthorized
     req.facts.principal = req.facts.principal or row.caller
-    if row.project_id is None and (given.is_admin or row.caller == path["user"]):
+    if row.access is None and (given.is_admin or row.caller == path["user"]):
         raise NotFound(f"The project {path['user']}/{path['project']} was not found.")
-    if row.role not in roles:
+    if row.access is None or row.access.role not in roles:
         raise Unauthorized if given.key_hash is None else Forbidden
-    return row
+    return row.access
 
 
-def _context(row: projects.ProjectAccess) -> ProjectContext:
-    if row.dimensions is None:
+def _with_instance(project: ProjectAccess) -> ProjectAccess:
+    if not project.dimensions:
         raise Conflict("The project has no instance, so it has no embeddings: give it one with a PUT of the project.")
-    return ProjectContext(
-        project_id=row.project_id or 0,
-        owner=row.owner or "",
-        project_handle=row.project_handle or "",
-        instance_owner=row.instance_owner or "",
-        instance_handle=row.instance_handle or "",
-        dimensions=row.dimensions,
-        metadata_scheme=row.metadata_scheme,
-        watermark=row.watermark,
-        ef_searches=row.ef_searches or [],
-        recalls=row.recalls or [],
-    )
+    return project
 
 
 async def _authenticate(req: Req, named: str | None) -> str:
@@ -150,7 +130,7 @@ async def _authenticate(req: Req, named: str | None) -> str:
     if req.credentials.key_hash is None:
         raise Unauthorized
     known = await users.authenticate_user(req.db, key_hash=req.credentials.key_hash, named=named)
-    if known is None or known.caller is None:
+    if known.caller is None:
         raise Unauthorized
     req.facts.principal = known.caller
     return known.caller

@@ -78,7 +78,7 @@ async def status(db: Db, keyring: Keyring) -> Status:
             )
             for key_id, (all_, open_) in sorted(counts.items(), key=lambda item: item[0] or "")
         ],
-        plaintext=await keys.count_plaintext_keys(db) or 0,
+        plaintext=await keys.count_plaintext_keys(db),
         not_opening=sum(all_ - open_ for all_, open_ in counts.values()),
         does_not_open=failing,
         sentinel=sentinel.key_id if sentinel else None,
@@ -98,7 +98,7 @@ async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
         count = await keys.reseal_keys(
             db,
             instance_ids=[row.instance_id for row, _ in page],
-            old_blobs=[row.blob or b"" for row, _ in page],
+            old_blobs=[row.blob for row, _ in page],
             blobs=[blob for _, blob in page],
             key_id=keyring.current.id,
         )
@@ -137,7 +137,7 @@ async def encrypt(db: Db, keyring: Keyring, say: Say) -> Done:
         changed += await keys.seal_plaintext_keys(
             db,
             instance_ids=[row.instance_id for row in page],
-            api_keys=[row.api_key or "" for row in page],
+            api_keys=[row.api_key for row in page],
             blobs=sealed,
             key_id=keyring.current.id,
         )
@@ -153,7 +153,7 @@ async def discard(db: Db, keyring: Keyring, say: Say) -> Done:
     async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
         if opens(keyring, row):
             say(f"{row.owner}/{row.instance_handle} has no provider key any more.")
-            changed += await keys.discard_keys(db, instance_ids=[row.instance_id], old_blobs=[row.blob or b""])
+            changed += await keys.discard_keys(db, instance_ids=[row.instance_id], old_blobs=[row.blob])
     await _adopt(db, keyring)
     return Done(changed)
 
@@ -186,7 +186,7 @@ def opens(keyring: Keyring, row: SealedKey) -> str | None:
 
 
 def _open(keyring: Keyring, row: SealedKey) -> str:
-    return keyring.open(Sealed(row.blob or b"", row.key_id), instance_place(row.owner, row.instance_handle))
+    return keyring.open(Sealed(row.blob, row.key_id), instance_place(row.owner, row.instance_handle))
 
 
 async def _pages(get: Callable[[int], Awaitable[list[SealedKey]]]) -> AsyncIterator[SealedKey]:

@@ -37,13 +37,13 @@ async def get_projects_to_check(db: Db, *, after: int, max_rows: int) -> list[Pr
 
 
 @query
-async def count_projects(db: Db) -> int | None:
-    """How many projects there are. Never None."""
+async def count_projects(db: Db) -> int:
+    """How many projects there are."""
 
 
 @query
-async def count_wrong_dimensions(db: Db, *, project_id: int, dimensions: int) -> int | None:
-    """How many vectors of a project have another number of dimensions. Never None."""
+async def count_wrong_dimensions(db: Db, *, project_id: int, dimensions: int) -> int:
+    """How many vectors of a project have another number of dimensions."""
 
 
 @query

@@ -21,8 +21,8 @@ class APIStandard(msgspec.Struct, frozen=True, omit_defaults=True):
 @query
 async def upsert_api_standard(
     db: Db, *, api_standard_handle: str, description: str, key_method: str, key_field: str
-) -> APIStandard | None:
-    """Creates or replaces a standard. Never None. Violates `api_standards_key_method_fkey`."""
+) -> APIStandard:
+    """Creates or replaces a standard. Violates `api_standards_key_method_fkey`."""
 
 
 @query

@@ -52,8 +52,8 @@ async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[st
 
 
 @query
-async def count_embeddings(db: Db, *, project_id: int) -> int | None:
-    """How many embeddings a project has. Never None."""
+async def count_embeddings(db: Db, *, project_id: int) -> int:
+    """How many embeddings a project has."""
 
 
 @query
@@ -76,8 +76,8 @@ async def get_embeddings_by_project(
 
 
 @query
-async def are_embeddings_after(db: Db, *, project_id: int, after: str) -> bool | None:
-    """Whether a project has an embedding behind this text_id. Never None."""
+async def are_embeddings_after(db: Db, *, project_id: int, after: str) -> bool:
+    """Whether a project has an embedding behind this text_id."""
 
 
 @query

@@ -6,8 +6,8 @@ query = Queries(__name__)
 
 
 @query
-async def is_read_only(db: Db) -> bool | None:
-    """Whether sessions may change nothing at the moment. Never None."""
+async def is_read_only(db: Db) -> bool:
+    """Whether sessions may change nothing at the moment."""
 
 
 @query

@@ -10,38 +10,42 @@ query = Queries(__name__)
 
 
 class ProjectToIndex(msgspec.Struct, frozen=True):
-    """A project that has an index (`watermark`, `indexed_rows`) or may need one; the rest is from statistics."""
+    """A project that has an index or may need one; `estimated_rows` and `changes` are from the server's statistics."""
 
     project_id: int
     dimensions: int
-    watermark: int | None
-    indexed_rows: int | None
-    estimated_rows: int | None
-    changes: int | None
+    estimated_rows: int
+    changes: int
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
     """An index that is not a project's current one; `kind` is hnsw or tail."""
 
-    project_id: int | None
-    kind: str | None
-    watermark: int | None
+    project_id: int
+    kind: str
+    watermark: int
 
 
 class Neighbour(msgspec.Struct, frozen=True):
     """A vector, as pgvector writes it, and the cosine distance of its tenth neighbour."""
 
-    vector: str | None
-    distance: float | None
+    vector: str
+    distance: float
+
+
+class BuiltIndex(msgspec.Struct, frozen=True):
+    """An index with the `indexed_rows` rows up to `watermark`, and its recall with each number of candidates."""
+
+    watermark: int
+    indexed_rows: int
+    ef_searches: list[int]
+    recalls: list[float]
 
 
 class IndexState(msgspec.Struct, frozen=True):
-    """The index of a project, if it has one; `progress` while one is being built."""
+    """The index of a project, if it has one; `progress`, from 0 to 1, while one is being built."""
 
-    watermark: int | None
-    indexed_rows: int | None
-    ef_searches: list[int] | None
-    recalls: list[float] | None
+    built: BuiltIndex | None
     progress: float | None
 
 
@@ -54,12 +58,12 @@ class IndexSummary(msgspec.Struct, frozen=True):
 
 
 @query
-async def lock_project_index(db: Db, *, lock: int, project_id: int) -> bool | None:
-    """Whether this session may now work on the project's index. Never None."""
+async def lock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
+    """Whether this session may now work on the project's index."""
 
 
 @query
-async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool | None:
+async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
     """Lets others work on the project's index."""
 
 
@@ -74,18 +78,18 @@ async def get_stray_indexes(db: Db) -> list[StrayIndex]:
 
 
 @query
-async def get_next_watermark(db: Db) -> int | None:
-    """A sequence that is higher than that of any row, and that no row will have. Never None."""
+async def get_next_watermark(db: Db) -> int:
+    """A sequence that is higher than that of any row, and that no row will have."""
 
 
 @query
-async def count_rows_up_to(db: Db, *, project_id: int, watermark: int) -> int | None:
-    """How many rows an index up to this has. Never None."""
+async def count_rows_up_to(db: Db, *, project_id: int, watermark: int) -> int:
+    """How many rows an index up to this has."""
 
 
 @query
-async def count_tail(db: Db, *, project_id: int, watermark: int, max_rows: int) -> int | None:
-    """How many rows have a higher sequence, counted up to `max_rows`. Never None."""
+async def count_tail(db: Db, *, project_id: int, watermark: int, max_rows: int) -> int:
+    """How many rows have a higher sequence, counted up to `max_rows`."""
 
 
 @query
@@ -114,17 +118,17 @@ async def analyze_sequence(db: Db, *, project_id: int) -> None:
 
 
 @query
-async def use_memory(db: Db, *, kibibytes: int) -> str | None:
+async def use_memory(db: Db, *, kibibytes: int) -> str:
     """Sets how much memory a build of this session may take."""
 
 
 @query
-async def use_workers(db: Db, *, workers: int) -> str | None:
+async def use_workers(db: Db, *, workers: int) -> str:
     """Sets how many processes help with a build of this session."""
 
 
 @query
-async def use_ef_search(db: Db, *, ef_search: int) -> str | None:
+async def use_ef_search(db: Db, *, ef_search: int) -> str:
     """Sets how many candidates an index search of this session keeps."""
 
 
@@ -142,7 +146,7 @@ async def count_neighbours_found(
     dimensions: int,
     vectors: Sequence[str],
     distances: Sequence[float],
-) -> list[int | None]:
+) -> list[int]:
     """How many of the ten nearest of each of these vectors the index finds."""
 
 
@@ -159,13 +163,13 @@ async def forget_index(db: Db, *, project_id: int) -> int:
 
 
 @query
-async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState | None:
-    """The state of a project's index. Never None."""
+async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
+    """The state of a project's index."""
 
 
 @query
-async def summarise_indexes(db: Db) -> IndexSummary | None:
-    """What there is of indexes. Never None."""
+async def summarise_indexes(db: Db) -> IndexSummary:
+    """What there is of indexes."""
 
 
 query.complete()

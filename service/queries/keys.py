@@ -13,7 +13,7 @@ class SealedKey(msgspec.Struct, frozen=True):
     instance_id: int
     owner: str
     instance_handle: str
-    blob: bytes | None
+    blob: bytes
     key_id: str | None
 
 
@@ -23,7 +23,7 @@ class PlaintextKey(msgspec.Struct, frozen=True):
     instance_id: int
     owner: str
     instance_handle: str
-    api_key: str | None
+    api_key: str
 
 
 class Sentinel(msgspec.Struct, frozen=True):
@@ -56,8 +56,8 @@ async def discard_keys(db: Db, *, instance_ids: list[int], old_blobs: list[bytes
 
 
 @query
-async def count_plaintext_keys(db: Db) -> int | None:
-    """How many keys are in the clear. Never None."""
+async def count_plaintext_keys(db: Db) -> int:
+    """How many keys are in the clear."""
 
 
 @query

@@ -49,6 +49,13 @@ async def retrieve_llm_definition(db: Db, *, owner: str, definition_handle: str)
 
 
 @query
+async def lock_usable_llm_definition(
+    db: Db, *, owner: str, definition_handle: str, user_handle: str
+) -> Definition | None:
+    """A definition that a user may use, which stays until the end of the transaction; None when there is none."""
+
+
+@query
 async def upsert_llm_definition(
     db: Db,
     *,
@@ -61,8 +68,8 @@ async def upsert_llm_definition(
     dimensions: int | None,
     context_limit: int | None,
     is_public: bool,
-) -> DefinitionBrief | None:
-    """Creates or replaces a definition. Never None."""
+) -> DefinitionBrief:
+    """Creates or replaces a definition."""
 
 
 @query

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from service.database.statements import Db, Queries
+from service.queries.users import SharedWith
 
 query = Queries(__name__)
 
@@ -27,7 +28,7 @@ class InstanceBrief(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An instance without its key: only whether there is one."""
+    """An instance without its key: only whether there is one. `shared_with` is for the owner and the admin."""
 
     owner: str
     instance_handle: str
@@ -43,7 +44,7 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
     definition_id: int | None = None
     definition_owner: str | None = None
     definition_handle: str | None = None
-    shared_with: list[dict[str, Any]] | None = None
+    shared_with: list[SharedWith] | None = None
 
 
 @query
@@ -56,37 +57,25 @@ async def upsert_llm_instance(
     description: str | None,
     api_standard: str,
     model: str | None,
-    dimensions: int,
+    dimensions: int | None,
     context_limit: int | None,
+    definition_id: int | None,
     change_key: bool,
     api_key_encrypted: bytes | None,
     api_key_sealed_by: str | None,
-) -> InstanceRef | None:
-    """Creates or replaces an instance. The stored key stays unless `change_key`. Never None.
+) -> InstanceRef:
+    """Creates or replaces an instance. The stored key stays unless `change_key`.
 
-    Violates `projects_dimensions_fixed` when a project of it holds embeddings of other dimensions.
+    `definition_id` is the definition that it was made from. `fit_partitions_of_instance` comes next.
     """
 
 
 @query
-async def create_llm_instance_from_definition(
-    db: Db,
-    *,
-    owner: str,
-    instance_handle: str,
-    definition_owner: str,
-    definition_handle: str,
-    endpoint: str | None,
-    description: str | None,
-    api_standard: str | None,
-    model: str | None,
-    dimensions: int | None,
-    context_limit: int | None,
-    change_key: bool,
-    api_key_encrypted: bytes | None,
-    api_key_sealed_by: str | None,
-) -> InstanceRef | None:
-    """Makes an instance that inherits what is not given; None when the owner may not use the definition."""
+async def fit_partitions_of_instance(db: Db, *, instance_id: int) -> None:
+    """Gives the empty projects of an instance its number of dimensions.
+
+    Violates `projects_dimensions_fixed` when one of them holds embeddings of another number.
+    """
 
 
 @query
@@ -125,11 +114,6 @@ async def share_llm_instance(db: Db, *, owner: str, instance_handle: str, user_h
 @query
 async def unshare_llm_instance(db: Db, *, owner: str, instance_handle: str, user_handle: str) -> int | None:
     """Ends a share; None when there was none."""
-
-
-@query
-async def get_shared_users_for_instance(db: Db, *, owner: str, instance_handle: str) -> list[dict[str, Any]] | None:
-    """All whom an instance is shared with, in which role; None when there is none of that name."""
 
 
 query.complete()

@@ -5,42 +5,24 @@ from typing import Any
 import msgspec
 
 from service.database.statements import Db, Queries
+from service.queries.users import SharedWith
 
 query = Queries(__name__)
 
 
 class ProjectAccess(msgspec.Struct, frozen=True):
-    """Who calls, and what a request on a project needs to know of it.
+    """A project, and what its caller may do with it.
 
-    `caller` is None for the admin and for no or an unknown key; `project_id` (and `owner`,
-    `project_handle`) when there is no such project; `role` when the caller may not see it; `dimensions`
-    when the project, an old one, has no instance; `watermark` and what follows when it has
-    no index. `role` is owner, editor, reader, admin or public.
-    """
-
-    caller: str | None
-    project_id: int | None
-    owner: str | None
-    project_handle: str | None
-    role: str | None
-    instance_owner: str | None
-    instance_handle: str | None
-    dimensions: int | None
-    metadata_scheme: str | None
-    watermark: int | None
-    ef_searches: list[int] | None
-    recalls: list[float] | None
-
-
-class ProjectContext(msgspec.Struct, frozen=True):
-    """A project that has an instance, as uploads and searches need to know it.
-
-    `watermark` is None when it has no vector index; `ef_searches` and `recalls` are what was measured of it.
+    `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
+    is 0, and the instance has no name, for a project of the original system without an instance. `watermark` is None,
+    and the two lists are empty, without a vector index (sql/indexes.sql).
     """
 
     project_id: int
     owner: str
     project_handle: str
+    role: str
+    caller: str | None
     instance_owner: str
     instance_handle: str
     dimensions: int
@@ -48,6 +30,13 @@ class ProjectContext(msgspec.Struct, frozen=True):
     watermark: int | None
     ef_searches: list[int]
     recalls: list[float]
+
+
+class ProjectRequest(msgspec.Struct, frozen=True):
+    """Who calls, None for no or an unknown key; and the project that a path names, None when there is none."""
+
+    caller: str | None
+    access: ProjectAccess | None
 
 
 class ProjectBrief(msgspec.Struct, frozen=True):
@@ -61,7 +50,7 @@ class ProjectBrief(msgspec.Struct, frozen=True):
 
 
 class ProjectRow(msgspec.Struct, frozen=True):
-    """A project as somebody in `role` may see it, without the number of its embeddings."""
+    """A project as a caller in `role` may see it, without its shares and the number of its embeddings."""
 
     project_id: int
     project_handle: str
@@ -70,7 +59,6 @@ class ProjectRow(msgspec.Struct, frozen=True):
     role: str
     description: str | None
     metadata_scheme: str | None
-    shared_with: list[dict[str, Any]] | None
     instance: dict[str, Any] | None
 
 
@@ -84,8 +72,8 @@ class Transfer(msgspec.Struct, frozen=True):
 @query
 async def retrieve_project_access(
     db: Db, *, key_hash: str | None, is_admin: bool, owner: str, project_handle: str
-) -> ProjectAccess | None:
-    """Who has the key of this digest, and what they may do with a project. Never None."""
+) -> ProjectRequest:
+    """Who has the key of this digest, and what they may do with a project."""
 
 
 @query
@@ -106,8 +94,16 @@ async def upsert_project(
 ) -> ProjectBrief | None:
     """Creates or replaces a project, and with `change_shares` its shares. Without `public_read` it stays as it is.
 
-    None when the owner has no such instance. Violates `projects_dimensions_fixed` when the project holds
-    embeddings and the instance has other dimensions, `users_projects_user_handle_fkey` for an unknown user.
+    None when the owner has no such instance. `fit_partition` comes next. Violates `users_projects_user_handle_fkey` for
+    an unknown user.
+    """
+
+
+@query
+async def fit_partition(db: Db, *, project_id: int) -> None:
+    """Creates a project's partition, or gives an empty one the dimensions of the project's instance.
+
+    Violates `projects_dimensions_fixed` when it holds embeddings of another number of dimensions.
     """
 
 
@@ -123,7 +119,7 @@ async def retrieve_project(db: Db, *, project_id: int, role: str, caller: str | 
 
 @query
 async def delete_project(db: Db, *, owner: str, project_handle: str) -> int | None:
-    """Deletes a project and its embeddings."""
+    """Deletes a project but for its embeddings, and returns its number; `drop_partition` comes next."""
 
 
 @query
@@ -132,7 +128,7 @@ async def get_orphaned_partitions(db: Db) -> list[int]:
 
 
 @query
-async def drop_orphaned_partition(db: Db, *, project_id: int) -> None:
+async def drop_partition(db: Db, *, project_id: int) -> None:
     """Drops the partition of a deleted project; nothing happens when it is gone already."""
 
 
@@ -152,7 +148,7 @@ async def unshare_project(db: Db, *, owner: str, project_handle: str, user_handl
 
 
 @query
-async def get_shared_users_for_project(db: Db, *, owner: str, project_handle: str) -> list[dict[str, Any]] | None:
+async def get_shared_users_for_project(db: Db, *, owner: str, project_handle: str) -> list[SharedWith] | None:
     """All whom a project is shared with, in which role; None when there is none of that name."""
 
 

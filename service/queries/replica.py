@@ -8,18 +8,18 @@ query = Queries(__name__)
 
 
 class WalPosition(msgspec.Struct, frozen=True):
-    """How far a server is in its WAL, in bytes; None for a replica that has not replayed anything.
+    """How far a server is in its WAL, in bytes; 0 for a replica that has not replayed anything.
 
     `identity` is the same for a database and its physical copies only.
     """
 
     identity: str
-    position: int | None
+    position: int
 
 
 @query
-async def retrieve_wal_position(db: Db) -> WalPosition | None:
-    """What a replica has replayed, or any other server has written. Never None."""
+async def retrieve_wal_position(db: Db) -> WalPosition:
+    """What a replica has replayed, or any other server has written."""
 
 
 query.complete()

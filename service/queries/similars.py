@@ -13,8 +13,8 @@ query = Queries(__name__)
 class Nearest(msgspec.Struct, frozen=True):
     """The nearest of one vector, best first; similarity is 1 - cosine distance of the halves, from -1 to 1."""
 
-    ids: list[str] | None
-    similarities: list[float] | None
+    ids: list[str]
+    similarities: list[float]
 
 
 class NearestByIndex(msgspec.Struct, frozen=True):
@@ -23,10 +23,10 @@ class NearestByIndex(msgspec.Struct, frozen=True):
     `tied` is True when rows that are as near as the last one may come before it.
     """
 
-    ids: list[str] | None
-    similarities: list[float] | None
-    complete: bool | None
-    tied: bool | None
+    ids: list[str]
+    similarities: list[float]
+    complete: bool
+    tied: bool
 
 
 class ShownSize(msgspec.Struct, frozen=True):

@@ -23,6 +23,13 @@ class UserUpserted(msgspec.Struct, frozen=True):
     created: bool
 
 
+class SharedWith(msgspec.Struct, frozen=True):
+    """A user with whom something is shared."""
+
+    user_handle: str
+    role: str
+
+
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user with all that they own and have been given."""
 
@@ -35,8 +42,8 @@ class User(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @query
-async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) -> Authentication | None:
-    """Whose key has this hexadecimal SHA-256, and whether there is a user `named`. Never None."""
+async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) -> Authentication:
+    """Whose key has this hexadecimal SHA-256, and whether there is a user `named`."""
 
 
 @query
@@ -45,8 +52,8 @@ async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
 
 
 @query
-async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted | None:
-    """Creates a user with the key of this digest, or changes one, who keeps theirs. Never None."""
+async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted:
+    """Creates a user with the key of this digest, or changes one, who keeps theirs."""
 
 
 class TakenNames(msgspec.Struct, frozen=True):
@@ -57,8 +64,8 @@ class TakenNames(msgspec.Struct, frozen=True):
 
 
 @query
-async def retrieve_taken_names(db: Db, *, user_handle: str, email: str) -> TakenNames | None:
-    """Whether another user, of any case, has these; False for what the user has already. Never None."""
+async def retrieve_taken_names(db: Db, *, user_handle: str, email: str) -> TakenNames:
+    """Whether another user, of any case, has these; False for what the user has already."""
 
 
 @query

@@ -7,7 +7,7 @@ import msgspec
 
 from service.database.pool import Pool, Scan, searching
 from service.queries import similars
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.search.filters import Filter
 from service.storage.replica import Unanswered
 
@@ -54,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True):
     recall: float
 
 
-async def nearest(pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question) -> Answer:
+async def nearest(pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question) -> Answer:
     """Searches a project for what is nearest to each vector (`service.vectors.to_binary`).
 
     Raises Unanswered when the project's index is not there (any more, or on this server yet).
@@ -73,7 +73,7 @@ async def nearest(pool: Pool, project: ProjectContext, vectors: Sequence[bytes],
 
 
 async def _nearest_by_index(
-    pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question, ef_search: int, least: int
+    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, ef_search: int, least: int
 ) -> list[Neighbours]:
     """The nearest of each vector among at least so many candidates, and exactly where these may not be all.
 
@@ -86,7 +86,7 @@ async def _nearest_by_index(
     # Where nothing is filtered, the index finds few that do not count: what was deleted, and the text itself.
     scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
     rows = await _through_index(pool, project, vectors, question, candidates, scan)
-    answers = [(row.ids or [], row.similarities or []) for row in rows]
+    answers = [(row.ids, row.similarities) for row in rows]
     if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
         some = [vectors[place] for place in tied]
         wider = await _nearest_by_index(pool, project, some, question, ef_search, WIDER * candidates)
@@ -100,7 +100,7 @@ async def _nearest_by_index(
 
 
 async def _through_index(
-    pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question, candidates: int, scan: Scan
+    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, candidates: int, scan: Scan
 ) -> list[similars.NearestByIndex]:
     async with searching(pool, scan) as connection:
         rows = await similars.get_similars_by_index(
@@ -118,7 +118,7 @@ async def _through_index(
     return rows
 
 
-def _place(project: ProjectContext, question: Question) -> int | None:
+def _place(project: ProjectAccess, question: Question) -> int | None:
     """Where, in what was measured of the index, the smallest ef_search is that finds enough; None when none does."""
     if question.recall >= 1 or question.max_rows + question.skip > MAX_EF_SEARCH:
         return None
@@ -126,18 +126,18 @@ def _place(project: ProjectContext, question: Question) -> int | None:
 
 
 async def _exactly(
-    pool: Pool, project: ProjectContext, vectors: Sequence[bytes], question: Question
+    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question
 ) -> list[Neighbours]:
     found: list[Neighbours] = []
     for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
         rows = await similars.get_similars_by_vector(
             pool, vectors=vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)
         )
-        found += [(row.ids or [], row.similarities or []) for row in rows]
+        found += [(row.ids, row.similarities) for row in rows]
     return found
 
 
-def _parameters(project: ProjectContext, question: Question) -> dict[str, Any]:
+def _parameters(project: ProjectAccess, question: Question) -> dict[str, Any]:
     return {
         "project_id": project.project_id,
         "except_id": question.except_id,

@@ -23,7 +23,7 @@ from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
 from service.queries import embeddings, indexes
-from service.queries.indexes import ProjectToIndex
+from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
@@ -83,8 +83,7 @@ async def look(
     for project in await indexes.get_projects_to_index(
         connection, threshold=aims.threshold, max_dimensions=MAX_DIMENSIONS
     ):
-        changes = project.changes or 0
-        if seen.get(project.project_id) == changes:
+        if seen.get(project.project_id) == project.changes:
             continue
         try:
             async with _alone(connection, project.project_id) as is_alone:
@@ -101,7 +100,7 @@ async def look(
             # Not its message, which may repeat rows. Others shall not wait for this one; it has another turn when it
             # has changed.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
-        seen[project.project_id] = changes
+        seen[project.project_id] = project.changes
     return done
 
 
@@ -112,7 +111,7 @@ def _connection(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
 
 @contextlib.asynccontextmanager
 async def _alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
-    locked = bool(await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id))
+    locked = await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id)
     try:
         yield locked
     finally:
@@ -122,37 +121,36 @@ async def _alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
 
 async def _drop_strays(connection: Db) -> None:
     for stray in await indexes.get_stray_indexes(connection):
-        project_id, watermark = stray.project_id or 0, stray.watermark or 0
-        async with _alone(connection, project_id) as is_alone:
+        async with _alone(connection, stray.project_id) as is_alone:
             if is_alone:  # else it is being built
                 with contextlib.suppress(asyncpg.UndefinedTableError):
                     drop = indexes.drop_vector_index if stray.kind == "hnsw" else indexes.drop_tail_index
-                    await drop(connection, project_id=project_id, watermark=watermark)
+                    await drop(connection, project_id=stray.project_id, watermark=stray.watermark)
 
 
 async def _bring_up_to_date(connection: Db, project: ProjectToIndex, aims: IndexAims) -> Built | None:
-    state = await indexes.retrieve_index_state(connection, project_id=project.project_id)
-    watermark = state.watermark if state else None
-    if state is not None and watermark is not None and not await _is_outdated(connection, project, state):
+    built = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
+    if built is not None and not await _is_outdated(connection, project, built):
         return None
-    rows = await embeddings.count_embeddings(connection, project_id=project.project_id) or 0
+    rows = await embeddings.count_embeddings(connection, project_id=project.project_id)
+    watermark = built.watermark if built is not None else None
     if rows < (aims.threshold if watermark is None else aims.threshold // 2):
         await _forget(connection, project.project_id, watermark)
         return None
     return await _build(connection, project, rows, aims, watermark)
 
 
-async def _is_outdated(connection: Db, project: ProjectToIndex, state: indexes.IndexState) -> bool:
-    watermark, indexed = state.watermark or 0, state.indexed_rows or 0
-    much = int(indexed * TAIL_FRACTION) + 1
-    tail = await indexes.count_tail(connection, project_id=project.project_id, watermark=watermark, max_rows=much)
-    if (tail or 0) >= much:
+async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltIndex) -> bool:
+    project_id, watermark = project.project_id, built.watermark
+    long_tail = int(built.indexed_rows * TAIL_FRACTION) + 1
+    tail = await indexes.count_tail(connection, project_id=project_id, watermark=watermark, max_rows=long_tail)
+    if tail >= long_tail:
         return True
-    # The estimate spares reading all rows when it is clear that most of them are still there.
-    if (project.estimated_rows or 0) - (tail or 0) > indexed * (1 - GONE_FRACTION / 2):
+    # Counting reads all rows: not where the estimate says that most of them are still there.
+    if project.estimated_rows - tail > built.indexed_rows * (1 - GONE_FRACTION / 2):
         return False
-    left = await indexes.count_rows_up_to(connection, project_id=project.project_id, watermark=watermark)
-    return (left or 0) < indexed * (1 - GONE_FRACTION)
+    left = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
+    return left < built.indexed_rows * (1 - GONE_FRACTION)
 
 
 async def _forget(connection: Db, project_id: int, watermark: int | None) -> None:
@@ -166,7 +164,7 @@ async def _forget(connection: Db, project_id: int, watermark: int | None) -> Non
 
 async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: IndexAims, old: int | None) -> Built | None:
     project_id, dimensions = project.project_id, project.dimensions
-    watermark = await indexes.get_next_watermark(connection) or 0
+    watermark = await indexes.get_next_watermark(connection)
     logger.info("Building an index.", project=project_id, rows=rows, dimensions=dimensions)
     # A half takes two bytes; links and overhead of a row some 400 (pgvector's m is 16); a quarter to spare.
     memory = min(aims.memory, int(rows * (dimensions * 2 + 400) * 1.25) + 64 * 1024 * 1024)
@@ -175,7 +173,7 @@ async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: Index
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
     await indexes.analyze_sequence(connection, project_id=project_id)
     ef_searches, recalls = await _calibrate(connection, project_id, watermark, dimensions)
-    indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark) or 0
+    indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
     switched = await indexes.switch_index(
         connection,
         project_id=project_id,
@@ -219,8 +217,8 @@ async def _calibrate(connection: Db, project_id: int, watermark: int, dimensions
             project_id=project_id,
             watermark=watermark,
             dimensions=dimensions,
-            vectors=[one.vector or "" for one in sample],
-            distances=[one.distance or 0.0 for one in sample],
+            vectors=[one.vector for one in sample],
+            distances=[one.distance for one in sample],
         )
         shares = np.array(found, dtype=np.float64) / NEIGHBOURS
         # Two standard errors less than measured: another sample is as likely to find less.

@@ -18,6 +18,6 @@ async def drop_orphans(db: Db) -> None:
     """
     for project_id in await projects.get_orphaned_partitions(db):
         try:
-            await projects.drop_orphaned_partition(db, project_id=project_id)
+            await projects.drop_partition(db, project_id=project_id)
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             logger.warning("The partition of a deleted project is in use; it is dropped later.", project=project_id)

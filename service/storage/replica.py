@@ -140,7 +140,7 @@ class _Server:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(**for_asyncpg(self._url))
                 row = await statements.retrieve_wal_position(self._connection)
-                return (row.identity, row.position or 0) if row is not None else ("", 0)
+                return row.identity, row.position
         except BaseException:
             self.drop()
             raise

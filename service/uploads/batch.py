@@ -12,7 +12,7 @@ from service import decoding, vectors
 from service.decoding import Wire
 from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 from service.metadata.schemas import Fault
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 
 MAX_METADATA_DEPTH = 64
 _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
@@ -77,7 +77,7 @@ class _Problems:
 class Batch:
     """The rows of a batch as they are checked, and the problems that are found."""
 
-    def __init__(self, project: ProjectContext, encoding: vectors.Encoding = "f4", wire: Wire = decoding.JSON) -> None:
+    def __init__(self, project: ProjectAccess, encoding: vectors.Encoding = "f4", wire: Wire = decoding.JSON) -> None:
         self.project = project
         self.encoding = encoding
         self.wire = wire

@@ -20,7 +20,7 @@ from service.decoding import Wire
 from service.errors import ApiError, Conflict, Invalid, Problem
 from service.metadata.schemas import EMPTY, BadSchema, Fault, Schemas, TooCostly
 from service.queries import embeddings
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.uploads import parse
 from service.uploads.batch import MAX_METADATA_DEPTH, Batch, EmbeddingIn, Vector
 
@@ -65,7 +65,7 @@ class TooMuch(Invalid):
         self.reason, self.first, self.last = reason, first, last
 
 
-async def checked(schemas: Schemas, project: ProjectContext, body: bytes, wire: Wire) -> Batch:
+async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: Wire) -> Batch:
     """The batch (EmbeddingsIn) in a body, with the problems that it has in itself and against the project's schema."""
     batch = await _cut(project, body) if wire is decoding.JSON else None
     if batch is None:
@@ -77,7 +77,7 @@ async def checked(schemas: Schemas, project: ProjectContext, body: bytes, wire: 
     return batch
 
 
-async def check_schema(schemas: Schemas, project: ProjectContext) -> None:
+async def check_schema(schemas: Schemas, project: ProjectAccess) -> None:
     """Raises Conflict for a schema that is none: the original system took any text."""
     await metadata_faults(schemas, Batch(project))
 
@@ -104,7 +104,7 @@ async def metadata_faults(schemas: Schemas, batch: Batch, *, patient: bool = Fal
     return {row: fault for row, fault in (absent | dict(zip(rows, found[1:], strict=True))).items() if fault}
 
 
-async def _cut(project: ProjectContext, body: bytes) -> Batch | None:
+async def _cut(project: ProjectAccess, body: bytes) -> Batch | None:
     """The batch, when its rows are where they seem to be and all is well with them."""
     sent = await parse.cut(body)
     if sent is None:

@@ -21,7 +21,7 @@ from service.decoding import Wire
 from service.errors import ApiError, BadRequest, Invalid, Problem
 from service.metadata.schemas import Fault, Schemas
 from service.observability.logs import logger
-from service.queries.projects import ProjectContext
+from service.queries.projects import ProjectAccess
 from service.uploads.batch import Batch, breaks_schema
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
@@ -60,8 +60,8 @@ class Upload:
         gate: Gate,
         schemas: Schemas,
         draining: asyncio.Event,
-        project: ProjectContext,
-        again: Callable[[], Awaitable[ProjectContext]],
+        project: ProjectAccess,
+        again: Callable[[], Awaitable[ProjectAccess]],
         wire: Wire,
         encoding: vectors.Encoding,
         on_error: Literal["stop", "skip"],

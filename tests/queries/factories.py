@@ -32,6 +32,7 @@ async def instance(db: Db, owner: str, handle: str | None = None, **overrides: A
         "model": None,
         "dimensions": 3,
         "context_limit": None,
+        "definition_id": None,
         "change_key": False,
         "api_key_encrypted": None,
         "api_key_sealed_by": None,
@@ -40,7 +41,7 @@ async def instance(db: Db, owner: str, handle: str | None = None, **overrides: A
     row = await llm_instances.upsert_llm_instance(
         db, owner=owner, instance_handle=handle or f"instance{next(_numbers)}", **values
     )
-    assert row is not None
+    await llm_instances.fit_partitions_of_instance(db, instance_id=row.instance_id)
     return row.instance_id
 
 
@@ -65,6 +66,7 @@ async def project(db: Db, owner: str, instance_handle: str, handle: str | None =
         **values,
     )
     assert row is not None
+    await projects.fit_partition(db, project_id=row.project_id)
     return row.project_id
 
 

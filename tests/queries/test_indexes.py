@@ -76,12 +76,11 @@ class TestGetProjectsToIndex:
         found = await indexes.get_projects_to_index(connection, threshold=20, max_dimensions=4000)
         mine = {one.project_id: one for one in found if one.project_id in (small, large, wide)}
         assert mine.keys() == {large}
-        assert (mine[large].dimensions, mine[large].watermark, mine[large].estimated_rows) == (3, None, 30)
+        assert (mine[large].dimensions, mine[large].estimated_rows) == (3, 30)
         await switch(connection, small)
         found = await indexes.get_projects_to_index(connection, threshold=20, max_dimensions=4000)
         mine = {one.project_id: one for one in found if one.project_id in (small, large, wide)}
         assert mine.keys() == {small, large}
-        assert (mine[small].watermark, mine[small].indexed_rows) == (7, 40)
 
 
 class TestGetStrayIndexes:
@@ -103,7 +102,7 @@ class TestGetNextWatermark:
         highest = f"SELECT max(sequence) FROM embeddings_{number}"
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         before = await connection.fetchval(highest)
-        watermark = await indexes.get_next_watermark(connection) or 0
+        watermark = await indexes.get_next_watermark(connection)
         await factories.upsert(connection, number, {"a": [3, 2, 1]})
         assert before < watermark < await connection.fetchval(highest)
 
@@ -227,7 +226,7 @@ class TestSwitchIndex:
         assert await switch(connection, number, 5) == number
         assert await switch(connection, number, 6) == number
         state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(6, 40, [40, 80], [0.9, 1.0], None)
+        assert state == indexes.IndexState(indexes.BuiltIndex(6, 40, [40, 80], [0.9, 1.0]), None)
         assert await switch(connection, 0) is None
 
 
@@ -243,7 +242,7 @@ class TestRetrieveIndexState:
     async def test_nothing_at_first(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(None, None, None, None, None)
+        assert state == indexes.IndexState(None, None)
 
 
 class TestSummariseIndexes:

@@ -106,6 +106,39 @@ async def upsert(connection: Connection, owner: str, **overrides: Any) -> llm_de
     return row
 
 
+class TestLockUsableLLMDefinition:
+    @pytest.mark.parametrize(
+        ("public", "shared", "works"), [(False, False, False), (True, False, True), (False, True, True)]
+    )
+    async def test_only_what_the_user_may_use(
+        self, connection: Connection, public: bool, shared: bool, works: bool
+    ) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        number = await connection.fetchval(
+            "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard, dimensions, is_public) "
+            "VALUES ($1, 'def', 'openai', 3, $2) RETURNING definition_id",
+            bert,
+            public,
+        )
+        if shared:
+            await connection.execute(
+                "INSERT INTO llm_service_definitions_shared_with (user_handle, definition_id) VALUES ($1, $2)",
+                anna,
+                number,
+            )
+
+        async def lock(user: str, owner: str = bert, handle: str = "def") -> int | None:
+            row = await llm_definitions.lock_usable_llm_definition(
+                connection, owner=owner, definition_handle=handle, user_handle=user
+            )
+            return row and row.definition_id
+
+        assert await lock(bert) == number
+        assert await lock(anna) == (number if works else None)
+        assert await lock(anna, "_system", "openai-small") is not None
+        assert await lock(anna, bert, "other") is None
+
+
 class TestUpsertLLMDefinition:
     async def test_creates_and_replaces(self, connection: Connection) -> None:
         anna = await factories.user(connection)

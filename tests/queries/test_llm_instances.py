@@ -3,10 +3,12 @@
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from service.database.pool import Connection
 from service.queries import embeddings, llm_instances
+from service.queries.users import SharedWith
 from tests.queries import factories
 
 
@@ -40,6 +42,23 @@ class TestUpsertLLMInstance:
         assert first == second
         row = await retrieve(connection, anna, "inst")
         assert (row.model, row.endpoint, row.context_limit) == ("two", None, 5)
+
+    async def test_keeps_its_definition(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        number = await connection.fetchval(
+            "SELECT definition_id FROM llm_service_definitions WHERE definition_handle = 'openai-small'"
+        )
+        await factories.instance(connection, anna, "inst", definition_id=number)
+        row = await retrieve(connection, anna, "inst")
+        assert (row.definition_id, row.definition_owner, row.definition_handle) == (number, "_system", "openai-small")
+        await factories.instance(connection, anna, "inst")
+        assert (await retrieve(connection, anna, "inst")).definition_id == number
+
+    async def test_needs_dimensions(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        with pytest.raises(asyncpg.NotNullViolationError) as caught:
+            await factories.instance(connection, anna, dimensions=None)
+        assert caught.value.column_name == "dimensions"
 
     async def test_the_key_stays_unless_it_is_to_change(self, connection: Connection) -> None:
         anna = await factories.user(connection)
@@ -86,65 +105,16 @@ class TestUpsertLLMInstance:
         assert caught.value.constraint_name == constraint
 
 
-class TestCreateLLMInstanceFromDefinition:
-    async def make(self, connection: Connection, owner: str, **overrides: Any) -> llm_instances.InstanceRef | None:
-        values: dict[str, Any] = {
-            "instance_handle": "inst",
-            "definition_owner": "_system",
-            "definition_handle": "openai-small",
-            "endpoint": None,
-            "description": None,
-            "api_standard": None,
-            "model": None,
-            "dimensions": None,
-            "context_limit": None,
-            "change_key": False,
-            "api_key_encrypted": None,
-            "api_key_sealed_by": None,
-        }
-        return await llm_instances.create_llm_instance_from_definition(
-            connection, owner=owner, **{**values, **overrides}
-        )
-
-    async def test_inherits_what_is_not_given(self, connection: Connection) -> None:
+class TestFitPartitionsOfInstance:
+    async def test_fits_the_empty_projects_of_the_instance_alone(self, connection: Connection) -> None:
         anna = await factories.user(connection)
-        assert await self.make(connection, anna, model="mine", dimensions=512) is not None
-        row = await retrieve(connection, anna, "inst")
-        assert (row.model, row.dimensions, row.context_limit) == ("mine", 512, 8191)
-        assert row.endpoint == "https://api.openai.com/v1/embeddings"
-        assert (row.definition_owner, row.definition_handle) == ("_system", "openai-small")
-
-    @pytest.mark.parametrize(
-        ("public", "shared", "works"), [(False, False, False), (True, False, True), (False, True, True)]
-    )
-    async def test_only_from_what_the_user_may_use(
-        self, connection: Connection, public: bool, shared: bool, works: bool
-    ) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
-        number = await connection.fetchval(
-            "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard, dimensions, is_public) "
-            "VALUES ($1, 'def', 'openai', 3, $2) RETURNING definition_id",
-            bert,
-            public,
-        )
-        if shared:
-            await connection.execute(
-                "INSERT INTO llm_service_definitions_shared_with (user_handle, definition_id) VALUES ($1, $2)",
-                anna,
-                number,
-            )
-        made = await self.make(connection, anna, definition_owner=bert, definition_handle="def")
-        assert (made is not None) is works
-
-    async def test_a_definition_without_dimensions_needs_them(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
-        await connection.execute(
-            "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard) VALUES ($1, 'def', 'openai')",
-            anna,
-        )
-        with pytest.raises(asyncpg.NotNullViolationError) as caught:
-            await self.make(connection, anna, definition_owner=anna, definition_handle="def")
-        assert caught.value.column_name == "dimensions"
+        number = await factories.instance(connection, anna, "inst")
+        await factories.instance(connection, anna, "other")
+        mine, others = [await factories.project(connection, anna, name) for name in ("inst", "other")]
+        await connection.execute("UPDATE llm_service_instances SET dimensions = 2")
+        await llm_instances.fit_partitions_of_instance(connection, instance_id=number)
+        assert await factories.upsert(connection, mine, {"a": [1, 2]}) == [True]
+        assert await factories.upsert(connection, others, {"a": [1, 2, 3]}) == [True]
 
 
 class TestRetrieveLLMInstance:
@@ -153,7 +123,7 @@ class TestRetrieveLLMInstance:
         await share(connection, bert, await factories.instance(connection, anna, "inst"), "editor")
         owner_sees = await retrieve(connection, anna, "inst")
         reader_sees = await retrieve(connection, anna, "inst", "reader")
-        assert owner_sees.shared_with == [{"user_handle": bert, "role": "editor"}]
+        assert owner_sees.shared_with == [SharedWith(bert, "editor")]
         assert reader_sees.shared_with is None
         assert reader_sees.access_role == "reader"
 
@@ -221,7 +191,8 @@ class TestLockLLMInstance:
 
 
 async def shares(connection: Connection, owner: str) -> list[dict[str, Any]] | None:
-    return await llm_instances.get_shared_users_for_instance(connection, owner=owner, instance_handle="shared")
+    row = await llm_instances.retrieve_llm_instance(connection, owner=owner, instance_handle="shared", role="owner")
+    return None if row is None else [msgspec.to_builtins(share) for share in row.shared_with or []]
 
 
 async def share_as(connection: Connection, owner: str, user: str, role: str) -> int | None:
@@ -266,11 +237,3 @@ class TestUnshareLLMInstance:
         ]
         assert ended == [number, None]
         assert await shares(connection, anna) == [{"user_handle": carl, "role": "reader"}]
-
-
-class TestGetSharedUsersForInstance:
-    async def test_none_and_nothing_of_that_name(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
-        assert await shares(connection, anna) is None
-        await factories.instance(connection, anna, "shared")
-        assert await shares(connection, anna) == []

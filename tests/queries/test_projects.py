@@ -8,17 +8,16 @@ import pytest
 from service.database.pool import Connection
 from service.http.request import hash_key
 from service.queries import embeddings, projects, users
+from service.queries.users import SharedWith
 from tests.queries import factories
 
 
-async def access(connection: Connection, key: str | None, owner: str, **given: Any) -> projects.ProjectAccess:
-    row = await projects.retrieve_project_access(
+async def access(connection: Connection, key: str | None, owner: str, **given: Any) -> projects.ProjectRequest:
+    return await projects.retrieve_project_access(
         connection,
         key_hash=None if key is None else hash_key(f"key-of-{key}"),
         **{"is_admin": False, "owner": owner, "project_handle": "proj", **given},
     )
-    assert row is not None
-    return row
 
 
 class TestRetrieveProjectAccess:
@@ -37,20 +36,32 @@ class TestRetrieveProjectAccess:
             share_roles=["editor", "reader"],
         )
         seen = [await access(connection, key, anna) for key in (anna, editor, reader, stranger, None, "unknown")]
-        outside = "public" if public else None
-        assert [row.role for row in seen] == ["owner", "editor", "reader", outside, outside, None]
+        outside = "public" if public else "none"
+        accesses = [row.access for row in seen if row.access is not None]
+        assert [row.role for row in accesses] == ["owner", "editor", "reader", outside, outside, "none"]
         assert [row.caller for row in seen] == [anna, editor, reader, stranger, None, None]
-        assert {row.project_id for row in seen} == {number}
-        assert seen[0].dimensions == 3
-        assert (await access(connection, None, anna, is_admin=True)).role == "admin"
+        assert [row.caller for row in accesses] == [anna, editor, reader, stranger, None, None]
+        assert {row.project_id for row in accesses} == {number}
+        assert accesses[0] == projects.ProjectAccess(
+            number, anna, "proj", "owner", anna, anna, "inst", 3, None, None, [], []
+        )
+        by_admin = (await access(connection, None, anna, is_admin=True)).access
+        assert by_admin is not None
+        assert by_admin.role == "admin"
+
+    async def test_a_project_without_an_instance_has_no_dimensions(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await connection.execute("INSERT INTO projects (owner, project_handle) VALUES ($1, 'proj')", anna)
+        row = (await access(connection, anna, anna)).access
+        assert row is not None
+        assert (row.dimensions, row.instance_owner, row.instance_handle) == (0, "", "")
 
     async def test_a_missing_project_still_tells_the_caller(self, connection: Connection) -> None:
         anna = await factories.user(connection)
-        row = await access(connection, anna, anna)
-        assert (row.caller, row.project_id, row.role) == (anna, None, None)
+        assert await access(connection, anna, anna) == projects.ProjectRequest(anna, None)
 
 
-class TestUpsertProject:
+class TestFitPartition:
     async def test_makes_the_partition(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         parent = await connection.fetchval(
@@ -66,6 +77,19 @@ class TestUpsertProject:
         )
         assert (options, storage) == (["toast_tuple_target=8160"], b"m")
 
+    async def test_an_instance_of_other_dimensions_only_while_empty(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "three")
+        await factories.instance(connection, anna, "two", dimensions=2)
+        number = await factories.project(connection, anna, "three", "proj")
+        await factories.project(connection, anna, "two", "proj")
+        assert await factories.upsert(connection, number, {"a": [1, 2]}) == [True]
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await factories.project(connection, anna, "three", "proj")
+        assert caught.value.constraint_name == "projects_dimensions_fixed"
+
+
+class TestUpsertProject:
     async def test_replaces_the_one_of_the_same_name(self, connection: Connection) -> None:
         anna = await factories.user(connection)
         await factories.instance(connection, anna, "inst")
@@ -81,10 +105,9 @@ class TestUpsertProject:
         await factories.instance(connection, anna, "inst")
 
         async def shares(**given: Any) -> Any:
-            number = await factories.project(connection, anna, "inst", "proj", **given)
-            row = await projects.retrieve_project(connection, project_id=number, role="owner", caller=anna)
-            assert row is not None
-            return [tuple(share.values()) for share in row.shared_with or []]
+            await factories.project(connection, anna, "inst", "proj", **given)
+            rows = await projects.get_shared_users_for_project(connection, owner=anna, project_handle="proj")
+            return [(share.role, share.user_handle) for share in rows or []]
 
         both = {"change_shares": True, "share_users": [bert, carl], "share_roles": ["reader", "editor"]}
         assert sorted(await shares(**both)) == sorted([("reader", bert), ("editor", carl)])
@@ -98,17 +121,6 @@ class TestUpsertProject:
         with pytest.raises(AssertionError):
             await factories.project(connection, anna, "inst", instance_owner=bert)
         assert await projects.get_projects_by_user(connection, user_handle=anna, max_rows=9, skip=0) == []
-
-    async def test_an_instance_of_other_dimensions_only_while_empty(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
-        await factories.instance(connection, anna, "three")
-        await factories.instance(connection, anna, "two", dimensions=2)
-        number = await factories.project(connection, anna, "three", "proj")
-        await factories.project(connection, anna, "two", "proj")
-        assert await factories.upsert(connection, number, {"a": [1, 2]}) == [True]
-        with pytest.raises(asyncpg.CheckViolationError) as caught:
-            await factories.project(connection, anna, "three", "proj")
-        assert caught.value.constraint_name == "projects_dimensions_fixed"
 
     async def test_an_unknown_user_to_share_with(self, connection: Connection) -> None:
         anna = await factories.user(connection)
@@ -139,7 +151,7 @@ class TestGetProjectsByUser:
 
 
 class TestRetrieveProject:
-    async def test_shares_are_for_the_owner_and_the_instance_for_all(self, connection: Connection) -> None:
+    async def test_the_role_on_the_instance_is_the_callers(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection), await factories.user(connection)
         await factories.instance(connection, anna, "inst")
         number = await factories.project(
@@ -149,8 +161,6 @@ class TestRetrieveProject:
         reader_sees = await projects.retrieve_project(connection, project_id=number, role="reader", caller=bert)
         assert owner_sees is not None
         assert reader_sees is not None
-        assert owner_sees.shared_with == [{"user_handle": bert, "role": "reader"}]
-        assert reader_sees.shared_with is None
         assert owner_sees.instance is not None
         assert owner_sees.instance["access_role"] == "owner"
         assert reader_sees.instance is not None
@@ -158,13 +168,12 @@ class TestRetrieveProject:
 
 
 class TestDeleteProject:
-    async def test_drops_the_partition(self, connection: Connection) -> None:
+    async def test_leaves_the_partition(self, connection: Connection) -> None:
         anna = await factories.user(connection)
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst", "proj")
-        await factories.upsert(connection, number, {"a": [1, 2, 3]})
         assert await projects.delete_project(connection, owner=anna, project_handle="proj") == number
-        assert await connection.fetchval("SELECT to_regclass($1)::text", f"embeddings_{number}") is None
+        assert await projects.get_orphaned_partitions(connection) == [number]
         assert await projects.delete_project(connection, owner=anna, project_handle="proj") is None
 
 
@@ -174,15 +183,15 @@ class TestGetOrphanedPartitions:
         assert await projects.get_orphaned_partitions(connection) == []
 
 
-class TestDropOrphanedPartition:
+class TestDropPartition:
     async def test_drops_what_a_deleted_user_left(self, connection: Connection) -> None:
         stays = await factories.filled(connection)
         goes = await factories.filled(connection)
         owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", goes)
         await users.delete_user(connection, user_handle=owner)
         assert await projects.get_orphaned_partitions(connection) == [goes]
-        await projects.drop_orphaned_partition(connection, project_id=goes)
-        await projects.drop_orphaned_partition(connection, project_id=goes)
+        await projects.drop_partition(connection, project_id=goes)
+        await projects.drop_partition(connection, project_id=goes)
         assert await projects.get_orphaned_partitions(connection) == []
         assert await embeddings.count_embeddings(connection, project_id=stays) == 0
 
@@ -203,7 +212,7 @@ class TestLockProject:
         assert await projects.lock_project(connection, owner=anna, project_handle="none") is None
 
 
-async def shares(connection: Connection, owner: str) -> list[dict[str, Any]] | None:
+async def shares(connection: Connection, owner: str) -> list[SharedWith] | None:
     return await projects.get_shared_users_for_project(connection, owner=owner, project_handle="shared")
 
 
@@ -219,7 +228,7 @@ class TestShareProject:
         number = await factories.project(connection, anna, "inst", "shared")
         for role in ("reader", "editor"):
             assert await share_as(connection, anna, bert, role) == number
-            assert await shares(connection, anna) == [{"user_handle": bert, "role": role}]
+            assert await shares(connection, anna) == [SharedWith(bert, role)]
 
     @pytest.mark.parametrize(
         ("user", "role", "constraint"),
@@ -246,7 +255,7 @@ class TestUnshareProject:
             for _ in range(2)
         ]
         assert ended == [number, None]
-        assert await shares(connection, anna) == [{"user_handle": carl, "role": "reader"}]
+        assert await shares(connection, anna) == [SharedWith(carl, "reader")]
 
 
 class TestGetSharedUsersForProject:
@@ -277,8 +286,11 @@ class TestTransferProject:
         assert await self.transfer(connection, anna, bert) is None
         row = await projects.retrieve_project(connection, project_id=number, role="owner", caller=bert)
         assert row is not None
-        assert (row.owner, row.shared_with) == (bert, [])
-        assert (await access(connection, anna, bert)).role is None
+        assert row.owner == bert
+        assert await projects.get_shared_users_for_project(connection, owner=bert, project_handle="proj") == []
+        former = (await access(connection, anna, bert)).access
+        assert former is not None
+        assert former.role == "none"
 
     async def test_to_somebody_who_has_one_of_that_name(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection), await factories.user(connection)

@@ -97,7 +97,7 @@ def test_positional_parameters_are_refused(queries: Queries) -> None:
 
 
 def test_a_return_type_that_does_not_fit_the_kind_is_refused(queries: Queries) -> None:
-    async def get_thing(db: object, *, id: int) -> int: ...  # type: ignore[empty-body]  # noqa: A002
+    async def get_thing(db: object, *, id: int) -> None: ...  # noqa: A002
 
     with pytest.raises(BindError, match=":one"):
         queries(get_thing)
