@@ -10,17 +10,17 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from service import settings
-from service.admission import Gate
+from service.admission import Admission
 from service.api import endpoints
 from service.database import embedded
 from service.database.pool import closing, open_pool
 from service.http import openapi
-from service.http.middleware import Cors, Observed, RawPath
-from service.http.rate_limit import Rates
-from service.http.request import State
-from service.http.routing import no_route, routes
+from service.http.middleware import Cors, Observed
+from service.http.rate_limit import RateLimits
+from service.http.request import Services, State
+from service.http.routing import PathRouter, routes
 from service.metadata.schemas import Schemas
-from service.observability import access_log, logs, tracing
+from service.observability import logs, tracing
 from service.provider_keys.keyring import Keyring
 from service.server import shutdown
 from service.settings import Settings
@@ -46,27 +46,26 @@ def create_app(config: Settings) -> ASGIApp:
             wait=config.service_wait_seconds,
             share=config.service_caller_share,
         )
-        # Whoever watches the service does not wait behind its users.
-        watched = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
-        draining, rates = asyncio.Event(), _rates(config)
+        # Probes do not wait behind users.
+        probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
+        draining, rate_limits = asyncio.Event(), _rate_limits(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
         schemas = Schemas(wait=config.service_wait_seconds)
         async with (
-            closing(watched),
+            closing(probe_pool),
             closing(pool),
             _indexing(url, config),
             replica.watching(url, config) as reads,
             aclosing(schemas),
         ):
             await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
-            state = State(
-                pool=pool,
-                watched=watched,
-                replica=reads,
+            services = Services(
                 settings=config,
+                pool=pool,
+                probe_pool=probe_pool,
+                replica=reads,
                 keyring=Keyring(config.encryption_key, config.previous_keys),
-                openapi=encoded,
-                gate=Gate(
+                admission=Admission(
                     body_bytes=config.service_bodies_bytes,
                     largest=config.service_max_body_bytes,
                     uploads=max(1, config.service_pool_size // 2),  # the others are for small requests
@@ -74,17 +73,17 @@ def create_app(config: Settings) -> ASGIApp:
                     wait=config.service_wait_seconds,
                 ),
                 schemas=schemas,
-                rates=rates,
+                rate_limits=rate_limits,
                 draining=draining,
+                openapi=encoded,
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
-                yield state
-            access_log.note_all()
-            if rates is not None:
-                await rates.close()
+                yield State(services=services)
+            if rate_limits is not None:
+                await rate_limits.close()
 
     # Without Starlette's application, which handles errors around all of this: service.http does.
-    app: ASGIApp = RawPath(Router(routes(served), default=no_route, redirect_slashes=False, lifespan=lifespan))
+    app: ASGIApp = PathRouter(routes(served), redirect_slashes=False, lifespan=lifespan)
     app = Cors(
         app,
         allow_origins=config.cors_origins,
@@ -101,11 +100,10 @@ def create_app(config: Settings) -> ASGIApp:
     return tracing.Traced(app) if config.service_tracing else app
 
 
-def _rates(config: Settings) -> Rates | None:
-    """The budgets, where there are any."""
+def _rate_limits(config: Settings) -> RateLimits | None:
     if not config.service_rate_limit and not config.service_rate_limit_anonymous:
         return None
-    return Rates(
+    return RateLimits(
         users=config.service_rate_limit,
         anonymous=config.service_rate_limit_anonymous,
         storage=config.service_rate_limit_storage,

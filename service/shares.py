@@ -28,8 +28,8 @@ class Shares:
         self._held: dict[str, int] = {}
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
 
-    async def enter(self, who: str, amount: int = 1, *, patient: bool = False) -> int:
-        """Takes so many, and returns what is to be given back by `leave`: never more than a caller's part.
+    async def acquire(self, who: str, amount: int = 1, *, patient: bool = False) -> int:
+        """Takes so many, and returns what is to be given back by `release`: never more than a caller's part.
 
         Who is `patient` waits as long as it takes. Raises Busy.
         """
@@ -40,8 +40,8 @@ class Shares:
             await self._wait_for(who, amount, None if patient else self._wait)
         return amount
 
-    def leave(self, who: str, amount: int = 1) -> None:
-        """Gives back what `enter` has taken."""
+    def release(self, who: str, amount: int = 1) -> None:
+        """Gives back what `acquire` has taken."""
         if not amount:
             return
         self._free += amount
@@ -68,7 +68,7 @@ class Shares:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.leave(who, amount)  # it came in the moment of giving up
+                self.release(who, amount)  # it came in the moment of giving up
             else:
                 self._forget(who, mine)
             if isinstance(error, TimeoutError):

@@ -27,19 +27,19 @@ async def get_sanity_check(req: Req) -> Report:
     Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
     schema is a warning.
     """
-    return await sanity_check.check(req.db, req.keyring, req.schemas)
+    return await sanity_check.check(req.pool, req.services.keyring, req.services.schemas)
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)
 async def post_reset(req: Req, body: Reset) -> None:
     """Delete everything but the built-in data."""
-    await _reset(req.db)
+    await _reset(req.pool)
 
 
 @endpoint("GET", "/v1/admin/footgun", guard=admin, status=204, only_debug=True)
 async def get_footgun(req: Req) -> None:
     """Delete everything but the built-in data, without being asked. Only with SERVICE_DEBUG."""
-    await _reset(req.db)
+    await _reset(req.pool)
 
 
 async def _reset(pool: Pool) -> None:

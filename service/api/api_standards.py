@@ -11,7 +11,8 @@ from service.database.pool import transaction
 from service.database.statements import Db
 from service.errors import Conflict, found
 from service.http.auth import admin, anyone
-from service.http.endpoint import Page, endpoint
+from service.http.endpoint import endpoint
+from service.http.paging import Page
 from service.http.request import Req
 from service.queries import api_standards
 from service.queries.api_standards import APIStandard
@@ -42,20 +43,20 @@ class Standards(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/api-standards", guard=anyone)
 async def get_standards(req: Req, query: Page) -> Standards:
     """All API standards."""
-    rows = await api_standards.get_api_standards(req.db, max_rows=query.limit + 1, skip=query.offset)
+    rows = await api_standards.get_api_standards(req.pool, max_rows=query.limit + 1, skip=query.offset)
     return Standards(*query.of(req, rows))
 
 
 @endpoint("POST", "/v1/api-standards", guard=admin, status=201)
 async def post_standard(req: Req, body: StandardIn) -> APIStandard:
     """Create or replace an API standard."""
-    return await _store(req.db, body)
+    return await _store(req.pool, body)
 
 
 @endpoint("GET", "/v1/api-standards/{standard}", guard=anyone, errors=(404,))
 async def get_standard(req: Req, path: StandardPath) -> APIStandard:
     """An API standard."""
-    row = await api_standards.retrieve_api_standard(req.db, api_standard_handle=path.standard)
+    row = await api_standards.retrieve_api_standard(req.pool, api_standard_handle=path.standard)
     return found(row, f"The API standard {path.standard!r}")
 
 
@@ -63,7 +64,7 @@ async def get_standard(req: Req, path: StandardPath) -> APIStandard:
 async def put_standard(req: Req, path: StandardPath, body: StandardIn) -> APIStandard:
     """Create or replace an API standard."""
     same_handle(path.standard, body.api_standard_handle, "api_standard_handle")
-    return await _store(req.db, body)
+    return await _store(req.pool, body)
 
 
 @endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn, errors=(404,))
@@ -73,7 +74,10 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
     async def lock(db: Db) -> dict[str, Any] | None:
         return await api_standards.lock_api_standard(db, api_standard_handle=path.standard)
 
-    async with merged(req.db, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
+    async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (
+        tx,
+        standard,
+    ):
         same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
         return await _store(tx, standard)
 
@@ -81,7 +85,7 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
 @endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(404, 409))
 async def delete_standard(req: Req, path: StandardPath) -> None:
     """Delete an API standard that no definition and no instance uses."""
-    async with transaction(req.db) as tx:
+    async with transaction(req.pool) as tx:
         await api_standards.lock_api_standard(tx, api_standard_handle=path.standard)  # nobody begins to use it
         deleted = await api_standards.delete_api_standard(tx, api_standard_handle=path.standard)
     if not found(deleted, f"The API standard {path.standard!r}"):

@@ -7,6 +7,7 @@ goes out; all else is done by the endpoints of `service.api.llm_instances`.
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from service.api import llm_instances as newer
 from service.api.fields import Handle
@@ -18,8 +19,6 @@ from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
 
 OLDER_NAMES = {"instance_handle": "llm_service_handle", "instance_id": "llm_service_id"}
 NEWER_NAMES = {older: name for name, older in OLDER_NAMES.items()}
-# When the newer names came (RFC 9745): 2026-11-23, in seconds since 1970.
-DEPRECATED_SINCE = "@1795392000"
 
 
 class ServiceIn(InstanceIn, frozen=True, kw_only=True, rename=OLDER_NAMES):
@@ -96,28 +95,17 @@ def _older(one: Endpoint) -> Endpoint:
             raise
         return None if result is None else msgspec.convert(result, OLDER_STRUCTS[type(result)], from_attributes=True)
 
-    older = Endpoint(
-        handler,
-        method=one.method,
+    return replace(
+        one,
+        handler=handler,
         path=one.path.replace("/llm-instances/", "/llm-services/"),
-        guard=one.guard,
-        status=one.status,
-        errors=one.errors,
+        name=f"{one.name}_by_older_name",
+        description=f"{one.description}\n\nDeprecated: use `{one.path}`.",
+        body_type=OLDER_STRUCTS.get(one.body_type, one.body_type),
+        returns=OLDER_STRUCTS.get(one.returns, one.returns),
         patches=OLDER_STRUCTS.get(one.patches),
+        successor=one.path,
     )
-    older.name = f"{one.name}_by_older_name"
-    older.description = f"{one.description}\n\nDeprecated: use `{one.path}`."
-    older.path_type, older.query_type = one.path_type, one.query_type
-    older.body_type = OLDER_STRUCTS.get(one.body_type, one.body_type)
-    older.returns = OLDER_STRUCTS.get(one.returns, one.returns)
-    older.wants_body, older.wants_access = one.wants_body, one.wants_access
-    older.headers = _deprecation
-    return older
-
-
-def _deprecation(path: str) -> dict[str, str]:
-    successor = path.replace("/llm-services/", "/llm-instances/", 1)
-    return {"Deprecation": DEPRECATED_SINCE, "Link": f'<{successor}>; rel="successor-version"'}
 
 
 def _renamed(problem: Problem) -> Problem:

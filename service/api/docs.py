@@ -37,13 +37,13 @@ class AssetPath(msgspec.Struct, frozen=True):
 @endpoint("GET", "/openapi.json", guard=anyone)
 async def get_openapi_json(req: Req) -> Response:
     """This document as JSON."""
-    return Response(req.openapi["json"], headers=ASKED_AGAIN, media_type="application/json")
+    return Response(req.services.openapi["json"], headers=ASKED_AGAIN, media_type="application/json")
 
 
 @endpoint("GET", "/openapi.yaml", guard=anyone, produces="application/yaml")
 async def get_openapi_yaml(req: Req) -> Response:
     """This document as YAML."""
-    return Response(req.openapi["yaml"], headers=ASKED_AGAIN, media_type="application/yaml")
+    return Response(req.services.openapi["yaml"], headers=ASKED_AGAIN, media_type="application/yaml")
 
 
 @endpoint("GET", "/docs", guard=anyone, produces="text/html")

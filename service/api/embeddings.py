@@ -18,7 +18,8 @@ from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK
 from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
-from service.http.endpoint import Page, endpoint
+from service.http.endpoint import endpoint
+from service.http.paging import Page
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
@@ -93,11 +94,11 @@ STREAMS = (NDJSON, MSGPACK)
 )
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
-    body = await req.read(req.settings.service_max_body_bytes, FORMATS)
-    batch = await checked(req.schemas, access, body, req.wire(FORMATS))
-    async with req.gate.upload():
-        stored = await store_batch(req.db, batch)
-    req.facts.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
+    body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
+    batch = await checked(req.services.schemas, access, body, req.body.wire(FORMATS))
+    async with req.services.admission.upload():
+        stored = await store_batch(req.pool, batch)
+    req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
 
 
@@ -116,25 +117,25 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: P
     Answers with a line of JSON for each chunk that is safely stored, while records are still coming. What a line counts
     is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
     """
-    wire = MESSAGE_PACK if req.media_type(STREAMS) == MSGPACK else JSON_WIRE
-    await check_schema(req.schemas, access)
+    wire = MESSAGE_PACK if req.body.media_type(STREAMS) == MSGPACK else JSON_WIRE
+    await check_schema(req.services.schemas, access)
     names = {"user": path.user, "project": path.project}
     upload = stream.Upload(
-        req.db,
-        req.gate,
-        req.schemas,
-        req.draining,
+        req.pool,
+        req.services.admission,
+        req.services.schemas,
+        req.services.draining,
         access,
         lambda: embeddings_editor(req, names),
         wire,
         query.encoding,
         query.on_error,
     )
-    req.facts.rows = upload.counts
-    return Lines(upload.lines(req.chunks(upload.kept_waiting_until)))
+    req.record.rows = upload.counts
+    return Lines(upload.lines(req.body.chunks(upload.kept_waiting_until)))
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409))
+@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409), reads_from_replica=True)
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess) -> Embeddings:
     """A page of a project's embeddings."""
     parts = ("vector", "text", "metadata") if query.include is None else query.include
@@ -159,10 +160,16 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
 async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
     """Delete all embeddings of a project."""
-    await embeddings.delete_embeddings_by_project(req.db, project_id=access.project_id)
+    await embeddings.delete_embeddings_by_project(req.pool, project_id=access.project_id)
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
+@endpoint(
+    "GET",
+    "/v1/embeddings/{user}/{project}/{text_id}",
+    guard=embeddings_reader,
+    errors=(404, 409),
+    reads_from_replica=True,
+)
 async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> Embedding:
     """An embedding."""
 
@@ -179,7 +186,7 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) ->
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
 async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
     """Delete an embedding."""
-    row = await embeddings.delete_embedding(req.db, project_id=access.project_id, text_ids=candidates(req, path))
+    row = await embeddings.delete_embedding(req.pool, project_id=access.project_id, text_ids=candidates(req, path))
     found(row, f"The embedding {path.text_id!r}")
 
 
@@ -188,7 +195,7 @@ async def _read(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) 
     room = SHORT_BYTES
     while (rows := await req.reading(lambda db: ask(db, room))) and rows[0].page_bytes > room:  # noqa: B023
         if len(rows) == 1:  # it could be sent, so it can be shown
-            await req.make_room(rows[0].page_bytes)
+            await req.body.make_room(rows[0].page_bytes)
         else:
             await req.make_room_to_show(rows[0].page_bytes)
         room = rows[0].page_bytes

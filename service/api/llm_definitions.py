@@ -11,7 +11,8 @@ from service.api.users import UserPath, same_handle
 from service.database.statements import Db
 from service.errors import found
 from service.http.auth import definition_owner, definition_reader, owner
-from service.http.endpoint import Page, endpoint
+from service.http.endpoint import endpoint
+from service.http.paging import Page
 from service.http.request import Req
 from service.queries import llm_definitions
 from service.queries.llm_definitions import Definition, DefinitionBrief
@@ -61,7 +62,7 @@ class DefinitionShares(msgspec.Struct, frozen=True):
 async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
     """A user's own definitions, those of `_system`, and those shared with the user."""
     rows = await llm_definitions.get_llm_definitions_by_user(
-        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
+        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
     return Definitions(*query.of(req, rows))
 
@@ -69,13 +70,13 @@ async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201, errors=(404,))
 async def post_definition(req: Req, path: UserPath, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
-    return await _store(req.db, path.user, body)
+    return await _store(req.pool, path.user, body)
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader, errors=(404,))
 async def get_definition(req: Req, path: DefinitionPath) -> Definition:
     """A definition."""
-    row = await llm_definitions.retrieve_llm_definition(req.db, owner=path.user, definition_handle=path.definition)
+    row = await llm_definitions.retrieve_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
     return found(row, _name(path))
 
 
@@ -83,7 +84,7 @@ async def get_definition(req: Req, path: DefinitionPath) -> Definition:
 async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
     same_handle(path.definition, body.definition_handle, "definition_handle")
-    return await _store(req.db, path.user, body)
+    return await _store(req.pool, path.user, body)
 
 
 @endpoint(
@@ -99,7 +100,7 @@ async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any])
     async def lock(db: Db) -> dict[str, Any] | None:
         return await llm_definitions.lock_llm_definition(db, owner=path.user, definition_handle=path.definition)
 
-    async with merged(req.db, body, DefinitionIn, _name(path), lock) as (tx, definition):
+    async with merged(req.pool, body, DefinitionIn, _name(path), lock) as (tx, definition):
         same_handle(path.definition, definition.definition_handle, "definition_handle")
         await _store(tx, path.user, definition)
         row = await llm_definitions.retrieve_llm_definition(tx, owner=path.user, definition_handle=path.definition)
@@ -109,7 +110,7 @@ async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any])
 @endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204, errors=(404,))
 async def delete_definition(req: Req, path: DefinitionPath) -> None:
     """Delete a definition. Instances made from it stay, unlinked."""
-    row = await llm_definitions.delete_llm_definition(req.db, owner=path.user, definition_handle=path.definition)
+    row = await llm_definitions.delete_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
     found(row, _name(path))
 
 
@@ -118,7 +119,7 @@ async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShare
     """Share a definition with a user, to be read and used."""
     not_the_owner(path.user, body.share_with_handle)
     row = await llm_definitions.share_llm_definition(
-        req.db, owner=path.user, definition_handle=path.definition, user_handle=body.share_with_handle
+        req.pool, owner=path.user, definition_handle=path.definition, user_handle=body.share_with_handle
     )
     found(row, _name(path))
     return DefinitionShares(path.user, path.definition, await _shared_with(req, path))
@@ -134,7 +135,7 @@ async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShare
 async def unshare_definition(req: Req, path: SharePath) -> None:
     """End the sharing of a definition with a user."""
     row = await llm_definitions.unshare_llm_definition(
-        req.db, owner=path.user, definition_handle=path.definition, user_handle=path.other
+        req.pool, owner=path.user, definition_handle=path.definition, user_handle=path.other
     )
     found(row, f"A share of {path.user}/{path.definition} with {path.other!r}")
 
@@ -162,7 +163,7 @@ async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> Definit
 
 async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:
     rows = await llm_definitions.get_shared_users_for_definition(
-        req.db, owner=path.user, definition_handle=path.definition
+        req.pool, owner=path.user, definition_handle=path.definition
     )
     return found(rows, _name(path))
 

@@ -14,7 +14,8 @@ from service.database.pool import Connection
 from service.database.statements import Db
 from service.errors import found
 from service.http.auth import Caller, instance_reader, owner
-from service.http.endpoint import Page, endpoint
+from service.http.endpoint import endpoint
+from service.http.paging import Page
 from service.http.request import Req
 from service.provider_keys.keyring import Keyring, instance_place
 from service.queries import llm_definitions, llm_instances
@@ -82,7 +83,7 @@ class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
 async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
     """A user's own instances and those shared with the user."""
     rows = await llm_instances.get_llm_instances_by_user(
-        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
+        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
     return Instances(*query.of(req, rows))
 
@@ -91,7 +92,7 @@ async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
 async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     async with _locked(req, path.user, body.instance_handle) as tx:
-        return await _store(tx, req.keyring, path.user, body)
+        return await _store(tx, req.services.keyring, path.user, body)
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(404, 409))
@@ -105,13 +106,13 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
             tx, owner=body.definition_owner, definition_handle=body.definition_handle, user_handle=path.user
         )
         what = f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use"
-        return await _store(tx, req.keyring, path.user, body, found(definition, what))
+        return await _store(tx, req.services.keyring, path.user, body, found(definition, what))
 
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
 async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
     """An instance. Its key is never shown, only whether there is one."""
-    return await _retrieve(req.db, path, access.role)
+    return await _retrieve(req.pool, path, access.role)
 
 
 @endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
@@ -119,7 +120,7 @@ async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> Instan
     """Create or replace an instance."""
     same_handle(path.instance, body.instance_handle, "instance_handle")
     async with _locked(req, path.user, body.instance_handle) as tx:
-        return await _store(tx, req.keyring, path.user, body)
+        return await _store(tx, req.services.keyring, path.user, body)
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(404, 409))
@@ -131,16 +132,16 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
     async def lock(db: Db) -> dict[str, Any] | None:
         return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
 
-    async with merged(req.db, body, InstanceIn, _name(path), lock, owners=(path.user,)) as (tx, instance):
+    async with merged(req.pool, body, InstanceIn, _name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
-        await _store(tx, req.keyring, path.user, instance)
+        await _store(tx, req.services.keyring, path.user, instance)
         return await _retrieve(tx, path, access.role)
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(404, 409))
 async def delete_instance(req: Req, path: InstancePath) -> None:
     """Delete an instance that no project uses."""
-    row = await llm_instances.delete_llm_instance(req.db, owner=path.user, instance_handle=path.instance)
+    row = await llm_instances.delete_llm_instance(req.pool, owner=path.user, instance_handle=path.instance)
     found(row, _name(path))
 
 
@@ -149,21 +150,21 @@ async def share_instance(req: Req, path: InstancePath, body: ShareIn) -> Instanc
     """Share an instance with a user, who may build projects on it, and neither change it nor see its key."""
     not_the_owner(path.user, body.share_with_handle)
     row = await llm_instances.share_llm_instance(
-        req.db,
+        req.pool,
         owner=path.user,
         instance_handle=path.instance,
         user_handle=body.share_with_handle,
         role=body.role,
     )
     found(row, _name(path))
-    return InstanceShares(path.user, path.instance, await _shares(req.db, path))
+    return InstanceShares(path.user, path.instance, await _shares(req.pool, path))
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
 async def unshare_instance(req: Req, path: SharePath) -> None:
     """End the sharing of an instance with a user. Projects that they built on it stay."""
     row = await llm_instances.unshare_llm_instance(
-        req.db, owner=path.user, instance_handle=path.instance, user_handle=path.other
+        req.pool, owner=path.user, instance_handle=path.instance, user_handle=path.other
     )
     found(row, f"A share of {path.user}/{path.instance} with {path.other!r}")
 
@@ -171,13 +172,13 @@ async def unshare_instance(req: Req, path: SharePath) -> None:
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
 async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
     """All with whom an instance is shared."""
-    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.db, path))[query.offset :]))
+    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.pool, path))[query.offset :]))
 
 
 @asynccontextmanager
 async def _locked(req: Req, owner_handle: str, handle: str) -> AsyncIterator[Connection]:
     """A transaction in which nobody else changes the instance, if it is there, or puts a project on it."""
-    async with locked(req.db, owner_handle) as tx:
+    async with locked(req.pool, owner_handle) as tx:
         await llm_instances.lock_llm_instance(tx, owner=owner_handle, instance_handle=handle)
         yield tx
 

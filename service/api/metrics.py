@@ -6,17 +6,16 @@ from starlette.responses import Response
 from service.http.auth import metrics_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.observability import access_log, metrics
+from service.observability import metrics
 from service.queries import indexes
 
 
-@endpoint("GET", "/metrics", guard=metrics_reader, produces="text/plain")
+@endpoint("GET", "/metrics", guard=metrics_reader, produces="text/plain", is_probe=True)
 async def get_metrics(req: Req) -> Response:
     """Requests, uploads, searches, connections and indexes, for Prometheus, with the admin's key or the metrics key."""
-    summary = await indexes.summarise_indexes(req.db)
+    summary = await indexes.summarise_indexes(req.pool)
     metrics.note_indexes(summary.projects, summary.rows, summary.builds)
-    metrics.note_connections(req.db)
-    access_log.note_all()
+    metrics.note_connections(req.pool)
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
 
 

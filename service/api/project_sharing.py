@@ -48,7 +48,7 @@ class Transferred(msgspec.Struct, frozen=True):
 async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectShares:
     """Share a project: an editor may upload and delete embeddings, a reader may read and search."""
     not_the_owner(path.user, body.share_with_handle)
-    async with locked(req.db, path.user) as tx:
+    async with locked(req.pool, path.user) as tx:
         row = await projects.share_project(
             tx, owner=path.user, project_handle=path.project, user_handle=body.share_with_handle, role=body.role
         )
@@ -59,14 +59,14 @@ async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectSh
 @endpoint("DELETE", "/v1/projects/{user}/{project}/share/{other}", guard=owner, status=204, errors=(404,))
 async def unshare_project(req: Req, path: SharePath) -> None:
     """End the sharing of a project with a user."""
-    row = await projects.unshare_project(req.db, owner=path.user, project_handle=path.project, user_handle=path.other)
+    row = await projects.unshare_project(req.pool, owner=path.user, project_handle=path.project, user_handle=path.other)
     found(row, f"A share of {path.user}/{path.project} with {path.other!r}")
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner, errors=(404,))
 async def get_project_shares(req: Req, path: ProjectPath, query: SharesPage) -> ProjectShares:
     """All with whom a project is shared, beside the public."""
-    return ProjectShares(path.user, path.project, *query.of(req, (await _shared(req.db, path))[query.offset :]))
+    return ProjectShares(path.user, path.project, *query.of(req, (await _shared(req.pool, path))[query.offset :]))
 
 
 @endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(404, 409))
@@ -78,7 +78,7 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
     not_the_system(body.new_owner, "body.new_owner")
     if body.new_owner == path.user:
         raise BadRequest("The project is theirs already.", [Problem("is the owner", "body.new_owner", path.user)])
-    async with locked(req.db, path.user, body.new_owner) as tx:
+    async with locked(req.pool, path.user, body.new_owner) as tx:
         moved = await projects.transfer_project(
             tx, owner=path.user, project_handle=path.project, new_owner=body.new_owner
         )

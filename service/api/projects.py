@@ -13,7 +13,8 @@ from service.api.users import UserPath, same_handle
 from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
 from service.http.auth import Caller, owner, project_reader
-from service.http.endpoint import Page, endpoint
+from service.http.endpoint import endpoint
+from service.http.paging import Page
 from service.http.request import Req
 from service.metadata.schemas import BadSchema
 from service.queries import embeddings, indexes, projects
@@ -107,7 +108,7 @@ class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     await _check_schema(req, path.user, body.metadata_scheme)
-    async with locked(req.db, path.user) as tx:
+    async with locked(req.pool, path.user) as tx:
         return await _store(tx, path.user, body, access.role)
 
 
@@ -116,7 +117,7 @@ async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Call
     """Create or replace a project."""
     same_handle(path.project, body.project_handle, "project_handle")
     await _check_schema(req, path.user, body.metadata_scheme)
-    async with locked(req.db, path.user) as tx:
+    async with locked(req.pool, path.user) as tx:
         return await _store(tx, path.user, body, access.role)
 
 
@@ -138,19 +139,24 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             stored.pop("instance_owner")
         return stored
 
-    async with merged(req.db, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
+    async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (
+        tx,
+        project,
+    ):
         same_handle(path.project, project.project_handle, "project_handle")
         if "metadataScheme" in body:
             await _check_schema(req, path.user, project.metadata_scheme)
         stored = await _store(tx, path.user, project, access.role)
-        return await _retrieve(tx, req.settings.service_recall, path, stored.project_id, access.role, access.handle)
+        return await _retrieve(
+            tx, req.services.settings.service_recall, path, stored.project_id, access.role, access.handle
+        )
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own projects and those shared with the user."""
     rows = await projects.get_projects_by_user(
-        req.db, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
+        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
     return Projects(*query.of(req, rows))
 
@@ -158,13 +164,15 @@ async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
 async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
     """A project, with the number of its embeddings and how it is searched."""
-    return await _retrieve(req.db, req.settings.service_recall, path, access.project_id, access.role, access.caller)
+    return await _retrieve(
+        req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
+    )
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
 async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
-    async with locked(req.db, path.user) as tx:
+    async with locked(req.pool, path.user) as tx:
         project_id = await projects.delete_project(tx, owner=path.user, project_handle=path.project)
         await projects.drop_partition(tx, project_id=found(project_id, project_name(path)))
 
@@ -276,7 +284,7 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
     if (text := _schema(scheme)) is None:
         return
     try:
-        await req.schemas.check(owner_handle, text)
+        await req.services.schemas.check(owner_handle, text)
     except BadSchema as error:
         raise Invalid(problems=[Problem(f"is no usable JSON Schema: {error}", "body.metadataScheme")]) from None
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from service.api.fields import AnyHandle, ShareRole
 from service.errors import BadRequest, Problem
-from service.http.endpoint import Page
+from service.http.paging import Page
 from service.storage.locks import SYSTEM
 
 MAX_SHARES = 10_000

@@ -1,6 +1,5 @@
 """Similar texts (contract section 8)."""
 
-import asyncio
 import time
 from collections import Counter
 from typing import Annotated, Any, Literal
@@ -13,11 +12,12 @@ from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
 from service.api.fields import Document, ShortText
 from service.database.pool import Pool
-from service.errors import BadRequest, Busy, Problem, found
+from service.errors import BadRequest, Problem, found
 from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK
+from service.http.time_limit import time_limit
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
 from service.search import filters
@@ -77,7 +77,13 @@ class Similars(msgspec.Struct, frozen=True):
     search: Method
 
 
-@endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, errors=(404, 409))
+@endpoint(
+    "GET",
+    "/v1/similars/{user}/{project}/{text_id}",
+    guard=embeddings_reader,
+    errors=(404, 409),
+    reads_from_replica=True,
+)
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, itself left out."""
 
@@ -97,12 +103,13 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     body=SearchIn,
     consumes=FORMATS,
     errors=(404, 409),
-    searches=True,
+    only_reads=True,
+    reads_from_replica=True,
 )
 async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a raw vector, or to each of several."""
-    body = await req.read(req.settings.service_max_body_bytes, FORMATS)
-    sent = await decode(body, req.wire(FORMATS), access.dimensions)
+    body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
+    sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
     question = _question(req, query, sent.only, None)
     include = query.include if sent.include is None else sent.include
     return await _similars(req, access, question, vectors.to_binary(sent.halves), include, single=sent.is_single)
@@ -113,7 +120,7 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
         missing = "metadata_path" if query.metadata_path is None else "metadata_value"
         problem = Problem("is required with its counterpart", f"query.{missing}")
         raise BadRequest("metadata_path and metadata_value go together.", [problem])
-    recall = req.settings.service_recall if query.recall is None else query.recall
+    recall = req.services.settings.service_recall if query.recall is None else query.recall
     return Question(
         max_rows=query.max_rows,
         skip=query.offset,
@@ -131,7 +138,7 @@ async def _similars(
 ) -> Similars:
     start = time.perf_counter()
     answer = await _nearest(req, project, question, sent)
-    req.facts.search, req.facts.search_seconds = answer.method, time.perf_counter() - start
+    req.record.search, req.record.search_seconds = answer.method, time.perf_counter() - start
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = [
         [
@@ -145,19 +152,14 @@ async def _similars(
 
 
 async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:
-    """What is found. What takes too long is cancelled, in PostgreSQL too. Raises Busy then."""
-    seconds = req.settings.service_search_timeout
-    try:
-        async with asyncio.timeout(seconds) as timeout:
-            try:
-                return await req.reading(lambda db: nearest(db, project, sent, question))
-            except Unanswered:  # its index has just gone: it was emptied
-                return await nearest(req.db, replace(project, watermark=None), sent, question)
-    except TimeoutError:
-        if timeout.expired():
-            fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
-            raise Busy(f"The search took longer than {seconds:g} s, and was given up. Ask for {fewer}.") from None
-        raise
+    """What is found. Raises Busy for a search that takes too long, which is cancelled in PostgreSQL too."""
+    seconds = req.services.settings.service_search_timeout
+    fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
+    async with time_limit(seconds, f"The search timed out after {seconds:g} s: ask for {fewer}."):
+        try:
+            return await req.reading(lambda db: nearest(db, project, sent, question))
+        except Unanswered:  # its index has just gone: it was emptied
+            return await nearest(req.pool, replace(project, watermark=None), sent, question)
 
 
 async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:

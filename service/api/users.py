@@ -10,7 +10,8 @@ from service.api.merge_patch import merged
 from service.database.statements import Db
 from service.errors import BadRequest, Conflict, Problem, found, show
 from service.http.auth import admin, owner
-from service.http.endpoint import Page, endpoint
+from service.http.endpoint import endpoint
+from service.http.paging import Page
 from service.http.request import Req, hash_key
 from service.queries import users
 from service.queries.users import User
@@ -48,7 +49,7 @@ async def post_user(req: Req, body: UserIn) -> UserKey:
 
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
-    async with locked(req.db, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
+    async with locked(req.pool, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
         return await _store(tx, body)
 
 
@@ -59,7 +60,7 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
     same_handle(path.user, body.user_handle, "user_handle")
-    async with locked(req.db, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
+    async with locked(req.pool, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
         return await _store(tx, body)
 
 
@@ -72,7 +73,7 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
         return await users.lock_user(db, user_handle=path.user)
 
     owners = (path.user, *_alike(body.get("email")))
-    async with merged(req.db, body, UserIn, what, lock, owners=owners) as (tx, user):
+    async with merged(req.pool, body, UserIn, what, lock, owners=owners) as (tx, user):
         same_handle(path.user, user.user_handle, "user_handle")
         await _store(tx, user)
         return found(await users.retrieve_user(tx, user_handle=path.user), what)
@@ -81,31 +82,31 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
 @endpoint("GET", "/v1/users", guard=admin)
 async def get_users(req: Req, query: Page) -> list[str]:
     """All users' handles."""
-    rows = await users.get_all_users(req.db, max_rows=query.limit + 1, skip=query.offset)
+    rows = await users.get_all_users(req.pool, max_rows=query.limit + 1, skip=query.offset)
     return query.of(req, rows)[0]
 
 
 @endpoint("GET", "/v1/users/{user}", guard=owner, errors=(404,))
 async def get_user(req: Req, path: UserPath) -> User:
     """A user with all that they own and have been given."""
-    return found(await users.retrieve_user(req.db, user_handle=path.user), f"The user {path.user!r}")
+    return found(await users.retrieve_user(req.pool, user_handle=path.user), f"The user {path.user!r}")
 
 
 @endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201, errors=(404,))
 async def post_user_key(req: Req, path: UserPath) -> UserKey:
     """A new key for a user; the old one stops working at once."""
     key = secrets.token_hex(KEY_BYTES)
-    row = await users.replace_user_key(req.db, user_handle=path.user, key_hash=hash_key(key))
+    row = await users.replace_user_key(req.pool, user_handle=path.user, key_hash=hash_key(key))
     return UserKey(found(row, f"The user {path.user!r}"), key)
 
 
 @endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(404, 409))
 async def delete_user(req: Req, path: UserPath) -> None:
     """Delete a user with all that they own."""
-    async with locked(req.db, path.user, SYSTEM) as tx:
+    async with locked(req.pool, path.user, SYSTEM) as tx:
         await users.lock_instances_of_user(tx, user_handle=path.user)
         found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
-    await partitions.drop_orphans(req.db)
+    await partitions.drop_orphans(req.pool)
 
 
 def _alike(*names: Any) -> list[str]:

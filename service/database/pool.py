@@ -151,18 +151,18 @@ class _Share:
         self._shares, self._who, self._connection = shares, who, connection
 
     async def __aenter__(self) -> Any:
-        await self._shares.enter(self._who)
+        await self._shares.acquire(self._who)
         try:
             return await self._connection.__aenter__()
         except BaseException:
-            self._shares.leave(self._who)
+            self._shares.release(self._who)
             raise
 
     async def __aexit__(self, *error: object) -> None:
         try:
             await self._connection.__aexit__(*error)
         finally:
-            self._shares.leave(self._who)
+            self._shares.release(self._who)
 
 
 class Scan(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ async def owner(req: Req, path: dict[str, str]) -> Caller:
         if caller != path["user"]:
             raise Forbidden
         return Caller(caller, "owner")
-    known = await users.authenticate_user(req.db, key_hash=None, named=path["user"])
+    known = await users.authenticate_user(req.pool, key_hash=None, named=path["user"])
     if not known.named_exists:
         raise NotFound(f"The user {path['user']!r} was not found.")
     return Caller(None, "admin")
@@ -68,7 +68,7 @@ async def definition_reader(req: Req, path: dict[str, str]) -> Caller:
         return Caller(None, "admin")
     caller = await _authenticate(req, None)
     role = await llm_definitions.retrieve_llm_definition_role(
-        req.db, owner=path["user"], definition_handle=path["definition"], caller=caller
+        req.pool, owner=path["user"], definition_handle=path["definition"], caller=caller
     )
     return Caller(caller, _allowed(role, caller, path))
 
@@ -79,7 +79,7 @@ async def instance_reader(req: Req, path: dict[str, str]) -> Caller:
         return Caller(None, "admin")
     caller = await _authenticate(req, None)
     role = await llm_instances.retrieve_llm_instance_role(
-        req.db, owner=path["user"], instance_handle=path["instance"], caller=caller
+        req.pool, owner=path["user"], instance_handle=path["instance"], caller=caller
     )
     return Caller(caller, _allowed(role, caller, path))
 
@@ -103,7 +103,7 @@ async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> Pro
     """A project that exists and that the caller may see in one of these roles."""
     given = req.credentials
     row = await projects.retrieve_project_access(
-        req.db,
+        req.pool,
         key_hash=None if given.is_admin else given.key_hash,
         is_admin=given.is_admin,
         owner=path["user"],
@@ -111,7 +111,7 @@ async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> Pro
     )
     if given.key_hash is not None and not given.is_admin and row.caller is None:
         raise Unauthorized
-    req.facts.principal = req.facts.principal or row.caller
+    req.record.principal = req.record.principal or row.caller
     if row.access is None and (given.is_admin or row.caller == path["user"]):
         raise NotFound(f"The project {path['user']}/{path['project']} was not found.")
     if row.access is None or row.access.role not in roles:
@@ -129,10 +129,10 @@ async def _authenticate(req: Req, named: str | None) -> str:
     """The handle of the caller, who is not the admin."""
     if req.credentials.key_hash is None:
         raise Unauthorized
-    known = await users.authenticate_user(req.db, key_hash=req.credentials.key_hash, named=named)
+    known = await users.authenticate_user(req.pool, key_hash=req.credentials.key_hash, named=named)
     if known.caller is None:
         raise Unauthorized
-    req.facts.principal = known.caller
+    req.record.principal = known.caller
     return known.caller
 
 

@@ -13,26 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BadRequest
 from service.http.responses import NOT_SNIFFED, NOT_STORED, render
-from service.observability import access_log
-from service.observability.metrics import Facts
+from service.observability import access_log, metrics
+from service.observability.access_log import RequestRecord
+from service.settings import shared_metrics
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
-
-class RawPath:
-    """Routes on the path as it was sent, so that a percent-encoded slash does not end a path segment.
-
-    `service.http.endpoint` decodes each path parameter afterwards.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
-        if scope["type"] == "http":
-            scope["path"] = scope["raw_path"].decode("latin-1")
-        await self.app(scope, receive, send)
 
 
 class Cors(CORSMiddleware):
@@ -51,18 +36,16 @@ class Cors(CORSMiddleware):
 
 
 class Observed:
-    """Gives every answer an `X-Request-ID`: the caller's, when it sent a printable one, else a new one.
+    """Gives every answer an `X-Request-ID`, the caller's or a new one, and the headers against caches and sniffing.
 
-    Also what keeps it from being stored, if it does not say more itself, or taken for another media type.
-
-    When the request has ended, writes its line in the log, and counts it.
+    When the request has ended, writes its line in the access log, and counts it in the metrics.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, with `state.headers`, and `state.facts` for others to fill in."""
+        """Passes the request on, with `headers` and the `record` in its state (`service.http.request.State`)."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -70,24 +53,28 @@ class Observed:
         # By their names in lower case; of several the first.
         sent_headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         sent = sent_headers.get("x-request-id", "")
-        facts = Facts(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
-        scope.setdefault("state", {}).update(facts=facts, headers=sent_headers)
-        structlog.contextvars.bind_contextvars(request_id=facts.request_id)  # the request's task has its own
+        record = RequestRecord(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
+        scope.setdefault("state", {}).update(record=record, headers=sent_headers)
+        structlog.contextvars.bind_contextvars(request_id=record.request_id)  # the request's task has its own
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                facts.status = message["status"]
+                record.status = message["status"]
                 headers = message["headers"]
-                headers.append((b"x-request-id", facts.request_id.encode()))
+                headers.append((b"x-request-id", record.request_id.encode()))
                 headers.append(NOT_SNIFFED)
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append(NOT_STORED)
-                if facts.from_replica:
+                if record.from_replica:
                     headers.append((b"x-read-from", b"replica"))
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            facts.seconds, facts.ended = time.perf_counter() - start, time.time()
-            access_log.note(facts, scope["state"].get("pool"))
+            record.seconds, record.ended = time.perf_counter() - start, time.time()
+            access_log.write(record)
+            metrics.count(record)
+            services = scope["state"].get("services")
+            if services is not None and shared_metrics() is not None:  # else GET /metrics asks the pool
+                metrics.note_connections(services.pool)

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from service import __version__
 from service.errors import ProblemDetails
-from service.http.auth import PUBLIC_GUARDS, anyone, embeddings_reader
-from service.http.endpoint import Endpoint, Page
-from service.http.request import MERGE_PATCH
+from service.http.auth import PUBLIC_GUARDS, anyone
+from service.http.body import MERGE_PATCH
+from service.http.endpoint import Endpoint
+from service.http.paging import Page
 from service.http.responses import JSON, MSGPACK, PROBLEM
-from service.observability.metrics import PROBES
 
 REFERENCE = "#/components/schemas/{name}"
 READ_FROM = {
@@ -98,7 +98,7 @@ def _operation(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, A
     if one.guard is not anyone:
         # An empty requirement: without a key as well, where the thing is public.
         operation["security"] = [{"key": []}, *([{}] if one.guard in PUBLIC_GUARDS else [])]
-    if one.headers is not None:
+    if one.successor is not None:
         operation["deprecated"] = True
     if one.patches is not None:
         patch = {"schema": {"$ref": schema_of[one.patches]["$ref"] + "Patch"}}
@@ -130,7 +130,7 @@ def _parameters(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, 
         if parameter["schema"].get("type") == "array":
             parameter |= {"style": "form", "explode": False}
         listed.append(parameter)
-    return [*listed, READ_FROM] if one.guard is embeddings_reader else listed
+    return [*listed, READ_FROM] if one.reads_from_replica else listed
 
 
 def _properties(kind: Any, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
         success["content"] = {one.produces: {"schema": {"type": "object"} if one.produces == JSON else {}}}
     elif one.returns is not type(None):
         success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
-    if one.guard is embeddings_reader:
+    if one.reads_from_replica:
         success["headers"] = {"X-Read-From": READ_FROM_ANSWER}
     if one.query_type is not None and issubclass(one.query_type, Page):
         success.setdefault("headers", {})["Link"] = NEXT
@@ -170,7 +170,7 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
 def _error_statuses(one: Endpoint) -> set[int]:
     """The statuses that every route of its kind may answer with, and its own."""
     statuses = {*one.errors, 500}
-    if one.path not in PROBES:
+    if not one.is_probe:
         statuses.add(429)
     if one.guard is not anyone:
         statuses |= {401, 403, 503}

@@ -7,7 +7,9 @@ requests from the first line on. An unknown key counts for its address, so that 
 import ipaddress
 import math
 import time
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from limits import RateLimitItem, parse
@@ -15,8 +17,11 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
-from service.errors import TooManyRequests
+from service.errors import ApiError, TooManyRequests, Unauthorized
 from service.observability.logs import logger
+
+if TYPE_CHECKING:
+    from service.http.request import Req
 
 MAX_REMEMBERED = 100_000
 
@@ -37,7 +42,7 @@ class Budget(msgspec.Struct, frozen=True):
         }
 
 
-class Rates:
+class RateLimits:
     """The budgets. `users` and `anonymous` are like `600/minute`; without one there is no limit for these.
 
     `storage`: `memory://`, of this process, or `redis://…`, which several share; when it does not answer, all may pass.
@@ -125,3 +130,32 @@ def _network(address: str) -> str:
     if isinstance(ip, ipaddress.IPv6Address):
         return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
     return address
+
+
+@asynccontextmanager
+async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
+    """Counts a request. In the block the guard asks the database who calls, where that is not known yet.
+
+    A probe does not count, unless it comes with a key that is not the service's own, which may be a guess. Raises
+    TooManyRequests.
+    """
+    limits, given = req.services.rate_limits, req.credentials
+    if limits is None or (is_probe and (given.key_hash is None or given.is_admin or req.is_metrics_key)):
+        yield
+        return
+    budget = await limits.arrive(given.key_hash, given.is_admin, req.address)
+    is_known = budget is not None or given.key_hash is None or given.is_admin
+    if budget is not None:
+        req.answer_headers.update(budget.headers())
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, Unauthorized) and given.key_hash is not None:
+            limits.forget(given.key_hash)
+        is_known = is_known or not isinstance(error, ApiError)  # the database did not say
+        raise
+    finally:
+        if not is_known:
+            budget = await limits.recognise(given.key_hash or "", req.record.principal, req.address)
+            if budget is not None:
+                req.answer_headers.update(budget.headers())

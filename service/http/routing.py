@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from service.errors import MethodNotAllowed, NotFound
@@ -13,48 +13,51 @@ from service.http.request import Req
 from service.http.responses import render
 
 
-def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
-    """One route a path, so that a wrong method is told all the right ones."""
-    by_path: dict[str, dict[str, Endpoint]] = {}
-    for one in endpoints:
-        by_path.setdefault(one.path, {})[one.method] = one
-    return [_Path(path, _Methods(path, methods), methods=[*methods, "OPTIONS"]) for path, methods in by_path.items()]
+class PathRouter(Router):
+    """Routes on the path as it was sent, so that a percent-encoded slash does not end a path segment."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] == "http":
+            scope["path"] = scope["raw_path"].decode("latin-1")
+        await super().__call__(scope, receive, send)
+
+    async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request whose path no route has."""
+        await render(NotFound("There is no such route."))(scope, receive, send)
 
 
-async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a request that goes nowhere."""
-    await render(NotFound("There is no such route."))(scope, receive, send)
+class PathRoute(Route):
+    """The endpoints of one path, so that a wrong method is told all the right ones.
 
+    A method that this path does not have is looked for on the paths behind it, and refused here when none has it.
+    """
 
-class _Path(Route):
-    """A path for some methods: others are tried on the paths behind it, and refused here when none of them knows it."""
+    def __init__(self, path: str, endpoints: dict[str, Endpoint]) -> None:
+        super().__init__(path, self.handle, methods=[*endpoints, "OPTIONS"])
+        self.endpoints = endpoints
+        self.allowed = ", ".join(sorted({*endpoints, "OPTIONS", *({"HEAD"} if "GET" in endpoints else ())}))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
-        await self.app(scope, receive, send)
-
-
-class _Methods:
-    """The endpoints of a path, as an ASGI application: Starlette would wrap a function twice to handle its errors."""
-
-    def __init__(self, path: str, methods: dict[str, Endpoint]) -> None:
-        self.path = path
-        self.methods = methods
-        self.allowed = ", ".join(sorted({*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())}))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
         req = Req(scope, receive)
-        req.facts.route = self.path
+        req.record.route = self.path
         try:
             if req.method == "OPTIONS":
                 response = Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": self.allowed})
-            elif one := self.methods.get("GET" if req.method == "HEAD" else req.method):
-                response = await one(req)
+            elif one := self.endpoints.get("GET" if req.method == "HEAD" else req.method):
+                response = await one.answer(req)
             else:
                 response = render(MethodNotAllowed())
                 response.headers["Allow"] = self.allowed
             await response(scope, receive, send)
         finally:
-            if req.facts.room:
-                req.gate.leave(req.facts.room)
+            req.body.leave_room()
+
+
+def routes(endpoints: Iterable[Endpoint]) -> list[PathRoute]:
+    """One route for each path of these endpoints."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for one in endpoints:
+        by_path.setdefault(one.path, {})[one.method] = one
+    return [PathRoute(path, methods) for path, methods in by_path.items()]

@@ -1,50 +1,49 @@
-"""Requests that have ended, into the log and the metrics.
+"""The access log: a line for each request that has ended."""
 
-Those of a moment go together: each by itself, with caches that are cold, would make the next request wait for 0.1 ms.
-"""
-
-import asyncio
 from datetime import UTC, datetime
 from http import HTTPStatus
 
-from service import settings
-from service.observability import metrics
+import msgspec
+
 from service.observability.logs import logger
-from service.observability.metrics import PROBES, Connections, Facts
 
-SECONDS = 0.02
-
-_ended: list[Facts] = []
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that was gone before the answer
 
 
-def note(facts: Facts, pool: Connections | None) -> None:
-    """Notes a request that has ended, and whose answer is sent, in a moment; with it how `pool` is used."""
-    if not _ended:
-        asyncio.get_running_loop().call_later(SECONDS, note_all, pool)
-    _ended.append(facts)
+class RequestRecord(msgspec.Struct):
+    """A request, for its line in the access log and for the metrics.
+
+    `principal` is a user's handle, `admin`, or None for a caller without a key. `rows` counts uploaded embeddings by
+    result. `search` is how a search was answered. `ended` is as time.time() has it. `from_replica`: whether a replica
+    has answered.
+    """
+
+    request_id: str
+    method: str
+    route: str = "none"
+    is_probe: bool = False
+    status: int = CLIENT_CLOSED_REQUEST
+    seconds: float = 0.0
+    ended: float = 0.0
+    principal: str | None = None
+    rows: dict[str, int] | None = None
+    search: str | None = None
+    search_seconds: float = 0.0
+    from_replica: bool = False
 
 
-def note_all(pool: Connections | None = None) -> None:
-    """Notes now what has ended."""
-    for facts in _ended:
-        metrics.count(facts)
-        _log(facts)
-    _ended.clear()
-    if pool is not None and settings.shared_metrics() is not None:  # else it is noted when somebody looks
-        metrics.note_connections(pool)
-
-
-def _log(facts: Facts) -> None:
-    log = logger.debug if facts.route in PROBES and facts.status == HTTPStatus.OK else logger.info
+def write(record: RequestRecord) -> None:
+    """Writes the line of a request; that of a successful probe only in debug mode."""
+    log = logger.debug if record.is_probe and record.status == HTTPStatus.OK else logger.info
     log(
         "request",
-        method=facts.method,
-        route=facts.route,
-        status=facts.status,
-        ms=round(facts.seconds * 1000, 2),
-        principal=facts.principal,
-        **({"rows": facts.rows} if facts.rows else {}),
-        **({"search": facts.search} if facts.search else {}),
-        request_id=facts.request_id,
-        timestamp=datetime.fromtimestamp(facts.ended, UTC).isoformat().replace("+00:00", "Z"),
+        method=record.method,
+        route=record.route,
+        status=record.status,
+        ms=round(record.seconds * 1000, 2),
+        principal=record.principal,
+        **({"rows": record.rows} if record.rows else {}),
+        **({"search": record.search} if record.search else {}),
+        request_id=record.request_id,
+        timestamp=datetime.fromtimestamp(record.ended, UTC).isoformat().replace("+00:00", "Z"),
     )

@@ -3,19 +3,14 @@
 from functools import cache
 from typing import Protocol
 
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
 
 from service import __version__, settings
+from service.observability.access_log import RequestRecord
 
-# Who asks these is a machine that does it every few seconds.
-PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
-
-
-NOBODY_WAITED = 499  # nginx's status for a client that was gone before the answer
 
 
 class Connections(Protocol):
@@ -23,28 +18,6 @@ class Connections(Protocol):
 
     def get_size(self) -> int: ...  # noqa: D102
     def get_idle_size(self) -> int: ...  # noqa: D102
-
-
-class Facts(msgspec.Struct):
-    """What is known of a request in the end, for its line in the log and for the metrics.
-
-    `principal` is a user's handle, `admin`, or None for a caller without a key. `rows`: by what became of them.
-    `from_replica`: whether a replica has said what is answered.
-    """
-
-    request_id: str
-    method: str
-    route: str = "none"
-    status: int = NOBODY_WAITED
-    seconds: float = 0.0
-    ended: float = 0.0  # as time.time() has it
-    principal: str | None = None
-    rows: dict[str, int] | None = None
-    search: str | None = None
-    search_seconds: float = 0.0
-    room: int = 0  # in service.gate, until the answer is sent
-    budget: dict[str, str] | None = None  # of service.rates, as headers
-    from_replica: bool = False
 
 
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
@@ -77,17 +50,17 @@ _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multipr
 _BUILD.labels(__version__).set(1)
 
 
-def count(facts: Facts) -> None:
+def count(record: RequestRecord) -> None:
     """Counts a request that has ended."""
     # A method may be any word.
-    method = facts.method if facts.method in _METHODS else "other"
-    requests, request_seconds = _of_route(method, facts.route, facts.status)
+    method = record.method if record.method in _METHODS else "other"
+    requests, request_seconds = _of_route(method, record.route, record.status)
     requests.inc()
-    request_seconds.observe(facts.seconds)
-    for result, rows in (facts.rows or {}).items():
+    request_seconds.observe(record.seconds)
+    for result, rows in (record.rows or {}).items():
         _ROWS.labels(result).inc(rows)
-    if facts.search is not None:
-        _of_search(facts.search).observe(facts.search_seconds)
+    if record.search is not None:
+        _of_search(record.search).observe(record.search_seconds)
 
 
 @cache  # it takes longer to find them than to count

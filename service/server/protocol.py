@@ -15,12 +15,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import ApiError, BadRequest, Busy, HeadTooLarge, UnknownCoding
-from service.http.pace import LEAST_BYTES_A_SECOND
-from service.http.request import LINGER_SECONDS
+from service.http.body import LEAST_BYTES_A_SECOND, LINGER_SECONDS
 from service.http.responses import NOT_SNIFFED, NOT_STORED, PROBLEM
 from service.observability import metrics
+from service.observability.access_log import RequestRecord
 from service.observability.logs import logger
-from service.observability.metrics import Facts
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 100  # trailers count too
@@ -40,11 +39,11 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._head_seconds: float = app_state["settings"].service_head_seconds
-        self._most: int = app_state["settings"].service_max_connections
+        self._head_seconds: float = app_state["services"].settings.service_head_seconds
+        self._most: int = app_state["services"].settings.service_max_connections
         self._is_spare = False  # beyond them: there for who watches the service
-        self._body_seconds: float = app_state["settings"].service_body_seconds
-        self._is_for_all_pages = "*" in app_state["settings"].cors_origins
+        self._body_seconds: float = app_state["services"].settings.service_body_seconds
+        self._is_for_all_pages = "*" in app_state["services"].settings.cors_origins
         self._is_head = False  # the parser is in a head
         self._is_fields = False  # or in trailers: it keeps what it has of a line
         self._is_body = self._is_upgrade = False  # a head is complete, its request is not
@@ -72,8 +71,8 @@ class Protocol(HttpToolsProtocol):
             self._served.disconnected = True
             self._served.message_event.set()
             # What only reads, for nobody now; service.http has put it there.
-            if (reader := self._served.scope["state"].pop("reader", None)) is not None:
-                reader.cancel()
+            if (task := self._served.scope["state"].pop("abandonable", None)) is not None:
+                task.cancel()
         self.pipeline.clear()
         for clock in (self._head_clock, self._write_clock):
             if clock is not None:
@@ -239,7 +238,7 @@ class Protocol(HttpToolsProtocol):
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
-        metrics.count(Facts(request_id, method="other", status=refusal.status.value))
+        metrics.count(RequestRecord(request_id, method="other", status=refusal.status.value))
         logger.info("refused", request_id=request_id, status=refusal.status.value, why=refusal.detail)
         # A client that is still sending would lose the answer to a reset connection.
         if self.transport.can_write_eof():

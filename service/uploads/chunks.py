@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any
 
 from service import decoding
-from service.admission import SHORT_BYTES, Gate
+from service.admission import SHORT_BYTES, Admission
 from service.decoding import Wire
 from service.errors import ApiError
 from service.uploads.framing import Lines, Packed, Stop
@@ -24,8 +24,8 @@ AGE_SECONDS = 1.0  # the longest that a record waits for others before they are 
 class Chunks:
     """The chunks of one stream. Whoever stores them calls `note_said` when a line has told of one."""
 
-    def __init__(self, wire: Wire, gate: Gate, draining: asyncio.Event) -> None:
-        self._wire, self._gate, self._draining = wire, gate, draining
+    def __init__(self, wire: Wire, admission: Admission, draining: asyncio.Event) -> None:
+        self._wire, self._admission, self._draining = wire, admission, draining
         self._chunk: list[bytes] = []  # the records that come, and their size
         self._size = 0
         self._due: asyncio.Task[None] | None = None  # ends when they have waited long enough
@@ -42,7 +42,7 @@ class Chunks:
 
     def note_said(self) -> None:
         """Notes that a line has told of a chunk."""
-        self._gate.leave(self._rooms.popleft())
+        self._admission.release(self._rooms.popleft())
         self._owed -= 1
         self._said_at = asyncio.get_running_loop().time()
         if not self._owed:
@@ -50,7 +50,7 @@ class Chunks:
 
     def leave_room(self) -> None:
         """Gives back all room, when the stream has ended."""
-        self._gate.leave(self._room + sum(self._rooms))
+        self._admission.release(self._room + sum(self._rooms))
 
     async def of(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
         """Records, put together until there are enough, or the first of them has waited for long enough."""
@@ -62,7 +62,7 @@ class Chunks:
                         yield self._cut()
                         continue
                     if not self._room and self._size + split.waiting + len(piece) > SHORT_BYTES:
-                        self._room = await self._gate.enter(CHUNK_ROOM, patient=True)
+                        self._room = await self._admission.acquire(CHUNK_ROOM, patient=True)
                     for record in split.feed(piece):
                         if self._chunk and self._size + len(record) > CHUNK_BYTES:
                             yield self._cut()

@@ -14,7 +14,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 
 from service import vectors
-from service.admission import Gate
+from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
@@ -57,7 +57,7 @@ class Upload:
     def __init__(
         self,
         pool: Pool,
-        gate: Gate,
+        admission: Admission,
         schemas: Schemas,
         draining: asyncio.Event,
         project: ProjectAccess,
@@ -67,12 +67,12 @@ class Upload:
         on_error: Literal["stop", "skip"],
     ) -> None:
         self._again = again
-        self._pool, self._gate, self._schemas = pool, gate, schemas
+        self._pool, self._admission, self._schemas = pool, admission, schemas
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # what the last line said
-        self._chunks = Chunks(wire, gate, draining)
+        self._chunks = Chunks(wire, admission, draining)
         self._absent_fault: Fault | None = None  # as in the batch that was checked last
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -199,7 +199,7 @@ class Upload:
             batch.absent_fault = self._absent_fault
             batch.check()
         try:
-            async with self._gate.upload(patient=True):
+            async with self._admission.upload(patient=True):
                 stored = await store_batch(self._pool, batch)
         except BadRequest:
             if batch.absent_fault is None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from service.api import endpoints
+from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
-from service.http.request import MERGE_PATCH
 
 from .world import Headers, batch, fetch, problem, project, refused, row, upload, user
 

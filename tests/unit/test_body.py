@@ -1,15 +1,16 @@
-"""Bodies that come slowly: which are given up, and when."""
+"""Bodies that come slowly: which time out, and when."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from service.admission import Admission
 from service.errors import TooSlow
-from service.http import pace
+from service.http.body import Body
 
 LONGEST = 0.2
 
@@ -30,25 +31,20 @@ def received(body: AsyncGenerator[bytes, None]) -> Receive:
     return receive
 
 
+def body(receive: Receive, longest: float = LONGEST) -> Body:
+    admission = Admission(body_bytes=1024, largest=1024, uploads=1, share=1, wait=1)
+    return Body({"transfer-encoding": "chunked"}, receive, admission, longest)
+
+
 async def joined(receive: Receive, longest: float, least: int) -> bytes:
-    return b"".join([piece async for piece in pace.pieces(receive, longest, least)])
+    return b"".join([piece async for piece in body(receive, longest).chunks(least=least)])
 
 
-Taken = Callable[..., Awaitable[bytes]]
+async def taken(pieces: AsyncGenerator[bytes, None], least: int = 0, longest: float = LONGEST) -> bytes:
+    return await joined(received(pieces), longest, least)
 
 
-@pytest.fixture(params=[joined, pace.whole])
-def taken(request: pytest.FixtureRequest) -> Taken:
-    """Both ways to take a body."""
-
-    async def take(body: AsyncGenerator[bytes, None], least: int = 0, longest: float = LONGEST) -> bytes:
-        way: Callable[[Receive, float, int], Awaitable[bytes]] = request.param
-        return await way(received(body), longest, least)
-
-    return take
-
-
-async def test_what_comes_in_time_comes_whole(taken: Taken) -> None:
+async def test_what_comes_in_time_comes_whole() -> None:
     assert await taken(dripping(0, 0)) == b""
     assert await taken(dripping(1000, 0)) == b"x" * 1000
     assert await taken(dripping(8, LONGEST / 2)) == b"x" * 8
@@ -56,34 +52,42 @@ async def test_what_comes_in_time_comes_whole(taken: Taken) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
-async def test_a_pause_ends_it(taken: Taken, before: int) -> None:
-    async def body() -> AsyncGenerator[bytes, None]:
+async def test_a_pause_ends_it(before: int) -> None:
+    async def pausing() -> AsyncGenerator[bytes, None]:
         async for piece in dripping(before, LONGEST / 2):
             yield piece
         await asyncio.sleep(60)
 
     start = time.perf_counter()
     with pytest.raises(TooSlow, match="Nothing came of the body"):
-        await taken(body())
+        await taken(pausing())
     assert LONGEST * (0.9 + before / 2) < time.perf_counter() - start < 30
 
 
-async def test_a_trickle_ends_when_it_has_taken_long(taken: Taken) -> None:
+async def test_a_trickle_ends_when_it_has_taken_long() -> None:
     start = time.perf_counter()
     with pytest.raises(TooSlow, match="less than 1,024 bytes a second"):
-        await taken(dripping(1000, 0.01), least=1024)
+        await body(received(dripping(1000, 0.01))).read(10_000)
     assert LONGEST * 0.9 < time.perf_counter() - start < 8  # all of it would take ten
 
 
-async def test_the_time_of_whoever_takes_it_does_not_count() -> None:
+async def test_the_time_of_the_service_does_not_count() -> None:
     came = 0
-    async for piece in pace.pieces(received(dripping(5, 0.01, b"x" * 100)), LONGEST, 1024):
+    async for piece in body(received(dripping(5, 0.01, b"x" * 100))).chunks(least=1024):
         came += len(piece)
         await asyncio.sleep(LONGEST * 1.2)
     assert came == 500
 
 
-async def test_whoever_cancels_it_is_obeyed(taken: Taken) -> None:
+async def test_a_pause_in_which_the_client_waits_for_an_answer_does_not_count() -> None:
+    begin = asyncio.get_running_loop().time()
+    pieces = body(received(dripping(1, LONGEST * 3))).chunks(lambda: begin + LONGEST * 2.5)
+    assert [piece async for piece in pieces] == [b"x"]
+    with pytest.raises(TooSlow):
+        await anext(body(received(dripping(1, LONGEST * 3))).chunks(lambda: begin))
+
+
+async def test_it_can_be_cancelled() -> None:
     task = asyncio.ensure_future(taken(dripping(1, 60), longest=60))
     await asyncio.sleep(0.05)
     task.cancel()
@@ -97,11 +101,9 @@ async def test_whoever_cancels_it_is_obeyed(taken: Taken) -> None:
             await taken(dripping(1, 60))
 
 
-async def test_whoever_leaves_is_told_of() -> None:
+async def test_a_disconnect_is_reported() -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
     with pytest.raises(ClientDisconnect):
-        await pace.whole(receive, LONGEST, 0)
-    with pytest.raises(ClientDisconnect):
-        await anext(pace.pieces(receive, LONGEST, 0))
+        await body(receive).read(100)

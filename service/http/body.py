@@ -1,0 +1,165 @@
+"""The body of a request, read within limits of size and time."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from service.admission import SHORT_BYTES, Admission
+from service.decoding import JSON as JSON_WIRE
+from service.decoding import MESSAGE_PACK, Wire
+from service.errors import ContentTooLarge, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
+from service.http import compression
+from service.http.responses import JSON, MSGPACK
+
+LINGER_SECONDS = 5
+ROOM_STEP = 256 * 1024
+LEAST_BYTES_A_SECOND = 1024  # of a body, or of an answer, on average, once it has taken long
+MERGE_PATCH = "application/merge-patch+json"
+
+
+def _never() -> float:
+    return 0.0
+
+
+class Body:
+    """The body of one request. `seconds` is the longest that the client may send nothing."""
+
+    def __init__(self, headers: Mapping[str, str], receive: Receive, admission: Admission, seconds: float) -> None:
+        self._headers, self._receive, self._admission, self._seconds = headers, receive, admission, seconds
+        self._room = 0
+        length = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
+        # Not more digits than Python converts.
+        self._announced = int(length.lstrip("0")[:20] or "0") if length.isdecimal() else None
+
+    def media_type(self, consumes: Sequence[str]) -> str:
+        """The media type of the body; without a Content-Type the first of `consumes`.
+
+        Raises UnsupportedMediaType for any other, and for text that is not UTF-8.
+        """
+        header = self._headers.get("content-type")
+        if not header:
+            return consumes[0]
+        kind, *parameters = [part.strip().lower() for part in header.split(";")]
+        charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
+        if kind not in consumes or charset not in ("utf-8", "utf8"):
+            right = f"must be {' or '.join(consumes)} in UTF-8"
+            problem = Problem(right, "header.content-type", header[:200])
+            raise UnsupportedMediaType(f"The body {right}.", [problem])
+        return kind
+
+    def wire(self, consumes: Sequence[str]) -> Wire:
+        """The format in which the body is decoded. Raises as `media_type` does."""
+        return MESSAGE_PACK if self.media_type(consumes) == MSGPACK else JSON_WIRE
+
+    async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
+        """The whole body, decompressed. Its size is counted as it comes, whatever its headers say.
+
+        Raises ContentTooLarge above `limit` bytes, Busy when there is no memory for it, and what `media_type` and
+        `chunks` raise.
+        """
+        self.media_type(consumes)
+        too_large = self._announced is not None and self._announced > limit
+        if too_large and self._headers.get("expect", "").lower() == "100-continue":
+            raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
+        is_counted = self._announced is None or "content-encoding" in self._headers
+        announced = limit if self._announced is None or is_counted else self._announced
+        room = SHORT_BYTES
+        body = bytearray()
+        async with aclosing(self.chunks(least=LEAST_BYTES_A_SECOND)) as chunks:
+            async for chunk in chunks:
+                if too_large or len(body) + len(chunk) > limit:
+                    await _discard(chunks, limit)
+                    raise ContentTooLarge(f"The body may have at most {limit} bytes.")
+                body += chunk
+                if len(body) > room:
+                    # In steps: a client that only announces a large body takes no room from others.
+                    more = max(len(body), min(len(body) + ROOM_STEP, announced)) - room
+                    await self.make_room(more)
+                    room += more
+        return bytes(body)
+
+    def chunks(
+        self, kept_waiting_until: Callable[[], float] = _never, *, least: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, decompressed; the pieces of a compressed one have at most 256 KiB.
+
+        Raises UnsupportedEncoding for an unknown Content-Encoding, BadRequest for a body that is not encoded so,
+        ClientDisconnect when the client is gone, and TooSlow when nothing comes for too long, or, once it has taken
+        long, less than `least` bytes a second. Only the time in which the service waits for the client counts, and
+        only what comes after `kept_waiting_until`: the time, by the clock of the event loop, until which the client may
+        have waited for a part of the answer.
+        """
+        encoding = self._headers.get("content-encoding", "").strip().lower() or "identity"
+        encoding = compression.OLDER_NAMES.get(encoding, encoding)
+        pieces = self._pieces(least, kept_waiting_until)
+        if encoding == "identity":
+            return pieces
+        if encoding in compression.ENCODINGS:
+            return _decompressed(encoding, pieces)
+        known = ", ".join(compression.ENCODINGS)
+        problem = Problem(f"must be one of {known}", "header.content-encoding", encoding[:200])
+        raise UnsupportedEncoding(problems=[problem])
+
+    async def _pieces(self, least: int, kept_waiting_until: Callable[[], float]) -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        waited, came = 0.0, 0
+        more = True
+        while more:
+            since = loop.time()
+            message = await self._next(since, kept_waiting_until)
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece: bytes = message.get("body", b"")
+            waited += loop.time() - since
+            came += len(piece)
+            if waited > self._seconds and came < waited * least:
+                raise TooSlow(f"The body came with less than {least:,} bytes a second.")
+            if piece:
+                yield piece
+            more = message.get("more_body", False)
+
+    async def _next(self, since: float, kept_waiting_until: Callable[[], float]) -> Message:
+        while True:
+            end = max(since, kept_waiting_until()) + self._seconds
+            try:
+                async with asyncio.timeout_at(end) as timeout:
+                    return await self._receive()
+            except TimeoutError:
+                if not timeout.expired():
+                    raise
+                if max(since, kept_waiting_until()) + self._seconds <= end:
+                    raise TooSlow(f"Nothing came of the body for {self._seconds:g} seconds.") from None
+
+    async def make_room(self, size: int) -> None:
+        """Waits until there are `size` bytes of memory for the request, until its answer is sent. Raises Busy."""
+        self._room += await self._admission.acquire(size)
+
+    def leave_room(self) -> None:
+        """Gives back the memory, when the answer is sent."""
+        if self._room:
+            self._admission.release(self._room)
+            self._room = 0
+
+
+async def _decompressed(encoding: str, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    decompressor = compression.decompressor(encoding)
+    async with aclosing(pieces) as compressed:
+        async for piece in compressed:
+            for slice_ in decompressor.feed(piece):
+                yield slice_
+                await asyncio.sleep(0)  # a small piece may become a large one
+    decompressor.finish()
+
+
+async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:
+    """Reads on for a while: a client that is still sending would lose the answer to a reset connection."""
+    with contextlib.suppress(TimeoutError, TooSlow):
+        async with asyncio.timeout(LINGER_SECONDS):
+            async for chunk in chunks:
+                limit -= len(chunk)
+                if limit < 0:
+                    return

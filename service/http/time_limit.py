@@ -1,0 +1,20 @@
+"""The longest that a request may take."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from service.errors import Busy
+
+
+@asynccontextmanager
+async def time_limit(seconds: float, message: str = "") -> AsyncIterator[None]:
+    """Cancels the block after `seconds`, in PostgreSQL too. Raises Busy with `message` then."""
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            yield
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        usual = f"The request timed out after {seconds:g} s. Its changes may or may not have been applied."
+        raise Busy(message or usual) from None
