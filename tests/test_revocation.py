@@ -79,5 +79,5 @@ async def test_a_stream_does_not_go_on_in_another_project(api: httpx2.AsyncClien
 
     lines, answer = await streamed(api, project, project.owner.headers, exchange())
     assert answer.status_code == 201, answer.text
-    assert "another project" in lines[-1]["error"]
+    assert "deleted and created again" in lines[-1]["error"]
     assert (await world.fetch(api, project.embeddings, project.owner.headers))["embeddings"] == []

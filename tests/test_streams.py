@@ -221,7 +221,7 @@ async def opened(api: httpx2.AsyncClient, to: Project, kind: str = "application/
     return client
 
 
-SOON = chunks.AGE_SECONDS + 2  # for a line, on a machine that does other things too
+SOON = chunks.CHUNK_SECONDS + 2  # for a line, on a machine that does other things too
 
 
 class Form:
@@ -268,7 +268,7 @@ async def test_a_full_chunk_waits_for_nothing(api: httpx2.AsyncClient, place: Pr
         await client.send(chunk)
         assert (await client.line())["rows"] == (turn + 1) * chunks.CHUNK_ROWS
         took.append(time.perf_counter() - start)
-    assert min(took) < chunks.AGE_SECONDS
+    assert min(took) < chunks.CHUNK_SECONDS
     await client.close()
 
 
@@ -278,7 +278,7 @@ async def test_a_trickle_does_not_put_off_its_line(api: httpx2.AsyncClient, plac
     async def trickle() -> None:
         for number in range(100):
             await client.send(ndjson(row(f"{number}", [1, 2, 3])))
-            await asyncio.sleep(chunks.AGE_SECONDS / 5)
+            await asyncio.sleep(chunks.CHUNK_SECONDS / 5)
 
     sending = asyncio.create_task(trickle())
     said = [(await asyncio.wait_for(client.line(), SOON))["rows"] for _ in range(3)]
@@ -294,7 +294,7 @@ async def test_a_part_of_a_record_waits_for_the_rest(api: httpx2.AsyncClient, pl
     await client.send(form.flush(form.write(row("a", [1, 2, 3])) + record[:9]))
     line = await asyncio.wait_for(client.line(), SOON)
     assert (line["rows"], line["rejected"]) == (1, 0)
-    await asyncio.sleep(chunks.AGE_SECONDS * 1.5)
+    await asyncio.sleep(chunks.CHUNK_SECONDS * 1.5)
     assert (await stored(api, place)).keys() == {"a"}
     await client.send(form.flush(record[9:]))
     line = await asyncio.wait_for(client.line(), SOON)
@@ -362,7 +362,7 @@ async def test_what_came_is_stored_when_the_service_is_told_to_stop(
             await client.send(ndjson(row("a", [1, 2, 3])))
             await asyncio.wait_for(client.line(), SOON)
             await client.send(ndjson(row("b", [1, 2, 3])) + b'{"text_id": "c"')
-            await asyncio.sleep(chunks.AGE_SECONDS / 10)
+            await asyncio.sleep(chunks.CHUNK_SECONDS / 10)
         process.send_signal(signal.SIGTERM)
         lines = [await client.line()]
         while "error" not in lines[-1]:
@@ -389,7 +389,7 @@ async def test_a_lost_connection_keeps_what_was_said(api: httpx2.AsyncClient, pl
 async def test_a_project_that_goes_away_ends_its_stream(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
     await client.send(ndjson(row("a", [1, 2, 3])))
-    await asyncio.sleep(chunks.AGE_SECONDS * 1.5)
+    await asyncio.sleep(chunks.CHUNK_SECONDS * 1.5)
     assert (await api.delete(place.path, headers=place.owner.headers)).status_code == 204
     await client.send(ndjson(row("b", [1, 2, 3])))
     await client.send(b"")

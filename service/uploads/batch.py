@@ -1,6 +1,5 @@
 """A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
 
-import math
 from typing import Annotated, Any
 
 import msgspec
@@ -10,13 +9,12 @@ from numpy.typing import NDArray
 
 from service import decoding, vectors
 from service.decoding import Wire
-from service.errors import MAX_PROBLEMS, BadRequest, Invalid, Problem, show
+from service.errors import MAX_PROBLEMS, ApiError, BadRequest, Invalid, Problem, show
 from service.metadata.schemas import Fault
 from service.queries.projects import ProjectAccess
+from service.uploads.json_metadata import encoded_metadata
+from service.uploads.limits import MAX_ID_BYTES
 
-MAX_METADATA_DEPTH = 64
-_TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
-MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped
 Scalar = str | int | float | bool
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
 
@@ -55,63 +53,81 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
-class _Problems:
-    """How many problems there are, and the first of them with their rows: no more are told, so no more are kept."""
+class RowProblem(msgspec.Struct, frozen=True):
+    """What is wrong with a row: `field` is like `.vector[3]`, or empty for the row as a whole."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.rows: set[int] = set()
-        self.first: list[tuple[int, Problem]] = []
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.first) >= MAX_PROBLEMS
-
-    def add(self, row: int, problem: Problem) -> None:
-        self.count += 1
-        self.rows.add(row)
-        if not self.is_full:
-            self.first.append((row, problem))
+    field: str
+    message: str
+    value: Scalar | None = None
 
 
 class Batch:
-    """The rows of a batch as they are checked, and the problems that are found."""
+    """The rows of a batch as they are checked, and the problems that are found, by row.
 
-    def __init__(self, project: ProjectAccess, encoding: vectors.Encoding = "f4", wire: Wire = decoding.JSON) -> None:
-        self.project = project
-        self.encoding = encoding
-        self.wire = wire
-        self.halves: list[NDArray[np.float16]] = []  # (rows at once, dimensions), in the order of the rows
+    At most `max_problems` are kept, all rows that have some are in `bad`. Rows of a stream are `repeatable`: one
+    replaces an earlier one of the same text_id.
+    """
+
+    def __init__(
+        self,
+        project: ProjectAccess,
+        encoding: vectors.Encoding = "f4",
+        wire: Wire = decoding.JSON,
+        *,
+        max_problems: int = MAX_PROBLEMS,
+        repeatable: bool = False,
+    ) -> None:
+        self.project, self.encoding, self.wire = project, encoding, wire
         self.ids: list[str] = []
         self.texts: list[str | None] = []
         self.metadata: list[msgspec.Raw | None] = []
-        self.keep_text: list[str] = []
-        self.keep_metadata: list[str] = []
+        self.halves: list[NDArray[np.float16]] = []  # (rows at once, dimensions), of `vector_rows`
+        self.vector_rows: list[int] = []
+        self.keep_text: list[int] = []  # the rows that keep the stored one
+        self.keep_metadata: list[int] = []
         self.cleared: list[int] = []  # the rows whose metadata is null
         self.absent_fault: Fault | None = None  # what is wrong with having no metadata
-        self.invalid = _Problems()
-        self.contradicting = _Problems()
+        self.bad: dict[int, list[RowProblem]] = {}
+        self._count, self._left, self._is_invalid = 0, max_problems, False
+        self._repeatable = repeatable
         self._seen: dict[str, int] = {}
 
+    def _report(self, row: int, problem: RowProblem, *, contradicts: bool = False) -> None:
+        """Notes a problem: one of the row in itself, or one that `contradicts` the path or the project."""
+        self._count += 1
+        self._is_invalid = self._is_invalid or not contradicts
+        found = self.bad.setdefault(row, [])
+        if self._left:
+            self._left -= 1
+            found.append(problem)
+
     def _add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self.invalid.add(row, self._problem(row, field, message, value))
+        self._report(row, RowProblem(f".{field}", message, value))
 
     def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self.contradicting.add(row, self._problem(row, field, message, value))
-
-    def _problem(self, row: int, field: str, message: str, value: Scalar | None) -> Problem:
-        shown = None if value is None else show(value)
-        return Problem(_named(self.ids[row], message), f"body.embeddings[{row}].{field}", shown)
+        self._report(row, RowProblem(f".{field}", message, value), contradicts=True)
 
     def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
-        """A row that is no EmbeddingIn: keeps its place, and says all that is wrong with it."""
-        text_id = _text_id(raw, self.wire)
-        self._skip(text_id)
-        if self.invalid.is_full:
-            self.invalid.count += 1
-            return
-        for problem in decoding.problems(bytes(raw), EmbeddingIn, f"body.embeddings[{row}]", error, self.wire):
-            self.invalid.add(row, Problem(_named(text_id, problem.message), problem.location, problem.value))
+        """A row that is not an EmbeddingIn: keeps its place, and all that is wrong with it."""
+        if not self._left:
+            problems = [Problem(str(error))]
+        else:
+            try:
+                problems = decoding.problems(bytes(raw), EmbeddingIn, "", error, self.wire)
+            except ApiError as malformed:
+                self.add_malformed(row, malformed)
+                return
+        self._skip(_text_id(raw, self.wire))
+        for problem in problems:
+            self._report(row, RowProblem(problem.location or "", problem.message, problem.value))
+
+    def add_malformed(self, row: int, error: ApiError) -> None:
+        """A row that cannot be decoded at all. Raises the error, unless rows are repeatable."""
+        if not self._repeatable:
+            raise error from None
+        self._skip("")
+        for problem in error.problems:
+            self._report(row, RowProblem("", problem.message))
 
     def add_too_large(self, row: int, field: str) -> None:
         """A row of which a field is larger than any that could be stored."""
@@ -126,7 +142,7 @@ class Batch:
     def add(self, row: int, sent: EmbeddingIn) -> bool:
         """Checks all but the numbers of the vector; False when there is something wrong with its length."""
         self.ids.append(sent.text_id)
-        if (first := self._seen.setdefault(sent.text_id, row)) != row:
+        if not self._repeatable and (first := self._seen.setdefault(sent.text_id, row)) != row:
             self._add_invalid(row, "text_id", f"is also the text_id of embeddings[{first}]")
         self._add_text(row, sent)
         self._add_metadata(row, sent)
@@ -153,7 +169,7 @@ class Batch:
 
     def _add_text(self, row: int, sent: EmbeddingIn) -> None:
         if sent.text is UNSET:
-            self.keep_text.append(sent.text_id)
+            self.keep_text.append(row)
             self.texts.append(None)
             return
         if sent.text and "\0" in sent.text:
@@ -162,29 +178,24 @@ class Batch:
 
     def _add_metadata(self, row: int, sent: EmbeddingIn) -> None:
         if sent.metadata is UNSET:
-            self.keep_metadata.append(sent.text_id)
+            self.keep_metadata.append(row)
         elif sent.metadata is None:
             self.cleared.append(row)
         large: Any = sent.metadata
-        if isinstance(large, msgspec.Raw):  # it has been looked at (`service.uploads.store`)
+        if isinstance(large, msgspec.Raw):  # checked already (`service.uploads.decode`)
             self.metadata.append(large)
             return
         if not isinstance(sent.metadata, dict):
             self.metadata.append(None)
             return
-        wrong = _no_json(sent.metadata, MAX_METADATA_DEPTH) if self.wire is decoding.MESSAGE_PACK else None
-        encoded = None if wrong else _encoded(sent.metadata)
-        if encoded is None:
-            self.metadata.append(None)
-            self._add_invalid(row, "metadata", wrong or _TOO_DEEP)
-            return
-        if b"\\u0000" in encoded and _has_nul(sent.metadata):
-            self._add_invalid(row, "metadata", "must not contain a NUL")
-        self.metadata.append(msgspec.Raw(encoded))
+        encoded, wrong = encoded_metadata(sent.metadata, self.wire)
+        if wrong is not None:
+            self._add_invalid(row, "metadata", wrong)
+        self.metadata.append(encoded)
 
     def add_fault(self, row: int, fault: Fault) -> None:
         """A row whose metadata break the project's schema."""
-        self._add_contradiction(row, f"metadata{fault.path}", breaks_schema(fault))
+        self._add_contradiction(row, f"metadata{fault.path}", f"breaks the project's schema: {fault.message}")
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length and keeps them as halves; those of bad rows do not matter any more."""
@@ -195,29 +206,39 @@ class Batch:
             where = "" if component is None else f" (component {component})"
             self._add_invalid(rows[place], "vector", message + where, value)
         self.halves.append(vectors.to_halves(numbers))
+        self.vector_rows += rows
 
-    @property
-    def has_problems(self) -> bool:
-        """Whether anything was found."""
-        return bool(self.invalid.count or self.contradicting.count)
+    def only(self, rows: list[int]) -> "Batch":
+        """The batch of these rows, in this order, none of which is bad."""
+        part = Batch(self.project, self.encoding, self.wire)
+        place_of = {row: place for place, row in enumerate(rows)}
+        part.ids = [self.ids[row] for row in rows]
+        part.texts = [self.texts[row] for row in rows]
+        part.metadata = [self.metadata[row] for row in rows]
+        part.keep_text = [place_of[row] for row in self.keep_text if row in place_of]
+        part.keep_metadata = [place_of[row] for row in self.keep_metadata if row in place_of]
+        part.cleared = [place_of[row] for row in self.cleared if row in place_of]
+        part.absent_fault = self.absent_fault
+        vector_of = {row: place for place, row in enumerate(self.vector_rows)}
+        part.halves = [np.concatenate(self.halves)[[vector_of[row] for row in rows]]] if rows else []
+        part.vector_rows = list(range(len(rows)))
+        return part
 
     def check(self) -> None:
         """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
-        if not self.has_problems:
+        if not self.bad:
             return
-        found = sorted(self.invalid.first + self.contradicting.first, key=lambda one: one[0])
-        count = self.invalid.count + self.contradicting.count
-        detail = f"Nothing was stored: {count} problems in {len(self.ids)} embeddings."
-        raise (Invalid if self.invalid.count else BadRequest)(detail, [problem for _, problem in found])
-
-
-def breaks_schema(fault: Fault) -> str:
-    """How it is said that metadata have a fault."""
-    return f"breaks the project's schema: {fault.message}"
-
-
-def _named(text_id: str, message: str) -> str:
-    return f"text_id {show(text_id)!r}: {message}" if text_id else message
+        problems = [
+            Problem(
+                f"text_id {show(self.ids[row])!r}: {one.message}" if self.ids[row] else one.message,
+                f"body.embeddings[{row}]{one.field}",
+                None if one.value is None else show(one.value),
+            )
+            for row in sorted(self.bad)
+            for one in self.bad[row]
+        ]
+        detail = f"Nothing was stored: {self._count} problems in {len(self.ids)} embeddings."
+        raise (Invalid if self._is_invalid else BadRequest)(detail, problems)
 
 
 class _Named(msgspec.Struct):
@@ -234,54 +255,3 @@ def _text_id(raw: msgspec.Raw, wire: Wire) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return text_id if isinstance(text_id, str) else ""
-
-
-def _encoded(value: dict[str, Any]) -> bytes | None:
-    """Metadata as JSON; None when it is nested too deeply, wherever it comes from and whoever reads it."""
-    try:
-        encoded = msgspec.json.encode(value)
-    except RecursionError:
-        return None
-    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # to look at the text is faster
-    return None if may_be_deep and _is_deeper(value, MAX_METADATA_DEPTH) else encoded
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether a document is nested more than so deep; a plain value is one level. Without recursion."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [inner for one in layer for inner in _values(one)]
-        if not layer:
-            return False
-    return True
-
-
-def _values(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-
-
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
-    if isinstance(value, list):
-        return any(map(_has_nul, value))
-    return isinstance(value, str) and "\0" in value
-
-
-def _no_json(value: Any, levels: int) -> str | None:
-    """What in MessagePack metadata has no form in JSON, or is deeper than so many levels; None when nothing."""
-    if not levels:
-        return _TOO_DEEP
-    match value:
-        case float():
-            return None if math.isfinite(value) else "must not hold a number that is not finite"
-        case str() | int() | None:
-            return None
-        case list():
-            return next(filter(None, (_no_json(one, levels - 1) for one in value)), None)
-        case dict():
-            if not all(type(key) is str for key in value):
-                return "must have texts as names only"
-            return next(filter(None, (_no_json(one, levels - 1) for one in value.values())), None)
-        case _:
-            return "must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null"

@@ -14,11 +14,7 @@ from service.admission import SHORT_BYTES, Admission
 from service.decoding import Wire
 from service.errors import ApiError
 from service.uploads.framing import Lines, Packed, Stop
-
-CHUNK_ROWS = 1000
-CHUNK_BYTES = 4 * 1024 * 1024
-CHUNK_ROOM = 2 * CHUNK_BYTES  # as a body that takes as much memory
-AGE_SECONDS = 1.0  # the longest that a record waits for others before they are stored together
+from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SECONDS
 
 
 class Chunks:
@@ -96,7 +92,7 @@ class Chunks:
 
     async def _wait_until_due(self) -> None:
         """Waits as long as a record may. While another chunk is being stored, more may join it."""
-        await asyncio.sleep(AGE_SECONDS)
+        await asyncio.sleep(CHUNK_SECONDS)
         await self._is_idle.wait()
 
     async def _pieces(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes | None, None]:

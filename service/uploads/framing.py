@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgpack
 
-MAX_RECORD_BYTES = 8 * 1024 * 1024
+from service.uploads.limits import MAX_RECORD_BYTES
 
 
 class Stop(Exception):

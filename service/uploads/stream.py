@@ -6,8 +6,7 @@ may wait for its line before it goes on. What a line counts is stored.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -18,16 +17,16 @@ from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, BadRequest, Invalid, Problem
-from service.metadata.schemas import Fault, Schemas
+from service.errors import ApiError, BadRequest
+from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
-from service.uploads.batch import Batch, breaks_schema
+from service.uploads.batch import Batch, RowProblem
 from service.uploads.chunks import Chunks
+from service.uploads.decode import decode_rows
 from service.uploads.framing import Stop
-from service.uploads.store import TooMuch, decode_rows, metadata_faults, store_batch
-
-MAX_REASON = 1000  # characters: a line may have to say it of a thousand records
+from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
+from service.uploads.store import TooMuch, metadata_faults, store_batch
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -73,7 +72,6 @@ class Upload:
         self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # what the last line said
         self._chunks = Chunks(wire, admission, draining)
-        self._absent_fault: Fault | None = None  # as in the batch that was checked last
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Stores what comes, and yields a line of JSON for each chunk as soon as it is stored, and a last one."""
@@ -107,121 +105,87 @@ class Upload:
         self._line.errors = []
         return line
 
-    def _batch(self) -> Batch:
-        return Batch(self._project, self._encoding, self._wire)
-
     async def _store(self, records: list[bytes]) -> None:
+        """Stores the good records of a chunk, reports the bad ones. Raises Stop at the first one unless it skips."""
         project = await self._again()
         if project.project_id != self._project.project_id:
-            raise Stop("There is another project of this name now. What follows was not stored.")
+            raise Stop(
+                "The project was deleted and created again during the upload; the remaining records were not stored."
+            )
         self._project = project
         first = self._line.rows
-        batch, bad = await self._check(records)
-        good = self._good(range(len(records)), bad)
-        for run in [good] if batch is not None else await self._runs(records, good):
-            places = self._good(run, bad)
-            while without := await self._upload([records[place] for place in places], batch):
-                bad |= {places[row]: said for row, said in without.items()}
-                places, batch = self._good(places, bad), None
-        if bad and not self._skips:
-            bad = {min(bad): bad[min(bad)]}
+        batch = await self._decoded(records)
+        await self._check_metadata(batch)
+        for rows in _runs(batch, self._good(batch)):
+            await self._upload(batch, rows)
+        bad = sorted(batch.bad) if self._skips else sorted(batch.bad)[:1]
         self._line.rows += len(bad)
         self._line.rejected += len(bad)
-        self._line.errors += [BadRow(first + place, *bad[place]) for place in sorted(bad)]
+        self._line.errors += [BadRow(first + row, batch.ids[row], _reasons(batch.bad[row])) for row in bad]
         if bad and not self._skips:
-            raise Stop(f"Row {first + min(bad)} is not valid: it, and what follows, was not stored.")
-
-    def _good(self, places: Sequence[int], bad: dict[int, tuple[str, str]]) -> list[int]:
-        """Those of the records that are to be stored."""
-        if self._skips:
-            return [place for place in places if place not in bad]
-        return [place for place in places if not bad or place < min(bad)]
-
-    async def _check(self, records: list[bytes]) -> tuple[Batch | None, dict[int, tuple[str, str]]]:
-        """The batch when all is well with it; else the bad records by their place: text_id, and what is wrong.
-
-        Raises Stop and others when the metadata cannot be checked.
-        """
-        whole = None
-        with contextlib.suppress(BadRequest, Invalid):
-            batch = await self._decoded(records)
-            batch.check()
-            whole = batch
-        bad = {} if whole is not None else await self._unreadable(records)
-        places = [place for place in range(len(records)) if place not in bad]
-        checked = whole or await self._decoded([records[place] for place in places])
-        try:
-            faults = await metadata_faults(self._schemas, checked, patient=True)
-        except TooMuch as error:
-            first, last = (self._line.rows + places[row] for row in (error.first, error.last))
-            raise Stop(
-                f"Rows {first} to {last}: {error.reason}. From row {self._line.rows} on nothing was stored."
-            ) from None
-        self._absent_fault = checked.absent_fault
-        bad |= {places[row]: (checked.ids[row], _broken(fault)) for row, fault in faults.items()}
-        return None if bad else whole, bad
-
-    async def _unreadable(self, records: list[bytes]) -> dict[int, tuple[str, str]]:
-        """The records that are bad in themselves: text_id, and what is wrong."""
-        bad: dict[int, tuple[str, str]] = {}
-        for place, record in enumerate(records):
-            alone = self._batch()
-            try:
-                await decode_rows(alone, [msgspec.Raw(record)])
-                alone.check()
-            except ApiError as error:
-                reasons = "; ".join(map(_reason, error.problems))
-                bad[place] = (alone.ids[0] if alone.ids else "", reasons[:MAX_REASON])
-        return bad
+            raise Stop(f"Row {first + bad[0]} is not valid: it, and what follows, was not stored.")
 
     async def _decoded(self, records: list[bytes]) -> Batch:
-        batch = self._batch()
+        most = MAX_REASONS * len(records)
+        batch = Batch(self._project, self._encoding, self._wire, max_problems=most, repeatable=True)
         await decode_rows(batch, [msgspec.Raw(record) for record in records])
         return batch
 
-    async def _runs(self, records: list[bytes], places: list[int]) -> list[list[int]]:
-        """Places in pieces without a repeated text_id, as if their records had come in so many batches."""
-        batch = await self._decoded([records[place] for place in places])
-        runs: list[list[int]] = []
-        seen: set[str] = set()
-        for place, text_id in zip(places, batch.ids, strict=True):
-            if not runs or text_id in seen:
-                runs.append([])
-                seen.clear()
-            runs[-1].append(place)
-            seen.add(text_id)
-        return runs
-
-    async def _upload(self, records: list[bytes], batch: Batch | None) -> dict[int, tuple[str, str]]:
-        """Stores good records, or none when some are to keep metadata that are not there: says which."""
-        if batch is None:
-            batch = await self._decoded(records)
-            batch.absent_fault = self._absent_fault
-            batch.check()
+    async def _check_metadata(self, batch: Batch) -> None:
+        """Adds the faults of metadata to the batch. Raises Stop and others when they cannot be checked."""
         try:
-            async with self._admission.upload(patient=True):
-                stored = await store_batch(self._pool, batch)
-        except BadRequest:
-            if batch.absent_fault is None:
-                raise
-            said = _broken(batch.absent_fault)
-            return {row: (batch.ids[row], said) for row in batch.contradicting.rows}
-        self._line.rows += len(records)
-        self._line.inserted += stored.inserted
-        self._line.updated += stored.updated
-        self._line.unchanged += stored.unchanged
-        return {}
+            faults = await metadata_faults(self._schemas, batch, patient=True)
+        except TooMuch as error:
+            first, last = (self._line.rows + row for row in (error.first, error.last))
+            raise Stop(
+                f"Rows {first} to {last}: {error.reason}. From row {self._line.rows} on nothing was stored."
+            ) from None
+        for row, fault in faults.items():
+            batch.add_fault(row, fault)
+
+    def _good(self, batch: Batch) -> list[int]:
+        """The rows that are to be stored: all that are not bad, or those before the first bad one."""
+        end = len(batch.ids) if self._skips else min(batch.bad, default=len(batch.ids))
+        return [row for row in range(end) if row not in batch.bad]
+
+    async def _upload(self, batch: Batch, rows: list[int]) -> None:
+        """Stores good rows. Those that are to keep metadata that are not there turn out to be bad."""
+        while rows:
+            part = batch.only(rows)
+            try:
+                async with self._admission.upload(patient=True):
+                    stored = await store_batch(self._pool, part)
+            except BadRequest:
+                if not part.bad or part.absent_fault is None:
+                    raise
+                for row in part.bad:
+                    batch.add_fault(rows[row], part.absent_fault)
+                good = set(self._good(batch))
+                rows = [row for row in rows if row in good]
+                continue
+            self._line.rows += len(rows)
+            self._line.inserted += stored.inserted
+            self._line.updated += stored.updated
+            self._line.unchanged += stored.unchanged
+            return
 
 
-def _reason(problem: Problem) -> str:
-    """What is wrong with a record, and where in it."""
-    where = (problem.location or "").removeprefix("body.embeddings[0]").removeprefix("body").lstrip(".")
-    text = problem.message.partition("': ")[2] if problem.message.startswith("text_id '") else problem.message
-    return f"{where}: {text}" if where else text
+def _runs(batch: Batch, rows: list[int]) -> Iterator[list[int]]:
+    """The rows in parts without a repeated text_id, as if they had come in several batches."""
+    run: list[int] = []
+    seen: set[str] = set()
+    for row in rows:
+        if batch.ids[row] in seen:
+            yield run
+            run, seen = [], set()
+        run.append(row)
+        seen.add(batch.ids[row])
+    yield run
 
 
-def _broken(fault: Fault) -> str:
-    return f"metadata{fault.path}: {breaks_schema(fault)}"
+def _reasons(problems: list[RowProblem]) -> str:
+    fields = [(one.field.lstrip("."), one.message) for one in problems]
+    return "; ".join(f"{field}: {message}" if field else message for field, message in fields)[:MAX_REASON_LENGTH]
 
 
 def _explained(error: Exception) -> str:

@@ -1,0 +1,92 @@
+"""Metadata of embeddings: checked, and made JSON, whole or, where they are large, token by token."""
+
+import math
+from typing import Any
+
+import msgspec
+
+from service import decoding, json_tokens, number_arrays
+from service.decoding import Wire
+from service.uploads.limits import MAX_METADATA_DEPTH
+
+_TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
+
+
+def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw | None, str | None]:
+    """Metadata as JSON, and what is wrong with them: what JSON does not have, a NUL, or too deep a nesting."""
+    wrong = _not_json(metadata, MAX_METADATA_DEPTH) if wire is decoding.MESSAGE_PACK else None
+    encoded = None if wrong else _encoded(metadata)
+    if encoded is None:
+        return None, wrong or _TOO_DEEP
+    has_nul = b"\\u0000" in encoded and _has_nul(metadata)
+    return msgspec.Raw(encoded), "must not contain a NUL" if has_nul else None
+
+
+async def large_metadata(sent: bytes, wire: Wire) -> Any:
+    """Undecoded metadata as a dict or None, or as JSON still where they are large.
+
+    Raises ValidationError, as a decoder does.
+    """
+    is_json = wire is decoding.JSON
+    is_object = sent.startswith(b"{") if is_json else sent[0] & 0xF0 == 0x80 or sent[0] in (0xDE, 0xDF)
+    if len(sent) <= number_arrays.QUICK_BYTES or not is_object:
+        return wire.module.decode(sent, type=dict[str, Any] | None)
+    try:
+        text = sent if is_json else await json_tokens.from_msgpack(sent, MAX_METADATA_DEPTH)
+        fault = await json_tokens.fault(sent, MAX_METADATA_DEPTH) if is_json else None
+    except json_tokens.NoJson as error:
+        fault = str(error)
+    if fault is not None:
+        raise msgspec.ValidationError(f"{fault} - at `$.metadata`")
+    return msgspec.Raw(text)
+
+
+def _encoded(value: dict[str, Any]) -> bytes | None:
+    """Metadata as JSON; None when it is nested too deeply, wherever it comes from and whoever reads it."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except RecursionError:
+        return None
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # to look at the text is faster
+    return None if may_be_deep and _is_deeper(value, MAX_METADATA_DEPTH) else encoded
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether a document is nested more than so deep; a plain value is one level. Without recursion."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [inner for one in layer for inner in _values(one)]
+        if not layer:
+            return False
+    return True
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
+
+
+def _not_json(value: Any, levels: int) -> str | None:
+    """What in MessagePack metadata has no form in JSON, or is deeper than so many levels; None when nothing."""
+    if not levels:
+        return _TOO_DEEP
+    match value:
+        case float():
+            return None if math.isfinite(value) else "must not hold a number that is not finite"
+        case str() | int() | None:
+            return None
+        case list():
+            return next(filter(None, (_not_json(one, levels - 1) for one in value)), None)
+        case dict():
+            if not all(type(key) is str for key in value):
+                return "must have texts as names only"
+            return next(filter(None, (_not_json(one, levels - 1) for one in value.values())), None)
+        case _:
+            return "must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null"
