@@ -48,6 +48,8 @@ class Shares:
         self._held[who] -= amount
         if not self._held[who]:
             del self._held[who]
+        if who in self._waiting:
+            self._waiting[who] = self._waiting.pop(who)  # behind all others
         if self._waiting:
             self._hand_out()
 

@@ -10,17 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from service.errors import Busy, Unavailable
+from service.errors import Unavailable
 from service.metadata import worker
 from service.metadata.worker import COMPILE_SECONDS, LENGTH_BYTES, MEMORY_BYTES, Applied, Compiled, Fault, Job
 from service.observability.logs import logger
+from service.shares import Shares
 
 __all__ = ["EMPTY", "BadSchema", "Fault", "Schemas", "TooCostly"]
 
@@ -64,16 +63,14 @@ class _Ended(Exception):
 class Schemas:
     """Applies schemas in a few processes, which are started when they are needed and end with this one.
 
-    The owners of projects who wait have their turns one after the other; who waits for more than `wait` seconds gets
-    Busy. Those whose schemas take long share the place of one.
+    Owners of projects share the processes fairly; a check waits for `wait` seconds at most. Owners whose schemas take
+    long share the process of one owner.
     """
 
     def __init__(self, *, wait: float) -> None:
-        self._wait = wait
+        self._shares = Shares(PROCESSES, part=OF_ONE_OWNER, reserve=0, wait=wait, what="checks of metadata")
         self._idle: list[_Process] = []
         self._slow: dict[str, float] = {}  # until when
-        self._busy: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # first who was served least lately
 
     async def check(self, owner: str, schema: str) -> None:
         """Raises BadSchema when a schema cannot be used, Busy and Unavailable when that cannot be found out."""
@@ -91,15 +88,18 @@ class Schemas:
         found: list[Fault | None] = []
         seconds = BATCH_SECONDS
         for some in _pieces(documents):
-            async with self._turn(_SLOW if self._is_slow(owner) else owner, patient=patient):
-                try:
-                    applied = await self._do(Job(schema, some, seconds))
-                except _Ended as ended:
-                    self._note_slow(owner)
-                    limit = _limit(ended)
-                    if not ended.is_compiled:
-                        raise BadSchema(f"it takes {limit} to compile") from None
-                    raise TooCostly(limit, len(found), len(found) + len(some) - 1) from None
+            sharing = _SLOW if self._is_slow(owner) else owner
+            await self._shares.acquire(sharing, patient=patient)
+            try:
+                applied = await self._do(Job(schema, some, seconds))
+            except _Ended as ended:
+                self._note_slow(owner)
+                limit = _limit(ended)
+                if not ended.is_compiled:
+                    raise BadSchema(f"it takes {limit} to compile") from None
+                raise TooCostly(limit, len(found), len(found) + len(some) - 1) from None
+            finally:
+                self._shares.release(sharing)
             if applied.seconds > SLOW_SECONDS:
                 self._note_slow(owner)
             found += applied.faults
@@ -128,48 +128,6 @@ class Schemas:
                 else:  # also when nobody waits for it any more
                     await process.end()
         raise AssertionError
-
-    @asynccontextmanager
-    async def _turn(self, owner: str, *, patient: bool) -> AsyncIterator[None]:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(turn)
-        self._give_turns()
-        try:
-            async with asyncio.timeout(None if patient else self._wait):
-                await turn
-        except BaseException as error:
-            self._leave(owner, turn)
-            if isinstance(error, TimeoutError):
-                raise Busy("Too much metadata is being checked at once. Nothing was changed.") from None
-            raise
-        try:
-            yield
-        finally:
-            self._busy[owner] -= 1
-            if (queue := self._waiting.pop(owner, None)) is not None:
-                self._waiting[owner] = queue  # behind all others
-            self._give_turns()
-
-    def _leave(self, owner: str, turn: asyncio.Future[None]) -> None:
-        """Takes back what was asked for, and what may have been given in the same moment."""
-        if turn.done() and not turn.cancelled():
-            self._busy[owner] -= 1
-        elif turn in (queue := self._waiting.get(owner, deque())):
-            queue.remove(turn)
-        self._give_turns()
-
-    def _give_turns(self) -> None:
-        self._busy = +self._busy
-        self._waiting = {owner: queue for owner, queue in self._waiting.items() if queue}
-        for owner in list(self._waiting):
-            while self._waiting[owner] and self._waiting[owner][0].done():
-                self._waiting[owner].popleft()  # cancelled in this moment
-            if self._waiting[owner] and self._busy.total() < PROCESSES and self._busy[owner] < OF_ONE_OWNER:
-                queue = self._waiting.pop(owner)
-                self._busy[owner] += 1
-                queue.popleft().set_result(None)
-                if queue:
-                    self._waiting[owner] = queue
 
     def _is_slow(self, owner: str) -> bool:
         return self._slow.get(owner, 0.0) > asyncio.get_running_loop().time()
