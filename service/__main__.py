@@ -9,13 +9,14 @@ from service import __version__
 from service.cli.index import index
 from service.cli.keys import keys
 from service.cli.migrate import migrate
+from service.cli.routes import routes
 from service.cli.serve import serve
 from service.observability import logs
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[serve, index, migrate, keys],
+    commands=[serve, index, migrate, keys, routes],
 )
 @click.version_option(__version__)
 def main() -> None:

@@ -21,7 +21,7 @@ from service.http.compression import zstd
 from service.metadata.schemas import Schemas
 from service.queries.projects import ProjectAccess
 from service.uploads import batch
-from service.uploads.decode import decode_rows
+from service.uploads.parse import decode_rows
 from service.uploads.store import checked, store_batch
 from tests.contract import world
 from tests.contract.world import Headers, Project

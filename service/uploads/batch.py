@@ -182,7 +182,7 @@ class Batch:
         elif sent.metadata is None:
             self.cleared.append(row)
         large: Any = sent.metadata
-        if isinstance(large, msgspec.Raw):  # checked already (`service.uploads.decode`)
+        if isinstance(large, msgspec.Raw):  # checked already (`service.uploads.parse`)
             self.metadata.append(large)
             return
         if not isinstance(sent.metadata, dict):

@@ -18,7 +18,6 @@ from service.queries import embeddings
 from service.queries.projects import ProjectAccess
 from service.uploads import parse
 from service.uploads.batch import Batch
-from service.uploads.decode import decode_rows
 from service.uploads.limits import ROWS_A_STATEMENT
 
 
@@ -46,7 +45,7 @@ async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: W
     if batch is None:
         sent = await parse.split(body, wire)
         batch = Batch(project, sent.encoding, wire)
-        await decode_rows(batch, sent.embeddings)
+        await parse.decode_rows(batch, sent.embeddings)
     for row, fault in (await metadata_faults(schemas, batch)).items():
         batch.add_fault(row, fault)
     return batch
@@ -86,7 +85,7 @@ async def _decoded_if_well_formed(project: ProjectAccess, body: bytes) -> Batch 
         return None
     batch = Batch(project, sent.encoding, decoding.JSON)
     with contextlib.suppress(ApiError):
-        await decode_rows(batch, sent.embeddings)
+        await parse.decode_rows(batch, sent.embeddings)
         batch.check()
         return batch
     return None

@@ -21,9 +21,9 @@ from service.errors import ApiError, BadRequest
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
+from service.uploads import parse
 from service.uploads.batch import Batch, RowProblem
 from service.uploads.chunks import Chunks
-from service.uploads.decode import decode_rows
 from service.uploads.framing import Stop
 from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
 from service.uploads.store import TooMuch, metadata_faults, store_batch
@@ -128,7 +128,7 @@ class Upload:
     async def _decoded(self, records: list[bytes]) -> Batch:
         most = MAX_REASONS * len(records)
         batch = Batch(self._project, self._encoding, self._wire, max_problems=most, repeatable=True)
-        await decode_rows(batch, [msgspec.Raw(record) for record in records])
+        await parse.decode_rows(batch, [msgspec.Raw(record) for record in records])
         return batch
 
     async def _check_metadata(self, batch: Batch) -> None:
