@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from service.api import endpoints
 from service.schema import migrate
 from tests.processes import ROOT, command, environment, served
 
@@ -152,3 +153,18 @@ def test_make_writes_an_env_file_with_fresh_secrets(tmp_path: Path) -> None:
     assert "mode 0600" in said
     make()
     assert (tmp_path / ".env").read_text() == written
+
+
+def test_routes_lists_every_endpoint_with_its_guard_and_handler(tmp_path: Path) -> None:
+    listed = command("routes", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert listed.returncode == 0, listed.stderr
+    assert len(listed.stdout.splitlines()) == len(endpoints)
+    assert re.search(
+        r"^POST +/v1/similars/\{user\}/\{project\} +embeddings_reader +similars\.post_similars$",
+        listed.stdout,
+        re.MULTILINE,
+    )
+    lines = json.loads(command("routes", "--json", cwd=tmp_path, PYTHONPATH=str(ROOT)).stdout)
+    assert [(line["method"], line["path"]) for line in lines] == [(one.method, one.path) for one in endpoints]
+    older = next(line for line in lines if line["path"] == "/v1/llm-services/{user}")
+    assert older["successor"] == "/v1/llm-instances/{user}"
