@@ -35,10 +35,11 @@ class SettingsError(Exception):
 
 
 class IndexAims(msgspec.Struct, frozen=True):
-    """From how many rows on a project is indexed, and how much memory a build may take, in bytes."""
+    """From how many rows on a project is indexed, the memory of a build in bytes, and the recall of a usual search."""
 
     threshold: int
     memory: int
+    recall: float = 0.99
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def index_aims(self) -> IndexAims:
-        """When projects are indexed, and with how much memory."""
-        return IndexAims(self.service_index_threshold, self.service_index_memory_bytes)
+        """When and how projects are indexed."""
+        return IndexAims(self.service_index_threshold, self.service_index_memory_bytes, self.service_recall)
 
     @property
     def named_database_url(self) -> str | None:

@@ -73,35 +73,20 @@ SELECT set_config('maintenance_work_mem', @kibibytes::int || 'kB', false);
 -- For builds in this session.
 SELECT set_config('max_parallel_maintenance_workers', @workers::int::text, false);
 
--- name: UseEfSearch :one
-SELECT set_config('hnsw.ef_search', @ef_search::int::text, false);
+-- name: SampleVectors :many
+-- Random ones, of the rows up to the watermark.
+SELECT vector
+  FROM {schema}.embeddings_{project_id}
+ WHERE sequence <= @watermark::bigint
+ ORDER BY random()
+ LIMIT @max_rows::int;
 
--- name: SampleNeighbours :many
--- Vectors to try the index with, and how far the tenth neighbour of each is. Each is the sum of two random rows:
--- it lies among the others and is none of them. A stored one would be found too easily, by its own links.
-WITH chosen AS MATERIALIZED (
-    SELECT text_id, row_number() OVER () AS place
-      FROM (SELECT text_id FROM {schema}.embeddings_{project_id} WHERE sequence <= @watermark::bigint
-             ORDER BY random() LIMIT 2 * @max_rows::int) AS random_rows
-), sample AS MATERIALIZED (
-    SELECT l2_normalize(one.vector) + l2_normalize(other.vector) AS vector
-      FROM chosen AS first
-      JOIN chosen AS second ON second.place = first.place + @max_rows::int
-      JOIN {schema}.embeddings_{project_id} AS one ON one.text_id = first.text_id
-      JOIN {schema}.embeddings_{project_id} AS other ON other.text_id = second.text_id
-)
-SELECT sample.vector::text, tenth.distance
-  FROM sample
- CROSS JOIN LATERAL (
-      -- No index is used: its expression has a cast that this one has not.
-      SELECT stored.vector <=> sample.vector AS distance
-        FROM {schema}.embeddings_{project_id} AS stored
-       WHERE stored.sequence <= @watermark::bigint
-       ORDER BY distance OFFSET 9 LIMIT 1) AS tenth
- WHERE l2_norm(sample.vector) > 0;
+-- name: CopyVectors :copy
+-- All of the rows up to the watermark.
+SELECT vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
 -- name: CountNeighboursFound :many
--- How many of the ten nearest of each the index finds. Equally far ones are equally good.
+-- How many of the ten nearest of each vector the index finds. Equally far ones are equally good.
 SELECT (SELECT count(*)
           FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
                   FROM {schema}.embeddings_{project_id} AS stored
@@ -109,7 +94,7 @@ SELECT (SELECT count(*)
                  ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
                  LIMIT 10) AS found
          WHERE found.distance <= sample.distance) AS neighbours
-  FROM unnest(@vectors::text[], @distances::float8[]) AS sample (vector, distance);
+  FROM unnest(@vectors::halfvec[], @distances::float8[]) AS sample (vector, distance);
 
 -- name: SwitchIndex :one
 -- No row when the project has been deleted.

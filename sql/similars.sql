@@ -46,7 +46,9 @@ SELECT found.ids, found.similarities, found.complete, found.tied
          LIMIT {at_most}) AS sent
  CROSS JOIN LATERAL (
       WITH indexed AS MATERIALIZED (
-          SELECT text_id, vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions}) AS distance
+          -- Not the expression of the index: its scan is ordered by rounded distances only, and the planner would take
+          -- this column for sorted.
+          SELECT text_id, vector <=> sent.vector AS distance
             FROM {schema}.embeddings_{project_id}
            WHERE sequence <= {watermark}
              AND text_id IS DISTINCT FROM @except_id::text

@@ -400,7 +400,7 @@ async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
     dice = random.Random(1)
 
     async def use(who: str) -> None:
-        amount = await shares.enter(who, dice.randint(1, 7))
+        amount = await shares.acquire(who, dice.randint(1, 7))
         try:
             held[who] += amount
             had[who] += 1
@@ -409,7 +409,7 @@ async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
             await asyncio.sleep(dice.random() * 0.01)
         finally:
             held[who] -= amount
-            shares.leave(who, amount)
+            shares.release(who, amount)
 
     tasks = [asyncio.create_task(use(who)) for who in "abcd" * 100]
     for task in dice.sample(tasks, 100):
@@ -418,4 +418,4 @@ async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(one) for one in results} == {type(None), Busy, asyncio.CancelledError}
     assert min(had.values()) * 2 > max(had.values())
-    assert [await shares.enter(who, 5) for who in "ab"] == [5, 5]  # all was given back
+    assert [await shares.acquire(who, 5) for who in "ab"] == [5, 5]  # all was given back

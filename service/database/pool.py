@@ -166,10 +166,10 @@ class _Share:
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """How an index is searched: how many candidates are kept, from 1 to 1,000, and whether it `goes_on`.
+    """How an index is searched: with `ef_search` candidates, from 1 to 1,000, and whether the scan `goes_on`.
 
-    Then it goes on until it has found as many rows as are asked for that pass the filter; to be ready for that takes
-    0.07 ms of 1.1.
+    One that goes on ends when it has found as many rows as are asked for that pass the filter; to be ready for that
+    takes 0.07 ms of 1.1.
     """
 
     ef_search: int
@@ -182,20 +182,27 @@ class ServiceConnection(asyncpg.Connection):
     schema: str
     _scan: Scan | None = None
 
-    async def use(self, scan: Scan) -> None:
-        """Has the session search so. It is told only when that differs from what it did before."""
+    async def use(self, scan: Scan | None) -> None:
+        """Has the session search an index so, or, with None, read all rows. Set only when that changes.
+
+        pgvector's estimate of an index scan grows with ef_search, until the planner would rather read and sort all rows
+        than use the index. So that is disabled for index searches. (Nothing else that runs on this connection reads and
+        sorts all rows of a table where an index would do.)
+        """
         if self._scan != scan:
             await self.execute(
-                "SELECT set_config('hnsw.ef_search', $1, false), set_config('hnsw.iterative_scan', $2, false)",
-                str(scan.ef_search),
-                "strict_order" if scan.goes_on else "off",
+                "SELECT set_config('hnsw.ef_search', $1, false), set_config('hnsw.iterative_scan', $2, false), "
+                "set_config('enable_seqscan', $3, false), set_config('enable_sort', $3, false)",
+                str(scan.ef_search if scan is not None else 40),
+                "strict_order" if scan is not None and scan.goes_on else "off",
+                "on" if scan is None else "off",
             )
             self._scan = scan
 
 
 @asynccontextmanager
-async def searching(pool: Pool, scan: Scan) -> AsyncIterator[Connection]:
-    """A connection of a pool whose session searches indexes so."""
+async def searching(pool: Pool, scan: Scan | None) -> AsyncIterator[Connection]:
+    """A connection of a pool whose session searches indexes so, or, with None, reads all rows."""
     async with pool.acquire() as connection:
         await cast("ServiceConnection", connection).use(scan)  # the proxy passes it on
         yield connection

@@ -9,7 +9,8 @@ named like the file, and has the same parameters. In the text
 - `{schema}` is the schema of the installation, quoted, which the connection knows: for what may be missing there, and
   would then be found in another installation's.
 
-The suffix says what comes back: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count. A `:one` whose
+The suffix says what comes back: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count; `:copy` gives its
+rows, in the binary format of COPY, piece by piece to the function's parameter `output`. A `:one` whose
 function returns `T | None` may find no row; one that returns `T` always finds exactly one, and raises NoRow otherwise.
 A row becomes the msgspec struct that the function's annotation names, column by column in order; a field that is a
 struct itself takes as many columns, and is None when the first of them is null and the field may be None. A row of one
@@ -44,11 +45,11 @@ if TYPE_CHECKING:  # the classes are generic in the stubs only
     )
 else:
     Db = asyncpg.Pool | asyncpg.Connection
-Kind = Literal["one", "many", "exec", "execrows"]
+Kind = Literal["one", "many", "exec", "execrows", "copy"]
 SCHEMA = "schema"
 MAX_RENDERED = 200  # texts that are kept of a statement, each of some KB
 
-_HEADER = re.compile(r"^-- name: (\w+) :(one|many|exec|execrows)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- name: (\w+) :(one|many|exec|execrows|copy)$", re.MULTILINE)
 _TOKEN = re.compile(
     r"""(?P<skip>'(?:[^']|'')*' | "[^"]*" | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
       | (?<![-@<>?\#&|~!=+*/%^`])@(?P<parameter>[a-z_][a-z0-9_]*)
@@ -151,7 +152,7 @@ class Queries:
         parameters = list(inspect.signature(function).parameters.values())[1:]
         if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
             raise BindError(f"{function.__name__}: every parameter after the connection must be keyword-only")
-        taken = {parameter.name for parameter in parameters}
+        taken = {parameter.name for parameter in parameters} - ({"output"} if statement.kind == "copy" else set())
         if differing := sorted(taken ^ ({*statement.parameters, *statement.literals} - {SCHEMA})):
             raise BindError(f"{function.__name__} and {statement.name} differ in {', '.join(differing)}")
         returned = typing.get_type_hints(function)["return"]
@@ -161,7 +162,8 @@ class Queries:
         async def bound(db: Any, /, **values: Any) -> Any:
             with tracing.span(statement.name):
                 text = statement.render(values if SCHEMA not in statement.literals else {SCHEMA: db.schema, **values})
-                return await run(db, text, [values[name] for name in statement.parameters])
+                arguments = [values[name] for name in statement.parameters]
+                return await run(db, text, arguments if statement.kind != "copy" else [values["output"]])
 
         self.functions[statement.name] = bound
         return cast("Callable[P, Awaitable[R]]", bound)
@@ -274,4 +276,7 @@ def _runner(statement: Statement, returned: Any) -> Callable[[Any, str, list[Any
         tag: str = await db.execute(text, *arguments)
         return int(tag.rpartition(" ")[2]) if statement.kind == "execrows" else None
 
-    return {"one": one, "many": many, "exec": execute, "execrows": execute}[statement.kind]
+    async def copy(db: Any, text: str, arguments: list[Any]) -> Any:
+        await db.copy_from_query(text.removesuffix(";"), output=arguments[0], format="binary")
+
+    return {"one": one, "many": many, "exec": execute, "execrows": execute, "copy": copy}[statement.kind]

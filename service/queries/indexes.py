@@ -1,8 +1,9 @@
 """Statements of `sql/indexes.sql`: the vector indexes of projects. Builds are no part of a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+from pgvector import HalfVector
 
 from service.database.statements import Db, Queries
 
@@ -24,13 +25,6 @@ class StrayIndex(msgspec.Struct, frozen=True):
     project_id: int
     kind: str
     watermark: int
-
-
-class Neighbour(msgspec.Struct, frozen=True):
-    """A vector, as pgvector writes it, and the cosine distance of its tenth neighbour."""
-
-    vector: str
-    distance: float
 
 
 class BuiltIndex(msgspec.Struct, frozen=True):
@@ -128,13 +122,13 @@ async def use_workers(db: Db, *, workers: int) -> str:
 
 
 @query
-async def use_ef_search(db: Db, *, ef_search: int) -> str:
-    """Sets how many candidates an index search of this session keeps."""
+async def sample_vectors(db: Db, *, project_id: int, watermark: int, max_rows: int) -> list[HalfVector]:
+    """Random vectors of the rows up to a watermark."""
 
 
 @query
-async def sample_neighbours(db: Db, *, project_id: int, watermark: int, max_rows: int) -> list[Neighbour]:
-    """Random vectors, and how far their tenth neighbour is among the rows up to a watermark."""
+async def copy_vectors(db: Db, *, project_id: int, watermark: int, output: Callable[[bytes], Awaitable[None]]) -> None:
+    """Gives all vectors of the rows up to a watermark to `output`, in the binary form of COPY."""
 
 
 @query
@@ -144,10 +138,10 @@ async def count_neighbours_found(
     project_id: int,
     watermark: int,
     dimensions: int,
-    vectors: Sequence[str],
+    vectors: Sequence[bytes],
     distances: Sequence[float],
 ) -> list[int]:
-    """How many of the ten nearest of each of these vectors the index finds."""
+    """How many rows the index finds, of ten, that are at most as far from each vector as its distance says."""
 
 
 @query

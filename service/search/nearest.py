@@ -130,9 +130,10 @@ async def _exactly(
 ) -> list[Neighbours]:
     found: list[Neighbours] = []
     for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
-        rows = await similars.get_similars_by_vector(
-            pool, vectors=vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)
-        )
+        async with searching(pool, None) as connection:
+            rows = await similars.get_similars_by_vector(
+                connection, vectors=vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)
+            )
         found += [(row.ids, row.similarities) for row in rows]
     return found
 

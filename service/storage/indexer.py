@@ -11,12 +11,10 @@ project at a time, and what an interrupted build left behind is dropped by the n
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator
 
 import asyncpg
 import msgspec
-import numpy as np
 
 from service.database.pool import Connection, connected
 from service.database.statements import Db
@@ -25,17 +23,13 @@ from service.probe import Signs
 from service.queries import embeddings, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
+from service.storage.calibration import Calibration
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
 SECONDS_BETWEEN_LOOKS = 2.0
 TAIL_FRACTION = 0.2  # so that all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
-SAMPLE = 200
-NEIGHBOURS = 10
-# What is tried at the calibration; pgvector takes 1,000 at most.
-EF_SEARCHES = (40, 60, 80, 100, 120, 160, 200, 250, 300, 400, 500, 650, 800, 1000)
-ENOUGH_RECALL = 0.9995
 MAX_BUILD_WORKERS = 2
 
 
@@ -128,7 +122,7 @@ async def _drop_strays(connection: Db) -> None:
                     await drop(connection, project_id=stray.project_id, watermark=stray.watermark)
 
 
-async def _bring_up_to_date(connection: Db, project: ProjectToIndex, aims: IndexAims) -> Built | None:
+async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> Built | None:
     built = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
     if built is not None and not await _is_outdated(connection, project, built):
         return None
@@ -162,7 +156,9 @@ async def _forget(connection: Db, project_id: int, watermark: int | None) -> Non
     logger.info("A project is searched without an index again.", project=project_id)
 
 
-async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: IndexAims, old: int | None) -> Built | None:
+async def _build(
+    connection: Connection, project: ProjectToIndex, rows: int, aims: IndexAims, old: int | None
+) -> Built | None:
     project_id, dimensions = project.project_id, project.dimensions
     watermark = await indexes.get_next_watermark(connection)
     logger.info("Building an index.", project=project_id, rows=rows, dimensions=dimensions)
@@ -172,8 +168,9 @@ async def _build(connection: Db, project: ProjectToIndex, rows: int, aims: Index
     await _build_vector_index(connection, project_id, watermark, dimensions)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
     await indexes.analyze_sequence(connection, project_id=project_id)
-    ef_searches, recalls = await _calibrate(connection, project_id, watermark, dimensions)
     indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
+    calibration = Calibration(connection, project_id, watermark, dimensions)
+    ef_searches, recalls = await calibration.measure(aims.recall) if await calibration.prepare(indexed) else ([], [])
     switched = await indexes.switch_index(
         connection,
         project_id=project_id,
@@ -201,30 +198,3 @@ async def _build_vector_index(connection: Db, project_id: int, watermark: int, d
         await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
         await indexes.use_workers(connection, workers=0)
         await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)
-
-
-async def _calibrate(connection: Db, project_id: int, watermark: int, dimensions: int) -> tuple[list[int], list[float]]:
-    """Measures the recall of the ten nearest with more and more candidates."""
-    sample = await indexes.sample_neighbours(connection, project_id=project_id, watermark=watermark, max_rows=SAMPLE)
-    ef_searches: list[int] = []
-    recalls: list[float] = []
-    if not sample:
-        return ef_searches, recalls
-    for ef_search in EF_SEARCHES:
-        await indexes.use_ef_search(connection, ef_search=ef_search)
-        found = await indexes.count_neighbours_found(
-            connection,
-            project_id=project_id,
-            watermark=watermark,
-            dimensions=dimensions,
-            vectors=[one.vector for one in sample],
-            distances=[one.distance for one in sample],
-        )
-        shares = np.array(found, dtype=np.float64) / NEIGHBOURS
-        # Two standard errors less than measured: another sample is as likely to find less.
-        certain = float(shares.mean() - 2 * shares.std() / math.sqrt(len(shares)))
-        ef_searches.append(ef_search)
-        recalls.append(round(max(certain, 0.0), 4))
-        if shares.mean() >= ENOUGH_RECALL:
-            break
-    return ef_searches, recalls

@@ -178,44 +178,42 @@ class TestUseWorkers:
             await connection.execute("RESET max_parallel_maintenance_workers")
 
 
-class TestUseEfSearch:
-    async def test_in_the_session(self, pool: Pool) -> None:
-        async with pool.acquire() as connection:
-            await indexes.use_ef_search(connection, ef_search=123)
-            assert await connection.fetchval("SHOW hnsw.ef_search") == "123"
-            await connection.execute("RESET hnsw.ef_search")
-
-
-class TestSampleNeighbours:
-    async def test_the_tenth_is_as_far_as_numpy_says(self, pool: Pool, filled: tuple[int, int]) -> None:
+class TestSampleVectors:
+    async def test_random_rows_up_to_the_watermark(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
-        sample = await indexes.sample_neighbours(pool, project_id=number, watermark=watermark, max_rows=15)
+        stored = {bytes(row[0].to_binary()) for row in await pool.fetch(f"SELECT vector FROM embeddings_{number}")}
+        sample = await indexes.sample_vectors(pool, project_id=number, watermark=watermark, max_rows=15)
         assert len(sample) == 15
-        stored = np.array([row[0].to_numpy() for row in await pool.fetch(f"SELECT vector FROM embeddings_{number}")])
-        stored = stored.astype(np.float64) / np.linalg.norm(stored.astype(np.float64), axis=1, keepdims=True)
-        for one in sample:
-            vector = np.array((one.vector or "")[1:-1].split(","), dtype=np.float64)
-            distances = np.sort(1 - stored @ (vector / np.linalg.norm(vector)))
-            assert one.distance == pytest.approx(distances[9], abs=1e-5)
+        assert {bytes(one.to_binary()) for one in sample} <= stored
+        assert len(await indexes.sample_vectors(pool, project_id=number, watermark=watermark - 10, max_rows=99)) == 30
 
-    async def test_nothing_where_there_are_no_ten(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1]})
-        assert await indexes.sample_neighbours(connection, project_id=number, watermark=10**9, max_rows=5) == []
+
+class TestCopyVectors:
+    async def test_all_rows_up_to_the_watermark(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        pieces: list[bytes] = []
+
+        async def take(piece: bytes) -> None:
+            pieces.append(piece)
+
+        async with pool.acquire() as connection:
+            await indexes.copy_vectors(connection, project_id=number, watermark=watermark - 10, output=take)
+        header, row, trailer = 19, 2 + 4 + 4 + 3 * 2, 2
+        assert len(b"".join(pieces)) == header + 30 * row + trailer
 
 
 class TestCountNeighboursFound:
     async def test_all_of_a_small_index(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
         await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
-        sample = await indexes.sample_neighbours(pool, project_id=number, watermark=watermark, max_rows=15)
+        sample = await indexes.sample_vectors(pool, project_id=number, watermark=watermark, max_rows=15)
         found = await indexes.count_neighbours_found(
             pool,
             project_id=number,
             watermark=watermark,
             dimensions=3,
-            vectors=[one.vector or "" for one in sample],
-            distances=[one.distance or 0.0 for one in sample[:-1]] + [-1.0],
+            vectors=[one.to_binary() for one in sample],
+            distances=[2.0] * 14 + [-1.0],
         )
         assert found == [10] * 14 + [0]
 

@@ -1,0 +1,172 @@
+"""Measures the recall of a project's vector index: the share of the ten nearest rows that a search finds.
+
+Queries are sums of two random stored vectors: they lie among the others and are none of them. (A stored vector would be
+found too easily, by its own links.) What is nearest to each is computed exactly, for all queries in one pass over the
+rows. Then the index is asked with different numbers of candidates (`hnsw.ef_search`), chosen by bisection.
+"""
+
+import asyncio
+import math
+from typing import cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service import vectors
+from service.database.pool import Connection, Scan, ServiceConnection
+from service.queries import indexes
+
+NEIGHBOURS = 10
+QUERIES = 1000  # the standard error of a recall of 0.99 is 0.001 then
+LEAST_QUERIES = 200
+COMPARISONS = 400_000_000  # of queries with rows, at most: some ten seconds at 384 dimensions on two cores
+FEW = 250  # queries, where the recall is far from the one that is aimed at
+QUERIES_AT_ONCE = 200  # in a statement
+PIECE_BYTES = 4 * 1024 * 1024
+LEAST_EF_SEARCH, MOST_EF_SEARCH = 20, 1000  # pgvector's limit is 1,000
+RECALLS = (0.9, 0.95, 0.97)  # that clients may ask for, beside the service's aim
+FULL_RECALL = 0.9995
+PRECISION = 1.1  # of the ef_search that is found: it is at most so many times the smallest that would do
+# Two sums of float32 in another order differ by as much.
+TOLERANCE = 1e-5
+
+
+class _Recall(msgspec.Struct, frozen=True):
+    """The mean recall of some queries, and its standard error."""
+
+    queries: int
+    mean: float
+    error: float
+
+    @property
+    def certain(self) -> float:
+        return self.mean - self.error
+
+
+class Calibration:
+    """The index of one project, and queries whose exact answers are known."""
+
+    def __init__(self, connection: Connection, project_id: int, watermark: int, dimensions: int) -> None:
+        self._connection = connection
+        self._index = {"project_id": project_id, "watermark": watermark}
+        self._dimensions = dimensions
+        self._queries: list[bytes] = []
+        self._distances: list[float] = []  # of the tenth nearest row of each
+        self._found: dict[int, _Recall] = {}  # by ef_search
+
+    async def prepare(self, rows: int) -> bool:
+        """Makes queries and finds their exact answers among `rows` rows. False when these are too few."""
+        if rows < NEIGHBOURS:
+            return False
+        count = min(QUERIES, max(LEAST_QUERIES, COMPARISONS // max(rows, 1)))
+        stored = await indexes.sample_vectors(self._connection, **self._index, max_rows=2 * count)
+        queries = await asyncio.to_thread(_sums_of_pairs, [one.to_numpy() for one in stored])
+        if not len(queries):
+            return False
+        scan = ExactScan(queries, self._dimensions)
+        await indexes.copy_vectors(self._connection, **self._index, output=scan.take)
+        self._distances = [float(one) + TOLERANCE for one in scan.tenth_distances()]
+        self._queries = vectors.to_binary(queries)
+        return True
+
+    async def measure(self, aim: float) -> tuple[list[int], list[float]]:
+        """Numbers of candidates, and the recall of each, less one standard error, so that both grow.
+
+        For each recall that a client may ask for, and most precisely for `aim`, the smallest number that reaches it is
+        among them.
+        """
+        ef_search = LEAST_EF_SEARCH
+        while await self._recall(ef_search, FEW) < FULL_RECALL and ef_search < MOST_EF_SEARCH:
+            ef_search = min(2 * ef_search, MOST_EF_SEARCH)
+        for recall in (*(one for one in RECALLS if one < aim), aim):
+            await self._bisect(recall, FEW if recall < aim else len(self._queries))
+        ef_searches = sorted(self._found)
+        recalls = [self._found[one].certain for one in ef_searches]
+        # Noise may give more candidates a lower recall: the lower one counts for both.
+        lower = np.minimum.accumulate(recalls[::-1])[::-1]
+        return ef_searches, [round(max(float(one), 0.0), 4) for one in lower]
+
+    async def _bisect(self, recall: float, count: int) -> None:
+        """Measures until the smallest number of candidates with this recall is known to within PRECISION."""
+        while reaching := [one for one in sorted(self._found) if self._found[one].certain >= recall]:
+            most = reaching[0]
+            least = max((one for one in self._found if one < most), default=most)
+            rough = [one for one in (most, least) if self._found[one].queries < min(count, len(self._queries))]
+            middle = round(math.sqrt(least * most))
+            if rough:
+                await self._recall(rough[0], count)
+            elif most <= least * PRECISION or middle in (least, most):
+                return
+            else:
+                await self._recall(middle, count)
+
+    async def _recall(self, ef_search: int, count: int) -> float:
+        connection = cast("ServiceConnection", self._connection)
+        await connection.use(Scan(ef_search, goes_on=False))
+        found: list[int] = []
+        try:
+            for start in range(0, min(count, len(self._queries)), QUERIES_AT_ONCE):
+                found += await indexes.count_neighbours_found(
+                    self._connection,
+                    **self._index,
+                    dimensions=self._dimensions,
+                    vectors=self._queries[start : start + QUERIES_AT_ONCE],
+                    distances=self._distances[start : start + QUERIES_AT_ONCE],
+                )
+        finally:
+            await connection.use(None)
+        shares = np.array(found) / NEIGHBOURS
+        recall = _Recall(len(found), float(shares.mean()), float(shares.std() / math.sqrt(len(found))))
+        self._found[ef_search] = recall
+        return recall.mean
+
+
+class ExactScan:
+    """Finds the ten nearest rows of many queries, `(n, dimensions) float16`, in one pass."""
+
+    def __init__(self, queries: NDArray[np.float16], dimensions: int) -> None:
+        self._queries = queries.astype(np.float32)
+        self._queries /= np.linalg.norm(self._queries, axis=1, keepdims=True)
+        head = [("fields", ">i2"), ("bytes", ">i4"), ("dimensions", ">i2"), ("unused", ">i2")]
+        self._row = np.dtype([*head, ("vector", ">f2", (dimensions,))])
+        self._rest = bytearray()
+        self._is_header = True
+        self._best = np.full((len(queries), NEIGHBOURS), -np.inf, dtype=np.float32)
+
+    async def take(self, piece: bytes) -> None:
+        """Takes rows of one vector in the binary format of COPY (PostgreSQL's documentation of COPY)."""
+        self._rest += piece
+        if self._is_header and len(self._rest) >= 19:
+            del self._rest[:19]
+            self._is_header = False
+        if len(self._rest) > PIECE_BYTES:
+            await asyncio.to_thread(self._compare)
+
+    def tenth_distances(self) -> NDArray[np.float32]:
+        """The cosine distance of each query's tenth nearest row, of fewer rows the farthest."""
+        self._compare()
+        found = np.where(np.isinf(self._best), np.float32(np.inf), self._best)
+        return np.asarray(1 - found.min(axis=1), dtype=np.float32)
+
+    def _compare(self) -> None:
+        count = len(self._rest) // self._row.itemsize
+        if not count:
+            return
+        rows = np.frombuffer(self._rest, dtype=self._row, count=count)["vector"].astype(np.float32)
+        self._rest = self._rest[count * self._row.itemsize :]
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        similarities = self._queries @ rows.T
+        closer = (similarities > self._best.min(axis=1, keepdims=True)).any(axis=1)
+        both = np.concatenate([self._best[closer], similarities[closer]], axis=1)
+        self._best[closer] = np.partition(both, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+
+
+def _sums_of_pairs(stored: list[NDArray[np.float16]]) -> NDArray[np.float16]:
+    """Sums of one vector and the next, both first made of unit length."""
+    if len(stored) < 2:
+        return np.empty((0, 0), dtype=np.float16)
+    numbers = np.array(stored, dtype=np.float32)
+    numbers /= np.linalg.norm(numbers, axis=1, keepdims=True)
+    sums = (numbers[0::2][: len(numbers) // 2] + numbers[1::2]).astype(np.float16)
+    return sums[sums.any(axis=1)]
