@@ -449,7 +449,11 @@ CREATE TABLE public.project_indexes (
     indexed_rows bigint NOT NULL,
     ef_searches integer[] NOT NULL,
     recalls double precision[] NOT NULL,
-    built_at timestamp with time zone DEFAULT now() NOT NULL
+    built_at timestamp with time zone DEFAULT now() NOT NULL,
+    exact_seconds double precision,
+    queries integer DEFAULT 0 NOT NULL,
+    recall_error double precision DEFAULT 0 NOT NULL,
+    m integer DEFAULT 16 NOT NULL
 );
 
 CREATE SEQUENCE public.projects_project_id_seq

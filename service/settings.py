@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_index_threshold: Annotated[int, Meta(ge=100)] = 10_000
     service_index_memory_bytes: Annotated[int, Meta(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
     service_recall: Annotated[float, Meta(gt=0, le=1)] = 0.99
+    service_exact_seconds: Annotated[float, Meta(ge=0)] = 0.05
     service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
     service_keepalive_seconds: Annotated[int, Meta(ge=1)] = 75
     service_max_connections: Annotated[int, Meta(ge=1)] = 1000

@@ -37,6 +37,14 @@ SELECT indexrelid::regclass::text AS name
    AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS build WHERE build.index_relid = indexrelid)
  ORDER BY name;
 
+-- name: GetProjectsBelowRecall :many
+-- Those whose index does not reach this recall with any number of candidates.
+SELECT project.owner || '/' || project.project_handle AS name
+  FROM project_indexes AS built
+  JOIN projects AS project USING (project_id)
+ WHERE coalesce(built.recalls[array_upper(built.recalls, 1)], 0) < @recall::float8
+ ORDER BY name;
+
 -- name: CountUnmigratedEmbeddings :many
 -- What migration 0007 could not carry, by project and reason.
 SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, count(*) AS embeddings

@@ -49,7 +49,9 @@ SELECT count(*)
 
 -- name: BuildVectorIndex :exec
 CREATE INDEX CONCURRENTLY embeddings_{project_id}_hnsw_{watermark} ON {schema}.embeddings_{project_id}
- USING hnsw ((vector::halfvec({dimensions})) halfvec_cosine_ops) WHERE sequence <= {watermark};
+ USING hnsw ((vector::halfvec({dimensions})) halfvec_cosine_ops)
+  WITH (m = {m}, ef_construction = {ef_construction})
+ WHERE sequence <= {watermark};
 
 -- name: BuildTailIndex :exec
 CREATE INDEX CONCURRENTLY embeddings_{project_id}_tail_{watermark} ON {schema}.embeddings_{project_id} (sequence)
@@ -98,12 +100,15 @@ SELECT (SELECT count(*)
 
 -- name: SwitchIndex :one
 -- No row when the project has been deleted.
-INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls, built_at)
-SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @ef_searches::int[], @recalls::float8[], now()
+INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls, queries, recall_error,
+                             exact_seconds, m, built_at)
+SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @ef_searches::int[], @recalls::float8[], @queries::int,
+       @recall_error::float8, @exact_seconds::float8, @m::int, now()
   FROM projects WHERE project_id = @project_id::int
     ON CONFLICT (project_id) DO UPDATE
    SET watermark = excluded.watermark, indexed_rows = excluded.indexed_rows, ef_searches = excluded.ef_searches,
-       recalls = excluded.recalls, built_at = excluded.built_at
+       recalls = excluded.recalls, queries = excluded.queries, recall_error = excluded.recall_error,
+       exact_seconds = excluded.exact_seconds, m = excluded.m, built_at = excluded.built_at
 RETURNING project_id;
 
 -- name: ForgetIndex :execrows
@@ -111,7 +116,8 @@ DELETE FROM project_indexes WHERE project_id = @project_id::int;
 
 -- name: RetrieveIndexState :one
 -- 'progress' while an index is being built, from 0 to 1: of the tuples where their number is known, else of the blocks.
-SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls,
+SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls, built.queries, built.recall_error,
+       built.m, built.built_at,
        (SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
                         CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0)
           FROM pg_stat_progress_create_index AS build
@@ -123,6 +129,7 @@ SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls,
 -- name: SummariseIndexes :one
 -- Of all projects. What is being built is known to its server only: a replica has none.
 SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
+       count(*) FILTER (WHERE coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
          WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds

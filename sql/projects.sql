@@ -3,11 +3,24 @@
 -- name: RetrieveProjectAccess :one
 -- The caller, and what a request on the project needs to know of it. 'project_id' is null when there is no such
 -- project; 'role' is 'none' when the caller may not see it; without an instance 'dimensions' is 0.
-SELECT caller, project_id, owner, project_handle, coalesce(role, 'none') AS role, caller,
-       coalesce(instance_owner, '') AS instance_owner, coalesce(instance_handle, '') AS instance_handle,
-       coalesce(dimensions, 0) AS dimensions, metadata_scheme, watermark,
-       coalesce(ef_searches, '{}') AS ef_searches, coalesce(recalls, '{}') AS recalls
-  FROM access_to_project(@key_hash::text, @is_admin::bool, @owner::text, @project_handle::text);
+SELECT caller.user_handle::text AS caller, project.project_id, project.owner::text, project.project_handle::text,
+       CASE WHEN @is_admin::bool THEN 'admin'
+            -- A caller with an unknown key is not even the public.
+            WHEN @key_hash::text IS NOT NULL AND caller.user_handle IS NULL THEN 'none'
+            ELSE coalesce((SELECT access.role FROM project_access AS access
+                            WHERE access.project_id = project.project_id
+                              AND access.user_handle = caller.user_handle),
+                          CASE WHEN project.public_read THEN 'public' ELSE 'none' END) END AS role,
+       caller.user_handle::text AS caller,
+       coalesce(instance.owner, '')::text AS instance_owner,
+       coalesce(instance.instance_handle, '')::text AS instance_handle,
+       coalesce(instance.dimensions, 0) AS dimensions, project.metadata_scheme, built.watermark,
+       coalesce(built.ef_searches, '{}') AS ef_searches, coalesce(built.recalls, '{}') AS recalls, built.exact_seconds
+  FROM (VALUES (1)) AS always
+  LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text
+  LEFT JOIN projects AS project ON project.owner = @owner::text AND project.project_handle = @project_handle::text
+  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  LEFT JOIN project_indexes AS built ON built.project_id = project.project_id;
 
 -- name: UpsertProject :one
 -- Creates a project, or replaces the one of the same owner and handle; FitPartition comes next. No row when its

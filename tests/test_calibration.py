@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -12,10 +13,12 @@ from service.queries import embeddings, indexes
 from service.settings import IndexAims
 from service.storage import calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
+from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.queries import factories
 from tests.test_search import clustered
 
 pytestmark = pytest.mark.slow
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 DIMENSIONS, ROWS, REBUILDS = 64, 12_000, 5
 
@@ -126,8 +129,9 @@ async def test_the_ef_search_that_is_chosen_hardly_varies_and_is_hardly_larger_t
         for _ in range(REBUILDS):
             one = Calibration(connection, number, watermark, DIMENSIONS)
             assert await one.prepare(ROWS)
-            ef_searches, recalls = await one.measure(0.95)
-            chosen.append(next(ef for ef, share in zip(ef_searches, recalls, strict=True) if share >= 0.95))
+            found = await one.measure(0.95)
+            pairs = zip(found.ef_searches, found.recalls, strict=True)
+            chosen.append(next(ef_search for ef_search, share in pairs if share >= 0.95))
         assert max(chosen) <= 1.5 * min(chosen), chosen
         # The session is as it was, for exact scans and builds.
         assert await connection.fetchval("SHOW enable_seqscan") == "on"
@@ -138,3 +142,48 @@ async def test_too_few_rows_are_not_measured(built: Any) -> None:
     number = await stored_project(pool, clustered(9, 3))
     async with indexer._connection(url) as connection:
         assert not await Calibration(connection, number, 10**9, 3).prepare(9)
+
+
+async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_at_its_best(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because no more than thirty candidates are tried."""
+    monkeypatch.setattr(calibration, "MOST_EF_SEARCH", 30)
+    url = new_database()
+    stored = clustered(11_000, DIMENSIONS)
+    (query,) = clustered(1, DIMENSIONS, seed=3)
+    async with await open_pool(url, size=2, statement_timeout=60) as pool:
+        number = await stored_project(pool, stored)
+        (built,) = await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024))
+        assert await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024)) == []  # it is done
+        state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        assert state is not None
+        assert (state.m, state.watermark) == (indexer.DENSE.m, built.watermark)
+        options = await pool.fetchval(
+            "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
+        )
+        assert options == ["m=32", "ef_construction=128"]
+        owner, handle = await pool.fetchrow("SELECT owner, project_handle FROM projects WHERE project_id = $1", number)
+        left = await pool.fetch("SELECT relname FROM pg_class WHERE relname ~ $1", f"^embeddings_{number}_(hnsw|tail)_")
+        assert len(left) == 2
+
+    path, body = f"/v1/similars/{owner}/{handle}", {"vector": query.astype(float).tolist()}
+    for seconds, method in ((0.0, "index"), (60.0, "exact")):
+        config = settings_for(url, service_indexer=False, service_exact_seconds=seconds)
+        async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as api:
+            usual = (await api.post(path, json=body)).json()["search"]
+            assert usual == {"method": method, "recall": 1.0 if method == "exact" else usual["recall"]}
+            asked = (await api.post(f"{path}?recall=0.99", json=body)).json()["search"]
+            assert asked == {"method": "exact", "recall": 1.0}
+            lower = (await api.post(f"{path}?recall=0.1", json=body)).json()["search"]
+            assert lower["method"] == "index"
+            shown = (await api.get(f"/v1/projects/{owner}/{handle}")).json()["index"]
+            assert (shown["graph"], shown["ef_search"]) == ("dense", state.ef_searches[-1])
+            assert shown["recall"] == state.recalls[-1] < 0.99
+            assert shown["measured"]["queries"] == state.queries > 500
+            if method == "index":
+                assert usual["recall"] == pytest.approx(shown["recall"], abs=0.001)
+            report = (await api.get("/v1/admin/sanity-check")).json()
+            assert f"project {owner}/{handle}: its vector index does not reach a recall of 0.99" in report["warnings"]
+            exposed = (await api.get("/metrics")).text
+            assert "embedding_service_index_below_recall 1.0" in exposed

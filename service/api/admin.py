@@ -27,7 +27,9 @@ async def get_sanity_check(req: Req) -> Report:
     Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
     schema is a warning.
     """
-    return await sanity_check.check(req.pool, req.services.keyring, req.services.schemas)
+    return await sanity_check.check(
+        req.pool, req.services.keyring, req.services.schemas, req.services.settings.service_recall
+    )
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)

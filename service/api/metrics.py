@@ -13,8 +13,8 @@ from service.queries import indexes
 @endpoint("GET", "/metrics", guard=metrics_reader, produces="text/plain", is_probe=True)
 async def get_metrics(req: Req) -> Response:
     """Requests, uploads, searches, connections and indexes, for Prometheus, with the admin's key or the metrics key."""
-    summary = await indexes.summarise_indexes(req.pool)
-    metrics.note_indexes(summary.projects, summary.rows, summary.builds)
+    summary = await indexes.summarise_indexes(req.pool, recall=req.services.settings.service_recall)
+    metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds)
     metrics.note_connections(req.pool)
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
 

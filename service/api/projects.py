@@ -1,13 +1,14 @@
 """Projects (contract section 6)."""
 
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from service.api.fields import AnyHandle, Handle, ShareRole, Text
 from service.api.merge_patch import merged
+from service.api.project_index import ProjectIndex, project_index
 from service.api.sharing import not_the_system
 from service.api.users import UserPath, same_handle
 from service.database.statements import Db
@@ -17,7 +18,7 @@ from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.metadata.schemas import BadSchema
-from service.queries import embeddings, indexes, projects
+from service.queries import embeddings, projects
 from service.queries.projects import ProjectAccess, ProjectBrief
 from service.queries.users import SharedWith
 from service.storage.locks import locked
@@ -64,21 +65,6 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name="authorizedReaders", default=None
     )
     llm_services: list[AnyHandle | OlderService] | None = msgspec.field(name="llmServices", default=None)
-
-
-class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a project is searched: `rows` through its vector index, and `tail` one by one.
-
-    `recall` is the share of the nearest that is found, as measured, with `ef_search` candidates; `progress` goes from 0
-    to 1 while the first or the next index is being built.
-    """
-
-    state: Literal["exact", "building", "indexed"]
-    rows: int
-    tail: int
-    ef_search: int | None = None
-    recall: float | None = None
-    progress: float | None = None
 
 
 class Project(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -200,18 +186,6 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
     return project
 
 
-async def _index(db: Db, recall: float, project_id: int, count: int) -> ProjectIndex:
-    state = await indexes.retrieve_index_state(db, project_id=project_id)
-    if state.built is None:
-        return ProjectIndex("exact" if state.progress is None else "building", 0, count, progress=state.progress)
-    built = state.built
-    tail = await indexes.count_tail(db, project_id=project_id, watermark=built.watermark, max_rows=count)
-    pairs = zip(built.ef_searches, built.recalls, strict=True)
-    ef_search, measured = next((pair for pair in pairs if pair[1] >= recall), (None, None))
-    name: Literal["indexed", "building"] = "indexed" if state.progress is None else "building"
-    return ProjectIndex(name, count - tail, tail, ef_search, measured, state.progress)
-
-
 async def _retrieve(
     db: Db, recall: float, path: ProjectPath, project_id: int, role: str, caller: str | None
 ) -> Project:
@@ -229,7 +203,7 @@ async def _retrieve(
         public_read=row.public_read,
         role=row.role,
         number_of_embeddings=count,
-        index=await _index(db, recall, project_id, count),
+        index=await project_index(db, recall, project_id, count),
         instance=row.instance,
         description=row.description,
         metadata_scheme=row.metadata_scheme,

@@ -38,7 +38,7 @@ class _Findings:
             self.listed.append(text)
 
 
-async def check(db: Db, keyring: Keyring, schemas: Schemas) -> Report:
+async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Report:
     """Looks at every project, sealed key and index."""
     issues, warnings = _Findings(), _Findings()
     async for project in _projects(db):
@@ -46,6 +46,8 @@ async def check(db: Db, keyring: Keyring, schemas: Schemas) -> Report:
     await _check_keys(db, keyring, issues, warnings)
     for name in await admin.get_invalid_indexes(db):
         issues.add(f"index {name} is invalid: its build was interrupted")
+    for name in await admin.get_projects_below_recall(db, recall=recall):
+        warnings.add(f"project {name}: its vector index does not reach a recall of {recall:g}")
     for left in await admin.count_unmigrated_embeddings(db):
         reason = left.obstacle or "not carried yet"
         warnings.add(f"project {left.project}: {left.embeddings} embeddings of the original system left over: {reason}")

@@ -1,5 +1,6 @@
 """Similar texts (contract section 8)."""
 
+import math
 import time
 from collections import Counter
 from typing import Annotated, Any, Literal
@@ -126,6 +127,7 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
         skip=query.offset,
         threshold=query.threshold,
         recall=1.0 if query.exact else recall,
+        longest_exact=req.services.settings.service_exact_seconds if query.recall is None else math.inf,
         except_id=except_id,
         metadata_path=query.metadata_path,
         metadata_value=query.metadata_value,

@@ -36,6 +36,7 @@ _INDEX = {
     for name, text in (
         ("projects", "Projects with a vector index."),
         ("rows", "Embeddings that are in a vector index."),
+        ("below_recall", "Projects whose vector index does not reach SERVICE_RECALL."),
         ("builds", "Vector indexes that are being built."),
     )
 }
@@ -80,9 +81,9 @@ def note_connections(pool: Connections) -> None:
     _CONNECTIONS.labels("used").set(pool.get_size() - idle)
 
 
-def note_indexes(projects: int, rows: int, builds: int) -> None:
+def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> None:
     """Remembers what the indexer has done, which the database knows."""
-    for name, value in (("projects", projects), ("rows", rows), ("builds", builds)):
+    for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
         _INDEX[name].set(value)
 
 

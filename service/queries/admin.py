@@ -59,6 +59,11 @@ async def get_invalid_indexes(db: Db) -> list[str]:
 
 
 @query
+async def get_projects_below_recall(db: Db, *, recall: float) -> list[str]:
+    """The projects, as owner/handle, whose index does not reach this recall."""
+
+
+@query
 async def count_unmigrated_embeddings(db: Db) -> list[Unmigrated]:
     """How many embeddings of the original system have no place in this schema, by project and reason."""
 

@@ -1,6 +1,7 @@
 """Statements of `sql/indexes.sql`: the vector indexes of projects. Builds are no part of a transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 import msgspec
 from pgvector import HalfVector
@@ -28,12 +29,20 @@ class StrayIndex(msgspec.Struct, frozen=True):
 
 
 class BuiltIndex(msgspec.Struct, frozen=True):
-    """An index with the `indexed_rows` rows up to `watermark`, and its recall with each number of candidates."""
+    """An index with the `indexed_rows` rows up to `watermark`, and its recall with each number of candidates.
+
+    The recalls were measured with `queries` queries; `recall_error` is the standard error of the one that was aimed at.
+    `m` is the number of a row's links in the graph, as pgvector has it.
+    """
 
     watermark: int
     indexed_rows: int
     ef_searches: list[int]
     recalls: list[float]
+    queries: int
+    recall_error: float
+    m: int
+    built_at: datetime
 
 
 class IndexState(msgspec.Struct, frozen=True):
@@ -44,10 +53,11 @@ class IndexState(msgspec.Struct, frozen=True):
 
 
 class IndexSummary(msgspec.Struct, frozen=True):
-    """Of all projects: how many have an index, the rows in them, and how many are being built."""
+    """Of all projects: those with an index, the rows in them, those with too little recall, and those being built."""
 
     projects: int
     rows: int
+    below: int
     builds: int
 
 
@@ -87,8 +97,10 @@ async def count_tail(db: Db, *, project_id: int, watermark: int, max_rows: int) 
 
 
 @query
-async def build_vector_index(db: Db, *, project_id: int, watermark: int, dimensions: int) -> None:
-    """Builds the HNSW index of the rows up to a watermark."""
+async def build_vector_index(
+    db: Db, *, project_id: int, watermark: int, dimensions: int, m: int, ef_construction: int
+) -> None:
+    """Builds the HNSW index of the rows up to a watermark; pgvector's documentation explains the last two."""
 
 
 @query
@@ -146,7 +158,17 @@ async def count_neighbours_found(
 
 @query
 async def switch_index(
-    db: Db, *, project_id: int, watermark: int, indexed_rows: int, ef_searches: Sequence[int], recalls: Sequence[float]
+    db: Db,
+    *,
+    project_id: int,
+    watermark: int,
+    indexed_rows: int,
+    ef_searches: Sequence[int],
+    recalls: Sequence[float],
+    queries: int,
+    recall_error: float,
+    exact_seconds: float | None,
+    m: int,
 ) -> int | None:
     """Makes an index the one that is searched; None when the project is gone."""
 
@@ -162,8 +184,8 @@ async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
 
 
 @query
-async def summarise_indexes(db: Db) -> IndexSummary:
-    """What there is of indexes."""
+async def summarise_indexes(db: Db, *, recall: float) -> IndexSummary:
+    """All indexes together; `below` counts those that do not reach this recall."""
 
 
 query.complete()

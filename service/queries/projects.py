@@ -15,7 +15,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
 
     `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
     is 0, and the instance has no name, for a project of the original system without an instance. `watermark` is None,
-    and the two lists are empty, without a vector index (sql/indexes.sql).
+    and the two lists are empty, without a vector index (sql/indexes.sql). `exact_seconds`: what an exact search took
+    when the index was built, if that was measured.
     """
 
     project_id: int
@@ -30,6 +31,7 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     watermark: int | None
     ef_searches: list[int]
     recalls: list[float]
+    exact_seconds: float | None = None
 
 
 class ProjectRequest(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Searches: whether through the index or exactly, and exactly again where the index may have left out something."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -19,19 +20,22 @@ VECTORS_AT_ONCE = 50
 CANDIDATES = (11, 21, 51, 101, 201, 501, 1001, 3001, 10001)
 WIDER = 10  # times as many candidates, where more rows than these are as near as the last one wanted
 EXACT_VECTORS_AT_ONCE = 5
+BARELY_LESS = 0.001  # of the best recall, for which no more candidates are worth while
 
 
 class Question(msgspec.Struct, frozen=True):
     """What is asked for: the `max_rows` nearest after `skip`, of those that pass.
 
-    `recall` is the share of the nearest that should be found, 1 for an exact answer. `metadata_path` and
-    `metadata_value` leave out rows, `only` lets rows in.
+    `recall` is the share of the nearest that should be found, 1 for an exact answer. Where the index does not reach it,
+    the search is exact, unless that takes more than `longest_exact` seconds. `metadata_path` and `metadata_value` leave
+    out rows, `only` lets rows in.
     """
 
     max_rows: int
     skip: int
     threshold: float
     recall: float
+    longest_exact: float = math.inf
     except_id: str | None = None
     metadata_path: str | None = None
     metadata_value: str | None = None
@@ -119,10 +123,16 @@ async def _through_index(
 
 
 def _place(project: ProjectAccess, question: Question) -> int | None:
-    """Where, in what was measured of the index, the smallest ef_search is that finds enough; None when none does."""
+    """Where, in what was measured of the index, the smallest ef_search is that finds enough; None for an exact search.
+
+    Where none finds enough, and an exact search would take too long, the index is used at its best.
+    """
     if question.recall >= 1 or question.max_rows + question.skip > MAX_EF_SEARCH:
         return None
-    return next((place for place, recall in enumerate(project.recalls) if recall >= question.recall), None)
+    wanted = question.recall
+    if project.recalls and project.recalls[-1] < wanted and (project.exact_seconds or 0) > question.longest_exact:
+        wanted = project.recalls[-1] - BARELY_LESS
+    return next((place for place, recall in enumerate(project.recalls) if recall >= wanted), None)
 
 
 async def _exactly(

@@ -7,6 +7,7 @@ rows. Then the index is asked with different numbers of candidates (`hnsw.ef_sea
 
 import asyncio
 import math
+import time
 from typing import cast
 
 import msgspec
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from service import vectors
 from service.database.pool import Connection, Scan, ServiceConnection
-from service.queries import indexes
+from service.queries import indexes, similars
 
 NEIGHBOURS = 10
 QUERIES = 1000  # the standard error of a recall of 0.99 is 0.001 then
@@ -30,6 +31,20 @@ FULL_RECALL = 0.9995
 PRECISION = 1.1  # of the ef_search that is found: it is at most so many times the smallest that would do
 # Two sums of float32 in another order differ by as much.
 TOLERANCE = 1e-5
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Numbers of candidates, and the recall of each, less one standard error, so that both grow.
+
+    `queries` were asked; `recall_error` is the standard error of the recall that was aimed at. One exact search took
+    `exact_seconds`.
+    """
+
+    ef_searches: list[int] = []
+    recalls: list[float] = []
+    queries: int = 0
+    recall_error: float = 0.0
+    exact_seconds: float | None = None
 
 
 class _Recall(msgspec.Struct, frozen=True):
@@ -70,11 +85,9 @@ class Calibration:
         self._queries = vectors.to_binary(queries)
         return True
 
-    async def measure(self, aim: float) -> tuple[list[int], list[float]]:
-        """Numbers of candidates, and the recall of each, less one standard error, so that both grow.
-
-        For each recall that a client may ask for, and most precisely for `aim`, the smallest number that reaches it is
-        among them.
+    async def measure(self, aim: float) -> Measurement:
+        """Measures recalls. The smallest number of candidates is found for each recall that clients may ask for, most
+        precisely for `aim`.
         """
         ef_search = LEAST_EF_SEARCH
         while await self._recall(ef_search, FEW) < FULL_RECALL and ef_search < MOST_EF_SEARCH:
@@ -85,7 +98,35 @@ class Calibration:
         recalls = [self._found[one].certain for one in ef_searches]
         # Noise may give more candidates a lower recall: the lower one counts for both.
         lower = np.minimum.accumulate(recalls[::-1])[::-1]
-        return ef_searches, [round(max(float(one), 0.0), 4) for one in lower]
+        reaching = next((one for one in ef_searches if self._found[one].certain >= aim), ef_searches[-1])
+        return Measurement(
+            ef_searches,
+            [round(max(float(one), 0.0), 4) for one in lower],
+            len(self._queries),
+            round(self._found[reaching].error, 5),
+            await self._exact_seconds(),
+        )
+
+    async def _exact_seconds(self) -> float:
+        """The median of three exact searches."""
+        taken: list[float] = []
+        for query in self._queries[:3]:
+            start = time.perf_counter()
+            await similars.get_similars_by_vector(
+                self._connection,
+                project_id=self._index["project_id"],
+                vectors=[query],
+                except_id=None,
+                threshold=-1.0,
+                metadata_path=None,
+                metadata_value=None,
+                only=None,
+                values=None,
+                max_rows=NEIGHBOURS,
+                skip=0,
+            )
+            taken.append(time.perf_counter() - start)
+        return sorted(taken)[len(taken) // 2]
 
     async def _bisect(self, recall: float, count: int) -> None:
         """Measures until the smallest number of candidates with this recall is known to within PRECISION."""

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 
 from service.database.pool import Connection, connected
 from service.database.statements import Db
@@ -23,7 +24,7 @@ from service.probe import Signs
 from service.queries import embeddings, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
-from service.storage.calibration import Calibration
+from service.storage.calibration import Calibration, Measurement
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
@@ -31,6 +32,17 @@ SECONDS_BETWEEN_LOOKS = 2.0
 TAIL_FRACTION = 0.2  # so that all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
 MAX_BUILD_WORKERS = 2
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """pgvector's parameters of a graph: links of a row, and candidates for them when it is built."""
+
+    m: int
+    ef_construction: int
+
+
+PLAIN = Graph(m=16, ef_construction=64)  # pgvector's own
+DENSE = Graph(m=32, ef_construction=128)  # takes some four times as long to build
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -124,14 +136,15 @@ async def _drop_strays(connection: Db) -> None:
 
 async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> Built | None:
     built = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
-    if built is not None and not await _is_outdated(connection, project, built):
+    if built is not None and _wants_denser_graph(built, aims):  # the building of one was interrupted
+        built = replace(built, m=DENSE.m)
+    elif built is not None and not await _is_outdated(connection, project, built):
         return None
     rows = await embeddings.count_embeddings(connection, project_id=project.project_id)
-    watermark = built.watermark if built is not None else None
-    if rows < (aims.threshold if watermark is None else aims.threshold // 2):
-        await _forget(connection, project.project_id, watermark)
+    if rows < (aims.threshold if built is None else aims.threshold // 2):
+        await _forget(connection, project.project_id, built)
         return None
-    return await _build(connection, project, rows, aims, watermark)
+    return await _build(connection, project, rows, aims, built)
 
 
 async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltIndex) -> bool:
@@ -147,9 +160,10 @@ async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltInde
     return left < built.indexed_rows * (1 - GONE_FRACTION)
 
 
-async def _forget(connection: Db, project_id: int, watermark: int | None) -> None:
-    if watermark is None:
+async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> None:
+    if built is None:
         return
+    watermark = built.watermark
     await indexes.forget_index(connection, project_id=project_id)
     await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
     await indexes.drop_tail_index(connection, project_id=project_id, watermark=watermark)
@@ -157,44 +171,60 @@ async def _forget(connection: Db, project_id: int, watermark: int | None) -> Non
 
 
 async def _build(
-    connection: Connection, project: ProjectToIndex, rows: int, aims: IndexAims, old: int | None
+    connection: Connection, project: ProjectToIndex, rows: int, aims: IndexAims, old: BuiltIndex | None
 ) -> Built | None:
-    project_id, dimensions = project.project_id, project.dimensions
+    """Builds and measures an index, and switches to it; then a denser one where it does not reach the recall."""
+    project_id, m = project.project_id, old.m if old is not None else PLAIN.m
     watermark = await indexes.get_next_watermark(connection)
-    logger.info("Building an index.", project=project_id, rows=rows, dimensions=dimensions)
-    # A half takes two bytes; links and overhead of a row some 400 (pgvector's m is 16); a quarter to spare.
-    memory = min(aims.memory, int(rows * (dimensions * 2 + 400) * 1.25) + 64 * 1024 * 1024)
-    await indexes.use_memory(connection, kibibytes=memory // 1024)
-    await _build_vector_index(connection, project_id, watermark, dimensions)
+    logger.info("Building an index.", project=project_id, rows=rows, dimensions=project.dimensions, m=m)
+    await _use_memory(connection, aims, rows, project.dimensions, m)
+    await _build_vector_index(connection, project, watermark, DENSE if m == DENSE.m else PLAIN)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
     await indexes.analyze_sequence(connection, project_id=project_id)
     indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
-    calibration = Calibration(connection, project_id, watermark, dimensions)
-    ef_searches, recalls = await calibration.measure(aims.recall) if await calibration.prepare(indexed) else ([], [])
+    calibration = Calibration(connection, project_id, watermark, project.dimensions)
+    measured = await calibration.measure(aims.recall) if await calibration.prepare(indexed) else Measurement()
     switched = await indexes.switch_index(
         connection,
         project_id=project_id,
         watermark=watermark,
         indexed_rows=indexed,
-        ef_searches=ef_searches,
-        recalls=recalls,
+        m=m,
+        **msgspec.structs.asdict(measured),
     )
     if switched is None:
         return None
     if old is not None:
-        await indexes.drop_vector_index(connection, project_id=project_id, watermark=old)
-        await indexes.drop_tail_index(connection, project_id=project_id, watermark=old)
-    logger.info("Built an index.", project=project_id, recalls=dict(zip(ef_searches, recalls, strict=True)))
+        await indexes.drop_vector_index(connection, project_id=project_id, watermark=old.watermark)
+        await indexes.drop_tail_index(connection, project_id=project_id, watermark=old.watermark)
+    recalls = dict(zip(measured.ef_searches, measured.recalls, strict=True))
+    logger.info("Built an index.", project=project_id, m=m, recalls=recalls)
+    built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
+    if built is not None and _wants_denser_graph(built, aims):
+        return await _build(connection, project, rows, aims, replace(built, m=DENSE.m))
     return Built(project_id, watermark, indexed)
 
 
-async def _build_vector_index(connection: Db, project_id: int, watermark: int, dimensions: int) -> None:
+def _wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
+    """Whether an index does not reach the recall that searches usually want, and a denser one was not tried yet."""
+    return built.m < DENSE.m and bool(built.recalls) and built.recalls[-1] < aims.recall
+
+
+async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
+    # A half takes two bytes; links and overhead of a row some 400 with m = 16; a quarter to spare.
+    memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
+    await indexes.use_memory(connection, kibibytes=min(aims.memory, memory) // 1024)
+
+
+async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, graph: Graph) -> None:
+    index: dict[str, int] = {"project_id": project.project_id, "watermark": watermark}
+    parameters = {**index, "dimensions": project.dimensions, **msgspec.structs.asdict(graph)}
     await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
     try:
-        await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)
+        await indexes.build_vector_index(connection, **parameters)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
         # In containers /dev/shm, through which the helpers share the index, is often too small.
-        logger.warning("No shared memory for a parallel build; building alone.", project=project_id)
-        await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
+        logger.warning("No shared memory for a parallel build; building alone.", project=project.project_id)
+        await indexes.drop_vector_index(connection, **index)
         await indexes.use_workers(connection, workers=0)
-        await indexes.build_vector_index(connection, project_id=project_id, watermark=watermark, dimensions=dimensions)
+        await indexes.build_vector_index(connection, **parameters)

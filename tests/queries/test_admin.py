@@ -62,6 +62,23 @@ class TestGetInvalidIndexes:
         assert await admin.get_invalid_indexes(connection) == ["broken"]
 
 
+class TestGetProjectsBelowRecall:
+    async def test_by_their_best_recall(self, connection: Connection) -> None:
+        low, high = await factories.filled(connection, handle="low"), await factories.filled(connection, handle="high")
+        for number, recalls in ((low, [0.5, 0.9]), (high, [0.5, 0.99])):
+            await connection.execute(
+                "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
+                "VALUES ($1, 1, 1, '{1,2}', $2)",
+                number,
+                recalls,
+            )
+        owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", low)
+        assert f"{owner}/low" in await admin.get_projects_below_recall(connection, recall=0.99)
+        assert all(
+            not name.endswith("/high") for name in await admin.get_projects_below_recall(connection, recall=0.99)
+        )
+
+
 class TestCountUnmigratedEmbeddings:
     async def test_counts_by_project_and_reason_and_goes_with_the_project(self, connection: Connection) -> None:
         number = await factories.filled(connection)

@@ -31,14 +31,28 @@ async def names(pool: Pool, number: int) -> list[str]:
     return [row[0] for row in rows]
 
 
+PLAIN = {"m": 16, "ef_construction": 64}
+
+
 async def built(pool: Pool, number: int, watermark: int) -> None:
-    await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
+    await indexes.build_vector_index(
+        pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
+    )
     await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
 
 
-async def switch(connection: Connection, number: int, watermark: int = 7) -> int | None:
+async def switch(connection: Connection, number: int, watermark: int = 7, recall: float = 1.0) -> int | None:
     return await indexes.switch_index(
-        connection, project_id=number, watermark=watermark, indexed_rows=40, ef_searches=[40, 80], recalls=[0.9, 1.0]
+        connection,
+        project_id=number,
+        watermark=watermark,
+        indexed_rows=40,
+        ef_searches=[40, 80],
+        recalls=[0.9, recall],
+        queries=100,
+        recall_error=0.001,
+        exact_seconds=0.2,
+        m=32,
     )
 
 
@@ -125,7 +139,9 @@ class TestCountTail:
 class TestBuildVectorIndex:
     async def test_builds(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
-        await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
+        await indexes.build_vector_index(
+            pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
+        )
         assert await names(pool, number) == [f"embeddings_{number}_hnsw_{watermark}"]
 
 
@@ -205,7 +221,9 @@ class TestCopyVectors:
 class TestCountNeighboursFound:
     async def test_all_of_a_small_index(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
-        await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3)
+        await indexes.build_vector_index(
+            pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
+        )
         sample = await indexes.sample_vectors(pool, project_id=number, watermark=watermark, max_rows=15)
         found = await indexes.count_neighbours_found(
             pool,
@@ -224,7 +242,10 @@ class TestSwitchIndex:
         assert await switch(connection, number, 5) == number
         assert await switch(connection, number, 6) == number
         state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(indexes.BuiltIndex(6, 40, [40, 80], [0.9, 1.0]), None)
+        assert state.built is not None
+        now = await connection.fetchval("SELECT now()")
+        expected = indexes.BuiltIndex(6, 40, [40, 80], [0.9, 1.0], 100, 0.001, 32, now)
+        assert state == indexes.IndexState(expected, None)
         assert await switch(connection, 0) is None
 
 
@@ -246,8 +267,10 @@ class TestRetrieveIndexState:
 class TestSummariseIndexes:
     async def test_counts_projects_and_rows(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        before = await indexes.summarise_indexes(connection)
+        before = await indexes.summarise_indexes(connection, recall=0.99)
         await switch(connection, number)
-        after = await indexes.summarise_indexes(connection)
-        assert before is not None
-        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, 0)
+        after = await indexes.summarise_indexes(connection, recall=0.99)
+        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, before.below, 0)
+        await switch(connection, number, recall=0.98)
+        assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below + 1
+        assert (await indexes.summarise_indexes(connection, recall=0.98)).below == before.below

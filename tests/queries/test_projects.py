@@ -43,7 +43,7 @@ class TestRetrieveProjectAccess:
         assert [row.caller for row in accesses] == [anna, editor, reader, stranger, None, None]
         assert {row.project_id for row in accesses} == {number}
         assert accesses[0] == projects.ProjectAccess(
-            number, anna, "proj", "owner", anna, anna, "inst", 3, None, None, [], []
+            number, anna, "proj", "owner", anna, anna, "inst", 3, None, None, [], [], None
         )
         by_admin = (await access(connection, None, anna, is_admin=True)).access
         assert by_admin is not None
