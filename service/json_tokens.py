@@ -1,6 +1,6 @@
-"""Large JSON, token by token, with others' turns between: looked at, made MessagePack, or made of it.
+"""Large JSON, checked and converted from and to MessagePack token by token, with turns for other requests.
 
-To decode a megabyte of small lists at once takes a tenth of a second, and to encode it again as long.
+Decoding a megabyte of small lists at once takes a tenth of a second, and encoding it as long.
 """
 
 import itertools
@@ -19,7 +19,7 @@ _TOKEN = re.compile(rb'\s*(?:([\[{])|([\]}])|([,:])|("(?:[^"\\]|\\.)*"|[^\s,:\[\
 
 
 class _Open:
-    """An array or object that is not closed yet, and the packed items that it holds."""
+    """An array or object that is not closed yet, and its packed items."""
 
     def __init__(self, *, is_object: bool) -> None:
         self.is_object = is_object
@@ -31,7 +31,7 @@ class _Open:
 
 
 async def to_msgpack(text: bytes) -> bytes:
-    """The MessagePack of valid JSON, as PostgreSQL writes it. Integers that MessagePack has not become floats."""
+    """The MessagePack of valid JSON, as PostgreSQL writes it. Integers beyond 64 bits become floats."""
     stack = [_Open(is_object=False)]
     turns = Turns()
     for place, (opening, closing, scalar) in enumerate(_tokens(text)):
@@ -48,9 +48,9 @@ async def to_msgpack(text: bytes) -> bytes:
 
 
 async def fault(text: bytes, levels: int) -> str | None:
-    """What keeps valid JSON from being stored: it is nested too deeply, or holds a NUL; None when nothing does.
+    """Why valid JSON cannot be stored: it is nested too deeply, or has a NUL; None when it can be.
 
-    Raises what msgspec raises for a text or number that it cannot read.
+    Raises msgspec's errors for a text or number that it cannot decode.
     """
     depth = 0
     turns = Turns()
@@ -79,7 +79,7 @@ def _scalar(text: bytes) -> bytes:
 
 
 def packable(value: int) -> float | str:
-    """What stands for an integer that MessagePack has not: PostgreSQL's jsonb writes 1e300 as an integer."""
+    """An integer beyond 64 bits as a float, or a text: PostgreSQL's jsonb writes 1e300 as an integer."""
     try:
         return float(value)
     except OverflowError:
@@ -141,7 +141,7 @@ def _json_scalar(value: Any, *, is_key: bool) -> bytes:
     if is_key and not isinstance(value, str):
         raise NoJson("must have texts as names only")
     if value is not None and not isinstance(value, str | bool | int | float):
-        raise NoJson("must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null")
+        raise NoJson("must hold only values that JSON has: texts, numbers, lists, objects, true, false, null")
     if isinstance(value, float) and not math.isfinite(value):
         raise NoJson("must not hold a number that is not finite")
     if isinstance(value, str) and "\0" in value:

@@ -13,11 +13,11 @@ from msgspec import Meta
 from service import env_file as env_files
 from service import secret_checks
 
-# Where prometheus-client looks, before its first metric is made, for the folder that worker processes share.
+# prometheus-client reads it before its first metric is made: the folder that worker processes share.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
-# What a library cannot take apart it may show, password and all; so nothing else than this comes to one.
+# A library may show a URL that it cannot parse, with its password. So only these are given to one.
 _SIGN = r"[^\s%/?#@\[\]]|%[0-9A-Fa-f]{2}"
 _HOSTS = rf"(?:\[[\w:.%]+\](?=[:,/?]|$)|{_SIGN})*"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?:{_SIGN})*)?(?:\?[^\s#@]*)?")
@@ -25,13 +25,13 @@ _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?
 _SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # beside true, false, 1 and 0
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+")
 _PREFIXES = ("SERVICE_", "ENCRYPTION_")
-# A key that once sealed something is taken as it is, for what it sealed opens with no other.
+# Not trimmed: data that was sealed with white space in the key opens with no other key.
 _LITERAL = ("encryption_key", "encryption_key_previous")
 _RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
 
 
 class SettingsError(Exception):
-    """The settings are not usable; the message says which and how to mend it."""
+    """A setting is not usable; the message says which, and how to correct it."""
 
 
 class IndexAims(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class IndexAims(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set. A field `service_port` is the variable `SERVICE_PORT`."""
+    """All settings. A field `service_port` is the variable `SERVICE_PORT`."""
 
     service_adminkey: str
     encryption_key: str
@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_dbpassword: str | None = None
     service_dbname: str = "postgres"
     service_database_read_url: str | None = None
-    service_read_lag_seconds: Annotated[float, Meta(ge=2)] = 5.0  # it is looked at every second
+    service_read_lag_seconds: Annotated[float, Meta(ge=2)] = 5.0  # the lag is measured every second
     service_data_dir: Path = Path(".data")
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
@@ -93,9 +93,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def previous_keys(self) -> list[str]:
-        """The keys that still open: one or several, between commas or as a JSON list of texts.
+        """The previous keys, separated by commas or as a JSON list of texts.
 
-        One of which the setting does not tell whether the white space around it is a part of it is two.
+        A key with white space around it counts as two, with and without it: the setting does not say which is meant.
         """
         previous = self.encryption_key_previous
         if previous.strip().startswith("["):
@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cors_origins(self) -> list[str]:
-        """The origins whose pages may use the service."""
+        """The origins whose pages may call the service."""
         return [origin.strip() for origin in self.service_cors_origins.split(",") if origin.strip()]
 
     @property
@@ -115,7 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def named_database_url(self) -> str | None:
-        """The URL of the database that the settings name, or None."""
+        """The URL of the database; None without one in the settings."""
         if self.service_database_url:
             return self.service_database_url
         if not self.service_dbhost:
@@ -124,7 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.service_dbpassword:
             login += ":" + quote(self.service_dbpassword, safe="")
         name = quote(self.service_dbname, safe="")
-        if self.service_dbhost.startswith("/"):  # a folder with the server's Unix socket
+        if self.service_dbhost.startswith("/"):  # the folder of the server's Unix socket
             where = urlencode({"host": self.service_dbhost, "port": self.service_dbport})
             return f"postgresql://{login}@/{name}?{where}"
         host = f"[{self.service_dbhost}]" if ":" in self.service_dbhost else self.service_dbhost
@@ -132,20 +132,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def share_metrics(folder: Path) -> None:
-    """Has the processes that are started from now on keep their metrics in one folder."""
+    """Lets processes that are started from now on keep their metrics in one folder."""
     os.environ[_SHARED_METRICS] = str(folder)
 
 
 def shared_metrics() -> Path | None:
-    """The folder of the metrics of all worker processes, or None when there is one process only."""
+    """The folder of the metrics of all worker processes; None with one process."""
     folder = os.environ.get(_SHARED_METRICS)
     return Path(folder) if folder else None
 
 
 def load(env_file: Path = Path(".env")) -> Settings:
-    """Reads the environment, and `env_file` for what it leaves out. An empty value counts as left out.
+    """Reads the environment, and `env_file` for variables that it does not have. Empty values count as missing.
 
-    Raises SettingsError for a missing, unusable or known secret and for a value of the wrong type.
+    Raises SettingsError for a missing, unusable or well-known secret, and for an invalid value.
     """
     try:
         read = {
@@ -186,11 +186,11 @@ def load(env_file: Path = Path(".env")) -> Settings:
 
 
 def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
-    """What is not wrong, but probably not meant, with settings that have been loaded."""
+    """Warnings about loaded settings: repeated or unknown names, `${…}`, and weak keys."""
     file = env_files.read(env_file)
     known = {field.upper() for field in Settings.__struct_fields__}
     found = [
-        f"{name} is more than once in {env_file}: the last counts."
+        f"{name} is set more than once in {env_file}: the last value counts."
         for name in dict.fromkeys(file.repeated)
         if name in known
     ]
@@ -202,7 +202,7 @@ def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
     for name in sorted({*file.values, *os.environ} - known):
         if name.upper().startswith(_PREFIXES):
             near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
-            found.append(f"{name} is no setting of this service{f'; is {near[0]} meant?' if near else '.'}")
+            found.append(f"{name} is not a setting of this service{f'; did you mean {near[0]}?' if near else '.'}")
     key = config.encryption_key
     if key != key.strip():
         found.append("ENCRYPTION_KEY begins or ends with white space, perhaps a newline, which is a part of the key.")
@@ -212,7 +212,7 @@ def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
 
 
 def _trimmed(field: str, value: str) -> str:
-    """A value without what came with it from a file or a Secret, most of all a newline; empty when nothing is left."""
+    """A value without the white space that a file or a Secret adds, most often a newline."""
     if not value.strip():
         return ""
     if field in _LITERAL:
@@ -221,7 +221,7 @@ def _trimmed(field: str, value: str) -> str:
 
 
 def _check_secrets(settings: Settings, values: dict[str, str], env_file: Path) -> None:
-    """Raises SettingsError for a secret that cannot work, or is known or easily guessed. Repeats none."""
+    """Raises SettingsError for an unusable, well-known or easily guessed secret. Messages repeat no secret."""
     for name in ("service_adminkey", "service_metrics_key", "encryption_key"):
         if secret_checks.is_placeholder(values.get(name, "")):
             raise SettingsError(f"{name.upper()} is a placeholder. {_how_to_set(env_file)}")
@@ -233,7 +233,7 @@ def _check_secrets(settings: Settings, values: dict[str, str], env_file: Path) -
         previous = settings.previous_keys
         "".join(previous).encode()
     except msgspec.DecodeError:
-        raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, and is none.") from None
+        raise SettingsError("ENCRYPTION_KEY_PREVIOUS begins like a JSON list of texts, but is not one.") from None
     except UnicodeEncodeError:
         raise SettingsError("ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS must be in UTF-8.") from None
     if same := secret_checks.equal(values, previous):

@@ -61,7 +61,7 @@ def test_a_key_with_a_newline_opens(new_database: Callable[..., str], tmp_path: 
         headers = {"Authorization": f"Bearer {SECRETS['SERVICE_ADMINKEY']}"}
         assert httpx2.get(f"{url}/v1/users", headers=headers).status_code == 200
     assert (
-        "WARNING: SERVICE_RATELIMIT is no setting of this service; is SERVICE_RATE_LIMIT meant?"
+        "WARNING: SERVICE_RATELIMIT is not a setting of this service; did you mean SERVICE_RATE_LIMIT?"
         in (tmp_path / "log").read_text()
     )
 

@@ -1,7 +1,7 @@
-"""Users' JSON Schemas for the metadata of their projects: checked, and applied. No SQL, no HTTP.
+"""Users' JSON Schemas for the metadata of their projects: compiled, and applied. No SQL, no HTTP.
 
-What a schema costs nobody can tell from its text. So it is compiled and applied in processes of their own
-(service.metadata.worker), which are limited in time and memory, and end when they go over it.
+The cost of a schema cannot be told from its text. So schemas are compiled and applied in processes of their own
+(service.metadata.worker) with limits of time and memory.
 """
 
 import asyncio
@@ -24,29 +24,29 @@ from service.shares import Shares
 __all__ = ["EMPTY", "BadSchema", "Fault", "Schemas", "TooCostly"]
 
 MAX_SCHEMA_BYTES = 64 * 1024
-BATCH_SECONDS = 5.0  # of a processor, for all documents of a batch
-STUCK_SECONDS = 60.0  # by the clock, which goes on while others have the processors: then the process is ended
+BATCH_SECONDS = 5.0  # of processor time, for all documents of a batch
+STUCK_SECONDS = 60.0  # of wall-clock time, after which a process is killed
 PROCESSES = 2
-OF_ONE_OWNER = PROCESSES // 2  # at most: others' validation goes on
-SLOW_SECONDS = 1.0  # for a job: whose takes longer shares the place of one owner with all others of this kind
+OF_ONE_OWNER = PROCESSES // 2  # so that the schemas of others are still applied
+SLOW_SECONDS = 1.0  # owners whose job takes longer share the process of one owner, for SLOW_FOR_SECONDS
 SLOW_FOR_SECONDS = 60.0
-_SLOW = ""  # in place of their names
-JOB_BYTES = 256 * 1024  # of documents, which are sent together
+_SLOW = ""  # the name that slow owners share
+JOB_BYTES = 256 * 1024  # of documents in one job
 JOB_DOCUMENTS = 1000
-EMPTY = b"{}"  # what absent metadata counts as
+EMPTY = b"{}"  # in place of absent metadata
 
 _UNAVAILABLE = "Metadata cannot be checked at the moment; try again."
 _OUT_OF_TIME = -signal.SIGPROF
-# How a process ends that has no more memory, for the heap or for the stack.
+# Exit codes of a process that is out of memory, for the heap or for the stack.
 _OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, worker.FAILED)
 
 
 class BadSchema(Exception):
-    """The text is no JSON Schema that this service accepts; the message says why."""
+    """The text is not a JSON Schema that this service accepts; the message says why."""
 
 
 class TooCostly(Exception):
-    """A schema takes too much to apply to documents `first` to `last`; the message says how much."""
+    """Applying a schema to documents `first` to `last` exceeds a limit, which the message names."""
 
     def __init__(self, limit: str, first: int, last: int) -> None:
         super().__init__(f"the project's metadata schema takes {limit} to check this")
@@ -54,7 +54,7 @@ class TooCostly(Exception):
 
 
 class _Ended(Exception):
-    """The process has ended in the middle of a job; whether the schema was compiled then, and its exit code."""
+    """The process ended during a job, with this exit code; whether the schema was compiled before."""
 
     def __init__(self, code: int, *, is_compiled: bool) -> None:
         self.code, self.is_compiled = code, is_compiled
@@ -73,7 +73,7 @@ class Schemas:
         self._slow: dict[str, float] = {}  # until when
 
     async def check(self, owner: str, schema: str) -> None:
-        """Raises BadSchema when a schema cannot be used, Busy and Unavailable when that cannot be found out."""
+        """Raises BadSchema for an unusable schema, Busy and Unavailable when it cannot be checked."""
         await self.faults(owner, schema, [])
 
     async def faults(
@@ -107,7 +107,7 @@ class Schemas:
         return found
 
     async def _do(self, job: Job) -> Applied:
-        """Has a process do a job. One that was ended from outside is not its fault: it is tried once more."""
+        """Runs a job in a process. When the process was killed from outside, the job is tried once more."""
         for is_last in (False, True):
             process = self._idle.pop() if self._idle else await _Process.start()
             is_reusable = False
@@ -125,7 +125,7 @@ class Schemas:
             finally:
                 if is_reusable:
                     self._idle.append(process)
-                else:  # also when nobody waits for it any more
+                else:  # also when the request was cancelled
                     await process.end()
         raise AssertionError
 
@@ -144,7 +144,7 @@ class Schemas:
 
 
 class _Process:
-    """A process that applies schemas, and our end of its socket."""
+    """A process that applies schemas, and this end of its socket."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", streams: tuple[Any, Any]) -> None:
         self._process = process
@@ -154,12 +154,12 @@ class _Process:
     async def start() -> "_Process":
         ours, theirs = socket.socketpair()
         with theirs:
-            # In a thread: it takes some milliseconds.
+            # In a thread, as it takes some milliseconds.
             process = await asyncio.to_thread(_spawn, theirs)
         return _Process(process, await asyncio.open_unix_connection(sock=ours))
 
     async def apply(self, job: Job) -> Applied:
-        """Raises BadSchema, and _Ended when the process does not live to answer."""
+        """Runs a job. Raises BadSchema, _Ended and Unavailable."""
         is_compiled = False
         try:
             async with asyncio.timeout(STUCK_SECONDS):
@@ -182,14 +182,14 @@ class _Process:
         return received
 
     async def end(self) -> int:
-        """Ends the process, if it has not ended by itself, and returns how it ended."""
+        """Kills the process, if it has not ended by itself, and returns its exit code."""
         self._writer.close()
         self._process.kill()
         return await asyncio.to_thread(self._process.wait)
 
 
 def _spawn(channel: socket.socket) -> "subprocess.Popen[bytes]":
-    """A new Python, with nothing of this process: no threads, files, or secrets of its environment."""
+    """Starts a new Python without threads, files, or the environment's secrets of this process."""
     return subprocess.Popen(
         [sys.executable, "-P", worker.__file__],
         stdin=channel.fileno(),
@@ -214,7 +214,7 @@ def _pieces(documents: Sequence[bytes | msgspec.Raw]) -> Iterator[list[bytes]]:
 
 
 def _limit(ended: _Ended) -> str:
-    """What a job has taken too much of. Raises Unavailable when the process was ended by somebody else."""
+    """The limit that a job exceeded. Raises Unavailable when the process was killed from outside."""
     if ended.code in _OUT_OF_MEMORY:
         return f"more than {MEMORY_BYTES // 1024**2} MiB of memory"
     if ended.code != _OUT_OF_TIME:

@@ -1,8 +1,8 @@
-"""The program of a process that applies users' JSON Schemas to metadata: it may be slow, take memory, and be ended.
+"""The program of a process that applies users' JSON Schemas to metadata, within limits of time and memory.
 
-Whoever starts it (service.metadata) sends jobs through its standard input, a socket, and gets two answers to each:
-about the schema, then about the documents. It ends when a job takes more time of a processor than it may, when its
-memory is used up, and when nobody is at the other end any more. It imports nothing of the service, to be small.
+service.metadata.schemas sends jobs through its standard input, a socket, and gets two answers to each: about the schema,
+then about the documents. The process ends when a job exceeds its processor time or memory, and when the socket is
+closed. It imports nothing of the service, to be small.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-MEMORY_BYTES = 128 * 1024 * 1024  # what a job may take beside what the process has when it comes
-FULL_BYTES = 64 * 1024 * 1024  # one that has grown by so much is replaced: so much its compiled schemas may take
+MEMORY_BYTES = 128 * 1024 * 1024  # that a job may add to the process
+FULL_BYTES = 64 * 1024 * 1024  # of growth, mostly compiled schemas, after which the process is replaced
 MAX_COMPILED = 256
 MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of one pattern, compiled: `^.{1,1000}$` takes half of it
-MAX_MESSAGE = 300  # characters of what is said of a fault
+MAX_MESSAGE = 300  # characters
 COMPILE_SECONDS = 2.0
-FAILED = 3  # how a process ends that ran out of memory, or whose libraries failed
+FAILED = 3  # exit code when memory ran out, or a library failed
 LENGTH_BYTES = 4  # before each message
 
 
 class Job(msgspec.Struct, array_like=True):
-    """A schema, documents as JSON, and how many seconds of a processor these may take."""
+    """A schema, documents as JSON, and the seconds of processor time that these may take."""
 
     schema: str
     documents: list[bytes]
@@ -38,7 +38,7 @@ class Job(msgspec.Struct, array_like=True):
 
 
 class Compiled(msgspec.Struct, array_like=True):
-    """The schema is ready, or why it is not usable."""
+    """Why the schema is not usable; None when it is."""
 
     refusal: str | None
 
@@ -51,7 +51,7 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Applied(msgspec.Struct, array_like=True):
-    """The first fault of each document, how long they took, and whether the process wants to be replaced."""
+    """The first fault of each document, the processor time in seconds, and whether to replace the process."""
 
     faults: list[Fault | None]
     seconds: float
@@ -59,11 +59,11 @@ class Applied(msgspec.Struct, array_like=True):
 
 
 class _Refused(Exception):
-    """The text is no JSON Schema that is accepted; the message says why."""
+    """The text is not an accepted JSON Schema; the message says why."""
 
 
 class _Compiler:
-    """Validators of the schemas that were used last."""
+    """The validators of the schemas that were used last."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Any] = OrderedDict()
@@ -87,8 +87,7 @@ def _compile(text: str) -> Any:
     if not isinstance(schema, dict | bool):
         raise _Refused("a JSON Schema is an object, true or false")
     try:
-        # Masked: the message names the rule and not the value, which may be of any size. This kind of patterns takes
-        # a time that grows with the text only as fast as with the pattern.
+        # Masked, because a value in a message may be of any size. Patterns of this engine take linear time.
         patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES)
         return jsonschema_rs.validator_for(
             schema, retriever=_refuse, mask="the value", pattern_options=patterns, validate_formats=True
@@ -96,7 +95,7 @@ def _compile(text: str) -> Any:
     except jsonschema_rs.ValidationError as error:
         path = _path(error.instance_path)
         if error.message.endswith('is not a "regex"'):
-            raise _Refused(f"{path}: is no regular expression without look-around, or a very large one") from None
+            raise _Refused(f"{path}: is not a regular expression without look-around, or a very large one") from None
         raise _Refused(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
     except (jsonschema_rs.ReferencingError, ValueError) as error:
         raise _Refused(_cut(str(error).splitlines()[0])) from None
@@ -107,11 +106,11 @@ def _refuse(uri: str) -> Any:
 
 
 def _fault(validator: Any, document: bytes) -> Fault | None:
-    """The first rule that a document breaks, or None. Never all: there may be a million."""
+    """The first rule that a document breaks, or None. Not all of them, which may be a million."""
     try:
         validator.validate(msgspec.json.decode(document))
     except jsonschema_rs.ValidationError as error:
-        # Either may be as long as the schema or the document, in each row of a batch.
+        # Both may be as long as the schema or the document.
         return Fault(_cut(_path(error.instance_path)), _cut(error.message))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # such as an integer of thousands of digits
         return Fault("", f"cannot be checked: {_cut(str(error))}")
@@ -127,7 +126,7 @@ def _cut(text: str) -> str:
 
 
 class _at_most:  # noqa: N801 (it reads as a function)
-    """The system ends the process when the block takes so many seconds of a processor: whatever it does."""
+    """The kernel kills the process when the block takes more than `seconds` of processor time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -142,7 +141,7 @@ class _at_most:  # noqa: N801 (it reads as a function)
 
 
 def _pages() -> tuple[int, int]:
-    """The bytes of this process's addresses, and of its memory; zeros where there is no /proc."""
+    """The virtual and the resident size of this process in bytes; zeros without /proc."""
     with contextlib.suppress(OSError):
         size, resident = Path("/proc/self/statm").read_text().split()[:2]
         return int(size) * resource.getpagesize(), int(resident) * resource.getpagesize()
@@ -150,14 +149,14 @@ def _pages() -> tuple[int, int]:
 
 
 def _set_limits() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # these reach a whole group: the service still has work to finish
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group while the service finishes its work
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
-        os.nice(10)  # the service answers others meanwhile
+        os.nice(10)  # the service goes first
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # when memory ends, not the service is to be killed
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
 
 
 def _limit_memory() -> None:
@@ -189,14 +188,14 @@ def _work(channel: BufferedRWPair) -> None:
 
 
 def main() -> None:
-    """Works until the other end is closed."""
+    """Works until the socket is closed."""
     _set_limits()
     with socket.socket(fileno=sys.stdin.fileno()) as ours, ours.makefile("rwb") as channel:
         try:
             _work(channel)
         except OSError:
-            os._exit(0)  # the service has gone
-        except BaseException:  # a MemoryError, or a fault of a library, which is no Exception
+            os._exit(0)  # the service has ended
+        except BaseException:  # a MemoryError, or a panic of a library, which is not an Exception
             os._exit(FAILED)
 
 

@@ -89,4 +89,4 @@ def _not_json(value: Any, levels: int) -> str | None:
                 return "must have texts as names only"
             return next(filter(None, (_not_json(one, levels - 1) for one in value.values())), None)
         case _:
-            return "must hold nothing that JSON has not: texts, numbers, lists, objects, true, false, null"
+            return "must hold only values that JSON has: texts, numbers, lists, objects, true, false, null"

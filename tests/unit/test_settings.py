@@ -309,11 +309,11 @@ def test_a_misspelt_setting_is_remarked(environment: pytest.MonkeyPatch, tmp_pat
     file += "SERVICE_DBPASSWORD=${PW}\n"
     config = load(environment, tmp_path, {**long, "service_pool_size": "3", "SERVICE_ZZZ": "marked"}, file)
     assert settings.remarks(config, tmp_path / ".env") == [
-        f"SERVICE_PORT is more than once in {tmp_path / '.env'}: the last counts.",
+        f"SERVICE_PORT is set more than once in {tmp_path / '.env'}: the last value counts.",
         f"SERVICE_DBPASSWORD in {tmp_path / '.env'} has a ${{…}}, which is read literally.",
-        "SERVICE_RATELIMIT is no setting of this service; is SERVICE_RATE_LIMIT meant?",
-        "SERVICE_ZZZ is no setting of this service.",
-        "service_pool_size is no setting of this service; is SERVICE_POOL_SIZE meant?",
+        "SERVICE_RATELIMIT is not a setting of this service; did you mean SERVICE_RATE_LIMIT?",
+        "SERVICE_ZZZ is not a setting of this service.",
+        "service_pool_size is not a setting of this service; did you mean SERVICE_POOL_SIZE?",
     ]
 
 
