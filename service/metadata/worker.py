@@ -1,8 +1,8 @@
 """The program of a process that applies users' JSON Schemas to metadata, within limits of time and memory.
 
-service.metadata.schemas sends jobs through its standard input, a socket, and gets two answers to each: about the schema,
-then about the documents. The process ends when a job exceeds its processor time or memory, and when the socket is
-closed. It imports nothing of the service, to be small.
+service.metadata.schemas sends jobs through its standard input, a socket, and gets two answers to each: about the
+schema, then about the documents. The process ends when a job exceeds its processor time or memory, and when the socket
+is closed. It imports nothing of the service, to be small.
 """
 
 import contextlib
