@@ -1,4 +1,4 @@
-"""The application: routes, middleware, error handlers, and what lives as long as it does."""
+"""The application: routes, middleware, and the services that live as long as it does."""
 
 import asyncio
 import contextlib
@@ -58,7 +58,7 @@ def create_app(config: Settings) -> ASGIApp:
             replica.watching(url, config) as reads,
             aclosing(schemas),
         ):
-            await partitions.drop_orphans(pool)  # what a deletion that was interrupted left behind
+            await partitions.drop_orphans(pool)  # of deletions that were interrupted
             services = Services(
                 settings=config,
                 pool=pool,
@@ -88,7 +88,7 @@ def create_app(config: Settings) -> ASGIApp:
         app,
         allow_origins=config.cors_origins,
         allow_methods=["*"],
-        # No browser adds a key by itself, so there is no header that a page of another origin should not send.
+        # Browsers never add a key by themselves, so pages of other origins may send any header.
         allow_headers=["*"],
         expose_headers=[
             *("X-Request-ID", "X-Read-From", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),

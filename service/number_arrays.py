@@ -1,4 +1,4 @@
-"""Arrays of numbers as they are sent: counted without decoding them, and decoded with others' turns between.
+"""Arrays of numbers in request bodies: counted without decoding, and decoded with turns for other requests.
 
 msgspec 0.22 takes 6 to 8 µs for a JSON number whose double is not normal (5e-324 to 2e-308), a hundred times as long as
 for others: 16,000 of them are a tenth of a second.
@@ -11,17 +11,17 @@ import msgspec
 from service.turns import Turns
 
 _ITEM = re.compile(rb'\s*(\[[^][{}"]*\]|"[^"\\]*")\s*([,\]])')
-QUICK_BYTES = 64 * 1024  # of JSON take 50 ms at most, whatever the numbers are
+QUICK_BYTES = 64 * 1024  # of JSON that take 50 ms at most, whatever the numbers
 NUMBERS_AT_ONCE = 500
 
 
 def are_slow(text: bytes) -> bool:
-    """Whether JSON is so long, and has such numbers, that to decode it at once might take too long."""
+    """Whether decoding JSON at once might take too long."""
     return len(text) > QUICK_BYTES and (b"e-3" in text or b"E-3" in text)
 
 
 def count_json(text: bytes) -> int | None:
-    """How many numbers an array has; None for what is no flat array of numbers."""
+    """The number of numbers in an array; None for anything but a flat array of numbers."""
     if not text.startswith(b"[") or text.count(b"[") > 1 or b'"' in text or b"{" in text:
         return None
     return text.count(b",") + 1 if text[1:-1].strip() else 0
@@ -40,7 +40,7 @@ def split_json(text: bytes, most: int) -> list[bytes] | None:
 
 
 def count_msgpack(array: memoryview) -> int | None:
-    """How many items a MessagePack array says it has; None for what is none."""
+    """The number of items of a MessagePack array by its header; None for anything else."""
     if not array:
         return None
     if array[0] in (0xDC, 0xDD):

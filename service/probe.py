@@ -44,7 +44,7 @@ class Signs:
             self._is_at_work = False
 
     def write(self) -> None:
-        """Writes the file; whoever reads it meanwhile sees the one before. Raises OSError."""
+        """Replaces the file atomically. Raises OSError."""
         said = {"at": time.monotonic(), "looked": self._looked, "is_at_work": self._is_at_work}
         new = self.file.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps(said))
@@ -56,7 +56,7 @@ class Signs:
         if not 0 <= now - said["at"] <= SILENT_SECONDS:  # less than 0: the machine has been started anew
             return f"The indexer has given no sign for more than {SILENT_SECONDS:g} s."
         if now - said["looked"] > LOOK_SECONDS and not said["is_at_work"]:
-            return f"The indexer's look for work has not ended for more than {LOOK_SECONDS:g} s."
+            return f"The indexer's poll has taken more than {LOOK_SECONDS:g} s."
         return None
 
 

@@ -1,4 +1,4 @@
-"""Secrets that cannot work, or that somebody else knows or can guess: told when the service starts, not by a 401."""
+"""Checks of secrets when the service starts: unusable, well-known and easily guessed ones."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,19 +9,19 @@ LEAST_CHARACTERS = 16
 MOST_CHARACTERS = 4096  # in a header, beside others; a proxy in front may take 8 KiB a line
 
 _PLACEHOLDER = re.compile(r"\W*change[-_ ]?(?:me|this)\W*|<.*>|\$\(.*\)|\$?\{.*\}", re.IGNORECASE | re.DOTALL)
-# An earlier encryption key may be another secret, or nobody could exchange one that is.
+# A previous encryption key may equal another secret: it is being replaced, perhaps because of that.
 _MAY_BE_EQUAL = ({"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"}, {"ENCRYPTION_KEY_PREVIOUS", "the database's password"})
 
 
 def is_placeholder(secret: str) -> bool:
-    """Whether it is what an example has in place of a secret, or a command or variable that nobody has replaced."""
+    """Whether it is a placeholder of an example, or a command or variable that was not substituted."""
     return _PLACEHOLDER.fullmatch(secret) is not None
 
 
 def key_fault(key: str) -> str | None:
-    """What is wrong with a key that clients send in a header; None when nothing is."""
+    """The fault of a key that clients send in a header; None for a usable one."""
     if not key.isascii() or not key.isprintable() or " " in key:
-        return "must be of ASCII letters, digits and signs, without spaces: no header can carry anything else"
+        return "must be of ASCII letters, digits and signs, without spaces: headers carry nothing else"
     if key[0] == key[-1] and key[0] in "\"'`":
         return "begins and ends with a quotation mark, which would be a part of it"
     if not LEAST_CHARACTERS <= len(key) <= MOST_CHARACTERS:

@@ -1,6 +1,6 @@
-"""Fair shares among callers of what there is a limited number of: connections, turns for uploads, room for bodies.
+"""Fair sharing of limited resources among callers: connections, turns of uploads, memory for bodies.
 
-A caller is a user, the admin, or all who have no key together.
+A caller is a user, the admin, or all clients without a key together.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from contextvars import ContextVar
 from service.errors import Busy
 
 ANONYMOUS = ""
-# Who asks, in the task of a request: the hash of a key, or ANONYMOUS. Not set where the service works for itself.
+# The caller, in the task of a request: the hash of a key, or ANONYMOUS. Not set where the service works for itself.
 caller: ContextVar[str] = ContextVar("caller")
 
 
 class Shares:
-    """So many of a thing, of which a caller has `part` at most; what is free goes round among the callers who wait.
+    """A resource of `total` units, of which a caller has `part` at most. Waiting callers get free units in turn.
 
-    The last `reserve` are for callers who have none. Who waits does so for `wait` seconds at most. `what` is told then,
-    as in "Too many {what} at once".
+    The last `reserve` units are for callers that hold none. A caller waits for `wait` seconds at most; then Busy says
+    "Too many {what} at once".
     """
 
     def __init__(self, total: int, *, part: int, reserve: int, wait: float, what: str) -> None:
@@ -29,9 +29,9 @@ class Shares:
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
 
     async def acquire(self, who: str, amount: int = 1, *, patient: bool = False) -> int:
-        """Takes so many, and returns what is to be given back by `release`: never more than a caller's part.
+        """Takes units, at most the caller's part, and returns their number, to be given back by `release`.
 
-        Who is `patient` waits as long as it takes. Raises Busy.
+        A `patient` caller waits as long as it takes. Raises Busy.
         """
         amount = min(amount, self.part)
         if who not in self._waiting and self._is_free(who, amount):
@@ -41,7 +41,7 @@ class Shares:
         return amount
 
     def release(self, who: str, amount: int = 1) -> None:
-        """Gives back what `acquire` has taken."""
+        """Gives units back."""
         if not amount:
             return
         self._free += amount
@@ -70,7 +70,7 @@ class Shares:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.release(who, amount)  # it came in the moment of giving up
+                self.release(who, amount)  # granted in the moment of the timeout
             else:
                 self._forget(who, mine)
             if isinstance(error, TimeoutError):
@@ -83,10 +83,10 @@ class Shares:
             line.remove(mine)
             if not line:
                 del self._waiting[who]
-        self._hand_out()  # it may have been in the way of smaller ones
+        self._hand_out()  # smaller requests may have waited behind it
 
     def _hand_out(self) -> None:
-        """Lets in who waits, a caller after the other."""
+        """Gives free units to waiting callers, one after the other."""
         is_any = True
         while is_any:
             is_any = False
@@ -113,10 +113,10 @@ class Shares:
 
 
 def part_of(total: int, share: float) -> int:
-    """How many a caller may have, rounded up; one at least."""
+    """The most units of a caller: its share rounded up, one at least."""
     return max(1, math.ceil(share * total))
 
 
 def reserve_of(total: int, share: float) -> int:
-    """How many are for callers who have none: a fifth, unless a caller may have all."""
+    """The units that are kept for callers that hold none: a fifth, unless a caller may have all."""
     return total // 5 if share < 1 else 0

@@ -1,6 +1,5 @@
--- Embeddings. A statement names the partition of its project itself: embeddings_{project_id}. Through the
--- parent table a search would have to lock it too, and whoever drops a project's partition would wait for
--- every search and upload of all projects, and hold up the next ones meanwhile.
+-- Embeddings. A statement names the partition of its project: embeddings_{project_id}. Through the parent table it would
+-- lock the parent too, and dropping a partition would wait for the statements of all projects, and block new ones.
 
 -- name: UpsertEmbeddings :many
 -- A batch, in one statement. The arrays come sorted by text_id, so that concurrent batches take their
@@ -26,7 +25,7 @@ ON CONFLICT (text_id, project_id) DO UPDATE
 RETURNING stored.updated_at = stored.created_at AS inserted;
 
 -- name: GetWithoutMetadata :many
--- Which of these ids have no metadata, or are none at all.
+-- Those of these ids that have no metadata, or do not exist.
 SELECT sent.text_id
   FROM unnest(@text_ids::text[]) AS sent (text_id)
  WHERE NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
@@ -36,8 +35,8 @@ SELECT sent.text_id
 SELECT count(*) FROM {schema}.embeddings_{project_id};
 
 -- name: GetEmbeddingsByProject :many
--- In the order of text_id. What is not asked for is not read: a vector alone may be most of a row. When text and metadata
--- are more than max_bytes, these stay behind, and only 'page_bytes' says how many there are: room is made for them first.
+-- In the order of text_id. Columns that are not asked for are not read: a vector may be most of a row. Text and metadata of
+-- more than max_bytes are left out; 'page_bytes' is their size, so that memory can be acquired first.
 SELECT text_id, created_at, updated_at,
        CASE WHEN @with_vector::bool THEN vector END AS vector,
        CASE WHEN fits THEN text END AS text,
@@ -61,8 +60,8 @@ SELECT text_id, created_at, updated_at,
 SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @after::text);
 
 -- name: RetrieveEmbeddings :one
--- One embedding: of the first id, or else of the next that is an id which was carried over from an original database. Text
--- and metadata stay behind, as in a page, when they are more than max_bytes.
+-- The embedding of the first id, or else of the next id that was carried over from an original database. Text and metadata
+-- of more than max_bytes are left out, as in a page.
 SELECT text_id, created_at, updated_at, vector,
        CASE WHEN bytes <= @max_bytes::bigint THEN text END AS text,
        CASE WHEN bytes <= @max_bytes::bigint THEN metadata END AS metadata,

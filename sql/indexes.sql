@@ -1,16 +1,16 @@
 -- The vector indexes of projects: when to build them, and building them. See service/storage/indexer.py.
 
 -- name: LockProjectIndex :one
--- For the session. Whoever has it works on the project's index; false when somebody else does. Projects of other
--- installations have the same numbers.
+-- An advisory lock of the session; false when another session has it. The schema is part of the key, because projects of
+-- other installations have the same numbers.
 SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
 -- name: UnlockProjectIndex :one
 SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
 -- name: GetProjectsToIndex :many
--- Those that have an index, and those that have so many rows that they need one. How many rows, and how often they
--- have changed, comes from the server's statistics, which costs nothing at any size.
+-- Projects that have an index, and those with enough rows to need one. The numbers of rows and of changes are from the
+-- server's statistics, which are quick at any size.
 SELECT project.project_id, instance.dimensions,
        greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples)::bigint AS estimated_rows,
        pg_stat_get_tuples_inserted(partition.oid) + pg_stat_get_tuples_updated(partition.oid)

@@ -18,7 +18,7 @@ SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_s
 
 -- name: ResealKeys :execrows
 -- Exchanges blobs. One that has changed since it was read is left alone: its owner has set another key. An
--- exchange is no change of the instance, so updated_at stays.
+-- exchange is not a change of the instance, so updated_at stays.
 UPDATE llm_service_instances AS instance
    SET api_key_encrypted = sealed.blob, api_key_sealed_by = @key_id::text
   FROM unnest(@instance_ids::int[], @old_blobs::bytea[], @blobs::bytea[]) AS sealed (instance_id, old_blob, blob)

@@ -36,7 +36,7 @@ WITH project AS MATERIALIZED (
 SELECT fit_embeddings_partition(project_id, dimensions) FROM project;
 
 -- name: GetLLMInstancesByUser :many
--- Their own and those they have been given; each once, because nobody shares with the owner.
+-- The user's own instances and those shared with the user; never both, as an owner has no share.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role
   FROM instance_access AS access
   JOIN llm_service_instances AS instance USING (instance_id)

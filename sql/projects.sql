@@ -24,8 +24,8 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
 
 -- name: UpsertProject :one
 -- Creates a project, or replaces the one of the same owner and handle; FitPartition comes next. No row when its
--- owner neither owns the instance nor has been given it, unless the project belongs to it already: whoever
--- lost an instance must still be able to close the project. Shares are replaced when change_shares says so.
+-- owner has no access to the instance, unless the project belongs to it already: an owner who lost an instance must still
+-- be able to close the project. Shares are replaced when change_shares says so.
 -- Neither the instance nor the one that the project had can get other dimensions meanwhile.
 WITH locked AS MATERIALIZED (
     SELECT instance.instance_id, instance.owner, instance.instance_handle
@@ -79,7 +79,7 @@ SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
  WHERE project.project_id = @project_id::int;
 
 -- name: GetProjectsByUser :many
--- Their own and those they have been given; each once, because nobody shares with the owner.
+-- The user's own projects and those shared with the user; never both, as an owner has no share.
 SELECT project.owner, project.project_handle, project.project_id, project.public_read, access.role
   FROM project_access AS access
   JOIN projects AS project USING (project_id)
@@ -121,8 +121,8 @@ SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
  ORDER BY project_id;
 
 -- name: LockProject :one
--- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: whoever deletes
--- an instance would wait for it, and the PUT then for them.
+-- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: the deletion of
+-- an instance would wait for it, and the PUT then for the deletion.
 SELECT jsonb_build_object(
            'project_handle', project.project_handle, 'description', project.description,
            'metadataScheme', project.metadata_scheme, 'public_read', project.public_read,

@@ -1,14 +1,14 @@
 -- Users and their keys. Only the SHA-256 of a key is stored.
 
 -- name: AuthenticateUser :one
--- Whose key has this digest, and whether the user that the path names exists. Always one row. A digest
--- tells nothing of the key, so looking it up through an index gives nothing away by its time.
+-- The user of the key with this digest, and whether the user that the path names exists. The time of the look-up gives
+-- nothing away about the key, because it is one of digests.
 SELECT (SELECT user_handle::text FROM users WHERE vdb_key = @key_hash::text) AS caller,
        EXISTS (SELECT FROM users WHERE user_handle = @named::text) AS named_exists;
 
 -- name: LockOwners :exec
--- Until the end of the transaction: whoever else would change what these users own waits. Who does this, and why in a
--- statement of its own, is said in service/storage/locks.py.
+-- Until the end of the transaction; other changes of what these users own wait. The lock order, and why this is a
+-- statement of its own, is in service/storage/locks.py.
 SELECT pg_advisory_xact_lock(hashtextextended(handle, 0))
   FROM (SELECT handle FROM unnest(@user_handles::text[]) AS handle ORDER BY handle COLLATE "C") AS in_order;
 
@@ -70,8 +70,7 @@ SELECT users.user_handle, users.email,
  WHERE users.user_handle = @user_handle::text;
 
 -- name: LockInstancesOfUser :exec
--- And the projects on them. Whoever puts a project on an instance has its row before those of the shares, so whoever
--- deletes all of these must too.
+-- And the projects on them. Storing a project locks its instance before its shares, so deleting them does too.
 WITH instance AS (
     SELECT instance_id FROM llm_service_instances
      WHERE owner = @user_handle::text

@@ -100,7 +100,7 @@ def test_an_indexer_that_is_silent_is_not_well(
     [
         (0, 0, False, 0, ""),
         (0, LOOK_SECONDS - 60, False, 0, ""),
-        (0, LOOK_SECONDS + 60, False, 1, "look for work has not ended"),
+        (0, LOOK_SECONDS + 60, False, 1, "poll has taken more than"),
         (0, LOOK_SECONDS * 100, True, 0, ""),  # it builds an index
         (SILENT_SECONDS + 1, 0, True, 1, "no sign"),
         (-1000, -1000, False, 1, "no sign"),  # left from before the machine was started

@@ -281,7 +281,7 @@ def test_left_over_rows_go_with_their_project(old: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        ("UPDATE {services} SET dimensions = 0 WHERE owner = 'anna'", "1 to 16000 dimensions; these have not: anna/"),
+        ("UPDATE {services} SET dimensions = 0 WHERE owner = 'anna'", "1 to 16000 dimensions; these do not: anna/"),
         (
             "UPDATE users SET email = 'system@dhamps-vdb.internal' WHERE name = 'Anna'",
             "are reserved|is reserved",

@@ -86,7 +86,9 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
 async def delete_standard(req: Req, path: StandardPath) -> None:
     """Delete an API standard that no definition and no instance uses."""
     async with transaction(req.pool) as tx:
-        await api_standards.lock_api_standard(tx, api_standard_handle=path.standard)  # nobody begins to use it
+        await api_standards.lock_api_standard(
+            tx, api_standard_handle=path.standard
+        )  # so that no instance starts to use it
         deleted = await api_standards.delete_api_standard(tx, api_standard_handle=path.standard)
     if not found(deleted, f"The API standard {path.standard!r}"):
         raise Conflict("A definition or an instance still uses this API standard.")

@@ -177,7 +177,7 @@ async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -
 
 @asynccontextmanager
 async def _locked(req: Req, owner_handle: str, handle: str) -> AsyncIterator[Connection]:
-    """A transaction in which nobody else changes the instance, if it is there, or puts a project on it."""
+    """A transaction with locks on the owner and on the instance, if it exists."""
     async with locked(req.pool, owner_handle) as tx:
         await llm_instances.lock_llm_instance(tx, owner=owner_handle, instance_handle=handle)
         yield tx

@@ -1,4 +1,4 @@
-"""Sharing of projects, and handing them over (contract section 6)."""
+"""Sharing and transfer of projects (contract section 6)."""
 
 import msgspec
 
@@ -77,7 +77,7 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
     """
     not_the_system(body.new_owner, "body.new_owner")
     if body.new_owner == path.user:
-        raise BadRequest("The project is theirs already.", [Problem("is the owner", "body.new_owner", path.user)])
+        raise BadRequest("That user already owns the project.", [Problem("is the owner", "body.new_owner", path.user)])
     async with locked(req.pool, path.user, body.new_owner) as tx:
         moved = await projects.transfer_project(
             tx, owner=path.user, project_handle=path.project, new_owner=body.new_owner

@@ -254,13 +254,13 @@ def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
 
 
 async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any] | bool | None) -> None:
-    """Raises Invalid for a schema that is none, before anything is locked for it: it may take seconds to find out."""
+    """Raises Invalid for an unusable schema. Before locks are taken, because it may take seconds."""
     if (text := _schema(scheme)) is None:
         return
     try:
         await req.services.schemas.check(owner_handle, text)
     except BadSchema as error:
-        raise Invalid(problems=[Problem(f"is no usable JSON Schema: {error}", "body.metadataScheme")]) from None
+        raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
 
 
 endpoints = [

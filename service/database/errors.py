@@ -1,4 +1,4 @@
-"""What the database's errors mean to a caller."""
+"""Database errors as the errors that a client sees."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def _says(kind: type[ApiError], message: str, location: str | None = None) -> Ca
     return lambda: kind(message, [Problem(message, location)] if location else None)
 
 
-# Each named constraint that a request can violate, and what that means to its caller.
+# The error for each named constraint that a request can violate.
 REFUSALS: dict[str, Callable[[], ApiError]] = {
     "users_email_key": _says(Conflict, "Another user has this e-mail address.", "body.email"),
     "users_vdb_key_key": _says(Unavailable, "The new key could not be stored; try again."),
@@ -50,7 +50,7 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
 
 
 def explain(error: Exception) -> ApiError | None:
-    """What an error of the database means to the caller, or None when it is a fault of this service."""
+    """The client's error for a database error; None when it is a fault of this service."""
     match error:
         case asyncpg.IntegrityConstraintViolationError(constraint_name=name) if name in REFUSALS:
             return REFUSALS[name]()
@@ -79,7 +79,7 @@ def explain(error: Exception) -> ApiError | None:
             | asyncpg.InvalidCatalogNameError()
             | asyncpg.InvalidAuthorizationSpecificationError()
             | asyncpg.InterfaceError()
-            | asyncpg.InternalClientError()  # a connection that the server closed while nobody used it
+            | asyncpg.InternalClientError()  # the server closed an idle connection
             | OSError()
             | TimeoutError()
         ):

@@ -48,9 +48,8 @@ async def open_pool(
 ) -> Pool:
     """Connects to a migrated database.
 
-    `size` is the most connections that are open at once, `share` the part of them that a caller (`service.shares`) may
-    have, `wait` the seconds that somebody may wait for one; `statement_timeout` and `connect_timeout` (by default what
-    the URL says) are in seconds.
+    `size` is the most connections, `share` the part of them that one caller (`service.shares`) may have, `wait` the
+    longest wait for one; `wait`, `statement_timeout` and `connect_timeout` (by default the URL's) are in seconds.
     """
     arguments = for_asyncpg(url)
     if connect_timeout is not None:
@@ -89,7 +88,7 @@ async def _prepare(connection: Any, statement_timeout: float, settings: dict[str
     installation = await session.prepare(connection, statement_timeout=statement_timeout, **settings)
     connection.schema = installation.schema
     if installation.vector_schema is not None:
-        # bytes are what service.vectors made; they are what PostgreSQL reads.
+        # service.vectors makes PostgreSQL's binary form.
         await connection.set_type_codec(
             "halfvec",
             schema=installation.vector_schema,
@@ -97,7 +96,7 @@ async def _prepare(connection: Any, statement_timeout: float, settings: dict[str
             encoder=bytes,
             decoder=HalfVector.from_binary,
         )
-    # The binary form of jsonb is a version number, 1, and the text: as such it goes in and comes out.
+    # The binary form of jsonb is a version number, 1, and the text.
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -110,7 +109,7 @@ async def _prepare(connection: Any, statement_timeout: float, settings: dict[str
 
 @asynccontextmanager
 async def closing(pool: Pool) -> AsyncIterator[None]:
-    """Closes the pool after the block; a database that does not answer any more is not waited for."""
+    """Closes the pool after the block, and terminates it when the database does not answer."""
     try:
         yield
     finally:
@@ -122,11 +121,10 @@ async def closing(pool: Pool) -> AsyncIterator[None]:
 
 
 class BoundedPool(asyncpg.Pool):
-    """A pool in which nobody waits longer for a connection than `wait` seconds, and no caller has more than a share.
+    """A pool with a limit on the wait for a connection, `wait` in seconds, and on the share of a caller.
 
-    Raises Busy for a caller, TimeoutError where the service works for itself.
-
-    `schema` is that of the installation, which statements name (`service.database.statements`).
+    `acquire` raises Busy for a caller, TimeoutError where the service works for itself. `schema` is the installation's,
+    which statements name (`service.database.statements`).
     """
 
     schema: str
@@ -136,8 +134,8 @@ class BoundedPool(asyncpg.Pool):
         self._wait, self._shares = wait, shares
 
     def acquire(self, *, timeout: float | None = None) -> Any:
-        """A connection, as asyncpg's own gives it."""
-        if timeout is None and not self.get_idle_size():  # a clock costs more than to take one that is free
+        """As asyncpg's own."""
+        if timeout is None and not self.get_idle_size():  # a timeout costs more than taking a free connection
             timeout = self._wait
         who = caller.get(None)
         connection = super().acquire(timeout=timeout)
@@ -145,7 +143,7 @@ class BoundedPool(asyncpg.Pool):
 
 
 class _Share:
-    """A connection for a block, which counts as its caller's until it is given back, and idle again."""
+    """A connection for a block, which counts against its caller's share."""
 
     def __init__(self, shares: Shares, who: str, connection: Any) -> None:
         self._shares, self._who, self._connection = shares, who, connection
@@ -216,7 +214,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def _keep(_: Connection) -> None:
-    """In place of asyncpg's reset, a round trip after each statement: no handler changes its session.
+    """In place of asyncpg's reset, which is a round trip: no handler changes its session.
 
-    A transaction that was left open is rolled back before this is called.
+    asyncpg rolls an open transaction back before.
     """

@@ -1,4 +1,4 @@
-"""What each session of the service relies on: it is looked at and set here, for whoever connects.
+"""The settings that each session of the service relies on: checked and set here for both drivers.
 
 Nothing is left to what the role, the database or a pooler sets, and nothing is sent at the startup, where poolers
 refuse it. The installation is the schema with the tables: several may share a database, so every session has a
@@ -45,7 +45,7 @@ SETTINGS = {
     "hnsw.scan_mem_multiplier": "1",
 }
 
-# Where things are, before anything is set. An installation has these two tables; an original system's database, too.
+# Before anything is set. An installation has these two tables, and so has an original system's database.
 _INSPECT = """
 SELECT current_setting('server_encoding') AS encoding,
        current_setting('search_path') AS search_path,
@@ -58,8 +58,8 @@ SELECT current_setting('server_encoding') AS encoding,
        (SELECT nspname::text FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
          WHERE extname = 'vector') AS vector_schema
 """
-# Names that this server does not know are passed over; those of an extension it may not have loaded yet. A commit that
-# is acknowledged is on disk, whatever the role or the database says.
+# Names that the server does not know are skipped, except those of an extension, which it may not have loaded yet. An
+# acknowledged commit is on disk, whatever the settings of the role or the database.
 _SET = """
 SELECT set_config(setting.name, setting.value, false)
   FROM unnest({names}::text[], {values}::text[]) AS setting (name, value)
@@ -71,7 +71,7 @@ _FIRST = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"\s]+))')
 
 
 class UnsupportedDatabase(Exception):
-    """The server, or the database, is not one that the service can use; the message says why and what to do."""
+    """The service cannot use this server or database; the message says why and what to do."""
 
 
 class Installation(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ def quoted(identifier: str) -> str:
 
 
 async def prepare(connection: Any, *, statement_timeout: float, **settings: str) -> Installation:
-    """Finds the installation, and sets what a new session of asyncpg relies on; `settings` win over the usual ones.
+    """Finds the installation, and sets up a new session of asyncpg; `settings` override the usual ones.
 
     `statement_timeout` is in seconds, 0 for none. Raises UnsupportedDatabase.
     """
@@ -121,9 +121,9 @@ def connect_sync(url: str) -> psycopg.Connection:
 
 
 def check(url: str) -> None:
-    """Looks at a database before anything in it is changed. Raises as `connect_sync`, and for a pooler of transactions.
+    """Checks a database before anything in it is changed. Raises as `connect_sync`, and for transaction pooling.
 
-    Such a one gives each transaction another session: what is set, prepared or locked in one is not there in the next.
+    A transaction pooler gives each transaction another session, without the settings and locks of the one before.
     """
     with connect_sync(url) as one, connect_sync(url) as other:
         sessions = {row[0] for connection in (one, other) for row in connection.execute("SELECT pg_backend_pid()")}
@@ -143,10 +143,10 @@ def _values(installation: Installation, statement_timeout: float) -> dict[str, s
 
 
 def _installation(found: dict[str, Any]) -> Installation:
-    """Where this installation is: the first schema of the search path, which must exist when it was asked for.
+    """The installation: the first schema of the search path, which must exist when it was set.
 
-    With PostgreSQL's own search path ("$user", public) it is the first that has the tables already: a schema that is
-    made later, and is called as the user, must not hide them.
+    With PostgreSQL's default search path ("$user", public) it is the first schema that has the tables: a schema of the
+    user's name that is created later must not hide them.
     """
     if found["encoding"] != ENCODING:
         raise UnsupportedDatabase(

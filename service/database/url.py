@@ -1,7 +1,7 @@
-"""The URL of a database, understood in one way for both drivers: as libpq has it.
+"""The URL of a database, parsed by libpq for both drivers.
 
-psycopg is libpq and takes the URL as it is. asyncpg takes what it does not know for a setting of the server, and fails:
-it gets what it knows, and what it has another name for.
+psycopg is libpq. asyncpg takes parameters that it does not know for settings of the server, and fails: it gets only
+those that it knows.
 """
 
 from typing import Any
@@ -11,8 +11,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 APPLICATION_NAME = "embedding-service"
-CONNECT_SECONDS = 60.0  # when the URL says nothing of connect_timeout
-# What asyncpg reads from a URL by libpq's names, beside what it takes as arguments.
+CONNECT_SECONDS = 60.0  # without connect_timeout in the URL
+# Parameters that asyncpg reads from a URL by libpq's names, beside its arguments.
 _KNOWN = frozenset(
     (
         *("passfile", "service", "target_session_attrs", "krbsrvname", "gsslib"),
@@ -20,7 +20,7 @@ _KNOWN = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version"),
     )
 )
-# What asyncpg cannot do, and whoever asks for it relies on.
+# Guarantees that asyncpg cannot give.
 _REQUIRED = frozenset(("require_auth", "requirepeer", "sslcrldir", "sslcertmode", "requiressl"))
 _WITHOUT_TLS = (None, "disable", "allow", "prefer")
 
@@ -49,8 +49,8 @@ def parse(url: str) -> dict[str, Any]:
 def for_asyncpg(url: str) -> dict[str, Any]:
     """The arguments of `asyncpg.connect` for a URL, `timeout` in seconds.
 
-    channel_binding=require is kept by psycopg, which connects first, to migrate; asyncpg, which has no channel binding,
-    then uses TLS at least. Raises BadDatabaseUrl.
+    asyncpg has no channel binding: with channel_binding=require it uses TLS at least. (psycopg, which connects first to
+    migrate, has it.) Raises BadDatabaseUrl.
     """
     parameters = parse(url)
     known = {name: value for name, value in parameters.items() if name in _KNOWN}

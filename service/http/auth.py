@@ -1,8 +1,7 @@
-"""Who calls, and may they: the guards of the endpoints (contract section 1: A, O, E, R, P, any).
+"""Authentication and authorization: the guards of the endpoints (contract section 1: A, O, E, R, P, any).
 
-A guard needs one statement at most, and gets its answer from it: who may see a row is decided in SQL.
-It raises Unauthorized for a missing or unknown key, and Forbidden for a known one that is not allowed,
-the same whether or not the thing exists.
+A guard runs at most one statement, in which SQL decides. It raises Unauthorized for a missing or unknown key, and
+Forbidden for a known key without permission, whether or not the resource exists.
 """
 
 import msgspec
@@ -17,7 +16,7 @@ READERS = EDITORS | {"reader", "public"}
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: a user, or the admin, who has no handle."""
+    """The caller: a user, or the admin, who has no handle."""
 
     handle: str | None
     role: str
@@ -36,13 +35,13 @@ async def admin(req: Req, path: dict[str, str]) -> Caller:
 
 
 async def metrics_reader(req: Req, path: dict[str, str]) -> None:
-    """A, and whoever has the key of the metrics, which opens nothing else."""
+    """A, and the key of the metrics, which opens nothing else."""
     if not req.is_metrics_key:
         await admin(req, path)
 
 
 async def owner(req: Req, path: dict[str, str]) -> Caller:
-    """A and O: the admin, and the user whom the path names as `user`. The admin is told when there is none."""
+    """A and O: the admin, and the user that the path names. The admin gets NotFound for an unknown user."""
     if not req.credentials.is_admin:
         caller = await _authenticate(req, path["user"])
         if caller != path["user"]:
@@ -137,7 +136,7 @@ async def _authenticate(req: Req, named: str | None) -> str:
 
 
 def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
-    """The role; without one the thing is missing, which only its would-be owner may know."""
+    """The role; without one the resource is missing, which only its owner would be told."""
     if role is not None:
         return role
     if caller == path["user"]:
@@ -145,5 +144,5 @@ def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
     raise Forbidden
 
 
-# Guards that let callers without a key pass where the thing is public.
+# Guards that admit callers without a key to public resources.
 PUBLIC_GUARDS = (project_reader, embeddings_reader)

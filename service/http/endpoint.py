@@ -91,7 +91,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except ClientGone:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has gone
         except Exception as error:
             response = render(error)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):

@@ -1,7 +1,7 @@
-"""How often somebody may ask: each user, the admin, and each address without a key that is known.
+"""Rate limits of each user, of the admin, and of each address without a known key.
 
-Whose a key is, only the database knows; what it has said is remembered, so that a user has one budget for all of their
-requests from the first line on. An unknown key counts for its address, so that guessing keys is as slow as having none.
+The database tells whose a key is. This is remembered, so that all keys and requests of a user share one budget. An
+unknown key counts for its address, so that guessing keys is as slow as having none.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ MAX_REMEMBERED = 100_000
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """What is left to somebody: `remaining` of `limit` requests, until in `reset` seconds it is more."""
+    """The budget of a caller: `remaining` of `limit` requests; more in `reset` seconds."""
 
     limit: int
     remaining: int
@@ -43,9 +43,9 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class RateLimits:
-    """The budgets. `users` and `anonymous` are like `600/minute`; without one there is no limit for these.
+    """The budgets. `users` and `anonymous` are like `600/minute`; an empty one is unlimited.
 
-    `storage`: `memory://`, of this process, or `redis://…`, which several share; when it does not answer, all may pass.
+    `storage`: `memory://` of this process, or a shared `redis://…`. When it does not answer, all requests pass.
     """
 
     def __init__(self, *, users: str, anonymous: str, storage: str) -> None:
@@ -63,15 +63,15 @@ class RateLimits:
         self._known: dict[str, str] = {}
 
     async def close(self) -> None:
-        """Lets go of the storage."""
+        """Closes the storage."""
         if self._connections is not None:
             await self._connections.aclose()
 
     async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
-        """Counts a request of somebody whom it is known who they are. Raises TooManyRequests.
+        """Counts a request of a known caller. Raises TooManyRequests.
 
-        For a key that is not known yet None, and `recognise` is to be called when it is; but not even that for an
-        address from which too many unknown keys have come.
+        Returns None for a key whose user is not known yet; `recognise` counts it later. Raises TooManyRequests also for
+        an address that has sent too many unknown keys.
         """
         if is_admin:
             return await self._hit(self._users, "admin")
@@ -84,7 +84,7 @@ class RateLimits:
         return None
 
     async def recognise(self, key_hash: str, handle: str | None, address: str) -> Budget | None:
-        """Counts a request whose key was not known before: for its user, or for its address when it is nobody's.
+        """Counts a request whose key was not known before: for its user, or for its address when there is none.
 
         Raises TooManyRequests.
         """
@@ -96,7 +96,7 @@ class RateLimits:
         return await self._hit(self._users, "user", handle)
 
     def forget(self, key_hash: str) -> None:
-        """Forgets whose a key was: it is nobody's any more."""
+        """Forgets the user of a key that was revoked."""
         self._known.pop(key_hash, None)
 
     async def _passes(self, item: RateLimitItem, *who: str) -> bool:
@@ -122,7 +122,7 @@ class RateLimits:
 
 
 def _network(address: str) -> str:
-    """Whose an address is: an IPv6 customer has a /64, in one of which all of IPv4 is written as `::ffff:192.0.2.1`."""
+    """The network that shares a budget: of IPv6 a /64, except for IPv4 addresses like `::ffff:192.0.2.1`."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

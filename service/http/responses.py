@@ -25,17 +25,17 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
-# What is shown may be a key, and who may see it changes at any time: no cache is to keep it.
+# An answer may hold a key, and permissions may change at any time: no cache keeps it.
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
-MAX_ACCEPT = 1000  # characters that are looked at
+MAX_ACCEPT = 1000  # characters that are parsed
 ITEMS_AT_ONCE = 20  # of a list in JSON
-PIECE_BYTES = 256 * 1024  # of an answer are sent at once, at least
-LARGE = 64 * 1024  # bytes of stored JSON that are not made MessagePack at once
+PIECE_BYTES = 256 * 1024  # of an answer, at least, in one send
+LARGE = 64 * 1024  # bytes of stored JSON from which it becomes MessagePack token by token
 
 
 class Encoded(Response):
-    """An answer that is encoded already, in pieces; each is sent when the one before it has been taken."""
+    """An encoded answer, in pieces; each is sent when the client has taken the one before."""
 
     def __init__(self, pieces: list[bytes], status: int, media_type: str) -> None:
         self.pieces, self.status_code, self.media_type = pieces, status, media_type
@@ -55,9 +55,9 @@ class Encoded(Response):
 
 
 class Lines(Response):
-    """An answer in lines of JSON, each sent when it is there, even while the request is still coming.
+    """An answer in lines of JSON, sent while the request is still being received.
 
-    Starlette's own streaming response reads the request meanwhile, to notice a disconnect, and would lose it.
+    Starlette's streaming response reads the request to notice a disconnect, and would lose its body.
     """
 
     def __init__(self, lines: AsyncGenerator[bytes, None]) -> None:
@@ -65,7 +65,7 @@ class Lines(Response):
         self.media_type = NDJSON
         self.background = None
         self.lines = lines
-        # Proxies are asked not to collect the lines.
+        # Proxies shall not buffer the lines.
         self.init_headers({"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,8 +80,8 @@ class Lines(Response):
 async def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
     """The answer as JSON, or as MessagePack when `accept` prefers it; None is an empty 204.
 
-    A response is one already. Errors are JSON in any case, for there is no other media type for them. Long lists are
-    encoded in pieces, between which others have their turn.
+    A Response is returned as it is. Errors are always JSON: problem+json has no binary form. Long lists are encoded in
+    pieces, with turns for other requests between.
     """
     if isinstance(result, Response):
         return result
@@ -96,7 +96,7 @@ async def _json(result: Any) -> list[bytes]:
     lists = _lists(result, longer_than=ITEMS_AT_ONCE)
     if not lists:
         return [msgspec.json.encode(result, enc_hook=_encode_vector)]
-    # No JSON has a NUL: each is the place of a list.
+    # JSON has no NUL: each stands for a list.
     outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
     pieces = Pieces()
     turns = Turns()
@@ -111,7 +111,7 @@ async def _json(result: Any) -> list[bytes]:
 
 
 async def _packed(result: Any) -> list[bytes]:
-    """As MessagePack, item by item from its JSON: so stored JSON, and times, are what they are there."""
+    """As MessagePack, item by item from its JSON, so that stored JSON and times have the same values in both."""
     lists = _lists(result, longer_than=0)
     pieces = Pieces()
     if not lists:
@@ -150,7 +150,7 @@ async def _pack(item: Any) -> bytes:
 
 
 class Pieces:
-    """An answer in pieces of a size that is good to send."""
+    """Collects an answer in pieces of PIECE_BYTES."""
 
     def __init__(self) -> None:
         self._done: list[bytes] = []
@@ -158,7 +158,7 @@ class Pieces:
         self._size = 0
 
     def add(self, text: bytes) -> None:
-        """Adds what comes next."""
+        """Appends to the answer."""
         self._some.append(text)
         self._size += len(text)
         if self._size > PIECE_BYTES:
@@ -166,7 +166,7 @@ class Pieces:
             self._some, self._size = [], 0
 
     def whole(self) -> list[bytes]:
-        """All pieces: one at least."""
+        """All pieces, at least one."""
         if self._some or not self._done:
             self._done.append(b"".join(self._some))
             self._some, self._size = [], 0
@@ -182,12 +182,12 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 
 def _step(items: list[Any]) -> int:
-    """How many items are a piece: an embedding may be large, an id is not."""
+    """Items that are encoded at once: an embedding may be large, an id is not."""
     return 1 if items and isinstance(items[0], msgspec.Struct | list) else 1000
 
 
 def _packable(value: Any) -> Any:
-    """The value with floats for integers that MessagePack has not."""
+    """The value with floats in place of integers beyond 64 bits."""
     if isinstance(value, dict):
         return {name: _packable(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -213,7 +213,7 @@ def _encode_vector(value: Any) -> Any:
 
 
 def render(error: Exception) -> Response:
-    """Any error as problem+json. What is nobody's mistake but ours is logged and says nothing of its inside."""
+    """Any error as problem+json. Faults of the service are logged, and their answer says nothing about them."""
     refusal = error if isinstance(error, ApiError) else database_errors.explain(error)
     if refusal is None:
         _log(error)

@@ -19,7 +19,7 @@ logger = structlog.get_logger()
 
 
 def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool = False) -> None:
-    """Has this process log so, what uvicorn and other libraries say through `logging` included.
+    """Configures the logs of this process, including those of libraries that use `logging`.
 
     `auto` is for people where standard error is a terminal, else JSON.
     """
@@ -56,5 +56,5 @@ def _json(event: dict[str, Any], **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
-# Whoever imports a part of the service has its events on standard error too, and their own `logging` as it was.
+# Programs that import a part of the service get its events on standard error; their own `logging` is left alone.
 _configure("auto", logging.INFO)

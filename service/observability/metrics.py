@@ -1,4 +1,4 @@
-"""What Prometheus reads of this process, or of all worker processes together: requests, rows, searches, connections."""
+"""Metrics for Prometheus, of this process or of all worker processes together."""
 
 from functools import cache
 from typing import Protocol
@@ -64,7 +64,7 @@ def count(record: RequestRecord) -> None:
         _of_search(record.search).observe(record.search_seconds)
 
 
-@cache  # it takes longer to find them than to count
+@cache  # finding the labels takes longer than counting
 def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return _REQUESTS.labels(method, route, status), _REQUEST_SECONDS.labels(method, route)
 

@@ -56,7 +56,7 @@ def tracing() -> Iterator[None]:
 class Traced:
     """The application with a span for each request, which goes on with the caller's trace.
 
-    No span sees the query, in which somebody may have put a key.
+    No span gets the query, which may hold a key.
     """
 
     def __init__(self, app: ASGIApp) -> None:

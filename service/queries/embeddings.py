@@ -23,7 +23,7 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
 
 
 class PageRow(EmbeddingRow, frozen=True):
-    """An embedding in a page whose texts and metadata are so many bytes, whether they are here or not."""
+    """An embedding in a page; `page_bytes` is the size of the page's texts and metadata, also of those left out."""
 
     page_bytes: int
 
@@ -48,7 +48,7 @@ async def upsert_embeddings(
 
 @query
 async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[str]) -> list[str]:
-    """Which of these ids have no metadata, or are none at all."""
+    """Those of these ids that have no metadata, or do not exist."""
 
 
 @query
@@ -69,7 +69,7 @@ async def get_embeddings_by_project(
     with_metadata: bool,
     max_bytes: int,
 ) -> list[PageRow]:
-    """A page in the order of text_id, of what comes behind `after` if it is given.
+    """A page in the order of text_id, after `after` if it is given.
 
     Without text and metadata when these are more than `max_bytes`.
     """

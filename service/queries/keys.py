@@ -8,7 +8,7 @@ query = Queries(__name__)
 
 
 class SealedKey(msgspec.Struct, frozen=True):
-    """The sealed key of an instance; `key_id` as in service.crypto.Sealed."""
+    """The sealed key of an instance; `key_id` as in service.provider_keys.keyring.Sealed."""
 
     instance_id: int
     owner: str
@@ -47,29 +47,29 @@ async def get_keys_to_rotate(db: Db, *, after: int, max_rows: int, key_id: str) 
 async def reseal_keys(
     db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes], key_id: str
 ) -> int:
-    """Exchanges blobs that are still the old ones; how many."""
+    """Replaces blobs that are still the old ones, and returns their number."""
 
 
 @query
 async def discard_keys(db: Db, *, instance_ids: list[int], old_blobs: list[bytes]) -> int:
-    """Removes blobs that are still the old ones; how many."""
+    """Removes blobs that are still the old ones, and returns their number."""
 
 
 @query
 async def count_plaintext_keys(db: Db) -> int:
-    """How many keys are in the clear."""
+    """The number of plaintext keys."""
 
 
 @query
 async def get_plaintext_keys(db: Db, *, after: int, max_rows: int) -> list[PlaintextKey]:
-    """A page of the keys that are in the clear."""
+    """A page of the plaintext keys."""
 
 
 @query
 async def seal_plaintext_keys(
     db: Db, *, instance_ids: list[int], api_keys: list[str], blobs: list[bytes | None], key_id: str
 ) -> int:
-    """Takes keys that have not changed out of the clear; how many."""
+    """Seals plaintext keys that did not change meanwhile, and returns their number."""
 
 
 @query

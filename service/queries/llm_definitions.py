@@ -45,7 +45,7 @@ async def retrieve_llm_definition_role(db: Db, *, owner: str, definition_handle:
 
 @query
 async def retrieve_llm_definition(db: Db, *, owner: str, definition_handle: str) -> Definition | None:
-    """A definition, whoever asks."""
+    """A definition, without a check of permissions."""
 
 
 @query
@@ -94,7 +94,7 @@ async def unshare_llm_definition(db: Db, *, owner: str, definition_handle: str, 
 
 @query
 async def get_shared_users_for_definition(db: Db, *, owner: str, definition_handle: str) -> list[Any] | None:
-    """The handles of all whom a definition is shared with; None when there is no such definition."""
+    """The handles of the users that a definition is shared with; None when there is no such definition."""
 
 
 query.complete()

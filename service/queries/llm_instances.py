@@ -90,7 +90,7 @@ async def retrieve_llm_instance_role(db: Db, *, owner: str, instance_handle: str
 
 @query
 async def retrieve_llm_instance(db: Db, *, owner: str, instance_handle: str, role: str) -> Instance | None:
-    """An instance as somebody in `role` may see it."""
+    """An instance as a caller in `role` may see it."""
 
 
 @query

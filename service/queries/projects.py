@@ -116,7 +116,7 @@ async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip:
 
 @query
 async def retrieve_project(db: Db, *, project_id: int, role: str, caller: str | None) -> ProjectRow | None:
-    """A project as `caller`, somebody in `role`, may see it."""
+    """A project as `caller` in `role` may see it."""
 
 
 @query
@@ -151,7 +151,7 @@ async def unshare_project(db: Db, *, owner: str, project_handle: str, user_handl
 
 @query
 async def get_shared_users_for_project(db: Db, *, owner: str, project_handle: str) -> list[SharedWith] | None:
-    """All whom a project is shared with, in which role; None when there is none of that name."""
+    """The users that a project is shared with, and their roles; None when there is no such project."""
 
 
 @query

@@ -10,7 +10,7 @@ query = Queries(__name__)
 
 
 class Authentication(msgspec.Struct, frozen=True):
-    """`caller` is None when nobody has the key; `named_exists` when the path's user exists."""
+    """`caller` is the user of the key, if any; `named_exists`: whether the path's user exists."""
 
     caller: str | None
     named_exists: bool
@@ -43,7 +43,7 @@ class User(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @query
 async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) -> Authentication:
-    """Whose key has this hexadecimal SHA-256, and whether there is a user `named`."""
+    """The user whose key has this hexadecimal SHA-256, and whether there is a user `named`."""
 
 
 @query
@@ -53,11 +53,11 @@ async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
 
 @query
 async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted:
-    """Creates a user with the key of this digest, or changes one, who keeps theirs."""
+    """Creates a user with the key of this digest, or changes a user, whose key stays."""
 
 
 class TakenNames(msgspec.Struct, frozen=True):
-    """What of a user another one has already, but for upper and lower case."""
+    """Which names of a user another user has already, ignoring case."""
 
     handle: bool
     email: bool
@@ -65,7 +65,7 @@ class TakenNames(msgspec.Struct, frozen=True):
 
 @query
 async def retrieve_taken_names(db: Db, *, user_handle: str, email: str) -> TakenNames:
-    """Whether another user, of any case, has these; False for what the user has already."""
+    """Whether another user has these names, ignoring case; False for names that the user has already."""
 
 
 @query
@@ -85,7 +85,7 @@ async def retrieve_user(db: Db, *, user_handle: str) -> User | None:
 
 @query
 async def lock_instances_of_user(db: Db, *, user_handle: str) -> None:
-    """Locks a user's instances, and whatever projects are on them, until the end of the transaction."""
+    """Locks a user's instances, and the projects on them, until the end of the transaction."""
 
 
 @query

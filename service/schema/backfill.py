@@ -63,7 +63,7 @@ def back(connection: psycopg.Connection, say: Say) -> None:
 
 
 def left_over(connection: psycopg.Connection) -> list[LeftOver]:
-    """What has not been carried, by project and reason; before `forward` what it is going to leave."""
+    """Rows that were not carried, by project and reason; before `forward`, those that it is going to leave."""
     rows = connection.execute(
         "SELECT owner || '/' || project_handle, obstacle, count(*)"
         "  FROM (SELECT project_id, obstacle FROM embeddings_to_carry WHERE obstacle IS NOT NULL"

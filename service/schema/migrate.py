@@ -22,7 +22,7 @@ from service.paths import folder
 from service.schema import backfill, takeover
 from service.schema.backfill import LeftOver, Say
 
-# Any number that no other program of the database uses: the first bytes of SHA-256("embedding-service").
+# The first bytes of SHA-256("embedding-service"), which no other program of the database uses.
 LOCK = 0x7AD11956
 OLDEST_POSTGRESQL = 150_000
 OLDEST_PGVECTOR = (0, 8, 0)
@@ -40,7 +40,7 @@ _DROPPED_BY = {
 
 
 class Refused(Exception):
-    """This step needs to be asked for in so many words; nothing was changed."""
+    """This step needs an explicit option; nothing was changed."""
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What `upgrade` would do. `takes_over` is the version of dhamps-vdb that the database is of, if it is one."""
+    """What `upgrade` would do. `takes_over` is the version of dhamps-vdb, if the database is one of it."""
 
     takes_over: int | None
     migrations: list[str]
@@ -74,7 +74,7 @@ def status(url: str) -> list[Migration]:
 
 
 def plan(url: str) -> Plan:
-    """What `upgrade` would do, found out by doing all but the embeddings in a transaction that is rolled back.
+    """What `upgrade` would do, determined in a transaction that is rolled back, without the embeddings.
 
     Raises what `upgrade` raises.
     """
@@ -100,11 +100,11 @@ def plan(url: str) -> Plan:
 
 
 def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say = lambda _: None) -> list[str]:
-    """Applies what is missing, in one transaction, carries embeddings along, and returns the migrations' names.
+    """Applies the missing migrations in one transaction, backfills embeddings, and returns the migrations' names.
 
-    `again`: looks once more at the embeddings that could not be carried. Raises UnsupportedDatabase, and Refused for a
+    `again`: tries once more to carry the embeddings that were left over. Raises UnsupportedDatabase, and Refused for a
     database of the original system unless `take_over`, before anything is changed; CannotTakeOver and psycopg.Error
-    when it fails: the schema is what it was then.
+    when a migration fails, which leaves the schema unchanged.
     """
     with _locked(url) as connection, _Backend(connection) as backend:
         found = takeover.version(connection)
@@ -136,9 +136,9 @@ def left_over(url: str) -> list[LeftOver]:
 
 
 def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda _: None) -> list[str]:
-    """Takes back, newest first, all migrations after `target` (a name or its number), and returns their names.
+    """Rolls back, newest first, all migrations after `target` (a name or its number), and returns their names.
 
-    `0000` takes all back. Raises ValueError when there is no such migration, and Refused when the older schema has no
+    `0000` rolls all back. Raises ValueError when there is no such migration, and Refused when the older schema has no
     place for something, unless `discard`.
     """
     last = next((name for name in names() if target in (name, name[:4])), None)
@@ -168,7 +168,7 @@ def _refuse_to_drop(connection: psycopg.Connection, numbers: set[str]) -> None:
     if dropped:
         raise Refused(
             f"The older schema has no place for {', '.join(dropped)}. Back up the database, "
-            "and add --discard to let them go."
+            "and add --discard to drop them."
         )
 
 
@@ -209,7 +209,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
 @contextlib.contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
-    """A connection while nobody else migrates this schema. The lock goes with the connection, even when killed."""
+    """A connection with the lock of migrations of this schema, which ends with the connection."""
     check(url)
     with connect_sync(url) as connection:
         _check_server(connection)
@@ -231,7 +231,7 @@ def _applied(connection: psycopg.Connection) -> set[str]:
 
 
 def _missing(connection: psycopg.Connection, found: int | None) -> list[Script]:
-    """What is still to be applied; a database of the original system at version n has the first n migrations."""
+    """Migrations that are not applied; a database of the original system at version n has the first n."""
     applied = set(names()[:found]) if found else _applied(connection)
     return [script for script in _scripts() if script.id not in applied]
 
@@ -242,7 +242,7 @@ def _count(connection: psycopg.Connection, statement: str) -> Any:
 
 
 def is_new_enough(pgvector: str) -> bool:
-    """Whether this version of pgvector will do. Hosts add words of their own to it, such as 0.8.0.google-3."""
+    """Whether this version of pgvector is supported. Hosts append words of their own, as in 0.8.0.google-3."""
     return tuple(map(int, re.findall(r"\d+", pgvector)[: len(OLDEST_PGVECTOR)])) >= OLDEST_PGVECTOR
 
 

@@ -1,4 +1,4 @@
-"""Recognises a database of the original system, dhamps-vdb, and makes of its catalogue what our migrations know.
+"""Recognises a database of the original system, dhamps-vdb, and converts its catalogue for our migrations.
 
 Such a database has the table `db_version`. At version 3 its tables are those of our migration 0003, at version 4
 nearly those of 0004, under other names. The rows of embeddings stay where they are: `service.schema.backfill` moves
@@ -9,12 +9,12 @@ import psycopg
 
 from service.paths import folder
 
-# Migration 0004 adds this to the number in db_version, so that the original system lets go of the database.
+# Migration 0004 adds this to the number in db_version, so that the original system refuses the database.
 TAKEN_OVER = 1_000_000
 VERSIONS = (3, 4)
 
-# What would break a migration in the middle, as (what is wrong, statement that finds it), by version.
-_DIMENSIONS = "instances must have 1 to 16000 dimensions; these have not"
+# What would make a migration fail, as (message, statement that finds it), by version.
+_DIMENSIONS = "instances must have 1 to 16000 dimensions; these do not"
 _OBSTACLES = {
     3: [
         (
@@ -29,7 +29,7 @@ _OBSTACLES = {
     4: [
         (_DIMENSIONS, "SELECT owner || '/' || instance_handle FROM instances WHERE dimensions NOT BETWEEN 1 AND 16000"),
         (
-            "definitions must have 1 to 16000 dimensions, or 0 for any; these have not",
+            "definitions must have 1 to 16000 dimensions, or 0 for any; these do not",
             "SELECT owner || '/' || definition_handle FROM definitions WHERE dimensions NOT BETWEEN 0 AND 16000",
         ),
         (
@@ -50,7 +50,7 @@ class CannotTakeOver(Exception):
 
 
 def version(connection: psycopg.Connection) -> int | None:
-    """The version of the original system that this database is of, 3 or 4; None when it is none, or ours already.
+    """The version of the original system, 3 or 4; None for another database, or one that is taken over already.
 
     Raises CannotTakeOver for other versions.
     """
@@ -69,7 +69,7 @@ def version(connection: psycopg.Connection) -> int | None:
 
 
 def prepare(connection: psycopg.Connection, found: int) -> None:
-    """In the transaction that is open: makes of the original's catalogue what the migration `found` leaves.
+    """Converts the original's catalogue, in the open transaction, to what the migration `found` leaves.
 
     Raises CannotTakeOver when rows stand against it, and psycopg.Error when the tables are not what they should be.
     """

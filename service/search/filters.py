@@ -1,11 +1,11 @@
 """Filter documents of a search, like `{"year": {"$gte": 1900}}`, as a JSON path and the values it compares with.
 
-A document is compiled, not interpreted: PostgreSQL evaluates the path on the metadata of each row. Names go into it as
-quoted strings, values not at all: they are variables. The rules are those that users know from other stores:
+PostgreSQL evaluates the path on the metadata of each row. Names become quoted strings in it, values are variables. The
+rules are those of other vector stores:
 
 - a name is a path, with dots between its steps; a step into an array looks at all of its elements;
 - a condition holds when any value that the path leads to satisfies it; values of another type do not;
-- `$ne`, `$nin` and `$not` are the contrary, so that they hold where there is no such field.
+- `$ne`, `$nin` and `$not` are negations, so they hold where the field is missing.
 
 No SQL, no HTTP, no database here.
 """
@@ -36,7 +36,7 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
-    """Compiles a document. Raises Invalid with all that is wrong with it, and where."""
+    """Compiles a document. Raises Invalid with all its problems."""
     compiler = _Compiler()
     path = compiler.document(document, location, 1)
     if compiler.problems:
@@ -70,7 +70,7 @@ class _Compiler:
         if name == "$not":
             return f"!({self.document(value, location, depth + 1)})"
         if name.startswith("$"):
-            return self._wrong("is no operator here; there are $and, $or and $not, or the name of a field", location)
+            return self._wrong("unknown operator; expected $and, $or, $not or the name of a field", location)
         if not name or len(name) > MAX_NAME or "\0" in name:
             return self._wrong(f"must be a name of 1 to {MAX_NAME} characters without NUL", location)
         field = "$" + "".join("." + _quoted(step) for step in name.split("."))
@@ -103,7 +103,7 @@ class _Compiler:
             if not isinstance(value, dict):
                 return self._wrong("must be an object of operators", location, value)
             return f"!({self._field(field, value, location, depth + 1)})"
-        return self._wrong(f"is no operator; there are {', '.join(_OPERATORS)}", location)
+        return self._wrong(f"unknown operator; expected one of {', '.join(_OPERATORS)}", location)
 
     def _compare(self, field: str, name: str, value: Any, location: str) -> str:
         self._count(location)

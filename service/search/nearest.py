@@ -1,4 +1,4 @@
-"""Searches: whether through the index or exactly, and exactly again where the index may have left out something."""
+"""Searches: through the index or exactly, and exactly again where the result of the index may be incomplete."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from service.search.filters import Filter
 from service.storage.replica import Unanswered
 
 MAX_EF_SEARCH = 1000  # pgvector's
-# So many vectors are searched for in a statement; between two, others get the connection.
+# Vectors of one statement; between two statements other requests get the connection.
 VECTORS_AT_ONCE = 50
-# So many rows are taken from the index: few numbers, as each makes a statement of its own, which PostgreSQL keeps. At
-# least one more than is wanted, to see whether it is as near as the last of them.
+# Rows that are taken from the index: few numbers, because each is a prepared statement of its own. At least one more
+# than is wanted, to see whether it is as near as the last of them.
 CANDIDATES = (11, 21, 51, 101, 201, 501, 1001, 3001, 10001)
 WIDER = 10  # times as many candidates, where more rows than these are as near as the last one wanted
 EXACT_VECTORS_AT_ONCE = 5
@@ -24,7 +24,7 @@ BARELY_LESS = 0.001  # of the best recall, for which no more candidates are wort
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked for: the `max_rows` nearest after `skip`, of those that pass.
+    """A search for the `max_rows` nearest rows after `skip`, of those that pass the filter.
 
     `recall` is the share of the nearest that should be found, 1 for an exact answer. Where the index does not reach it,
     the search is exact, unless that takes more than `longest_exact` seconds. `metadata_path` and `metadata_value` leave
@@ -43,7 +43,7 @@ class Question(msgspec.Struct, frozen=True):
 
     @property
     def is_filtered(self) -> bool:
-        """Whether rows may be left out for what their metadata says."""
+        """Whether rows are filtered by their metadata."""
         return self.metadata_path is not None or self.only is not None
 
 
@@ -51,7 +51,7 @@ Neighbours: TypeAlias = tuple[list[str], list[float]]  # ids and similarities, b
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """For each vector the ids and similarities of the nearest. `recall` is 1 when they were found exactly."""
+    """For each vector the ids and similarities of the nearest; `recall` is 1 for an exact search."""
 
     nearest: list[Neighbours]
     method: Literal["exact", "index"]
@@ -59,9 +59,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 async def nearest(pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question) -> Answer:
-    """Searches a project for what is nearest to each vector (`service.vectors.to_binary`).
+    """Searches a project for the rows that are nearest to each vector (`service.vectors.to_binary`).
 
-    Raises Unanswered when the project's index is not there (any more, or on this server yet).
+    Raises Unanswered when the index was dropped meanwhile, or has not been replicated yet.
     """
     place = _place(project, question)
     if project.watermark is None or place is None:
@@ -79,15 +79,15 @@ async def nearest(pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], 
 async def _nearest_by_index(
     pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, ef_search: int, least: int
 ) -> list[Neighbours]:
-    """The nearest of each vector among at least so many candidates, and exactly where these may not be all.
+    """The nearest of each vector among at least `least` candidates; exactly where these may be incomplete.
 
-    Where too many are as near as the last one wanted, more candidates are taken: an index gives those in any order.
+    For ties with the last wanted row more candidates are taken: an index returns equally near rows in any order.
     """
     candidates = next((count for count in CANDIDATES if count >= least), None)
     if candidates is None:
         return await _exactly(pool, project, vectors, question)
     enough = min(max(ef_search, candidates), MAX_EF_SEARCH)
-    # Where nothing is filtered, the index finds few that do not count: what was deleted, and the text itself.
+    # Without a filter few candidates do not count: deleted rows, and the text itself.
     scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
     rows = await _through_index(pool, project, vectors, question, candidates, scan)
     answers = [(row.ids, row.similarities) for row in rows]

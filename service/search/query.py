@@ -1,4 +1,4 @@
-"""The body of a search: vectors to compare with, and a filter. What may be large is looked at before it is decoded."""
+"""The body of a search: vectors to compare with, and a filter. Their sizes are checked before they are decoded."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -37,7 +37,7 @@ class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Undecoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """SearchIn with what may be large still undecoded."""
+    """SearchIn with the large fields undecoded."""
 
     vector: msgspec.Raw | UnsetType = UNSET
     vectors: msgspec.Raw | UnsetType = UNSET
@@ -56,7 +56,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
-    """Decodes and checks a search for a project of so many dimensions.
+    """Decodes and checks a search for a project with this number of dimensions.
 
     Raises BadRequest for vectors of another length, Invalid for what is not valid, ContentTooLarge for a large filter.
     """

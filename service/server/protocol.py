@@ -1,7 +1,7 @@
-"""HTTP on a connection, for clients that mean no good: what uvicorn's own protocol leaves without a bound gets one.
+"""HTTP on a connection, with the limits against hostile clients that uvicorn's own protocol does not have.
 
-The head of a request has a time, a size and a number of lines; what cannot be framed without doubt is refused, in its
-turn where requests before it are still being answered; and an answer that nobody takes is dropped.
+The head of a request has limits of time, size and lines. A request whose end is ambiguous is refused, after the
+answers to the requests before it. The answer to a client that does not read it is dropped.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from service.observability.logs import logger
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 100  # trailers count too
-MAX_WAITING = 100  # requests that a client may send ahead, before the first of them is answered
-SPARE_SECONDS = 2.0  # for the head on a connection beyond the most
+MAX_WAITING = 100  # pipelined requests
+SPARE_SECONDS = 2.0  # for the head on a connection beyond the limit
 ALWAYS_ANSWERED = frozenset((b"/healthz", b"/metrics"))
 
 
@@ -41,7 +41,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head_seconds: float = app_state["services"].settings.service_head_seconds
         self._most: int = app_state["services"].settings.service_max_connections
-        self._is_spare = False  # beyond them: there for who watches the service
+        self._is_spare = False  # beyond that number: only probes are answered
         self._body_seconds: float = app_state["services"].settings.service_body_seconds
         self._is_for_all_pages = "*" in app_state["services"].settings.cors_origins
         self._is_head = False  # the parser is in a head
@@ -57,7 +57,7 @@ class Protocol(HttpToolsProtocol):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client is there: its first head must come in time."""
+        """Starts the time limit of the first head."""
         super().connection_made(transport)
         if len(self.connections) > self._most:
             self._is_spare = True
@@ -65,12 +65,12 @@ class Protocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone: whoever still makes an answer shall know, also when other requests came after his."""
+        """Tells the task that is making an answer, also when other requests came after its own."""
         super().connection_lost(exc)
         if self._served is not None:
             self._served.disconnected = True
             self._served.message_event.set()
-            # What only reads, for nobody now; service.http has put it there.
+            # service.http puts a task there that only reads.
             if (task := self._served.scope["state"].pop("abandonable", None)) is not None:
                 task.cancel()
         self.pipeline.clear()
@@ -79,7 +79,7 @@ class Protocol(HttpToolsProtocol):
                 clock.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Reads on. In place of uvicorn's, which loses the body of a request that asks for an upgrade."""
+        """In place of uvicorn's, which loses the body of a request that asks for an upgrade."""
         self._unset_keepalive_if_required()
         if self._refusal is not None:
             return  # lingering
@@ -98,7 +98,7 @@ class Protocol(HttpToolsProtocol):
             self._await_head()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Reads the head once more without its wish for another protocol: else its body would pass for a request."""
+        """Parses the head again without `Upgrade`; otherwise the body would be parsed as a request."""
         start = self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()
         lines = [start, *(b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"), b"", b""]
         self.parser = httptools.HttpRequestParser(self)
@@ -112,13 +112,13 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
-        """From now on the client has its time to send a head, and what is left of the body before it."""
+        """Starts the time limit of the next head, and of the rest of the body before it."""
         if self._head_clock is None:
             self._head_clock = self.loop.call_later(self._head_seconds, self._give_up)
 
     def _give_up(self) -> None:
         logger.info("dropped", why="A request did not come in time.")
-        self.transport.close()  # what it has not read yet of an answer, it may
+        self.transport.close()  # after the rest of an answer is sent
 
     # What the parser finds
 
@@ -136,7 +136,7 @@ class Protocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head, or a trailer, which is no header and is let go."""
+        """A line of the head, or a trailer, which is ignored."""
         self._lines += 1
         self._count(len(name) + len(value) + len(b": \r\n"))
         if self._is_head:
@@ -165,7 +165,7 @@ class Protocol(HttpToolsProtocol):
             raise self._remember(UnknownCoding())
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise self._remember(BadRequest("This service is no proxy."))
+                raise self._remember(BadRequest("CONNECT is not supported."))
             self._is_upgrade = True
             return
         if self._is_spare and self.url.partition(b"?")[0] not in ALWAYS_ANSWERED:
@@ -293,7 +293,9 @@ class Protocol(HttpToolsProtocol):
 
 
 def _refusal(error: httptools.HttpParserError) -> BadRequest:
-    """What is said of bytes that are no request: of a URL with a space, it says that it expected `HTTP/` there."""
+    """The answer to a malformed request. (httptools reports a URL with a space as a missing `HTTP/`.)"""
     if isinstance(error, httptools.HttpParserInvalidURLError) or "Expected HTTP/" in str(error):
-        return BadRequest("The path or the query has a character that must be percent-encoded: a space, or no ASCII.")
-    return BadRequest("This is no HTTP/1.1, or does not say where a request ends.")
+        return BadRequest(
+            "The path or the query has a character that must be percent-encoded: a space, or one that is not ASCII."
+        )
+    return BadRequest("Malformed HTTP/1.1 request: its end cannot be determined.")

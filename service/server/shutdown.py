@@ -10,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def announced(draining: asyncio.Event, seconds: float) -> Iterator[None]:
-    """Told to stop (SIGTERM, SIGINT), first sets `draining`, and so many seconds later does what was done before.
+    """On SIGTERM and SIGINT, sets `draining`, and runs the previous signal handler `seconds` later.
 
     uvicorn takes no more connections from its signal handler on, which is too early where others still send some: they
     must have seen first that /readyz says no. Told twice, it does not wait.

@@ -28,7 +28,7 @@ PIECE_BYTES = 4 * 1024 * 1024
 LEAST_EF_SEARCH, MOST_EF_SEARCH = 20, 1000  # pgvector's limit is 1,000
 RECALLS = (0.9, 0.95, 0.97)  # that clients may ask for, beside the service's aim
 FULL_RECALL = 0.9995
-PRECISION = 1.1  # of the ef_search that is found: it is at most so many times the smallest that would do
+PRECISION = 1.1  # times the smallest ef_search that reaches a recall: the most that is chosen
 # Two sums of float32 in another order differ by as much.
 TOLERANCE = 1e-5
 

@@ -54,7 +54,7 @@ class Built(msgspec.Struct, frozen=True):
 
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
-    """Looks for work every two seconds, until it is cancelled. Goes on when the database is away for a while."""
+    """Polls for work every two seconds until it is cancelled; reconnects when the database is away."""
     seen: dict[int, int] = {}
     signs = signs or Signs()
     while True:
@@ -71,7 +71,7 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
 
 
 async def run_once(url: str, aims: IndexAims) -> list[Built]:
-    """Does all that there is to do now, and returns what it built."""
+    """Polls once, and returns the indexes that were built."""
     async with _connection(url) as connection:
         return await look(connection, aims, {})
 
@@ -79,9 +79,9 @@ async def run_once(url: str, aims: IndexAims) -> list[Built]:
 async def look(
     connection: Connection, aims: IndexAims, seen: dict[int, int], signs: Signs | None = None
 ) -> list[Built]:
-    """Drops what was left behind, and brings the index of each project up to date that needs it.
+    """Drops the indexes of interrupted builds, and brings each project's index up to date.
 
-    `seen` remembers how often each project had changed at the last look: one that has not is passed over.
+    `seen` has each project's number of changes at the last poll: a project without further changes is skipped.
     """
     signs = signs or Signs()
     await _drop_strays(connection)
@@ -100,18 +100,19 @@ async def look(
                 if built:
                     done.append(built)
         except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
-            logger.info("An index was given up: its project was emptied or deleted.", project=project.project_id)
+            logger.info(
+                "The build of an index was abandoned: its project was emptied or deleted.", project=project.project_id
+            )
             continue
         except asyncpg.PostgresError as error:
-            # Not its message, which may repeat rows. Others shall not wait for this one; it has another turn when it
-            # has changed.
+            # Not its message, which may repeat rows. Other projects go on; this one is tried again when it has changed.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
         seen[project.project_id] = project.changes
     return done
 
 
 def _connection(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
-    # Without a timeout, as a build may take hours. A session that is gone must not keep others from the project.
+    # Without a timeout, as a build may take hours.
     return connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
 
 

@@ -1,10 +1,11 @@
-"""Changes of what a user owns, so that two of them at the same time do not miss each other.
+"""Lock order for concurrent changes to a user's resources.
 
-A statement sees what was committed when it began, not what it has waited for. So whoever changes a user, a user's
-instance or project, or a project's shares or owner, locks the owner first, in a statement of its own; what follows sees
-what the one before has done. An instance's row is locked next, because the projects on it may be others': those lock it
-FOR SHARE. In this order: owners (by handle), instances, projects, shares, partitions. A share alone locks what it is of
-FOR KEY SHARE, so that it is not deleted meanwhile. Whoever deletes users locks `_system` as well: one after the other.
+A statement sees what was committed when it began, not what was committed while it waited for a lock. So a transaction
+that changes a user, an instance, a project, or a project's shares or owner, first locks the owner in a statement of its
+own; the statements after it see all earlier changes. The order is: owners (by handle), instances, projects, shares,
+partitions. An instance is locked because projects of other users may be on it; storing such a project locks it FOR
+SHARE. A share locks its resource FOR KEY SHARE, so that it is not deleted meanwhile. Deletions of users also lock
+`_system`, so that they run one after the other.
 """
 
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ SYSTEM = "_system"
 
 @asynccontextmanager
 async def locked(pool: Pool, *handles: str) -> AsyncIterator[Connection]:
-    """A connection in a transaction in which nobody else changes what these users own, or takes one of these names."""
+    """A connection in a transaction that holds the locks of these users, or of these unused handles."""
     async with transaction(pool) as connection:
         await users.lock_owners(connection, user_handles=list(handles))
         yield connection

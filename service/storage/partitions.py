@@ -1,7 +1,7 @@
-"""Drops the partitions that deleted users leave behind.
+"""Drops the partitions of deleted users' projects.
 
-A user's rows go in one statement, but PostgreSQL cannot lock thousands of partitions in one transaction
-(design section 3), so these go one by one. They cannot be reached meanwhile: their projects are gone.
+A user's rows are deleted in one statement. But PostgreSQL cannot lock thousands of partitions in one transaction
+(design section 3), so partitions are dropped one by one afterwards. Without their projects they cannot be reached.
 """
 
 import asyncpg
@@ -12,9 +12,9 @@ from service.queries import projects
 
 
 async def drop_orphans(db: Db) -> None:
-    """Drops every partition without a project, a transaction each. Harmless when others do it too.
+    """Drops every partition without a project, a transaction each. Several processes may do so at once.
 
-    One that somebody still reads, a backup for example, stays for the next time.
+    A partition that is being read, by a backup for example, is left for the next time.
     """
     for project_id in await projects.get_orphaned_partitions(db):
         try:

@@ -1,8 +1,7 @@
-"""Reads from a replica: whether it may answer, which is looked at every second, and when the primary must instead.
+"""Reads from a replica, as long as its replication lag, measured every second, is within a bound.
 
-Its lag is told by the primary's clock, as it were: each second the primary's position in the WAL is remembered with the
-time, and the lag is the age of the newest remembered position that the replica has replayed. So one that has lost its
-primary, and thinks itself up to date, falls behind too.
+Each second the primary's WAL position is recorded with the time. The lag is the age of the newest recorded position
+that the replica has replayed. So a replica that has lost its primary, and reports no lag itself, falls behind too.
 """
 
 import asyncio
@@ -26,21 +25,21 @@ from service.settings import Settings
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LOOKS = 1.0
-PATIENCE = 2.0  # in seconds, with a server that does not answer a look
+PATIENCE = 2.0  # seconds to wait for a server that is polled
 MAX_REMEMBERED = 3600
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class Unanswered(Exception):
-    """The server cannot say, or does not have it yet: another is to be asked, or in another way."""
+    """The server has no answer, or does not have the rows yet: the primary is to be asked."""
 
 
 class NoReplica(Exception):
-    """The server is no copy of the primary, or the database is another."""
+    """The server is not a copy of the primary, or the database is another one."""
 
 
 class Replica:
-    """A replica, and how far it is behind. It is used when it answers and its lag is within `bound`, in seconds."""
+    """A replica and its lag. It is used while it answers and its lag is within `bound`, in seconds."""
 
     def __init__(
         self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float, share: float = 1.0
@@ -68,9 +67,9 @@ class Replica:
         try:
             return await question(self._pool)
         except asyncpg.QueryCanceledError:
-            raise  # it took too long here, and would there
+            raise  # it would take too long on the primary too
         except (*_AWAY, NotFound) as error:
-            # It went away, or replayed what the statement was in the way of; or a table or row has not come yet.
+            # The replica is away, or cancelled the statement for its recovery, or lacks a table or row yet.
             raise Unanswered from error
 
     async def watch(self) -> None:
@@ -83,7 +82,7 @@ class Replica:
         """Asks both servers how far they are, and decides whether the replica is used."""
         problem = None
         now = time.monotonic()
-        with contextlib.suppress(Exception):  # while the primary is away, what is remembered of it gets older
+        with contextlib.suppress(Exception):  # while the primary is away, its recorded positions get older
             self._identity, written = await self._primary.position()
             self._waiting.append((now, written))
         try:
@@ -99,7 +98,7 @@ class Replica:
                         connect_timeout=PATIENCE,
                         share=self._share,
                     )
-        except Exception as error:  # whatever is wrong with it, the primary serves
+        except Exception as error:  # of any kind: the primary serves
             problem = type(error).__name__
             self._drop_pool()
         else:
@@ -120,14 +119,14 @@ class Replica:
         self._server.drop()
 
     def _drop_pool(self) -> None:
-        """Ends what is being asked, too, which a server that does not answer would keep for ever."""
+        """Also ends running statements, which a server that does not answer would never finish."""
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
 
 
 class _Server:
-    """A connection of the watcher's own, because the pool may be busy with searches."""
+    """A connection of its own, because the pool may be busy with searches."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -153,7 +152,7 @@ class _Server:
 
 @asynccontextmanager
 async def watching(primary: str, config: Settings) -> AsyncIterator[Replica | None]:
-    """The replica that the settings name, looked at beside the block; None without one."""
+    """The replica of the settings, polled beside the block; None without one."""
     if config.service_database_read_url is None:
         yield None
         return

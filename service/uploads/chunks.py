@@ -1,6 +1,6 @@
-"""A stream's records, put together into chunks: by number, by size, or when the first has waited long enough.
+"""The records of a stream, collected into chunks by number, size, and age of the first record.
 
-A stream takes room in memory for a chunk when it becomes large, and waits for it; one that is idle has none.
+A stream takes memory from admission control when a chunk becomes large; an idle stream has none.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SE
 
 
 class Chunks:
-    """The chunks of one stream. Whoever stores them calls `note_said` when a line has told of one."""
+    """The chunks of one stream. `note_said` is to be called when a line of the answer has reported a chunk."""
 
     def __init__(self, wire: Wire, admission: Admission, draining: asyncio.Event) -> None:
         self._wire, self._admission, self._draining = wire, admission, draining
         self._chunk: list[bytes] = []  # the records that come, and their size
         self._size = 0
-        self._due: asyncio.Task[None] | None = None  # ends when they have waited long enough
-        self._owed = 0  # chunks of which no line has said anything yet
+        self._due: asyncio.Task[None] | None = None  # ends when the chunk is to be stored
+        self._owed = 0  # chunks that no line has reported yet
         self._room = 0  # for the records that come
         self._rooms: deque[int] = deque()  # for the chunks that are owed
         self._is_idle = asyncio.Event()
@@ -37,7 +37,7 @@ class Chunks:
         return self._said_at if self._due is None and not self._owed else asyncio.get_running_loop().time()
 
     def note_said(self) -> None:
-        """Notes that a line has told of a chunk."""
+        """Notes that a line has reported a chunk."""
         self._admission.release(self._rooms.popleft())
         self._owed -= 1
         self._said_at = asyncio.get_running_loop().time()
@@ -45,11 +45,11 @@ class Chunks:
             self._is_idle.set()
 
     def leave_room(self) -> None:
-        """Gives back all room, when the stream has ended."""
+        """Gives back all memory at the end of the stream."""
         self._admission.release(self._room + sum(self._rooms))
 
     async def of(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
-        """Records, put together until there are enough, or the first of them has waited for long enough."""
+        """Yields the records of a body in chunks."""
         split = Lines() if self._wire is decoding.JSON else Packed()
         try:
             async with aclosing(self._pieces(body)) as pieces:
@@ -70,7 +70,7 @@ class Chunks:
                         self._due = asyncio.create_task(self._wait_until_due())
             self._chunk += split.finish()
         except (Stop, ApiError):
-            if self._chunk:  # what came before is as good as ever
+            if self._chunk:  # the records before are valid
                 yield self._cut()
             raise
         finally:
@@ -80,7 +80,7 @@ class Chunks:
             yield self._cut()
 
     def _cut(self) -> list[bytes]:
-        """The chunk, to be stored; the next one begins."""
+        """Returns the chunk, and begins the next one."""
         if self._due is not None:
             self._due.cancel()
         chunk, self._chunk, self._size, self._due = self._chunk, [], 0, None
@@ -91,7 +91,7 @@ class Chunks:
         return chunk
 
     async def _wait_until_due(self) -> None:
-        """Waits as long as a record may. While another chunk is being stored, more may join it."""
+        """Waits until the chunk is to be stored: not while another one is being stored."""
         await asyncio.sleep(CHUNK_SECONDS)
         await self._is_idle.wait()
 
@@ -101,7 +101,7 @@ class Chunks:
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._draining.wait())
         try:
             while True:
-                # It goes on when something else comes first: to cancel it would lose what it brings.
+                # Not cancelled when something else comes first: a piece could be lost.
                 waiting = waiting or asyncio.ensure_future(anext(body, None))
                 any_of = [waiting, stopping, *([self._due] if self._due is not None else ())]
                 await asyncio.wait(any_of, return_when=asyncio.FIRST_COMPLETED)

@@ -42,17 +42,17 @@ async def large_metadata(sent: bytes, wire: Wire) -> Any:
 
 
 def _encoded(value: dict[str, Any]) -> bytes | None:
-    """Metadata as JSON; None when it is nested too deeply, wherever it comes from and whoever reads it."""
+    """Metadata as JSON; None when they are nested too deeply."""
     try:
         encoded = msgspec.json.encode(value)
     except RecursionError:
         return None
-    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # to look at the text is faster
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # checking the text first is faster
     return None if may_be_deep and _is_deeper(value, MAX_METADATA_DEPTH) else encoded
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether a document is nested more than so deep; a plain value is one level. Without recursion."""
+    """Whether a document has more than `levels` levels; a plain value is one. Without recursion."""
     layer = [value]
     for _ in range(levels):
         layer = [inner for one in layer for inner in _values(one)]
@@ -74,7 +74,7 @@ def _has_nul(value: Any) -> bool:
 
 
 def _not_json(value: Any, levels: int) -> str | None:
-    """What in MessagePack metadata has no form in JSON, or is deeper than so many levels; None when nothing."""
+    """Why MessagePack metadata have no form in JSON, or are nested deeper than `levels`; None when they are fine."""
     if not levels:
         return _TOO_DEEP
     match value:

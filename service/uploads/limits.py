@@ -5,7 +5,7 @@ from service.vectors import MAX_DIMENSIONS
 # Of a batch
 MAX_ROWS = 100_000
 MAX_OBJECTS = 10 * MAX_ROWS  # in its JSON, before rows are counted
-UNCHECKED_BYTES = 4 * 1024 * 1024  # a list of all that could stand in so much JSON takes 150 MB at most, for a moment
+UNCHECKED_BYTES = 4 * 1024 * 1024  # of JSON: undecoded rows of smaller bodies take 150 MB at most, for a moment
 
 # Of a row
 MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped

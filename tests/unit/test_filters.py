@@ -11,8 +11,8 @@ from service.search import filters
 @pytest.mark.parametrize(
     ("document", "location", "says"),
     [
-        ({"a": {"$like": "x"}}, "body.filter.a.$like", "is no operator; there are $eq, $ne"),
-        ({"$nor": []}, "body.filter.$nor", "is no operator here; there are $and, $or and $not"),
+        ({"a": {"$like": "x"}}, "body.filter.a.$like", "unknown operator; expected one of $eq, $ne"),
+        ({"$nor": []}, "body.filter.$nor", "unknown operator; expected $and, $or, $not"),
         ({"$and": []}, "body.filter.$and", "must be a list of one filter or more"),
         ({"$or": {"a": 1}}, "body.filter.$or", "must be a list of one filter or more"),
         ({"$or": [{"a": 1}, 5]}, "body.filter.$or[1]", "must be an object"),
