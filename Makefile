@@ -32,7 +32,7 @@ fix: $(DEV)  ## Mend what the linter can mend
 	$(BIN)/ruff format
 
 fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.support.fuzz
 
 bench: $(DEV)  ## Measure uploads and searches
 	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg \

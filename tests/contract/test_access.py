@@ -6,7 +6,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from .world import (
+from tests.support.world import (
     UNKNOWN_KEY,
     Headers,
     Instance,

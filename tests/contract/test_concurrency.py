@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 import httpx2
 import pytest
 
-from .world import (
+from tests.support.world import (
     Headers,
     Project,
     batch,

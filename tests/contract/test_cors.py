@@ -8,8 +8,7 @@ import pytest
 
 from service.api import endpoints
 from tests.conftest import serving, settings_for
-
-from .world import Headers, problem, project, user
+from tests.support.world import Headers, problem, project, user
 
 PATHS = sorted({re.sub(r"{\w+}", "start.js", one.path) for one in endpoints if not one.only_debug})
 ORIGIN = {"Origin": "https://pages.example.org"}

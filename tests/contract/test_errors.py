@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from .world import (
+from tests.support.world import (
     JSON_TYPE,
     MAX_BODY,
     UNKNOWN_KEY,

@@ -10,8 +10,7 @@ import pytest
 from service.api import endpoints
 from service.http.endpoint import Endpoint
 from service.http.request import MERGE_PATCH
-
-from .world import Headers, batch, fetch, problem, project, refused, row, upload, user
+from tests.support.world import Headers, batch, fetch, problem, project, refused, row, upload, user
 
 WITH_BODY = [one for one in endpoints if one.body_type is not None or one.streams is not None]
 BATCH = batch(row("a", [1, 2, 3]))

@@ -10,8 +10,7 @@ import pytest
 
 from service.api import endpoints
 from service.http.endpoint import Endpoint
-
-from .world import Headers, Project, batch, fetch, problem, project, refused, row, snapshot, upload, user
+from tests.support.world import Headers, Project, batch, fetch, problem, project, refused, row, snapshot, upload, user
 
 OURS = [one for one in endpoints if one.path.startswith("/v1/") and not one.only_debug]
 

@@ -6,7 +6,20 @@ from typing import Any
 import httpx2
 import pytest
 
-from .world import Headers, Json, Project, fetch, instance, problem, project, refused, row, unique, upload, user
+from tests.support.world import (
+    Headers,
+    Json,
+    Project,
+    fetch,
+    instance,
+    problem,
+    project,
+    refused,
+    row,
+    unique,
+    upload,
+    user,
+)
 
 
 def link(response: httpx2.Response, relation: str = "next") -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from service.database.pool import Connection
 from service.http.request import hash_key
 from service.queries import embeddings, projects, users
-from tests.queries import factories
+from tests.support import factories
 
 
 async def access(connection: Connection, key: str | None, owner: str, **given: Any) -> projects.ProjectAccess:

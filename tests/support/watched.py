@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
-from tests.processes import served
+from tests.support.processes import served
 
 LONGEST_WAIT = 0.1  # in seconds, of a request for /healthz
 MEMORY = 300 * 1024 * 1024
