@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from service.settings import Settings
+from tests.support import prepared
 
 ROOT = Path(__file__).parents[2]
 NEEDS_CURL = pytest.mark.skipif(not shutil.which("curl"), reason="LEFT OUT: the documents' examples; they need curl")
@@ -27,9 +28,11 @@ def environment(**values: str) -> dict[str, str]:
 
 
 def command(
-    *arguments: str, cwd: Path = ROOT, python: str = sys.executable, **values: str
+    *arguments: str, cwd: Path = ROOT, python: str | None = None, **values: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m service …` to its end."""
+    """Runs `python -m service …` to its end; with `python` named in a new interpreter, else in a prepared one."""
+    if python is None:
+        return prepared.run(arguments, root=ROOT, cwd=cwd, values=environment(**values), timeout=100)
     return subprocess.run(
         [python, "-m", "service", *arguments],
         cwd=cwd,
