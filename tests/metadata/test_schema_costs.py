@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import ADMIN_KEY
 from tests.support import world
+from tests.support.hurried import SECONDS
 from tests.support.watched import (
     LONGEST_WAIT,
     MEMORY,
@@ -28,7 +29,7 @@ from tests.support.watched import (
 )
 from tests.support.world import Project, row
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 KANT = {"author": "Kant"}
@@ -37,7 +38,8 @@ KANT = {"author": "Kant"}
 @pytest.fixture(scope="module")
 def process(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
     """The number of a service's process, and its URL."""
-    with running(new_database(), tmp_path_factory.mktemp("service")) as (started, url):
+    folder = tmp_path_factory.mktemp("service")
+    with running(new_database(), folder, program="tests.support.hurried") as (started, url):
         yield started, url
 
 
@@ -54,6 +56,7 @@ def doubling(times: int) -> dict[str, Any]:
     return {"$ref": "#/definitions/d0", "definitions": {**steps, f"d{times}": {"type": "string"}}}
 
 
+TOO_LONG = f"more than {SECONDS} seconds"
 OBJECTS = [{"a": n} for n in range(4000)]
 TO_COMPILE = {
     "patterns of many letters": {"properties": {f"a{n}": {"pattern": "^\\p{L}{119}0"} for n in range(600)}},
@@ -61,9 +64,9 @@ TO_COMPILE = {
 }
 TO_APPLY: dict[str, tuple[Any, Any, int, str]] = {
     "a pattern and a long text": (
-        {"properties": {"a": {"pattern": "[01]*1[01]{12000}[^01]"}}}, {"a": "01" * 150_000}, 422, "more than 5 seconds"
+        {"properties": {"a": {"pattern": "[01]*1[01]{12000}[^01]"}}}, {"a": "01" * 150_000}, 422, TOO_LONG
     ),
-    "doubling references": (doubling(40), {"a": 1}, 422, "more than 5 seconds"),
+    "doubling references": (doubling(40), {"a": 1}, 422, TOO_LONG),
     "an enum and others": (
         {"properties": {"a": {"items": {"enum": OBJECTS}}}}, {"a": [{"b": n} for n in range(60_000)]}, 400, ".a[0]"
     ),
@@ -89,6 +92,7 @@ async def harmless(process: tuple[int, str], run: Callable[[], Any]) -> None:
     assert watched.longest < LONGEST_WAIT
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", TO_COMPILE)
 async def test_a_schema_that_costs_too_much_to_compile(process: tuple[int, str], name: str) -> None:
     async with project(process[1], None) as (api, own):
@@ -101,6 +105,7 @@ async def test_a_schema_that_costs_too_much_to_compile(process: tuple[int, str],
         await harmless(process, run)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", TO_APPLY)
 async def test_a_schema_that_costs_too_much_to_apply(process: tuple[int, str], name: str) -> None:
     schema, metadata, status, why = TO_APPLY[name]
@@ -117,6 +122,7 @@ async def test_a_schema_that_costs_too_much_to_apply(process: tuple[int, str], n
         assert (await world.fetch(api, own.embeddings, own.owner.headers))["embeddings"] == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
 async def test_a_stream_that_costs_too_much(process: tuple[int, str], on_error: str) -> None:
     schema, metadata, _, why = TO_APPLY["a pattern and a long text"]
@@ -138,6 +144,7 @@ async def test_a_stream_that_costs_too_much(process: tuple[int, str], on_error: 
         assert (await world.fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 1000
 
 
+@pytest.mark.alone
 async def test_the_sanity_check_of_a_schema_that_costs_too_much(process: tuple[int, str]) -> None:
     schema, metadata, _, why = TO_APPLY["a pattern and a long text"]
     async with project(process[1], None) as (api, own):
@@ -154,6 +161,7 @@ async def test_the_sanity_check_of_a_schema_that_costs_too_much(process: tuple[i
         assert (await api.delete(own.path, headers=own.owner.headers)).is_success
 
 
+@pytest.mark.alone
 async def test_others_upload_meanwhile(process: tuple[int, str]) -> None:
     schema, metadata, _, _ = TO_APPLY["a pattern and a long text"]
     async with (
@@ -199,14 +207,19 @@ async def test_a_process_that_is_killed_loses_nothing(process: tuple[int, str]) 
 
 
 @pytest.mark.parametrize(
-    ("how", "arguments"),
-    [(signal.SIGKILL, ()), (signal.SIGTERM, ()), (signal.SIGINT, ()), (signal.SIGKILL, ("--workers", "2"))],
+    ("program", "how", "arguments"),
+    [
+        ("service", signal.SIGKILL, ()),
+        ("service", signal.SIGTERM, ()),
+        ("tests.support.hurried", signal.SIGINT, ()),
+        ("tests.support.hurried", signal.SIGKILL, ("--workers", "2")),
+    ],
 )
 async def test_its_processes_end_with_the_service(
-    new_database: Callable[..., str], tmp_path: Path, how: signal.Signals, arguments: tuple[str, ...]
+    new_database: Callable[..., str], tmp_path: Path, program: str, how: signal.Signals, arguments: tuple[str, ...]
 ) -> None:
     schema, metadata, _, _ = TO_APPLY["a pattern and a long text"]
-    with running(new_database(), tmp_path, *arguments) as (number, url):
+    with running(new_database(), tmp_path, *arguments, program=program) as (number, url):
         async with project(url, schema) as (api, own):
             await world.upload(api, own, row("good", [1, 2, 3], metadata=KANT))
             content = json.dumps(world.batch(row("bad", [1, 2, 3], metadata=metadata)))
@@ -221,4 +234,7 @@ async def test_its_processes_end_with_the_service(
             while time.monotonic() < deadline and any(map(is_alive, started)):
                 await asyncio.sleep(0.05)
             assert not any(map(is_alive, started))
-            await asyncio.gather(asked, return_exceptions=True)
+            (answer,) = await asyncio.gather(asked, return_exceptions=True)
+            if how == signal.SIGTERM:  # which lets it end what is going on
+                assert isinstance(answer, httpx2.Response)
+                assert "more than 5 seconds" in str(world.problem(answer, 422)["errors"])

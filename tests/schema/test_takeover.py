@@ -317,7 +317,7 @@ def test_two_at_once_end_well(old: tuple[str, int]) -> None:
     assert left(url) == legacy.LEFT_OVER
 
 
-ROWS = 20_000
+ROWS = 10_000
 
 
 def migrating(url: str) -> subprocess.Popen[bytes]:
@@ -339,7 +339,7 @@ def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
     seconds = time.monotonic() - before
     chance = random.Random(4)
     stages = set()
-    for _ in range(10):
+    for _ in range(6):
         process = migrating(killed)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(chance.uniform(0.35, 0.9) * seconds)
@@ -356,7 +356,7 @@ def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
     assert carried(killed) == carried(whole)
     assert len(carried(whole)) == ROWS + len(legacy.EMBEDDINGS) - len(legacy.LEFT_OVER)
 
-    for _ in range(5):  # and on the way back
+    for _ in range(3):  # and on the way back
         back = subprocess.Popen(
             [sys.executable, "-m", "service", "migrate", "--to", "0003"],
             cwd=ROOT,
@@ -374,9 +374,9 @@ def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="LEFT OUT: the memory of a process; it needs /proc")
-def test_100_000_embeddings_of_1536_dimensions_in_bounded_memory(new_database: NewDatabase) -> None:
+def test_50_000_embeddings_of_1536_dimensions_in_bounded_memory(new_database: NewDatabase) -> None:
     url = new_database(template=None)
-    legacy.build(url, 3, rows=100_000, dimensions=1536)
+    legacy.build(url, 3, rows=50_000, dimensions=1536)
     with subprocess.Popen(
         [sys.executable, "-m", "service", "migrate"],
         cwd=ROOT,
@@ -391,10 +391,10 @@ def test_100_000_embeddings_of_1536_dimensions_in_bounded_memory(new_database: N
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = max(peak, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status)), 0)
     assert process.returncode == 0, said
-    assert re.search(r"Carried \d\d,000 of 100,013 embeddings …", said)
-    assert 0 < peak < 150 * 1024  # the rows are 520 MB
+    assert re.search(r"Carried \d\d,000 of 50,013 embeddings …", said)
+    assert 0 < peak < 150 * 1024  # the rows are 260 MB
     assert rows(url, "SELECT count(*), count(DISTINCT vector) FROM embeddings_2 WHERE text_id ~ '^row-'") == [
-        (100_000, 97)
+        (50_000, 97)
     ]
 
 

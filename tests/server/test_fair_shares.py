@@ -20,7 +20,7 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.world import Project
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.slow
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
@@ -151,6 +151,7 @@ async def test_costly_searches_leave_others_alone(new_database: Callable[..., st
         assert "The search took longer than 4 s, and was given up. Ask for a simpler filter." in details
 
 
+@pytest.mark.alone
 async def test_a_search_is_given_up_in_the_database_too(new_database: Callable[..., str]) -> None:
     database = new_database()
     async with service(database, service_search_timeout=0.5) as api:
@@ -166,6 +167,7 @@ async def test_a_search_is_given_up_in_the_database_too(new_database: Callable[.
         await until(is_over, 1.5)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_what_nobody_waits_for_is_given_up(new_database: Callable[..., str], method: str) -> None:
     database = new_database()
@@ -317,6 +319,7 @@ async def test_one_uploader_leaves_turns_to_others(new_database: Callable[..., s
         await asyncio.gather(*stuck)
 
 
+@pytest.mark.alone
 async def test_readiness_does_not_wait_behind_users(new_database: Callable[..., str]) -> None:
     database = new_database()
     async with service(database, service_pool_size=1, service_caller_share=1) as api:

@@ -45,11 +45,13 @@ def command(
 
 
 @contextmanager
-def served(log: Path, *arguments: str, cwd: Path = ROOT, **values: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(
+    log: Path, *arguments: str, cwd: Path = ROOT, program: str = "service", **values: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Runs `python -m service serve …` until the block ends; yields the process and its URL. `log` gets its output."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", *arguments],
+            [sys.executable, "-m", program, "serve", *arguments],
             cwd=cwd,
             env=environment(PYTHONPATH=str(ROOT), **{"SERVICE_PORT": "0", **values}),
             stdout=output,
