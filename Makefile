@@ -15,11 +15,11 @@ run: $(RUN) .env  ## Migrate and serve (PORT and all else: see template.env)
 	@exec $(BIN)/python -m service serve
 
 test: $(DEV)  ## Run all tests against a real PostgreSQL
-	$(BIN)/python -m pytest --numprocesses=auto -m "not alone"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 test-fast: $(DEV)  ## Run the tests that are quick, in under a minute
-	$(BIN)/python -m pytest --numprocesses=auto -m "not slow and not alone"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "not slow and not alone"
 
 lint: $(DEV)  ## Check style, types and layers
 	$(BIN)/ruff check

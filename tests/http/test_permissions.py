@@ -260,7 +260,7 @@ SEEN = ("/v1/projects", "/v1/embeddings", "/v1/similars", "/v1/llm-definitions")
 @pytest.mark.parametrize(
     ("method", "path", "visibility"),
     [
-        (method, path, visibility)
+        pytest.param(method, path, visibility, marks=[pytest.mark.slow] if visibility == "public" else [])
         for method, path in ROWS
         for visibility in (("private", "public") if path.startswith(SEEN) else ("private",))
     ],

@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 3.0
+SECONDS = 2.0
 NAMES = [
     pytest.param(
         name,
@@ -35,7 +35,7 @@ async def test_nothing_acknowledged_is_lost(name: str) -> None:
 
 def test_the_command_plays_a_load() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chaos", "--scenario", "load", "--seconds", "4", "--json"],
+        [sys.executable, "-m", "chaos", "--scenario", "load", "--seconds", "3", "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,

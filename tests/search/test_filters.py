@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,7 @@ def holds(stored: dict[str, Any], document: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.slow
 @given(st.lists(metadata, min_size=1, max_size=6), st.lists(documents, min_size=1, max_size=4))
 @example([{"a": [{"b": [1, 2]}, {"b": 3}]}], [{"a.b": 2}, {"a.b": {"$gt": 2}}, {"a.b": {"$not": {"$lt": 0}}}])
 @example([{"a": 1}, {"a": "1"}, {"a": None}, None, {}], [{"a": None}, {"a": {"$ne": 1}}, {"a": {"$exists": False}}, {}])

@@ -48,6 +48,7 @@ def taken(request: pytest.FixtureRequest) -> Taken:
     return take
 
 
+@pytest.mark.slow
 async def test_what_comes_in_time_comes_whole(taken: Taken) -> None:
     assert await taken(dripping(0, 0)) == b""
     assert await taken(dripping(1000, 0)) == b"x" * 1000
@@ -75,6 +76,7 @@ async def test_a_trickle_ends_when_it_has_taken_long(taken: Taken) -> None:
     assert LONGEST * 0.9 < time.perf_counter() - start < 8  # all of it would take ten
 
 
+@pytest.mark.slow
 async def test_the_time_of_whoever_takes_it_does_not_count() -> None:
     came = 0
     async for piece in pace.pieces(received(dripping(5, 0.01, b"x" * 100)), LONGEST, 1024):
