@@ -209,7 +209,7 @@ async def test_a_process_that_is_killed_loses_nothing(process: tuple[int, str]) 
 @pytest.mark.parametrize(
     ("program", "how", "arguments"),
     [
-        ("service", signal.SIGKILL, ()),
+        ("tests.support.hurried", signal.SIGKILL, ()),
         ("service", signal.SIGTERM, ()),
         ("tests.support.hurried", signal.SIGINT, ()),
         ("tests.support.hurried", signal.SIGKILL, ("--workers", "2")),
