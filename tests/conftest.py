@@ -34,8 +34,8 @@ hypothesis_settings.load_profile("tests")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes for each processor: many tests wait for something most of their time."""
-    return 2 * (os.cpu_count() or 1)
+    """Half as many processes again as there are processors: many tests wait for something most of their time."""
+    return -(-3 * (os.cpu_count() or 1) // 2)
 
 
 @pytest.fixture(scope="session")

@@ -396,6 +396,7 @@ async def test_connections_are_limited(new_database: Callable[..., str]) -> None
             assert await again.status() == 200
 
 
+@pytest.mark.alone
 async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
     shares = Shares(10, part=5, reserve=2, wait=0.02, what="things")
     held: Counter[str] = Counter()
