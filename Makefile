@@ -15,11 +15,11 @@ run: $(RUN) .env  ## Migrate and serve (PORT and all else: see template.env)
 	@exec $(BIN)/python -m service serve
 
 test: $(DEV)  ## Run all tests against a real PostgreSQL
-	$(BIN)/python -m pytest --numprocesses=auto -m "not alone"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 test-fast: $(DEV)  ## Run the tests that are quick, in under a minute
-	$(BIN)/python -m pytest --numprocesses=auto -m "not slow and not alone"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal -m "not slow and not alone"
 
 lint: $(DEV)  ## Check style, types and layers
 	$(BIN)/ruff check
@@ -32,7 +32,7 @@ fix: $(DEV)  ## Mend what the linter can mend
 	$(BIN)/ruff format
 
 fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.support.fuzz
 
 bench: $(DEV)  ## Measure uploads and searches
 	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg \

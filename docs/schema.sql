@@ -1,5 +1,5 @@
 -- The schema of a migrated database, as pg_dump writes it: tables, views, functions, constraints, indexes.
--- Written by `make schema`, compared by tests/test_schema.py. The steps that lead here are in migrations/.
+-- Written by `make schema`, compared by tests/schema/test_schema.py. The steps that lead here are in migrations/.
 -- Each project also has a partition of its own, embeddings_{project_id}: see fit_embeddings_partition.
 
 

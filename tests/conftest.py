@@ -33,6 +33,11 @@ hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many processes again as there are processors: many tests wait for something most of their time."""
+    return -(-3 * (os.cpu_count() or 1) // 2)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """URL of a PostgreSQL server: TEST_DATABASE_URL, or else the embedded one with throw-away data."""

@@ -8,8 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import serving, settings_for
-
-from .world import Headers, fetch, problem, refused, status, unique, user
+from tests.support.world import Headers, fetch, problem, refused, status, unique, user
 
 
 def body(handle: str, email: str) -> dict[str, str]:

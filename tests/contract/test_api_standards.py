@@ -3,8 +3,7 @@
 import httpx2
 import pytest
 
-from .test_patch import standard
-from .world import Headers, fetch, instance, problem, refused, unique, user
+from tests.support.world import Headers, fetch, instance, problem, refused, standard, unique, user
 
 BUILT_IN = {
     "openai": ("auth_bearer", "Authorization"),

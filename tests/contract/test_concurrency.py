@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 import httpx2
 import pytest
 
-from .world import (
+from tests.support.world import (
     Headers,
     Project,
     batch,
@@ -145,6 +145,7 @@ async def test_repeated_overlapping_batches_do_not_deadlock(api: httpx2.AsyncCli
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 100
 
 
+@pytest.mark.slow
 async def test_a_row_is_whole_while_it_is_rewritten(api: httpx2.AsyncClient, admin: Headers) -> None:
     own = await project(api, await user(api, admin))
     await upload(api, own, row("a", [1, 1, 0], text="1"), row("b", [1, 1, 0], text="1"))

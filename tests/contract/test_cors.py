@@ -8,8 +8,7 @@ import pytest
 
 from service.api import endpoints
 from tests.conftest import serving, settings_for
-
-from .world import Headers, problem, project, user
+from tests.support.world import Headers, problem, project, user
 
 PATHS = sorted({re.sub(r"{\w+}", "start.js", one.path) for one in endpoints if not one.only_debug})
 ORIGIN = {"Origin": "https://pages.example.org"}
@@ -95,6 +94,7 @@ async def test_a_refused_preflight_is_a_problem(api: httpx2.AsyncClient, asked: 
 NAMED = "https://app.example.org"
 
 
+@pytest.mark.slow
 async def test_named_origins(new_database: Callable[..., str], admin: Headers) -> None:
     """An answer depends on the origin also when none was sent: a cache must not give it to a page."""
     config = settings_for(

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from .world import UNKNOWN_KEY, Headers, fetch, pages, problem, refused, unique, user
+from tests.support.world import UNKNOWN_KEY, Headers, fetch, pages, problem, refused, unique, user
 
 BUILT_IN = {
     "openai-large": ("openai", "text-embedding-3-large", 3072, 8192),

@@ -10,7 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from .world import (
+from tests.support.world import (
     JSON_TYPE,
     Headers,
     Json,

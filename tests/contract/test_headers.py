@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from .world import Headers, batch, project, row, user
+from tests.support.world import Headers, batch, project, row, user
 
 KEPT = ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/openapi.json", "/openapi.yaml")
 

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from .world import UNKNOWN_KEY, Headers, problem, project, row, unique, upload, user
+from tests.support.world import UNKNOWN_KEY, Headers, problem, project, row, unique, upload, user
 
 HEALTH = ["/healthz", "/readyz"]
 

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from .world import Headers, fetch, problem, project, row, status, upload, user
+from tests.support.world import Headers, fetch, problem, project, row, status, upload, user
 
 # What is stored, by two ids that a careless reader of paths would take for one.
 PAIRS = [

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from .world import (
+from tests.support.world import (
     UNKNOWN_KEY,
     Headers,
     Json,

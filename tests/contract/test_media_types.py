@@ -10,15 +10,25 @@ import pytest
 from service.api import endpoints
 from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
-
-from .world import Headers, batch, fetch, problem, project, refused, row, upload, user
+from tests.support.world import Headers, batch, fetch, problem, project, refused, row, upload, user
 
 WITH_BODY = [one for one in endpoints if one.body_type is not None or one.streams is not None]
 BATCH = batch(row("a", [1, 2, 3]))
 
 
-@pytest.mark.parametrize("one", WITH_BODY, ids=lambda one: one.name)
-@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/json; charset=latin-1", "application"])
+REFUSED = ["text/plain", "application/xml", "application/json; charset=latin-1", "application"]
+# One of each way to read a body: as a whole, as a patch, a batch, a search, a stream.
+EACH_WAY = ("post_user", "patch_project", "post_embeddings", "post_similars", "post_stream")
+
+
+@pytest.mark.parametrize(
+    ("one", "kind"),
+    [
+        pytest.param(one, kind, id=f"{one.name}-{kind}")
+        for one in WITH_BODY
+        for kind in (REFUSED if one.name in EACH_WAY else REFUSED[:1])
+    ],
+)
 async def test_a_refused_type_is_told_the_right_ones(
     api: httpx2.AsyncClient, admin: Headers, one: Endpoint, kind: str
 ) -> None:
@@ -32,6 +42,10 @@ async def test_a_refused_type_is_told_the_right_ones(
     for text in (body["detail"], body["errors"][0]["message"]):
         assert all(f"{one}" in text for one in right), text
         assert text.count("application/") == len(right), text
+
+
+def test_each_way_is_asked() -> None:
+    assert set(EACH_WAY) <= {one.name for one in WITH_BODY}
 
 
 async def test_json_to_a_stream_is_told_the_right_types(api: httpx2.AsyncClient, admin: Headers) -> None:

@@ -10,8 +10,20 @@ import pytest
 
 from service.api import endpoints
 from service.http.endpoint import Endpoint
-
-from .world import Headers, Project, batch, fetch, problem, project, refused, row, snapshot, upload, user
+from tests.support.world import (
+    Headers,
+    Project,
+    User,
+    batch,
+    fetch,
+    problem,
+    project,
+    refused,
+    row,
+    snapshot,
+    upload,
+    user,
+)
 
 OURS = [one for one in endpoints if one.path.startswith("/v1/") and not one.only_debug]
 
@@ -39,12 +51,23 @@ async def ask(
     return await api.request(method or one.method, url, content=content, headers={**headers, **kind})
 
 
-@pytest.mark.parametrize("one", OURS, ids=lambda one: one.name)
-async def test_an_unknown_parameter_is_refused_on_every_route(
-    api: httpx2.AsyncClient, admin: Headers, one: Endpoint
-) -> None:
+@pytest.fixture(scope="module")
+async def own(api: httpx2.AsyncClient, admin: Headers) -> Project:
+    """A project that nothing of what is asked of it may change."""
     own = await project(api, await user(api, admin))
     await upload(api, own, row("none", [1, 2, 3]))
+    return own
+
+
+@pytest.fixture(scope="module")
+async def stranger(api: httpx2.AsyncClient, admin: Headers) -> User:
+    return await user(api, admin)
+
+
+@pytest.mark.parametrize("one", OURS, ids=lambda one: one.name)
+async def test_an_unknown_parameter_is_refused_on_every_route(
+    api: httpx2.AsyncClient, admin: Headers, own: Project, one: Endpoint
+) -> None:
     before = await snapshot(api, own)
     answer = await ask(api, one, own, admin)
     refused(answer, 422, "query.treshold")
@@ -55,9 +78,9 @@ async def test_an_unknown_parameter_is_refused_on_every_route(
 
 
 @pytest.mark.parametrize("one", OURS, ids=lambda one: one.name)
-async def test_access_is_decided_first(api: httpx2.AsyncClient, admin: Headers, one: Endpoint) -> None:
-    own = await project(api, await user(api, admin))
-    stranger = await user(api, admin)
+async def test_access_is_decided_first(
+    api: httpx2.AsyncClient, admin: Headers, own: Project, stranger: User, one: Endpoint
+) -> None:
     if not one.path.startswith("/v1/api-standards") or one.method != "GET":
         problem(await ask(api, one, own, {}), 401)
         problem(await ask(api, one, own, stranger.headers), 403)

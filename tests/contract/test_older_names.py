@@ -4,8 +4,7 @@ import httpx2
 import pytest
 
 from service.api import deprecated, llm_instances
-
-from .world import Headers, fetch, instance, problem, unique, user
+from tests.support.world import Headers, fetch, instance, problem, unique, user
 
 
 def test_each_newer_route_has_its_older_one() -> None:

@@ -7,24 +7,23 @@ from typing import Any
 import httpx2
 import pytest
 
-from .world import Headers, Json, User, fetch, instance, problem, project, refused, row, unique, upload, user
+from tests.support.world import (
+    Headers,
+    Json,
+    definition,
+    fetch,
+    instance,
+    problem,
+    project,
+    refused,
+    row,
+    standard,
+    unique,
+    upload,
+    user,
+)
 
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
-
-
-async def standard(api: httpx2.AsyncClient, admin: Headers) -> str:
-    handle = unique("s")
-    body = {"api_standard_handle": handle, "description": "d", "key_method": "query_param", "key_field": "k"}
-    assert (await api.put(f"/v1/api-standards/{handle}", json=body, headers=admin)).status_code == 201
-    return f"/v1/api-standards/{handle}"
-
-
-async def definition(api: httpx2.AsyncClient, owner: User) -> str:
-    handle = unique("d")
-    path = f"/v1/llm-definitions/{owner.handle}/{handle}"
-    body = {"definition_handle": handle, "api_standard": "openai", "model": "m", "dimensions": 3}
-    assert (await api.put(path, json=body, headers=owner.headers)).status_code == 201
-    return path
 
 
 KINDS = ["user", "standard", "definition", "instance", "project"]

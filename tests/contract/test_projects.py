@@ -6,7 +6,7 @@ import json
 import httpx2
 import pytest
 
-from .world import (
+from tests.support.world import (
     Headers,
     Json,
     User,

@@ -8,7 +8,20 @@ import httpx2
 import msgspec
 import pytest
 
-from .world import Headers, Json, Project, batch, fetch, project, refused, row, snapshot, unique, upload, user
+from tests.support.world import (
+    Headers,
+    Json,
+    Project,
+    batch,
+    fetch,
+    project,
+    refused,
+    row,
+    snapshot,
+    unique,
+    upload,
+    user,
+)
 
 SCHEMA = {"type": "object", "required": ["author"]}
 KANT = {"author": "Kant"}

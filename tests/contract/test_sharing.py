@@ -3,8 +3,21 @@
 import httpx2
 import pytest
 
-from .test_patch import definition
-from .world import Headers, Json, User, fetch, instance, problem, project, refused, row, unique, upload, user
+from tests.support.world import (
+    Headers,
+    Json,
+    User,
+    definition,
+    fetch,
+    instance,
+    problem,
+    project,
+    refused,
+    row,
+    unique,
+    upload,
+    user,
+)
 
 KINDS = ["definition", "instance", "project"]
 

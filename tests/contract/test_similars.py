@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from .world import (
+from tests.support.world import (
     JSON_TYPE,
     Headers,
     Json,

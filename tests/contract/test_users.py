@@ -7,7 +7,7 @@ import uuid
 import httpx2
 import pytest
 
-from .world import (
+from tests.support.world import (
     UNKNOWN_KEY,
     Headers,
     Json,

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.database.pool import Connection
 from service.queries import admin, api_standards, llm_definitions, projects, users
-from tests.queries import factories
+from tests.support import factories
 
 
 class TestGetProjectsToCheck:

@@ -6,7 +6,7 @@ import pytest
 from service.database.pool import Connection
 from service.queries import api_standards
 from service.queries.api_standards import APIStandard
-from tests.queries import factories
+from tests.support import factories
 
 
 async def upsert(connection: Connection, handle: str, method: str = "query_param") -> APIStandard | None:

@@ -8,8 +8,8 @@ import pytest
 
 from service.database.pool import Connection
 from service.queries import embeddings
-from tests.queries import factories
-from tests.queries.factories import upsert
+from tests.support import factories
+from tests.support.factories import upsert
 
 
 async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.EmbeddingRow:

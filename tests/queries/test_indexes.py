@@ -7,7 +7,7 @@ import pytest
 
 from service.database.pool import Connection, Pool
 from service.queries import indexes
-from tests.queries import factories
+from tests.support import factories
 
 LOCK = 5
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.database.pool import Connection, Pool
 from service.queries import keys, llm_instances
-from tests.queries import factories
+from tests.support import factories
 
 
 async def sealed(connection: Connection, blob: bytes, key_id: str | None = None) -> int:

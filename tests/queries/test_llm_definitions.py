@@ -7,7 +7,7 @@ import pytest
 
 from service.database.pool import Connection
 from service.queries import llm_definitions
-from tests.queries import factories
+from tests.support import factories
 
 BUILT_IN = {
     "openai-large": ("text-embedding-3-large", 3072, 8192),

@@ -9,7 +9,7 @@ import pytest
 from service.database.pool import Connection
 from service.queries import embeddings, llm_instances
 from service.queries.users import SharedWith
-from tests.queries import factories
+from tests.support import factories
 
 
 async def retrieve(connection: Connection, owner: str, handle: str, role: str = "owner") -> llm_instances.Instance:

@@ -9,7 +9,7 @@ from service.database.pool import Connection
 from service.http.request import hash_key
 from service.queries import embeddings, projects, users
 from service.queries.users import SharedWith
-from tests.queries import factories
+from tests.support import factories
 
 
 async def access(connection: Connection, key: str | None, owner: str, **given: Any) -> projects.ProjectRequest:

@@ -1,4 +1,4 @@
-"""Statements of sql/replica.sql on a real server; tests/test_replica.py asks a replica."""
+"""Statements of sql/replica.sql on a real server; tests/storage/test_replica.py asks a replica."""
 
 import asyncpg
 

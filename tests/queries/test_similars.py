@@ -9,7 +9,7 @@ import pytest
 from service.database.pool import Connection
 from service.queries import similars
 from service.vectors import to_binary
-from tests.queries import factories
+from tests.support import factories
 
 
 class Similar(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ class TestGetShownSizes:
 
 
 class TestGetSimilarsByIndex:
-    """That it finds what it should, and by which index: tests/test_search.py."""
+    """That it finds what it should, and by which index: tests/search/test_search.py."""
 
     async def test_without_an_index_it_reads_all_rows_up_to_the_watermark_and_behind_it(
         self, connection: Connection

@@ -6,7 +6,7 @@ import pytest
 from service.database.pool import Connection
 from service.http.request import hash_key
 from service.queries import llm_definitions, projects, users
-from tests.queries import factories
+from tests.support import factories
 
 
 class TestUpsertUser:

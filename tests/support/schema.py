@@ -10,12 +10,12 @@ from pathlib import Path
 
 from service.database import embedded
 from service.schema import migrate
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "schema.sql"
 HEAD = """\
 -- The schema of a migrated database, as pg_dump writes it: tables, views, functions, constraints, indexes.
--- Written by `make schema`, compared by tests/test_schema.py. The steps that lead here are in migrations/.
+-- Written by `make schema`, compared by tests/schema/test_schema.py. The steps that lead here are in migrations/.
 -- Each project also has a partition of its own, embeddings_{project_id}: see fit_embeddings_partition.
 """
 # What differs from run to run or says nothing of the schema: settings of the session, comments, random tokens.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
-from tests.processes import served
+from tests.support.processes import served
 
 LONGEST_WAIT = 0.1  # in seconds, of a request for /healthz
 MEMORY = 300 * 1024 * 1024
@@ -18,9 +18,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
-def running(database: str, folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
+def running(database: str, folder: Path, *arguments: str, program: str = "service") -> Iterator[tuple[int, str]]:
     values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY, "SERVICE_DATABASE_URL": database}
-    with served(folder / "log", *arguments, cwd=folder, **values) as (started, url):
+    with served(folder / "log", *arguments, cwd=folder, program=program, **values) as (started, url):
         yield started.pid, url
 
 

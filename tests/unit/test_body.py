@@ -44,6 +44,7 @@ async def taken(pieces: AsyncGenerator[bytes, None], least: int = 0, longest: fl
     return await joined(received(pieces), longest, least)
 
 
+@pytest.mark.slow
 async def test_what_comes_in_time_comes_whole() -> None:
     assert await taken(dripping(0, 0)) == b""
     assert await taken(dripping(1000, 0)) == b"x" * 1000
@@ -71,6 +72,7 @@ async def test_a_trickle_ends_when_it_has_taken_long() -> None:
     assert LONGEST * 0.9 < time.perf_counter() - start < 8  # all of it would take ten
 
 
+@pytest.mark.slow
 async def test_the_time_of_the_service_does_not_count() -> None:
     came = 0
     async for piece in body(received(dripping(5, 0.01, b"x" * 100))).chunks(least=1024):

@@ -1,4 +1,4 @@
-"""Filter documents: what is refused, where; that PostgreSQL agrees with a plain reading is in tests/test_filters.py."""
+"""Filter documents: what is refused, where. What PostgreSQL makes of them is in tests/search/test_filters.py."""
 
 from typing import Any
 

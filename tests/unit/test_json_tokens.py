@@ -16,6 +16,7 @@ TEXTS = st.text().filter(lambda text: "\0" not in text)
 VALUES = st.recursive(SCALARS | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=30)
 
 
+@pytest.mark.slow
 @given(VALUES)
 async def test_there_and_back(value: Any) -> None:
     text = msgspec.json.encode(value)

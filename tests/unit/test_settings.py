@@ -8,8 +8,8 @@ import pytest
 from service import settings
 from service.provider_keys.keyring import Keyring
 from service.settings import Settings, SettingsError
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 ADMIN_KEY = "an-admin-key-of-a-test"
 SECRETS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b"}
 

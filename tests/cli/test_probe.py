@@ -1,0 +1,190 @@
+"""The probe of a container: what runs in it is found out, and whether it is well."""
+
+import asyncio
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from service import probe
+from service.probe import LOOK_SECONDS, SILENT_SECONDS, Signs
+from service.settings import IndexAims
+from service.storage import indexer
+from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
+from tests.support.processes import ROOT, environment, served
+
+pytestmark = pytest.mark.slow
+
+SECRETS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
+AWAY = "postgresql://nobody@127.0.0.1:1/none"
+
+
+def probed(folder: Path, **values: str) -> tuple[int, str]:
+    """The exit code and the words of the probe, as Docker or Kubernetes runs it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service.probe"],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder), **{**SECRETS, **values}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@contextmanager
+def indexing(folder: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`index`, from its first sign on."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "index"],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder), SERVICE_DATABASE_URL=url, **SECRETS),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while not Signs(folder).file.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+def test_an_indexer_that_looks_is_well(new_database: Callable[..., str], tmp_path: Path) -> None:
+    with indexing(tmp_path, new_database()) as process:
+        assert probed(tmp_path) == (0, "")
+        first = Signs(tmp_path).file.read_text()
+        time.sleep(probe.BEAT_SECONDS * 1.5)
+        assert Signs(tmp_path).file.read_text() != first
+        assert json.loads(Signs(tmp_path).file.read_text())["looked"] > json.loads(first)["looked"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    code, words = probed(tmp_path, SERVICE_PORT="1")
+    assert (code, words.startswith("The service does not answer")) == (1, True)  # no sign is left of it
+
+
+def test_an_indexer_without_a_database_is_well(tmp_path: Path) -> None:
+    """It goes on by itself when the database is back; to start it anew would mend nothing."""
+    with indexing(tmp_path, AWAY):
+        time.sleep(probe.BEAT_SECONDS * 1.5)
+        said = json.loads(Signs(tmp_path).file.read_text())
+        assert said["at"] - said["looked"] < probe.BEAT_SECONDS
+        assert probed(tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_an_indexer_that_is_silent_is_not_well(
+    new_database: Callable[..., str], tmp_path: Path, how: signal.Signals
+) -> None:
+    with indexing(tmp_path, new_database()) as process:
+        process.send_signal(how)
+        assert Signs(tmp_path).fault(time.monotonic()) is None
+        assert "no sign" in (Signs(tmp_path).fault(time.monotonic() + SILENT_SECONDS + 1) or "")
+
+
+@pytest.mark.parametrize(
+    ("ago", "looked", "is_at_work", "code", "says"),
+    [
+        (0, 0, False, 0, ""),
+        (0, LOOK_SECONDS - 60, False, 0, ""),
+        (0, LOOK_SECONDS + 60, False, 1, "poll has taken more than"),
+        (0, LOOK_SECONDS * 100, True, 0, ""),  # it builds an index
+        (SILENT_SECONDS + 1, 0, True, 1, "no sign"),
+        (-1000, -1000, False, 1, "no sign"),  # left from before the machine was started
+    ],
+)
+def test_what_the_signs_say(tmp_path: Path, ago: float, looked: float, is_at_work: bool, code: int, says: str) -> None:
+    now = time.monotonic()
+    said = {"at": now - ago, "looked": now - looked, "is_at_work": is_at_work}
+    Signs(tmp_path).file.write_text(json.dumps(said))
+    found = probed(tmp_path)
+    assert (found[0], says in found[1]) == (code, True), found
+
+
+async def test_a_look_that_does_not_end_is_told(new_database: Callable[..., str], tmp_path: Path) -> None:
+    """The projects are locked by somebody who does not let go."""
+    url, signs = new_database(), Signs(tmp_path)
+    blocker = await asyncpg.connect(url)
+    await blocker.execute("BEGIN; LOCK TABLE projects")
+    running = asyncio.create_task(indexer.run(url, IndexAims(threshold=100, memory=2**26), signs))
+    await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 1.5)
+    signs.write()
+    said = json.loads(signs.file.read_text())
+    assert said["at"] - said["looked"] > indexer.SECONDS_BETWEEN_LOOKS
+    assert not said["is_at_work"]
+    await blocker.close()
+    await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS)
+    signs.write()
+    said = json.loads(signs.file.read_text())
+    assert said["at"] - said["looked"] < indexer.SECONDS_BETWEEN_LOOKS * 1.5
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("arguments", [["index"], ["serve"]])
+def test_a_container_that_can_write_nothing_serves(
+    new_database: Callable[..., str], tmp_path: Path, arguments: list[str]
+) -> None:
+    """As one with a read-only file system and no /tmp; here no file may have more than no bytes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT), SERVICE_DATABASE_URL=new_database(), SERVICE_PORT="0", **SECRETS),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        text=True,
+    )
+    time.sleep(6)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert ("running on" if arguments == ["serve"] else "The probe's file cannot be written") in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_a_service_is_asked(new_database: Callable[..., str], tmp_path: Path, host: str) -> None:
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(), "SERVICE_HOST": host, "SERVICE_INDEXER": "false"}
+    with served(tmp_path / "log", cwd=tmp_path, **values) as (process, url):
+        here = {"SERVICE_HOST": host, "SERVICE_PORT": url.rpartition(":")[2], "http_proxy": "http://127.0.0.1:1"}
+        assert probed(tmp_path, **here) == (0, "")
+        process.send_signal(signal.SIGSTOP)
+        code, words = probed(tmp_path, **here)
+        process.send_signal(signal.SIGCONT)
+        assert (code, words.startswith("The service does not answer")) == (1, True)
+    assert probed(tmp_path, **here)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "is_well"),
+    [
+        (["python", "embedding-service", "migrate"], True),
+        (["docker-init", "--", "embedding-service", "keys", "rotate"], True),
+        (["sh", "-c", "embedding-service index --once"], True),
+        (["python", "embedding-service", "serve"], False),
+        (["python", "embedding-service", "index"], False),  # it has given no sign yet
+        (["pause"], False),
+    ],
+)
+def test_what_ends_by_itself_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: list[str], is_well: bool
+) -> None:
+    for name, value in {**SECRETS, "SERVICE_HOST": "127.0.0.1", "SERVICE_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(probe.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "cmdline").write_text("\0".join(line))
+    assert (probe.fault(tmp_path / "cmdline") is None) is is_well

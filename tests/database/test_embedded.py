@@ -1,0 +1,192 @@
+"""The embedded PostgreSQL: real servers, real processes, real kills."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+from service.database import embedded
+from tests.support.processes import ROOT
+
+pytestmark = pytest.mark.slow
+
+USER = """
+import sys
+from pathlib import Path
+from service.database import embedded
+with embedded.running(Path(sys.argv[1]), durable=False) as url:
+    print(url, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "data"
+    with embedded.running(tmp_path / "data", durable=False):  # adopts a server that a killed test left, and stops it
+        pass
+
+
+def run_user(data_dir: Path) -> subprocess.Popen[str]:
+    """A process that uses the server until its standard input ends; returns when the server runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", USER, str(data_dir)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline().strip() == embedded.url(data_dir)
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.close()
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+def postmaster(data_dir: Path) -> int:
+    return int((data_dir / "cluster" / "postmaster.pid").read_text().split()[0])
+
+
+def is_running(data_dir: Path) -> bool:
+    try:
+        psycopg.connect(embedded.url(data_dir), connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+async def test_data_survive_a_second_start_which_is_quick(data_dir: Path) -> None:
+    with embedded.running(data_dir) as url, psycopg.connect(url) as connection:
+        connection.execute("CREATE EXTENSION vector; CREATE TABLE kept AS SELECT '[1,2]'::halfvec AS v")
+        assert connection.execute("SHOW fsync").fetchone() == ("on",)
+    assert not is_running(data_dir)
+    start = time.monotonic()
+    with embedded.running(data_dir) as url:
+        assert time.monotonic() - start < 3
+        client = await asyncpg.connect(url)
+        assert await client.fetchval("SELECT v::text FROM kept") == "[1,2]"
+        await client.close()
+
+
+def test_the_last_of_two_users_stops_the_server(data_dir: Path) -> None:
+    first, second = run_user(data_dir), run_user(data_dir)
+    end(first)
+    assert is_running(data_dir)
+    end(second)
+    assert not is_running(data_dir)
+
+
+def test_a_killed_user_does_not_keep_the_server_for_ever(data_dir: Path) -> None:
+    killed = run_user(data_dir)
+    killed.kill()
+    killed.communicate()
+    assert is_running(data_dir)
+    adopted = postmaster(data_dir)
+    with embedded.running(data_dir):
+        assert postmaster(data_dir) == adopted
+    assert not is_running(data_dir)
+
+
+def test_a_killed_server_recovers_what_was_committed(data_dir: Path) -> None:
+    with embedded.running(data_dir) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000)")
+        os.kill(postmaster(data_dir), signal.SIGKILL)
+        while is_running(data_dir):
+            time.sleep(0.05)
+    with embedded.running(data_dir) as url, psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1000,)
+
+
+def test_a_stale_pid_file_with_the_pid_of_another_process(data_dir: Path) -> None:
+    with embedded.running(data_dir):
+        lines = (data_dir / "cluster" / "postmaster.pid").read_text().splitlines()
+    lines[0] = str(os.getpid())
+    (data_dir / "cluster" / "postmaster.pid").write_text("\n".join(lines) + "\n")
+    (data_dir / "cluster" / "postmaster.pid").chmod(0o666)
+    with embedded.running(data_dir):
+        assert is_running(data_dir)
+
+
+def test_many_at_once_share_one_server(data_dir: Path) -> None:
+    users = [
+        subprocess.Popen(
+            [sys.executable, "-c", USER, str(data_dir)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for user in users:
+        assert user.stdout
+        assert user.stdout.readline()
+    assert is_running(data_dir)
+    for user in users:
+        end(user)
+    assert not is_running(data_dir)
+
+
+def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    data_dir = tmp_path / ("x" * 100) / "data"
+    with embedded.running(data_dir, durable=False) as url:
+        assert is_running(data_dir)
+        assert "x" * 100 not in url
+
+
+def test_an_interrupted_making_is_no_obstacle(data_dir: Path) -> None:
+    (data_dir / "cluster.new" / "base").mkdir(parents=True)
+    with embedded.running(data_dir, durable=False):
+        assert is_running(data_dir)
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "PG_VERSION").write_text("14\n")
+    with (
+        pytest.raises(embedded.EmbeddedPostgresError, match="is of PostgreSQL 14, and this package brings 18"),
+        embedded.running(tmp_path),
+    ):
+        pass
+
+
+def test_a_start_that_fails_shows_the_log(data_dir: Path) -> None:
+    with embedded.running(data_dir, durable=False):
+        pass
+    broken = data_dir / "cluster" / "postgresql.conf"
+    sound = broken.read_text()
+    broken.write_text("nonsense\n")
+    with pytest.raises(embedded.EmbeddedPostgresError, match="syntax error in file"), embedded.running(data_dir):
+        pass
+    broken.write_text(sound)
+
+
+def test_nobody_else_may_come_near(data_dir: Path) -> None:
+    with embedded.running(data_dir, durable=False):
+        for name in ("cluster", "socket"):
+            assert stat.S_IMODE((data_dir / name).stat().st_mode) & 0o077 == 0
+        assert stat.S_IMODE((data_dir / "postgres.log").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
+def test_root_lets_the_server_pass_and_nothing_else(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with embedded.running(closed / "data", durable=False):
+        assert stat.S_IMODE(closed.stat().st_mode) == 0o701
+        assert (closed / "data" / "cluster" / "postmaster.pid").stat().st_uid != 0

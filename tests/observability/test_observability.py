@@ -1,0 +1,187 @@
+"""What operators see: a line of log a request, metrics, traces; and no secret in any of them."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from service import __version__
+from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.support import world
+from tests.support.processes import served
+
+pytestmark = pytest.mark.slow
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
+METRICS_KEY = "marked-metrics-key"
+SETTINGS = {
+    "SERVICE_ADMINKEY": ADMIN_KEY,
+    "ENCRYPTION_KEY": ENCRYPTION_KEY,
+    "SERVICE_METRICS_KEY": METRICS_KEY,
+    "SERVICE_LOG_FORMAT": "json",
+    "SERVICE_INDEXER": "false",
+}
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """The sum of a metric over all lines with these labels."""
+    total = 0.0
+    for line in text.splitlines():
+        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if found and found[1] == name:
+            has = dict(re.findall(r'(\w+)="([^"]*)"', found[2] or ""))
+            total += float(found[3]) if labels.items() <= has.items() else 0
+    return total
+
+
+async def test_a_line_a_request(new_database: Callable[..., str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with served(log, cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **SETTINGS) as (_, url):
+        async with httpx2.AsyncClient(base_url=url) as api:
+            owner = await world.user(api, ADMIN)
+            project = await world.project(api, owner)
+            rows = [world.row("a", [1, 0, 0]), world.row("b", [0, 1, 0])]
+            await world.upload(api, project, *rows)
+            await world.upload(api, project, rows[0], world.row("b", [0, 0, 1]), world.row("c", [1, 1, 0]))
+            await api.post(f"{project.embeddings}/stream", content=json.dumps(rows[0]), headers=owner.headers)
+            await api.get(
+                f"{project.similars}/a?metadata_path=a&metadata_value=marked-query",
+                headers={**owner.headers, "X-Request-ID": "mine"},
+            )
+            await api.get(f"{project.similars}/a", headers={"Authorization": "Bearer marked-unknown-key"})
+            await api.get("/nowhere/marked-path", headers=ADMIN)
+            await api.request("PROPFIND", "/healthz")
+            await api.get("/healthz")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]  # uvicorn's too
+    assert {"Application startup complete.", "Application shutdown complete."} <= {one["event"] for one in lines}
+    requests = [one for one in lines if one["event"] == "request"]
+    assert all(one["level"] == "info" and one["timestamp"] and one["ms"] > 0 for one in requests)
+    seen = [(one["method"], one["route"], one["status"], one["principal"]) for one in requests]
+    upload, similars = "/v1/embeddings/{user}/{project}", "/v1/similars/{user}/{project}/{text_id}"
+    assert seen[-7:] == [
+        ("POST", upload, 201, owner.handle),
+        ("POST", upload, 201, owner.handle),
+        ("POST", f"{upload}/stream", 200, owner.handle),
+        ("GET", similars, 200, owner.handle),
+        ("GET", similars, 401, None),
+        ("GET", "none", 404, None),
+        ("PROPFIND", "/healthz", 405, None),
+    ]  # the probe is left out
+    assert [one["rows"] for one in requests if "rows" in one] == [
+        {"inserted": 2, "updated": 0, "unchanged": 0},
+        {"inserted": 1, "updated": 1, "unchanged": 1},
+        {"inserted": 0, "updated": 0, "unchanged": 1, "rejected": 0},
+    ]
+    (search,) = [one for one in requests if one.get("search")]
+    assert (search["request_id"], search["search"]) == ("mine", "exact")
+    for secret in ("marked-query", "marked-unknown-key", "marked-path", ADMIN_KEY, ENCRYPTION_KEY, owner.key):
+        assert secret not in log.read_text()
+
+
+async def test_metrics(new_database: Callable[..., str]) -> None:
+    settings = settings_for(new_database(), service_metrics_key=METRICS_KEY, service_indexer=False)
+    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+
+        async def scrape(key: str = METRICS_KEY) -> str:
+            answer = await api.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/plain")
+            return answer.text
+
+        before = await scrape()
+        owner = await world.user(api, ADMIN)
+        project = await world.project(api, owner)
+        await world.upload(api, project, world.row("a", [1, 0, 0]), world.row("b", [0, 1, 0]))
+        await world.upload(api, project, world.row("a", [1, 0, 0]))
+        for _ in range(3):
+            await api.get(f"{project.similars}/a", headers=owner.headers)
+        await api.request("PROPFIND", "/nowhere")
+        after = await scrape(ADMIN_KEY)
+
+        def grown(name: str, **labels: str) -> float:
+            return value(after, f"embedding_service_{name}", **labels) - value(
+                before, f"embedding_service_{name}", **labels
+            )
+
+        upload, similars = "/v1/embeddings/{user}/{project}", "/v1/similars/{user}/{project}/{text_id}"
+        assert grown("requests_total", method="POST", route=upload, status="201") == 2
+        assert grown("requests_total", route=similars) == 3
+        assert grown("requests_total", method="other", route="none", status="404") == 1
+        assert "PROPFIND" not in after
+        assert grown("request_seconds_count", route=similars) == 3
+        assert 0 < grown("request_seconds_sum", route=similars) < 3
+        assert (grown("rows_total", result="inserted"), grown("rows_total", result="unchanged")) == (2, 1)
+        assert grown("search_seconds_count", method="exact") == 3
+        assert value(after, "embedding_service_connections") >= 1
+        assert value(after, "embedding_service_index_projects") == 0
+        assert value(after, "embedding_service_build_info", version=__version__) == 1
+        for text in (before, after):
+            assert owner.key not in text
+            assert owner.handle not in text  # no label grows with the users
+        for headers, status in (({}, 401), ({"Authorization": "Bearer x"}, 401), (owner.headers, 403)):
+            assert (await api.get("/metrics", headers=headers)).status_code == status
+        read = {"Authorization": f"Bearer {METRICS_KEY}"}
+        assert (await api.get("/v1/users", headers=read)).status_code == 401  # it opens nothing else
+
+
+def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with served(log, "--workers", "2", cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **SETTINGS) as (_, url):
+        for _ in range(40):  # a connection each, so that both workers get some
+            assert httpx2.get(f"{url}/v1/api-standards").status_code == 200
+        text = httpx2.get(f"{url}/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"}).text
+        assert value(text, "embedding_service_requests_total", route="/v1/api-standards", status="200") == 40
+        assert value(text, "embedding_service_build_info", version=__version__) == 1
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[str, list[bytes]]]:
+    """Somebody who takes traces (OTLP over HTTP); its URL and what it was sent."""
+    sent: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(self.path.encode() + self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", sent
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_traces(new_database: Callable[..., str], tmp_path: Path, collector: tuple[str, list[bytes]]) -> None:
+    to, sent = collector
+    more = {"SERVICE_TRACING": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": to, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
+    database = new_database()
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS, **more) as (_, url):
+        async with httpx2.AsyncClient(base_url=url) as api:
+            owner = await world.user(api, ADMIN)
+            project = await world.project(api, owner)
+            await world.upload(api, project, world.row("a", [1, 0, 0], text="marked-text"))
+            trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+            path = f"{project.similars}/a?limit=3&metadata_path=a&metadata_value=marked-query"
+            found = await api.get(path, headers={**owner.headers, **trace})
+            assert found.status_code == 200
+    everything = b"".join(sent)
+    assert all(one.startswith(b"/v1/traces") for one in sent)
+    for name in (b"UpsertEmbeddings", b"RetrieveProjectAccess", b"GetSimilarsByVector", b"embedding-service"):
+        assert name in everything
+    assert bytes.fromhex("0af7651916cd43dd8448eb211c80319c") in everything  # the caller's trace goes on
+    for secret in ("marked-query", "marked-text", ADMIN_KEY, ENCRYPTION_KEY, owner.key, owner.email):
+        assert secret.encode() not in everything

@@ -1,0 +1,158 @@
+"""The OpenAPI document, the page that shows it, and docs/API.md."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from service.api import endpoints
+from service.http import openapi
+from tests.support import webdriver
+from tests.support.processes import NEEDS_CURL, ROOT, environment, served
+
+pytestmark = pytest.mark.slow
+
+SERVED = [one for one in endpoints if not one.only_debug]
+
+
+async def test_the_document_is_valid_and_the_same_in_both_forms(api: httpx2.AsyncClient) -> None:
+    as_json, as_yaml = await api.get("/openapi.json"), await api.get("/openapi.yaml")
+    assert as_json.headers["content-type"] == "application/json"
+    assert as_yaml.headers["content-type"] == "application/yaml"
+    document = as_json.json()
+    assert msgspec.yaml.decode(as_yaml.content) == document
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+    assert {(method.upper(), path) for path, item in document["paths"].items() for method in item} == {
+        (one.method, one.path) for one in SERVED
+    }
+
+
+def test_the_document_is_the_one_that_was_reviewed() -> None:
+    """After a change that is meant: `make openapi`, and look at the difference."""
+    assert openapi.document(endpoints) == msgspec.yaml.decode((ROOT / "docs" / "openapi.yaml").read_bytes())
+
+
+def test_the_footgun_is_documented_only_in_debug() -> None:
+    assert "/v1/admin/footgun" in openapi.document(endpoints)["paths"]
+    assert "/v1/admin/footgun" not in openapi.document(SERVED)["paths"]
+
+
+@pytest.mark.parametrize("one", SERVED, ids=lambda one: f"{one.method} {one.path}")
+def test_every_operation_tells_its_errors_and_its_security(one: Any) -> None:
+    operation = openapi.document(SERVED)["paths"][one.path][one.method.lower()]
+    assert operation["summary"]
+    statuses = set(operation["responses"])
+    assert {str(one.status), "500"} <= statuses
+    if "security" in operation:
+        assert {"401", "403", "503"} <= statuses
+    if "requestBody" in operation:
+        assert {"400", "408", "413", "415", "422"} <= statuses
+    for status, answer in operation["responses"].items():
+        if int(status) >= 400:
+            assert list(answer["content"]) == ["application/problem+json"]
+
+
+def test_constraints_are_in_the_schemas() -> None:
+    schemas = openapi.document(SERVED)["components"]["schemas"]
+    handle = schemas["UserIn"]["properties"]["user_handle"]
+    assert (handle["minLength"], handle["maxLength"]) == (3, 64)
+    assert handle["pattern"]
+    assert handle["examples"]
+    assert schemas["InstanceIn"]["properties"]["dimensions"]["maximum"] == 16000
+    assert schemas["UserIn"]["required"] == ["user_handle", "email"]
+    assert "required" not in schemas["UserInPatch"]
+    assert schemas["UserIn"]["additionalProperties"] is False
+
+
+async def test_the_page_loads_nothing_from_elsewhere(api: httpx2.AsyncClient) -> None:
+    page = await api.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert not re.findall(r"https?://", policy + page.text)
+    for asset in re.findall(r'(?:src|href)="(/[^"]+)"', page.text):
+        answer = await api.get(asset)
+        assert answer.status_code == 200
+        assert len(answer.content) > 100
+    assert (await api.get("/docs/other.js")).status_code == 422
+
+
+@pytest.mark.skipif(
+    not (webdriver.CHROMIUM and webdriver.CHROMEDRIVER),
+    reason="LEFT OUT: the documentation's page in a browser; it needs chromium and chromedriver",
+)
+async def test_an_authorised_call_from_the_page(new_database: Callable[..., str], tmp_path: Path) -> None:
+    secrets = {"SERVICE_ADMINKEY": "admin-key-of-the-page", "ENCRYPTION_KEY": "b"}
+    with (
+        served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **secrets) as (_, url),
+        webdriver.browser(tmp_path) as browser,
+    ):
+        browser.call("POST", "/url", url=f"{url}/docs")
+        browser.wait_for("return document.querySelectorAll('.opblock').length")
+        browser.run("window.ui.preauthorizeApiKey('key', arguments[0])", "admin-key-of-the-page")
+        block = "document.querySelector('#operations-users-get_users')"
+        browser.run(f"{block}.querySelector('.opblock-summary-control').click()")
+        browser.wait_for(f"return {block}.querySelector('.try-out__btn')")
+        browser.run(f"{block}.querySelector('.try-out__btn').click()")
+        browser.wait_for(f"return {block}.querySelector('.execute')")
+        browser.run(f"{block}.querySelector('.execute').click()")
+        live = f"{block}.querySelector('.live-responses-table .response')"
+        status = browser.wait_for(f"return {live} && {live}.querySelector('.response-col_status').innerText")
+        assert status.strip().startswith("200")
+        assert "_system" in browser.run(f"return {live}.innerText")
+        loaded = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
+        assert loaded
+        assert [one for one in loaded if not one.startswith((url, "data:"))] == []
+        assert [one["message"] for one in browser.logs() if one["level"] == "SEVERE"] == []
+
+
+API_PAGE = (ROOT / "docs" / "API.md").read_text()
+
+
+def test_the_route_table_is_the_applications() -> None:
+    rows = re.findall(r"^\| `([A-Z]+)` \| `([^`]+)` \|", API_PAGE, re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {(one.method, one.path) for one in endpoints}
+
+
+@NEEDS_CURL
+def test_the_examples_run(new_database: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"SERVICE_ADMINKEY={'a' * 64}\nENCRYPTION_KEY={'b' * 64}\n")
+    examples = re.findall(r"^```bash\n(.*?)^```\n(?:\n```json\n(.*?)^```$)?", API_PAGE, re.MULTILINE | re.DOTALL)
+    script = "\n".join(f"{commands}\necho; echo '--- {place}'" for place, (commands, _) in enumerate(examples))
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database()) as (_, url):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script.replace("http://127.0.0.1:8880", url)],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = re.split(r"^--- \d+\n", done.stdout, flags=re.MULTILINE)
+    for (commands, shown), answer in zip(examples, printed, strict=False):
+        if shown:
+            assert matches(json.loads(answer.strip().splitlines()[-1]), json.loads(shown)), (commands, answer)
+
+
+def matches(answer: Any, shown: Any) -> bool:
+    """Whether an answer has all that the page shows; `…` stands for anything."""
+    if shown == "…":
+        return True
+    if isinstance(shown, dict):
+        return isinstance(answer, dict) and all(
+            name in answer and matches(answer[name], value) for name, value in shown.items()
+        )
+    if isinstance(shown, list):
+        return len(answer) == len(shown) and all(map(matches, answer, shown))
+    return bool(answer == shown)

@@ -1,0 +1,105 @@
+"""What docs/OPERATIONS.md tells operators to do, and to watch."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import httpx2
+import numpy as np
+import psycopg
+import pytest
+import yaml
+
+from chaos.standby import postgres_program
+from service.queries import indexes
+from service.settings import IndexAims
+from service.storage import indexer
+from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.support import world
+from tests.support.processes import ROOT
+
+pytestmark = pytest.mark.slow
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
+TEXT = (ROOT / "docs" / "OPERATIONS.md").read_text()
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def is_older_than_its_programs(server: str) -> bool:
+    told = subprocess.run([postgres_program("pg_restore"), "--version"], capture_output=True, text=True, check=True)
+    with psycopg.connect(server) as connection:
+        return connection.info.server_version // 10_000 < int(re.findall(r"\d+", told.stdout)[0])
+
+
+async def test_backup_and_restore(server: str, new_database: Callable[..., str], tmp_path: Path) -> None:
+    if is_older_than_its_programs(server):
+        pytest.skip("pg_restore must not be newer than the server")
+    database, restored = new_database(), new_database(template=None)
+    vectors = np.random.default_rng(3).normal(size=(400, 3))
+    async with (
+        serving(settings_for(database, service_indexer=False)) as url,
+        httpx2.AsyncClient(base_url=url, timeout=60) as api,
+    ):
+        owner = await world.user(api, ADMIN)
+        instance = await world.instance(api, owner, api_key="a-provider-key")
+        project = await world.project(api, owner, on=instance)
+        rows = [
+            world.row(f"{number:03}", one.tolist(), text=f"Text {number}", metadata={"number": number})
+            for number, one in enumerate(vectors)
+        ]
+        await world.upload(api, project, *rows)
+        connection = await asyncpg.connect(database)
+        await connection.execute(f"ANALYZE embeddings_{project.id}")
+        await indexer.run_once(database, IndexAims(threshold=100, memory=64 * 1024 * 1024))
+        everything = f"{project.embeddings}?include=vector,text,metadata"
+        paths = [everything, f"{project.similars}/007", project.path, instance.path]
+        before = [(await api.get(path, headers=owner.headers)).json() for path in paths]
+        built = await indexes.retrieve_index_state(connection, project_id=project.id)
+        await connection.close()
+
+    dump = tmp_path / "backup.dump"
+    lines = re.findall(r"^    (pg_dump|pg_restore) (.*)$", TEXT, re.MULTILINE)
+    assert [program for program, _ in lines] == ["pg_dump", "pg_restore"]
+    for program, arguments in lines:
+        told = arguments.replace("backup.dump", str(dump)).replace('"$SERVICE_DATABASE_URL"', database)
+        told = told.replace("--dbname=restored", f"--dbname={restored}")
+        run([postgres_program(program), *told.split()])
+
+    async with (
+        serving(settings_for(restored, service_indexer=False)) as url,
+        httpx2.AsyncClient(base_url=url, timeout=60) as api,
+    ):
+        after = [(await api.get(path, headers=owner.headers)).json() for path in paths]
+        assert after == before
+        assert after[1]["search"]["method"] == "index"
+        await world.upload(api, project, world.row("new", [1, 2, 3]))
+        connection = await asyncpg.connect(restored)
+        assert await indexes.retrieve_index_state(connection, project_id=project.id) == built
+        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid::regclass::text ~ '_hnsw_'"
+        assert await connection.fetchval(valid) is True
+        await connection.close()
+
+
+async def test_the_alerts_and_the_table_name_metrics_that_there_are(new_database: Callable[..., str]) -> None:
+    async with (
+        serving(settings_for(new_database(), service_indexer=False)) as url,
+        httpx2.AsyncClient(base_url=url) as api,
+    ):
+        project = await world.project(api, await world.user(api, ADMIN))
+        await world.upload(api, project, world.row("a", [1, 0, 0]))
+        await api.get(f"{project.similars}/a", headers=ADMIN)
+        exposed = (await api.get("/metrics", headers=ADMIN)).text
+    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    rules = yaml.safe_load(block)["groups"][0]["rules"]
+    assert len(rules) >= 5
+    named = {name for rule in rules for name in re.findall(r"embedding_service_\w+", rule["expr"])}
+    named |= set(re.findall(r"^\| `(embedding_service_\w+)`", TEXT, re.MULTILINE))
+    assert len(named) >= 8
+    for name in named:
+        assert re.search(rf"^{name}(_bucket)?[ {{]", exposed, re.MULTILINE), name

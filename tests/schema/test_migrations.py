@@ -1,0 +1,168 @@
+"""Migrations on a real server: forward and backward, by several at once, and with the original's rows."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from service.schema import migrate
+from tests.support.catalogue import rows, schema
+
+pytestmark = pytest.mark.slow
+
+NAMES = migrate.names()
+NewDatabase = Callable[..., str]
+
+
+@pytest.fixture
+def empty(new_database: NewDatabase) -> str:
+    return new_database(template=None)
+
+
+def test_each_step_down_and_up_again_is_the_same_schema(empty: str) -> None:
+    assert migrate.upgrade(empty) == NAMES
+    above = full = schema(empty)
+    for number in range(len(NAMES) - 1, -1, -1):
+        target = NAMES[number - 1] if number else "0000"
+        assert migrate.downgrade(empty, target) == [NAMES[number]]
+        below = schema(empty)
+        assert below != above
+        assert migrate.upgrade(empty) == NAMES[number:]
+        assert schema(empty) == full
+        migrate.downgrade(empty, target)
+        assert schema(empty) == below
+        above = below
+    assert schema(empty) == {key: [] for key in above}
+    migrate.upgrade(empty)
+
+
+def test_all_the_way_down_and_up_is_the_same_schema(empty: str) -> None:
+    migrate.upgrade(empty)
+    before = schema(empty)
+    assert migrate.downgrade(empty, "0000") == NAMES[::-1]
+    assert migrate.upgrade(empty) == NAMES
+    assert schema(empty) == before
+
+
+def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
+    assert not any(one.applied for one in migrate.status(empty))
+    migrate.upgrade(empty)
+    assert migrate.upgrade(empty) == []
+    assert migrate.downgrade(empty, "0003") == NAMES[:2:-1]
+    assert [one.applied for one in migrate.status(empty)] == [True] * 3 + [False] * (len(NAMES) - 3)
+    with pytest.raises(ValueError, match="There is no migration 0099"):
+        migrate.downgrade(empty, "0099")
+
+
+def test_many_at_once_end_well(empty: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(lambda _: migrate.upgrade(empty), range(6)))
+    assert sorted(done) == [[]] * 5 + [NAMES]
+
+
+def test_a_server_that_is_too_old_is_refused_before_anything_changes(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr(migrate, "OLDEST_POSTGRESQL", 990_000)
+        with pytest.raises(migrate.UnsupportedDatabase, match=r"This is PostgreSQL \d+"):
+            migrate.upgrade(empty)
+    with monkeypatch.context() as newer:
+        newer.setattr(migrate, "OLDEST_PGVECTOR", (99, 0, 0))
+        with pytest.raises(migrate.UnsupportedDatabase, match=r"This server has pgvector 0\.\d+\.\d+"):
+            migrate.upgrade(empty)
+    assert rows(empty, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
+
+
+ORIGINAL = """
+INSERT INTO users (user_handle, email, vdb_key) VALUES
+    ('anna', 'a@x', repeat('a', 64)), ('bert', 'b@x', repeat('b', 64)), ('carl', 'c@x', repeat('c', 64));
+INSERT INTO projects (owner, project_handle, public_read) VALUES
+    ('anna', 'two', NULL), ('anna', 'one', true), ('bert', 'none', false);
+INSERT INTO users_projects (user_handle, project_id, role) VALUES
+    ('anna', 1, 'owner'), ('bert', 1, 'reader'), ('carl', 1, 'editor'), ('anna', 2, 'owner'), ('bert', 3, 'owner');
+INSERT INTO llm_services (llm_service_handle, owner, endpoint, api_standard, model, dimensions) VALUES
+    ('small', 'anna', 'http://s', 'openai', 's', 3), ('large', 'anna', 'http://l', 'openai', 'l', 4);
+INSERT INTO users_llm_services (user_handle, llm_service_id, role) VALUES
+    ('anna', 1, 'owner'), ('anna', 2, 'owner'), ('bert', 1, 'reader');
+INSERT INTO projects_llm_services (project_id, llm_service_id, created_at) VALUES
+    (1, 2, '2025-01-02'), (1, 1, '2025-01-01'), (2, 2, '2025-01-01');
+INSERT INTO embeddings (text_id, owner, project_id, llm_service_id, text, vector, vector_dim, metadata, created_at)
+VALUES
+    ('https%3A%2F%2Fx%2F1', 'anna', 1, 1, 'text', '[1,2,3]', 3, '{"k": 1}', '2025-03-30 02:30'),
+    ('plain', 'anna', 1, 1, NULL, '[0.1,0.2,0.3]', 3, NULL, '2025-01-01'),
+    ('plain', 'anna', 1, 2, NULL, '[1,2,3,4]', 4, NULL, '2025-01-01'),
+    ('four', 'anna', 2, 2, NULL, '[4,3,2,1]', 4, NULL, '2025-01-01'),
+    (NULL, 'anna', 2, 2, NULL, '[4,3,2,2]', 4, NULL, '2025-01-01'),
+    ('lost', 'bert', 3, 1, NULL, '[1,1,1]', 3, NULL, '2025-01-01');
+"""
+
+EVERYTHING = {
+    "users": "SELECT user_handle, email, vdb_key, created_at FROM users WHERE user_handle <> '_system' ORDER BY 1",
+    "projects": "SELECT project_id, owner, project_handle, coalesce(public_read, false) FROM projects ORDER BY 1",
+    "roles": "SELECT user_handle, project_id, role FROM users_projects ORDER BY 1, 2",
+    "services": "SELECT llm_service_id, llm_service_handle, owner, endpoint, model, dimensions FROM llm_services "
+    "ORDER BY 1",
+    "service_roles": "SELECT user_handle, llm_service_id, role FROM users_llm_services ORDER BY 1, 2",
+    "embeddings": "SELECT embeddings_id, text_id, owner, project_id, llm_service_id, text, vector::text, vector_dim, "
+    "metadata, created_at FROM embeddings ORDER BY 1",
+}
+
+
+def test_embeddings_go_back_from_a_schema_without_the_latest_functions(empty: str) -> None:
+    migrate.upgrade(empty)
+    migrate.downgrade(empty, "0003")
+    with psycopg.connect(empty) as connection:
+        connection.execute(ORIGINAL)
+    before = {name: rows(empty, statement) for name, statement in EVERYTHING.items()}
+    migrate.upgrade(empty)
+    migrate.downgrade(empty, "0010")
+    migrate.downgrade(empty, "0003", discard=True)
+    assert rows(empty, EVERYTHING["embeddings"]) == before["embeddings"]
+
+
+def test_the_rows_of_the_original_go_forth_and_back(empty: str) -> None:
+    migrate.upgrade(empty)
+    migrate.downgrade(empty, "0003")
+    with psycopg.connect(empty) as connection:
+        connection.execute(ORIGINAL)
+    before = {name: rows(empty, statement) for name, statement in EVERYTHING.items()}
+
+    migrate.upgrade(empty)
+    assert rows(empty, "SELECT project_id, llm_service_instance_id, public_read FROM projects ORDER BY 1") == [
+        (1, 1, False),
+        (2, 2, True),
+        (3, None, False),
+    ]
+    assert rows(empty, "SELECT user_handle, project_id, role FROM project_access ORDER BY 2, 1") == [
+        ("anna", 1, "owner"),
+        ("bert", 1, "reader"),
+        ("carl", 1, "editor"),
+        ("anna", 2, "owner"),
+        ("bert", 3, "owner"),
+    ]
+    assert rows(empty, "SELECT user_handle, instance_id, role FROM instance_access ORDER BY 2, 1") == [
+        ("anna", 1, "owner"),
+        ("bert", 1, "reader"),
+        ("anna", 2, "owner"),
+    ]
+    assert rows(
+        empty,
+        "SELECT project_id, text_id, sequence, vector::text, text, metadata, "
+        "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') FROM embeddings ORDER BY sequence",
+    ) == [
+        (1, "https%3A%2F%2Fx%2F1", 1, "[1,2,3]", "text", {"k": 1}, "2025-03-30 02:30"),
+        (1, "plain", 2, "[0.099975586,0.19995117,0.30004883]", None, None, "2025-01-01 00:00"),
+        (2, "four", 4, "[4,3,2,1]", None, None, "2025-01-01 00:00"),
+    ]
+    # What has no place is kept, and can be fetched: an earlier service's, one without an id, one without a service.
+    assert rows(empty, "SELECT embeddings_id, text_id FROM embeddings_unmigrated ORDER BY 1") == [
+        (3, "plain"),
+        (5, None),
+        (6, "lost"),
+    ]
+    assert rows(empty, "SELECT nextval('embeddings_sequence')") == [(7,)]
+
+    migrate.downgrade(empty, "0003")
+    assert {name: rows(empty, statement) for name, statement in EVERYTHING.items()} == before

@@ -1,0 +1,189 @@
+"""The recall of an index as it is measured, beside what numpy says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from service import vectors
+from service.database.pool import Pool, Scan, ServiceConnection, open_pool
+from service.queries import embeddings, indexes
+from service.settings import IndexAims
+from service.storage import calibration, indexer
+from service.storage.calibration import Calibration, ExactScan
+from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.search.test_search import clustered
+from tests.support import factories
+
+pytestmark = pytest.mark.slow
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+DIMENSIONS, ROWS, REBUILDS = 64, 12_000, 5
+
+
+def nearest_by_numpy(stored: Any, queries: Any) -> Any:
+    """Row numbers and cosine distances of the ten nearest."""
+    wide = stored.astype(np.float64) / np.linalg.norm(stored.astype(np.float64), axis=1, keepdims=True)
+    asked = queries.astype(np.float64) / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+    distances = 1 - asked @ wide.T
+    rows = np.argsort(distances, axis=1)[:, :10]
+    return rows, np.take_along_axis(distances, rows, axis=1)
+
+
+async def stored_project(pool: Pool, stored: Any) -> int:
+    owner = await factories.user(pool)
+    await factories.instance(pool, owner, "inst", dimensions=stored.shape[1])
+    number = await factories.project(pool, owner, "inst")
+    for start in range(0, len(stored), 5000):
+        some = stored[start : start + 5000]
+        ids = [f"{row:06}" for row in range(start, start + len(some))]
+        await embeddings.upsert_embeddings(
+            pool,
+            project_id=number,
+            text_ids=ids,
+            vectors=vectors.to_binary(some),
+            texts=[None] * len(ids),
+            metadata=[None] * len(ids),
+            keep_text=[],
+            keep_metadata=[],
+        )
+    await pool.execute(f"ANALYZE embeddings_{number}")
+    await pool.execute("SELECT pg_stat_force_next_flush()")
+    return number
+
+
+@pytest.mark.parametrize(("rows", "dimensions"), [(10, 1), (11, 3), (5000, 64), (3000, 1536)])
+@pytest.mark.parametrize("piece", [7, 1000, 10**9])
+async def test_the_exact_scan_finds_what_numpy_finds(
+    new_database: Callable[..., str], rows: int, dimensions: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However its input is cut into pieces."""
+    if rows * dimensions > 100_000 and piece < 1000:
+        piece = 1000  # as millions of pieces take long
+    monkeypatch.setattr(calibration, "PIECE_BYTES", 100_000)
+    stored, queries = clustered(rows, dimensions), clustered(50, dimensions, seed=2).astype(np.float16)
+    scan = ExactScan(queries, dimensions)
+    head = np.zeros(rows, dtype=scan._row)
+    head["vector"] = stored
+    copied = b"PGCOPY\n\xff\r\n\0" + bytes(8) + head.tobytes() + b"\xff\xff"
+    for start in range(0, len(copied), piece):
+        await scan.take(copied[start : start + piece])
+    _, distances = nearest_by_numpy(stored, queries)
+    assert np.abs(scan.tenth_distances() - distances[:, 9]).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+async def built(new_database: Callable[..., str]) -> Any:
+    """An indexed project of clustered vectors: the pool, its number, watermark, and vectors."""
+    url = new_database()
+    stored = clustered(ROWS, DIMENSIONS)
+    async with await open_pool(url, size=2, statement_timeout=60) as pool:
+        number = await stored_project(pool, stored)
+        (one,) = await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024))
+        assert one.project_id == number
+        yield url, pool, number, one.watermark, stored
+
+
+async def recall(pool: Pool, number: int, watermark: int, stored: Any, queries: Any, ef_search: int) -> float:
+    """The share of the ten nearest that the index finds."""
+    rows, _ = nearest_by_numpy(stored, queries)
+    hits = 0
+    async with pool.acquire() as connection:
+        session = connection._con
+        assert isinstance(session, ServiceConnection)
+        await session.use(Scan(ef_search, goes_on=False))
+        for query, expected in zip(vectors.to_binary(queries), rows, strict=True):
+            cast = f"vector::halfvec({DIMENSIONS}) <=> $1::halfvec({DIMENSIONS})"
+            found = await connection.fetch(
+                f"SELECT text_id FROM embeddings_{number} WHERE sequence <= {watermark} ORDER BY {cast} LIMIT 10", query
+            )
+            hits += len({int(row[0]) for row in found} & set(map(int, expected)))
+        await session.use(None)
+    return hits / rows.size
+
+
+async def test_the_recall_that_is_measured_is_there_for_other_queries(built: Any) -> None:
+    _, pool, number, watermark, stored = built
+    state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+    assert state is not None
+    assert state.ef_searches == sorted(state.ef_searches)
+    assert state.recalls == sorted(state.recalls)
+    rng = np.random.default_rng(11)
+    pairs = rng.integers(len(stored), size=(1000, 2))
+    lengths = np.linalg.norm(stored.astype(np.float32), axis=1, keepdims=True)
+    unit = stored.astype(np.float32) / lengths
+    queries = (unit[pairs[:, 0]] + unit[pairs[:, 1]]).astype(np.float16)
+    aim = next(place for place, one in enumerate(state.recalls) if one >= 0.99)
+    for place in (aim, aim - 1, 0):
+        there = await recall(pool, number, watermark, stored, queries, state.ef_searches[place])
+        # Where it matters most, it was measured with four times as many queries.
+        assert there >= state.recalls[place] - (0.005 if place == aim else 0.02)
+
+
+async def test_the_ef_search_that_is_chosen_hardly_varies_and_is_hardly_larger_than_needed(built: Any) -> None:
+    url, _, number, watermark, _ = built
+    chosen = []
+    async with indexer._connection(url) as connection:
+        for _ in range(REBUILDS):
+            one = Calibration(connection, number, watermark, DIMENSIONS)
+            assert await one.prepare(ROWS)
+            found = await one.measure(0.95)
+            pairs = zip(found.ef_searches, found.recalls, strict=True)
+            chosen.append(next(ef_search for ef_search, share in pairs if share >= 0.95))
+        assert max(chosen) <= 1.5 * min(chosen), chosen
+        # The session is as it was, for exact scans and builds.
+        assert await connection.fetchval("SHOW enable_seqscan") == "on"
+
+
+async def test_too_few_rows_are_not_measured(built: Any) -> None:
+    url, pool, _, _, _ = built
+    number = await stored_project(pool, clustered(9, 3))
+    async with indexer._connection(url) as connection:
+        assert not await Calibration(connection, number, 10**9, 3).prepare(9)
+
+
+async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_at_its_best(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because no more than thirty candidates are tried."""
+    monkeypatch.setattr(calibration, "MOST_EF_SEARCH", 30)
+    url = new_database()
+    stored = clustered(11_000, DIMENSIONS)
+    (query,) = clustered(1, DIMENSIONS, seed=3)
+    async with await open_pool(url, size=2, statement_timeout=60) as pool:
+        number = await stored_project(pool, stored)
+        (built,) = await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024))
+        assert await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024)) == []  # it is done
+        state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        assert state is not None
+        assert (state.m, state.watermark) == (indexer.DENSE.m, built.watermark)
+        options = await pool.fetchval(
+            "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
+        )
+        assert options == ["m=32", "ef_construction=128"]
+        owner, handle = await pool.fetchrow("SELECT owner, project_handle FROM projects WHERE project_id = $1", number)
+        left = await pool.fetch("SELECT relname FROM pg_class WHERE relname ~ $1", f"^embeddings_{number}_(hnsw|tail)_")
+        assert len(left) == 2
+
+    path, body = f"/v1/similars/{owner}/{handle}", {"vector": query.astype(float).tolist()}
+    for seconds, method in ((0.0, "index"), (60.0, "exact")):
+        config = settings_for(url, service_indexer=False, service_exact_seconds=seconds)
+        async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as api:
+            usual = (await api.post(path, json=body)).json()["search"]
+            assert usual == {"method": method, "recall": 1.0 if method == "exact" else usual["recall"]}
+            asked = (await api.post(f"{path}?recall=0.99", json=body)).json()["search"]
+            assert asked == {"method": "exact", "recall": 1.0}
+            lower = (await api.post(f"{path}?recall=0.1", json=body)).json()["search"]
+            assert lower["method"] == "index"
+            shown = (await api.get(f"/v1/projects/{owner}/{handle}")).json()["index"]
+            assert (shown["graph"], shown["ef_search"]) == ("dense", state.ef_searches[-1])
+            assert shown["recall"] == state.recalls[-1] < 0.99
+            assert shown["measured"]["queries"] == state.queries > 500
+            if method == "index":
+                assert usual["recall"] == pytest.approx(shown["recall"], abs=0.001)
+            report = (await api.get("/v1/admin/sanity-check")).json()
+            assert f"project {owner}/{handle}: its vector index does not reach a recall of 0.99" in report["warnings"]
+            exposed = (await api.get("/metrics")).text
+            assert "embedding_service_index_below_recall 1.0" in exposed

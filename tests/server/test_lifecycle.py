@@ -1,0 +1,150 @@
+"""Starting and stopping: what is going on is finished, streams say how far they came, and the exit code is 0."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
+from tests.support import world
+from tests.support.processes import ROOT, environment, served
+from tests.support.world import Project
+
+pytestmark = pytest.mark.slow
+
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
+SETTINGS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
+
+
+async def made(url: str) -> Project:
+    async with httpx2.AsyncClient(base_url=url) as api:
+        return await world.project(api, await world.user(api, ADMIN))
+
+
+async def test_what_is_going_on_is_finished(new_database: Callable[..., str], tmp_path: Path) -> None:
+    database = new_database()
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS) as (process, url):
+        project = await made(url)
+        with psycopg.connect(database) as connection:
+            connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE")  # type: ignore[call-overload]
+            async with httpx2.AsyncClient(base_url=url, timeout=30) as api:
+                body = world.batch(world.row("a", [1.0, 0.0, 0.0]))
+                going_on = asyncio.create_task(api.post(project.embeddings, json=body, headers=project.owner.headers))
+                await asyncio.sleep(0.5)
+                process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.5)
+                assert process.poll() is None
+                with pytest.raises(httpx2.TransportError):  # nobody new is let in
+                    httpx2.get(f"{url}/healthz")
+                connection.rollback()
+                assert (await going_on).status_code == 201
+        assert process.wait(20) == 0
+        with psycopg.connect(database) as connection:
+            found = connection.execute(f"SELECT text_id FROM embeddings_{project.id}").fetchall()  # type: ignore[call-overload]
+        assert found == [("a",)]
+
+
+async def test_what_takes_too_long_is_not_waited_for(new_database: Callable[..., str], tmp_path: Path) -> None:
+    database = new_database()
+    more = {"SERVICE_SHUTDOWN_SECONDS": "1"}
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS, **more) as (process, url):
+        project = await made(url)
+        with psycopg.connect(database) as connection:
+            connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE")  # type: ignore[call-overload]
+            async with httpx2.AsyncClient(base_url=url, timeout=30) as api:
+                body = world.batch(world.row("a", [1.0, 0.0, 0.0]))
+                going_on = asyncio.create_task(api.post(project.embeddings, json=body, headers=project.owner.headers))
+                await asyncio.sleep(0.3)
+                start = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(process.wait, 20) == 0
+                assert time.monotonic() - start < 10
+                with contextlib.suppress(httpx2.TransportError):
+                    assert (await going_on).status_code >= 500
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_it_says_so_before_it_stops(new_database: Callable[..., str], tmp_path: Path, workers: int) -> None:
+    more = {"SERVICE_DRAIN_SECONDS": "2", "SERVICE_DATABASE_URL": new_database()}
+    with served(tmp_path / "log", "--workers", str(workers), cwd=tmp_path, **SETTINGS, **more) as (process, url):
+        assert httpx2.get(f"{url}/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 1.5
+        while httpx2.get(f"{url}/readyz").status_code == 200:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert httpx2.get(f"{url}/readyz").json()["detail"] == "The service is stopping."
+        assert httpx2.get(f"{url}/v1/users", headers=ADMIN).status_code == 200  # it still serves
+        assert process.wait(20) == 0
+
+
+async def test_a_stream_ends_with_its_last_line(new_database: Callable[..., str], tmp_path: Path) -> None:
+    database = new_database()
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS) as (process, url):
+        project = await made(url)
+        stopped = threading.Event()
+
+        def records() -> Any:
+            number = 0
+            while not stopped.is_set():
+                yield (json.dumps(world.row(f"{number:06}", [1.0, number, 0.0])) + "\n").encode()
+                number += 1
+                if number % 1000 == 0:
+                    time.sleep(0.05)
+
+        def send() -> list[dict[str, Any]]:
+            lines: list[dict[str, Any]] = []
+            with (
+                contextlib.suppress(httpx2.TransportError),
+                httpx2.stream(
+                    "POST",
+                    f"{url}{project.embeddings}/stream",
+                    content=records(),
+                    headers={**project.owner.headers, "Content-Type": "application/x-ndjson"},
+                    timeout=30,
+                ) as answer,
+            ):
+                lines += [json.loads(line) for line in answer.iter_lines()]
+            return lines
+
+        sending = asyncio.create_task(asyncio.to_thread(send))
+        await asyncio.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 20) == 0
+        stopped.set()
+        lines = await sending
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(f"SELECT text_id FROM embeddings_{project.id} ORDER BY text_id")  # type: ignore[call-overload]
+        stored = [text_id for (text_id,) in rows]
+    if lines:  # a client that only writes may lose the answer to the reset of its connection
+        assert lines[-1]["error"].startswith("The service is stopping.")
+        assert lines[-1]["rows"] == lines[-1]["inserted"] == len(stored)
+    assert stored
+    assert stored == [f"{number:06}" for number in range(len(stored))]  # all up to one row, and none beyond it
+
+
+@pytest.mark.parametrize("arguments", [["index"]])
+def test_other_commands_end_at_once(new_database: Callable[..., str], tmp_path: Path, arguments: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT), SERVICE_DATABASE_URL=new_database(), **SETTINGS),
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
