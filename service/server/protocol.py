@@ -295,7 +295,5 @@ class Protocol(HttpToolsProtocol):
 def _refusal(error: httptools.HttpParserError) -> BadRequest:
     """The answer to a malformed request. (httptools reports a URL with a space as a missing `HTTP/`.)"""
     if isinstance(error, httptools.HttpParserInvalidURLError) or "Expected HTTP/" in str(error):
-        return BadRequest(
-            "The path or the query has a character that must be percent-encoded: a space, or one that is not ASCII."
-        )
+        return BadRequest("The path or the query has a character that must be percent-encoded: a space, or not ASCII.")
     return BadRequest("Malformed HTTP/1.1 request: its end cannot be determined.")
