@@ -20,7 +20,7 @@ from tests.support import factories
 pytestmark = pytest.mark.slow
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
-DIMENSIONS, ROWS, REBUILDS = 64, 12_000, 5
+DIMENSIONS, ROWS, REBUILDS = 64, 11_000, 3
 
 
 def nearest_by_numpy(stored: Any, queries: Any) -> Any:

@@ -228,16 +228,9 @@ async def indexed(pool: Pool, url: str) -> tuple[ProjectAccess, Any]:
     return project, stored
 
 
-@pytest.mark.parametrize("candidates", CANDIDATES)
-@pytest.mark.parametrize("ef_search", [20, 40, 160, 400, 800, 1000])
-@pytest.mark.parametrize("many", [1, 30])
-@pytest.mark.parametrize("only", [None, {"kind": 1}])
-async def test_plans_use_the_index_and_its_tail(
-    pool: Pool, indexed: tuple[ProjectAccess, Any], many: int, only: Any, ef_search: int, candidates: int
-) -> None:
-    project, stored = indexed
-    statement = read("similars")["GetSimilarsByIndex"]
-    values: dict[str, Any] = {
+def by_index(project: ProjectAccess, stored: Any, many: int, only: Any, candidates: int) -> dict[str, Any]:
+    """The parameters of GetSimilarsByIndex."""
+    return {
         "schema": "public",
         "project_id": project.project_id,
         "dimensions": project.dimensions,
@@ -255,11 +248,28 @@ async def test_plans_use_the_index_and_its_tail(
         "at_most": 1 if many == 1 else VECTORS_AT_ONCE,
         "filtered": int(only is not None),
     }
+
+
+def check_plan(project: ProjectAccess, explained: list[Any]) -> None:
+    plan = "\n".join(row[0] for row in explained)
+    assert f"Index Scan using embeddings_{project.project_id}_hnsw_{project.watermark}" in plan
+    assert f"embeddings_{project.project_id}_tail_{project.watermark}" in plan
+    assert "Seq Scan on embeddings" not in plan
+
+
+@pytest.mark.parametrize("many", [1, 30])
+@pytest.mark.parametrize("only", [None, {"kind": 1}])
+async def test_plans_use_the_index_and_its_tail(
+    pool: Pool, indexed: tuple[ProjectAccess, Any], many: int, only: Any
+) -> None:
+    project, stored = indexed
+    statement = read("similars")["GetSimilarsByIndex"]
+    values = by_index(project, stored, many, only, CANDIDATES[0])
     arguments = [values[name] for name in statement.parameters]
-    async with searching(pool, Scan(ef_search, goes_on=False)) as connection:
+    async with searching(pool, Scan(160, goes_on=False)) as connection:
         explained = await connection.fetch("EXPLAIN " + statement.render(values), *arguments)
         prepared = await connection.prepare(statement.render(values))
-        for _ in range(7 if candidates == CANDIDATES[0] else 0):
+        for _ in range(7):
             await prepared.fetch(*arguments)
         kept = await connection.fetchval(
             "SELECT generic_plans FROM pg_prepared_statements WHERE name = $1", prepared.get_name()
@@ -270,12 +280,23 @@ async def test_plans_use_the_index_and_its_tail(
         )
         sent = ", ".join(row[0] for row in quoted)
         explained_kept = await connection.fetch(f"EXPLAIN EXECUTE {prepared.get_name()}({sent})")
-    # A filter may well make it worth while to plan each time.
-    assert kept > 0 or only or candidates != CANDIDATES[0]
-    for plan in ("\n".join(row[0] for row in explained), "\n".join(row[0] for row in explained_kept)):
-        assert f"Index Scan using embeddings_{project.project_id}_hnsw_{project.watermark}" in plan
-        assert f"embeddings_{project.project_id}_tail_{project.watermark}" in plan
-        assert "Seq Scan on embeddings" not in plan
+    assert kept > 0 or only  # a filter may well make it worth while to plan each time
+    check_plan(project, explained)
+    check_plan(project, explained_kept)
+
+
+@pytest.mark.parametrize("ef_search", [20, 40, 80, 160, 320, 640, 800, 1000])
+async def test_plans_use_the_index_with_any_number_of_candidates(
+    pool: Pool, indexed: tuple[ProjectAccess, Any], ef_search: int
+) -> None:
+    project, stored = indexed
+    statement = read("similars")["GetSimilarsByIndex"]
+    async with searching(pool, Scan(ef_search, goes_on=False)) as connection:
+        for candidates in CANDIDATES:
+            for many, only in ((1, None), (30, None), (1, {"kind": 1}), (30, {"kind": 1})):
+                values = by_index(project, stored, many, only, candidates)
+                arguments = [values[name] for name in statement.parameters]
+                check_plan(project, await connection.fetch("EXPLAIN " + statement.render(values), *arguments))
 
 
 def as_texts(values: dict[str, Any], statement: Statement) -> list[str | None]:

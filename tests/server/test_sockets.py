@@ -221,7 +221,7 @@ async def test_what_must_be_percent_encoded_is_told(service: Service, name: str,
     assert statuses(answer)[-1] == 400
     detail = json.loads(answer.rpartition(b"\r\n\r\n")[2])["detail"]
     assert ("percent-encoded" in detail) == is_told, detail
-    assert ("no HTTP/1.1" in detail) != is_told
+    assert ("Malformed HTTP/1.1" in detail) != is_told
 
 
 @pytest.mark.parametrize("name", CASES)
