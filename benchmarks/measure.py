@@ -128,7 +128,7 @@ class Bench:
         )  # fmt: skip
 
     async def indexed_searches(self) -> None:
-        """Searches through the index: recall, milliseconds, and how many a second; and while somebody uploads."""
+        """Searches through the index: recall, milliseconds, searches per second; and during an upload."""
         client = await self.new()
         await client.upload(self.data.as_packed(0, len(self.data.ids)))
         state = await client.wait_for_index()
@@ -208,7 +208,7 @@ class Bench:
             click.echo(f"  uploaded meanwhile: {rate:,.0f} rows/s", err=True)
 
     async def _copy(self, rows: int) -> float:
-        """The seconds of a binary COPY of so many rows into a table like a partition, a batch a transaction."""
+        """The seconds of a binary COPY of `rows` rows into a table like a partition, a batch a transaction."""
         records = [
             (0, self.data.ids[row], row + 1, vector, self.data.text(row), msgspec.json.encode(self.data.metadata[row]))
             for row, vector in enumerate(to_binary(self.data.vectors[:rows]))

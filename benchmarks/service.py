@@ -28,7 +28,7 @@ PACKED = "application/msgpack"
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -109,7 +109,7 @@ class Client:
             await asyncio.sleep(0.5)
 
     async def upload(self, bodies: list[bytes], kind: str = PACKED, clients: int = 2) -> tuple[float, dict[str, int]]:
-        """Sends all bodies by so many clients at once; returns seconds, and the counts of the answers."""
+        """Sends all bodies by several clients at once; returns seconds, and the counts of the answers."""
         waiting = iter(bodies)
         counts = {"inserted": 0, "updated": 0, "unchanged": 0}
 

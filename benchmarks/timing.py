@@ -24,7 +24,7 @@ async def each(run: Callable[[int], Awaitable[Any]], count: int, warm_up: int = 
 
 
 async def per_second(run: Callable[[int], Awaitable[Any]], clients: int, seconds: float) -> float:
-    """How often a second so many clients at once get something done."""
+    """Operations per second of several clients at once."""
     end = time.perf_counter() + seconds
     done = 0
 

@@ -33,7 +33,7 @@ class Clients:
         self.from_replica = 0  # answers
 
     async def run(self, seconds: float, kinds: dict[str, int]) -> None:
-        """Has so many clients of each kind at work for a while, until they may stop; then they finish."""
+        """Runs several clients of each kind until they may stop; then they finish."""
         made: dict[str, Callable[[httpx2.AsyncClient, str], Awaitable[None]]] = {
             "upload": self._upload,
             "stream": self._stream,

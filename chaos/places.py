@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -43,7 +43,7 @@ class Database:
         os.kill(pid, signal.SIGKILL)
         while any(_works_in(process, cluster) for process in Path("/proc").glob("[0-9]*")):
             time.sleep(0.05)
-        # Until somebody asks after the dead process, PostgreSQL takes it for a living one.
+        # Until the dead process is waited for, PostgreSQL takes it for a living one.
         (cluster / "postmaster.pid").unlink()
 
     def restart(self) -> None:

@@ -13,7 +13,7 @@ ALTER TABLE users
     ALTER COLUMN created_at TYPE timestamptz, ALTER COLUMN updated_at TYPE timestamptz,
     ALTER COLUMN created_at SET DEFAULT now(), ALTER COLUMN updated_at SET DEFAULT now();
 
--- Nobody has the key of _system: what is stored is no hexadecimal digest.
+-- No key opens _system: the stored value is not a hexadecimal digest.
 INSERT INTO users (user_handle, name, email, vdb_key)
 VALUES ('_system', 'Built-in definitions', 'system@dhamps-vdb.internal', repeat('-', 64));
 

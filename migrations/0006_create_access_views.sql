@@ -10,7 +10,7 @@ SELECT instance_id, owner AS user_handle, 'owner'::text AS role FROM llm_service
  UNION ALL
 SELECT instance_id, user_handle, role::text FROM llm_service_instances_shared_with;
 
--- 'public': any user may read it, and make instances from it, but it is in nobody's list for that.
+-- 'public': any user may read it, and make instances from it, but it is not in their lists.
 CREATE VIEW definition_access AS
 SELECT definition_id, owner AS user_handle, 'owner'::text AS role FROM llm_service_definitions
  UNION ALL

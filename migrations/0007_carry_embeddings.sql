@@ -13,7 +13,7 @@ ALTER TABLE embeddings_unmigrated
     ADD CONSTRAINT embeddings_unmigrated_project_id_fkey
     FOREIGN KEY (project_id) REFERENCES projects ON DELETE CASCADE;
 
--- Makes the partitions that projects still lack, at most so many: PostgreSQL cannot lock thousands of tables in
+-- Makes missing partitions of projects, at most max_partitions: PostgreSQL cannot lock thousands of tables in
 -- one transaction. Returns how many it made.
 CREATE FUNCTION make_missing_partitions(max_partitions integer) RETURNS bigint
 LANGUAGE sql AS $$
@@ -28,7 +28,7 @@ LANGUAGE sql AS $$
      WHERE fit_embeddings_partition(missing.project_id, missing.dimensions)
 $$;
 
--- The rows that nobody has looked at yet, and what keeps each from being carried (NULL: nothing). Where several owners
+-- The rows that were not examined yet, and the obstacle to carrying each (NULL: none). Where several owners
 -- had stored the same text, the row of the project's owner is carried, else the newest.
 CREATE VIEW embeddings_to_carry AS
 SELECT old.embeddings_id, old.project_id,

@@ -7,7 +7,7 @@ CREATE TABLE project_indexes (
     -- The index embeddings_{project_id}_hnsw_{watermark} has the rows with a sequence up to this; the index
     -- embeddings_{project_id}_tail_{watermark} finds the others.
     watermark    bigint NOT NULL,
-    -- So many there were when it was built.
+    -- The number of rows when it was built.
     indexed_rows bigint NOT NULL,
     -- Measured then: with hnsw.ef_search at the one, the other is the share of the ten nearest that is found.
     ef_searches  integer[] NOT NULL,
@@ -15,7 +15,7 @@ CREATE TABLE project_indexes (
     built_at     timestamptz NOT NULL DEFAULT now()
 );
 
--- Stops the build of an index of a project, which may take hours, so that nobody has to wait for it. Always true.
+-- Stops the build of an index of a project, which may take hours. Always true.
 CREATE FUNCTION cancel_index_build(project_id integer) RETURNS boolean
 LANGUAGE sql AS $$
     SELECT count(pg_cancel_backend(pid)) >= 0

@@ -36,7 +36,7 @@ BEGIN
 END
 $$;
 
--- Marks what was carried into the next projects, at most so many: PostgreSQL cannot lock thousands of tables in one
+-- Marks the ids that were carried into the next projects, at most max_projects: PostgreSQL cannot lock thousands of tables in one
 -- transaction. Returns how many projects it was.
 CREATE FUNCTION mark_carried_ids(max_projects integer) RETURNS bigint
 LANGUAGE plpgsql AS $$

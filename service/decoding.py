@@ -22,7 +22,6 @@ from service.errors import MAX_MESSAGE_LENGTH, MAX_PROBLEMS, BadRequest, Invalid
 EXPLAINED_BYTES = 1024 * 1024
 EXPLAINED_LISTS = 100_000  # and objects: 25 ms to decode them
 MAX_NAME_SHOWN = 64
-USUAL_QUERY = 200  # characters
 ITEMS_AT_ONCE = 100  # of a list are looked at together, and one by one only when there is something wrong with them
 
 T = TypeVar("T")
@@ -115,10 +114,6 @@ def _names(kind: type[msgspec.Struct]) -> list[str]:
 
 def query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
     """A query into a struct; None for a route that takes none. Raises Invalid with all problems."""
-    return (_usual_query if len(sent) <= USUAL_QUERY else _query)(sent, kind)
-
-
-def _query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
     lists = dict(_parameters(kind)) if kind is not None else {}
     values: dict[str, str] = {}
     found: list[Problem] = []
@@ -142,9 +137,6 @@ def _query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
     if found:
         raise Invalid(problems=found)
     return arguments
-
-
-_usual_query = lru_cache(1000)(_query)  # most requests of a client have the same
 
 
 def _unusable(text: str) -> str | None:

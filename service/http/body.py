@@ -13,11 +13,9 @@ from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
 from service.errors import ContentTooLarge, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.http import compression
+from service.http.limits import LEAST_BYTES_A_SECOND, LINGER_SECONDS, ROOM_STEP
 from service.http.responses import JSON, MSGPACK
 
-LINGER_SECONDS = 5
-ROOM_STEP = 256 * 1024
-LEAST_BYTES_A_SECOND = 1024  # of a body, or of an answer, on average, once it has taken long
 MERGE_PATCH = "application/merge-patch+json"
 
 

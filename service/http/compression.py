@@ -1,4 +1,4 @@
-"""Bodies that a client has compressed, as they come in: gzip and zstd, in bounded memory whatever comes out."""
+"""Decompression of request bodies, gzip and zstd, in bounded memory."""
 
 import sys
 import zlib
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from service.errors import BadRequest, Problem
+from service.http.limits import MAX_EMPTY_FRAMES, MAX_WINDOW_LOG
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -14,16 +15,14 @@ else:
 
 ENCODINGS = ("gzip", "zstd")
 OLDER_NAMES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
-SLICE = 256 * 1024  # what comes out at once
-MAX_WINDOW_LOG = 23  # 8 MiB, the most that RFC 9659 lets an encoder use
-MAX_EMPTY = 1000  # members or frames without content, one after the other: each takes as long as a large one
+SLICE = 256 * 1024
 
 
 class Decompressor(Protocol):
-    """Takes what comes in, gives what comes out, and says whether anything is missing at the end."""
+    """Decompresses a body piece by piece."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes become, in slices of at most SLICE bytes. Raises BadRequest for what is not compressed."""
+        """Decompresses the next bytes into slices of at most SLICE bytes. Raises BadRequest for invalid data."""
 
     def finish(self) -> None:
         """Raises BadRequest when the end is missing."""
@@ -39,7 +38,7 @@ def _bad(encoding: str, what: str) -> BadRequest:
 
 
 class _Empty:
-    """Counts what has no content."""
+    """Counts consecutive empty frames."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding, self._count = encoding, 0
@@ -47,8 +46,8 @@ class _Empty:
     def note(self, out: bytes, ended: bool) -> None:
         """Notes what came out, and whether a member or frame has ended. Raises BadRequest for too many in a row."""
         self._count = 0 if out else self._count + ended
-        if self._count > MAX_EMPTY:
-            raise _bad(self._encoding, f"more than {MAX_EMPTY:,} parts in a row are empty")
+        if self._count > MAX_EMPTY_FRAMES:
+            raise _bad(self._encoding, f"more than {MAX_EMPTY_FRAMES:,} consecutive empty frames")
 
 
 class _Gzip:

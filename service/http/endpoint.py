@@ -20,13 +20,13 @@ from starlette.responses import Response
 from service import decoding
 from service.errors import Conflict, Invalid, NotFound, Problem
 from service.http.body import MERGE_PATCH
+from service.http.limits import SMALL_BODY_BYTES
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req, path_names
 from service.http.responses import JSON, encode, render
 from service.http.time_limit import time_limit
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
 
-SMALL_BODY_BYTES = 1024 * 1024
 # When the names that have a successor were deprecated (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
 

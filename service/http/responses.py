@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.database import errors as database_errors
 from service.errors import ApiError
+from service.http.limits import MAX_ACCEPT_LENGTH, PIECE_BYTES
 from service.json_tokens import packable, to_msgpack
 from service.observability.logs import logger
 from service.turns import Turns
@@ -28,9 +29,7 @@ PROBLEM = "application/problem+json"
 # An answer may hold a key, and permissions may change at any time: no cache keeps it.
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
-MAX_ACCEPT = 1000  # characters that are parsed
 ITEMS_AT_ONCE = 20  # of a list in JSON
-PIECE_BYTES = 256 * 1024  # of an answer, at least, in one send
 LARGE = 64 * 1024  # bytes of stored JSON from which it becomes MessagePack token by token
 
 
@@ -87,7 +86,7 @@ async def encode(result: Any, status: int = 200, accept: str | None = None) -> R
         return result
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT].lower()) and _prefers_msgpack(lower):
+    if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT_LENGTH].lower()) and _prefers_msgpack(lower):
         return Encoded(await _packed(result), status, MSGPACK)
     return Encoded(await _json(result), status, JSON)
 

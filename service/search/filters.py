@@ -16,12 +16,7 @@ from typing import Any
 import msgspec
 
 from service.errors import Invalid, Problem, show
-
-MAX_DEPTH = 10
-MAX_CONDITIONS = 100
-MAX_VALUES = 1000  # of one $in
-MAX_COMPARED = 2000  # values of all $in and $nin: each is compared with each value that the path leads to in a row
-MAX_NAME = 1000
+from service.search.limits import MAX_COMPARED, MAX_CONDITIONS, MAX_FILTER_DEPTH, MAX_PATH_LENGTH, MAX_VALUES
 
 _COMPARISONS = {"$eq": "==", "$ne": "==", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _ORDERED = ("$gt", "$gte", "$lt", "$lte")
@@ -54,8 +49,8 @@ class _Compiler:
     def document(self, document: Any, location: str, depth: int) -> str:
         if not isinstance(document, dict):
             return self._wrong('must be an object like {"field": value}', location, document)
-        if depth > MAX_DEPTH:
-            return self._wrong(f"must not be nested more than {MAX_DEPTH} deep", location)
+        if depth > MAX_FILTER_DEPTH:
+            return self._wrong(f"must not be nested more than {MAX_FILTER_DEPTH} deep", location)
         if not document:
             self._count(location)
         parts = [self._member(name, value, f"{location}.{name}", depth) for name, value in document.items()]
@@ -71,16 +66,16 @@ class _Compiler:
             return f"!({self.document(value, location, depth + 1)})"
         if name.startswith("$"):
             return self._wrong("unknown operator; expected $and, $or, $not or the name of a field", location)
-        if not name or len(name) > MAX_NAME or "\0" in name:
-            return self._wrong(f"must be a name of 1 to {MAX_NAME} characters without NUL", location)
+        if not name or len(name) > MAX_PATH_LENGTH or "\0" in name:
+            return self._wrong(f"must be a name of 1 to {MAX_PATH_LENGTH} characters without NUL", location)
         field = "$" + "".join("." + _quoted(step) for step in name.split("."))
         return self._field(field, value, location, depth)
 
     def _field(self, field: str, condition: Any, location: str, depth: int) -> str:
         if not isinstance(condition, dict):
             return self._compare(field, "$eq", condition, location)
-        if depth > MAX_DEPTH:
-            return self._wrong(f"must not be nested more than {MAX_DEPTH} deep", location)
+        if depth > MAX_FILTER_DEPTH:
+            return self._wrong(f"must not be nested more than {MAX_FILTER_DEPTH} deep", location)
         if not condition:
             return self._wrong(f"must have an operator: {', '.join(_OPERATORS)}", location)
         return _all(

@@ -12,12 +12,11 @@ from service import decoding, number_arrays, vectors
 from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, show
 from service.search import filters
+from service.search.limits import MAX_FILTER_BYTES, MAX_VECTORS
 from service.turns import Turns
 from service.uploads.batch import Vector
 from service.vectors import Encoding
 
-MAX_VECTORS = 1000
-MAX_FILTER_BYTES = 64 * 1024
 Part = Literal["text", "metadata"]
 
 

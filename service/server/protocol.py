@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import ApiError, BadRequest, Busy, HeadTooLarge, UnknownCoding
-from service.http.body import LEAST_BYTES_A_SECOND, LINGER_SECONDS
+from service.http.limits import LEAST_BYTES_A_SECOND, LINGER_SECONDS
 from service.http.responses import NOT_SNIFFED, NOT_STORED, PROBLEM
 from service.observability import metrics
 from service.observability.access_log import RequestRecord

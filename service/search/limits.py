@@ -1,0 +1,11 @@
+"""Limits of searches; docs/API.md has the table."""
+
+MAX_VECTORS = 1000
+
+# Of a filter
+MAX_FILTER_BYTES = 64 * 1024
+MAX_FILTER_DEPTH = 10
+MAX_CONDITIONS = 100
+MAX_VALUES = 1000  # of one $in
+MAX_COMPARED = 2000  # values of all $in and $nin, each of which is compared with each value of the path in a row
+MAX_PATH_LENGTH = 1000  # characters of a field's path
