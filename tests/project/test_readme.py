@@ -65,7 +65,7 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     documents = README + "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("MIGRATION", "OPERATIONS"))
     named = set(re.findall(r"embedding-service (\w+)(?: (\w+))?", documents))
     assert {("keys", "rotate"), ("keys", "discard"), ("keys", "status")} <= named
-    assert {name for name, _ in named} == {"serve", "index", "migrate", "keys"}
+    assert {name for name, _ in named} == {"serve", "index", "migrate", "keys", "routes"}
     keys = main.commands["keys"]
     assert isinstance(keys, click.Group)
     assert {action for name, action in named if name == "keys"} - {"", "looks"} <= keys.commands.keys()

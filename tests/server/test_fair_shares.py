@@ -398,7 +398,7 @@ async def test_connections_are_limited(new_database: Callable[..., str]) -> None
 
 @pytest.mark.alone
 async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
-    shares = Shares(10, part=5, reserve=2, wait=0.02, what="things")
+    shares = Shares(10, part=5, reserve=2, wait=0.1, what="things")
     held: Counter[str] = Counter()
     had: Counter[str] = Counter()
     dice = random.Random(1)
