@@ -4,6 +4,7 @@ import contextlib
 import traceback
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -116,7 +117,7 @@ async def _packed(result: Any) -> list[bytes]:
     if not lists:
         pieces.add(await _pack(result))
         return pieces.whole()
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(result)}
+    names = _encoded_names(type(result))
     rest = msgspec.json.decode(
         msgspec.json.encode(replace(result, **dict.fromkeys([name for name, _ in lists], msgspec.Raw(b"null"))))
     )
@@ -131,6 +132,11 @@ async def _packed(result: Any) -> list[bytes]:
             pieces.add(await _pack(item))
             await turns.give()
     return pieces.whole()
+
+
+@cache  # msgspec makes them anew each time
+def _encoded_names(kind: type[msgspec.Struct]) -> dict[str, str]:
+    return {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
 
 
 async def _pack(item: Any) -> bytes:
