@@ -135,7 +135,7 @@ async def _packed(result: Any) -> list[bytes]:
 
 
 @cache  # msgspec makes them anew each time
-def _encoded_names(kind: type[msgspec.Struct]) -> dict[str, str]:
+def _encoded_names(kind: Any) -> dict[str, str]:
     return {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
 
 
