@@ -117,7 +117,7 @@ async def _packed(result: Any) -> list[bytes]:
     if not lists:
         pieces.add(await _pack(result))
         return pieces.whole()
-    names = _encoded_names(type(result))
+    names = _encoded_names(result.__class__)
     rest = msgspec.json.decode(
         msgspec.json.encode(replace(result, **dict.fromkeys([name for name, _ in lists], msgspec.Raw(b"null"))))
     )
