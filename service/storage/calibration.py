@@ -24,7 +24,8 @@ LEAST_QUERIES = 200
 COMPARISONS = 400_000_000  # of queries with rows, at most: some ten seconds at 384 dimensions on two cores
 FEW = 250  # queries, where the recall is far from the one that is aimed at
 QUERIES_AT_ONCE = 200  # in a statement
-PIECE_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 4 * 1024 * 1024  # of rows that are collected before they are compared
+ROWS_AT_ONCE = 2000  # that are compared with all queries: 8 MB of similarities
 LEAST_EF_SEARCH, MOST_EF_SEARCH = 20, 1000  # pgvector's limit is 1,000
 RECALLS = (0.9, 0.95, 0.97)  # that clients may ask for, beside the service's aim
 FULL_RECALL = 0.9995
@@ -181,7 +182,7 @@ class ExactScan:
         if self._is_header and len(self._rest) >= 19:
             del self._rest[:19]
             self._is_header = False
-        if len(self._rest) > PIECE_BYTES:
+        if len(self._rest) > min(PIECE_BYTES, ROWS_AT_ONCE * self._row.itemsize):
             await asyncio.to_thread(self._compare)
 
     def tenth_distances(self) -> NDArray[np.float32]:
@@ -194,13 +195,15 @@ class ExactScan:
         count = len(self._rest) // self._row.itemsize
         if not count:
             return
-        rows = np.frombuffer(self._rest, dtype=self._row, count=count)["vector"].astype(np.float32)
+        stored = np.frombuffer(self._rest, dtype=self._row, count=count)["vector"]
+        for start in range(0, count, ROWS_AT_ONCE):
+            rows = stored[start : start + ROWS_AT_ONCE].astype(np.float32)
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            similarities = self._queries @ rows.T
+            closer = (similarities > self._best.min(axis=1, keepdims=True)).any(axis=1)
+            both = np.concatenate([self._best[closer], similarities[closer]], axis=1)
+            self._best[closer] = np.partition(both, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
         self._rest = self._rest[count * self._row.itemsize :]
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        similarities = self._queries @ rows.T
-        closer = (similarities > self._best.min(axis=1, keepdims=True)).any(axis=1)
-        both = np.concatenate([self._best[closer], similarities[closer]], axis=1)
-        self._best[closer] = np.partition(both, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
 
 
 def _sums_of_pairs(stored: list[NDArray[np.float16]]) -> NDArray[np.float16]:

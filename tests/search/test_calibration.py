@@ -1,5 +1,6 @@
 """The recall of an index as it is measured, beside what numpy says."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,22 @@ async def test_the_exact_scan_finds_what_numpy_finds(
         await scan.take(copied[start : start + piece])
     _, distances = nearest_by_numpy(stored, queries)
     assert np.abs(scan.tenth_distances() - distances[:, 9]).max() < 1e-5
+
+
+@pytest.mark.parametrize("dimensions", [1, 3, 384])
+async def test_the_exact_scan_takes_little_memory(dimensions: int) -> None:
+    rows = 300_000 // dimensions + 10_000
+    scan = ExactScan(clustered(1000, dimensions, seed=2).astype(np.float16), dimensions)
+    head = np.ones(rows, dtype=scan._row)
+    copied = bytes(19) + head.tobytes()
+    tracemalloc.start()
+    try:
+        for start in range(0, len(copied), 65_536):
+            await scan.take(copied[start : start + 65_536])
+        scan.tenth_distances()
+        assert tracemalloc.get_traced_memory()[1] < 100 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture(scope="module")
