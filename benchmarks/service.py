@@ -101,12 +101,17 @@ class Client:
         await self.http.delete(f"/v1/users/{self.user}")
 
     async def wait_for_index(self) -> Any:
-        """Waits until all of the project is indexed, and returns what is said of the index."""
-        while True:
+        """Waits until all of the project is indexed, and returns the state of the index.
+
+        An index that was begun during the upload may leave a tail that is too short for the next build: then an error.
+        """
+        end = time.monotonic() + 180
+        while time.monotonic() < end:
             state = msgspec.json.decode((await self.http.get(f"/v1/projects/{self.user}/texts")).content)["index"]
             if state["state"] == "indexed" and state["tail"] == 0:
                 return state
             await asyncio.sleep(0.5)
+        raise click.ClickException(f"The index has a tail of {state['tail']:,} rows: measure again.")
 
     async def upload(self, bodies: list[bytes], kind: str = PACKED, clients: int = 2) -> tuple[float, dict[str, int]]:
         """Sends all bodies by several clients at once; returns seconds, and the counts of the answers."""

@@ -35,7 +35,7 @@ TOLERANCE = 1e-5
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """Numbers of candidates, and the recall of each, less one standard error, so that both grow.
+    """Numbers of candidates, and the recall of each, less two standard errors, so that both grow.
 
     `queries` were asked; `recall_error` is the standard error of the recall that was aimed at. One exact search took
     `exact_seconds`.
@@ -57,7 +57,7 @@ class _Recall(msgspec.Struct, frozen=True):
 
     @property
     def certain(self) -> float:
-        return self.mean - self.error
+        return self.mean - 2 * self.error
 
 
 class Calibration:
