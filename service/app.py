@@ -76,6 +76,7 @@ def create_app(config: Settings) -> ASGIApp:
                 rate_limits=rate_limits,
                 draining=draining,
                 openapi=encoded,
+                remembered={},
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
                 yield State(services=services)

@@ -7,6 +7,7 @@ Forbidden for a known key without permission, whether or not the resource exists
 import msgspec
 
 from service.errors import Conflict, Forbidden, NotFound, Unauthorized
+from service.http.provisional import recall, remember
 from service.http.request import Req
 from service.queries import llm_definitions, llm_instances, projects, users
 from service.queries.projects import ProjectAccess
@@ -93,6 +94,15 @@ async def embeddings_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
     return _with_instance(await _project(req, path, READERS))
 
 
+async def searcher(req: Req, path: dict[str, str]) -> ProjectAccess:
+    """A O E R P of a project's embeddings, for a search; perhaps provisionally (`service.http.provisional`)."""
+    access = await recall(req)
+    if access is None:
+        access = await embeddings_reader(req, path)
+        remember(req, access)
+    return access
+
+
 async def embeddings_editor(req: Req, path: dict[str, str]) -> ProjectAccess:
     """A O E of a project's embeddings."""
     return _with_instance(await _project(req, path, EDITORS))
@@ -145,4 +155,4 @@ def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
 
 
 # Guards that admit callers without a key to public resources.
-PUBLIC_GUARDS = (project_reader, embeddings_reader)
+PUBLIC_GUARDS = (project_reader, embeddings_reader, searcher)

@@ -29,9 +29,18 @@ class Body:
     def __init__(self, headers: Mapping[str, str], receive: Receive, admission: Admission, seconds: float) -> None:
         self._headers, self._receive, self._admission, self._seconds = headers, receive, admission, seconds
         self._room = 0
+        self._kept: Message | None = None
         length = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
         # Not more digits than Python converts.
         self._announced = int(length.lstrip("0")[:20] or "0") if length.isdecimal() else None
+
+    async def has_come(self) -> bool:
+        """Whether the whole body is there already: then it is read without a wait, and can be read again."""
+        if self._kept is None and "expect" not in self._headers:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    self._kept = await self._receive()
+        return self._kept is not None and not self._kept.get("more_body", True)
 
     def media_type(self, consumes: Sequence[str]) -> str:
         """The media type of the body; without a Content-Type the first of `consumes`.
@@ -121,6 +130,11 @@ class Body:
             more = message.get("more_body", False)
 
     async def _next(self, since: float, kept_waiting_until: Callable[[], float]) -> Message:
+        if self._kept is not None:
+            kept = self._kept
+            if kept.get("more_body", False):
+                self._kept = None
+            return kept
         while True:
             end = max(since, kept_waiting_until()) + self._seconds
             try:

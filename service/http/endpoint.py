@@ -21,6 +21,7 @@ from service import decoding
 from service.errors import Conflict, Invalid, NotFound, Problem
 from service.http.body import MERGE_PATCH
 from service.http.limits import SMALL_BODY_BYTES
+from service.http.provisional import refuted
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req, path_names
 from service.http.responses import JSON, encode, render
@@ -83,10 +84,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             with req.abandonable() if self.only_reads else contextlib.nullcontext():
                 async with time_limit(req.services.settings.service_request_timeout):
                     access, missing = await self._guarded(req)
-                    arguments = await self._decoded(req, missing)
-                    if self.wants_access:
-                        arguments["access"] = access
-                    result = await self.handler(req, **arguments)
+                    try:
+                        result = await self._handled(req, access, missing)
+                    except Exception as error:
+                        if not refuted(req, error):
+                            raise
+                        access, missing = await self._asked(req)
+                        result = await self._handled(req, access, missing)
                 response = await encode(result, self.status, req.headers.get("accept"))
         except ClientGone:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -103,12 +107,21 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _guarded(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
         """What the guard returns; or that the resource is missing, which is told after all else that is wrong."""
-        names, _ = path_names(req.path_params)
         async with counted(req, is_probe=self.is_probe):
-            try:
-                return await self.guard(req, names), None
-            except (NotFound, Conflict) as error:
-                return None, error
+            return await self._asked(req)
+
+    async def _asked(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
+        names, _ = path_names(req.path_params)
+        try:
+            return await self.guard(req, names), None
+        except (NotFound, Conflict) as error:
+            return None, error
+
+    async def _handled(self, req: Req, access: Any, missing: NotFound | Conflict | None) -> Any:
+        arguments = await self._decoded(req, missing)
+        if self.wants_access:
+            arguments["access"] = access
+        return await self.handler(req, **arguments)
 
     async def _decoded(self, req: Req, missing: NotFound | Conflict | None) -> dict[str, Any]:
         """Path, query and body as the handler's arguments. Raises Invalid with all problems, then `missing`."""

@@ -20,6 +20,7 @@ from service.http.rate_limit import RateLimits
 from service.metadata.schemas import Schemas
 from service.observability.access_log import RequestRecord
 from service.provider_keys.keyring import Keyring
+from service.queries.projects import ProjectAccess
 from service.settings import Settings
 from service.shares import ANONYMOUS, caller
 from service.storage.replica import Replica, Unanswered
@@ -43,6 +44,7 @@ class Services(msgspec.Struct, frozen=True):
     rate_limits: RateLimits | None
     draining: asyncio.Event
     openapi: dict[str, bytes]
+    remembered: dict[tuple[str | None, str, str], ProjectAccess]  # service.http.provisional
 
 
 class State(TypedDict):
@@ -80,6 +82,7 @@ class Req:
         self.address: str = (scope.get("client") or ("",))[0]
         settings = self.services.settings
         self.body = Body(self.headers, receive, self.services.admission, settings.service_body_seconds)
+        self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
         self.links: list[str] = []  # for the answer's header Link
         self.credentials = _credentials(self.headers.get("authorization"), settings.service_adminkey)

@@ -58,26 +58,50 @@ class Answer(msgspec.Struct, frozen=True):
     recall: float
 
 
-async def nearest(pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question) -> Answer:
+class Unconfirmed(Exception):
+    """The caller may not see the project any more, or it has changed, or there was no statement to confirm either."""
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """The caller whose access a search confirms, by the hash of the key; None without one."""
+
+    key_hash: str | None
+    is_admin: bool
+
+
+async def nearest(
+    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, asker: Asker | None = None
+) -> Answer:
     """Searches a project for the rows that are nearest to each vector (`service.vectors.to_binary`).
 
-    Raises Unanswered when the index was dropped meanwhile, or has not been replicated yet.
+    With an `asker`, access to the project is not decided yet: the statement decides, and otherwise Unconfirmed is
+    raised, before anything is found. Raises Unanswered when the index was dropped meanwhile, or has not been replicated
+    yet.
     """
     place = _place(project, question)
     if project.watermark is None or place is None:
+        if asker is not None:
+            raise Unconfirmed
         return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
     ef_search, recall = project.ef_searches[place], project.recalls[place]
     found: list[Neighbours] = []
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
         found += await _nearest_by_index(
-            pool, project, some, question, ef_search, question.max_rows + question.skip + 1
+            pool, project, some, question, ef_search, question.max_rows + question.skip + 1, asker
         )
+        asker = None
     return Answer(found, "index", recall)
 
 
 async def _nearest_by_index(
-    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, ef_search: int, least: int
+    pool: Pool,
+    project: ProjectAccess,
+    vectors: Sequence[bytes],
+    question: Question,
+    ef_search: int,
+    least: int,
+    asker: Asker | None = None,
 ) -> list[Neighbours]:
     """The nearest of each vector among at least `least` candidates; exactly where these may be incomplete.
 
@@ -85,11 +109,13 @@ async def _nearest_by_index(
     """
     candidates = next((count for count in CANDIDATES if count >= least), None)
     if candidates is None:
+        if asker is not None:
+            raise Unconfirmed
         return await _exactly(pool, project, vectors, question)
     enough = min(max(ef_search, candidates), MAX_EF_SEARCH)
     # Without a filter few candidates do not count: deleted rows, and the text itself.
     scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
-    rows = await _through_index(pool, project, vectors, question, candidates, scan)
+    rows = await _through_index(pool, project, vectors, question, candidates, scan, asker)
     answers = [(row.ids, row.similarities) for row in rows]
     if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
         some = [vectors[place] for place in tied]
@@ -104,7 +130,13 @@ async def _nearest_by_index(
 
 
 async def _through_index(
-    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, candidates: int, scan: Scan
+    pool: Pool,
+    project: ProjectAccess,
+    vectors: Sequence[bytes],
+    question: Question,
+    candidates: int,
+    scan: Scan,
+    asker: Asker | None,
 ) -> list[similars.NearestByIndex]:
     async with searching(pool, scan) as connection:
         rows = await similars.get_similars_by_index(
@@ -115,10 +147,17 @@ async def _through_index(
             at_most=1 if len(vectors) == 1 else VECTORS_AT_ONCE,
             candidates=candidates,
             filtered=int(question.is_filtered),
+            confirms=int(asker is not None),
+            key_hash=asker.key_hash if asker is not None else None,
+            is_admin=asker is not None and asker.is_admin,
+            owner=project.owner,
+            project_handle=project.project_handle,
+            ef_searches=project.ef_searches,
+            recalls=project.recalls,
             **_parameters(project, question),
         )
     if not rows:
-        raise Unanswered
+        raise Unanswered if asker is None else Unconfirmed
     return rows
 
 

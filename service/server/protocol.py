@@ -20,6 +20,7 @@ from service.http.responses import NOT_SNIFFED, NOT_STORED, PROBLEM
 from service.observability import metrics
 from service.observability.access_log import RequestRecord
 from service.observability.logs import logger
+from service.server.transport import JoinedWrites
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 100  # trailers count too
@@ -54,11 +55,9 @@ class Protocol(HttpToolsProtocol):
         self._head_clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
 
-    # The connection
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the time limit of the first head."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))
         if len(self.connections) > self._most:
             self._is_spare = True
             self._head_seconds = min(self._head_seconds, SPARE_SECONDS)

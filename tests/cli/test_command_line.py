@@ -162,7 +162,7 @@ def test_routes_lists_every_endpoint_with_its_guard_and_handler(tmp_path: Path) 
     assert listed.returncode == 0, listed.stderr
     assert len(listed.stdout.splitlines()) == len(endpoints)
     assert re.search(
-        r"^POST +/v1/similars/\{user\}/\{project\} +embeddings_reader +similars\.post_similars$",
+        r"^POST +/v1/similars/\{user\}/\{project\} +searcher +similars\.post_similars$",
         listed.stdout,
         re.MULTILINE,
     )

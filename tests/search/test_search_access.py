@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from service.api import endpoints
+from service.queries import projects
 from service.settings import IndexAims
 from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
@@ -159,6 +160,66 @@ async def test_a_project_that_is_handed_over(api: httpx2.AsyncClient, url: str) 
     answer = (await search(api, there, reader.headers)).json()
     assert [one["id"] for one in answer["results"]] == nearest
     assert (await search(api, there, project.owner.headers)).status_code == 403
+
+
+@pytest.mark.parametrize("body", [{"vector": [1.0]}, {"vector": "no"}, {}, {"vector": [0.0, 0.0, 0.0], "x": 1}])
+async def test_a_reader_whose_share_is_withdrawn_is_not_told_what_is_wrong_with_the_body(
+    api: httpx2.AsyncClient, url: str, body: Any
+) -> None:
+    project, reader, _ = await indexed(api, url)
+    assert (await search(api, project, reader.headers)).status_code == 200
+    assert (await search(api, project, reader.headers, body)).status_code in (400, 422)
+    assert (await search(api, project, reader.headers)).status_code == 200
+    await api.delete(f"{project.path}/share/{reader.handle}", headers=project.owner.headers)
+    assert (await search(api, project, reader.headers, body)).status_code == 403
+
+
+async def test_a_search_that_is_remembered_needs_no_statement_before_it(
+    api: httpx2.AsyncClient, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, reader, nearest = await indexed(api, url)
+    asked = []
+    ask = projects.retrieve_project_access
+
+    async def counting(*arguments: Any, **named: Any) -> Any:
+        asked.append(named["project_handle"])
+        return await ask(*arguments, **named)
+
+    monkeypatch.setattr(projects, "retrieve_project_access", counting)
+    answers = [await search(api, project, headers) for headers in (project.owner.headers, *[reader.headers] * 3)]
+    assert [[one["id"] for one in answer.json()["results"]] for answer in answers] == [nearest] * 4
+    assert len(asked) == 1  # of the reader's first
+    # It reads all rows, which is another statement: the guard is asked.
+    assert (await api.post(f"{project.similars}?exact=true", json=QUERY, headers=reader.headers)).status_code == 200
+    assert len(asked) == 2
+
+
+async def test_the_recall_that_is_told_is_that_of_the_index_now(api: httpx2.AsyncClient, url: str) -> None:
+    project, _, _ = await indexed(api, url)
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "UPDATE project_indexes SET recalls = array_fill(0.995::float8, ARRAY[cardinality(recalls)])"
+        " WHERE project_id = $1",
+        project.id,
+    )
+    await connection.close()
+    assert (await search(api, project, project.owner.headers)).json()["search"]["recall"] == 0.995
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10])
+async def test_a_body_that_comes_later_is_searched_for_as_well(api: httpx2.AsyncClient, url: str, cut: int) -> None:
+    project, reader, nearest = await indexed(api, url)
+    assert (await search(api, project, reader.headers)).status_code == 200
+    sent = b'{"vector": [1.0, 0.0, 0.0]}'
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield sent[:cut]
+        await asyncio.sleep(0.1)
+        yield sent[cut:]
+
+    headers = {**reader.headers, "Content-Type": "application/json"}
+    answer = await api.post(f"{project.similars}?threshold=-1", content=pieces(), headers=headers)
+    assert [one["id"] for one in answer.json()["results"]] == nearest
 
 
 async def test_a_new_index_is_used_at_once(api: httpx2.AsyncClient, url: str) -> None:
