@@ -453,7 +453,8 @@ CREATE TABLE public.project_indexes (
     exact_seconds double precision,
     queries integer DEFAULT 0 NOT NULL,
     recall_error double precision DEFAULT 0 NOT NULL,
-    m integer DEFAULT 16 NOT NULL
+    m integer DEFAULT 16 NOT NULL,
+    metadata_indexed boolean DEFAULT false NOT NULL
 );
 
 CREATE SEQUENCE public.projects_project_id_seq

@@ -26,10 +26,10 @@ SELECT project.project_id, instance.dimensions,
 
 -- name: GetStrayIndexes :many
 -- Indexes that are not the current ones: of builds that were interrupted or are going on, or replaced. 'kind' is
--- hnsw or tail.
+-- hnsw, tail or meta.
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
   FROM pg_class AS index
- CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|tail)_(\d+)$') AS parts
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|tail|meta)_(\d+)$') AS parts
   LEFT JOIN project_indexes AS built ON built.project_id = parts[1]::int AND built.watermark = parts[3]::bigint
  WHERE index.relkind = 'i' AND index.relnamespace = quote_ident(current_schema())::regnamespace
    AND parts IS NOT NULL AND built.project_id IS NULL
@@ -63,9 +63,25 @@ DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_hnsw_{waterma
 -- name: DropTailIndex :exec
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_tail_{watermark};
 
--- name: AnalyzeSequence :exec
+-- name: BuildMetadataIndex :exec
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.embeddings_{project_id}
+ USING gin (metadata jsonb_path_ops)
+ WHERE sequence <= {watermark};
+
+-- name: DropMetadataIndex :exec
+DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_meta_{watermark};
+
+-- name: SampleMoreMetadata :exec
+-- The statistics are a sample of 500 values of metadata, from which PostgreSQL estimates how many rows pass a filter.
+ALTER TABLE {schema}.embeddings_{project_id} ALTER COLUMN metadata SET STATISTICS 500;
+
+-- name: AnalyzeRows :exec
 -- Without it the planner takes the tail for a third of the rows, and reads all of them.
-ANALYZE {schema}.embeddings_{project_id} (sequence);
+ANALYZE {schema}.embeddings_{project_id} (sequence, metadata);
+
+-- name: NoteMetadataIndex :execrows
+UPDATE project_indexes SET metadata_indexed = true
+ WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
 
 -- name: UseMemory :one
 -- For builds in this session, in KiB.
@@ -106,7 +122,7 @@ SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @ef_searches::int[
        @recall_error::float8, @exact_seconds::float8, @m::int, now()
   FROM projects WHERE project_id = @project_id::int
     ON CONFLICT (project_id) DO UPDATE
-   SET watermark = excluded.watermark, indexed_rows = excluded.indexed_rows, ef_searches = excluded.ef_searches,
+   SET watermark = excluded.watermark, metadata_indexed = false, indexed_rows = excluded.indexed_rows, ef_searches = excluded.ef_searches,
        recalls = excluded.recalls, queries = excluded.queries, recall_error = excluded.recall_error,
        exact_seconds = excluded.exact_seconds, m = excluded.m, built_at = excluded.built_at
 RETURNING project_id;
@@ -117,7 +133,7 @@ DELETE FROM project_indexes WHERE project_id = @project_id::int;
 -- name: RetrieveIndexState :one
 -- 'progress' while an index is being built, from 0 to 1: of the tuples where their number is known, else of the blocks.
 SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls, built.queries, built.recall_error,
-       built.m, built.built_at,
+       built.m, built.metadata_indexed, built.built_at,
        (SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
                         CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0)
           FROM pg_stat_progress_create_index AS build

@@ -18,8 +18,8 @@ SELECT found.ids, found.similarities
                               OR btrim(metadata ->> @metadata_path::text)
                                  IS DISTINCT FROM btrim(@metadata_value::text))
                          -- A filter document as service/search/filters.py puts it. A row without metadata has no fields.
-                         AND (@only::text IS NULL
-                              OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
+                         AND (@only::jsonpath IS NULL
+                              OR coalesce(metadata, '{}') @@ @only::jsonpath)
                        ORDER BY distance, text_id
                        LIMIT @max_rows::bigint + @skip::bigint
                      ) AS nearest
@@ -31,7 +31,8 @@ SELECT found.ids, found.similarities
 
 -- name: GetSimilarsByIndex :many
 -- Through the index up to its watermark, and one by one in the tail behind it. 'complete' is false when the index may
--- have left out rows that should be here: it stopped before there were enough, with rows that pass the threshold.
+-- have left out rows that should be here: it stopped before there were enough, with rows that pass the threshold. Of
+-- rows that pass a filter it needs all candidates, because those are what the recall depends on.
 -- 'tied' is true when the index gave no row that is farther than the last one wanted: others may be as near as that one,
 -- and come before it by their id.
 -- What decides the plan stands in the text: the watermark, whether anything is filtered, and how many vectors and
@@ -70,8 +71,8 @@ SELECT found.ids, found.similarities, found.complete, found.tied
              AND text_id IS DISTINCT FROM @except_id::text
              AND ({filtered} = 0 OR @metadata_path::text IS NULL
                   OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND ({filtered} = 0 OR @only::text IS NULL
-                  OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
+             AND ({filtered} = 0 OR @only::jsonpath IS NULL
+                  OR coalesce(metadata, '{}') @@ @only::jsonpath)
              -- Without text_id, which the index does not know.
            ORDER BY vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions})
            LIMIT {candidates}
@@ -82,8 +83,8 @@ SELECT found.ids, found.similarities, found.complete, found.tied
              AND text_id IS DISTINCT FROM @except_id::text
              AND ({filtered} = 0 OR @metadata_path::text IS NULL
                   OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND ({filtered} = 0 OR @only::text IS NULL
-                  OR jsonb_path_match(coalesce(metadata, '{}'), @only::text::jsonpath, @values::jsonb))
+             AND ({filtered} = 0 OR @only::jsonpath IS NULL
+                  OR coalesce(metadata, '{}') @@ @only::jsonpath)
            ORDER BY distance, text_id
            LIMIT {candidates}
       ), best AS (
@@ -95,12 +96,54 @@ SELECT found.ids, found.similarities, found.complete, found.tied
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
              coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities,
              count(*) = @max_rows::bigint AND (SELECT max(distance) FROM indexed) <= max(best.distance) AS tied,
-             (SELECT count(*) >= @max_rows::bigint + @skip::bigint OR 1 - max(distance) < @threshold::float8
+             (SELECT count(*) >= CASE {filtered} WHEN 0 THEN @max_rows::bigint + @skip::bigint ELSE {candidates} END
+                     OR ({filtered} = 0 AND 1 - max(distance) < @threshold::float8)
                 FROM indexed) IS TRUE AS complete
         FROM best
        WHERE 1 - best.distance >= @threshold::float8
       ) AS found
  ORDER BY sent.place;
+
+-- name: GetSimilarsByFilter :many
+-- Exactly, of the rows that pass a filter: the index of the metadata finds those up to its watermark.
+WITH passing AS MATERIALIZED (
+    SELECT text_id, vector
+      FROM {schema}.embeddings_{project_id}
+     WHERE sequence <= {watermark}
+       AND metadata @@ @indexed::jsonpath
+       AND coalesce(metadata, '{}') @@ @only::jsonpath
+       AND text_id IS DISTINCT FROM @except_id::text
+       AND (@metadata_path::text IS NULL
+            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+     UNION ALL
+    SELECT text_id, vector
+      FROM {schema}.embeddings_{project_id}
+     WHERE sequence > {watermark}
+       AND coalesce(metadata, '{}') @@ @only::jsonpath
+       AND text_id IS DISTINCT FROM @except_id::text
+       AND (@metadata_path::text IS NULL
+            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+)
+SELECT found.ids, found.similarities
+  FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sent (vector, place)
+ CROSS JOIN LATERAL (
+      SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
+             coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities
+        FROM (SELECT nearest.text_id, nearest.distance
+                FROM (SELECT text_id, vector <=> sent.vector AS distance
+                        FROM passing
+                       ORDER BY distance, text_id
+                       LIMIT @max_rows::bigint + @skip::bigint
+                     ) AS nearest
+               WHERE 1 - nearest.distance >= @threshold::float8
+               ORDER BY nearest.distance, nearest.text_id
+              OFFSET @skip::bigint) AS best
+      ) AS found
+ ORDER BY sent.place;
+
+-- name: EstimatePassingRows :one
+-- PostgreSQL's plan, in which is how many rows it takes to pass the filter, from its statistics of the metadata.
+EXPLAIN (FORMAT JSON) SELECT FROM {schema}.embeddings_{project_id} WHERE metadata @@ @only::jsonpath;
 
 -- name: GetShownSizes :many
 -- How many bytes there are of what is to be shown of the results. A text is not read for that.

@@ -64,9 +64,12 @@ class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How an answer was found. `recall`: the share of the nearest that is found, as measured; 1 for an exact one."""
+    """How an answer was found. `recall`: the share of the nearest that is found, as measured; 1 for an exact one.
 
-    method: Literal["exact", "index"]
+    `filtered` is exact too: the index of the metadata found the rows that pass, and all of them were compared.
+    """
+
+    method: Literal["exact", "index", "filtered"]
     recall: float
 
 

@@ -21,7 +21,7 @@ class ProjectToIndex(msgspec.Struct, frozen=True):
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
-    """An index that is not a project's current one; `kind` is hnsw or tail."""
+    """An index that is not a project's current one; `kind` is hnsw, tail or meta."""
 
     project_id: int
     kind: str
@@ -32,7 +32,8 @@ class BuiltIndex(msgspec.Struct, frozen=True):
     """An index with the `indexed_rows` rows up to `watermark`, and its recall with each number of candidates.
 
     The recalls were measured with `queries` queries; `recall_error` is the standard error of the one that was aimed at.
-    `m` is the number of a row's links in the graph, as pgvector has it.
+    `m` is the number of a row's links in the graph, as pgvector has it. `metadata_indexed`: whether the metadata of the
+    rows have an index as well.
     """
 
     watermark: int
@@ -42,6 +43,7 @@ class BuiltIndex(msgspec.Struct, frozen=True):
     queries: int
     recall_error: float
     m: int
+    metadata_indexed: bool
     built_at: datetime
 
 
@@ -119,8 +121,28 @@ async def drop_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
 
 
 @query
-async def analyze_sequence(db: Db, *, project_id: int) -> None:
-    """Tells the planner how the sequences of a project are distributed."""
+async def build_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Builds the index of the metadata of the rows up to a watermark."""
+
+
+@query
+async def drop_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Drops an index of metadata, if it is there."""
+
+
+@query
+async def sample_more_metadata(db: Db, *, project_id: int) -> None:
+    """Has the next ANALYZE keep a larger sample of a project's metadata."""
+
+
+@query
+async def analyze_rows(db: Db, *, project_id: int) -> None:
+    """Tells the planner how sequences and metadata of a project are distributed."""
+
+
+@query
+async def note_metadata_index(db: Db, *, project_id: int, watermark: int) -> int:
+    """Lets searches use the index of the metadata."""
 
 
 @query

@@ -16,7 +16,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
     is 0, and the instance has no name, for a project of the original system without an instance. `watermark` is None,
     and the two lists are empty, without a vector index (sql/indexes.sql). `exact_seconds`: what an exact search took
-    when the index was built, if that was measured.
+    when the index was built, if that was measured. `indexed_rows` is how many rows the index has, `metadata_indexed`
+    whether there is one of their metadata too.
     """
 
     project_id: int
@@ -32,6 +33,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     ef_searches: list[int]
     recalls: list[float]
     exact_seconds: float | None = None
+    indexed_rows: int = 0
+    metadata_indexed: bool = False
 
 
 class ProjectRequest(msgspec.Struct, frozen=True):

@@ -1,7 +1,6 @@
 """Statements of `sql/similars.sql`: what is similar. Vectors go in as `service.vectors.to_binary`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -55,7 +54,6 @@ async def get_similars_by_vector(
     metadata_path: str | None,
     metadata_value: str | None,
     only: str | None,
-    values: dict[str, Any] | None,
     max_rows: int,
     skip: int,
 ) -> list[Nearest]:
@@ -85,7 +83,6 @@ async def get_similars_by_index(
     metadata_path: str | None,
     metadata_value: str | None,
     only: str | None,
-    values: dict[str, Any] | None,
     max_rows: int,
     skip: int,
 ) -> list[NearestByIndex]:
@@ -96,6 +93,30 @@ async def get_similars_by_index(
     one; with `confirms` 1 also when the caller, of whom `key_hash` and `is_admin` are known, may not see the project
     `owner`/`project_handle` (any more), or its index is not the one of these `ef_searches` and `recalls` (any more).
     """
+
+
+@query
+async def get_similars_by_filter(
+    db: Db,
+    *,
+    project_id: int,
+    watermark: int,
+    vectors: Sequence[bytes],
+    except_id: str | None,
+    threshold: float,
+    metadata_path: str | None,
+    metadata_value: str | None,
+    only: str,
+    indexed: str,
+    max_rows: int,
+    skip: int,
+) -> list[Nearest]:
+    """As `get_similars_by_vector`; an index of the metadata finds the rows that pass `indexed`, a part of `only`."""
+
+
+@query
+async def estimate_passing_rows(db: Db, *, project_id: int, only: str) -> str:
+    """A plan in JSON, whose `Plan Rows` is about how many rows of a project pass a filter."""
 
 
 @query

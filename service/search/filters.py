@@ -1,7 +1,7 @@
-"""Filter documents of a search, like `{"year": {"$gte": 1900}}`, as a JSON path and the values it compares with.
+"""Filter documents of a search, like `{"year": {"$gte": 1900}}`, as a JSON path.
 
-PostgreSQL evaluates the path on the metadata of each row. Names become quoted strings in it, values are variables. The
-rules are those of other vector stores:
+PostgreSQL evaluates the path on the metadata of rows. Names and values become JSON literals in it, which is a bound
+parameter itself: an index of the metadata looks for literals only. The rules are those of other vector stores:
 
 - a name is a path, with dots between its steps; a step into an array looks at all of its elements;
 - a condition holds when any value that the path leads to satisfies it; values of another type do not;
@@ -11,6 +11,7 @@ No SQL, no HTTP, no database here.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,29 +25,33 @@ _OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exist
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """A predicate in PostgreSQL's JSON path language, and its variables."""
+    """A predicate in PostgreSQL's JSON path language.
+
+    `indexed` is the part of it that an index of the metadata finds, which all rows that pass fulfil: what must be equal
+    to a value, or among several. None where there is no such part. (A negative number is an expression to PostgreSQL,
+    and no literal, so it is not in the index either.)
+    """
 
     path: str
-    values: dict[str, Any]
+    indexed: str | None
 
 
 def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
     """Compiles a document. Raises Invalid with all its problems."""
     compiler = _Compiler()
-    path = compiler.document(document, location, 1)
+    found = compiler.document(document, location, 1)
     if compiler.problems:
         raise Invalid(problems=compiler.problems)
-    return Filter(path, compiler.values)
+    return found
 
 
 class _Compiler:
     def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
         self.problems: list[Problem] = []
         self.conditions = 0
         self.compared = 0
 
-    def document(self, document: Any, location: str, depth: int) -> str:
+    def document(self, document: Any, location: str, depth: int) -> Filter:
         if not isinstance(document, dict):
             return self._wrong('must be an object like {"field": value}', location, document)
         if depth > MAX_FILTER_DEPTH:
@@ -56,22 +61,22 @@ class _Compiler:
         parts = [self._member(name, value, f"{location}.{name}", depth) for name, value in document.items()]
         return _all(parts)
 
-    def _member(self, name: str, value: Any, location: str, depth: int) -> str:
+    def _member(self, name: str, value: Any, location: str, depth: int) -> Filter:
         if name in ("$and", "$or"):
             if not isinstance(value, list) or not value:
                 return self._wrong("must be a list of one filter or more", location, value)
             parts = [self.document(each, f"{location}[{place}]", depth + 1) for place, each in enumerate(value)]
-            return _all(parts) if name == "$and" else f"({' || '.join(parts)})"
+            return _all(parts) if name == "$and" else _any(parts)
         if name == "$not":
-            return f"!({self.document(value, location, depth + 1)})"
+            return _not(self.document(value, location, depth + 1))
         if name.startswith("$"):
             return self._wrong("unknown operator; expected $and, $or, $not or the name of a field", location)
         if not name or len(name) > MAX_PATH_LENGTH or "\0" in name:
             return self._wrong(f"must be a name of 1 to {MAX_PATH_LENGTH} characters without NUL", location)
-        field = "$" + "".join("." + _quoted(step) for step in name.split("."))
+        field = "$" + "".join("." + _literal(step) for step in name.split("."))
         return self._field(field, value, location, depth)
 
-    def _field(self, field: str, condition: Any, location: str, depth: int) -> str:
+    def _field(self, field: str, condition: Any, location: str, depth: int) -> Filter:
         if not isinstance(condition, dict):
             return self._compare(field, "$eq", condition, location)
         if depth > MAX_FILTER_DEPTH:
@@ -82,25 +87,25 @@ class _Compiler:
             [self._operator(field, name, value, f"{location}.{name}", depth) for name, value in condition.items()]
         )
 
-    def _operator(self, field: str, name: str, value: Any, location: str, depth: int) -> str:
+    def _operator(self, field: str, name: str, value: Any, location: str, depth: int) -> Filter:
         if name in _COMPARISONS:
             holds = self._compare(field, name, value, location)
-            return f"!({holds})" if name == "$ne" else holds
+            return _not(holds) if name == "$ne" else holds
         if name in ("$in", "$nin"):
             holds = self._among(field, value, location)
-            return f"!({holds})" if name == "$nin" else holds
+            return _not(holds) if name == "$nin" else holds
         if name == "$exists":
             if not isinstance(value, bool):
                 return self._wrong("must be true or false", location, value)
             self._count(location)
-            return f"exists({field})" if value else f"!(exists({field}))"
+            return Filter(f"exists({field})" if value else f"!(exists({field}))", None)
         if name == "$not":
             if not isinstance(value, dict):
                 return self._wrong("must be an object of operators", location, value)
-            return f"!({self._field(field, value, location, depth + 1)})"
+            return _not(self._field(field, value, location, depth + 1))
         return self._wrong(f"unknown operator; expected one of {', '.join(_OPERATORS)}", location)
 
-    def _compare(self, field: str, name: str, value: Any, location: str) -> str:
+    def _compare(self, field: str, name: str, value: Any, location: str) -> Filter:
         self._count(location)
         if not _is_scalar(value):
             return self._wrong("must be a text, a number, true, false or null", location)
@@ -108,21 +113,20 @@ class _Compiler:
             return self._wrong("must be a text or a number", location, value)
         if isinstance(value, str) and "\0" in value:
             return self._wrong("must not contain a NUL", location)
-        return f"exists({field} ? (@ {_COMPARISONS[name]} {self._variable(value)}))"
+        path = f"exists({field} ? (@ {_COMPARISONS[name]} {_literal(value)}))"
+        return Filter(path, path if name in ("$eq", "$ne") and _is_indexed(value) else None)
 
-    def _among(self, field: str, values: Any, location: str) -> str:
+    def _among(self, field: str, values: Any, location: str) -> Filter:
         self._count(location)
         if not isinstance(values, list) or len(values) > MAX_VALUES or not all(map(_is_scalar, values)):
             return self._wrong(f"must be a list of at most {MAX_VALUES} texts, numbers, true, false or null", location)
         self._compare_with(len(values), location)
         if any(isinstance(value, str) and "\0" in value for value in values):
             return self._wrong("must not contain a NUL", location)
-        return f"exists({field} ? (@ == {self._variable(values)}[*]))"
-
-    def _variable(self, value: Any) -> str:
-        name = f"v{len(self.values)}"
-        self.values[name] = value
-        return f"${name}"
+        if not values:
+            return Filter("(1 == 0)", None)
+        path = f"exists({field} ? {_or([f'@ == {_literal(value)}' for value in values])})"
+        return Filter(path, path if all(map(_is_indexed, values)) else None)
 
     def _count(self, location: str) -> None:
         self.conditions += 1
@@ -135,23 +139,47 @@ class _Compiler:
         if before <= MAX_COMPARED < self.compared:
             self._wrong(f"makes more than {MAX_COMPARED:,} values in all $in and $nin of the filter", location)
 
-    def _wrong(self, message: str, location: str, value: Any = None) -> str:
+    def _wrong(self, message: str, location: str, value: Any = None) -> Filter:
         shown = show(value) if isinstance(value, str | int | float | bool) else None
         self.problems.append(Problem(message, location, shown))
-        return "true"
+        return Filter("", None)
 
 
-def _all(parts: list[str]) -> str:
+def _all(parts: list[Filter]) -> Filter:
     """All of them; an empty filter holds for every row."""
-    return f"({' && '.join(parts)})" if parts else "(1 == 1)"
+    indexed = [part.indexed for part in parts if part.indexed is not None]
+    path = f"({' && '.join(part.path for part in parts)})" if parts else "(1 == 1)"
+    return Filter(path, f"({' && '.join(indexed)})" if indexed else None)
+
+
+def _any(parts: list[Filter]) -> Filter:
+    indexed = [part.indexed for part in parts if part.indexed is not None]
+    path = f"({' || '.join(part.path for part in parts)})"
+    return Filter(path, f"({' || '.join(indexed)})" if len(indexed) == len(parts) else None)
+
+
+def _not(part: Filter) -> Filter:
+    return Filter(f"!({part.path})", None)
+
+
+def _or(paths: Sequence[str]) -> str:
+    """Any of them, as a tree: PostgreSQL goes as deep as it is."""
+    if len(paths) == 1:
+        return f"({paths[0]})"
+    half = len(paths) // 2
+    return f"({_or(paths[:half])} || {_or(paths[half:])})"
+
+
+def _literal(value: Any) -> str:
+    # The JSON path language writes strings and numbers as JSON does.
+    return msgspec.json.encode(value).decode()
+
+
+def _is_indexed(value: Any) -> bool:
+    return isinstance(value, bool | str) or value is None or value >= 0
 
 
 def _is_scalar(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)  # MessagePack has others, which would become null
     return value is None or isinstance(value, str | int | bool)
-
-
-def _quoted(step: str) -> str:
-    # A string of the JSON path language is written as in JSON.
-    return msgspec.json.encode(step).decode()

@@ -122,7 +122,6 @@ class Calibration:
                 metadata_path=None,
                 metadata_value=None,
                 only=None,
-                values=None,
                 max_rows=NEIGHBOURS,
                 skip=0,
             )

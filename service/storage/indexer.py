@@ -25,6 +25,7 @@ from service.queries import embeddings, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
+from service.storage.growth import Growth
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
@@ -41,6 +42,12 @@ class Graph(msgspec.Struct, frozen=True):
     ef_construction: int
 
 
+# By the kinds of indexes.
+DROP = {
+    "hnsw": indexes.drop_vector_index,
+    "tail": indexes.drop_tail_index,
+    "meta": indexes.drop_metadata_index,
+}
 PLAIN = Graph(m=16, ef_construction=64)  # pgvector's own
 DENSE = Graph(m=32, ef_construction=128)  # takes some four times as long to build
 
@@ -56,12 +63,13 @@ class Built(msgspec.Struct, frozen=True):
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     """Polls for work every two seconds until it is cancelled; reconnects when the database is away."""
     seen: dict[int, int] = {}
+    growth = Growth()
     signs = signs or Signs()
     while True:
         try:
             async with _connection(url) as connection:
                 while True:
-                    await look(connection, aims, seen, signs)
+                    await look(connection, aims, seen, signs, growth)
                     signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
@@ -71,17 +79,22 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
 
 
 async def run_once(url: str, aims: IndexAims) -> list[Built]:
-    """Polls once, and returns the indexes that were built."""
+    """Polls once, and returns the indexes that were built, also of projects that are being filled."""
     async with _connection(url) as connection:
         return await look(connection, aims, {})
 
 
 async def look(
-    connection: Connection, aims: IndexAims, seen: dict[int, int], signs: Signs | None = None
+    connection: Connection,
+    aims: IndexAims,
+    seen: dict[int, int],
+    signs: Signs | None = None,
+    growth: Growth | None = None,
 ) -> list[Built]:
     """Drops the indexes of interrupted builds, and brings each project's index up to date.
 
-    `seen` has each project's number of changes at the last poll: a project without further changes is skipped.
+    `seen` has each project's number of changes at the last poll: a project without further changes is skipped. So is
+    one that is being filled, as its `growth` says.
     """
     signs = signs or Signs()
     await _drop_strays(connection)
@@ -91,6 +104,8 @@ async def look(
     ):
         if seen.get(project.project_id) == project.changes:
             continue
+        if growth is not None and growth.is_under_way(project):
+            continue
         try:
             async with _alone(connection, project.project_id) as is_alone:
                 if not is_alone:
@@ -99,6 +114,8 @@ async def look(
                     built = await _bring_up_to_date(connection, project, aims)
                 if built:
                     done.append(built)
+                    if growth is not None:
+                        growth.forget(project.project_id)
         except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
             logger.info(
                 "The build of an index was abandoned: its project was emptied or deleted.", project=project.project_id
@@ -131,8 +148,7 @@ async def _drop_strays(connection: Db) -> None:
         async with _alone(connection, stray.project_id) as is_alone:
             if is_alone:  # else it is being built
                 with contextlib.suppress(asyncpg.UndefinedTableError):
-                    drop = indexes.drop_vector_index if stray.kind == "hnsw" else indexes.drop_tail_index
-                    await drop(connection, project_id=stray.project_id, watermark=stray.watermark)
+                    await DROP[stray.kind](connection, project_id=stray.project_id, watermark=stray.watermark)
 
 
 async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> Built | None:
@@ -140,6 +156,10 @@ async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aim
     if built is not None and _wants_denser_graph(built, aims):  # the building of one was interrupted
         built = replace(built, m=DENSE.m)
     elif built is not None and not await _is_outdated(connection, project, built):
+        if not built.metadata_indexed:  # its building was interrupted, or an older version built the others
+            await indexes.sample_more_metadata(connection, project_id=project.project_id)
+            await indexes.analyze_rows(connection, project_id=project.project_id)
+            await _index_metadata(connection, project.project_id, built.watermark)
         return None
     rows = await embeddings.count_embeddings(connection, project_id=project.project_id)
     if rows < (aims.threshold if built is None else aims.threshold // 2):
@@ -164,10 +184,8 @@ async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltInde
 async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> None:
     if built is None:
         return
-    watermark = built.watermark
     await indexes.forget_index(connection, project_id=project_id)
-    await indexes.drop_vector_index(connection, project_id=project_id, watermark=watermark)
-    await indexes.drop_tail_index(connection, project_id=project_id, watermark=watermark)
+    await _drop_all(connection, project_id, built.watermark)
     logger.info("A project is searched without an index again.", project=project_id)
 
 
@@ -181,7 +199,8 @@ async def _build(
     await _use_memory(connection, aims, rows, project.dimensions, m)
     await _build_vector_index(connection, project, watermark, DENSE if m == DENSE.m else PLAIN)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
-    await indexes.analyze_sequence(connection, project_id=project_id)
+    await indexes.sample_more_metadata(connection, project_id=project_id)
+    await indexes.analyze_rows(connection, project_id=project_id)
     indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
     calibration = Calibration(connection, project_id, watermark, project.dimensions)
     measured = await calibration.measure(aims.recall) if await calibration.prepare(indexed) else Measurement()
@@ -196,14 +215,26 @@ async def _build(
     if switched is None:
         return None
     if old is not None:
-        await indexes.drop_vector_index(connection, project_id=project_id, watermark=old.watermark)
-        await indexes.drop_tail_index(connection, project_id=project_id, watermark=old.watermark)
+        await _drop_all(connection, project_id, old.watermark)
+    await _index_metadata(connection, project_id, watermark)
     recalls = dict(zip(measured.ef_searches, measured.recalls, strict=True))
     logger.info("Built an index.", project=project_id, m=m, recalls=recalls)
     built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
     if built is not None and _wants_denser_graph(built, aims):
         return await _build(connection, project, rows, aims, replace(built, m=DENSE.m))
     return Built(project_id, watermark, indexed)
+
+
+async def _drop_all(connection: Db, project_id: int, watermark: int) -> None:
+    for drop in DROP.values():
+        await drop(connection, project_id=project_id, watermark=watermark)
+
+
+async def _index_metadata(connection: Db, project_id: int, watermark: int) -> None:
+    """Builds the index of the metadata beside the one of the vectors, which is searched already."""
+    await indexes.drop_metadata_index(connection, project_id=project_id, watermark=watermark)  # half of one, if any
+    await indexes.build_metadata_index(connection, project_id=project_id, watermark=watermark)
+    await indexes.note_metadata_index(connection, project_id=project_id, watermark=watermark)
 
 
 def _wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:

@@ -23,7 +23,7 @@ RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))
 PROJECT = 1  # its partition is made for the test, so that statements that name one can be prepared
 
 TYPES: dict[Any, set[str]] = {
-    str: {"text", "character varying"},
+    str: {"text", "character varying", "jsonpath", "json"},
     int: {"integer", "bigint"},
     bool: {"boolean"},
     float: {"double precision"},

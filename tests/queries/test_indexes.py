@@ -170,12 +170,44 @@ class TestDropTailIndex:
             assert await names(pool, number) == [f"embeddings_{number}_hnsw_{watermark}"]
 
 
-class TestAnalyzeSequence:
+class TestAnalyzeRows:
     async def test_fills_the_statistics(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, _ = filled
-        await indexes.analyze_sequence(pool, project_id=number)
+        await indexes.analyze_rows(pool, project_id=number)
         known = await pool.fetch("SELECT attname FROM pg_stats WHERE tablename = $1", f"embeddings_{number}")
-        assert [row[0] for row in known] == ["sequence"]
+        assert {row[0] for row in known} >= {"sequence"}
+        target = "SELECT attstattarget FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'metadata'"
+        await indexes.sample_more_metadata(pool, project_id=number)
+        assert await pool.fetchval(target, f"embeddings_{number}") == 500
+
+
+class TestSampleMoreMetadata:
+    """With TestAnalyzeRows."""
+
+
+class TestBuildMetadataIndex:
+    async def test_builds_and_drops(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_metadata_index(pool, project_id=number, watermark=watermark)
+        assert await names(pool, number) == [f"embeddings_{number}_meta_{watermark}"]
+        for _ in range(2):
+            await indexes.drop_metadata_index(pool, project_id=number, watermark=watermark)
+            assert await names(pool, number) == []
+
+
+class TestDropMetadataIndex:
+    """With TestBuildMetadataIndex."""
+
+
+class TestNoteMetadataIndex:
+    async def test_of_the_current_index_only(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await switch(connection, number, 5)
+        for watermark, noted in ((4, False), (5, True)):
+            assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
+            state = await indexes.retrieve_index_state(connection, project_id=number)
+            assert state.built is not None
+            assert state.built.metadata_indexed is noted
 
 
 class TestUseMemory:
@@ -244,7 +276,7 @@ class TestSwitchIndex:
         state = await indexes.retrieve_index_state(connection, project_id=number)
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
-        expected = indexes.BuiltIndex(6, 40, [40, 80], [0.9, 1.0], 100, 0.001, 32, now)
+        expected = indexes.BuiltIndex(6, 40, [40, 80], [0.9, 1.0], 100, 0.001, 32, metadata_indexed=False, built_at=now)
         assert state == indexes.IndexState(expected, None)
         assert await switch(connection, 0) is None
 

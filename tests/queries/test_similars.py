@@ -1,5 +1,6 @@
 """Statements of sql/similars.sql on real rows, compared with numpy."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -88,7 +89,7 @@ class TestGetSimilarsByVector:
         number = await factories.filled(connection)
         await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0], "z": [0, 0, 1]})
         sent = to_binary(np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1]], dtype=np.float16))
-        values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
+        values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only"])
         rows = await similars.get_similars_by_vector(
             connection, project_id=number, vectors=sent, threshold=0.5, max_rows=5, skip=0, **values
         )
@@ -137,6 +138,42 @@ class TestGetShownSizes:
             assert {row.text_id: row.size for row in rows} == {"a": size, "b": 0}
 
 
+class TestGetSimilarsByFilter:
+    """That it finds what it should, and by which index: tests/search/test_ways.py."""
+
+    async def test_up_to_the_watermark_and_behind_it(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0], "z": [1, 1, 0]})
+        await connection.execute(f"UPDATE embeddings_{number} SET metadata = '{{\"a\": 1}}' WHERE text_id <> 'z'")
+        highest = await connection.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
+        for watermark in (0, highest - 1, highest):
+            (row,) = await similars.get_similars_by_filter(
+                connection,
+                project_id=number,
+                watermark=watermark,
+                vectors=to_binary(np.array([[1, 0.1, 0]], dtype=np.float16)),
+                except_id=None,
+                threshold=-1,
+                metadata_path=None,
+                metadata_value=None,
+                only='$."a" == 1',
+                indexed='$."a" == 1',
+                max_rows=10,
+                skip=0,
+            )
+            assert row.ids == ["x", "y"]
+
+
+class TestEstimatePassingRows:
+    async def test_from_the_statistics(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {f"{row:03}": [1, 0, 0] for row in range(200)})
+        await connection.execute(f"UPDATE embeddings_{number} SET metadata = jsonb_build_object('a', text_id < '050')")
+        await connection.execute(f"ANALYZE embeddings_{number}")
+        plan = await similars.estimate_passing_rows(connection, project_id=number, only='$."a" == true')
+        assert 45 <= json.loads(plan)[0]["Plan"]["Plan Rows"] <= 55
+
+
 class TestGetSimilarsByIndex:
     """That it finds what it should, and by which index: tests/search/test_search.py."""
 
@@ -147,7 +184,7 @@ class TestGetSimilarsByIndex:
         await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0]})
         watermark = await connection.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
         await factories.upsert(connection, number, {"tail": [1, 0.1, 0]})
-        values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only", "values"])
+        values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only"])
         sent = to_binary(np.array([[1, 0, 0]], dtype=np.float16))
 
         async def found(

@@ -1,0 +1,14 @@
+DO $$
+DECLARE
+    index regclass;
+BEGIN
+    FOR index IN
+        SELECT oid FROM pg_class
+         WHERE relkind = 'i' AND relnamespace = quote_ident(current_schema())::regnamespace
+           AND relname ~ '^embeddings_\d+_meta_\d+$'
+    LOOP
+        EXECUTE 'DROP INDEX ' || index;
+    END LOOP;
+END
+$$;
+ALTER TABLE project_indexes DROP COLUMN metadata_indexed;

@@ -1,0 +1,73 @@
+"""How a filtered search is answered: the way that is estimated to be the fastest.
+
+- Through the index of the vectors, when many rows pass: as many candidates that pass are collected as the recall needs
+  without a filter, so a filter does not lower it.
+- The rows that pass, found by the index of the metadata and compared one by one, when they are few.
+- All rows, when the index of the metadata does not know what is asked for, or most of them pass.
+
+The estimate is PostgreSQL's, from its sample of the metadata (sql/indexes.sql has its size).
+"""
+
+import math
+from typing import Literal
+
+import msgspec
+
+from service.database.pool import Pool
+from service.queries import similars
+from service.queries.projects import ProjectAccess
+from service.search.filters import Filter
+
+MAX_VISITED = 20_000  # rows that an index scan looks at: pgvector's hnsw.max_scan_tuples
+# What a row costs, by the way that reads it, in units of comparing a row when all are compared without a filter.
+# Measured with 20,000 rows of 384 dimensions and six keys of metadata; with more dimensions they differ less.
+ALL = 1.8
+COLLECTED = 5.0
+VISITED = 14.0
+SHARE_WITHOUT_ESTIMATE = 0.5
+
+
+Way = Literal["index", "filtered", "exact"]
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """The share of a project's rows that pass a filter, and that the index of the metadata finds, 1 if it cannot."""
+
+    passing: float
+    found: float
+
+
+class _Plan(msgspec.Struct):
+    rows: int = msgspec.field(name="Plan Rows")
+
+
+class _Explained(msgspec.Struct):
+    plan: _Plan = msgspec.field(name="Plan")
+
+
+async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Estimate:
+    """Estimates how many rows pass. Costs a round trip, or two."""
+    if only is None:
+        return Estimate(SHARE_WITHOUT_ESTIMATE, 1.0)
+    passing = await _share(db, project, only.path)
+    if only.indexed is None or not project.metadata_indexed:
+        return Estimate(passing, 1.0)
+    return Estimate(passing, passing if only.indexed == only.path else await _share(db, project, only.indexed))
+
+
+def fastest(project: ProjectAccess, only: Filter | None, share: Estimate, candidates: int | None) -> Way:
+    """The way of a search that needs so many candidates that pass, None when it must be exact."""
+    rows = project.indexed_rows
+    costs: dict[Way, float] = {"exact": ALL * rows}
+    if only is not None and only.indexed is not None and project.metadata_indexed:
+        costs["filtered"] = COLLECTED * share.found * rows
+    if candidates is not None:
+        visited = candidates / share.passing
+        costs["index"] = VISITED * visited if visited <= MAX_VISITED else math.inf
+    return min(costs, key=lambda way: costs[way])
+
+
+async def _share(db: Pool, project: ProjectAccess, path: str) -> float:
+    plan = await similars.estimate_passing_rows(db, project_id=project.project_id, only=path)
+    (explained,) = msgspec.json.decode(plan, type=list[_Explained])
+    return min(1.0, max(1, explained.plan.rows) / max(1, project.indexed_rows))

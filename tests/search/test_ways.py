@@ -1,0 +1,192 @@
+"""Filtered searches: which way is chosen, and that each finds what it should, whatever share of the rows passes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from service import vectors
+from service.database.pool import Pool, open_pool, searching
+from service.database.statements import read
+from service.queries import embeddings, indexes
+from service.queries.projects import ProjectAccess
+from service.search import filters, ways
+from service.search.nearest import BY_METADATA, nearest
+from tests.search.test_search import DIMENSIONS, by_numpy, clustered, index, known, made, put, question
+
+pytestmark = pytest.mark.slow
+
+ROWS = 12_000
+SHARES = (0.9, 0.5, 0.1, 0.01, 0.001, 0.0)
+PROJECT = ProjectAccess(1, "o", "p", "owner", None, "o", "i", 3, None, 7, [100], [0.99], None, 100_000, True)
+EQUAL = filters.compiled({"a": 1})
+BELOW = filters.compiled({"a": {"$lt": 1}})
+
+
+@pytest.mark.parametrize(
+    ("only", "passing", "found", "candidates", "way"),
+    [
+        (EQUAL, 0.9, 0.9, 150, "index"),
+        (EQUAL, 0.1, 0.1, 150, "index"),  # 21,000 beside 50,000
+        (EQUAL, 0.01, 0.01, 150, "filtered"),
+        (EQUAL, 0.9, 0.9, None, "exact"),
+        (EQUAL, 0.01, 0.01, None, "filtered"),
+        (EQUAL, 0.001, 0.9, 150, "exact"),  # the index of the metadata finds one part of the filter only
+        (BELOW, 0.5, 1.0, 150, "index"),
+        (BELOW, 0.001, 1.0, 150, "exact"),  # more rows would be visited than a scan of the index does
+        (None, 0.5, 1.0, 150, "index"),
+    ],
+)
+def test_the_way_with_the_least_costs(
+    only: Any, passing: float, found: float, candidates: int | None, way: str
+) -> None:
+    assert ways.fastest(PROJECT, only, ways.Estimate(passing, found), candidates) == way
+    if way == "filtered":
+        without = replace(PROJECT, metadata_indexed=False)
+        assert ways.fastest(without, only, ways.Estimate(passing, found), candidates) != way
+
+
+@pytest.fixture(scope="module")
+def url(new_database: Callable[..., str]) -> str:
+    return new_database()
+
+
+@pytest.fixture(scope="module")
+async def pool(url: str) -> Any:
+    async with await open_pool(url, size=4, statement_timeout=60) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+async def filled(pool: Pool, url: str) -> tuple[ProjectAccess, dict[str, Any], dict[str, Any]]:
+    """An indexed project with a tail, whose rows were changed and deleted; its vectors and metadata."""
+    project = await made(pool)
+    stored = clustered(ROWS + 500, DIMENSIONS)
+    numbers = np.random.default_rng(4).random(ROWS + 500)
+    rows = {f"r{row:05}": stored[row] for row in range(ROWS)}
+
+    def described(row: int) -> dict[str, Any]:
+        return {
+            **{f"share{share}".replace(".", "_"): bool(numbers[row] < share) for share in SHARES},
+            "number": float(numbers[row]),
+            "half": row < ROWS // 2,
+        }
+
+    metadata = {f"r{row:05}": described(row) for row in range(ROWS)}
+    await put(pool, project, rows, list(metadata.values()))
+    await index(pool, url)
+    tail = {f"r{row:05}": stored[row] for row in range(ROWS - 100, ROWS + 500)}
+    described_tail = {f"r{row:05}": described(row) for row in range(ROWS - 100, ROWS + 500)}
+    await put(pool, project, tail, list(described_tail.values()))
+    rows, metadata = rows | tail, metadata | described_tail
+    for row in range(0, ROWS, 40):
+        await embeddings.delete_embedding(pool, project_id=project.project_id, text_ids=[f"r{row:05}"])
+        rows.pop(f"r{row:05}")
+    project = await known(pool, project)
+    assert (project.indexed_rows, project.metadata_indexed) == (ROWS, True)
+    return project, rows, metadata
+
+
+def passes(metadata: dict[str, Any], document: dict[str, Any]) -> bool:
+    return all(
+        metadata[name] < wanted["$lt"] if isinstance(wanted, dict) else metadata[name] == wanted
+        for name, wanted in document.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "methods"),
+    [
+        ({"share0_9": True}, {"index"}),
+        ({"share0_5": True}, {"index"}),
+        ({"share0_1": True}, {"filtered"}),
+        ({"share0_01": True}, {"filtered"}),
+        ({"share0_001": True}, {"filtered"}),
+        ({"share0_0": True}, {"filtered"}),
+        ({"share0_9": True, "number": {"$lt": 0.001}}, {"exact"}),
+        ({"share0_001": True, "number": {"$lt": 0.9}}, {"filtered"}),
+        ({"number": {"$lt": 0.9}}, {"index"}),
+        ({"number": {"$lt": 0.5}}, {"index"}),
+        ({"number": {"$lt": 0.001}}, {"exact"}),
+        ({"half": True}, {"index"}),
+    ],
+)
+@pytest.mark.parametrize("max_rows", [10, 100])
+async def test_each_share_finds_the_nearest(
+    pool: Pool, filled: Any, document: dict[str, Any], methods: set[str], max_rows: int
+) -> None:
+    project, rows, metadata = filled
+    among = {one: vector for one, vector in rows.items() if passes(metadata[one], document)}
+    queries = clustered(30, DIMENSIONS, seed=2)
+    asked = question(max_rows=max_rows, only=filters.compiled(document))
+    answer = await nearest(pool, project, vectors.to_binary(queries), asked)
+    wanted = [by_numpy(among, one, max_rows) for one in queries] if among else [[]] * 30
+    got = [ids for ids, _ in answer.nearest]
+    assert answer.method in methods
+    if answer.method == "index":
+        shares = [len(set(a) & set(b)) / len(a) for a, b in zip(wanted, got, strict=True)]
+        assert np.mean(shares) >= answer.recall - 0.005
+    else:
+        assert answer.recall == 1.0
+        assert got == wanted
+
+
+async def test_a_text_itself_and_older_filters_are_left_out_too(pool: Pool, filled: Any) -> None:
+    project, rows, metadata = filled
+    document = {"share0_01": True}
+    among = {one: vector for one, vector in rows.items() if metadata[one]["share0_01"]}
+    first, *_ = among
+    asked = question(only=filters.compiled(document), except_id=first)
+    (binary,) = vectors.to_binary(np.array([rows[first]]))
+    answer = await nearest(pool, project, [binary], asked)
+    assert answer.nearest[0][0] == by_numpy(among, rows[first], 11)[1:]
+    half = replace(asked, metadata_path="half", metadata_value="true")
+    rest = {one: vector for one, vector in among.items() if not metadata[one]["half"]}
+    answer = await nearest(pool, project, [binary], half)
+    assert answer.nearest[0][0] == [one for one in by_numpy(rest, rows[first], 11) if one != first][:10]
+    above = await nearest(pool, project, [binary], replace(asked, threshold=0.5, max_rows=200))
+    assert above.nearest[0][0] == [one for one in by_numpy(among, rows[first], 200, threshold=0.5) if one != first]
+
+
+async def test_the_plan_uses_the_index_of_the_metadata(pool: Pool, filled: Any) -> None:
+    project, rows, _ = filled
+    only = filters.compiled({"share0_01": True, "number": {"$lt": 0.5}})
+    statement = read("similars")["GetSimilarsByFilter"]
+    values: dict[str, Any] = {
+        **dict.fromkeys(statement.parameters),
+        "schema": "public",
+        "project_id": project.project_id,
+        "watermark": project.watermark,
+        "vectors": vectors.to_binary(np.array([rows["r00001"]])),
+        "only": only.path,
+        "indexed": only.indexed,
+        "threshold": -1.0,
+        "max_rows": 10,
+        "skip": 0,
+    }
+    arguments = [values[name] for name in statement.parameters]
+    async with searching(pool, BY_METADATA) as connection:
+        prepared = await connection.prepare("EXPLAIN " + statement.render(values))
+        for _ in range(7):
+            plan = "\n".join(row[0] for row in await prepared.fetch(*arguments))
+            assert f"Bitmap Index Scan on embeddings_{project.project_id}_meta_{project.watermark}" in plan
+            assert f"embeddings_{project.project_id}_tail_{project.watermark}" in plan
+            assert "Seq Scan on embeddings" not in plan
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_an_index_of_an_older_version_gets_its_metadata_indexed(pool: Pool, url: str, interrupted: bool) -> None:
+    project = await made(pool)
+    stored = clustered(200, DIMENSIONS)
+    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)}, [{"a": 1}] * 200)
+    await index(pool, url)
+    before = await known(pool, project)
+    assert before.watermark is not None
+    if not interrupted:
+        await indexes.drop_metadata_index(pool, project_id=project.project_id, watermark=before.watermark)
+    await pool.execute("UPDATE project_indexes SET metadata_indexed = false WHERE project_id = $1", project.project_id)
+    assert await index(pool, url) == []  # the index of the vectors is not built again
+    after = await known(pool, project)
+    assert (after.watermark, after.metadata_indexed) == (before.watermark, True)
