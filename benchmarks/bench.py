@@ -37,6 +37,7 @@ async def run(folder: Path, url: str, admin_key: str, database_url: str) -> tupl
         small = Bench(http, pool, real)
         await small.uploads(json=False)
         await small.indexed_searches()
+        await small.filtered_searches()
         versions = await pool.fetchrow(
             "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'vector')"
         )

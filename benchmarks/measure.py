@@ -10,6 +10,7 @@ import httpx2
 import msgspec
 import numpy as np
 
+from benchmarks import filters
 from benchmarks.data import BATCH, LIMIT, QUERIES, Data
 from benchmarks.service import Client
 from benchmarks.timing import each, per_second, timed
@@ -166,6 +167,21 @@ class Bench:
             busy = await each(through_http, 4 * QUERIES)
         self.add("search p50 while another uploads, of idle", np.median(busy), "ms", 3, limit=idle, at_most=True)
         click.echo(f"  p99 while another uploads: {np.percentile(busy, 99):.2f} ms", err=True)
+        at_limits = await filters.limits(client, self.data)
+        self.add("least recall of 1, 10, 50 and 200 results", at_limits.recall, "", 0.99)
+        await client.delete()
+
+    async def filtered_searches(self) -> None:
+        """Searches with filters that 90 to 0.01 % of the rows pass: recall and milliseconds."""
+        masks = filters.described(self.data)
+        client = await self.new()
+        await client.upload(self.data.as_packed(0, len(self.data.ids)))
+        await client.wait_for_index()
+        found = await filters.filters(client, self.data, masks)
+        self.add("least recall, 90 to 0.01 % pass a filter", found.recall, "", 0.99)
+        self.add("recall told too high at most", found.overstated, "", 0.005, at_most=True)
+        self.add("search p50, 1 % pass a filter", found.one_percent, "ms", 3, at_most=True)
+        self.add("slowest filter, of the exact search", found.of_exact, "", 1.2, at_most=True)
         await client.delete()
 
     async def _bare(self, client: Client, ef_search: int) -> str:

@@ -21,6 +21,7 @@ from pgvector import HalfVector
 
 from benchmarks.data import LIMIT
 from benchmarks.timing import timed
+from benchmarks.wire import Wire
 from service.database import embedded
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ class Client:
         self.dimensions = dimensions
         self.user = f"bench-{secrets.token_hex(8)}"
         self.project_id = 0
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.wire = Wire(http.base_url.port or 80)
 
     async def send(self, method: str, path: str, body: Any, kind: str = "application/json") -> Any:
         """Sends JSON, or what is encoded already, and returns the JSON of the answer. Raises for a refusal."""
@@ -127,26 +128,14 @@ class Client:
         seconds = await timed(lambda: asyncio.gather(*(send() for _ in range(clients))))
         return seconds, counts
 
+    async def ask(self, body: bytes, limit: int = LIMIT, more: str = "", kind: str = PACKED) -> Any:
+        """The answer to a search."""
+        path = f"/v1/similars/{self.user}/texts?limit={limit}&threshold=-1{more}"
+        return msgspec.json.decode(await self.wire.post(path, body, kind, self.http.headers["authorization"]))
+
     async def search(self, body: bytes, more: str = "") -> list[str]:
-        """The ids that are most similar, best first. On connections of its own: httpx takes as long as a search."""
-        reader, writer = (
-            self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.http.base_url.port)
-        )
-        writer.write(
-            f"POST /v1/similars/{self.user}/texts?limit={LIMIT}&threshold=-1{more} HTTP/1.1\r\nHost: x\r\n"
-            f"Authorization: {self.http.headers['authorization']}\r\nContent-Type: application/msgpack\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:  # the service has closed what was idle for long
-            return await self.search(body, more)
-        content = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise click.ClickException(f"A search was refused: {content[:500]!r}")
-        self.idle.append((reader, writer))
-        return [one["id"] for one in msgspec.json.decode(content)["results"]]
+        """The ids that are most similar, best first."""
+        return [one["id"] for one in (await self.ask(body, more=more))["results"]]
 
 
 @contextlib.asynccontextmanager
