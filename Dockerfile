@@ -31,7 +31,7 @@ WORKDIR /srv
 # A number, because Kubernetes cannot tell whether a name is root.
 USER 10001:10001
 EXPOSE 8880
-# Of whatever runs: a service is asked over HTTP, an indexer writes to /tmp that it goes on.
+# For either command: a service is probed over HTTP, an indexer writes a heartbeat to /tmp.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "service.probe"]
 ENTRYPOINT ["embedding-service"]
 CMD ["serve"]

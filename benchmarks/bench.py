@@ -1,7 +1,7 @@
 """Measures uploads and searches through HTTP, each beside a limit that PostgreSQL sets in the same run.
 
 Starts the service as a process of its own on throw-away data. Figures of shared machines vary; the ratios are
-what to look at. It measures, and is no test: a line that is not reached is marked, and the exit code is 0.
+what to look at. It is a measurement, not a test: a line that is not reached is marked, and the exit code is 0.
 """
 
 import os

@@ -22,7 +22,7 @@ def svg(figures: list[Figure], setup: str) -> str:
         f'<text x="10" y="44" fill="#666" font-size="11">{escape(setup)}</text>',
     ]
     for number, one in enumerate(figures):
-        times = one.asked / one.value if one.at_most else one.value / one.asked
+        times = one.value / one.asked if not one.at_most else one.asked / one.value if one.value else SCALE
         y = 62 + number * LINE
         colour = "#2a7a4b" if one.is_reached else "#b3402a"
         value = f"{one.value:.2f}" if one.limit is not None or not one.unit else f"{one.value:.1f} {one.unit}"

@@ -1,4 +1,4 @@
-"""Clients that upload, delete, stream and search, and go on whatever happens."""
+"""Clients that upload, delete, stream and search, and retry after every failure."""
 
 import asyncio
 import random
@@ -64,7 +64,7 @@ class Clients:
     async def ask(
         self, api: httpx2.AsyncClient, kind: str, method: str, path: str, good: tuple[int, ...], **more: Any
     ) -> httpx2.Response:
-        """Asks until the answer is good, and returns it. One that calls the request wrong is a fault of ours."""
+        """Repeats a request until it succeeds, and returns the answer. A refusal as wrong is a fault of ours."""
         while True:
             start = time.monotonic()
             try:

@@ -103,7 +103,7 @@ async def disk_full(stage: Stage) -> Result:
                 await asyncio.sleep(stage.seconds * 0.3)
                 ballast.unlink()
                 stage.faults[-1] = time.monotonic()  # from now on it can recover
-                await asyncio.to_thread(base.restart)  # where it has given up; else nothing
+                await asyncio.to_thread(base.restart)  # does nothing when it is still running
 
             try:
                 return await stage.play("disk full", service.url, fill)

@@ -35,11 +35,15 @@ class SettingsError(Exception):
 
 
 class IndexAims(msgspec.Struct, frozen=True):
-    """From how many rows on a project is indexed, the memory of a build in bytes, and the recall of a usual search."""
+    """From how many rows on a project is indexed, and the recall of a usual search.
+
+    `memory` is that of a build in bytes; without it `service.storage.memory` decides, by whether PostgreSQL is embedded.
+    """
 
     threshold: int
-    memory: int
+    memory: int | None
     recall: float = 0.99
+    is_embedded: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_cors_origins: str = "*"
     service_indexer: bool = True
     service_index_threshold: Annotated[int, Meta(ge=100)] = 10_000
-    service_index_memory_bytes: Annotated[int, Meta(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
+    service_index_memory_bytes: Annotated[int, Meta(ge=64 * 1024 * 1024)] | None = None
     service_recall: Annotated[float, Meta(gt=0, le=1)] = 0.99
     service_exact_seconds: Annotated[float, Meta(ge=0)] = 0.05
     service_max_body_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024 * 1024
@@ -111,7 +115,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def index_aims(self) -> IndexAims:
         """When and how projects are indexed."""
-        return IndexAims(self.service_index_threshold, self.service_index_memory_bytes, self.service_recall)
+        return IndexAims(
+            self.service_index_threshold,
+            self.service_index_memory_bytes,
+            self.service_recall,
+            is_embedded=self.named_database_url is None,
+        )
 
     @property
     def named_database_url(self) -> str | None:

@@ -26,6 +26,7 @@ from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
 from service.storage.growth import Growth
+from service.storage.memory import for_builds
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
@@ -245,7 +246,8 @@ def _wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
 async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
     # A half takes two bytes; links and overhead of a row some 400 with m = 16; a quarter to spare.
     memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
-    await indexes.use_memory(connection, kibibytes=min(aims.memory, memory) // 1024)
+    most = for_builds(is_embedded=aims.is_embedded) if aims.memory is None else aims.memory
+    await indexes.use_memory(connection, kibibytes=min(most, memory) // 1024)
 
 
 async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, graph: Graph) -> None:

@@ -49,7 +49,7 @@ def test_the_tour_runs(new_database: Callable[..., str], tmp_path: Path) -> None
 def test_the_figures_are_those_that_were_measured() -> None:
     measured = json.loads((ROOT / "docs/benchmark.json").read_text())
     figures = [msgspec.convert({n: one[n] for n in Figure.__struct_fields__}, Figure) for one in measured["figures"]]
-    assert len(figures) == 9
+    assert len(figures) == 14
     assert replaced(README, markdown(figures, measured["setup"])) == README
     assert (ROOT / "docs/benchmark.svg").read_text() == svg(figures, measured["setup"])
 
