@@ -37,7 +37,7 @@ class SettingsError(Exception):
 class IndexAims(msgspec.Struct, frozen=True):
     """From how many rows on a project is indexed, and the recall of a usual search.
 
-    `memory` is that of a build in bytes; without it `service.storage.memory` decides, by whether PostgreSQL is embedded.
+    `memory` is that of a build in bytes; without it `service.storage.memory` decides, as PostgreSQL is embedded or not.
     """
 
     threshold: int
