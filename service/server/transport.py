@@ -72,4 +72,5 @@ class JoinedWrites(asyncio.Transport):
     def _flush(self) -> None:
         if self._head is not None:
             head, self._head = self._head, None
-            self._transport.write(head)
+            if not self._transport.is_closing():  # the client may have gone in this turn
+                self._transport.write(head)
