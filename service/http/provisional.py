@@ -1,6 +1,6 @@
 """Searches that are begun with the access that their caller had before, and confirm it in their own statement.
 
-To ask first takes a round trip: 0.35 ms of 2.4. So the project that a caller was allowed to search is remembered, as a
+To ask first takes a round trip: 0.25 ms of 2.4. So the project that a caller was allowed to search is remembered, as a
 hint only: nothing is answered that the statement has not confirmed, and no error is told that came before it
 (`Endpoint.answer` asks the guard then, and begins anew). Nothing is waited for, so that nobody learns from a delay that
 a project is there.
@@ -14,7 +14,7 @@ from service.http.request import Req
 from service.queries.projects import ProjectAccess
 from service.search.nearest import Unconfirmed
 
-MAX_REMEMBERED = 10_000  # callers of projects, of some 500 bytes each
+MAX_REMEMBERED = 10_000  # pairs of a caller and a project
 
 
 async def recall(req: Req) -> ProjectAccess | None:
@@ -36,7 +36,7 @@ async def recall(req: Req) -> ProjectAccess | None:
 
 
 def remember(req: Req, access: ProjectAccess) -> None:
-    """Keeps what the guard has allowed. Without an index there is no statement that confirms it."""
+    """Keeps the access that the guard granted, if the project is indexed: only index searches confirm access."""
     remembered = req.services.remembered
     if access.watermark is None:
         remembered.pop(_key(req), None)

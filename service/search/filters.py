@@ -28,8 +28,8 @@ class Filter(msgspec.Struct, frozen=True):
     """A predicate in PostgreSQL's JSON path language.
 
     `indexed` is the part of it that an index of the metadata finds, which all rows that pass fulfil: what must be equal
-    to a value, or among several. None where there is no such part. (A negative number is an expression to PostgreSQL,
-    and no literal, so it is not in the index either.)
+    to a value, or among several. None for a filter without such a part. (PostgreSQL parses a negative number as an
+    expression, not as a literal, so the index cannot find it.)
     """
 
     path: str

@@ -3,7 +3,7 @@
 - Through the index of the vectors, when many rows pass: as many candidates that pass are collected as the recall needs
   without a filter, so a filter does not lower it.
 - The rows that pass, found by the index of the metadata and compared one by one, when they are few.
-- All rows, when the index of the metadata does not know what is asked for, or most of them pass.
+- All rows, when most of them pass, or the filter has a condition that the index of the metadata does not support.
 
 The estimate is PostgreSQL's, from its sample of the metadata (sql/indexes.sql has its size).
 """
@@ -20,12 +20,11 @@ from service.search.filters import Filter
 
 MAX_VISITED = 20_000  # rows that an index scan looks at: pgvector's hnsw.max_scan_tuples
 # What a row costs, by the way that reads it, in units of comparing a row when all are compared without a filter.
-# Measured with 20,000 rows of 384 dimensions and six keys of metadata; with more dimensions they differ less.
+# Estimated from the times of searches of 20,000 rows of 384 dimensions.
 ALL = 1.8
 COLLECTED = 5.0
 VISITED = 14.0
 SHARE_WITHOUT_ESTIMATE = 0.5
-
 
 Way = Literal["index", "filtered", "exact"]
 
@@ -56,7 +55,7 @@ async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Est
 
 
 def fastest(project: ProjectAccess, only: Filter | None, share: Estimate, candidates: int | None) -> Way:
-    """The way of a search that needs so many candidates that pass, None when it must be exact."""
+    """The way with the least cost. `candidates`: passing rows that the recall needs; None for an exact search."""
     rows = project.indexed_rows
     costs: dict[Way, float] = {"exact": ALL * rows}
     if only is not None and only.indexed is not None and project.metadata_indexed:

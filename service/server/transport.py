@@ -32,7 +32,7 @@ class JoinedWrites(asyncio.Transport):
         return self._transport.get_write_buffer_size() + len(self._head or b"")
 
     def write_eof(self) -> None:
-        """Ends what is sent."""
+        """Closes the sending side of the connection."""
         self._flush()
         self._transport.write_eof()
 
@@ -50,7 +50,7 @@ class JoinedWrites(asyncio.Transport):
         return self._transport.is_closing()
 
     def can_write_eof(self) -> bool:
-        """Whether what is sent can be ended while the client still sends."""
+        """Whether the sending side can be closed alone."""
         return self._transport.can_write_eof()
 
     def pause_reading(self) -> None:
