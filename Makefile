@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test test-fast lint fix fuzz bench bench-peer chaos openapi schema vendor lock wheel clean
+.PHONY: help run test test-fast lint fix fuzz bench bench-large bench-many bench-peer chaos openapi schema vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
 bench: $(DEV)  ## Measure uploads and searches
 	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg \
 		--readme README.md
+
+bench-large: $(DEV)  ## Measure a project of a million rows, for up to an hour
+	$(BIN)/python -m benchmarks.large
+
+bench-many: $(DEV)  ## Measure 20,000 projects
+	$(BIN)/python -m benchmarks.many
 
 bench-peer: $(DEV)  ## Compare with Chroma, which is installed apart
 	$(BIN)/python -m benchmarks.peer

@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.data import BATCH, load
 from benchmarks.draw import markdown, replaced, svg
-from benchmarks.measure import INDEXED_ROWS, NEW_ROWS, Bench, Figure
+from benchmarks.measure import INDEXED_ROWS, NEW_ROWS, Bench, Figure, table
 from benchmarks.service import ROOT, database, service
 
 DATA = ROOT.parent / "shared" / "data"
@@ -59,14 +59,7 @@ def main(folder: Path, target: Path | None, picture: Path | None, readme: Path |
     """Measure uploads and searches beside what PostgreSQL itself does; takes some minutes."""
     with tempfile.TemporaryDirectory() as temporary, service(Path(temporary)) as (url, admin_key, database_url):
         figures, setup = uvloop.run(run(folder, url, admin_key, database_url))
-    click.echo(f"{setup}\n\n{'':52}{'measured':>10}{'limit':>10}{'':>8}{'ratio':>8}{'asked':>8}")
-    for one in figures:
-        limit, ratio = ("", "") if one.limit is None else (f"{one.limit:,.4g}", f"{one.value:.2f}")
-        sign = "<=" if one.at_most else ">="
-        reached = "" if one.is_reached else "  NOT REACHED"
-        click.echo(
-            f"{one.name:52}{one.measured:>10,.4g}{limit:>10} {one.unit:7}{ratio:>8} {sign:>4} {one.asked:<5g}{reached}"
-        )
+    click.echo(f"{setup}\n\n{table(figures)}")
     if target is not None:
         lines = [{**msgspec.structs.asdict(one), "value": one.value, "is_reached": one.is_reached} for one in figures]
         target.write_bytes(msgspec.json.format(msgspec.json.encode({"setup": setup, "figures": lines})) + b"\n")

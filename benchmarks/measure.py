@@ -43,6 +43,19 @@ class Figure(msgspec.Struct):
         return self.value <= self.asked if self.at_most else self.value >= self.asked
 
 
+def table(figures: list[Figure]) -> str:
+    """The figures as lines."""
+    lines = [f"{'':56}{'measured':>10}{'limit':>10}{'':>8}{'ratio':>8}{'asked':>8}"]
+    for one in figures:
+        limit, ratio = ("", "") if one.limit is None else (f"{one.limit:,.4g}", f"{one.value:.2f}")
+        sign = "<=" if one.at_most else ">="
+        reached = "" if one.is_reached else "  NOT REACHED"
+        lines.append(
+            f"{one.name:56}{one.measured:>10,.4g}{limit:>10} {one.unit:7}{ratio:>8} {sign:>4} {one.asked:<5g}{reached}"
+        )
+    return "\n".join(lines)
+
+
 class Bench:
     """A run: a client of the service, and connections to its database."""
 

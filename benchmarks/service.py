@@ -101,12 +101,12 @@ class Client:
         """Deletes all of it."""
         await self.http.delete(f"/v1/users/{self.user}")
 
-    async def wait_for_index(self) -> Any:
+    async def wait_for_index(self, hours: float = 0.05) -> Any:
         """Waits until all of the project is indexed, and returns the state of the index.
 
         An index that was begun during the upload may leave a tail that is too short for the next build: then an error.
         """
-        end = time.monotonic() + 180
+        end = time.monotonic() + hours * 3600
         while time.monotonic() < end:
             state = msgspec.json.decode((await self.http.get(f"/v1/projects/{self.user}/texts")).content)["index"]
             if state["state"] == "indexed" and state["tail"] == 0:

@@ -27,6 +27,29 @@ CREATE FUNCTION public.access_to_project(with_key_hash text, with_admin_key bool
       LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
 $$;
 
+CREATE FUNCTION public.attach_partitions(max_tables integer) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    number integer;
+    attached bigint := 0;
+BEGIN
+    FOR number IN
+        SELECT counts.project_id FROM embedding_counts AS counts
+         WHERE EXISTS (SELECT FROM pg_trigger WHERE tgrelid = embeddings_partition(counts.project_id)
+                          AND tgname = 'embeddings_uncounted')
+         ORDER BY counts.project_id
+         LIMIT max_tables
+    LOOP
+        EXECUTE format('DROP TRIGGER embeddings_uncounted ON %I.embeddings_%s', current_schema(), number);
+        EXECUTE format('ALTER TABLE embeddings ATTACH PARTITION %I.embeddings_%s FOR VALUES IN (%s)',
+                       current_schema(), number, number);
+        attached := attached + 1;
+    END LOOP;
+    RETURN attached;
+END
+$$;
+
 CREATE FUNCTION public.cancel_index_build(project_id integer) RETURNS boolean
     LANGUAGE sql
     AS $$
@@ -36,39 +59,54 @@ CREATE FUNCTION public.cancel_index_build(project_id integer) RETURNS boolean
 $$;
 
 CREATE FUNCTION public.carry_embeddings(max_rows integer, OUT looked_at bigint, OUT carried bigint) RETURNS record
-    LANGUAGE sql
-    AS $$
-    WITH batch AS MATERIALIZED (
-        SELECT embeddings_id, obstacle FROM embeddings_to_carry ORDER BY embeddings_id LIMIT max_rows
-    ), moved AS (
-        INSERT INTO embeddings
-            (project_id, text_id, sequence, vector, text, metadata, created_at, updated_at)
-        SELECT old.project_id, old.text_id, old.embeddings_id, old.vector, old.text, old.metadata,
-               old.created_at, old.updated_at
-          FROM batch
-          JOIN embeddings_unmigrated AS old USING (embeddings_id)
-         WHERE batch.obstacle IS NULL
-         ORDER BY old.project_id, old.text_id COLLATE "C"
-            -- Whatever was uploaded to the new schema is newer.
-            ON CONFLICT (text_id, project_id) DO NOTHING
-        RETURNING sequence, project_id, text_id
-    ), marked AS (
-        INSERT INTO carried_ids (project_id, text_id)
-        SELECT project_id, text_id FROM moved WHERE text_id ~ '%[0-9A-Fa-f]{2}'
-            ON CONFLICT DO NOTHING
-    ), gone AS (
-        DELETE FROM embeddings_unmigrated
-         USING moved
-         WHERE embeddings_unmigrated.embeddings_id = moved.sequence
-    ), left_over AS (
-        UPDATE embeddings_unmigrated
-           SET obstacle = coalesce(batch.obstacle, 'another one of the same text_id is carried')
-          FROM batch
-         WHERE embeddings_unmigrated.embeddings_id = batch.embeddings_id
-           AND NOT EXISTS (SELECT FROM moved WHERE moved.sequence = batch.embeddings_id)
-    )
-    SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM moved)
-$$;
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    part record;
+    moved bigint;
+BEGIN
+    looked_at := 0;
+    carried := 0;
+    PERFORM set_config('embedding_service.counts', 'off', true);
+    FOR part IN
+        SELECT project_id, array_agg(embeddings_id) AS ids, array_agg(obstacle) AS obstacles,
+               array_agg(embeddings_id) FILTER (WHERE obstacle IS NULL) AS without_obstacle
+          FROM (SELECT embeddings_id, project_id, obstacle FROM embeddings_to_carry ORDER BY embeddings_id LIMIT max_rows) AS batch
+         GROUP BY project_id
+         ORDER BY project_id
+    LOOP
+        looked_at := looked_at + cardinality(part.ids);
+        IF part.without_obstacle IS NOT NULL THEN
+            EXECUTE format(
+                'WITH moved AS ('
+                '    INSERT INTO %I.embeddings_%s'
+                '        (project_id, text_id, sequence, vector, text, metadata, created_at, updated_at)'
+                '    SELECT project_id, text_id, embeddings_id, vector, text, metadata, created_at, updated_at'
+                '      FROM embeddings_unmigrated'
+                '     WHERE embeddings_id = ANY ($1)'
+                '     ORDER BY text_id COLLATE "C"'
+                -- Whatever was uploaded to the new schema is newer.
+                '        ON CONFLICT (text_id, project_id) DO NOTHING'
+                '    RETURNING sequence, project_id, text_id'
+                '), marked AS ('
+                '    INSERT INTO carried_ids (project_id, text_id)'
+                '    SELECT project_id, text_id FROM moved WHERE text_id ~ ''%%[0-9A-Fa-f]{2}'''
+                '        ON CONFLICT DO NOTHING'
+                '), gone AS ('
+                '    DELETE FROM embeddings_unmigrated USING moved'
+                '     WHERE embeddings_unmigrated.embeddings_id = moved.sequence'
+                ') SELECT count(*) FROM moved', current_schema(), part.project_id)
+               INTO moved
+              USING part.without_obstacle;
+            carried := carried + moved;
+        END IF;
+        UPDATE embeddings_unmigrated AS old
+           SET obstacle = coalesce(one.obstacle, 'another one of the same text_id is carried')
+          FROM unnest(part.ids, part.obstacles) AS one (id, obstacle)
+         WHERE old.embeddings_id = one.id;
+    END LOOP;
+END
+$_$;
 
 CREATE FUNCTION public.carry_embeddings_back(of_project integer, after_text_id text, max_rows integer) RETURNS text
     LANGUAGE plpgsql
@@ -100,19 +138,70 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.count_embeddings(of_project integer) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    counted bigint;
+BEGIN
+    SELECT counts.embeddings + (SELECT CASE WHEN count(*) = count(delta.embeddings) THEN coalesce(sum(delta.embeddings), 0) END
+                                  FROM embedding_count_deltas AS delta
+                                 WHERE delta.project_id = of_project)
+      INTO counted
+      FROM embedding_counts AS counts
+     WHERE counts.project_id = of_project;
+    IF counted IS NULL AND embeddings_partition(of_project) IS NOT NULL THEN
+        EXECUTE format('SELECT count(*) FROM %I.embeddings_%s', current_schema(), of_project) INTO counted;
+    END IF;
+    RETURN coalesce(counted, 0);
+END
+$$;
+
+CREATE FUNCTION public.detach_partitions(after_project integer, max_tables integer, max_left_over integer, OUT last_project integer, OUT left_over integer) RETURNS record
+    LANGUAGE plpgsql
+    SET lock_timeout TO '1s'
+    AS $$
+DECLARE
+    number integer;
+BEGIN
+    left_over := 0;
+    FOR number IN
+        SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS number
+          FROM pg_inherits
+          JOIN pg_class AS partition ON partition.oid = inhrelid
+         WHERE inhparent = 'embeddings'::regclass
+           AND substring(partition.relname FROM 'embeddings_(\d+)')::int > after_project
+         ORDER BY number
+         LIMIT max_tables
+    LOOP
+        last_project := number;
+        BEGIN
+            EXECUTE format('LOCK TABLE %I.embeddings_%s IN ACCESS EXCLUSIVE MODE', current_schema(), number);
+            EXECUTE format('ALTER TABLE embeddings DETACH PARTITION %I.embeddings_%s', current_schema(), number);
+            PERFORM have_embeddings_counted(number, NULL);
+        EXCEPTION WHEN lock_not_available OR undefined_table THEN
+            left_over := left_over + 1;
+        END;
+        EXIT WHEN left_over >= max_left_over;
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION public.drop_embeddings_partition(project_id integer) RETURNS boolean
     LANGUAGE plpgsql
     SET lock_timeout TO '5s'
     AS $$
 DECLARE
+    of_project ALIAS FOR project_id;
     partition text := format('%I.embeddings_%s', current_schema(), project_id);
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
-        -- First the partition, then its parent, which is the order in which an upload locks them:
-        -- DROP alone would begin with the parent, and deadlock.
+        -- While it is still a partition: first the partition, then its parent, which is the order in which others lock
+        -- them. DROP alone would begin with the parent, and deadlock.
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %s', partition);
     END IF;
+    DELETE FROM deleted_projects AS deleted WHERE deleted.project_id = of_project;
     RETURN true;
 EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
     RETURN true;
@@ -130,6 +219,8 @@ CREATE FUNCTION public.empty_embeddings_partition(of_project integer) RETURNS vo
 BEGIN
     PERFORM cancel_index_build(of_project);
     EXECUTE format('TRUNCATE %I.embeddings_%s', current_schema(), of_project);
+    UPDATE embedding_counts SET embeddings = 0, changes = changes + 1, to_index = false WHERE project_id = of_project;
+    DELETE FROM embedding_count_deltas WHERE project_id = of_project;
     DELETE FROM project_indexes WHERE project_id = of_project;
 END
 $$;
@@ -143,13 +234,12 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- CREATE and ATTACH, because PARTITION OF would lock all of embeddings against reading;
         -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
-        EXECUTE format('ALTER TABLE embeddings ATTACH PARTITION %s FOR VALUES IN (%s)', partition, project_id);
+        PERFORM have_embeddings_counted(project_id, 0);
         RETURN true;
     END IF;
 
@@ -171,6 +261,21 @@ BEGIN
         'ALTER TABLE %s DROP CONSTRAINT embeddings_dimensions_check, '
         'ADD CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)', partition, dimensions);
     RETURN true;
+END
+$$;
+
+CREATE FUNCTION public.have_embeddings_counted(of_project integer, rows bigint) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE TRIGGER embeddings_uncounted AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I.embeddings_%s '
+        'FOR EACH STATEMENT WHEN (current_setting(''embedding_service.counts'', true) IS DISTINCT FROM ''on'') '
+        'EXECUTE FUNCTION note_uncounted_embeddings()', current_schema(), of_project);
+    INSERT INTO embedding_counts (project_id, embeddings, to_index)
+    SELECT project_id, rows, rows IS NULL FROM projects WHERE project_id = of_project -- none of a deleted one
+        -- There is one where a rollback was interrupted.
+        ON CONFLICT (project_id) DO UPDATE SET embeddings = excluded.embeddings, to_index = excluded.to_index;
 END
 $$;
 
@@ -207,6 +312,25 @@ BEGIN
         marked := marked + 1;
     END LOOP;
     RETURN marked;
+END
+$_$;
+
+CREATE FUNCTION public.note_deleted_project() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO deleted_projects (project_id) SELECT project_id FROM gone ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.note_uncounted_embeddings() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $_$
+BEGIN
+    EXECUTE format('INSERT INTO %I.embedding_count_deltas (project_id, embeddings, changes) VALUES (%s, NULL, 1)',
+                   TG_TABLE_SCHEMA, substring(TG_TABLE_NAME FROM '\d+$'));
+    RETURN NULL;
 END
 $_$;
 
@@ -274,6 +398,23 @@ UNION ALL
      CROSS JOIN public.users)
   WHERE definition.is_public;
 
+CREATE TABLE public.deleted_projects (
+    project_id integer NOT NULL
+);
+
+CREATE TABLE public.embedding_count_deltas (
+    project_id integer NOT NULL,
+    embeddings bigint,
+    changes bigint NOT NULL
+);
+
+CREATE TABLE public.embedding_counts (
+    project_id integer NOT NULL,
+    embeddings bigint,
+    changes bigint DEFAULT 0 NOT NULL,
+    to_index boolean NOT NULL
+);
+
 CREATE SEQUENCE public.embeddings_sequence
     START WITH 1
     INCREMENT BY 1
@@ -293,6 +434,8 @@ CREATE TABLE public.embeddings (
 )
 PARTITION BY LIST (project_id);
 ALTER TABLE ONLY public.embeddings ALTER COLUMN vector SET STORAGE MAIN;
+
+COMMENT ON TABLE public.embeddings IS 'Template of the tables embeddings_{project_id}. It holds no rows; its last partitions are detached by migrate.';
 
 CREATE TABLE public.embeddings_unmigrated (
     embeddings_id integer CONSTRAINT embeddings_embeddings_id_not_null NOT NULL,
@@ -501,6 +644,12 @@ ALTER TABLE ONLY public.api_standards
 ALTER TABLE ONLY public.carried_ids
     ADD CONSTRAINT carried_ids_pkey PRIMARY KEY (project_id, text_id);
 
+ALTER TABLE ONLY public.deleted_projects
+    ADD CONSTRAINT deleted_projects_pkey PRIMARY KEY (project_id);
+
+ALTER TABLE ONLY public.embedding_counts
+    ADD CONSTRAINT embedding_counts_pkey PRIMARY KEY (project_id);
+
 ALTER TABLE ONLY public.embeddings
     ADD CONSTRAINT embeddings_pkey PRIMARY KEY (text_id, project_id);
 
@@ -561,6 +710,10 @@ ALTER TABLE ONLY public.users
 ALTER TABLE ONLY public.vdb_roles
     ADD CONSTRAINT vdb_roles_pkey PRIMARY KEY (vdb_role);
 
+CREATE INDEX embedding_count_deltas_project_id ON public.embedding_count_deltas USING btree (project_id);
+
+CREATE INDEX embedding_counts_to_index ON public.embedding_counts USING btree (project_id) WHERE to_index;
+
 CREATE INDEX embeddings_unmigrated_project_id ON public.embeddings_unmigrated USING btree (project_id);
 
 CREATE INDEX embeddings_unmigrated_waiting ON public.embeddings_unmigrated USING btree (embeddings_id) WHERE (obstacle IS NULL);
@@ -575,11 +728,16 @@ CREATE INDEX projects_llm_service_instance_id ON public.projects USING btree (ll
 
 CREATE INDEX users_projects_project_id ON public.users_projects USING btree (project_id);
 
+CREATE TRIGGER projects_deleted AFTER DELETE ON public.projects REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.note_deleted_project();
+
 ALTER TABLE ONLY public.api_standards
     ADD CONSTRAINT api_standards_key_method_fkey FOREIGN KEY (key_method) REFERENCES public.key_methods(key_method);
 
 ALTER TABLE ONLY public.carried_ids
     ADD CONSTRAINT carried_ids_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.embedding_counts
+    ADD CONSTRAINT embedding_counts_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.embeddings_unmigrated
     ADD CONSTRAINT embeddings_unmigrated_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;

@@ -24,7 +24,7 @@ from service.observability import logs, tracing
 from service.provider_keys.keyring import Keyring
 from service.server import shutdown
 from service.settings import Settings
-from service.storage import indexer, partitions, replica
+from service.storage import indexer, replica, tables
 
 PROBE_SECONDS = 2.0
 
@@ -58,7 +58,7 @@ def create_app(config: Settings) -> ASGIApp:
             replica.watching(url, config) as reads,
             aclosing(schemas),
         ):
-            await partitions.drop_orphans(pool)  # of deletions that were interrupted
+            await tables.drop_orphans(pool)  # of deletions that were interrupted
             services = Services(
                 settings=config,
                 pool=pool,

@@ -59,7 +59,7 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
 LOCK TABLE llm_service_instances, llm_service_definitions, projects, users IN EXCLUSIVE MODE;
 
 -- name: DeleteAllProjects :execrows
--- But for the partitions (DropPartition).
+-- But for the tables (DropTable).
 DELETE FROM projects;
 
 -- name: DeleteAllInstances :execrows
@@ -67,7 +67,7 @@ DELETE FROM projects;
 DELETE FROM llm_service_instances;
 
 -- name: DeleteAllUsers :execrows
--- With all that they own, but for the partitions (DropPartition).
+-- With all that they own, but for the tables (DropTable).
 DELETE FROM users WHERE user_handle <> '_system';
 
 -- name: DeleteCustomAPIStandards :execrows

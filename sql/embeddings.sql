@@ -1,28 +1,37 @@
--- Embeddings. A statement names the partition of its project: embeddings_{project_id}. Through the parent table it would
--- lock the parent too, and dropping a partition would wait for the statements of all projects, and block new ones.
+-- Embeddings. Each project has a table of its own, embeddings_{project_id}. What writes rows adds what it did to
+-- embedding_count_deltas: see FoldCounts in indexes.sql.
 
--- name: UpsertEmbeddings :many
--- A batch, in one statement. The arrays come sorted by text_id, so that concurrent batches take their
+-- name: UpsertEmbeddings :one
+-- A batch, in one statement; how many rows are new, and how many have changed. The arrays come sorted by text_id, so that concurrent batches take their
 -- locks in the same order and cannot deadlock. A text or metadata that was not sent stays as it is
 -- (keep_text, keep_metadata: the ids for which that holds); a row that would not change is not written,
--- and does not come back.
-INSERT INTO {schema}.embeddings_{project_id} AS stored (project_id, text_id, vector, text, metadata, created_at, updated_at)
-SELECT {project_id}, sent.text_id, sent.vector, sent.text, sent.metadata, now(), now()
-  FROM unnest(@text_ids::text[], @vectors::halfvec[], @texts::text[], @metadata::jsonb[])
-       AS sent (text_id, vector, text, metadata)
-ON CONFLICT (text_id, project_id) DO UPDATE
-   SET vector = excluded.vector,
-       text = CASE WHEN stored.text_id = ANY (@keep_text::text[]) THEN stored.text ELSE excluded.text END,
-       metadata = CASE WHEN stored.text_id = ANY (@keep_metadata::text[]) THEN stored.metadata
-                       ELSE excluded.metadata END,
-       sequence = excluded.sequence,
-       -- Always later than created_at, even in the transaction that created the row: so the two tell
-       -- an inserted row from an updated one. (xmax cannot be asked for on a partition's parent.)
-       updated_at = greatest(now(), stored.created_at + interval '1 microsecond')
- WHERE stored.vector IS DISTINCT FROM excluded.vector
-    OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id <> ALL (@keep_text::text[]))
-    OR (stored.metadata IS DISTINCT FROM excluded.metadata AND stored.text_id <> ALL (@keep_metadata::text[]))
-RETURNING stored.updated_at = stored.created_at AS inserted;
+-- and does not count.
+WITH written AS (
+    INSERT INTO {schema}.embeddings_{project_id} AS stored
+           (project_id, text_id, vector, text, metadata, created_at, updated_at)
+    SELECT {project_id}, sent.text_id, sent.vector, sent.text, sent.metadata, now(), now()
+      FROM unnest(@text_ids::text[], @vectors::halfvec[], @texts::text[], @metadata::jsonb[])
+           AS sent (text_id, vector, text, metadata)
+    ON CONFLICT (text_id, project_id) DO UPDATE
+       SET vector = excluded.vector,
+           text = CASE WHEN stored.text_id = ANY (@keep_text::text[]) THEN stored.text ELSE excluded.text END,
+           metadata = CASE WHEN stored.text_id = ANY (@keep_metadata::text[]) THEN stored.metadata
+                           ELSE excluded.metadata END,
+           sequence = excluded.sequence,
+           -- Always later than created_at, even in the transaction that created the row: so the two tell
+           -- an inserted row from an updated one.
+           updated_at = greatest(now(), stored.created_at + interval '1 microsecond')
+     WHERE stored.vector IS DISTINCT FROM excluded.vector
+        OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id <> ALL (@keep_text::text[]))
+        OR (stored.metadata IS DISTINCT FROM excluded.metadata AND stored.text_id <> ALL (@keep_metadata::text[]))
+    RETURNING stored.updated_at = stored.created_at AS inserted
+), summed AS (
+    SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS updated FROM written
+), counted AS (
+    INSERT INTO embedding_count_deltas (project_id, embeddings, changes)
+    SELECT {project_id}, inserted, inserted + updated FROM summed WHERE inserted + updated > 0
+)
+SELECT inserted, updated FROM summed;
 
 -- name: GetWithoutMetadata :many
 -- Those of these ids that have no metadata, or do not exist.
@@ -30,9 +39,6 @@ SELECT sent.text_id
   FROM unnest(@text_ids::text[]) AS sent (text_id)
  WHERE NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
                     WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
-
--- name: CountEmbeddings :one
-SELECT count(*) FROM {schema}.embeddings_{project_id};
 
 -- name: GetEmbeddingsByProject :many
 -- In the order of text_id. Columns that are not asked for are not read: a vector may be most of a row. Text and metadata of
@@ -98,6 +104,8 @@ WITH doomed AS (
 ), unmarked AS (
     DELETE FROM carried_ids
      WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]) AND EXISTS (SELECT FROM doomed)
+), counted AS (
+    INSERT INTO embedding_count_deltas (project_id, embeddings, changes) SELECT {project_id}, -1, 1 FROM doomed
 )
 SELECT text_id FROM doomed;
 

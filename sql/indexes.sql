@@ -8,21 +8,68 @@ SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnames
 -- name: UnlockProjectIndex :one
 SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
+-- name: FoldCounts :exec
+-- Adds deltas to the numbers, and notes which projects may now need another index. Whoever deletes or empties a project has
+-- its number locked: it is left for the next time, as two that wait for each other's locks would stop each other.
+WITH free AS MATERIALIZED (
+    SELECT project_id FROM embedding_counts
+     WHERE project_id = ANY (ARRAY(SELECT DISTINCT project_id FROM embedding_count_deltas))
+       FOR NO KEY UPDATE SKIP LOCKED
+), delta AS (
+    DELETE FROM embedding_count_deltas
+     WHERE project_id IN (SELECT project_id FROM free)
+    RETURNING project_id, embeddings, changes
+), summed AS (
+    SELECT project_id, CASE WHEN count(*) = count(embeddings) THEN sum(embeddings) END AS embeddings, sum(changes) AS changes
+      FROM delta
+     GROUP BY project_id
+)
+UPDATE embedding_counts AS counted
+   SET embeddings = counted.embeddings + summed.embeddings, changes = counted.changes + summed.changes,
+       to_index = coalesce(counted.embeddings + summed.embeddings >= @threshold::bigint, true)
+               OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id)
+  FROM summed
+ WHERE counted.project_id = summed.project_id;
+
+-- name: GetUncounted :many
+-- Projects whose number of embeddings is not known: they are of an older version, or were changed by one.
+SELECT project_id FROM embedding_counts
+ WHERE to_index AND embeddings IS NULL AND embeddings_partition(project_id) IS NOT NULL
+ ORDER BY project_id;
+
+-- name: LockCount :one
+-- Until the end of the transaction: no delta is added meanwhile. No row when the project has been deleted.
+SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR NO KEY UPDATE;
+
+-- name: Recount :exec
+-- Reads all rows. LockCount comes first. The deltas that this statement sees and deletes are of rows that it sees too.
+WITH counted AS (
+    DELETE FROM embedding_count_deltas WHERE project_id = {project_id}
+)
+UPDATE embedding_counts
+   SET embeddings = (SELECT count(*) FROM {schema}.embeddings_{project_id})
+ WHERE project_id = {project_id};
+
+-- name: DropStrayDeltas :exec
+-- Those of deleted projects.
+DELETE FROM embedding_count_deltas AS delta
+ WHERE NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = delta.project_id);
+
 -- name: GetProjectsToIndex :many
--- Projects that have an index, and those with enough rows to need one. The numbers of rows and of changes are from the
--- server's statistics, which are quick at any size.
-SELECT project.project_id, instance.dimensions,
-       greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples)::bigint AS estimated_rows,
-       pg_stat_get_tuples_inserted(partition.oid) + pg_stat_get_tuples_updated(partition.oid)
-           + pg_stat_get_tuples_deleted(partition.oid) AS changes
-  FROM projects AS project
+-- Projects with an index, and those with enough rows to need one: all of them, or those that have changed since they
+-- were looked at.
+SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes
+  FROM embedding_counts AS counted
+  JOIN projects AS project USING (project_id)
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
-  JOIN pg_class AS partition ON partition.oid = embeddings_partition(project.project_id)
-  LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
- WHERE built.project_id IS NOT NULL
-    OR (greatest(pg_stat_get_live_tuples(partition.oid), partition.reltuples) >= @threshold::bigint
-        AND instance.dimensions <= @max_dimensions::int)
- ORDER BY project.project_id;
+ WHERE (counted.to_index OR @look_at_all::bool) AND counted.embeddings IS NOT NULL
+   AND (counted.embeddings >= @threshold::bigint
+        OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id))
+ ORDER BY counted.project_id;
+
+-- name: NoteLookedAt :exec
+-- Unless the project has changed since.
+UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int AND changes = @changes::bigint;
 
 -- name: GetStrayIndexes :many
 -- Indexes that are not the current ones: of builds that were interrupted or are going on, or replaced. 'kind' is

@@ -2,7 +2,7 @@
 
 -- name: UpsertLLMInstance :one
 -- Creates an instance, or replaces the one of the same owner and handle. The stored key stays unless
--- change_key says otherwise. FitPartitionsOfInstance comes next.
+-- change_key says otherwise. FitTablesOfInstance comes next.
 INSERT INTO llm_service_instances AS instance
     (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
      definition_id, api_key_encrypted, api_key_sealed_by)
@@ -22,9 +22,9 @@ ON CONFLICT (owner, instance_handle) DO UPDATE
        api_key = CASE WHEN NOT @change_key::bool THEN instance.api_key END
 RETURNING instance.owner, instance.instance_handle, instance.instance_id;
 
--- name: FitPartitionsOfInstance :exec
+-- name: FitTablesOfInstance :exec
 -- Gives the empty projects of an instance its number of dimensions; one that holds embeddings refuses another number
--- (projects_dimensions_fixed). Projects are locked first, so that none of their partitions is dropped meanwhile.
+-- (projects_dimensions_fixed). Projects are locked first, so that none of their tables is dropped meanwhile.
 WITH project AS MATERIALIZED (
     SELECT project.project_id, instance.dimensions
       FROM llm_service_instances AS instance

@@ -1,4 +1,4 @@
--- Projects, who may do what with them, and their partitions of embeddings.
+-- Projects, who may do what with them, and their tables of embeddings, embeddings_{project_id}.
 
 -- name: RetrieveProjectAccess :one
 -- The caller, and what a request on the project needs to know of it. 'project_id' is null when there is no such
@@ -24,7 +24,7 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
   LEFT JOIN project_indexes AS built ON built.project_id = project.project_id;
 
 -- name: UpsertProject :one
--- Creates a project, or replaces the one of the same owner and handle; FitPartition comes next. No row when its
+-- Creates a project, or replaces the one of the same owner and handle; FitTable comes next. No row when its
 -- owner has no access to the instance, unless the project belongs to it already: an owner who lost an instance must still
 -- be able to close the project. Shares are replaced when change_shares says so.
 -- Neither the instance nor the one that the project had can get other dimensions meanwhile.
@@ -72,8 +72,8 @@ WITH locked AS MATERIALIZED (
 SELECT stored.owner, stored.project_handle, stored.project_id, stored.public_read, @role::text AS role
   FROM stored;
 
--- name: FitPartition :exec
--- Creates the partition of a project, or gives an empty one the dimensions of its instance.
+-- name: FitTable :exec
+-- Creates the table of a project's embeddings, or gives an empty one the dimensions of its instance.
 SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
   FROM projects AS project
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
@@ -81,7 +81,8 @@ SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
 
 -- name: GetProjectsByUser :many
 -- The user's own projects and those shared with the user; never both, as an owner has no share.
-SELECT project.owner, project.project_handle, project.project_id, project.public_read, access.role
+SELECT project.owner, project.project_handle, project.project_id, project.public_read, access.role,
+       count_embeddings(project.project_id) AS number_of_embeddings
   FROM project_access AS access
   JOIN projects AS project USING (project_id)
  WHERE access.user_handle = @user_handle::text
@@ -90,7 +91,7 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
 
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
-       project.description, project.metadata_scheme,
+       count_embeddings(project.project_id) AS number_of_embeddings, project.description, project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
            'instance_id', instance.instance_id,
@@ -102,24 +103,18 @@ SELECT project.project_id, project.project_handle, project.owner, project.public
  WHERE project.project_id = @project_id::int;
 
 -- name: DeleteProject :one
--- The project without its partition: DropPartition comes next.
+-- The project without its table: DropTable comes next.
 DELETE FROM projects WHERE owner = @owner::text AND project_handle = @project_handle::text
 RETURNING project_id;
 
--- name: DropPartition :exec
+-- name: DropTable :exec
 -- All embeddings of a deleted project, in about the same time for any number of them. First the build of an index ends,
--- which holds the partition, perhaps for hours.
+-- which holds the table, perhaps for hours.
 SELECT CASE WHEN cancel_index_build(@project_id::int) THEN drop_embeddings_partition(@project_id::int) END;
 
--- name: GetOrphanedPartitions :many
--- The numbers of deleted projects whose partitions are still there.
-SELECT substring(partition.relname FROM 'embeddings_(\d+)')::int AS project_id
-  FROM pg_inherits AS inheritance
-  JOIN pg_class AS partition ON partition.oid = inheritance.inhrelid
- WHERE inheritance.inhparent = 'embeddings'::regclass
-   AND NOT EXISTS (SELECT FROM projects
-                    WHERE project_id = substring(partition.relname FROM 'embeddings_(\d+)')::int)
- ORDER BY project_id;
+-- name: GetOrphanedTables :many
+-- The numbers of deleted projects whose tables are still there.
+SELECT project_id FROM deleted_projects ORDER BY project_id;
 
 -- name: LockProject :one
 -- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: the deletion of

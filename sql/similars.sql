@@ -1,4 +1,4 @@
--- What is similar. See embeddings.sql for why the partition is named, and indexes.sql for the index and its tail.
+-- What is similar. See indexes.sql for the index and its tail.
 -- Each sent vector gives a row, in order, of the ids and similarities of its nearest, best first, ties by id. Rows that
 -- are cut off are cut off before the threshold is looked at: what is nearer than a row that passes passes too.
 

@@ -83,8 +83,8 @@ SELECT FROM projects
    FOR KEY SHARE;
 
 -- name: DeleteUser :one
--- What they own goes with them, but for the partitions of their projects: those are dropped one by one
--- afterwards (DropPartition), because PostgreSQL cannot lock thousands of tables in one transaction.
+-- What they own goes with them, but for the tables of their projects: those are dropped one by one
+-- afterwards (DropTable), because PostgreSQL cannot lock thousands of tables in one transaction.
 DELETE FROM users
  WHERE user_handle = @user_handle::text AND user_handle <> '_system'
 RETURNING user_handle;

@@ -11,7 +11,7 @@ from service.http.auth import admin
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.queries import admin as statements
-from service.storage import partitions
+from service.storage import tables
 
 
 class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +51,7 @@ async def _reset(pool: Pool) -> None:
         await statements.delete_all_instances(connection)
         await statements.delete_all_users(connection)
         await statements.delete_custom_api_standards(connection)
-    await partitions.drop_orphans(pool)
+    await tables.drop_orphans(pool)
 
 
 endpoints = [get_sanity_check, post_reset, get_footgun]

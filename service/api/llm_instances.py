@@ -208,7 +208,7 @@ async def _store(
         api_key_encrypted=key.blob if key else None,
         api_key_sealed_by=key.key_id if key else None,
     )
-    await llm_instances.fit_partitions_of_instance(db, instance_id=row.instance_id)
+    await llm_instances.fit_tables_of_instance(db, instance_id=row.instance_id)
     return row
 
 

@@ -18,8 +18,8 @@ from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.metadata.schemas import BadSchema
-from service.queries import embeddings, projects
-from service.queries.projects import ProjectAccess, ProjectBrief
+from service.queries import projects
+from service.queries.projects import ListedProject, ProjectAccess, ProjectBrief
 from service.queries.users import SharedWith
 from service.storage.locks import locked
 
@@ -86,7 +86,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
 class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
     """A page of projects; `next` is where the list goes on, if it does."""
 
-    projects: list[ProjectBrief]
+    projects: list[ListedProject]
     next: str | None = None
 
 
@@ -160,7 +160,7 @@ async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
     async with locked(req.pool, path.user) as tx:
         project_id = await projects.delete_project(tx, owner=path.user, project_handle=path.project)
-        await projects.drop_partition(tx, project_id=found(project_id, project_name(path)))
+        await projects.drop_table(tx, project_id=found(project_id, project_name(path)))
 
 
 async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> ProjectBrief:
@@ -182,7 +182,7 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         role=role,
     )
     project = found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")
-    await projects.fit_partition(db, project_id=project.project_id)
+    await projects.fit_table(db, project_id=project.project_id)
     return project
 
 
@@ -194,16 +194,14 @@ async def _retrieve(
     shares = None
     if role in ("owner", "admin"):
         shares = await projects.get_shared_users_for_project(db, owner=row.owner, project_handle=row.project_handle)
-    # A project without an instance, left from the original system, has no partition.
-    count = await embeddings.count_embeddings(db, project_id=project_id) if row.instance else 0
     return Project(
         project_id=row.project_id,
         project_handle=row.project_handle,
         owner=row.owner,
         public_read=row.public_read,
         role=row.role,
-        number_of_embeddings=count,
-        index=await project_index(db, recall, project_id, count),
+        number_of_embeddings=row.number_of_embeddings,
+        index=await project_index(db, recall, project_id, row.number_of_embeddings),
         instance=row.instance,
         description=row.description,
         metadata_scheme=row.metadata_scheme,

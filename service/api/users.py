@@ -15,7 +15,7 @@ from service.http.paging import Page
 from service.http.request import Req, hash_key
 from service.queries import users
 from service.queries.users import User
-from service.storage import partitions
+from service.storage import tables
 from service.storage.locks import SYSTEM, locked
 
 KEY_BYTES = 32
@@ -106,7 +106,7 @@ async def delete_user(req: Req, path: UserPath) -> None:
     async with locked(req.pool, path.user, SYSTEM) as tx:
         await users.lock_instances_of_user(tx, user_handle=path.user)
         found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
-    await partitions.drop_orphans(req.pool)
+    await tables.drop_orphans(req.pool)
 
 
 def _alike(*names: Any) -> list[str]:

@@ -62,7 +62,7 @@ def explain(error: Exception) -> ApiError | None:
             return Invalid("A text contains a NUL, which cannot be stored.")
         case asyncpg.ReadOnlySQLTransactionError():
             return Unavailable(READ_ONLY)
-        case asyncpg.UndefinedTableError():  # the partition went while the request was on its way
+        case asyncpg.UndefinedTableError():  # the table went while the request was on its way
             return NotFound("The project has just been deleted.")
         case (
             asyncpg.QueryCanceledError()

@@ -2,7 +2,7 @@
 
 Nothing is left to what the role, the database or a pooler sets, and nothing is sent at the startup, where poolers
 refuse it. The installation is the schema with the tables: several may share a database, so every session has a
-search path of this schema and pgvector's only, and what may be missing in it (partitions, indexes) is named with it.
+search path of this schema and pgvector's only, and what may be missing in it (tables, indexes) is named with it.
 """
 
 import re
@@ -32,13 +32,14 @@ SETTINGS = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
-    "quote_all_identifiers": "off",  # partitions' constraints are compared as texts
+    "quote_all_identifiers": "off",  # tables' constraints are compared as texts
     "jit": "off",
     "plan_cache_mode": "auto",
     "enable_seqscan": "on",
     "enable_indexscan": "on",
     "enable_bitmapscan": "on",
     "enable_sort": "on",
+    "embedding_service.counts": "on",  # its statements count the embeddings that they write: migration 0015
     "hnsw.ef_search": "40",
     "hnsw.iterative_scan": "off",
     "hnsw.max_scan_tuples": "20000",

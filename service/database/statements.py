@@ -5,7 +5,7 @@ named like the file, and has the same parameters. In the text
 
 - `@name` is a bound parameter, sent apart from the statement. (`:name` would collide with `::cast`.)
 - `{name}` is an integer that stands in the text itself, for the few places where PostgreSQL takes no
-  parameter: the number of a partition, the dimensions of a cast. Nothing but an `int` is ever put there.
+  parameter: the number of a table, the dimensions of a cast. Nothing but an `int` is ever put there.
 - `{schema}` is the schema of the installation, quoted, which the connection knows: for what may be missing there, and
   would then be found in another installation's.
 

@@ -75,7 +75,7 @@ async def lock_all(db: Db) -> None:
 
 @query
 async def delete_all_projects(db: Db) -> int:
-    """Deletes all projects, but for the partitions."""
+    """Deletes all projects, but for the tables."""
 
 
 @query
@@ -85,7 +85,7 @@ async def delete_all_instances(db: Db) -> int:
 
 @query
 async def delete_all_users(db: Db) -> int:
-    """Deletes all users but `_system`, with all that they own, but for the partitions."""
+    """Deletes all users but `_system`, with all that they own, but for the tables."""
 
 
 @query

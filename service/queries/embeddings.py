@@ -11,6 +11,13 @@ from service.database.statements import Db, Queries
 query = Queries(__name__)
 
 
+class Written(msgspec.Struct, frozen=True):
+    """How many rows a statement has inserted, and how many it has changed; the others were as stored already."""
+
+    inserted: int
+    updated: int
+
+
 class EmbeddingRow(msgspec.Struct, frozen=True):
     """An embedding as stored; `vector`, `text`, `metadata` are None when not asked for, the last two also when null."""
 
@@ -39,8 +46,8 @@ async def upsert_embeddings(
     metadata: Sequence[msgspec.Raw | None],
     keep_text: Sequence[str],
     keep_metadata: Sequence[str],
-) -> list[bool]:
-    """Stores a batch, sorted by `text_ids`, in one statement: for each row that was written, whether it is new.
+) -> Written:
+    """Stores a batch, sorted by `text_ids`, in one statement.
 
     Ids in `keep_text` and `keep_metadata` keep what is stored of it.
     """
@@ -49,11 +56,6 @@ async def upsert_embeddings(
 @query
 async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[str]) -> list[str]:
     """Those of these ids that have no metadata, or do not exist."""
-
-
-@query
-async def count_embeddings(db: Db, *, project_id: int) -> int:
-    """How many embeddings a project has."""
 
 
 @query

@@ -12,11 +12,11 @@ query = Queries(__name__)
 
 
 class ProjectToIndex(msgspec.Struct, frozen=True):
-    """A project that has an index or may need one; `estimated_rows` and `changes` are from the server's statistics."""
+    """A project that has an index or may need one: how many `rows` it has, and how many `changes` it ever had."""
 
     project_id: int
     dimensions: int
-    estimated_rows: int
+    rows: int
     changes: int
 
 
@@ -74,8 +74,38 @@ async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
 
 
 @query
-async def get_projects_to_index(db: Db, *, threshold: int, max_dimensions: int) -> list[ProjectToIndex]:
-    """The projects with an index, and those with `threshold` rows or more."""
+async def fold_counts(db: Db, *, threshold: int) -> None:
+    """Brings the projects' numbers of embeddings up to date, and notes those that have an index or may need one."""
+
+
+@query
+async def get_uncounted(db: Db) -> list[int]:
+    """Projects whose embeddings have to be counted."""
+
+
+@query
+async def lock_count(db: Db, *, project_id: int) -> int | None:
+    """Keeps deltas out of a project's number until the end of the transaction; None when the project is gone."""
+
+
+@query
+async def recount(db: Db, *, project_id: int) -> None:
+    """Counts a project's embeddings, after `lock_count`, in the same transaction."""
+
+
+@query
+async def drop_stray_deltas(db: Db) -> None:
+    """Drops what deleted projects left in the deltas."""
+
+
+@query
+async def get_projects_to_index(db: Db, *, threshold: int, look_at_all: bool) -> list[ProjectToIndex]:
+    """The projects with an index or `threshold` rows: all of them, or those with changes nobody has looked at."""
+
+
+@query
+async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
+    """Notes that a project needs nothing before its next change."""
 
 
 @query

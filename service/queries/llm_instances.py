@@ -66,12 +66,12 @@ async def upsert_llm_instance(
 ) -> InstanceRef:
     """Creates or replaces an instance. The stored key stays unless `change_key`.
 
-    `definition_id` is the definition that it was made from. `fit_partitions_of_instance` comes next.
+    `definition_id` is the definition that it was made from. `fit_tables_of_instance` comes next.
     """
 
 
 @query
-async def fit_partitions_of_instance(db: Db, *, instance_id: int) -> None:
+async def fit_tables_of_instance(db: Db, *, instance_id: int) -> None:
     """Gives the empty projects of an instance its number of dimensions.
 
     Violates `projects_dimensions_fixed` when one of them holds embeddings of another number.

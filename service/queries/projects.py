@@ -1,4 +1,4 @@
-"""Statements of `sql/projects.sql`: projects, access to them, and their partitions."""
+"""Statements of `sql/projects.sql`: projects, access to them, and their tables of embeddings."""
 
 from typing import Any
 
@@ -54,14 +54,21 @@ class ProjectBrief(msgspec.Struct, frozen=True):
     role: str
 
 
+class ListedProject(ProjectBrief, frozen=True):
+    """A project as it stands in a list."""
+
+    number_of_embeddings: int
+
+
 class ProjectRow(msgspec.Struct, frozen=True):
-    """A project as a caller in `role` may see it, without its shares and the number of its embeddings."""
+    """A project as a caller in `role` may see it, without its shares."""
 
     project_id: int
     project_handle: str
     owner: str
     public_read: bool
     role: str
+    number_of_embeddings: int
     description: str | None
     metadata_scheme: str | None
     instance: dict[str, Any] | None
@@ -99,21 +106,21 @@ async def upsert_project(
 ) -> ProjectBrief | None:
     """Creates or replaces a project, and with `change_shares` its shares. Without `public_read` it stays as it is.
 
-    None when the owner has no such instance. `fit_partition` comes next. Violates `users_projects_user_handle_fkey` for
+    None when the owner has no such instance. `fit_table` comes next. Violates `users_projects_user_handle_fkey` for
     an unknown user.
     """
 
 
 @query
-async def fit_partition(db: Db, *, project_id: int) -> None:
-    """Creates a project's partition, or gives an empty one the dimensions of the project's instance.
+async def fit_table(db: Db, *, project_id: int) -> None:
+    """Creates a project's table, or gives an empty one the dimensions of the project's instance.
 
     Violates `projects_dimensions_fixed` when it holds embeddings of another number of dimensions.
     """
 
 
 @query
-async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ProjectBrief]:
+async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ListedProject]:
     """A page of a user's own projects and those shared with the user."""
 
 
@@ -124,17 +131,17 @@ async def retrieve_project(db: Db, *, project_id: int, role: str, caller: str | 
 
 @query
 async def delete_project(db: Db, *, owner: str, project_handle: str) -> int | None:
-    """Deletes a project but for its embeddings, and returns its number; `drop_partition` comes next."""
+    """Deletes a project but for its embeddings, and returns its number; `drop_table` comes next."""
 
 
 @query
-async def get_orphaned_partitions(db: Db) -> list[int]:
-    """The numbers of deleted projects whose partitions are still there."""
+async def get_orphaned_tables(db: Db) -> list[int]:
+    """The numbers of deleted projects whose tables are still there."""
 
 
 @query
-async def drop_partition(db: Db, *, project_id: int) -> None:
-    """Drops the partition of a deleted project; nothing happens when it is gone already."""
+async def drop_table(db: Db, *, project_id: int) -> None:
+    """Drops the table of a deleted project; nothing happens when it is gone already."""
 
 
 @query

@@ -90,7 +90,7 @@ async def lock_instances_of_user(db: Db, *, user_handle: str) -> None:
 
 @query
 async def delete_user(db: Db, *, user_handle: str) -> str | None:
-    """Deletes a user and all they own, but for the partitions (see `service.storage.partitions`)."""
+    """Deletes a user and all they own, but for the tables (see `service.storage.tables`)."""
 
 
 @query

@@ -1,7 +1,7 @@
-"""Carries the embeddings of the original schema into the partitions, and back, a batch a transaction.
+"""Gives each project its table, carries the embeddings of the original schema there, and back, a batch a transaction.
 
-The statements are functions of migrations 0007 and 0012. An interrupted process loses nothing: the next one goes on
-where it was. PostgreSQL does all the work; no row comes here.
+The statements are functions of migrations 0007, 0012 and 0015. An interrupted process loses nothing: the next one goes
+on where it was. PostgreSQL does all the work; no row comes here.
 """
 
 import time
@@ -12,7 +12,8 @@ import msgspec
 import psycopg
 
 ROWS = 1000
-PARTITIONS = 100  # each is a lock that a transaction holds
+TABLES = 100  # each is some locks that a transaction holds
+MOST_LEFT_OVER = 10  # each was waited for a second
 SECONDS_BETWEEN_WORDS = 2.0
 Say = Callable[[str], None]
 
@@ -26,16 +27,17 @@ class LeftOver(msgspec.Struct, frozen=True):
 
 
 def forward(connection: psycopg.Connection, say: Say) -> int:
-    """Makes the partitions that are missing and carries all that can be carried; returns how many rows that were.
+    """Makes the tables that are missing and carries all that can be carried; returns how many rows that were.
 
     What cannot stays in the table embeddings_unmigrated, with the reason in its column `obstacle`.
     """
-    while _one(connection, "SELECT make_missing_partitions(%s)", PARTITIONS):
+    while _one(connection, "SELECT make_missing_partitions(%s)", TABLES):
         pass
-    while _one(connection, "SELECT mark_carried_ids(%s)", PARTITIONS):
+    _detach(connection, say)
+    while _one(connection, "SELECT mark_carried_ids(%s)", TABLES):
         pass
     waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
-    progress = _Progress(say, "Carried", waiting)
+    progress = _Progress(say, "Carried", "embeddings", waiting)
     carried = 0
     while (batch := _row(connection, "SELECT looked_at, carried FROM carry_embeddings(%s)", ROWS))[0]:
         carried += batch[1]
@@ -46,14 +48,32 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
     return carried
 
 
+def _detach(connection: psycopg.Connection, say: Say) -> None:
+    """Makes independent tables of the partitions that older versions made. Those that are in use are left over."""
+    progress, left_over, after = _Progress(say, "Detached the partitions of", "projects", None), 0, 0
+    statement = "SELECT last_project, left_over FROM detach_partitions(%s, %s, %s)"
+    while after is not None and left_over < MOST_LEFT_OVER:
+        after, left_here = _row(connection, statement, after, TABLES, MOST_LEFT_OVER - left_over)
+        progress.add(TABLES if after is not None else 0)
+        left_over += left_here
+    if left_over:
+        say("Some partitions are in use: they work as they are, and are detached at the next start.")
+
+
+def attach(connection: psycopg.Connection) -> None:
+    """The way back: makes the projects' tables partitions again. Their rows are read to check their numbers."""
+    while _one(connection, "SELECT attach_partitions(%s)", TABLES):
+        pass
+
+
 def back(connection: psycopg.Connection, say: Say) -> None:
-    """Moves the rows of all partitions into embeddings_unmigrated, and drops the partitions, one by one."""
+    """Moves the rows of all tables of projects into embeddings_unmigrated, and drops the tables, one by one."""
     tables = connection.execute(
         # Not by embeddings_partition, which a schema before migration 0011 does not have.
         "SELECT project_id FROM projects"
         " WHERE to_regclass(format('%I.embeddings_%s', current_schema(), project_id)) IS NOT NULL ORDER BY project_id"
     ).fetchall()
-    progress = _Progress(say, "Carried back", None)
+    progress = _Progress(say, "Carried back", "embeddings", None)
     for (project_id,) in tables:
         after: str | None = ""
         while after is not None:
@@ -77,8 +97,8 @@ def left_over(connection: psycopg.Connection) -> list[LeftOver]:
 class _Progress:
     """Says every two seconds how far it is."""
 
-    def __init__(self, say: Say, what: str, total: int | None) -> None:
-        self._say, self._what, self._total = say, what, total
+    def __init__(self, say: Say, done: str, things: str, total: int | None) -> None:
+        self._say, self._done, self._things, self._total = say, done, things, total
         self._rows = 0
         self._begin = self._said = time.monotonic()
 
@@ -87,11 +107,11 @@ class _Progress:
         if time.monotonic() - self._said > SECONDS_BETWEEN_WORDS:
             self._said = time.monotonic()
             of_all = f" of {self._total:,}" if self._total is not None else ""
-            self._say(f"{self._what} {self._rows:,}{of_all} embeddings …")
+            self._say(f"{self._done} {self._rows:,}{of_all} {self._things} …")
 
     def end(self) -> None:
         seconds = time.monotonic() - self._begin
-        self._say(f"Looked at {self._rows:,} embeddings in {seconds:.1f} s.")
+        self._say(f"Looked at {self._rows:,} {self._things} in {seconds:.1f} s.")
 
 
 def _row(connection: psycopg.Connection, statement: str, *parameters: object) -> tuple[Any, ...]:

@@ -28,6 +28,7 @@ OLDEST_POSTGRESQL = 150_000
 OLDEST_PGVECTOR = (0, 8, 0)
 CARRYING = "0007"  # the migration with the functions of service/schema/backfill.py
 PARTITIONS = "0005"
+DETACHING = "0015"  # the migration that makes the partitions independent tables
 
 # What each rollback drops because the older schema has no place for it, and the statement that counts it.
 _DROPPED_BY = {
@@ -153,6 +154,8 @@ def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda
             _refuse_to_drop(connection, numbers)
         if {PARTITIONS, CARRYING} <= numbers:
             backfill.back(connection, say)
+        if DETACHING in numbers:
+            backfill.attach(connection)
         with backend.transaction():
             for script in doomed:
                 backend.rollback_one(script)

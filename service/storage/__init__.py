@@ -1,1 +1,1 @@
-"""What lives between a handler and a statement: partitions, vector indexes, locks, the replica."""
+"""What lives between a handler and a statement: tables, vector indexes, locks, the replica."""

@@ -24,9 +24,9 @@ class Growth:
         """
         now = time.monotonic()
         changes, since = self._seen.get(project.project_id, (0, now))
-        grows = project.changes - changes > SHARE * project.estimated_rows
+        grows = project.changes - changes > SHARE * project.rows
         self._seen[project.project_id] = (project.changes, since if grows else now)
-        return grows and now - since < max(LEAST_SECONDS, project.estimated_rows / ROWS_BUILT_A_SECOND)
+        return grows and now - since < max(LEAST_SECONDS, project.rows / ROWS_BUILT_A_SECOND)
 
     def forget(self, project_id: int) -> None:
         """Begins anew with a project, whose index has just been built."""

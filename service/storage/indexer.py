@@ -11,6 +11,8 @@ project at a time, and what an interrupted build left behind is dropped by the n
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -21,7 +23,7 @@ from service.database.pool import Connection, connected
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import embeddings, indexes
+from service.queries import indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
@@ -31,6 +33,7 @@ from service.storage.memory import for_builds
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 MAX_DIMENSIONS = 4000  # of pgvector's HNSW on halves
 SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep looks at the indexes of all projects
 TAIL_FRACTION = 0.2  # so that all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
 MAX_BUILD_WORKERS = 2
@@ -63,14 +66,16 @@ class Built(msgspec.Struct, frozen=True):
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     """Polls for work every two seconds until it is cancelled; reconnects when the database is away."""
-    seen: dict[int, int] = {}
     growth = Growth()
     signs = signs or Signs()
     while True:
         try:
             async with _connection(url) as connection:
+                swept = -math.inf
                 while True:
-                    await look(connection, aims, seen, signs, growth)
+                    if is_sweep := time.monotonic() - swept > SECONDS_BETWEEN_SWEEPS:
+                        swept = time.monotonic()
+                    await look(connection, aims, signs, growth, is_sweep=is_sweep)
                     signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
@@ -82,29 +87,29 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
 async def run_once(url: str, aims: IndexAims) -> list[Built]:
     """Polls once, and returns the indexes that were built, also of projects that are being filled."""
     async with _connection(url) as connection:
-        return await look(connection, aims, {})
+        return await look(connection, aims)
 
 
 async def look(
     connection: Connection,
     aims: IndexAims,
-    seen: dict[int, int],
     signs: Signs | None = None,
     growth: Growth | None = None,
+    *,
+    is_sweep: bool = True,
 ) -> list[Built]:
-    """Drops the indexes of interrupted builds, and brings each project's index up to date.
+    """Brings the index of each project up to date that has changed; with `is_sweep` of all.
 
-    `seen` has each project's number of changes at the last poll: a project without further changes is skipped. So is
-    one that is being filled, as its `growth` says.
+    A sweep also drops the indexes of interrupted builds. A project that is being filled, as its `growth` says, is
+    left for later.
     """
     signs = signs or Signs()
-    await _drop_strays(connection)
+    if is_sweep:
+        await _drop_strays(connection)
+        await indexes.drop_stray_deltas(connection)
+    await _count(connection, aims.threshold)
     done: list[Built] = []
-    for project in await indexes.get_projects_to_index(
-        connection, threshold=aims.threshold, max_dimensions=MAX_DIMENSIONS
-    ):
-        if seen.get(project.project_id) == project.changes:
-            continue
+    for project in await indexes.get_projects_to_index(connection, threshold=aims.threshold, look_at_all=is_sweep):
         if growth is not None and growth.is_under_way(project):
             continue
         try:
@@ -125,8 +130,18 @@ async def look(
         except asyncpg.PostgresError as error:
             # Not its message, which may repeat rows. Other projects go on; this one is tried again when it has changed.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
-        seen[project.project_id] = project.changes
+        await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
     return done
+
+
+async def _count(connection: Connection, threshold: int) -> None:
+    """Brings the projects' numbers of embeddings up to date."""
+    await indexes.fold_counts(connection, threshold=threshold)
+    for project_id in await indexes.get_uncounted(connection):
+        with contextlib.suppress(asyncpg.UndefinedTableError):  # deleted meanwhile
+            async with connection.transaction():
+                if await indexes.lock_count(connection, project_id=project_id) is not None:
+                    await indexes.recount(connection, project_id=project_id)
 
 
 def _connection(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
@@ -162,11 +177,12 @@ async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aim
             await indexes.analyze_rows(connection, project_id=project.project_id)
             await _index_metadata(connection, project.project_id, built.watermark)
         return None
-    rows = await embeddings.count_embeddings(connection, project_id=project.project_id)
-    if rows < (aims.threshold if built is None else aims.threshold // 2):
+    if project.dimensions > MAX_DIMENSIONS:
+        return None
+    if project.rows < (aims.threshold if built is None else aims.threshold // 2):
         await _forget(connection, project.project_id, built)
         return None
-    return await _build(connection, project, rows, aims, built)
+    return await _build(connection, project, aims, built)
 
 
 async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltIndex) -> bool:
@@ -175,11 +191,7 @@ async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltInde
     tail = await indexes.count_tail(connection, project_id=project_id, watermark=watermark, max_rows=long_tail)
     if tail >= long_tail:
         return True
-    # Counting reads all rows: not where the estimate says that most of them are still there.
-    if project.estimated_rows - tail > built.indexed_rows * (1 - GONE_FRACTION / 2):
-        return False
-    left = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
-    return left < built.indexed_rows * (1 - GONE_FRACTION)
+    return project.rows - tail < built.indexed_rows * (1 - GONE_FRACTION)
 
 
 async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> None:
@@ -191,13 +203,13 @@ async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> 
 
 
 async def _build(
-    connection: Connection, project: ProjectToIndex, rows: int, aims: IndexAims, old: BuiltIndex | None
+    connection: Connection, project: ProjectToIndex, aims: IndexAims, old: BuiltIndex | None
 ) -> Built | None:
     """Builds and measures an index, and switches to it; then a denser one where it does not reach the recall."""
     project_id, m = project.project_id, old.m if old is not None else PLAIN.m
     watermark = await indexes.get_next_watermark(connection)
-    logger.info("Building an index.", project=project_id, rows=rows, dimensions=project.dimensions, m=m)
-    await _use_memory(connection, aims, rows, project.dimensions, m)
+    logger.info("Building an index.", project=project_id, rows=project.rows, dimensions=project.dimensions, m=m)
+    await _use_memory(connection, aims, project.rows, project.dimensions, m)
     await _build_vector_index(connection, project, watermark, DENSE if m == DENSE.m else PLAIN)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
     await indexes.sample_more_metadata(connection, project_id=project_id)
@@ -222,7 +234,7 @@ async def _build(
     logger.info("Built an index.", project=project_id, m=m, recalls=recalls)
     built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
     if built is not None and _wants_denser_graph(built, aims):
-        return await _build(connection, project, rows, aims, replace(built, m=DENSE.m))
+        return await _build(connection, project, aims, replace(built, m=DENSE.m))
     return Built(project_id, watermark, indexed)
 
 

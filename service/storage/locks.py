@@ -3,7 +3,7 @@
 A statement sees what was committed when it began, not what was committed while it waited for a lock. So a transaction
 that changes a user, an instance, a project, or a project's shares or owner, first locks the owner in a statement of its
 own; the statements after it see all earlier changes. The order is: owners (by handle), instances, projects, shares,
-partitions. An instance is locked because projects of other users may be on it; storing such a project locks it FOR
+tables. An instance is locked because projects of other users may be on it; storing such a project locks it FOR
 SHARE. A share locks its resource FOR KEY SHARE, so that it is not deleted meanwhile. Deletions of users also lock
 `_system`, so that they run one after the other.
 """

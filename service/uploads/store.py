@@ -141,6 +141,6 @@ async def _store(of: Db, batch: Batch) -> Uploaded:
             keep_text=[batch.ids[row] for row in batch.keep_text if row in here],
             keep_metadata=[batch.ids[row] for row in batch.keep_metadata if row in here],
         )
-        inserted += sum(written)
-        updated += len(written) - sum(written)
+        inserted += written.inserted
+        updated += written.updated
     return Uploaded(batch.ids, inserted, updated, len(batch.ids) - inserted - updated)

@@ -110,7 +110,7 @@ class TestDeleteAllProjects:
         await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", number)
         assert await admin.delete_all_projects(connection) >= 1
         assert await admin.count_projects(connection) == 0
-        assert number in await projects.get_orphaned_partitions(connection)
+        assert number in await projects.get_orphaned_tables(connection)
 
 
 class TestDeleteAllInstances:
@@ -126,7 +126,7 @@ class TestDeleteAllUsers:
         number = await factories.filled(connection)
         assert await admin.delete_all_users(connection) >= 1
         assert await users.get_all_users(connection, max_rows=9, skip=0) == ["_system"]
-        assert number in await projects.get_orphaned_partitions(connection)
+        assert number in await projects.get_orphaned_tables(connection)
         built_in = await llm_definitions.get_llm_definitions_by_user(connection, user_handle="x", max_rows=9, skip=0)
         assert len(built_in) == 5
 

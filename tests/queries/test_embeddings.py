@@ -19,19 +19,21 @@ async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> e
 
 
 async def sequence(connection: Connection, project_id: int, text_id: str) -> int:
-    value: int = await connection.fetchval(
-        "SELECT sequence FROM embeddings WHERE project_id = $1 AND text_id = $2", project_id, text_id
-    )
+    value: int = await connection.fetchval(f"SELECT sequence FROM embeddings_{project_id} WHERE text_id = $1", text_id)
     return value
 
 
 class TestUpsertEmbeddings:
     async def test_tells_inserted_from_updated_and_leaves_out_the_unchanged(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 6]}) == [True, True]
-        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == [False, True]
-        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == []
-        assert await embeddings.count_embeddings(connection, project_id=number) == 3
+        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 6]}) == embeddings.Written(2, 0)
+        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == embeddings.Written(
+            1, 1
+        )
+        assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == embeddings.Written(
+            0, 0
+        )
+        assert await factories.count(connection, number) == 3
 
     async def test_a_change_takes_a_new_sequence_and_a_later_time(self, connection: Connection) -> None:
         number = await factories.filled(connection)
@@ -75,7 +77,7 @@ class TestUpsertEmbeddings:
             keep_text=["b"],
             keep_metadata=["a", "b"],
         )
-        assert written == [False]
+        assert written == embeddings.Written(0, 1)
         assert (await retrieve(connection, number, "a")).text is None
         assert (await retrieve(connection, number, "b")).text == "y"
 
@@ -88,8 +90,8 @@ class TestUpsertEmbeddings:
     async def test_projects_are_apart(self, connection: Connection) -> None:
         one, two = await factories.filled(connection), await factories.filled(connection)
         await upsert(connection, one, {"a": [1, 2, 3]})
-        assert await embeddings.count_embeddings(connection, project_id=two) == 0
-        assert await connection.fetchval("SELECT count(*) FROM embeddings WHERE project_id = $1", one) == 1
+        assert await factories.count(connection, two) == 0
+        assert await connection.fetchval(f"SELECT count(*) FROM embeddings_{one}") == 1
 
     async def test_a_deleted_project(self, connection: Connection) -> None:
         with pytest.raises(asyncpg.UndefinedTableError):
@@ -108,14 +110,6 @@ class TestGetWithoutMetadata:
         found = await embeddings.get_without_metadata(connection, project_id=number, text_ids=names)
         assert sorted(found) == ["json null", "missing", "null"]
         assert await embeddings.get_without_metadata(connection, project_id=number, text_ids=[]) == []
-
-
-class TestCountEmbeddings:
-    async def test_counts_one_project(self, connection: Connection) -> None:
-        one, two = await factories.filled(connection), await factories.filled(connection)
-        await upsert(connection, one, {"a": [1, 2, 3], "b": [1, 2, 3]})
-        assert await embeddings.count_embeddings(connection, project_id=one) == 2
-        assert await embeddings.count_embeddings(connection, project_id=two) == 0
 
 
 class TestGetEmbeddingsByProject:
@@ -248,8 +242,8 @@ class TestDeleteEmbeddingsByProject:
         assert await connection.fetch("SELECT project_id FROM carried_ids WHERE project_id IN ($1, $2)", one, two) == [
             (two,)
         ]
-        assert await embeddings.count_embeddings(connection, project_id=one) == 0
-        assert await embeddings.count_embeddings(connection, project_id=two) == 2
+        assert await factories.count(connection, one) == 0
+        assert await factories.count(connection, two) == 2
 
 
 class TestRetrieveVector:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from service.database.pool import Connection
-from service.queries import embeddings, llm_instances
+from service.queries import llm_instances
 from service.queries.users import SharedWith
 from tests.support import factories
 
@@ -76,7 +76,7 @@ class TestUpsertLLMInstance:
         numbers = [await factories.project(connection, anna, "inst") for _ in range(3)]
         await factories.instance(connection, anna, "inst", dimensions=2)
         for number in numbers:
-            assert await factories.upsert(connection, number, {"a": [1, 2]}) == [True]
+            assert (await factories.upsert(connection, number, {"a": [1, 2]})).inserted == 1
 
     async def test_keeps_the_dimensions_of_a_project_with_embeddings(self, connection: Connection) -> None:
         anna = await factories.user(connection)
@@ -105,16 +105,16 @@ class TestUpsertLLMInstance:
         assert caught.value.constraint_name == constraint
 
 
-class TestFitPartitionsOfInstance:
+class TestFitTablesOfInstance:
     async def test_fits_the_empty_projects_of_the_instance_alone(self, connection: Connection) -> None:
         anna = await factories.user(connection)
         number = await factories.instance(connection, anna, "inst")
         await factories.instance(connection, anna, "other")
         mine, others = [await factories.project(connection, anna, name) for name in ("inst", "other")]
         await connection.execute("UPDATE llm_service_instances SET dimensions = 2")
-        await llm_instances.fit_partitions_of_instance(connection, instance_id=number)
-        assert await factories.upsert(connection, mine, {"a": [1, 2]}) == [True]
-        assert await factories.upsert(connection, others, {"a": [1, 2, 3]}) == [True]
+        await llm_instances.fit_tables_of_instance(connection, instance_id=number)
+        assert (await factories.upsert(connection, mine, {"a": [1, 2]})).inserted == 1
+        assert (await factories.upsert(connection, others, {"a": [1, 2, 3]})).inserted == 1
 
 
 class TestRetrieveLLMInstance:
@@ -168,7 +168,7 @@ class TestDeleteLLMInstance:
         anna = await factories.user(connection)
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst")
-        assert await embeddings.count_embeddings(connection, project_id=number) == 0
+        assert await factories.count(connection, number) == 0
         with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
             await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst")
         assert caught.value.constraint_name == "projects_llm_service_instance_id_fkey"

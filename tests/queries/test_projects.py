@@ -7,7 +7,7 @@ import pytest
 
 from service.database.pool import Connection
 from service.http.request import hash_key
-from service.queries import embeddings, projects, users
+from service.queries import projects, users
 from service.queries.users import SharedWith
 from tests.support import factories
 
@@ -61,13 +61,12 @@ class TestRetrieveProjectAccess:
         assert await access(connection, anna, anna) == projects.ProjectRequest(anna, None)
 
 
-class TestFitPartition:
-    async def test_makes_the_partition(self, connection: Connection) -> None:
+class TestFitTable:
+    async def test_makes_a_table_of_its_own(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        parent = await connection.fetchval(
-            "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = to_regclass($1)", f"embeddings_{number}"
-        )
-        assert parent == "embeddings"
+        parent = "SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass($1)"
+        assert await connection.fetchval(parent, f"embeddings_{number}") == 0
+        assert await factories.count(connection, number) == 0
         options = await connection.fetchval(
             "SELECT reloptions FROM pg_class WHERE oid = to_regclass($1)", f"embeddings_{number}"
         )
@@ -83,7 +82,7 @@ class TestFitPartition:
         await factories.instance(connection, anna, "two", dimensions=2)
         number = await factories.project(connection, anna, "three", "proj")
         await factories.project(connection, anna, "two", "proj")
-        assert await factories.upsert(connection, number, {"a": [1, 2]}) == [True]
+        assert (await factories.upsert(connection, number, {"a": [1, 2]})).inserted == 1
         with pytest.raises(asyncpg.CheckViolationError) as caught:
             await factories.project(connection, anna, "three", "proj")
         assert caught.value.constraint_name == "projects_dimensions_fixed"
@@ -168,32 +167,32 @@ class TestRetrieveProject:
 
 
 class TestDeleteProject:
-    async def test_leaves_the_partition(self, connection: Connection) -> None:
+    async def test_leaves_the_table(self, connection: Connection) -> None:
         anna = await factories.user(connection)
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst", "proj")
         assert await projects.delete_project(connection, owner=anna, project_handle="proj") == number
-        assert await projects.get_orphaned_partitions(connection) == [number]
+        assert await projects.get_orphaned_tables(connection) == [number]
         assert await projects.delete_project(connection, owner=anna, project_handle="proj") is None
 
 
-class TestGetOrphanedPartitions:
+class TestGetOrphanedTables:
     async def test_there_are_none_while_the_projects_are_there(self, connection: Connection) -> None:
         await factories.filled(connection)
-        assert await projects.get_orphaned_partitions(connection) == []
+        assert await projects.get_orphaned_tables(connection) == []
 
 
-class TestDropPartition:
+class TestDropTable:
     async def test_drops_what_a_deleted_user_left(self, connection: Connection) -> None:
         stays = await factories.filled(connection)
         goes = await factories.filled(connection)
         owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", goes)
         await users.delete_user(connection, user_handle=owner)
-        assert await projects.get_orphaned_partitions(connection) == [goes]
-        await projects.drop_partition(connection, project_id=goes)
-        await projects.drop_partition(connection, project_id=goes)
-        assert await projects.get_orphaned_partitions(connection) == []
-        assert await embeddings.count_embeddings(connection, project_id=stays) == 0
+        assert await projects.get_orphaned_tables(connection) == [goes]
+        await projects.drop_table(connection, project_id=goes)
+        await projects.drop_table(connection, project_id=goes)
+        assert await projects.get_orphaned_tables(connection) == []
+        assert await factories.count(connection, stays) == 0
 
 
 class TestLockProject:

@@ -110,7 +110,7 @@ class TestDeleteUser:
         await factories.instance(connection, anna, "inst")
         project_id = await factories.project(connection, anna, "inst")
         assert await users.delete_user(connection, user_handle=anna) == anna
-        assert await projects.get_orphaned_partitions(connection) == [project_id]
+        assert await projects.get_orphaned_tables(connection) == [project_id]
         assert await connection.fetchval("SELECT count(*) FROM llm_service_instances WHERE owner = 'anna'") == 0
 
     async def test_refuses_while_anothers_project_uses_their_instance(self, connection: Connection) -> None:

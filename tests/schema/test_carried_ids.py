@@ -10,7 +10,7 @@ import pytest
 from service.schema import migrate
 from tests.conftest import serving, settings_for
 from tests.support import legacy
-from tests.support.catalogue import rows
+from tests.support.catalogue import embeddings, rows
 
 pytestmark = pytest.mark.slow
 
@@ -140,17 +140,15 @@ def test_both_ways_with_data(new_database: NewDatabase) -> None:
     url = original(new_database(template=None), 4)
     migrate.upgrade(url, take_over=True)
     marks = "SELECT project_id, text_id FROM carried_ids ORDER BY 1, 2"
-    everything = (
-        "SELECT project_id, text_id, sequence, text, vector::text, created_at, updated_at FROM embeddings ORDER BY 3"
-    )
-    before, stored = rows(url, marks), rows(url, everything)
+    everything = "project_id, text_id, sequence, text, vector::text, created_at, updated_at"
+    before, stored = rows(url, marks), embeddings(url, everything)
     assert (1, "changed%2F1") in before
     assert (1, "pair/1") not in before
     for _ in range(2):
         migrate.downgrade(url, BEFORE)
-        assert rows(url, everything) == stored
+        assert embeddings(url, everything) == stored
         migrate.upgrade(url)
-        assert (rows(url, marks), rows(url, everything)) == (before, stored)
+        assert (rows(url, marks), embeddings(url, everything)) == (before, stored)
         assert rows(url, "SELECT * FROM projects_to_mark") == []
     migrate.downgrade(url, "0003", discard=True)
     assert rows(url, "SELECT count(*) FROM embeddings WHERE text_id = 'doc%2F1'") == [(1,)]

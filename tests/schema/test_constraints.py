@@ -15,6 +15,9 @@ from tests.support.world import Headers, batch, definition, instance, problem, p
 UNREACHABLE = {
     "api_standards_key_method_fkey": "the body is limited to the four key methods",
     "api_standards_pkey": "written by ON CONFLICT",
+    "deleted_projects_pkey": "written by ON CONFLICT",
+    "embedding_counts_pkey": "written by ON CONFLICT",
+    "embedding_counts_project_id_fkey": "taken from the project itself",
     "embeddings_pkey": "written by ON CONFLICT",
     "embeddings_dimensions_check": "checked before; reached only when the dimensions change meanwhile (below)",
     "key_methods_pkey": "never written",

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from service.schema import migrate
-from tests.support.catalogue import rows, schema
+from tests.support.catalogue import embeddings, rows, schema
 
 pytestmark = pytest.mark.slow
 
@@ -147,10 +147,10 @@ def test_the_rows_of_the_original_go_forth_and_back(empty: str) -> None:
         ("bert", 1, "reader"),
         ("anna", 2, "owner"),
     ]
-    assert rows(
+    assert embeddings(
         empty,
-        "SELECT project_id, text_id, sequence, vector::text, text, metadata, "
-        "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') FROM embeddings ORDER BY sequence",
+        "project_id, text_id, sequence, vector::text, text, metadata, "
+        "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')",
     ) == [
         (1, "https%3A%2F%2Fx%2F1", 1, "[1,2,3]", "text", {"k": 1}, "2025-03-30 02:30"),
         (1, "plain", 2, "[0.099975586,0.19995117,0.30004883]", None, None, "2025-01-01 00:00"),

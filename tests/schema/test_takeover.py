@@ -21,7 +21,7 @@ from chaos.standby import postgres_program
 from service.schema import migrate, takeover
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import legacy
-from tests.support.catalogue import rows, schema
+from tests.support.catalogue import embeddings, rows, schema
 from tests.support.processes import ROOT, command, environment
 
 pytestmark = pytest.mark.slow
@@ -49,10 +49,10 @@ def everything(url: str) -> dict[str, list[Any]]:
 
 
 def carried(url: str) -> list[Any]:
-    return rows(
+    return embeddings(
         url,
-        "SELECT sequence, text_id, project_id, text, vector::text, metadata, "
-        "created_at AT TIME ZONE 'UTC', updated_at AT TIME ZONE 'UTC' FROM embeddings ORDER BY 1",
+        "sequence, text_id, project_id, text, vector::text, metadata, "
+        "created_at AT TIME ZONE 'UTC', updated_at AT TIME ZONE 'UTC'",
     )
 
 
@@ -108,7 +108,7 @@ def test_the_schema_is_the_one_of_a_new_database(old: tuple[str, int], new_datab
     assert migrate.upgrade(url, take_over=True) == migrate.names()[version:]
     mine, new = schema(url), schema(new_database())
     partitions = ("embeddings_1", "embeddings_2", "embeddings_4", "embeddings_5", "db_version")
-    for kind in ("columns", "constraints", "indexes", "functions", "views"):
+    for kind in ("columns", "constraints", "indexes", "functions", "triggers", "views"):
         found = [one for one in mine[kind] if not str(one[0]).startswith(partitions)]
         assert found == new[kind], kind
     assert migrate.upgrade(url) == []

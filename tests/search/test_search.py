@@ -337,6 +337,11 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
         listed = [row[0] for row in names]
         return (None, None, listed) if now is None else (now.watermark, now.indexed_rows, listed)
 
+    async def delete(statement: str) -> None:
+        """In a session that is not the service's: what it deletes has to be counted."""
+        async with connected(url, **{"embedding_service.counts": ""}) as other:
+            await other.execute(statement)
+
     await put(pool, project, {f"{row:04}": stored[row] for row in range(99)})
     assert await index_this() == []
     assert await state() == (None, None, [])
@@ -353,12 +358,10 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
     (second,) = await index_this()
     assert (await state())[:2] == (second.watermark, 300)
     assert len((await state())[2]) == 3
-    await pool.execute(f"DELETE FROM embeddings_{number} WHERE text_id < '0100'")
-    await pool.execute(f"ANALYZE embeddings_{number}")
+    await delete(f"DELETE FROM embeddings_{number} WHERE text_id < '0100'")
     assert len(await index_this()) == 1  # a third of what it had is gone
     assert (await state())[1] == 200
-    await pool.execute(f"DELETE FROM embeddings_{number} WHERE text_id < '0270'")
-    await pool.execute(f"ANALYZE embeddings_{number}")
+    await delete(f"DELETE FROM embeddings_{number} WHERE text_id < '0270'")
     assert await index_this() == []
     assert await state() == (None, None, [])
     await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
@@ -705,15 +708,13 @@ async def test_one_broken_project_does_not_keep_the_indexer_from_others(
     broken, good = [await world.project(api, await world.user(api, admin)) for _ in range(2)]
     for project in (broken, good):
         await world.upload(api, project, *(world.row(f"{n}", [1, n, 1]) for n in range(200)))
-    seen: dict[int, int] = {}
     async with connected(service_database) as connection:
-        for project in (broken, good):
-            await connection.execute(f"ANALYZE embeddings_{project.id}")
         # As no request can do it: the instance has other dimensions than the embeddings.
         change = "UPDATE llm_service_instances SET dimensions = 4 WHERE instance_id = $1"
         await connection.execute(change, broken.instance.id)
         aims = IndexAims(threshold=100, memory=64 * 2**20)
-        built = await indexer.look(connection, aims, seen)
+        built = await indexer.look(connection, aims, is_sweep=False)
         assert good.id in {one.project_id for one in built}
-        assert broken.id in seen  # and not looked at again and again
+        waiting = "SELECT to_index FROM embedding_counts WHERE project_id = $1"
+        assert not await connection.fetchval(waiting, broken.id)  # and not looked at again and again
     assert (await world.fetch(api, good.path, good.owner.headers))["index"]["state"] == "indexed"

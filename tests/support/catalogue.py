@@ -10,6 +10,15 @@ def rows(url: str, statement: str) -> list[Any]:
         return connection.execute(statement).fetchall()  # type: ignore[call-overload,no-any-return]
 
 
+def embeddings(url: str, columns: str, order: str = "sequence") -> list[Any]:
+    """The rows of all projects' tables."""
+    names = rows(
+        url, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relname ~ '^embeddings_[0-9]+$'"
+    )
+    tables = " UNION ALL ".join(f"SELECT * FROM {name}" for (name,) in names)
+    return rows(url, f"SELECT {columns} FROM ({tables}) AS stored ORDER BY {order}") if tables else []
+
+
 def schema(url: str) -> dict[str, list[Any]]:
     """All there is in a database's schema, from the catalogue, but for yoyo's own tables."""
     return {
@@ -37,6 +46,12 @@ def schema(url: str) -> dict[str, list[Any]]:
             url,
             "SELECT proname, pg_get_functiondef(p.oid) FROM pg_proc p WHERE pronamespace = 'public'::regnamespace "
             "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') ORDER BY 1",
+        ),
+        "triggers": rows(
+            url,
+            "SELECT tgrelid::regclass::text, pg_get_triggerdef(pg_trigger.oid) FROM pg_trigger "
+            "JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE relnamespace = 'public'::regnamespace AND NOT tgisinternal ORDER BY 1, 2",
         ),
         "views": rows(url, "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY 1"),
         "seeds": [

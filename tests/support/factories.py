@@ -41,7 +41,7 @@ async def instance(db: Db, owner: str, handle: str | None = None, **overrides: A
     row = await llm_instances.upsert_llm_instance(
         db, owner=owner, instance_handle=handle or f"instance{next(_numbers)}", **values
     )
-    await llm_instances.fit_partitions_of_instance(db, instance_id=row.instance_id)
+    await llm_instances.fit_tables_of_instance(db, instance_id=row.instance_id)
     return row.instance_id
 
 
@@ -66,7 +66,7 @@ async def project(db: Db, owner: str, instance_handle: str, handle: str | None =
         **values,
     )
     assert row is not None
-    await projects.fit_partition(db, project_id=row.project_id)
+    await projects.fit_table(db, project_id=row.project_id)
     return row.project_id
 
 
@@ -77,7 +77,12 @@ async def filled(db: Db, **overrides: Any) -> int:
     return await project(db, owner, "inst", **overrides)
 
 
-async def upsert(db: Db, project_id: int, rows: dict[str, list[float]], **columns: Any) -> list[bool]:
+async def count(db: Db, project_id: int) -> int:
+    """How many embeddings a project has, as the service tells it."""
+    return int(await db.fetchval("SELECT count_embeddings($1)", project_id))
+
+
+async def upsert(db: Db, project_id: int, rows: dict[str, list[float]], **columns: Any) -> embeddings.Written:
     """Stores vectors by text_id; `texts` and `metadata` are lists in the order of the ids, left out they stay."""
     ids = sorted(rows)
     vectors = to_binary(np.array([rows[text_id] for text_id in ids], dtype=np.float16))

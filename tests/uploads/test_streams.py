@@ -336,7 +336,7 @@ async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Call
         await client.send(ndjson(row("a", [1, 2, 3])))
         await asyncio.wait_for(client.line(), SOON)
         async with await psycopg.AsyncConnection.connect(url) as other:
-            await other.execute("LOCK TABLE embeddings IN EXCLUSIVE MODE")
+            await other.execute(f"LOCK TABLE embeddings_{place.id} IN EXCLUSIVE MODE".encode())
             await client.send(ndjson(row("b", [1, 2, 3])))
             await asyncio.sleep(silence * 2)
         line = await asyncio.wait_for(client.line(), SOON)

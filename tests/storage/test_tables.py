@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from service.database.pool import Pool, open_pool
 from service.queries import projects, users
-from service.storage import partitions
+from service.storage import tables
 from tests.support import factories
 
 pytestmark = pytest.mark.slow
@@ -26,9 +26,9 @@ async def test_several_at_once(new_database: Callable[..., str]) -> None:
     async with await open_pool(new_database(), size=8, statement_timeout=30) as pool:
         for _ in range(20):
             await orphan(pool)
-        assert len(await projects.get_orphaned_partitions(pool)) == 20
-        await asyncio.gather(*(partitions.drop_orphans(pool) for _ in range(8)))
-        assert await projects.get_orphaned_partitions(pool) == []
+        assert len(await projects.get_orphaned_tables(pool)) == 20
+        await asyncio.gather(*(tables.drop_orphans(pool) for _ in range(8)))
+        assert await projects.get_orphaned_tables(pool) == []
 
 
 async def test_one_in_use_is_left_for_later(new_database: Callable[..., str]) -> None:
@@ -39,10 +39,10 @@ async def test_one_in_use_is_left_for_later(new_database: Callable[..., str]) ->
         async with reader.transaction():
             await reader.execute(f"SELECT FROM embeddings_{first}")
             with capture_logs() as logged:
-                await partitions.drop_orphans(pool)
-            assert await projects.get_orphaned_partitions(pool) == [first]
+                await tables.drop_orphans(pool)
+            assert await projects.get_orphaned_tables(pool) == [first]
         assert [(one["log_level"], one["project"]) for one in logged] == [("warning", first)]
         await reader.close()
-        await partitions.drop_orphans(pool)
-        assert await projects.get_orphaned_partitions(pool) == []
+        await tables.drop_orphans(pool)
+        assert await projects.get_orphaned_tables(pool) == []
         assert second != first
