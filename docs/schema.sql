@@ -597,7 +597,10 @@ CREATE TABLE public.project_indexes (
     queries integer DEFAULT 0 NOT NULL,
     recall_error double precision DEFAULT 0 NOT NULL,
     m integer DEFAULT 16 NOT NULL,
-    metadata_indexed boolean DEFAULT false NOT NULL
+    metadata_indexed boolean DEFAULT false NOT NULL,
+    lists integer DEFAULT 0 NOT NULL,
+    probes integer[] DEFAULT '{}'::integer[] NOT NULL,
+    probe_recalls double precision[] DEFAULT '{}'::double precision[] NOT NULL
 );
 
 CREATE SEQUENCE public.projects_project_id_seq

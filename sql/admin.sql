@@ -42,7 +42,7 @@ SELECT indexrelid::regclass::text AS name
 SELECT project.owner || '/' || project.project_handle AS name
   FROM project_indexes AS built
   JOIN projects AS project USING (project_id)
- WHERE coalesce(built.recalls[array_upper(built.recalls, 1)], 0) < @recall::float8
+ WHERE built.lists = 0 AND coalesce(built.recalls[array_upper(built.recalls, 1)], 0) < @recall::float8
  ORDER BY name;
 
 -- name: CountUnmigratedEmbeddings :many

@@ -73,10 +73,10 @@ UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int
 
 -- name: GetStrayIndexes :many
 -- Indexes that are not the current ones: of builds that were interrupted or are going on, or replaced. 'kind' is
--- hnsw, tail or meta.
+-- hnsw, ivf, tail or meta.
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
   FROM pg_class AS index
- CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|tail|meta)_(\d+)$') AS parts
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta)_(\d+)$') AS parts
   LEFT JOIN project_indexes AS built ON built.project_id = parts[1]::int AND built.watermark = parts[3]::bigint
  WHERE index.relkind = 'i' AND index.relnamespace = quote_ident(current_schema())::regnamespace
    AND parts IS NOT NULL AND built.project_id IS NULL
@@ -100,12 +100,21 @@ CREATE INDEX CONCURRENTLY embeddings_{project_id}_hnsw_{watermark} ON {schema}.e
   WITH (m = {m}, ef_construction = {ef_construction})
  WHERE sequence <= {watermark};
 
+-- name: BuildCoarseIndex :exec
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_ivf_{watermark} ON {schema}.embeddings_{project_id}
+ USING ivfflat ((vector::halfvec({dimensions})) halfvec_cosine_ops)
+  WITH (lists = {lists})
+ WHERE sequence <= {watermark};
+
 -- name: BuildTailIndex :exec
 CREATE INDEX CONCURRENTLY embeddings_{project_id}_tail_{watermark} ON {schema}.embeddings_{project_id} (sequence)
  WHERE sequence > {watermark};
 
 -- name: DropVectorIndex :exec
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_hnsw_{watermark};
+
+-- name: DropCoarseIndex :exec
+DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_ivf_{watermark};
 
 -- name: DropTailIndex :exec
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_tail_{watermark};
@@ -163,14 +172,20 @@ SELECT (SELECT count(*)
 
 -- name: SwitchIndex :one
 -- No row when the project has been deleted.
-INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls, queries, recall_error,
-                             exact_seconds, m, built_at)
-SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @ef_searches::int[], @recalls::float8[], @queries::int,
-       @recall_error::float8, @exact_seconds::float8, @m::int, now()
+-- The efforts, numbers of candidates of a graph or of lists of a coarse index, are in different columns (migration 0016).
+INSERT INTO project_indexes (project_id, watermark, indexed_rows, lists, ef_searches, recalls, probes, probe_recalls,
+                             queries, recall_error, exact_seconds, m, built_at)
+SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @lists::int,
+       CASE WHEN @lists::int = 0 THEN @efforts::int[] ELSE '{}' END,
+       CASE WHEN @lists::int = 0 THEN @recalls::float8[] ELSE '{}' END,
+       CASE WHEN @lists::int > 0 THEN @efforts::int[] ELSE '{}' END,
+       CASE WHEN @lists::int > 0 THEN @recalls::float8[] ELSE '{}' END,
+       @queries::int, @recall_error::float8, @exact_seconds::float8, @m::int, now()
   FROM projects WHERE project_id = @project_id::int
     ON CONFLICT (project_id) DO UPDATE
-   SET watermark = excluded.watermark, metadata_indexed = false, indexed_rows = excluded.indexed_rows, ef_searches = excluded.ef_searches,
-       recalls = excluded.recalls, queries = excluded.queries, recall_error = excluded.recall_error,
+   SET watermark = excluded.watermark, metadata_indexed = false, indexed_rows = excluded.indexed_rows,
+       lists = excluded.lists, ef_searches = excluded.ef_searches, recalls = excluded.recalls,
+       probes = excluded.probes, probe_recalls = excluded.probe_recalls, queries = excluded.queries, recall_error = excluded.recall_error,
        exact_seconds = excluded.exact_seconds, m = excluded.m, built_at = excluded.built_at
 RETURNING project_id;
 
@@ -178,21 +193,28 @@ RETURNING project_id;
 DELETE FROM project_indexes WHERE project_id = @project_id::int;
 
 -- name: RetrieveIndexState :one
--- 'progress' while an index is being built, from 0 to 1: of the tuples where their number is known, else of the blocks.
-SELECT built.watermark, built.indexed_rows, built.ef_searches, built.recalls, built.queries, built.recall_error,
-       built.m, built.metadata_indexed, built.built_at,
-       (SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
-                        CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0)
-          FROM pg_stat_progress_create_index AS build
-         WHERE build.datname = current_database() AND build.relid = embeddings_partition(@project_id::int)
-         LIMIT 1) AS progress
+-- 'progress' while an index is being built, from 0 to 1: of the tuples where their number is known, else of the blocks;
+-- 'seconds' is how long it has been built.
+SELECT built.watermark, built.indexed_rows, built.lists,
+       CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
+       CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
+       built.queries, built.recall_error, built.m, built.metadata_indexed, built.built_at,
+       building.progress, building.seconds
   FROM (VALUES (1)) AS always
-  LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int;
+  LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int
+  LEFT JOIN LATERAL (
+       SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
+                       CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
+              extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
+         FROM pg_stat_progress_create_index AS build
+         JOIN pg_stat_activity AS session USING (pid)
+        WHERE build.datname = current_database() AND build.relid = embeddings_partition(@project_id::int)
+        LIMIT 1) AS building ON true;
 
 -- name: SummariseIndexes :one
 -- Of all projects. What is being built is known to its server only: a replica has none.
 SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
-       count(*) FILTER (WHERE coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
+       count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
          WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds

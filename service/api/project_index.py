@@ -22,8 +22,9 @@ class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a project is searched: `rows` through its vector index, and `tail` one by one.
 
     `recall` is the share of the nearest that is found, as measured, with `ef_search` candidates. `graph` is dense where
-    a plain one did not reach the recall that searches want. `progress` goes from 0 to 1 while the first or the next
-    index is being built.
+    a plain one did not reach the recall that searches want, and coarse where a large project has an index of lists
+    until its graph is ready. `progress` goes from 0 to 1 while the first or the next index is being built, for some
+    `seconds_left`.
     """
 
     state: Literal["exact", "building", "indexed"]
@@ -32,27 +33,32 @@ class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
     ef_search: int | None = None
     recall: float | None = None
     progress: float | None = None
-    graph: Literal["plain", "dense"] | None = None
+    seconds_left: float | None = None
+    graph: Literal["plain", "dense", "coarse"] | None = None
     measured: IndexMeasurement | None = None
 
 
 async def project_index(db: Db, recall: float, project_id: int, rows: int) -> ProjectIndex:
     """The index of a project of so many rows, for searches that want this recall."""
     state = await indexes.retrieve_index_state(db, project_id=project_id)
-    built = state.built
+    built, left = state.built, None
+    if state.progress and state.seconds is not None:
+        left = round(state.seconds * (1 - state.progress) / state.progress, 1)
     if built is None:
-        return ProjectIndex("exact" if state.progress is None else "building", 0, rows, progress=state.progress)
+        is_building = state.progress is not None
+        return ProjectIndex("building" if is_building else "exact", 0, rows, progress=state.progress, seconds_left=left)
     tail = await indexes.count_tail(db, project_id=project_id, watermark=built.watermark, max_rows=rows)
-    pairs = list(zip(built.ef_searches, built.recalls, strict=True))
+    pairs = list(zip(built.efforts, built.recalls, strict=True))
     best = pairs[-1] if pairs else (None, None)
-    ef_search, measured = next((pair for pair in pairs if pair[1] >= recall), best)
+    effort, measured = next((pair for pair in pairs if pair[1] >= recall), best)
     return ProjectIndex(
-        "indexed" if state.progress is None else "building",
+        "indexed" if state.progress is None and not built.lists else "building",
         rows - tail,
         tail,
-        ef_search,
+        None if built.lists else effort,
         measured,
         state.progress,
-        "plain" if built.m == PLAIN.m else "dense",
+        left,
+        "coarse" if built.lists else "plain" if built.m == PLAIN.m else "dense",
         IndexMeasurement(built.queries, built.built_at, built.recall_error),
     )

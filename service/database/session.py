@@ -40,7 +40,10 @@ SETTINGS = {
     "enable_bitmapscan": "on",
     "enable_sort": "on",
     "embedding_service.counts": "on",  # its statements count the embeddings that they write: migration 0015
-    "hnsw.ef_search": "40",
+    # Of an index that was replaced by one of the other kind, between the search for it and this statement.
+    "hnsw.ef_search": "200",
+    "ivfflat.probes": "40",
+    "ivfflat.iterative_scan": "off",
     "hnsw.iterative_scan": "off",
     "hnsw.max_scan_tuples": "20000",
     "hnsw.scan_mem_multiplier": "1",

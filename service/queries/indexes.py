@@ -21,7 +21,7 @@ class ProjectToIndex(msgspec.Struct, frozen=True):
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
-    """An index that is not a project's current one; `kind` is hnsw, tail or meta."""
+    """An index that is not a project's current one; `kind` is hnsw, ivf, tail or meta."""
 
     project_id: int
     kind: str
@@ -29,16 +29,18 @@ class StrayIndex(msgspec.Struct, frozen=True):
 
 
 class BuiltIndex(msgspec.Struct, frozen=True):
-    """An index with the `indexed_rows` rows up to `watermark`, and its recall with each number of candidates.
+    """An index with the `indexed_rows` rows up to `watermark`, and its recall with each effort.
 
-    The recalls were measured with `queries` queries; `recall_error` is the standard error of the one that was aimed at.
+    Efforts are numbers of candidates of a graph, or, of a coarse index of so many `lists`, of lists that are read. The
+    recalls were measured with `queries` queries; `recall_error` is the standard error of the one that was aimed at.
     `m` is the number of a row's links in the graph, as pgvector has it. `metadata_indexed`: whether the metadata of the
     rows have an index as well.
     """
 
     watermark: int
     indexed_rows: int
-    ef_searches: list[int]
+    lists: int
+    efforts: list[int]
     recalls: list[float]
     queries: int
     recall_error: float
@@ -48,10 +50,11 @@ class BuiltIndex(msgspec.Struct, frozen=True):
 
 
 class IndexState(msgspec.Struct, frozen=True):
-    """The index of a project, if it has one; `progress`, from 0 to 1, while one is being built."""
+    """The index of a project, if it has one; `progress`, from 0 to 1, while one is being built, `seconds` long."""
 
     built: BuiltIndex | None
     progress: float | None
+    seconds: float | None
 
 
 class IndexSummary(msgspec.Struct, frozen=True):
@@ -136,6 +139,11 @@ async def build_vector_index(
 
 
 @query
+async def build_coarse_index(db: Db, *, project_id: int, watermark: int, dimensions: int, lists: int) -> None:
+    """Builds the IVFFlat index of the rows up to a watermark, of so many lists."""
+
+
+@query
 async def build_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
     """Builds the index that finds the rows above a watermark."""
 
@@ -143,6 +151,11 @@ async def build_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
 @query
 async def drop_vector_index(db: Db, *, project_id: int, watermark: int) -> None:
     """Drops an HNSW index, if it is there."""
+
+
+@query
+async def drop_coarse_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Drops an IVFFlat index, if it is there."""
 
 
 @query
@@ -215,7 +228,8 @@ async def switch_index(
     project_id: int,
     watermark: int,
     indexed_rows: int,
-    ef_searches: Sequence[int],
+    lists: int,
+    efforts: Sequence[int],
     recalls: Sequence[float],
     queries: int,
     recall_error: float,

@@ -14,10 +14,12 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     """A project, and what its caller may do with it.
 
     `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
-    is 0, and the instance has no name, for a project of the original system without an instance. `watermark` is None,
-    and the two lists are empty, without a vector index (sql/indexes.sql). `exact_seconds`: what an exact search took
-    when the index was built, if that was measured. `indexed_rows` is how many rows the index has, `metadata_indexed`
-    whether there is one of their metadata too.
+    is 0, and the instance has no name, for a project of the original system without an instance.
+
+    `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`: numbers of
+    candidates of a graph, or, of a coarse index of so many `lists`, of lists that a search reads. `exact_seconds`: what
+    an exact search took when the index was built, if that was measured. `indexed_rows` is how many rows the index has,
+    `metadata_indexed` whether there is one of their metadata too.
     """
 
     project_id: int
@@ -30,9 +32,10 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     dimensions: int
     metadata_scheme: str | None
     watermark: int | None
-    ef_searches: list[int]
+    efforts: list[int]
     recalls: list[float]
     exact_seconds: float | None = None
+    lists: int = 0
     indexed_rows: int = 0
     metadata_indexed: bool = False
 

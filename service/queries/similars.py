@@ -76,8 +76,6 @@ async def get_similars_by_index(
     is_admin: bool,
     owner: str,
     project_handle: str,
-    ef_searches: Sequence[int],
-    recalls: Sequence[float],
     except_id: str | None,
     threshold: float,
     metadata_path: str | None,
@@ -91,7 +89,7 @@ async def get_similars_by_index(
     `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
     there is something that rows must pass. Empty when the project has neither the index of the watermark nor a later
     one; with `confirms` 1 also when the caller, of whom `key_hash` and `is_admin` are known, may not see the project
-    `owner`/`project_handle` (any more), or its index is not the one of these `ef_searches` and `recalls` (any more).
+    `owner`/`project_handle` (any more), or its index is not this one (any more).
     """
 
 

@@ -26,6 +26,10 @@ EXACT_VECTORS_AT_ONCE = 5
 # more to be found with the same recall: 0.99 took 128 for 10 results, 160 for 50, 215 for 100, 325 for 200.
 MEASURED_AT = 10
 CANDIDATES_FOR_EACH_MORE = 1.1
+# A coarse index has to read more lists for more results: on the same embeddings, in 100 lists, 0.96 took 24 of them for
+# 10 results, 32 for 50, 44 for 200, 57 for 1,000: an exponent of 0.2. Others need more. Of results that pass a filter
+# there are so many more as do not pass it.
+LISTS_FOR_TIMES_MORE = 0.3  # the exponent
 BARELY_LESS = 0.001  # of the best recall, for which no more candidates are worth while
 
 
@@ -94,12 +98,12 @@ async def nearest(
         return await _filtered(pool, project, vectors, question, place)
     if project.watermark is None or place is None:
         return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
-    ef_search, recall = _ef_search(project, question, place), project.recalls[place]
+    effort, recall = _effort(project, question, place), project.recalls[place]
     found: list[Neighbours] = []
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
         found += await _nearest_by_index(
-            pool, project, some, question, ef_search, question.max_rows + question.skip + 1, asker
+            pool, project, some, question, effort, question.max_rows + question.skip + 1, asker
         )
         asker = None
     return Answer(found, "index", recall)
@@ -109,14 +113,20 @@ async def _filtered(
     pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, place: int | None
 ) -> Answer:
     """The nearest of the rows that pass the filter, in the fastest way."""
-    least = None if place is None else max(_ef_search(project, question, place), question.max_rows + question.skip + 1)
     share = await ways.estimate(pool, project, question.only)
-    way = ways.fastest(project, question.only, share, least)
+    least, visited, cost = question.max_rows + question.skip + 1, 0, math.inf
+    if place is not None and project.lists:
+        visited = _effort(project, question, place, share.passing)
+        cost = ways.of_coarse_index(project, visited)
+    elif place is not None:
+        least = max(_effort(project, question, place), least)
+        visited = math.ceil(least / share.passing)
+        cost = ways.of_graph(visited)
+    way = ways.fastest(project, question.only, share, cost)
     found: list[Neighbours] = []
-    if place is None or least is None or way != "index":
+    if place is None or way != "index":
         found = await _exactly(pool, project, vectors, question, is_indexed=way == "filtered")
         return Answer(found, "filtered" if way == "filtered" else "exact", 1.0)
-    visited = math.ceil(least / share.passing)
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         found += await _nearest_by_index(
             pool, project, vectors[start : start + VECTORS_AT_ONCE], question, visited, least
@@ -129,7 +139,7 @@ async def _nearest_by_index(
     project: ProjectAccess,
     vectors: Sequence[bytes],
     question: Question,
-    ef_search: int,
+    effort: int,
     least: int,
     asker: Asker | None = None,
 ) -> list[Neighbours]:
@@ -142,14 +152,17 @@ async def _nearest_by_index(
         if asker is not None:
             raise Unconfirmed
         return await _exactly(pool, project, vectors, question)
-    enough = min(max(ef_search, candidates), MAX_EF_SEARCH)
-    # Without a filter few candidates do not count: deleted rows, and the text itself.
-    scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
+    if project.lists:
+        scan = Scan(effort, goes_on=True, is_coarse=True)
+    else:
+        enough = min(max(effort, candidates), MAX_EF_SEARCH)
+        # Without a filter few candidates do not count: deleted rows, and the text itself.
+        scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
     rows = await _through_index(pool, project, vectors, question, candidates, scan, asker)
     answers = [(row.ids, row.similarities) for row in rows]
     if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
         some = [vectors[place] for place in tied]
-        wider = await _nearest_by_index(pool, project, some, question, ef_search, WIDER * candidates)
+        wider = await _nearest_by_index(pool, project, some, question, effort, WIDER * candidates)
         for place, answer in zip(tied, wider, strict=True):
             answers[place] = answer
     if incomplete := [place for place, row in enumerate(rows) if not row.complete]:
@@ -182,8 +195,6 @@ async def _through_index(
             is_admin=asker is not None and asker.is_admin,
             owner=project.owner,
             project_handle=project.project_handle,
-            ef_searches=project.ef_searches,
-            recalls=project.recalls,
             **_parameters(project, question),
         )
     if not rows:
@@ -192,7 +203,7 @@ async def _through_index(
 
 
 def _place(project: ProjectAccess, question: Question) -> int | None:
-    """Where, in what was measured of the index, the smallest ef_search is that finds enough; None for an exact search.
+    """Where, in what was measured of the index, the smallest effort is that finds enough; None for an exact search.
 
     Where none finds enough, and an exact search would take too long, the index is used at its best.
     """
@@ -202,17 +213,21 @@ def _place(project: ProjectAccess, question: Question) -> int | None:
     if project.recalls and project.recalls[-1] < wanted and is_exact_slow:
         wanted = project.recalls[-1] - BARELY_LESS
     place = next((place for place, recall in enumerate(project.recalls) if recall >= wanted), None)
-    if place is None or is_exact_slow or project.ef_searches[place] + _more(question) <= MAX_EF_SEARCH:
+    if place is None or is_exact_slow or project.lists:
         return place
-    return None
+    return place if project.efforts[place] + _more_candidates(question) <= MAX_EF_SEARCH else None
 
 
-def _ef_search(project: ProjectAccess, question: Question, place: int) -> int:
-    return min(project.ef_searches[place] + _more(question), MAX_EF_SEARCH)
+def _effort(project: ProjectAccess, question: Question, place: int, passing: float = 1.0) -> int:
+    """The candidates of a graph, or the lists of a coarse index, where this share of the rows passes the filter."""
+    if not project.lists:
+        return min(project.efforts[place] + _more_candidates(question), MAX_EF_SEARCH)
+    times_more = float(max(1.0, (question.max_rows + question.skip) / passing / MEASURED_AT))
+    return min(math.ceil(project.efforts[place] * math.pow(times_more, LISTS_FOR_TIMES_MORE)), project.lists)
 
 
-def _more(question: Question) -> int:
-    """The candidates for results beyond those at which recall was measured."""
+def _more_candidates(question: Question) -> int:
+    """For results beyond those at which recall was measured."""
     return math.ceil(CANDIDATES_FOR_EACH_MORE * max(0, question.max_rows + question.skip - MEASURED_AT))
 
 

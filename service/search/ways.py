@@ -24,6 +24,7 @@ MAX_VISITED = 20_000  # rows that an index scan looks at: pgvector's hnsw.max_sc
 ALL = 1.8
 COLLECTED = 5.0
 VISITED = 14.0
+IN_A_LIST = 1.2
 SHARE_WITHOUT_ESTIMATE = 0.5
 
 Way = Literal["index", "filtered", "exact"]
@@ -54,15 +55,22 @@ async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Est
     return Estimate(passing, passing if only.indexed == only.path else await _share(db, project, only.indexed))
 
 
-def fastest(project: ProjectAccess, only: Filter | None, share: Estimate, candidates: int | None) -> Way:
-    """The way with the least cost. `candidates`: passing rows that the recall needs; None for an exact search."""
+def of_graph(visited: float) -> float:
+    """The cost of a search through a graph that looks at so many rows."""
+    return VISITED * visited if visited <= MAX_VISITED else math.inf
+
+
+def of_coarse_index(project: ProjectAccess, lists: int) -> float:
+    """The cost of a search that reads so many of the lists of a coarse index."""
+    return IN_A_LIST * project.indexed_rows * lists / project.lists
+
+
+def fastest(project: ProjectAccess, only: Filter | None, share: Estimate, of_index: float) -> Way:
+    """The way with the least cost; `of_index` is that of the index of the vectors, infinite for an exact search."""
     rows = project.indexed_rows
-    costs: dict[Way, float] = {"exact": ALL * rows}
+    costs: dict[Way, float] = {"exact": ALL * rows, "index": of_index}
     if only is not None and only.indexed is not None and project.metadata_indexed:
         costs["filtered"] = COLLECTED * share.found * rows
-    if candidates is not None:
-        visited = candidates / share.passing
-        costs["index"] = VISITED * visited if visited <= MAX_VISITED else math.inf
     return min(costs, key=lambda way: costs[way])
 
 

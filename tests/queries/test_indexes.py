@@ -41,13 +41,16 @@ async def built(pool: Pool, number: int, watermark: int) -> None:
     await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
 
 
-async def switch(connection: Connection, number: int, watermark: int = 7, recall: float = 1.0) -> int | None:
+async def switch(
+    connection: Connection, number: int, watermark: int = 7, recall: float = 1.0, lists: int = 0
+) -> int | None:
     return await indexes.switch_index(
         connection,
         project_id=number,
         watermark=watermark,
         indexed_rows=40,
-        ef_searches=[40, 80],
+        lists=lists,
+        efforts=[40, 80],
         recalls=[0.9, recall],
         queries=100,
         recall_error=0.001,
@@ -298,6 +301,26 @@ class TestDropVectorIndex:
             assert await names(pool, number) == [f"embeddings_{number}_tail_{watermark}"]
 
 
+class TestBuildCoarseIndex:
+    async def test_of_the_rows_up_to_the_watermark(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_coarse_index(pool, project_id=number, watermark=watermark, dimensions=3, lists=4)
+        definition = await pool.fetchval(
+            "SELECT indexdef FROM pg_indexes WHERE indexname = $1", f"embeddings_{number}_ivf_{watermark}"
+        )
+        assert "ivfflat (((vector)::halfvec(3)) halfvec_cosine_ops) WITH (lists='4')" in definition
+        assert f"WHERE (sequence <= {watermark})" in definition
+
+
+class TestDropCoarseIndex:
+    async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_coarse_index(pool, project_id=number, watermark=watermark, dimensions=3, lists=4)
+        for _ in range(2):
+            await indexes.drop_coarse_index(pool, project_id=number, watermark=watermark)
+            assert await names(pool, number) == []
+
+
 class TestDropTailIndex:
     async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
@@ -413,9 +436,22 @@ class TestSwitchIndex:
         state = await indexes.retrieve_index_state(connection, project_id=number)
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
-        expected = indexes.BuiltIndex(6, 40, [40, 80], [0.9, 1.0], 100, 0.001, 32, metadata_indexed=False, built_at=now)
-        assert state == indexes.IndexState(expected, None)
+        expected = indexes.BuiltIndex(
+            6, 40, 0, [40, 80], [0.9, 1.0], 100, 0.001, 32, metadata_indexed=False, built_at=now
+        )
+        assert state == indexes.IndexState(expected, None, None)
         assert await switch(connection, 0) is None
+
+    async def test_a_coarse_one(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        for lists in (20, 0, 30):
+            await switch(connection, number, lists=lists)
+            built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+            assert built is not None
+            assert (built.lists, built.efforts, built.recalls) == (lists, [40, 80], [0.9, 1.0])
+            columns = "SELECT ef_searches, probes FROM project_indexes WHERE project_id = $1"
+            row = tuple(await connection.fetchrow(columns, number))
+            assert row == ([], [40, 80]) if lists else ([40, 80], [])
 
 
 class TestForgetIndex:
@@ -430,7 +466,7 @@ class TestRetrieveIndexState:
     async def test_nothing_at_first(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(None, None)
+        assert state == indexes.IndexState(None, None, None)
 
 
 class TestSummariseIndexes:
@@ -443,3 +479,5 @@ class TestSummariseIndexes:
         await switch(connection, number, recall=0.98)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below + 1
         assert (await indexes.summarise_indexes(connection, recall=0.98)).below == before.below
+        await switch(connection, number, recall=0.98, lists=20)
+        assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below

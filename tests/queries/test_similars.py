@@ -200,8 +200,6 @@ class TestGetSimilarsByIndex:
                 is_admin=False,
                 owner="",
                 project_handle="",
-                ef_searches=[],
-                recalls=[],
                 project_id=number,
                 dimensions=3,
                 watermark=watermark,

@@ -125,7 +125,7 @@ async def test_the_recall_that_is_measured_is_there_for_other_queries(built: Any
     _, pool, number, watermark, stored = built
     state = (await indexes.retrieve_index_state(pool, project_id=number)).built
     assert state is not None
-    assert state.ef_searches == sorted(state.ef_searches)
+    assert state.efforts == sorted(state.efforts)
     assert state.recalls == sorted(state.recalls)
     rng = np.random.default_rng(11)
     pairs = rng.integers(len(stored), size=(1000, 2))
@@ -134,7 +134,7 @@ async def test_the_recall_that_is_measured_is_there_for_other_queries(built: Any
     queries = (unit[pairs[:, 0]] + unit[pairs[:, 1]]).astype(np.float16)
     aim = next(place for place, one in enumerate(state.recalls) if one >= 0.99)
     for place in (aim, aim - 1, 0):
-        there = await recall(pool, number, watermark, stored, queries, state.ef_searches[place])
+        there = await recall(pool, number, watermark, stored, queries, state.efforts[place])
         # Where it matters most, it was measured with four times as many queries.
         assert there >= state.recalls[place] - (0.005 if place == aim else 0.02)
 
@@ -147,7 +147,7 @@ async def test_the_ef_search_that_is_chosen_hardly_varies_and_is_hardly_larger_t
             one = Calibration(connection, number, watermark, DIMENSIONS)
             assert await one.prepare(ROWS)
             found = await one.measure(0.95)
-            pairs = zip(found.ef_searches, found.recalls, strict=True)
+            pairs = zip(found.efforts, found.recalls, strict=True)
             chosen.append(next(ef_search for ef_search, share in pairs if share >= 0.95))
         assert max(chosen) <= 1.5 * min(chosen), chosen
         # The session is as it was, for exact scans and builds.
@@ -195,7 +195,7 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
             lower = (await api.post(f"{path}?recall=0.1", json=body)).json()["search"]
             assert lower["method"] == "index"
             shown = (await api.get(f"/v1/projects/{owner}/{handle}")).json()["index"]
-            assert (shown["graph"], shown["ef_search"]) == ("dense", state.ef_searches[-1])
+            assert (shown["graph"], shown["ef_search"]) == ("dense", state.efforts[-1])
             assert shown["recall"] == state.recalls[-1] < 0.99
             assert shown["measured"]["queries"] == state.queries > 500
             if method == "index":

@@ -153,7 +153,7 @@ async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
     project = await known(pool, project)
     assert project.watermark is not None
     # With as many candidates as there are rows the index finds all of them.
-    project = replace(project, ef_searches=[700], recalls=[1.0])
+    project = replace(project, efforts=[700], recalls=[1.0])
     await check_all("index")
 
     fresh = {f"t{row:04}": stored[row] for row in range(600, 700)}  # a tail
@@ -201,7 +201,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
         stored = clustered(500, DIMENSIONS)
         await put(pool, project, {f"{row:04}": stored[row] for row in range(500)})
         await index(pool, url)
-        project = replace(await known(pool, project), ef_searches=[40, 300], recalls=[0.9, 1.0])
+        project = replace(await known(pool, project), efforts=[40, 300], recalls=[0.9, 1.0])
         monkeypatch.setattr(ServiceConnection, "execute", recorded)
         for asked in (
             question(recall=0.9),
@@ -255,8 +255,6 @@ def by_index(project: ProjectAccess, stored: Any, many: int, only: Any, candidat
         "is_admin": True,
         "owner": project.owner,
         "project_handle": project.project_handle,
-        "ef_searches": project.ef_searches,
-        "recalls": project.recalls,
     }
 
 
@@ -315,7 +313,6 @@ def as_texts(values: dict[str, Any], statement: Statement) -> list[str | None]:
     texts = {
         **values,
         "vectors": "{" + ",".join(f'"{one}"' for one in stored) + "}",
-        **{name: "{" + ",".join(map(str, values[name])) + "}" for name in ("ef_searches", "recalls")},
     }
     return [None if texts[name] is None else str(texts[name]) for name in statement.parameters]
 
@@ -604,7 +601,7 @@ class Machine(RuleBasedStateMachine):
         async def check() -> None:
             project = await known(self.pool, self.project)
             if project.watermark is not None:
-                project = replace(project, ef_searches=[700], recalls=[1.0])
+                project = replace(project, efforts=[700], recalls=[1.0])
             for vector in clustered(3, DIMENSIONS, self.rng.randrange(9999)):
                 kind = self.rng.randrange(4)
                 only = {one: self.rows[one] for one in self.rows if self.kinds[one] == kind}

@@ -1,5 +1,6 @@
 """Filtered searches: which way is chosen, and that each finds what it should, whatever share of the rows passes."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 12_000
 SHARES = (0.9, 0.5, 0.1, 0.01, 0.001, 0.0)
-PROJECT = ProjectAccess(1, "o", "p", "owner", None, "o", "i", 3, None, 7, [100], [0.99], None, 100_000, True)
+PROJECT = ProjectAccess(1, "o", "p", "owner", None, "o", "i", 3, None, 7, [100], [0.99], None, 0, 100_000, True)
 EQUAL = filters.compiled({"a": 1})
 BELOW = filters.compiled({"a": {"$lt": 1}})
 
@@ -42,10 +43,11 @@ BELOW = filters.compiled({"a": {"$lt": 1}})
 def test_the_way_with_the_least_costs(
     only: Any, passing: float, found: float, candidates: int | None, way: str
 ) -> None:
-    assert ways.fastest(PROJECT, only, ways.Estimate(passing, found), candidates) == way
+    cost = math.inf if candidates is None else ways.of_graph(candidates / passing)
+    assert ways.fastest(PROJECT, only, ways.Estimate(passing, found), cost) == way
     if way == "filtered":
         without = replace(PROJECT, metadata_indexed=False)
-        assert ways.fastest(without, only, ways.Estimate(passing, found), candidates) != way
+        assert ways.fastest(without, only, ways.Estimate(passing, found), cost) != way
 
 
 @pytest.fixture(scope="module")
