@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test test-fast lint fix fuzz bench bench-large bench-many bench-peer chaos openapi schema vendor lock wheel clean
+.PHONY: help run test test-fast lint fix fuzz bench bench-indexing bench-large bench-many bench-peer chaos openapi schema vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ fuzz: $(DEV)  ## Fuzz the routes from the OpenAPI document, for some minutes
 bench: $(DEV)  ## Measure uploads and searches
 	$(BIN)/python -m benchmarks.bench --json docs/benchmark.json --svg docs/benchmark.svg \
 		--readme README.md
+
+bench-indexing: $(DEV)  ## Measure how soon fresh uploads are indexed, for a quarter of an hour
+	$(BIN)/python -m benchmarks.indexing
 
 bench-large: $(DEV)  ## Measure a project of a million rows, for up to an hour
 	$(BIN)/python -m benchmarks.large

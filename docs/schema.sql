@@ -600,7 +600,9 @@ CREATE TABLE public.project_indexes (
     metadata_indexed boolean DEFAULT false NOT NULL,
     lists integer DEFAULT 0 NOT NULL,
     probes integer[] DEFAULT '{}'::integer[] NOT NULL,
-    probe_recalls double precision[] DEFAULT '{}'::double precision[] NOT NULL
+    probe_recalls double precision[] DEFAULT '{}'::double precision[] NOT NULL,
+    measured_with text DEFAULT 'synthetic'::text NOT NULL,
+    measured_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE SEQUENCE public.projects_project_id_seq

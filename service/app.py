@@ -25,6 +25,8 @@ from service.provider_keys.keyring import Keyring
 from service.server import shutdown
 from service.settings import Settings
 from service.storage import indexer, replica, tables
+from service.storage.real_queries import RealQueries, measuring
+from service.turns import beside
 
 PROBE_SECONDS = 2.0
 
@@ -50,11 +52,13 @@ def create_app(config: Settings) -> ASGIApp:
         probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rate_limits = asyncio.Event(), _rate_limits(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
+        real_queries = RealQueries()
         schemas = Schemas(wait=config.service_wait_seconds)
         async with (
             closing(probe_pool),
             closing(pool),
-            _indexing(url, config),
+            beside(indexer.run(url, config.index_aims)) if config.service_indexer else contextlib.nullcontext(),
+            beside(measuring(url, config.service_recall, real_queries)),
             replica.watching(url, config) as reads,
             aclosing(schemas),
         ):
@@ -76,6 +80,7 @@ def create_app(config: Settings) -> ASGIApp:
                 rate_limits=rate_limits,
                 draining=draining,
                 openapi=encoded,
+                real_queries=real_queries,
                 remembered={},
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
@@ -109,21 +114,6 @@ def _rate_limits(config: Settings) -> RateLimits | None:
         anonymous=config.service_rate_limit_anonymous,
         storage=config.service_rate_limit_storage,
     )
-
-
-@asynccontextmanager
-async def _indexing(url: str, config: Settings) -> AsyncIterator[None]:
-    """Runs the indexer beside the block, unless it is off."""
-    if not config.service_indexer:
-        yield
-        return
-    running = asyncio.create_task(indexer.run(url, config.index_aims))
-    try:
-        yield
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 def from_environment() -> ASGIApp:

@@ -1,7 +1,10 @@
-"""Turns on the event loop: long work is done in pieces, with turns for other requests between."""
+"""Turns on the event loop: long work is done in pieces, with turns for other requests between, or beside."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 SECONDS = 0.005  # of work before other requests get a turn
 
@@ -17,3 +20,15 @@ class Turns:
         if time.perf_counter() - self._since > SECONDS:
             await asyncio.sleep(0)
             self._since = time.perf_counter()
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs work that does not end beside the block, and cancels it after."""
+    running = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

@@ -92,7 +92,7 @@ SELECT count(*) FROM {schema}.embeddings_{project_id} WHERE sequence <= @waterma
 -- name: CountTail :one
 -- Not further than to max_rows.
 SELECT count(*)
-  FROM (SELECT FROM {schema}.embeddings_{project_id} WHERE sequence > @watermark::bigint LIMIT @max_rows::bigint) AS tail;
+  FROM (SELECT FROM {schema}.embeddings_{project_id} WHERE sequence > {watermark} LIMIT @max_rows::bigint) AS tail;
 
 -- name: BuildVectorIndex :exec
 CREATE INDEX CONCURRENTLY embeddings_{project_id}_hnsw_{watermark} ON {schema}.embeddings_{project_id}
@@ -159,6 +159,17 @@ SELECT vector
 -- All of the rows up to the watermark.
 SELECT vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
+-- name: GetDistancesOfNeighbours :many
+-- How far, by the index, the neighbour of this number of each stored vector is; without as many the last one.
+SELECT (SELECT coalesce(max(near.distance), 0)
+          FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
+                  FROM {schema}.embeddings_{project_id} AS stored
+                 WHERE stored.sequence <= {watermark}
+                 ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
+                 LIMIT @neighbour::int + 1) AS near) AS distance
+  FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sample (vector, place)
+ ORDER BY sample.place;
+
 -- name: CountNeighboursFound :many
 -- How many of the ten nearest of each vector the index finds. Equally far ones are equally good.
 SELECT (SELECT count(*)
@@ -174,20 +185,29 @@ SELECT (SELECT count(*)
 -- No row when the project has been deleted.
 -- The efforts, numbers of candidates of a graph or of lists of a coarse index, are in different columns (migration 0016).
 INSERT INTO project_indexes (project_id, watermark, indexed_rows, lists, ef_searches, recalls, probes, probe_recalls,
-                             queries, recall_error, exact_seconds, m, built_at)
+                             queries, recall_error, exact_seconds, m, built_at, measured_with, measured_at)
 SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @lists::int,
        CASE WHEN @lists::int = 0 THEN @efforts::int[] ELSE '{}' END,
        CASE WHEN @lists::int = 0 THEN @recalls::float8[] ELSE '{}' END,
        CASE WHEN @lists::int > 0 THEN @efforts::int[] ELSE '{}' END,
        CASE WHEN @lists::int > 0 THEN @recalls::float8[] ELSE '{}' END,
-       @queries::int, @recall_error::float8, @exact_seconds::float8, @m::int, now()
+       @queries::int, @recall_error::float8, @exact_seconds::float8, @m::int, now(), 'synthetic', now()
   FROM projects WHERE project_id = @project_id::int
     ON CONFLICT (project_id) DO UPDATE
    SET watermark = excluded.watermark, metadata_indexed = false, indexed_rows = excluded.indexed_rows,
        lists = excluded.lists, ef_searches = excluded.ef_searches, recalls = excluded.recalls,
        probes = excluded.probes, probe_recalls = excluded.probe_recalls, queries = excluded.queries, recall_error = excluded.recall_error,
-       exact_seconds = excluded.exact_seconds, m = excluded.m, built_at = excluded.built_at
+       exact_seconds = excluded.exact_seconds, m = excluded.m, built_at = excluded.built_at,
+       measured_with = excluded.measured_with, measured_at = excluded.measured_at
 RETURNING project_id;
+
+-- name: NoteMeasurement :execrows
+-- Of a graph, with real queries. Nothing happens when it has been replaced.
+UPDATE project_indexes
+   SET ef_searches = @efforts::int[], recalls = @recalls::float8[], queries = @queries::int,
+       recall_error = @recall_error::float8, exact_seconds = @exact_seconds::float8,
+       measured_with = 'real', measured_at = clock_timestamp()
+ WHERE project_id = @project_id::int AND watermark = @watermark::bigint AND lists = 0;
 
 -- name: ForgetIndex :execrows
 DELETE FROM project_indexes WHERE project_id = @project_id::int;
@@ -198,7 +218,7 @@ DELETE FROM project_indexes WHERE project_id = @project_id::int;
 SELECT built.watermark, built.indexed_rows, built.lists,
        CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
        CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
-       built.queries, built.recall_error, built.m, built.metadata_indexed, built.built_at,
+       built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
        building.progress, building.seconds
   FROM (VALUES (1)) AS always
   LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int

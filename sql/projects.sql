@@ -17,7 +17,7 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
        coalesce(instance.dimensions, 0) AS dimensions, project.metadata_scheme, built.watermark,
        coalesce(CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END, '{}') AS efforts,
        coalesce(CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END, '{}') AS recalls,
-       built.exact_seconds, coalesce(built.lists, 0) AS lists, coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
+       built.exact_seconds, coalesce(built.lists, 0) AS lists, built.measured_at, coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
   FROM (VALUES (1)) AS always
   LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text
   LEFT JOIN projects AS project ON project.owner = @owner::text AND project.project_handle = @project_handle::text

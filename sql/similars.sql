@@ -40,13 +40,14 @@ SELECT found.ids, found.similarities
 -- No rows when the project has neither this index nor a later one, which has its rows too: without it the search would
 -- be slow. On a replica it may not have come yet.
 -- With 'confirms' also none unless the caller may see the project now (as RetrieveProjectAccess decides), which still
--- has this name and this very index, as no other has its watermark: what the caller was told before is remembered only.
+-- has this name and this very index, with the recalls that were measured then: what the caller was told before is remembered only.
 SELECT found.ids, found.similarities, found.complete, found.tied
   FROM (SELECT vector, place
           FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
          WHERE EXISTS (SELECT FROM project_indexes AS built
                         WHERE built.project_id = {project_id} AND built.watermark >= {watermark}
-                          AND ({confirms} = 0 OR built.watermark = {watermark}))
+                          AND ({confirms} = 0
+                               OR (built.watermark = {watermark} AND built.measured_at = @measured_at::timestamptz)))
            AND ({confirms} = 0
                 OR EXISTS (SELECT FROM projects AS project
                              LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text

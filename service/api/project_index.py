@@ -11,9 +11,13 @@ from service.storage.indexer import PLAIN
 
 
 class IndexMeasurement(msgspec.Struct, frozen=True):
-    """How the recall of an index was measured: with `queries` made of stored vectors, when, and its standard error."""
+    """How the recall of an index was measured, when, and its standard error, twice which is taken off the mean.
+
+    `kind`: with `queries` made of stored vectors (synthetic), or sampled from recent searches (real).
+    """
 
     queries: int
+    kind: str
     at: datetime
     error: float
 
@@ -60,5 +64,5 @@ async def project_index(db: Db, recall: float, project_id: int, rows: int) -> Pr
         state.progress,
         left,
         "coarse" if built.lists else "plain" if built.m == PLAIN.m else "dense",
-        IndexMeasurement(built.queries, built.built_at, built.recall_error),
+        IndexMeasurement(built.queries, built.measured_with, built.measured_at, built.recall_error),
     )

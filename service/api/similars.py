@@ -117,7 +117,11 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
     question = _question(req, query, sent.only, None)
     include = query.include if sent.include is None else sent.include
-    return await _similars(req, access, question, vectors.to_binary(sent.halves), include, single=sent.is_single)
+    binary = vectors.to_binary(sent.halves)
+    answer = await _similars(req, access, question, binary, include, single=sent.is_single)
+    if answer.search.method == "index" and not question.is_filtered:
+        req.services.real_queries.note(access.project_id, binary)
+    return answer
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:

@@ -23,6 +23,7 @@ from service.provider_keys.keyring import Keyring
 from service.queries.projects import ProjectAccess
 from service.settings import Settings
 from service.shares import ANONYMOUS, caller
+from service.storage.real_queries import RealQueries
 from service.storage.replica import Replica, Unanswered
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Services(msgspec.Struct, frozen=True):
     rate_limits: RateLimits | None
     draining: asyncio.Event
     openapi: dict[str, bytes]
+    real_queries: RealQueries
     remembered: dict[tuple[str | None, str, str], ProjectAccess]  # service.http.provisional
 
 

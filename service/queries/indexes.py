@@ -32,9 +32,9 @@ class BuiltIndex(msgspec.Struct, frozen=True):
     """An index with the `indexed_rows` rows up to `watermark`, and its recall with each effort.
 
     Efforts are numbers of candidates of a graph, or, of a coarse index of so many `lists`, of lists that are read. The
-    recalls were measured with `queries` queries; `recall_error` is the standard error of the one that was aimed at.
-    `m` is the number of a row's links in the graph, as pgvector has it. `metadata_indexed`: whether the metadata of the
-    rows have an index as well.
+    recalls were measured at `measured_at` with `queries` real or synthetic queries; `recall_error` is the standard
+    error of the one that was aimed at. `m` is the number of a row's links in the graph, as pgvector has it.
+    `metadata_indexed`: whether the metadata of the rows have an index as well.
     """
 
     watermark: int
@@ -44,9 +44,10 @@ class BuiltIndex(msgspec.Struct, frozen=True):
     recalls: list[float]
     queries: int
     recall_error: float
+    measured_with: str
+    measured_at: datetime
     m: int
     metadata_indexed: bool
-    built_at: datetime
 
 
 class IndexState(msgspec.Struct, frozen=True):
@@ -209,6 +210,13 @@ async def copy_vectors(db: Db, *, project_id: int, watermark: int, output: Calla
 
 
 @query
+async def get_distances_of_neighbours(
+    db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], neighbour: int
+) -> list[float]:
+    """The cosine distance of each stored vector from its nearest row of this number, which the index finds."""
+
+
+@query
 async def count_neighbours_found(
     db: Db,
     *,
@@ -237,6 +245,21 @@ async def switch_index(
     m: int,
 ) -> int | None:
     """Makes an index the one that is searched; None when the project is gone."""
+
+
+@query
+async def note_measurement(
+    db: Db,
+    *,
+    project_id: int,
+    watermark: int,
+    efforts: Sequence[int],
+    recalls: Sequence[float],
+    queries: int,
+    recall_error: float,
+    exact_seconds: float | None,
+) -> int:
+    """Replaces the recalls of a graph, which were measured with real queries."""
 
 
 @query

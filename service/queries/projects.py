@@ -1,5 +1,6 @@
 """Statements of `sql/projects.sql`: projects, access to them, and their tables of embeddings."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,10 +17,10 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
     is 0, and the instance has no name, for a project of the original system without an instance.
 
-    `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`: numbers of
-    candidates of a graph, or, of a coarse index of so many `lists`, of lists that a search reads. `exact_seconds`: what
-    an exact search took when the index was built, if that was measured. `indexed_rows` is how many rows the index has,
-    `metadata_indexed` whether there is one of their metadata too.
+    `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`, measured at
+    `measured_at`: numbers of candidates of a graph, or, of a coarse index of so many `lists`, of lists that a search
+    reads. `exact_seconds`: what an exact search took when the index was built, if that was measured. `indexed_rows` is
+    how many rows the index has, `metadata_indexed` whether there is one of their metadata too.
     """
 
     project_id: int
@@ -36,6 +37,7 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     recalls: list[float]
     exact_seconds: float | None = None
     lists: int = 0
+    measured_at: datetime | None = None
     indexed_rows: int = 0
     metadata_indexed: bool = False
 

@@ -1,6 +1,7 @@
 """Statements of `sql/similars.sql`: what is similar. Vectors go in as `service.vectors.to_binary`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -76,6 +77,7 @@ async def get_similars_by_index(
     is_admin: bool,
     owner: str,
     project_handle: str,
+    measured_at: datetime | None,
     except_id: str | None,
     threshold: float,
     metadata_path: str | None,
@@ -89,7 +91,7 @@ async def get_similars_by_index(
     `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
     there is something that rows must pass. Empty when the project has neither the index of the watermark nor a later
     one; with `confirms` 1 also when the caller, of whom `key_hash` and `is_admin` are known, may not see the project
-    `owner`/`project_handle` (any more), or its index is not this one (any more).
+    `owner`/`project_handle` (any more), or its index is not the one that was measured at `measured_at` (any more).
     """
 
 

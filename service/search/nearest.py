@@ -195,6 +195,7 @@ async def _through_index(
             is_admin=asker is not None and asker.is_admin,
             owner=project.owner,
             project_handle=project.project_handle,
+            measured_at=project.measured_at,
             **_parameters(project, question),
         )
     if not rows:

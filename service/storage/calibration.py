@@ -1,14 +1,22 @@
 """Measures the recall of a project's vector index: the share of the ten nearest rows that a search finds.
 
-Queries are sums of two random stored vectors: they lie among the others and are none of them. (A stored vector would be
-found too easily, by its own links.) What is nearest to each is computed exactly, for all queries in one pass over the
-rows. Then the index is asked with different efforts: a graph with numbers of candidates (`hnsw.ef_search`), chosen by
-bisection; a coarse index, which is soon replaced, in two numbers of lists (`ivfflat.probes`).
+Queries are stored vectors with normal noise, which is as long as the distance to the fifth nearest row: as a text that
+is not stored lies beside those that are. On held-out texts (19,000 embeddings of 384 dimensions are stored, 1,000 are
+not) the recall of both differs by at most 0.001 from 80 candidates on; sums of two stored vectors, for comparison, find
+0.985 where the texts find 0.990. On rows that lie in clusters the noise is the harder of the two. (A stored vector
+itself would be found too easily, by its own links.) Or they are real ones (`service.storage.real_queries`).
+
+What is nearest to each is
+computed exactly, for all queries in one pass over the rows. Then the index is asked with different efforts: a graph
+with numbers of candidates (`hnsw.ef_search`), chosen by bisection; a coarse index, which is soon replaced, in two
+numbers of lists (`ivfflat.probes`).
 """
 
 import asyncio
+import contextlib
 import math
 import time
+from collections.abc import AsyncIterator
 from typing import cast
 
 import msgspec
@@ -27,6 +35,8 @@ FEW = 250  # queries, where the recall is far from the one that is aimed at
 QUERIES_AT_ONCE = 200  # in a statement
 PIECE_BYTES = 4 * 1024 * 1024  # of rows that are collected before they are compared
 ROWS_AT_ONCE = 2000  # that are compared with all queries: 8 MB of similarities
+NOISE_AS_FAR_AS = 5
+USUAL_EF_SEARCH = 100
 LEAST_EF_SEARCH, MOST_EF_SEARCH = 20, 1000  # pgvector's limit is 1,000
 RECALLS = (0.9, 0.95, 0.97)  # that clients may ask for, beside the service's aim
 FULL_RECALL = 0.9995
@@ -80,13 +90,18 @@ class Calibration:
         self._distances: list[float] = []  # of the tenth nearest row of each
         self._found: dict[int, _Recall] = {}  # by effort
 
-    async def prepare(self, rows: int) -> bool:
-        """Makes queries and finds their exact answers among `rows` rows. False when these are too few."""
+    async def prepare(self, rows: int, real: NDArray[np.float16] | None = None) -> bool:
+        """Makes queries, or takes some of the `real` ones, and finds their exact answers among `rows` rows.
+
+        False when these are too few.
+        """
         if rows < NEIGHBOURS:
             return False
         count = COARSE_QUERIES if self._lists else min(QUERIES, max(LEAST_QUERIES, COMPARISONS // max(rows, 1)))
-        stored = await indexes.sample_vectors(self._connection, **self._index, max_rows=2 * count)
-        queries = await asyncio.to_thread(_sums_of_pairs, [one.to_numpy() for one in stored])
+        if real is not None:
+            queries = real[:count]
+        else:
+            queries = await self._synthetic(count)
         if not len(queries):
             return False
         scan = ExactScan(queries, self._dimensions)
@@ -94,6 +109,31 @@ class Calibration:
         self._distances = [float(one) + TOLERANCE for one in scan.tenth_distances()]
         self._queries = vectors.to_binary(queries)
         return True
+
+    async def _synthetic(self, count: int) -> NDArray[np.float16]:
+        stored = await indexes.sample_vectors(self._connection, **self._index, max_rows=count)
+        distances: list[float] = []
+        scan = Scan(max(1, self._lists // 6) if self._lists else USUAL_EF_SEARCH, False, is_coarse=bool(self._lists))
+        async with self._scanning(scan):
+            for start in range(0, len(stored), QUERIES_AT_ONCE):
+                distances += await indexes.get_distances_of_neighbours(
+                    self._connection,
+                    **self._index,
+                    dimensions=self._dimensions,
+                    vectors=[one.to_binary() for one in stored[start : start + QUERIES_AT_ONCE]],
+                    neighbour=NOISE_AS_FAR_AS,
+                )
+        return await asyncio.to_thread(_with_noise, [one.to_numpy() for one in stored], distances)
+
+    @contextlib.asynccontextmanager
+    async def _scanning(self, scan: Scan) -> AsyncIterator[None]:
+        """The session searches the index so during the block."""
+        connection = cast("ServiceConnection", self._connection)
+        await connection.use(scan)
+        try:
+            yield
+        finally:
+            await connection.use(None)
 
     async def measure(self, aim: float) -> Measurement:
         """Measures recalls. The smallest number of candidates of a graph is found for each recall that clients may ask
@@ -156,10 +196,8 @@ class Calibration:
                 await self._recall(middle, count)
 
     async def _recall(self, effort: int, count: int) -> float:
-        connection = cast("ServiceConnection", self._connection)
-        await connection.use(Scan(effort, goes_on=False, is_coarse=bool(self._lists)))
         found: list[int] = []
-        try:
+        async with self._scanning(Scan(effort, goes_on=False, is_coarse=bool(self._lists))):
             for start in range(0, min(count, len(self._queries)), QUERIES_AT_ONCE):
                 found += await indexes.count_neighbours_found(
                     self._connection,
@@ -168,8 +206,6 @@ class Calibration:
                     vectors=self._queries[start : start + QUERIES_AT_ONCE],
                     distances=self._distances[start : start + QUERIES_AT_ONCE],
                 )
-        finally:
-            await connection.use(None)
         shares = np.array(found) / NEIGHBOURS
         recall = _Recall(len(found), float(shares.mean()), float(shares.std() / math.sqrt(len(found))))
         self._found[effort] = recall
@@ -218,11 +254,13 @@ class ExactScan:
         self._rest = self._rest[count * self._row.itemsize :]
 
 
-def _sums_of_pairs(stored: list[NDArray[np.float16]]) -> NDArray[np.float16]:
-    """Sums of one vector and the next, both first made of unit length."""
-    if len(stored) < 2:
+def _with_noise(stored: list[NDArray[np.float16]], distances: list[float]) -> NDArray[np.float16]:
+    """Vectors of unit length with normal noise, of the length of a chord of these cosine distances."""
+    if not stored:
         return np.empty((0, 0), dtype=np.float16)
     numbers = np.array(stored, dtype=np.float32)
     numbers /= np.linalg.norm(numbers, axis=1, keepdims=True)
-    sums = (numbers[0::2][: len(numbers) // 2] + numbers[1::2]).astype(np.float16)
-    return sums[sums.any(axis=1)]
+    noise = np.random.default_rng().standard_normal(numbers.shape, dtype=np.float32)
+    noise *= np.sqrt(2 * np.maximum(distances, 0))[:, None] / np.linalg.norm(noise, axis=1, keepdims=True)
+    queries = (numbers + noise).astype(np.float16)
+    return queries[queries.any(axis=1)]

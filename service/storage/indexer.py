@@ -80,7 +80,7 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     signs = signs or Signs()
     while True:
         try:
-            async with _connection(url) as connection:
+            async with connecting(url) as connection:
                 swept = -math.inf
                 while True:
                     if is_sweep := time.monotonic() - swept > SECONDS_BETWEEN_SWEEPS:
@@ -96,7 +96,7 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
 
 async def run_once(url: str, aims: IndexAims) -> list[Built]:
     """Polls once, and returns the indexes that were built, also of projects that are being filled."""
-    async with _connection(url) as connection:
+    async with connecting(url) as connection:
         return await look(connection, aims)
 
 
@@ -124,7 +124,7 @@ async def look(
         if is_growing and project.rows < COARSE_ROWS:
             continue
         try:
-            async with _alone(connection, project.project_id) as is_alone:
+            async with alone(connection, project.project_id) as is_alone:
                 if not is_alone:
                     continue
                 with signs.at_work():
@@ -158,13 +158,15 @@ async def _count(connection: Connection, threshold: int) -> None:
                     await indexes.recount(connection, project_id=project_id)
 
 
-def _connection(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
+def connecting(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
+    """A connection for builds and measurements."""
     # Without a timeout, as a build may take hours.
     return connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
 
 
 @contextlib.asynccontextmanager
-async def _alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
+async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
+    """Whether no other indexer works on the project during the block."""
     locked = await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id)
     try:
         yield locked
@@ -175,7 +177,7 @@ async def _alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
 
 async def _drop_strays(connection: Db) -> None:
     for stray in await indexes.get_stray_indexes(connection):
-        async with _alone(connection, stray.project_id) as is_alone:
+        async with alone(connection, stray.project_id) as is_alone:
             if is_alone:  # else it is being built
                 with contextlib.suppress(asyncpg.UndefinedTableError):
                     await DROP[stray.kind](connection, project_id=stray.project_id, watermark=stray.watermark)

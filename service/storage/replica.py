@@ -21,6 +21,7 @@ from service.observability import metrics
 from service.observability.logs import logger
 from service.queries import replica as statements
 from service.settings import Settings
+from service.turns import beside
 
 T = TypeVar("T")
 
@@ -165,11 +166,8 @@ async def watching(primary: str, config: Settings) -> AsyncIterator[Replica | No
         share=config.service_caller_share,
     )
     await replica.look()
-    running = asyncio.create_task(replica.watch())
     try:
-        yield replica
+        async with beside(replica.watch()):
+            yield replica
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
         await replica.close()

@@ -410,6 +410,26 @@ class TestCopyVectors:
         assert len(b"".join(pieces)) == header + 30 * row + trailer
 
 
+class TestGetDistancesOfNeighbours:
+    async def test_of_the_one_of_this_number(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await built(pool, number, watermark)
+        rows = await pool.fetch(f"SELECT vector FROM embeddings_{number} ORDER BY text_id")
+        stored = np.array([row[0].to_list() for row in rows])
+        unit = stored / np.linalg.norm(stored, axis=1, keepdims=True)
+        for neighbour in (1, 5, 100):
+            found = await indexes.get_distances_of_neighbours(
+                pool,
+                project_id=number,
+                watermark=watermark,
+                dimensions=3,
+                vectors=[row[0].to_binary() for row in rows[:7]],
+                neighbour=neighbour,
+            )
+            expected = np.sort(1 - unit[:7] @ unit.T, axis=1)[:, min(neighbour, 39)]
+            assert np.abs(np.array(found) - expected).max() < 1e-3
+
+
 class TestCountNeighboursFound:
     async def test_all_of_a_small_index(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
@@ -437,7 +457,7 @@ class TestSwitchIndex:
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
         expected = indexes.BuiltIndex(
-            6, 40, 0, [40, 80], [0.9, 1.0], 100, 0.001, 32, metadata_indexed=False, built_at=now
+            6, 40, 0, [40, 80], [0.9, 1.0], 100, 0.001, "synthetic", now, m=32, metadata_indexed=False
         )
         assert state == indexes.IndexState(expected, None, None)
         assert await switch(connection, 0) is None
@@ -452,6 +472,39 @@ class TestSwitchIndex:
             columns = "SELECT ef_searches, probes FROM project_indexes WHERE project_id = $1"
             row = tuple(await connection.fetchrow(columns, number))
             assert row == ([], [40, 80]) if lists else ([40, 80], [])
+
+
+class TestNoteMeasurement:
+    async def note(self, connection: Connection, number: int, watermark: int) -> int:
+        return await indexes.note_measurement(
+            connection,
+            project_id=number,
+            watermark=watermark,
+            efforts=[20],
+            recalls=[0.8],
+            queries=500,
+            recall_error=0.002,
+            exact_seconds=0.1,
+        )
+
+    async def test_of_this_index_only(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await switch(connection, number, 5)
+        assert await self.note(connection, number, 4) == 0
+        assert await self.note(connection, number, 5) == 1
+        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        assert built is not None
+        assert (built.efforts, built.recalls, built.queries, built.measured_with) == ([20], [0.8], 500, "real")
+        assert built.measured_at > await connection.fetchval("SELECT now()")
+        await switch(connection, number, 6)
+        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        assert built is not None
+        assert (built.measured_with, built.recalls) == ("synthetic", [0.9, 1.0])
+
+    async def test_not_of_a_coarse_one(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await switch(connection, number, 5, lists=20)
+        assert await self.note(connection, number, 5) == 0
 
 
 class TestForgetIndex:

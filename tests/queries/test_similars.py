@@ -200,6 +200,7 @@ class TestGetSimilarsByIndex:
                 is_admin=False,
                 owner="",
                 project_handle="",
+                measured_at=None,
                 project_id=number,
                 dimensions=3,
                 watermark=watermark,

@@ -54,7 +54,7 @@ async def pool(new_database: Callable[..., str]) -> AsyncIterator[tuple[Pool, st
 
 
 async def poll(url: str, growth: Growth | None) -> list[indexer.Built]:
-    async with indexer._connection(url) as connection:
+    async with indexer.connecting(url) as connection:
         return await indexer.look(connection, AIMS, growth=growth)
 
 
@@ -185,7 +185,7 @@ async def test_with_too_little_memory_there_is_none(pool: tuple[Pool, str], monk
     monkeypatch.setattr(indexer, "ROWS_A_LIST", 5)
     project, stored = await made(db), clustered(3000, 16)
     await put(db, project, {f"{row:04}": stored[row] for row in range(3000)})
-    async with indexer._connection(url) as connection:
+    async with indexer.connecting(url) as connection:
         with capture_logs() as logged:
             (built,) = await indexer.look(connection, TOO_LITTLE)
     assert built.indexed_rows == 3000

@@ -255,6 +255,7 @@ def by_index(project: ProjectAccess, stored: Any, many: int, only: Any, candidat
         "is_admin": True,
         "owner": project.owner,
         "project_handle": project.project_handle,
+        "measured_at": project.measured_at,
     }
 
 
