@@ -7,7 +7,7 @@ import msgspec
 
 from service.database.statements import Db
 from service.queries import indexes
-from service.storage.indexer import PLAIN
+from service.storage.builds import PLAIN
 
 
 class IndexMeasurement(msgspec.Struct, frozen=True):

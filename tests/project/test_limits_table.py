@@ -10,7 +10,7 @@ from service.http.paging import Page
 from service.metadata.schemas import MAX_SCHEMA_BYTES
 from service.search import limits as search
 from service.server.protocol import MAX_HEAD_BYTES, MAX_HEAD_LINES
-from service.storage.indexer import MAX_DIMENSIONS as MAX_INDEXED_DIMENSIONS
+from service.storage.builds import MAX_DIMENSIONS as MAX_INDEXED_DIMENSIONS
 from service.uploads import limits as uploads
 from service.uploads.batch import EmbeddingIn
 from service.vectors import MAX_DIMENSIONS

@@ -12,7 +12,7 @@ from service import vectors
 from service.database.pool import Pool, Scan, ServiceConnection, open_pool
 from service.queries import embeddings, indexes
 from service.settings import IndexAims
-from service.storage import calibration, indexer
+from service.storage import builds, calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.search.test_search import clustered
@@ -171,7 +171,7 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
         assert await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024)) == []  # it is done
         state = (await indexes.retrieve_index_state(pool, project_id=number)).built
         assert state is not None
-        assert (state.m, state.watermark) == (indexer.DENSE.m, built.watermark)
+        assert (state.m, state.watermark) == (builds.DENSE.m, built.watermark)
         options = await pool.fetchval(
             "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
         )

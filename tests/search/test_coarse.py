@@ -18,7 +18,7 @@ from service.search import filters
 from service.search import nearest as searches
 from service.search.nearest import CANDIDATES
 from service.settings import IndexAims
-from service.storage import indexer
+from service.storage import builds, indexer
 from service.storage.growth import Growth
 from tests.conftest import serving, settings_for
 from tests.search.test_search import ADMIN, by_index, by_numpy, clustered, found, known, made, put, question
@@ -42,8 +42,8 @@ class Filling(Growth):
 
 @pytest.fixture(autouse=True)
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexer, "COARSE_ROWS", 2000)
-    monkeypatch.setattr(indexer, "ROWS_A_LIST", ROWS // LISTS)
+    monkeypatch.setattr(builds, "COARSE_ROWS", 2000)
+    monkeypatch.setattr(builds, "ROWS_A_LIST", ROWS // LISTS)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def pool(new_database: Callable[..., str]) -> AsyncIterator[tuple[Pool, st
         yield pool, url
 
 
-async def poll(url: str, growth: Growth | None) -> list[indexer.Built]:
+async def poll(url: str, growth: Growth | None) -> list[builds.Built]:
     async with indexer.connecting(url) as connection:
         return await indexer.look(connection, AIMS, growth=growth)
 
@@ -182,7 +182,7 @@ async def test_an_older_version_takes_it_for_none(pool: tuple[Pool, str]) -> Non
 
 async def test_with_too_little_memory_there_is_none(pool: tuple[Pool, str], monkeypatch: pytest.MonkeyPatch) -> None:
     db, url = pool
-    monkeypatch.setattr(indexer, "ROWS_A_LIST", 5)
+    monkeypatch.setattr(builds, "ROWS_A_LIST", 5)
     project, stored = await made(db), clustered(3000, 16)
     await put(db, project, {f"{row:04}": stored[row] for row in range(3000)})
     async with indexer.connecting(url) as connection:

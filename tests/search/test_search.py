@@ -30,7 +30,7 @@ from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import CANDIDATES, VECTORS_AT_ONCE, Question, nearest
 from service.settings import IndexAims
-from service.storage import indexer
+from service.storage import builds, indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import factories, world
 from tests.support.processes import ROOT, command, environment
@@ -85,7 +85,7 @@ async def known(pool: Pool, project: ProjectAccess) -> ProjectAccess:
     return row.access
 
 
-async def index(pool: Pool, url: str) -> list[indexer.Built]:
+async def index(pool: Pool, url: str) -> list[builds.Built]:
     await pool.execute("SELECT pg_stat_force_next_flush()")
     return await indexer.run_once(url, AIMS)
 
@@ -323,7 +323,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
     stored = clustered(1000, DIMENSIONS)
     number = project.project_id
 
-    async def index_this() -> list[indexer.Built]:
+    async def index_this() -> list[builds.Built]:
         return [one for one in await index(pool, url) if one.project_id == number]
 
     async def state() -> tuple[int | None, int | None, list[str]]:

@@ -1,0 +1,168 @@
+"""Builds the indexes of a project: a graph (HNSW), a coarse one (IVFFlat), of the tail, of the metadata.
+
+When to build is in `service.storage.indexer`. An index is built beside the old one, measured, and then switched to.
+"""
+
+import asyncpg
+import msgspec
+from msgspec.structs import replace
+
+from service.database.pool import Connection
+from service.database.statements import Db
+from service.observability.logs import logger
+from service.queries import indexes
+from service.queries.indexes import BuiltIndex, ProjectToIndex
+from service.settings import IndexAims
+from service.storage.calibration import Calibration, Measurement
+from service.storage.memory import for_builds
+
+MAX_DIMENSIONS = 4000  # of pgvector's indexes of halves
+MAX_BUILD_WORKERS = 2
+# A coarse index is built where so many rows are in no index, and no fewer than are in one: reading 100,000 rows of 384
+# dimensions takes some 50 ms. With more lists a search reads less, and the build takes longer: of 1,000,000 rows 10 s
+# with 200 lists, 17 s with 400, on two cores.
+COARSE_ROWS = 100_000
+ROWS_A_LIST = 5000
+MOST_LISTS = 400
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """pgvector's parameters of a graph: links of a row, and candidates for them when it is built."""
+
+    m: int
+    ef_construction: int
+
+
+# By the kinds of indexes.
+DROP = {
+    "hnsw": indexes.drop_vector_index,
+    "ivf": indexes.drop_coarse_index,
+    "tail": indexes.drop_tail_index,
+    "meta": indexes.drop_metadata_index,
+}
+PLAIN = Graph(m=16, ef_construction=64)  # pgvector's own
+DENSE = Graph(m=32, ef_construction=128)  # takes some four times as long to build
+
+
+class Built(msgspec.Struct, frozen=True):
+    """An index that was built: the rows up to `watermark`, `indexed_rows` of them."""
+
+    project_id: int
+    watermark: int
+    indexed_rows: int
+
+
+async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> None:
+    """Builds a coarse index of a large project most of whose rows are in none."""
+    old = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
+    indexed = old.indexed_rows if old is not None else 0
+    if project.rows - indexed < max(COARSE_ROWS, indexed) or project.dimensions > MAX_DIMENSIONS:
+        return
+    lists = min(max(project.rows // ROWS_A_LIST, 1), MOST_LISTS)
+    watermark = await indexes.get_next_watermark(connection)
+    index = {"project_id": project.project_id, "watermark": watermark}
+    logger.info("Building a coarse index.", project=project.project_id, rows=project.rows, lists=lists)
+    # Fifty rows of each list are clustered, in single precision.
+    await _use_memory(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN.m)
+    await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
+    try:
+        await indexes.build_coarse_index(connection, **index, dimensions=project.dimensions, lists=lists)
+    except asyncpg.ProgramLimitExceededError:
+        logger.warning("Too little memory for a coarse index.", project=project.project_id, lists=lists)
+        await indexes.drop_coarse_index(connection, **index)
+        return
+    await indexes.build_tail_index(connection, **index)
+    await indexes.analyze_rows(connection, project_id=project.project_id)
+    await _switch(connection, project, watermark, PLAIN.m, aims, old, lists)
+
+
+async def build(
+    connection: Connection, project: ProjectToIndex, aims: IndexAims, old: BuiltIndex | None
+) -> Built | None:
+    """Builds and measures a graph, and switches to it; then a denser one where it does not reach the recall."""
+    project_id, m = project.project_id, old.m if old is not None else PLAIN.m
+    watermark = await indexes.get_next_watermark(connection)
+    logger.info("Building an index.", project=project_id, rows=project.rows, dimensions=project.dimensions, m=m)
+    await _use_memory(connection, aims, project.rows, project.dimensions, m)
+    await _build_vector_index(connection, project, watermark, DENSE if m == DENSE.m else PLAIN)
+    await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
+    await indexes.sample_more_metadata(connection, project_id=project_id)
+    await indexes.analyze_rows(connection, project_id=project_id)
+    if not await _switch(connection, project, watermark, m, aims, old):
+        return None
+    await index_metadata(connection, project_id, watermark)
+    built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
+    if built is not None and wants_denser_graph(built, aims):
+        return await build(connection, project, aims, replace(built, m=DENSE.m))
+    return None if built is None else Built(project_id, watermark, built.indexed_rows)
+
+
+async def _switch(
+    connection: Connection,
+    project: ProjectToIndex,
+    watermark: int,
+    m: int,
+    aims: IndexAims,
+    old: BuiltIndex | None,
+    lists: int = 0,
+) -> bool:
+    """Measures an index, lets searches use it, and drops the old one. False when the project is gone."""
+    project_id = project.project_id
+    indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
+    calibration = Calibration(connection, project_id, watermark, project.dimensions, lists)
+    measured = await calibration.measure(aims.recall) if await calibration.prepare(indexed) else Measurement()
+    switched = await indexes.switch_index(
+        connection,
+        project_id=project_id,
+        watermark=watermark,
+        indexed_rows=indexed,
+        lists=lists,
+        m=m,
+        **msgspec.structs.asdict(measured),
+    )
+    if switched is None:
+        return False
+    if old is not None:
+        await drop_all(connection, project_id, old.watermark)
+    recalls = dict(zip(measured.efforts, measured.recalls, strict=True))
+    logger.info("Built an index.", project=project_id, m=m, lists=lists, recalls=recalls)
+    return True
+
+
+async def drop_all(connection: Db, project_id: int, watermark: int) -> None:
+    """Drops all indexes up to, or from, a watermark."""
+    for drop in DROP.values():
+        await drop(connection, project_id=project_id, watermark=watermark)
+
+
+async def index_metadata(connection: Db, project_id: int, watermark: int) -> None:
+    """Builds the index of the metadata beside the one of the vectors, which is searched already."""
+    await indexes.drop_metadata_index(connection, project_id=project_id, watermark=watermark)  # half of one, if any
+    await indexes.build_metadata_index(connection, project_id=project_id, watermark=watermark)
+    await indexes.note_metadata_index(connection, project_id=project_id, watermark=watermark)
+
+
+def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
+    """Whether an index does not reach the recall that searches usually want, and a denser one was not tried yet."""
+    return not built.lists and built.m < DENSE.m and bool(built.recalls) and built.recalls[-1] < aims.recall
+
+
+async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
+    # A half takes two bytes; links and overhead of a row some 400 with m = 16; a quarter to spare.
+    memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
+    most = for_builds(is_embedded=aims.is_embedded) if aims.memory is None else aims.memory
+    await indexes.use_memory(connection, kibibytes=min(most, memory) // 1024)
+
+
+async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, graph: Graph) -> None:
+    index: dict[str, int] = {"project_id": project.project_id, "watermark": watermark}
+    parameters = {**index, "dimensions": project.dimensions, **msgspec.structs.asdict(graph)}
+    await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
+    try:
+        await indexes.build_vector_index(connection, **parameters)
+    except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
+        # In containers /dev/shm, through which the helpers share the index, is often too small.
+        logger.warning("No shared memory for a parallel build; building alone.", project=project.project_id)
+        await indexes.drop_vector_index(connection, **index)
+        await indexes.use_workers(connection, workers=0)
+        await indexes.build_vector_index(connection, **parameters)
