@@ -18,7 +18,7 @@ from service.storage.memory import for_builds
 
 MAX_DIMENSIONS = 4000  # of pgvector's indexes of halves
 MAX_BUILD_WORKERS = 2
-# A coarse index is built where so many rows are in no index, and no fewer than are in one: reading 100,000 rows of 384
+# A coarse index is built where so many rows are in no index: reading 100,000 rows of 384
 # dimensions takes some 50 ms. With more lists a search reads less, and the build takes longer: of 1,000,000 rows 10 s
 # with 200 lists, 17 s with 400, on two cores.
 COARSE_ROWS = 100_000
@@ -52,11 +52,16 @@ class Built(msgspec.Struct, frozen=True):
     indexed_rows: int
 
 
-async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> None:
-    """Builds a coarse index of a large project most of whose rows are in none."""
+async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: IndexAims, *, is_growing: bool) -> None:
+    """Builds a coarse index of a large project with many rows in none: while it grows, more than are in one.
+
+    A graph is replaced by a coarse index in the latter case only.
+    """
     old = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
     indexed = old.indexed_rows if old is not None else 0
-    if project.rows - indexed < max(COARSE_ROWS, indexed) or project.dimensions > MAX_DIMENSIONS:
+    has_graph = old is not None and not old.lists
+    least = max(COARSE_ROWS, indexed) if is_growing or has_graph else COARSE_ROWS
+    if project.rows - indexed < least or project.dimensions > MAX_DIMENSIONS:
         return
     lists = min(max(project.rows // ROWS_A_LIST, 1), MOST_LISTS)
     watermark = await indexes.get_next_watermark(connection)

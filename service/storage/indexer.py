@@ -106,7 +106,7 @@ async def look(
                 if not is_alone:
                     continue
                 with signs.at_work():
-                    await builds.index_coarsely(connection, project, aims)
+                    await builds.index_coarsely(connection, project, aims, is_growing=is_growing)
                     built = None if is_growing else await _bring_up_to_date(connection, project, aims)
                 if built:
                     done.append(built)
