@@ -340,7 +340,9 @@ CREATE TABLE public.api_standards (
     key_method character varying(20) NOT NULL,
     key_field text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    dialect text,
+    CONSTRAINT api_standards_dialect_check CHECK ((dialect = 'local'::text))
 );
 
 CREATE TABLE public.carried_ids (
@@ -492,7 +494,9 @@ CREATE TABLE public.projects (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     public_read boolean DEFAULT false NOT NULL,
-    llm_service_instance_id integer
+    llm_service_instance_id integer,
+    text_search text DEFAULT 'editors'::text NOT NULL,
+    CONSTRAINT projects_text_search_check CHECK ((text_search = ANY (ARRAY['editors'::text, 'readers'::text, 'public'::text])))
 );
 
 CREATE VIEW public.embeddings_to_carry AS

@@ -22,6 +22,7 @@ from service.http.routing import PathRouter, routes
 from service.metadata.schemas import Schemas
 from service.observability import logs, tracing
 from service.provider_keys.keyring import Keyring
+from service.providers.embedder import Embedder
 from service.server import shutdown
 from service.settings import Settings
 from service.storage import indexer, replica, tables
@@ -52,7 +53,7 @@ def create_app(config: Settings) -> ASGIApp:
         probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rate_limits = asyncio.Event(), _rate_limits(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        real_queries = RealQueries()
+        real_queries, embedder = RealQueries(), Embedder()
         schemas = Schemas(wait=config.service_wait_seconds)
         async with (
             closing(probe_pool),
@@ -81,10 +82,12 @@ def create_app(config: Settings) -> ASGIApp:
                 draining=draining,
                 openapi=encoded,
                 real_queries=real_queries,
+                embedder=embedder,
                 remembered={},
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
                 yield State(services=services)
+            embedder.close()
             if rate_limits is not None:
                 await rate_limits.close()
 

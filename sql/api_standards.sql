@@ -1,29 +1,29 @@
 -- API standards: how a provider's interface is spoken.
 
 -- name: UpsertAPIStandard :one
-INSERT INTO api_standards (api_standard_handle, description, key_method, key_field)
-VALUES (@api_standard_handle::text, @description::text, @key_method::text, @key_field::text)
+INSERT INTO api_standards (api_standard_handle, description, key_method, key_field, dialect)
+VALUES (@api_standard_handle::text, @description::text, @key_method::text, @key_field::text, @dialect::text)
 ON CONFLICT (api_standard_handle) DO UPDATE
    SET description = excluded.description, key_method = excluded.key_method, key_field = excluded.key_field,
-       updated_at = now()
-RETURNING api_standard_handle, key_method, description, key_field;
+       dialect = excluded.dialect,       updated_at = now()
+RETURNING api_standard_handle, key_method, description, key_field, dialect;
 
 -- name: LockAPIStandard :one
 -- As the body of a PUT, and locked until the end of the transaction.
 SELECT jsonb_build_object('api_standard_handle', api_standard_handle, 'description', description,
-                          'key_method', key_method, 'key_field', key_field)
+                          'key_method', key_method, 'key_field', key_field, 'dialect', dialect)
   FROM api_standards
  WHERE api_standard_handle = @api_standard_handle::text
    FOR UPDATE;
 
 -- name: GetAPIStandards :many
-SELECT api_standard_handle, key_method, description, key_field
+SELECT api_standard_handle, key_method, description, key_field, dialect
   FROM api_standards
  ORDER BY api_standard_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: RetrieveAPIStandard :one
-SELECT api_standard_handle, key_method, description, key_field
+SELECT api_standard_handle, key_method, description, key_field, dialect
   FROM api_standards
  WHERE api_standard_handle = @api_standard_handle::text;
 

@@ -40,6 +40,12 @@ SELECT sent.text_id
  WHERE NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
                     WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
 
+-- name: GetEmbeddedTexts :many
+-- Those of these ids that are stored with this very text, and the vectors that were made of it.
+SELECT stored.text_id, stored.vector
+  FROM unnest(@text_ids::text[], @texts::text[]) AS sent (text_id, text)
+  JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
+
 -- name: GetEmbeddingsByProject :many
 -- In the order of text_id. Columns that are not asked for are not read: a vector may be most of a row. Text and metadata of
 -- more than max_bytes are left out; 'page_bytes' is their size, so that memory can be acquired first.

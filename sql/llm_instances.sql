@@ -52,6 +52,14 @@ SELECT access.role
  WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text
    AND access.user_handle = @caller::text;
 
+-- name: RetrieveLLMInstanceModel :one
+-- What is needed to call it.
+SELECT instance.owner || '/' || instance.instance_handle AS instance, standard.dialect, instance.model AS name,
+       instance.dimensions
+  FROM llm_service_instances AS instance
+  JOIN api_standards AS standard ON standard.api_standard_handle = instance.api_standard
+ WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;
+
 -- name: RetrieveLLMInstance :one
 -- All but the key itself. Only the owner and the admin see whom it is shared with.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::text AS access_role,

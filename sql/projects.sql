@@ -17,11 +17,13 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
        coalesce(instance.dimensions, 0) AS dimensions, project.metadata_scheme, built.watermark,
        coalesce(CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END, '{}') AS efforts,
        coalesce(CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END, '{}') AS recalls,
-       built.exact_seconds, coalesce(built.lists, 0) AS lists, built.measured_at, coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
+       built.exact_seconds, coalesce(built.lists, 0) AS lists, built.measured_at,
+       standard.dialect, instance.model, coalesce(project.text_search, '') AS text_search, coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
   FROM (VALUES (1)) AS always
   LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text
   LEFT JOIN projects AS project ON project.owner = @owner::text AND project.project_handle = @project_handle::text
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  LEFT JOIN api_standards AS standard ON standard.api_standard_handle = instance.api_standard
   LEFT JOIN project_indexes AS built ON built.project_id = project.project_id;
 
 -- name: UpsertProject :one
@@ -48,14 +50,15 @@ WITH locked AS MATERIALIZED (
                         WHERE project.llm_service_instance_id = instance.instance_id
                           AND project.owner = @owner::text AND project.project_handle = @project_handle::text))
 ), stored AS (
-    INSERT INTO projects (owner, project_handle, description, metadata_scheme, public_read,
+    INSERT INTO projects (owner, project_handle, description, metadata_scheme, public_read, text_search,
                           llm_service_instance_id)
     SELECT @owner::text, @project_handle::text, @description::text, @metadata_scheme::text,
-           coalesce(@public_read::bool, false), instance.instance_id
+           coalesce(@public_read::bool, false), coalesce(@text_search::text, 'editors'), instance.instance_id
       FROM instance
     ON CONFLICT (owner, project_handle) DO UPDATE
        SET description = excluded.description, metadata_scheme = excluded.metadata_scheme,
            public_read = coalesce(@public_read::bool, projects.public_read),
+           text_search = coalesce(@text_search::text, projects.text_search),
            llm_service_instance_id = excluded.llm_service_instance_id, updated_at = now()
     RETURNING owner, project_handle, project_id, public_read
 ), shared AS (
@@ -92,7 +95,8 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
 
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
-       count_embeddings(project.project_id) AS number_of_embeddings, project.description, project.metadata_scheme,
+       count_embeddings(project.project_id) AS number_of_embeddings, project.text_search, project.description,
+       project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
            'instance_id', instance.instance_id,
@@ -123,6 +127,7 @@ SELECT project_id FROM deleted_projects ORDER BY project_id;
 SELECT jsonb_build_object(
            'project_handle', project.project_handle, 'description', project.description,
            'metadataScheme', project.metadata_scheme, 'public_read', project.public_read,
+           'text_search', project.text_search,
            'instance_owner', instance.owner, 'instance_handle', instance.instance_handle)
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id

@@ -15,6 +15,7 @@ from service.api import (
     project_sharing,
     projects,
     similars,
+    texts,
     users,
 )
 from service.http.endpoint import Endpoint
@@ -23,6 +24,7 @@ endpoints: Sequence[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
     *similars.endpoints,
     *embeddings.endpoints,
+    *texts.endpoints,
     *users.endpoints,
     *api_standards.endpoints,
     *llm_definitions.endpoints,

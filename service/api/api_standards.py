@@ -25,12 +25,16 @@ class StandardPath(msgspec.Struct, frozen=True):
 
 
 class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An API standard to be created or replaced: how, and under which name, a provider wants its key."""
+    """An API standard to be created or replaced: how, and under which name, a provider wants its key.
+
+    `dialect`: how the service speaks to it; null for one whose instances the service does not call.
+    """
 
     api_standard_handle: Handle
     description: Text
     key_method: Literal["auth_bearer", "body_form", "query_param", "custom_header"]
     key_field: ShortText
+    dialect: Literal["local"] | None = None
 
 
 class Standards(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,6 +105,7 @@ async def _store(db: Db, standard: StandardIn) -> APIStandard:
         description=standard.description,
         key_method=standard.key_method,
         key_field=standard.key_field,
+        dialect=standard.dialect,
     )
 
 

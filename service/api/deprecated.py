@@ -117,4 +117,4 @@ def _renamed(problem: Problem) -> Problem:
     return Problem(message, location or None, problem.value)
 
 
-endpoints = [_older(one) for one in newer.endpoints]
+endpoints = [_older(one) for one in newer.endpoints if one is not newer.post_embed]  # which older clients do not know

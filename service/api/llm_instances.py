@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+from pgvector import HalfVector
 
 from service.api.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
+from service.api.texts import Usage
 from service.api.users import UserPath, same_handle
 from service.database.pool import Connection
 from service.database.statements import Db
@@ -23,6 +26,8 @@ from service.queries.llm_definitions import Definition
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
 from service.queries.users import SharedWith
 from service.storage.locks import locked
+from service.uploads.limits import MAX_TEXTS
+from service.uploads.texts import SentText
 
 
 class InstancePath(UserPath, frozen=True):
@@ -68,6 +73,27 @@ class Instances(msgspec.Struct, frozen=True, omit_defaults=True):
 
     instances: list[InstanceBrief]
     next: str | None = None
+
+
+class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Texts to be embedded. `input_type` matters to models that tell queries from documents.
+
+    `encoding`: vectors as numbers, or as the raw little-endian bytes of float32 (`f4`) or float16 (`f2`), in JSON as
+    base64.
+    """
+
+    input: Annotated[list[SentText], Meta(min_length=1, max_length=MAX_TEXTS)]
+    input_type: Literal["document", "query"] = "document"
+    encoding: Literal["float", "f4", "f2"] = "float"
+
+
+class Vectors(msgspec.Struct, frozen=True):
+    """The vectors of texts, in their order, of unit length; zero for a text in which the model knows nothing."""
+
+    model: str
+    dimensions: int
+    vectors: list[list[float] | bytes]
+    usage: Usage
 
 
 class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -143,6 +169,20 @@ async def delete_instance(req: Req, path: InstancePath) -> None:
     """Delete an instance that no project uses."""
     row = await llm_instances.delete_llm_instance(req.pool, owner=path.user, instance_handle=path.instance)
     found(row, _name(path))
+
+
+@endpoint("POST", "/v1/llm-instances/{user}/{instance}/embed", guard=instance_reader, errors=(404, 409))
+async def post_embed(req: Req, path: InstancePath, body: EmbedIn) -> Vectors:
+    """Embed texts without storing them. For the owner, and all with whom the instance is shared."""
+    row = await llm_instances.retrieve_llm_instance_model(req.pool, owner=path.user, instance_handle=path.instance)
+    model = found(row, _name(path))
+    made = await req.services.embedder.embed(model, body.input)
+    if body.encoding == "float":
+        vectors: list[Any] = [HalfVector(one) for one in made.halves]
+    else:
+        vectors = [one.astype(f"<{body.encoding}").tobytes() for one in made.halves]
+    usage = Usage(len(body.input), made.tokens, 1)
+    return Vectors(model.name or "", model.dimensions, vectors, usage)
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201, errors=(404,))
@@ -233,6 +273,7 @@ endpoints = [
     put_instance,
     patch_instance,
     delete_instance,
+    post_embed,
     share_instance,
     unshare_instance,
     get_instance_shares,

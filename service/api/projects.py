@@ -1,7 +1,7 @@
 """Projects (contract section 6)."""
 
 import contextlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,7 @@ from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 EVERYBODY = "*"
+TextSearch = Literal["editors", "readers", "public"]
 
 
 class ProjectPath(UserPath, frozen=True):
@@ -49,9 +50,10 @@ class OlderService(msgspec.Struct, frozen=True):
 class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A project to be created or replaced.
 
-    `metadataScheme` is a JSON Schema as text or object. In `shared_with` a handle alone is a reader, and
-    `"*"` is the same as `public_read: true`; left out, the shares stay as they are. `authorizedReaders` and
-    `llmServices` (its first counts) are the older names of `shared_with` and `instance_handle`.
+    `metadataScheme` is a JSON Schema as text or object. `text_search`: who may search with texts, which the instance
+    embeds: editors (the usual), readers, or everybody who may read the project (public). In `shared_with` a handle
+    alone is a reader, and `"*"` is the same as `public_read: true`; left out, the shares stay as they are.
+    `authorizedReaders` and `llmServices` (its first counts) are the older names of `shared_with` and `instance_handle`.
     """
 
     project_handle: Handle
@@ -60,6 +62,7 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: Text | None = None
     metadata_scheme: str | dict[str, Any] | bool | None = msgspec.field(name="metadataScheme", default=None)
     public_read: bool | None = None
+    text_search: TextSearch | None = None
     shared_with: Annotated[list[AnyHandle | Share], Meta(max_length=10_000)] | None = None
     authorized_readers: Annotated[list[AnyHandle], Meta(max_length=10_000)] | None = msgspec.field(
         name="authorizedReaders", default=None
@@ -76,6 +79,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     public_read: bool
     role: str
     number_of_embeddings: int
+    text_search: TextSearch
     index: ProjectIndex
     instance: dict[str, Any] | None = None
     description: str | None = None
@@ -176,6 +180,7 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         description=body.description,
         metadata_scheme=_schema(body.metadata_scheme),
         public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
+        text_search=body.text_search,
         change_shares=shares is not None,
         share_users=list(shares or {}),
         share_roles=list((shares or {}).values()),
@@ -201,6 +206,7 @@ async def _retrieve(
         public_read=row.public_read,
         role=row.role,
         number_of_embeddings=row.number_of_embeddings,
+        text_search=cast("TextSearch", row.text_search),
         index=await project_index(db, recall, project_id, row.number_of_embeddings),
         instance=row.instance,
         description=row.description,

@@ -6,15 +6,18 @@ from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
 from service.api.fields import Document, ShortText
+from service.api.texts import model_of
 from service.database.pool import Pool
-from service.errors import BadRequest, Problem, found
-from service.http.auth import embeddings_reader, searcher
+from service.errors import BadRequest, Forbidden, Invalid, Problem, Unauthorized, found
+from service.http.auth import EDITORS, READERS, embeddings_reader, searcher
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
@@ -23,7 +26,7 @@ from service.http.time_limit import time_limit
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
 from service.search import filters
-from service.search.nearest import Answer, Asker, Question, nearest
+from service.search.nearest import Answer, Asker, Question, Unconfirmed, nearest
 from service.search.query import Part, SearchIn, decode
 from service.storage.replica import Unanswered
 
@@ -52,6 +55,10 @@ class Search(msgspec.Struct, frozen=True):
     def max_rows(self) -> int:
         """How many results are asked for."""
         return min(self.limit or self.count or 10, self.count or self.limit or 10)
+
+
+# Whose role may search with texts, by the project's `text_search`.
+TEXT_SEARCHERS = {"editors": EDITORS, "readers": EDITORS | {"reader"}, "public": READERS}
 
 
 class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,13 +122,31 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     """Texts that are similar to a raw vector, or to each of several."""
     body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
     sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
+    halves = sent.halves
+    if halves is None:
+        halves = await _embedded(req, access, sent.texts)
     question = _question(req, query, sent.only, None)
     include = query.include if sent.include is None else sent.include
-    binary = vectors.to_binary(sent.halves)
+    binary = vectors.to_binary(halves)
     answer = await _similars(req, access, question, binary, include, single=sent.is_single)
     if answer.search.method == "index" and not question.is_filtered:
         req.services.real_queries.note(access.project_id, binary)
     return answer
+
+
+async def _embedded(req: Req, project: ProjectAccess, texts: list[str]) -> NDArray[np.float16]:
+    """The vectors of texts, for callers who may spend what the instance costs."""
+    if req.is_provisional:
+        raise Unconfirmed  # access is decided before anything is spent
+    if project.role not in TEXT_SEARCHERS[project.text_search]:
+        if req.credentials.key_hash is None:
+            raise Unauthorized
+        raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
+    halves = (await req.services.embedder.embed(model_of(project), texts)).halves
+    if unknown := np.flatnonzero(~halves.any(axis=1)).tolist():
+        message = "has no word that the model knows"
+        raise Invalid(problems=[Problem(message, f"body.texts[{place}]") for place in unknown])
+    return halves
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:

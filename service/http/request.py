@@ -20,6 +20,7 @@ from service.http.rate_limit import RateLimits
 from service.metadata.schemas import Schemas
 from service.observability.access_log import RequestRecord
 from service.provider_keys.keyring import Keyring
+from service.providers.embedder import Embedder
 from service.queries.projects import ProjectAccess
 from service.settings import Settings
 from service.shares import ANONYMOUS, caller
@@ -46,6 +47,7 @@ class Services(msgspec.Struct, frozen=True):
     draining: asyncio.Event
     openapi: dict[str, bytes]
     real_queries: RealQueries
+    embedder: Embedder
     remembered: dict[tuple[str | None, str, str], ProjectAccess]  # service.http.provisional
 
 

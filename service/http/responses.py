@@ -140,6 +140,8 @@ def _encoded_names(kind: Any) -> dict[str, str]:
 
 
 async def _pack(item: Any) -> bytes:
+    if isinstance(item, bytes):  # which JSON does not have
+        return msgspec.msgpack.encode(item)
     large: dict[str, bytes] = {}
     if isinstance(item, msgspec.Struct):
         values = ((name, getattr(item, name)) for name in item.__struct_fields__)

@@ -10,17 +10,21 @@ query = Queries(__name__)
 
 
 class APIStandard(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a provider wants its key: in which way (`key_method`), under which name (`key_field`)."""
+    """How a provider wants its key: in which way (`key_method`), under which name (`key_field`).
+
+    `dialect` is how the service speaks to it, None when it does not.
+    """
 
     api_standard_handle: str
     key_method: str
     description: str | None = None
     key_field: str | None = None
+    dialect: str | None = None
 
 
 @query
 async def upsert_api_standard(
-    db: Db, *, api_standard_handle: str, description: str, key_method: str, key_field: str
+    db: Db, *, api_standard_handle: str, description: str, key_method: str, key_field: str, dialect: str | None
 ) -> APIStandard:
     """Creates or replaces a standard. Violates `api_standards_key_method_fkey`."""
 

@@ -18,6 +18,13 @@ class Written(msgspec.Struct, frozen=True):
     updated: int
 
 
+class StoredVector(msgspec.Struct, frozen=True):
+    """The vector of an embedding."""
+
+    text_id: str
+    vector: HalfVector
+
+
 class EmbeddingRow(msgspec.Struct, frozen=True):
     """An embedding as stored; `vector`, `text`, `metadata` are None when not asked for, the last two also when null."""
 
@@ -59,6 +66,13 @@ async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[st
 
 
 @query
+async def get_embedded_texts(
+    db: Db, *, project_id: int, text_ids: Sequence[str], texts: Sequence[str]
+) -> list[StoredVector]:
+    """The ids that are stored with the same text, and their vectors."""
+
+
+@query
 async def get_embeddings_by_project(
     db: Db,
     *,
@@ -88,13 +102,6 @@ async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str
 
     Without text and metadata when these are more than `max_bytes`.
     """
-
-
-class StoredVector(msgspec.Struct, frozen=True):
-    """The vector of an embedding."""
-
-    text_id: str
-    vector: HalfVector
 
 
 @query

@@ -10,6 +10,15 @@ from service.queries.users import SharedWith
 query = Queries(__name__)
 
 
+class Model(msgspec.Struct, frozen=True):
+    """The model of an instance, `owner/handle`. Without a `dialect` the service does not call it."""
+
+    instance: str
+    dialect: str | None
+    name: str | None
+    dimensions: int
+
+
 class InstanceRef(msgspec.Struct, frozen=True):
     """What names an instance."""
 
@@ -86,6 +95,11 @@ async def get_llm_instances_by_user(db: Db, *, user_handle: str, max_rows: int, 
 @query
 async def retrieve_llm_instance_role(db: Db, *, owner: str, instance_handle: str, caller: str) -> str | None:
     """`owner`, `editor` or `reader`: what the caller may do with an instance; None when nothing."""
+
+
+@query
+async def retrieve_llm_instance_model(db: Db, *, owner: str, instance_handle: str) -> Model | None:
+    """The model of an instance, and how to call it."""
 
 
 @query

@@ -17,6 +17,9 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
     is 0, and the instance has no name, for a project of the original system without an instance.
 
+    Its instance has a `model` that the service can call if there is a `dialect`; `text_search` says who may do so for a
+    search: editors, readers, public.
+
     `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`, measured at
     `measured_at`: numbers of candidates of a graph, or, of a coarse index of so many `lists`, of lists that a search
     reads. `exact_seconds`: what an exact search took when the index was built, if that was measured. `indexed_rows` is
@@ -38,6 +41,9 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     exact_seconds: float | None = None
     lists: int = 0
     measured_at: datetime | None = None
+    dialect: str | None = None
+    model: str | None = None
+    text_search: str = "editors"
     indexed_rows: int = 0
     metadata_indexed: bool = False
 
@@ -74,6 +80,7 @@ class ProjectRow(msgspec.Struct, frozen=True):
     public_read: bool
     role: str
     number_of_embeddings: int
+    text_search: str
     description: str | None
     metadata_scheme: str | None
     instance: dict[str, Any] | None
@@ -104,12 +111,15 @@ async def upsert_project(
     description: str | None,
     metadata_scheme: str | None,
     public_read: bool | None,
+    text_search: str | None,
     change_shares: bool,
     share_users: list[str],
     share_roles: list[str],
     role: str,
 ) -> ProjectBrief | None:
-    """Creates or replaces a project, and with `change_shares` its shares. Without `public_read` it stays as it is.
+    """Creates or replaces a project, and with `change_shares` its shares.
+
+    Without `public_read` and `text_search` these stay as they are.
 
     None when the owner has no such instance. `fit_table` comes next. Violates `users_projects_user_handle_fkey` for
     an unknown user.

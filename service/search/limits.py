@@ -1,6 +1,8 @@
 """Limits of searches; docs/API.md has the table."""
 
 MAX_VECTORS = 1000
+MAX_QUERY_TEXTS = 100
+MAX_QUERY_TEXTS_BYTES = 1024 * 1024
 
 # Of a filter
 MAX_FILTER_BYTES = 64 * 1024

@@ -1,4 +1,4 @@
-"""The body of a search: vectors to compare with, and a filter. Their sizes are checked before they are decoded."""
+"""The body of a search: vectors or texts to compare with, and a filter. Sizes are checked before they are decoded."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -12,17 +12,20 @@ from service import decoding, number_arrays, vectors
 from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, Problem, show
 from service.search import filters
-from service.search.limits import MAX_FILTER_BYTES, MAX_VECTORS
+from service.search.limits import MAX_FILTER_BYTES, MAX_QUERY_TEXTS, MAX_QUERY_TEXTS_BYTES, MAX_VECTORS
 from service.turns import Turns
 from service.uploads.batch import Vector
+from service.uploads.texts import SentText
 from service.vectors import Encoding
 
 Part = Literal["text", "metadata"]
+TEXTS = Meta(min_length=1, max_length=MAX_QUERY_TEXTS)
 
 
 class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
 
+    Or a `text`, or up to 100 `texts`, which the project's instance embeds.
     A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
     `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
     $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.
@@ -30,6 +33,8 @@ class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     vector: Vector | UnsetType = UNSET
     vectors: Annotated[list[Vector], Meta(min_length=1, max_length=MAX_VECTORS)] | UnsetType = UNSET
+    text: SentText | UnsetType = UNSET
+    texts: Annotated[list[SentText], TEXTS] | UnsetType = UNSET
     encoding: Encoding = "f4"
     filter: dict[str, Any] | None = None
     include: list[Part] | None = None
@@ -40,15 +45,18 @@ class _Undecoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     vector: msgspec.Raw | UnsetType = UNSET
     vectors: msgspec.Raw | UnsetType = UNSET
+    text: SentText | UnsetType = UNSET
+    texts: msgspec.Raw | UnsetType = UNSET
     encoding: Encoding = "f4"
     filter: msgspec.Raw | UnsetType = UNSET
     include: list[Part] | None = None
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A search: `halves` are `(n, dimensions) float16`; `is_single` when one vector was sent, and not a list."""
+    """A search: `halves` are `(n, dimensions) float16`, None for `texts`; `is_single` when no list was sent."""
 
-    halves: NDArray[np.float16]
+    halves: NDArray[np.float16] | None
+    texts: list[str]
     is_single: bool
     only: filters.Filter | None
     include: list[Part] | None
@@ -60,15 +68,27 @@ async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
     Raises BadRequest for vectors of another length, Invalid for what is not valid, ContentTooLarge for a large filter.
     """
     sent = decoding.decode(body, _Undecoded, wire=wire)
-    if (sent.vector is UNSET) == (sent.vectors is UNSET):
-        raise Invalid(problems=[Problem("either this or `vectors` is required, and not both", "body.vector")])
+    if [sent.vector, sent.vectors, sent.text, sent.texts].count(UNSET) != 3:
+        message = "either this or `vectors`, `text` or `texts` is required, and only one of them"
+        raise Invalid(problems=[Problem(message, "body.vector")])
     only = None if sent.filter is UNSET else _filter(bytes(sent.filter), wire)
+    if sent.text is not UNSET:
+        return Query(None, [sent.text], True, only, sent.include)
+    if sent.texts is not UNSET:
+        return Query(None, _texts(bytes(sent.texts), wire), False, only, sent.include)
     if sent.vector is not UNSET:
         halves = await _halves([bytes(sent.vector)], ["body.vector"], dimensions, sent.encoding, wire)
-        return Query(halves, True, only, sent.include)
+        return Query(halves, [], True, only, sent.include)
     many = _split(bytes(sent.vectors or b""), wire)
     names = [f"body.vectors[{place}]" for place in range(len(many))]
-    return Query(await _halves(many, names, dimensions, sent.encoding, wire), False, only, sent.include)
+    return Query(await _halves(many, names, dimensions, sent.encoding, wire), [], False, only, sent.include)
+
+
+def _texts(raw: bytes, wire: Wire) -> list[str]:
+    if len(raw) > MAX_QUERY_TEXTS_BYTES:
+        raise ContentTooLarge(f"The texts of a search may have at most {MAX_QUERY_TEXTS_BYTES:,} bytes.")
+    texts: list[str] = decoding.decode(raw, SearchIn.__annotations__["texts"], "body.texts", wire)
+    return texts
 
 
 def _split(raw: bytes, wire: Wire) -> list[bytes]:

@@ -1,6 +1,6 @@
 """A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -68,6 +68,9 @@ class Batch:
     replaces an earlier one of the same text_id.
     """
 
+    row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
+    rows_name: ClassVar[str] = "embeddings"
+
     def __init__(
         self,
         project: ProjectAccess,
@@ -108,12 +111,12 @@ class Batch:
         self._report(row, RowProblem(f".{field}", message, value), contradicts=True)
 
     def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
-        """A row that is not an EmbeddingIn: keeps its place, and all that is wrong with it."""
+        """A row that is not of its type: keeps its place, and all that is wrong with it."""
         if not self._left:
             problems = [Problem(str(error))]
         else:
             try:
-                problems = decoding.problems(bytes(raw), EmbeddingIn, "", error, self.wire)
+                problems = decoding.problems(bytes(raw), self.row_type, "", error, self.wire)
             except ApiError as malformed:
                 self.add_malformed(row, malformed)
                 return
@@ -141,11 +144,7 @@ class Batch:
 
     def add(self, row: int, sent: EmbeddingIn) -> bool:
         """Checks all but the numbers of the vector; False when there is something wrong with its length."""
-        self.ids.append(sent.text_id)
-        if not self._repeatable and (first := self._seen.setdefault(sent.text_id, row)) != row:
-            self._add_invalid(row, "text_id", f"is also the text_id of embeddings[{first}]")
-        self._add_text(row, sent)
-        self._add_metadata(row, sent)
+        self.add_fields(row, sent.text_id, sent.text, sent.metadata)
         self._compare_with_project(row, sent)
         got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
         if got is None:
@@ -158,6 +157,14 @@ class Batch:
             self._add_contradiction(row, "vector", message)
         return got == expected
 
+    def add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
+        """Checks all but the vector and what must agree with the project."""
+        self.ids.append(text_id)
+        if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
+            self._add_invalid(row, "text_id", f"is also the text_id of {self.rows_name}[{first}]")
+        self._add_text(row, text)
+        self._add_metadata(row, metadata)
+
     def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
         for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
             value = getattr(sent, field)
@@ -167,28 +174,27 @@ class Batch:
             right = self.project.owner
             self._add_contradiction(row, "user_handle", f"must be {right!r}, as in the path", sent.user_handle)
 
-    def _add_text(self, row: int, sent: EmbeddingIn) -> None:
-        if sent.text is UNSET:
+    def _add_text(self, row: int, text: str | UnsetType | None) -> None:
+        if text is UNSET:
             self.keep_text.append(row)
             self.texts.append(None)
             return
-        if sent.text and "\0" in sent.text:
+        if text and "\0" in text:
             self._add_invalid(row, "text", "must not contain a NUL")
-        self.texts.append(sent.text)
+        self.texts.append(text)
 
-    def _add_metadata(self, row: int, sent: EmbeddingIn) -> None:
-        if sent.metadata is UNSET:
+    def _add_metadata(self, row: int, metadata: Any) -> None:
+        if metadata is UNSET:
             self.keep_metadata.append(row)
-        elif sent.metadata is None:
+        elif metadata is None:
             self.cleared.append(row)
-        large: Any = sent.metadata
-        if isinstance(large, msgspec.Raw):  # checked already (`service.uploads.parse`)
-            self.metadata.append(large)
+        if isinstance(metadata, msgspec.Raw):  # checked already (`service.uploads.parse`)
+            self.metadata.append(metadata)
             return
-        if not isinstance(sent.metadata, dict):
+        if not isinstance(metadata, dict):
             self.metadata.append(None)
             return
-        encoded, wrong = encoded_metadata(sent.metadata, self.wire)
+        encoded, wrong = encoded_metadata(metadata, self.wire)
         if wrong is not None:
             self._add_invalid(row, "metadata", wrong)
         self.metadata.append(encoded)
@@ -207,6 +213,12 @@ class Batch:
             self._add_invalid(rows[place], "vector", message + where, value)
         self.halves.append(vectors.to_halves(numbers))
         self.vector_rows += rows
+
+    def set_vectors(self, halves: NDArray[np.float16]) -> None:
+        """The vectors of all rows, `(n, dimensions) float16`, which a model made; zero where it knows nothing."""
+        for row in np.flatnonzero(~halves.any(axis=1)):
+            self._add_invalid(int(row), "text", "has no word that the model knows")
+        self.halves, self.vector_rows = [halves], list(range(len(halves)))
 
     def only(self, rows: list[int]) -> "Batch":
         """The batch of these rows, in this order, none of which is bad."""
@@ -231,13 +243,13 @@ class Batch:
         problems = [
             Problem(
                 f"text_id {show(self.ids[row])!r}: {one.message}" if self.ids[row] else one.message,
-                f"body.embeddings[{row}]{one.field}",
+                f"body.{self.rows_name}[{row}]{one.field}",
                 None if one.value is None else show(one.value),
             )
             for row in sorted(self.bad)
             for one in self.bad[row]
         ]
-        detail = f"Nothing was stored: {self._count} problems in {len(self.ids)} embeddings."
+        detail = f"Nothing was stored: {self._count} problems in {len(self.ids)} {self.rows_name}."
         raise (Invalid if self._is_invalid else BadRequest)(detail, problems)
 
 

@@ -7,6 +7,12 @@ MAX_ROWS = 100_000
 MAX_OBJECTS = 10 * MAX_ROWS  # in its JSON, before rows are counted
 UNCHECKED_BYTES = 4 * 1024 * 1024  # of JSON: undecoded rows of smaller bodies take 150 MB at most, for a moment
 
+# Of a batch of texts, which are embedded here
+MAX_TEXTS = 1000
+MAX_TEXTS_BYTES = 8 * 1024 * 1024
+MAX_TEXT_OBJECTS = 100 * MAX_TEXTS  # in its JSON, before rows are counted
+MAX_TEXT_CHARACTERS = 100_000
+
 # Of a row
 MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped
 MAX_VECTOR_BYTES = 32 * MAX_DIMENSIONS  # a double has 24 characters at most

@@ -92,8 +92,8 @@ async def test_reset_leaves_what_is_built_in(own: tuple[httpx2.AsyncClient, str]
         done = await api.get("/v1/admin/footgun", headers=ADMIN)
     assert done.status_code == 204
     assert await fetch(api, "/v1/users", ADMIN) == ["_system"]
-    assert len((await fetch(api, "/v1/llm-definitions/_system", ADMIN))["definitions"]) == 5
-    assert len((await fetch(api, "/v1/api-standards", {}))["api_standards"]) == 3
+    assert len((await fetch(api, "/v1/llm-definitions/_system", ADMIN))["definitions"]) == 6
+    assert len((await fetch(api, "/v1/api-standards", {}))["api_standards"]) == 4
     connection = await asyncpg.connect(url)
     assert await connection.fetchval(TABLES) == 0
     await connection.close()

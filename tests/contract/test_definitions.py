@@ -11,6 +11,7 @@ BUILT_IN = {
     "cohere-multilingual-v3": ("cohere", "embed-multilingual-v3.0", 1024, 512),
     "cohere-v4": ("cohere", "embed-v4.0", 1536, 128000),
     "gemini-embedding-001": ("gemini", "gemini-embedding-001", 768, 2048),
+    "local-small": ("local", "l2-supercat-256", 256, None),
 }
 SYSTEM = "/v1/llm-definitions/_system"
 
@@ -28,7 +29,7 @@ async def test_any_user_reads_a_built_in_definition(
     assert found["owner"] == "_system"
     assert found["is_public"] is True
     assert found["api_standard"] == standard
-    assert (found["model"], found["dimensions"], found["context_limit"]) == (model, dimensions, context_limit)
+    assert (found["model"], found["dimensions"], found.get("context_limit")) == (model, dimensions, context_limit)
 
 
 async def test_a_users_list_holds_the_built_in_ones_once_each(api: httpx2.AsyncClient, admin: Headers) -> None:

@@ -63,7 +63,7 @@ async def things(api: httpx2.AsyncClient, admin: Headers, kind: str, count: int)
             await project(api, owner, on=on)
         return f"/v1/projects/{owner.handle}", owner.headers, "projects"
     if kind == "llm-definitions":
-        for number in range(count - 5):  # beside the five of _system
+        for number in range(count - 6):  # beside the six of _system
             body = {"definition_handle": f"d{number:02}", "api_standard": "openai"}
             path = f"/v1/llm-definitions/{owner.handle}/d{number:02}"
             assert (await api.put(path, json=body, headers=owner.headers)).status_code == 201

@@ -40,9 +40,10 @@ def test_the_tour_runs(new_database: Callable[..., str], tmp_path: Path) -> None
     answers = [json.loads(line) for line in re.findall(r"\{.*?\}(?=\{\"|\n|$)", done.stdout)]
     assert answers[0]["user_handle"] == "alice"
     assert {"ids": ["rose", "lily", "tyger"], "inserted": 3, "updated": 0, "unchanged": 0} in answers
-    like_rose, like_vector = (answer["results"] for answer in answers if "results" in answer)
+    like_rose, like_vector, like_text = (answer["results"] for answer in answers if "results" in answer)
     assert [one["id"] for one in like_rose] == ["lily", "tyger"]
     assert [one["id"] for one in like_vector] == ["tyger"]
+    assert [one["text"] for one in like_text] == ["The modest rose puts forth a thorn"]
     assert answers[-1]["text"] == "Tyger Tyger, burning bright"
 
 

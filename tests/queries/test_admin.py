@@ -128,14 +128,19 @@ class TestDeleteAllUsers:
         assert await users.get_all_users(connection, max_rows=9, skip=0) == ["_system"]
         assert number in await projects.get_orphaned_tables(connection)
         built_in = await llm_definitions.get_llm_definitions_by_user(connection, user_handle="x", max_rows=9, skip=0)
-        assert len(built_in) == 5
+        assert len(built_in) == 6
 
 
 class TestDeleteCustomAPIStandards:
     async def test_the_built_in_ones_stay(self, connection: Connection) -> None:
         await api_standards.upsert_api_standard(
-            connection, api_standard_handle="mine", description="d", key_method="query_param", key_field="k"
+            connection,
+            api_standard_handle="mine",
+            description="d",
+            key_method="query_param",
+            key_field="k",
+            dialect=None,
         )
         assert await admin.delete_custom_api_standards(connection) == 1
         rows = await api_standards.get_api_standards(connection, max_rows=9, skip=0)
-        assert [row.api_standard_handle for row in rows] == ["cohere", "gemini", "openai"]
+        assert [row.api_standard_handle for row in rows] == ["cohere", "gemini", "local", "openai"]

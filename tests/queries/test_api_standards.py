@@ -11,7 +11,7 @@ from tests.support import factories
 
 async def upsert(connection: Connection, handle: str, method: str = "query_param") -> APIStandard | None:
     return await api_standards.upsert_api_standard(
-        connection, api_standard_handle=handle, description="d", key_method=method, key_field="key"
+        connection, api_standard_handle=handle, description="d", key_method=method, key_field="key", dialect=None
     )
 
 
@@ -34,6 +34,7 @@ class TestLockAPIStandard:
             "description": "d",
             "key_method": "query_param",
             "key_field": "key",
+            "dialect": None,
         }
         assert await api_standards.lock_api_standard(connection, api_standard_handle="none") is None
 
@@ -45,6 +46,7 @@ class TestGetAPIStandards:
         assert [(row.api_standard_handle, row.key_method, row.key_field) for row in rows] == [
             ("cohere", "auth_bearer", "Authorization"),
             ("gemini", "custom_header", "x-goog-api-key"),
+            ("local", "auth_bearer", "Authorization"),
             ("mine", "query_param", "key"),
             ("openai", "auth_bearer", "Authorization"),
         ]

@@ -112,6 +112,21 @@ class TestGetWithoutMetadata:
         assert await embeddings.get_without_metadata(connection, project_id=number, text_ids=[]) == []
 
 
+class TestGetEmbeddedTexts:
+    async def test_those_with_this_very_text(self, connection: Connection) -> None:
+        number, other = await factories.filled(connection), await factories.filled(connection)
+        rows = {"a": [1, 2, 3], "b": [3, 2, 1], "none": [1, 1, 1]}
+        await upsert(connection, number, rows, texts=["one", "two", None])
+        await upsert(connection, other, {"c": [1, 2, 3]}, texts=["three"])
+        found = await embeddings.get_embedded_texts(
+            connection,
+            project_id=number,
+            text_ids=["a", "b", "c", "none", "new"],
+            texts=["one", "two ", "three", "", "one"],
+        )
+        assert [(one.text_id, one.vector.to_list()) for one in found] == [("a", [1, 2, 3])]
+
+
 class TestGetEmbeddingsByProject:
     async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.PageRow]:
         values = {

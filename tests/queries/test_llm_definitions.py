@@ -15,6 +15,7 @@ BUILT_IN = {
     "cohere-multilingual-v3": ("embed-multilingual-v3.0", 1024, 512),
     "cohere-v4": ("embed-v4.0", 1536, 128000),
     "gemini-embedding-001": ("gemini-embedding-001", 768, 2048),
+    "local-small": ("l2-supercat-256", 256, None),
 }
 
 
@@ -45,8 +46,8 @@ class TestGetLLMDefinitionsByUser:
             ("anna", "mine"),
             ("bert", "shared"),
         ]
-        page = await llm_definitions.get_llm_definitions_by_user(connection, user_handle=anna, max_rows=2, skip=5)
-        assert page == rows[5:]
+        page = await llm_definitions.get_llm_definitions_by_user(connection, user_handle=anna, max_rows=2, skip=6)
+        assert page == rows[6:]
 
 
 class TestRetrieveLLMDefinitionRole:

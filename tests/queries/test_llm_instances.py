@@ -157,6 +157,20 @@ class TestRetrieveLLMInstanceRole:
         assert roles == ["owner", "reader", None]
 
 
+class TestRetrieveLLMInstanceModel:
+    async def test_how_to_call_it(self, connection: Connection) -> None:
+        anna = await factories.user(connection)
+        await factories.instance(connection, anna, "inst", model="m", dimensions=3)
+        await factories.instance(connection, anna, "here", api_standard="local", model="l", dimensions=4)
+
+        async def found(handle: str) -> llm_instances.Model | None:
+            return await llm_instances.retrieve_llm_instance_model(connection, owner=anna, instance_handle=handle)
+
+        assert await found("inst") == llm_instances.Model(f"{anna}/inst", None, "m", 3)
+        assert await found("here") == llm_instances.Model(f"{anna}/here", "local", "l", 4)
+        assert await found("none") is None
+
+
 class TestDeleteLLMInstance:
     async def test_deletes_one_that_no_project_uses(self, connection: Connection) -> None:
         anna = await factories.user(connection)

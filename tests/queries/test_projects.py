@@ -205,6 +205,7 @@ class TestLockProject:
             "description": None,
             "metadataScheme": "{}",
             "public_read": False,
+            "text_search": "editors",
             "instance_owner": anna,
             "instance_handle": "inst",
         }

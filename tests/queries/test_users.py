@@ -132,7 +132,7 @@ class TestDeleteUser:
         listed = await llm_definitions.get_llm_definitions_by_user(
             connection, user_handle="nobody", max_rows=10, skip=0
         )
-        assert len(listed) == 5
+        assert len(listed) == 6
 
 
 class TestLockUser:

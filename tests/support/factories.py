@@ -52,6 +52,7 @@ async def project(db: Db, owner: str, instance_handle: str, handle: str | None =
         "description": None,
         "metadata_scheme": None,
         "public_read": False,
+        "text_search": None,
         "change_shares": False,
         "share_users": [],
         "share_roles": [],

@@ -1,12 +1,15 @@
 """Every problem of a body is named and located."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import msgspec
+import msgspec.inspect
 import pytest
 from msgspec import Meta
 
 from service import decoding
+from service.api import endpoints
 from service.decoding import SECRET
 from service.errors import BadRequest, Invalid
 
@@ -114,3 +117,44 @@ def test_all_problems_of_a_query_are_listed() -> None:
     with pytest.raises(Invalid) as caught:
         decoding.convert({"a": "x", "b": "4"}, Two, "query")
     assert [(one.location, one.value) for one in caught.value.problems] == [("query.a", "x"), ("query.b", "4")]
+
+
+def unions(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.UnionType]:
+    """All unions within a type."""
+    seen: set[type] = set()
+
+    def walk(one: Any) -> Iterator[msgspec.inspect.UnionType]:
+        if isinstance(one, msgspec.inspect.StructType):
+            if one.cls in seen:
+                return
+            seen.add(one.cls)
+            for field in one.fields:
+                yield from walk(field.type)
+        elif isinstance(one, msgspec.inspect.UnionType):
+            yield one
+            for inner in one.types:
+                yield from walk(inner)
+        else:
+            for name in ("item_type", "key_type", "value_type", "type"):
+                if (inner := getattr(one, name, None)) is not None:
+                    yield from walk(inner)
+
+    return walk(kind)
+
+
+def test_no_struct_has_a_union_that_crashes_msgspec() -> None:
+    """In 0.22 a text with a pattern, in a union with a list or an object, ends the process at the next error."""
+    crashing = (msgspec.inspect.ListType, msgspec.inspect.DictType)
+    found = set()
+    looked_at = 0
+    for one in endpoints:
+        for kind in (one.path_type, one.query_type, one.body_type, one.patches, one.streams):
+            if kind is None or not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+                continue
+            for union in unions(msgspec.inspect.type_info(kind)):
+                looked_at += 1
+                texts = [one for one in union.types if isinstance(one, msgspec.inspect.StrType) and one.pattern]
+                if texts and any(isinstance(one, crashing) for one in union.types):
+                    found.add(kind)
+    assert looked_at > 20
+    assert found == set()
