@@ -56,8 +56,6 @@ def model_of(project: ProjectAccess) -> Model:
 async def _embed(req: Req, batch: TextBatch) -> Usage:
     """Gives the rows their vectors: those that are stored with the same text, or new ones."""
     project, sent = batch.project, [text or "" for text in batch.texts]
-    if project.dialect is None:
-        await req.services.embedder.embed(model_of(project), [])  # says why not
     stored = await embeddings.get_embedded_texts(
         req.pool, project_id=project.project_id, text_ids=batch.ids, texts=sent
     )

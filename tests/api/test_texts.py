@@ -245,6 +245,11 @@ def test_the_mean_of_the_tokens() -> None:
     assert made[0] @ made[3] < 0.5 < made[0] @ made[2]
     assert not made[5].any()
     assert np.linalg.norm(made[[0, 1, 2, 3, 4, 6]], axis=1) == pytest.approx(1, abs=0.002)
+    long = "the modest rose puts forth a thorn and tyger burning bright " * 400
+    cut, whole = [asyncio.run(model.embed([one])) for one in (long, long[: local.PIECE_CHARACTERS - 10])]
+    assert cut.halves[0].astype(float) @ whole.halves[0].astype(float) == pytest.approx(1, abs=0.002)
+    assert [len(part) for part in local._parts("x" * 25_000)] == [10_000, 10_000, 5000]
+    assert list(local._parts("a" * 9_999 + " " + "b" * 9_999)) == ["a" * 9_999, "b" * 9_999]
     alone = np.concatenate([asyncio.run(model.embed([one])).halves for one in texts])
     assert (alone == made.astype(np.float16)).all()
     assert asyncio.run(model.embed([])).halves.shape == (0, 256)
