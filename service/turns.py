@@ -29,6 +29,8 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        while not running.done():  # work that is cancelled while it waits for a lost server may take it for an error
+            running.cancel()
+            await asyncio.wait([running], timeout=1)
+        if not running.cancelled():
+            running.result()

@@ -37,9 +37,15 @@ SELECT project_id FROM embedding_counts
  WHERE to_index AND embeddings IS NULL AND embeddings_partition(project_id) IS NOT NULL
  ORDER BY project_id;
 
+-- name: LockEmbeddings :exec
+-- Against their being emptied or dropped, until the end of the transaction.
+LOCK TABLE {schema}.embeddings_{project_id} IN ACCESS SHARE MODE;
+
 -- name: LockCount :one
--- Until the end of the transaction: no delta is added meanwhile. No row when the project has been deleted.
-SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR NO KEY UPDATE;
+-- Until the end of the transaction: no delta is added meanwhile. LockEmbeddings comes first, as an emptying locks the rows
+-- before the number. No row when the number is locked, or the project deleted: a deletion locks the number first, so it is
+-- not waited for.
+SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: Recount :exec
 -- Reads all rows. LockCount comes first. The deltas that this statement sees and deletes are of rows that it sees too.

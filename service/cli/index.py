@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 
 import click
 import psycopg
@@ -27,7 +28,8 @@ def index(once: bool, as_json: bool) -> None:
         with contextlib.suppress(psycopg.OperationalError):  # one that is away is waited for
             check(url)
         if not once:
-            asyncio.run(_run(url, config.index_aims))
+            with contextlib.suppress(asyncio.CancelledError):
+                asyncio.run(_run(url, config.index_aims))
             return
         built = asyncio.run(indexer.run_once(url, config.index_aims))
     if as_json:
@@ -40,6 +42,9 @@ def index(once: bool, as_json: bool) -> None:
 async def _run(url: str, aims: IndexAims) -> None:
     """Runs the indexer, and beside it writes its signs for the probe."""
     signs = Signs()
+    task = asyncio.current_task()
+    if task is not None:  # an exception that a signal raises anywhere may be lost in somebody's callback
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     beating = asyncio.create_task(_beat(signs))
     try:
         await indexer.run(url, aims, signs)

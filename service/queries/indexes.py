@@ -88,8 +88,16 @@ async def get_uncounted(db: Db) -> list[int]:
 
 
 @query
+async def lock_embeddings(db: Db, *, project_id: int) -> None:
+    """Keeps a project's embeddings from being emptied or dropped until the end of the transaction."""
+
+
+@query
 async def lock_count(db: Db, *, project_id: int) -> int | None:
-    """Keeps deltas out of a project's number until the end of the transaction; None when the project is gone."""
+    """Keeps deltas out of a project's number until the end of the transaction.
+
+    `lock_embeddings` comes first. None when others have it locked, or the project is gone.
+    """
 
 
 @query

@@ -36,6 +36,7 @@ QUERIES_AT_ONCE = 200  # in a statement
 PIECE_BYTES = 4 * 1024 * 1024  # of rows that are collected before they are compared
 ROWS_AT_ONCE = 2000  # that are compared with all queries: 8 MB of similarities
 NOISE_AS_FAR_AS = 5
+NO_NOISE = 0.01  # a chord: rounding of halves and of distances
 USUAL_EF_SEARCH = 100
 LEAST_EF_SEARCH, MOST_EF_SEARCH = 20, 1000  # pgvector's limit is 1,000
 RECALLS = (0.9, 0.95, 0.97)  # that clients may ask for, beside the service's aim
@@ -261,6 +262,12 @@ def _with_noise(stored: list[NDArray[np.float16]], distances: list[float]) -> ND
     numbers = np.array(stored, dtype=np.float32)
     numbers /= np.linalg.norm(numbers, axis=1, keepdims=True)
     noise = np.random.default_rng().standard_normal(numbers.shape, dtype=np.float32)
-    noise *= np.sqrt(2 * np.maximum(distances, 0))[:, None] / np.linalg.norm(noise, axis=1, keepdims=True)
+    chords = np.sqrt(2 * np.maximum(distances, 0), dtype=np.float32)
+    apart = chords > NO_NOISE
+    if 2 * np.count_nonzero(apart) < len(chords):
+        noise = np.roll(numbers, 1, axis=0)  # among copies: sums of two vectors, which are harder to search for
+    else:
+        chords[~apart] = np.median(chords[apart])
+        noise *= chords[:, None] / np.linalg.norm(noise, axis=1, keepdims=True)
     queries = (numbers + noise).astype(np.float16)
     return queries[queries.any(axis=1)]

@@ -64,12 +64,21 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[None]], sign
             async with connecting(url) as connection:
                 while True:
                     await poll(connection)
+                    _end_if_cancelled()
                     signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            _end_if_cancelled()
             logger.warning("The indexer lost the database, and tries again.", kind=type(error).__name__)
             signs.note_look()
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _end_if_cancelled() -> None:
+    """A cancellation may have ended a statement, or the closing of the connection, with another error."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def run_once(url: str, aims: IndexAims) -> list[builds.Built]:
@@ -132,6 +141,7 @@ async def _count(connection: Connection, threshold: int) -> None:
     for project_id in await indexes.get_uncounted(connection):
         with contextlib.suppress(asyncpg.UndefinedTableError):  # deleted meanwhile
             async with connection.transaction():
+                await indexes.lock_embeddings(connection, project_id=project_id)
                 if await indexes.lock_count(connection, project_id=project_id) is not None:
                     await indexes.recount(connection, project_id=project_id)
 

@@ -46,6 +46,7 @@ GOOD: dict[str, Any] = {
     "llm-services": {"llm_service_handle": "inst", "dimensions": 3, "api_key": PROVIDER_KEY},
     "projects": {"project_handle": "proj", "instance_handle": "inst"},
     "embeddings": {"embeddings": [{"text_id": "rose", "vector": [1, 2, 3]}]},
+    "texts": {"texts": [{"text_id": "a", "text": "a text"}]},
     "similars": {"vector": [1, 2, 3]},
     "admin": {"confirm": "no"},
 }
@@ -55,6 +56,8 @@ def good_body(one: Endpoint) -> dict[str, Any]:
     kind = one.path.split("/")[2] if one.path.startswith("/v1/") else "users"
     if one.path.endswith("/share"):
         return {"share_with_handle": "bob"} | ({} if kind == "llm-definitions" else {"role": "reader"})
+    if one.path.endswith("/embed"):
+        return {"input": ["a text"]}
     if one.path.endswith("/transfer"):
         return {"new_owner": "bob"}
     if one.path.endswith("/from-definition"):

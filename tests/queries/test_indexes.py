@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import numpy as np
 import pytest
 
@@ -190,11 +191,29 @@ class TestGetUncounted:
         assert await indexes.get_uncounted(connection) == [one]
 
 
+class TestLockEmbeddings:
+    async def test_an_emptying_waits(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, _ = filled
+        async with pool.acquire() as other, other.transaction():
+            await indexes.lock_embeddings(other, project_id=number)
+            async with pool.acquire() as emptying, emptying.transaction():
+                await emptying.execute("SET LOCAL lock_timeout = '50ms'")
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await emptying.execute(f"TRUNCATE embeddings_{number}")
+            assert await factories.count(pool, number) == 40  # type: ignore[arg-type]
+
+
 class TestLockCount:
     async def test_is_none_for_a_deleted_project(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         assert await indexes.lock_count(connection, project_id=number) == number
         assert await indexes.lock_count(connection, project_id=2_000_000_000) is None
+
+    async def test_does_not_wait(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, _ = filled
+        async with pool.acquire() as one, pool.acquire() as other, one.transaction(), other.transaction():
+            assert await indexes.lock_count(one, project_id=number) == number
+            assert await indexes.lock_count(other, project_id=number) is None
 
 
 class TestRecount:

@@ -39,7 +39,7 @@ async def write(pool: Pool, url: str, number: int, seed: int) -> None:
         elif what < 0.85:
             await embeddings.delete_embedding(pool, project_id=number, text_ids=ids[:1])
         elif what < 0.95:
-            await older.execute(f"DELETE FROM embeddings_{number} WHERE text_id = ANY ($1)", ids)
+            await older.execute(f"DELETE FROM embeddings_{number} WHERE text_id = $1", ids[0])
         else:
             await embeddings.delete_embeddings_by_project(pool, project_id=number)
     await older.close()

@@ -125,7 +125,7 @@ async def test_searches_are_sampled_and_stored_nowhere(
 ) -> None:
     pool, url = place
     monkeypatch.setattr(real_queries, "SECONDS_BETWEEN_LOOKS", 0.2)
-    monkeypatch.setattr(real_queries, "LEAST_QUERIES", 50)
+    monkeypatch.setattr(real_queries, "LEAST_QUERIES", 60)
     project, stored = await made(pool), clustered(ROWS, DIMENSIONS)
     await put(pool, project, {f"{row:04}": stored[row] for row in range(ROWS)})
     await indexer.run_once(url, AIMS)
