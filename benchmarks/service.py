@@ -37,8 +37,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def service(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """The service as a process; yields its URL, the admin's key, and the URL of its database."""
+def service(folder: Path, encryption_key: str | None = None) -> Iterator[tuple[str, str, str]]:
+    """The service as a process; yields its URL, the admin's key, and the URL of its database.
+
+    To be started again with the same data it needs the same `encryption_key`.
+    """
     port, admin_key = free_port(), secrets.token_hex(16)
     settings = {
         # Empty: a database that only .env names is not to be touched.
@@ -46,7 +49,7 @@ def service(folder: Path) -> Iterator[tuple[str, str, str]]:
         "SERVICE_DBHOST": "",
         "SERVICE_PORT": str(port),
         "SERVICE_ADMINKEY": admin_key,
-        "ENCRYPTION_KEY": secrets.token_hex(16),
+        "ENCRYPTION_KEY": encryption_key or secrets.token_hex(16),
         "SERVICE_DATA_DIR": str(folder / "data"),
     }
     log = folder / "service.log"
