@@ -26,7 +26,7 @@ DIMENSIONS = 384
 NOISE = 0.3
 CLIENTS = 8
 FEW = 20_000  # rows of the project to compare with
-SHARE = 1000  # of so many rows one passes the filter
+SHARE = 1000  # one row of this number passes the filter
 SECONDS_BETWEEN_PROBES = 0.25
 TOLERANCE = 1e-4  # equally near rows are equally good
 

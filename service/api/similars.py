@@ -23,11 +23,12 @@ from service.http.provisional import confirm
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK
 from service.http.time_limit import time_limit
+from service.providers.local import NO_KNOWN_WORD
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import Answer, Asker, Question, Unconfirmed, nearest
-from service.search.query import Part, SearchIn, decode
+from service.search.query import Part, Query, SearchIn, decode
 from service.storage.replica import Unanswered
 
 FORMATS = (JSON, MSGPACK)
@@ -124,7 +125,7 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
     halves = sent.halves
     if halves is None:
-        halves = await _embedded(req, access, sent.texts)
+        halves = await _embedded(req, access, sent)
     question = _question(req, query, sent.only, None)
     include = query.include if sent.include is None else sent.include
     binary = vectors.to_binary(halves)
@@ -134,19 +135,19 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     return answer
 
 
-async def _embedded(req: Req, project: ProjectAccess, texts: list[str]) -> NDArray[np.float16]:
-    """The vectors of texts, for callers who may spend what the instance costs."""
+async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np.float16]:
+    """The vectors of its texts, for callers who may spend what the instance costs."""
     if req.is_provisional:
         raise Unconfirmed  # access is decided before anything is spent
     if project.role not in TEXT_SEARCHERS[project.text_search]:
         if req.credentials.key_hash is None:
             raise Unauthorized
         raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
-    halves = (await req.services.embedder.embed(model_of(project), texts)).halves
-    if unknown := np.flatnonzero(~halves.any(axis=1)).tolist():
-        message = "has no word that the model knows"
-        raise Invalid(problems=[Problem(message, f"body.texts[{place}]") for place in unknown])
-    return halves
+    made = await req.services.embedder.embed(model_of(project), sent.texts)
+    if unknown := made.unknown:
+        where = ["body.text"] if sent.is_single else [f"body.texts[{place}]" for place in unknown]
+        raise Invalid(problems=[Problem(NO_KNOWN_WORD, one) for one in where])
+    return made.halves
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
 from service.http.request import Req
+from service.providers.local import NO_KNOWN_WORD
 from service.queries import embeddings
 from service.queries.llm_instances import Model
 from service.queries.projects import ProjectAccess
@@ -62,6 +63,8 @@ async def _embed(req: Req, batch: TextBatch) -> Usage:
     known = {row.text_id: row.vector.to_numpy() for row in stored}
     new = [row for row, text_id in enumerate(batch.ids) if text_id not in known]
     made = await req.services.embedder.embed(model_of(project), [sent[row] for row in new])
+    for place in made.unknown:
+        batch.add_text_problem(new[place], NO_KNOWN_WORD)
     halves: NDArray[np.float16] = np.empty((len(sent), project.dimensions), np.float16)
     for row, text_id in enumerate(batch.ids):
         if text_id in known:

@@ -24,7 +24,7 @@ class Embedder:
                 "Upload and search with vectors that were made elsewhere."
             )
         if model.name != NAME:
-            raise Conflict(f"There is no local model {model.name!r}; there is {NAME!r}.")
+            raise Conflict(f"The instance {model.instance} names the model {model.name!r}; the local one is {NAME!r}.")
         if model.dimensions != DIMENSIONS:
             raise Conflict(
                 f"The instance {model.instance} has {model.dimensions} dimensions, and its model {DIMENSIONS}."

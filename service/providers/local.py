@@ -22,6 +22,7 @@ from service.errors import Conflict
 
 NAME = "l2-supercat-256"
 DIMENSIONS = 256
+NO_KNOWN_WORD = "has no word that the model knows"
 # Of texts that are looked at together: 3 ms, in which the tokenizer keeps the interpreter to itself.
 PIECE_CHARACTERS = 10_000
 
@@ -31,6 +32,12 @@ class Embedded(msgspec.Struct, frozen=True):
 
     halves: NDArray[np.float16]
     tokens: int
+
+    @property
+    def unknown(self) -> list[int]:
+        """The places of texts without a known token, whose vectors are zero."""
+        places: list[int] = np.flatnonzero(~self.halves.any(axis=1)).tolist()
+        return places
 
 
 class LocalModel:

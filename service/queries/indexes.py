@@ -31,7 +31,7 @@ class StrayIndex(msgspec.Struct, frozen=True):
 class BuiltIndex(msgspec.Struct, frozen=True):
     """An index with the `indexed_rows` rows up to `watermark`, and its recall with each effort.
 
-    Efforts are numbers of candidates of a graph, or, of a coarse index of so many `lists`, of lists that are read. The
+    Efforts are numbers of candidates of a graph, or, of a coarse index with `lists` lists, of lists that are read. The
     recalls were measured at `measured_at` with `queries` real or synthetic queries; `recall_error` is the standard
     error of the one that was aimed at. `m` is the number of a row's links in the graph, as pgvector has it.
     `metadata_indexed`: whether the metadata of the rows have an index as well.
@@ -149,7 +149,7 @@ async def build_vector_index(
 
 @query
 async def build_coarse_index(db: Db, *, project_id: int, watermark: int, dimensions: int, lists: int) -> None:
-    """Builds the IVFFlat index of the rows up to a watermark, of so many lists."""
+    """Builds the IVFFlat index of the rows up to a watermark, with this number of lists."""
 
 
 @query

@@ -21,7 +21,7 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     search: editors, readers, public.
 
     `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`, measured at
-    `measured_at`: numbers of candidates of a graph, or, of a coarse index of so many `lists`, of lists that a search
+    `measured_at`: numbers of candidates of a graph, or, of a coarse index with `lists` lists, of lists that a search
     reads. `exact_seconds`: what an exact search took when the index was built, if that was measured. `indexed_rows` is
     how many rows the index has, `metadata_indexed` whether there is one of their metadata too.
     """

@@ -26,6 +26,7 @@ class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
 
     Or a `text`, or up to 100 `texts`, which the project's instance embeds.
+
     A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
     `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
     $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.

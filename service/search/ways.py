@@ -56,12 +56,12 @@ async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Est
 
 
 def of_graph(visited: float) -> float:
-    """The cost of a search through a graph that looks at so many rows."""
+    """The cost of a search through a graph that looks at this number of rows."""
     return VISITED * visited if visited <= MAX_VISITED else math.inf
 
 
 def of_coarse_index(project: ProjectAccess, lists: int) -> float:
-    """The cost of a search that reads so many of the lists of a coarse index."""
+    """The cost of a search that reads this number of lists of a coarse index."""
     return IN_A_LIST * project.indexed_rows * lists / project.lists
 
 

@@ -18,9 +18,9 @@ from service.storage.memory import for_builds
 
 MAX_DIMENSIONS = 4000  # of pgvector's indexes of halves
 MAX_BUILD_WORKERS = 2
-# A coarse index is built where so many rows are in no index: reading 100,000 rows of 384
-# dimensions takes some 50 ms. With more lists a search reads less, and the build takes longer: of 1,000,000 rows 10 s
-# with 200 lists, 17 s with 400, on two cores.
+# A coarse index is built where this number of rows is in no index: reading 100,000 rows of 384 dimensions takes some
+# 50 ms. With more lists a search reads less, and the build takes longer: of 1,000,000 rows 10 s with 200 lists, 17 s
+# with 400, on two cores.
 COARSE_ROWS = 100_000
 ROWS_A_LIST = 5000
 MOST_LISTS = 400

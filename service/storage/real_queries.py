@@ -46,7 +46,7 @@ class RealQueries:
                 if vector not in kept:
                     kept.append(vector)
                     self._bytes += len(vector)
-            elif random.random() < REPLACED and vector not in kept:  # noqa: S311  # it is no secret
+            elif random.random() < REPLACED and vector not in kept:  # noqa: S311  # a sample, no secret
                 place = random.randrange(MOST_QUERIES)  # noqa: S311
                 self._bytes += len(vector) - len(kept[place])
                 kept[place] = vector

@@ -214,10 +214,12 @@ class Batch:
         self.halves.append(vectors.to_halves(numbers))
         self.vector_rows += rows
 
+    def add_text_problem(self, row: int, message: str) -> None:
+        """A row whose text cannot be embedded."""
+        self._add_invalid(row, "text", message)
+
     def set_vectors(self, halves: NDArray[np.float16]) -> None:
-        """The vectors of all rows, `(n, dimensions) float16`, which a model made; zero where it knows nothing."""
-        for row in np.flatnonzero(~halves.any(axis=1)):
-            self._add_invalid(int(row), "text", "has no word that the model knows")
+        """The vectors of all rows, `(n, dimensions) float16`, which a model made."""
         self.halves, self.vector_rows = [halves], list(range(len(halves)))
 
     def only(self, rows: list[int]) -> "Batch":

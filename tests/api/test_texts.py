@@ -134,6 +134,34 @@ async def test_searches_that_are_refused(api: httpx2.AsyncClient, admin: Headers
     problem(await search(api, await place(api, ada), ada.headers, **body), 422)
 
 
+async def test_texts_of_which_the_model_knows_nothing(
+    api: httpx2.AsyncClient, admin: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are hardly any such texts: bytes are tokens too. So here they are those with a certain word."""
+    ada = await user(api, admin)
+    path = await place(api, ada)
+    embed = local.LocalModel.embed
+
+    async def knows_less(model: local.LocalModel, texts: Any) -> local.Embedded:
+        made = await embed(model, texts)
+        made.halves[["xyzzy" in one for one in texts]] = 0
+        return made
+
+    monkeypatch.setattr(local.LocalModel, "embed", knows_less)
+
+    def located(answer: httpx2.Response) -> list[tuple[str, str]]:
+        return [(one["location"], one["message"]) for one in problem(answer, 422)["errors"]]
+
+    assert located(await search(api, path, ada.headers, text="xyzzy")) == [("body.text", local.NO_KNOWN_WORD)]
+    several = await search(api, path, ada.headers, texts=["a", "xyzzy", "b", "xyzzy"])
+    assert [where for where, _ in located(several)] == ["body.texts[1]", "body.texts[3]"]
+    sent = batch({"good": "a rose", "bad": "xyzzy"})
+    ((where, message),) = located(await api.post(f"/v1/texts/{path}", json=sent, headers=ada.headers))
+    assert where == "body.texts[1].text"
+    assert local.NO_KNOWN_WORD in message
+    assert (await api.get(f"/v1/embeddings/{path}", headers=ada.headers)).json() == {"embeddings": []}
+
+
 async def test_who_may_search_with_texts(api: httpx2.AsyncClient, admin: Headers) -> None:
     ada, editor, reader, stranger = [await user(api, admin) for _ in range(4)]
     shares = [{"user_handle": editor.handle, "role": "editor"}, {"user_handle": reader.handle, "role": "reader"}]
@@ -170,7 +198,10 @@ async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: H
     instances = f"/v1/llm-instances/{ada.handle}"
     wrong = {
         "elsewhere": ({"dimensions": 3}, "dialect"),
-        "unknown": ({"dimensions": 256, "api_standard": "local", "model": "large"}, "no local model 'large'"),
+        "unknown": (
+            {"dimensions": 256, "api_standard": "local", "model": "large"},
+            "names the model 'large'",
+        ),
         "narrow": ({"dimensions": 3, "api_standard": "local", "model": local.NAME}, "3 dimensions, and its model 256"),
     }
     for handle, (fields, says) in wrong.items():
