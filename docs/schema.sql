@@ -342,7 +342,7 @@ CREATE TABLE public.api_standards (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     dialect text,
-    CONSTRAINT api_standards_dialect_check CHECK ((dialect = 'local'::text))
+    CONSTRAINT api_standards_dialect_check CHECK ((dialect = ANY (ARRAY['local'::text, 'openai'::text, 'cohere'::text, 'gemini'::text, 'voyage'::text, 'jina'::text, 'mistral'::text, 'ollama'::text, 'tei'::text])))
 );
 
 CREATE TABLE public.carried_ids (
@@ -480,9 +480,16 @@ CREATE TABLE public.llm_service_instances (
     api_key_encrypted bytea,
     api_key_sealed_by text,
     api_key text,
+    tokens_per_day bigint,
+    tokens_per_month bigint,
+    requests_per_minute integer,
+    expires_at timestamp with time zone,
     CONSTRAINT llm_service_instances_api_key_sealed_by_check CHECK (((api_key_sealed_by IS NULL) OR (api_key_encrypted IS NOT NULL))),
     CONSTRAINT llm_service_instances_context_limit_check CHECK ((context_limit >= 1)),
-    CONSTRAINT llm_service_instances_dimensions_check CHECK (((dimensions >= 1) AND (dimensions <= 16000)))
+    CONSTRAINT llm_service_instances_dimensions_check CHECK (((dimensions >= 1) AND (dimensions <= 16000))),
+    CONSTRAINT llm_service_instances_requests_per_minute_check CHECK ((requests_per_minute >= 0)),
+    CONSTRAINT llm_service_instances_tokens_per_day_check CHECK ((tokens_per_day >= 0)),
+    CONSTRAINT llm_service_instances_tokens_per_month_check CHECK ((tokens_per_month >= 0))
 );
 
 CREATE TABLE public.projects (
@@ -532,7 +539,14 @@ CREATE TABLE public.llm_service_instances_shared_with (
     role character varying(20) NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT llm_service_instances_shared_with_role_check CHECK (((role)::text = ANY ((ARRAY['editor'::character varying, 'reader'::character varying])::text[])))
+    tokens_per_day bigint,
+    tokens_per_month bigint,
+    requests_per_minute integer,
+    expires_at timestamp with time zone,
+    CONSTRAINT llm_service_instances_shared_with_requests_per_minute_check CHECK ((requests_per_minute >= 0)),
+    CONSTRAINT llm_service_instances_shared_with_role_check CHECK (((role)::text = ANY ((ARRAY['editor'::character varying, 'reader'::character varying])::text[]))),
+    CONSTRAINT llm_service_instances_shared_with_tokens_per_day_check CHECK ((tokens_per_day >= 0)),
+    CONSTRAINT llm_service_instances_shared_with_tokens_per_month_check CHECK ((tokens_per_month >= 0))
 );
 
 CREATE VIEW public.instance_access AS
@@ -544,7 +558,22 @@ UNION ALL
  SELECT llm_service_instances_shared_with.instance_id,
     llm_service_instances_shared_with.user_handle,
     (llm_service_instances_shared_with.role)::text AS role
-   FROM public.llm_service_instances_shared_with;
+   FROM public.llm_service_instances_shared_with
+  WHERE ((llm_service_instances_shared_with.expires_at IS NULL) OR (llm_service_instances_shared_with.expires_at > now()));
+
+CREATE TABLE public.instance_usage (
+    instance_id integer NOT NULL,
+    day date NOT NULL,
+    holder character varying(64) NOT NULL,
+    caller character varying(64) NOT NULL,
+    requests bigint NOT NULL,
+    texts bigint NOT NULL,
+    tokens bigint NOT NULL,
+    estimated_tokens bigint NOT NULL,
+    failures bigint NOT NULL
+);
+
+COMMENT ON COLUMN public.instance_usage.estimated_tokens IS 'Those of the tokens that the provider did not count.';
 
 CREATE TABLE public.key_methods (
     key_method character varying(20) NOT NULL
@@ -625,6 +654,24 @@ CREATE TABLE public.projects_to_mark (
     taken_over timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.usage_reservations (
+    reservation_id bigint NOT NULL,
+    instance_id integer NOT NULL,
+    holder character varying(64) NOT NULL,
+    tokens bigint NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE public.usage_reservations ALTER COLUMN reservation_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.usage_reservations_reservation_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE public.users_projects_project_id_seq
     AS integer
     START WITH 1
@@ -671,6 +718,9 @@ ALTER TABLE ONLY public.embeddings_unmigrated
 ALTER TABLE ONLY public.encryption_sentinel
     ADD CONSTRAINT encryption_sentinel_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY public.instance_usage
+    ADD CONSTRAINT instance_usage_pkey PRIMARY KEY (instance_id, day, holder, caller);
+
 ALTER TABLE ONLY public.key_methods
     ADD CONSTRAINT key_methods_pkey PRIMARY KEY (key_method);
 
@@ -704,6 +754,9 @@ ALTER TABLE ONLY public.projects
 ALTER TABLE ONLY public.projects_to_mark
     ADD CONSTRAINT projects_to_mark_pkey PRIMARY KEY (project_id);
 
+ALTER TABLE ONLY public.usage_reservations
+    ADD CONSTRAINT usage_reservations_pkey PRIMARY KEY (reservation_id);
+
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_email_key UNIQUE (email);
 
@@ -735,6 +788,8 @@ CREATE INDEX llm_service_instances_shared_with_instance_id ON public.llm_service
 
 CREATE INDEX projects_llm_service_instance_id ON public.projects USING btree (llm_service_instance_id);
 
+CREATE INDEX usage_reservations_instance_id ON public.usage_reservations USING btree (instance_id);
+
 CREATE INDEX users_projects_project_id ON public.users_projects USING btree (project_id);
 
 CREATE TRIGGER projects_deleted AFTER DELETE ON public.projects REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.note_deleted_project();
@@ -750,6 +805,9 @@ ALTER TABLE ONLY public.embedding_counts
 
 ALTER TABLE ONLY public.embeddings_unmigrated
     ADD CONSTRAINT embeddings_unmigrated_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.instance_usage
+    ADD CONSTRAINT instance_usage_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES public.llm_service_instances(instance_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.llm_service_definitions
     ADD CONSTRAINT llm_service_definitions_api_standard_fkey FOREIGN KEY (api_standard) REFERENCES public.api_standards(api_standard_handle);
@@ -792,6 +850,9 @@ ALTER TABLE ONLY public.projects
 
 ALTER TABLE ONLY public.projects_to_mark
     ADD CONSTRAINT projects_to_mark_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.usage_reservations
+    ADD CONSTRAINT usage_reservations_instance_id_fkey FOREIGN KEY (instance_id) REFERENCES public.llm_service_instances(instance_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.users_projects
     ADD CONSTRAINT users_projects_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;

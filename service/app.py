@@ -53,7 +53,7 @@ def create_app(config: Settings) -> ASGIApp:
         probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rate_limits = asyncio.Event(), _rate_limits(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
-        real_queries, embedder = RealQueries(), Embedder()
+        real_queries, keyring = RealQueries(), Keyring(config.encryption_key, config.previous_keys)
         schemas = Schemas(wait=config.service_wait_seconds)
         async with (
             closing(probe_pool),
@@ -62,6 +62,7 @@ def create_app(config: Settings) -> ASGIApp:
             beside(measuring(url, config.service_recall, real_queries)),
             replica.watching(url, config) as reads,
             aclosing(schemas),
+            aclosing(Embedder(pool, keyring, config)) as embedder,
         ):
             await tables.drop_orphans(pool)  # of deletions that were interrupted
             services = Services(
@@ -69,7 +70,7 @@ def create_app(config: Settings) -> ASGIApp:
                 pool=pool,
                 probe_pool=probe_pool,
                 replica=reads,
-                keyring=Keyring(config.encryption_key, config.previous_keys),
+                keyring=keyring,
                 admission=Admission(
                     body_bytes=config.service_bodies_bytes,
                     largest=config.service_max_body_bytes,
@@ -87,7 +88,6 @@ def create_app(config: Settings) -> ASGIApp:
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
                 yield State(services=services)
-            embedder.close()
             if rate_limits is not None:
                 await rate_limits.close()
 

@@ -24,6 +24,20 @@ _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?
 
 _SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # beside true, false, 1 and 0
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+")
+# A host that providers may be at, with the scheme: `*.` stands for any names before it.
+PROVIDER_HOST = re.compile(
+    r"(?P<scheme>https?)://(?P<host>(?:\*\.)?[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
+)
+# Those of the built-in API standards.
+PROVIDER_HOSTS = (
+    "https://api.openai.com",
+    "https://*.openai.azure.com",
+    "https://api.cohere.com",
+    "https://generativelanguage.googleapis.com",
+    "https://api.voyageai.com",
+    "https://api.jina.ai",
+    "https://api.mistral.ai",
+)
 _PREFIXES = ("SERVICE_", "ENCRYPTION_")
 # Not trimmed: data that was sealed with white space in the key opens with no other key.
 _LITERAL = ("encryption_key", "encryption_key_previous")
@@ -79,6 +93,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_rate_limit_anonymous: str = ""
     service_rate_limit_storage: str = "memory://"
     service_trusted_proxies: str = "127.0.0.1"
+    service_provider_hosts: str = ""
+    service_provider_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    service_provider_ca_file: Path | None = None
+    service_provider_proxy: str | None = None
+    service_max_texts: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    service_max_texts_bytes: Annotated[int, Meta(ge=1024)] = 8 * 1024 * 1024
     service_tracing: bool = False
     service_cors_origins: str = "*"
     service_indexer: bool = True
@@ -111,6 +131,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def cors_origins(self) -> list[str]:
         """The origins whose pages may call the service."""
         return [origin.strip() for origin in self.service_cors_origins.split(",") if origin.strip()]
+
+    @property
+    def named_provider_hosts(self) -> list[str]:
+        """The hosts that the setting names, whose addresses need not be public."""
+        return [one.strip() for one in self.service_provider_hosts.split(",") if one.strip()]
+
+    @property
+    def provider_hosts(self) -> list[str]:
+        """The hosts of providers that the service may call."""
+        return self.named_provider_hosts or list(PROVIDER_HOSTS)
 
     @property
     def index_aims(self) -> IndexAims:
@@ -190,6 +220,11 @@ def load(env_file: Path = Path(".env")) -> Settings:
         raise SettingsError(
             "SERVICE_CORS_ORIGINS must be * or, between commas, origins as browsers send them, like "
             "https://app.example.org or http://localhost:3000: in lower case, without a path or a slash at the end."
+        )
+    if not all(PROVIDER_HOST.fullmatch(one) for one in settings.named_provider_hosts):
+        raise SettingsError(
+            "SERVICE_PROVIDER_HOSTS must be, between commas, hosts like https://api.example.org, "
+            "https://*.example.org or http://localhost:11434: in lower case, without a path."
         )
     return settings
 

@@ -72,5 +72,5 @@ DELETE FROM users WHERE user_handle <> '_system';
 
 -- name: DeleteCustomAPIStandards :execrows
 DELETE FROM api_standards
- WHERE api_standard_handle <> ALL ('{openai,cohere,gemini,local}')
+ WHERE api_standard_handle <> ALL ('{openai,azure-openai,cohere,gemini,voyage,jina,mistral,ollama,tei,local}')
    AND NOT EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = api_standard_handle);

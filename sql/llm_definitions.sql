@@ -11,6 +11,24 @@ SELECT definition.definition_id, definition.definition_handle, definition.owner,
  ORDER BY definition.owner, definition.definition_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
+-- name: GetAllLLMDefinitions :many
+-- All that the caller may use, also public ones of others; for the admin (no caller) all there are.
+SELECT definition.definition_id, definition.definition_handle, definition.owner, definition.is_public
+  FROM llm_service_definitions AS definition
+ WHERE @caller::text IS NULL OR definition.owner = '_system'
+    OR EXISTS (SELECT FROM definition_access AS access
+                WHERE access.definition_id = definition.definition_id AND access.user_handle = @caller::text)
+ ORDER BY definition.owner, definition.definition_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetSystemLLMDefinitions :many
+-- The built-in ones.
+SELECT definition_id, definition_handle, owner, is_public
+  FROM llm_service_definitions
+ WHERE owner = '_system'
+ ORDER BY definition_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
 -- name: RetrieveLLMDefinitionRole :one
 -- What the caller may do with a definition: 'owner', 'reader' or 'public'; no row when nothing.
 SELECT min(access.role)

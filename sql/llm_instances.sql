@@ -5,15 +5,19 @@
 -- change_key says otherwise. FitTablesOfInstance comes next.
 INSERT INTO llm_service_instances AS instance
     (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
-     definition_id, api_key_encrypted, api_key_sealed_by)
+     definition_id, tokens_per_day, tokens_per_month, requests_per_minute, expires_at,
+     api_key_encrypted, api_key_sealed_by)
 VALUES (@owner::text, @instance_handle::text, @endpoint::text, @description::text, @api_standard::text,
-        @model::text, @dimensions::int, @context_limit::int, @definition_id::int, @api_key_encrypted::bytea,
-        @api_key_sealed_by::text)
+        @model::text, @dimensions::int, @context_limit::int, @definition_id::int, @tokens_per_day::bigint,
+        @tokens_per_month::bigint, @requests_per_minute::int, @expires_at::timestamptz,
+        @api_key_encrypted::bytea, @api_key_sealed_by::text)
 ON CONFLICT (owner, instance_handle) DO UPDATE
    SET endpoint = excluded.endpoint, description = excluded.description,
        api_standard = excluded.api_standard, model = excluded.model, dimensions = excluded.dimensions,
        context_limit = excluded.context_limit,
        definition_id = coalesce(excluded.definition_id, instance.definition_id), updated_at = now(),
+       tokens_per_day = excluded.tokens_per_day, tokens_per_month = excluded.tokens_per_month,
+       requests_per_minute = excluded.requests_per_minute, expires_at = excluded.expires_at,
        api_key_encrypted = CASE WHEN @change_key::bool THEN excluded.api_key_encrypted
                                 ELSE instance.api_key_encrypted END,
        api_key_sealed_by = CASE WHEN @change_key::bool THEN excluded.api_key_sealed_by
@@ -44,6 +48,15 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, access.ro
  ORDER BY instance.owner, instance.instance_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
+-- name: GetSharedLLMInstances :many
+-- Those of others that the user may use.
+SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role
+  FROM instance_access AS access
+  JOIN llm_service_instances AS instance USING (instance_id)
+ WHERE access.user_handle = @user_handle::text AND access.role <> 'owner'
+ ORDER BY instance.owner, instance.instance_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
 -- name: RetrieveLLMInstanceRole :one
 -- What the caller may do with an instance: 'owner', 'editor' or 'reader'; no row when nothing.
 SELECT access.role
@@ -52,13 +65,23 @@ SELECT access.role
  WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text
    AND access.user_handle = @caller::text;
 
--- name: RetrieveLLMInstanceModel :one
--- What is needed to call it.
-SELECT instance.owner || '/' || instance.instance_handle AS instance, standard.dialect, instance.model AS name,
-       instance.dimensions
+-- name: RetrieveLLMInstanceByID :one
+-- What is needed to call it, with the access of its owner or of one with whom it is shared. Whoever reads it opens the key
+-- for one call.
+SELECT instance.instance_id, instance.owner, instance.instance_handle, standard.dialect, standard.key_method,
+       standard.key_field, instance.endpoint, instance.model AS name, instance.dimensions,
+       instance.api_key_encrypted AS sealed_key, instance.api_key_sealed_by AS sealed_by,
+       instance.api_key AS plaintext_key,
+       EXISTS (SELECT FROM instance_access AS access
+                WHERE access.instance_id = instance.instance_id AND access.user_handle = @holder::text) AS is_usable,
+       EXISTS (SELECT FROM llm_service_instances_shared_with AS share
+                WHERE share.instance_id = instance.instance_id AND share.user_handle = @holder::text
+                  AND num_nonnulls(share.tokens_per_day, share.tokens_per_month, share.requests_per_minute) > 0)
+       OR num_nonnulls(instance.tokens_per_day, instance.tokens_per_month, instance.requests_per_minute,
+                       instance.expires_at) > 0 AS is_limited
   FROM llm_service_instances AS instance
   JOIN api_standards AS standard ON standard.api_standard_handle = instance.api_standard
- WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;
+ WHERE instance.instance_id = @instance_id::int;
 
 -- name: RetrieveLLMInstance :one
 -- All but the key itself. Only the owner and the admin see whom it is shared with.
@@ -67,14 +90,30 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::te
        instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
        instance.endpoint, instance.description, instance.model, instance.context_limit,
        instance.definition_id, definition.owner AS definition_owner, definition.definition_handle,
+       instance.tokens_per_day, instance.tokens_per_month, instance.requests_per_minute, instance.expires_at,
        CASE WHEN @role::text IN ('owner', 'admin') THEN (
-           SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
+           SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                        'user_handle', share.user_handle, 'role', share.role,
+                        'tokens_per_day', share.tokens_per_day, 'tokens_per_month', share.tokens_per_month,
+                        'requests_per_minute', share.requests_per_minute, 'expires_at', share.expires_at))
                                      ORDER BY share.user_handle), '[]')
              FROM llm_service_instances_shared_with AS share
             WHERE share.instance_id = instance.instance_id) END AS shared_with
   FROM llm_service_instances AS instance
   LEFT JOIN llm_service_definitions AS definition USING (definition_id)
  WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;
+
+-- name: GetLLMInstancesByProject :one
+-- The one instance of a project, as far as its readers may know it.
+SELECT instance.owner, instance.instance_handle, instance.model, instance.dimensions, instance.api_standard,
+       standard.dialect IS NOT NULL AND EXISTS (
+           SELECT FROM instance_access AS access
+            WHERE access.instance_id = instance.instance_id AND access.user_handle = project.owner) AS can_embed,
+       project.text_search
+  FROM projects AS project
+  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  JOIN api_standards AS standard ON standard.api_standard_handle = instance.api_standard
+ WHERE project.project_id = @project_id::int;
 
 -- name: DeleteLLMInstance :one
 DELETE FROM llm_service_instances
@@ -86,19 +125,36 @@ RETURNING instance_id;
 SELECT jsonb_build_object(
            'instance_handle', instance_handle, 'dimensions', dimensions, 'endpoint', endpoint,
            'description', description, 'api_standard', api_standard, 'model', model,
-           'context_limit', context_limit)
+           'context_limit', context_limit, 'tokens_per_day', tokens_per_day, 'tokens_per_month', tokens_per_month,
+           'requests_per_minute', requests_per_minute, 'expires_at', expires_at)
   FROM llm_service_instances
  WHERE owner = @owner::text AND instance_handle = @instance_handle::text
    FOR UPDATE;
 
--- name: ShareLLMInstance :one
--- No row when there is no such instance. Sharing again changes the role.
-INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role)
-SELECT @user_handle::text, instance_id, @role::text
+-- name: LockInstanceShare :one
+-- As the body of its change, and locked until the end of the transaction.
+SELECT jsonb_build_object(
+           'role', share.role, 'tokens_per_day', share.tokens_per_day, 'tokens_per_month', share.tokens_per_month,
+           'requests_per_minute', share.requests_per_minute, 'expires_at', share.expires_at)
+  FROM llm_service_instances AS instance
+  JOIN llm_service_instances_shared_with AS share USING (instance_id)
+ WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text
+   AND share.user_handle = @user_handle::text
+   FOR UPDATE OF share;
+
+-- name: LinkUserToLLMInstance :one
+-- No row when there is no such instance. Sharing again changes the role and the limits.
+INSERT INTO llm_service_instances_shared_with
+    (user_handle, instance_id, role, tokens_per_day, tokens_per_month, requests_per_minute, expires_at)
+SELECT @user_handle::text, instance_id, @role::text, @tokens_per_day::bigint, @tokens_per_month::bigint,
+       @requests_per_minute::int, @expires_at::timestamptz
   FROM (SELECT instance_id FROM llm_service_instances
          WHERE owner = @owner::text AND instance_handle = @instance_handle::text
            FOR KEY SHARE) AS instance
-    ON CONFLICT (user_handle, instance_id) DO UPDATE SET role = excluded.role, updated_at = now()
+    ON CONFLICT (user_handle, instance_id) DO UPDATE
+       SET role = excluded.role, tokens_per_day = excluded.tokens_per_day,
+           tokens_per_month = excluded.tokens_per_month, requests_per_minute = excluded.requests_per_minute,
+           expires_at = excluded.expires_at, updated_at = now()
 RETURNING instance_id;
 
 -- name: UnshareLLMInstance :one

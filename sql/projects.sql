@@ -18,12 +18,12 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
        coalesce(CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END, '{}') AS efforts,
        coalesce(CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END, '{}') AS recalls,
        built.exact_seconds, coalesce(built.lists, 0) AS lists, built.measured_at,
-       standard.dialect, instance.model, coalesce(project.text_search, '') AS text_search, coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
+       instance.instance_id, coalesce(project.text_search, '') AS text_search,
+       coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
   FROM (VALUES (1)) AS always
   LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text
   LEFT JOIN projects AS project ON project.owner = @owner::text AND project.project_handle = @project_handle::text
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
-  LEFT JOIN api_standards AS standard ON standard.api_standard_handle = instance.api_standard
   LEFT JOIN project_indexes AS built ON built.project_id = project.project_id;
 
 -- name: UpsertProject :one

@@ -14,6 +14,7 @@ from service.http.auth import admin, anyone
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
+from service.providers.dialects import Name
 from service.queries import api_standards
 from service.queries.api_standards import APIStandard
 
@@ -34,7 +35,7 @@ class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: Text
     key_method: Literal["auth_bearer", "body_form", "query_param", "custom_header"]
     key_field: ShortText
-    dialect: Literal["local"] | None = None
+    dialect: Name | None = None
 
 
 class Standards(msgspec.Struct, frozen=True, omit_defaults=True):

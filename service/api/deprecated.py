@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from service.api import llm_instances as newer
 from service.api.fields import Handle
-from service.api.llm_instances import FromDefinition, InstanceIn, Instances, InstanceShares
+from service.api.instance_sharing import InstanceShares, get_instance_shares, share_instance, unshare_instance
+from service.api.llm_instances import FromDefinition, InstanceIn, Instances
 from service.errors import ApiError, Problem
 from service.http.endpoint import Endpoint
 from service.http.request import Req
@@ -117,4 +118,4 @@ def _renamed(problem: Problem) -> Problem:
     return Problem(message, location or None, problem.value)
 
 
-endpoints = [_older(one) for one in newer.endpoints if one is not newer.post_embed]  # which older clients do not know
+endpoints = [_older(one) for one in (*newer.endpoints, share_instance, unshare_instance, get_instance_shares)]

@@ -1,5 +1,6 @@
 """Types of fields that several resources share, with the limits that the contract sets for them."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,6 +23,11 @@ Handle = Annotated[
 
 # A handle that names something existing: older ones may hold other characters.
 AnyHandle = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\u0000]*$(?!\n)")]
+
+# Limits of what is spent: 0 allows nothing.
+Tokens = Annotated[int, Meta(ge=0, le=10**15)]
+RequestCount = Annotated[int, Meta(ge=0, le=10**6)]
+Moment = Annotated[datetime, Meta(tz=True)]
 
 # PostgreSQL's text takes every character but NUL.
 Text = Annotated[str, Meta(max_length=100_000, pattern=r"^[^\u0000]*$")]

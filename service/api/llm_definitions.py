@@ -1,6 +1,6 @@
 """Definitions: templates for instances (contract section 4)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,7 +10,7 @@ from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
 from service.api.users import UserPath, same_handle
 from service.database.statements import Db
 from service.errors import found
-from service.http.auth import definition_owner, definition_reader, owner
+from service.http.auth import Caller, any_user, definition_owner, definition_reader, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
@@ -56,6 +56,23 @@ class DefinitionShares(msgspec.Struct, frozen=True):
     owner: str
     definition_handle: str
     shared_with: list[str]
+
+
+class AllDefinitionsPage(Page, frozen=True):
+    """Which part of the definitions; with `owner=_system` of the built-in ones."""
+
+    owner: Literal["_system"] | None = None
+
+
+@endpoint("GET", "/v1/llm-definitions", guard=any_user)
+async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Caller) -> Definitions:
+    """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all there are."""
+    page = {"max_rows": query.limit + 1, "skip": query.offset}
+    if query.owner is not None:
+        rows = await llm_definitions.get_system_llm_definitions(req.pool, **page)
+    else:
+        rows = await llm_definitions.get_all_llm_definitions(req.pool, caller=access.handle, **page)
+    return Definitions(*query.of(req, rows))
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner, errors=(404,))
@@ -173,6 +190,7 @@ def _name(path: DefinitionPath) -> str:
 
 
 endpoints = [
+    get_all_definitions,
     get_definitions,
     post_definition,
     get_definition,

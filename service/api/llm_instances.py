@@ -2,16 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
-from pgvector import HalfVector
 
-from service.api.fields import AnyHandle, ApiKey, ContextLimit, Dimensions, Handle, ShortText, Text
+from service.api.fields import (
+    AnyHandle,
+    ApiKey,
+    ContextLimit,
+    Dimensions,
+    Handle,
+    Moment,
+    RequestCount,
+    ShortText,
+    Text,
+    Tokens,
+)
 from service.api.merge_patch import merged
-from service.api.sharing import ShareIn, SharesPage, not_the_owner
-from service.api.texts import Usage
 from service.api.users import UserPath, same_handle
 from service.database.pool import Connection
 from service.database.statements import Db
@@ -24,10 +31,7 @@ from service.provider_keys.keyring import Keyring, instance_place
 from service.queries import llm_definitions, llm_instances
 from service.queries.llm_definitions import Definition
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
-from service.queries.users import SharedWith
 from service.storage.locks import locked
-from service.uploads.limits import MAX_TEXTS
-from service.uploads.texts import SentText
 
 
 class InstancePath(UserPath, frozen=True):
@@ -36,14 +40,12 @@ class InstancePath(UserPath, frozen=True):
     instance: str
 
 
-class SharePath(InstancePath, frozen=True):
-    """A path that names an instance and a user with whom it is shared."""
-
-    other: str
-
-
 class InstanceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be said of an instance. `api_key`: left out, the stored one stays; `""` removes it."""
+    """What may be said of an instance. `api_key`: left out, the stored one stays; `""` removes it.
+
+    `tokens_per_day`, `tokens_per_month` (in UTC) and `requests_per_minute` limit what all together may embed with it,
+    until `expires_at`.
+    """
 
     instance_handle: Handle
     endpoint: ShortText | None = None
@@ -52,6 +54,10 @@ class InstanceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     model: ShortText | None = None
     context_limit: ContextLimit | None = None
     api_key: ApiKey | None = None
+    tokens_per_day: Tokens | None = None
+    tokens_per_month: Tokens | None = None
+    requests_per_minute: RequestCount | None = None
+    expires_at: Moment | None = None
 
 
 class InstanceIn(InstanceFields, frozen=True, kw_only=True):
@@ -75,42 +81,19 @@ class Instances(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Texts to be embedded. `input_type` matters to models that tell queries from documents.
+class InstancesPage(Page, frozen=True):
+    """Which part of a user's instances; with `access=shared` those of others only."""
 
-    `encoding`: vectors as numbers, or as the raw little-endian bytes of float32 (`f4`) or float16 (`f2`), in JSON as
-    base64.
-    """
-
-    input: Annotated[list[SentText], Meta(min_length=1, max_length=MAX_TEXTS)]
-    input_type: Literal["document", "query"] = "document"
-    encoding: Literal["float", "f4", "f2"] = "float"
-
-
-class Vectors(msgspec.Struct, frozen=True):
-    """The vectors of texts, in their order, of unit length; zero for a text in which the model knows nothing."""
-
-    model: str
-    dimensions: int
-    vectors: list[list[float] | bytes]
-    usage: Usage
-
-
-class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All with whom an instance is shared; `next` is where the list goes on, if it does."""
-
-    owner: str
-    instance_handle: str
-    shared_with: list[SharedWith]
-    next: str | None = None
+    access: Literal["all", "shared"] = "all"
 
 
 @endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
-async def get_instances(req: Req, path: UserPath, query: Page) -> Instances:
-    """A user's own instances and those shared with the user."""
-    rows = await llm_instances.get_llm_instances_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
+async def get_instances(req: Req, path: UserPath, query: InstancesPage) -> Instances:
+    """A user's own instances and those shared with the user; with `access=shared` the latter only."""
+    ask = (
+        llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
     )
+    rows = await ask(req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset)
     return Instances(*query.of(req, rows))
 
 
@@ -158,7 +141,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
     async def lock(db: Db) -> dict[str, Any] | None:
         return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
 
-    async with merged(req.pool, body, InstanceIn, _name(path), lock, owners=(path.user,)) as (tx, instance):
+    async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, path.user, instance)
         return await _retrieve(tx, path, access.role)
@@ -168,51 +151,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
 async def delete_instance(req: Req, path: InstancePath) -> None:
     """Delete an instance that no project uses."""
     row = await llm_instances.delete_llm_instance(req.pool, owner=path.user, instance_handle=path.instance)
-    found(row, _name(path))
-
-
-@endpoint("POST", "/v1/llm-instances/{user}/{instance}/embed", guard=instance_reader, errors=(404, 409))
-async def post_embed(req: Req, path: InstancePath, body: EmbedIn) -> Vectors:
-    """Embed texts without storing them. For the owner, and all with whom the instance is shared."""
-    row = await llm_instances.retrieve_llm_instance_model(req.pool, owner=path.user, instance_handle=path.instance)
-    model = found(row, _name(path))
-    made = await req.services.embedder.embed(model, body.input)
-    if body.encoding == "float":
-        vectors: list[Any] = [HalfVector(one) for one in made.halves]
-    else:
-        vectors = [one.astype(f"<{body.encoding}").tobytes() for one in made.halves]
-    usage = Usage(len(body.input), made.tokens, 1)
-    return Vectors(model.name or "", model.dimensions, vectors, usage)
-
-
-@endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201, errors=(404,))
-async def share_instance(req: Req, path: InstancePath, body: ShareIn) -> InstanceShares:
-    """Share an instance with a user, who may build projects on it, and neither change it nor see its key."""
-    not_the_owner(path.user, body.share_with_handle)
-    row = await llm_instances.share_llm_instance(
-        req.pool,
-        owner=path.user,
-        instance_handle=path.instance,
-        user_handle=body.share_with_handle,
-        role=body.role,
-    )
-    found(row, _name(path))
-    return InstanceShares(path.user, path.instance, await _shares(req.pool, path))
-
-
-@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
-async def unshare_instance(req: Req, path: SharePath) -> None:
-    """End the sharing of an instance with a user. Projects that they built on it stay."""
-    row = await llm_instances.unshare_llm_instance(
-        req.pool, owner=path.user, instance_handle=path.instance, user_handle=path.other
-    )
-    found(row, f"A share of {path.user}/{path.instance} with {path.other!r}")
-
-
-@endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
-async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
-    """All with whom an instance is shared."""
-    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.pool, path))[query.offset :]))
+    found(row, instance_name(path))
 
 
 @asynccontextmanager
@@ -244,6 +183,10 @@ async def _store(
         dimensions=chosen("dimensions"),
         context_limit=chosen("context_limit"),
         definition_id=definition.definition_id if definition is not None else None,
+        tokens_per_day=sent.tokens_per_day,
+        tokens_per_month=sent.tokens_per_month,
+        requests_per_minute=sent.requests_per_minute,
+        expires_at=sent.expires_at,
         change_key=sent.api_key is not None,
         api_key_encrypted=key.blob if key else None,
         api_key_sealed_by=key.key_id if key else None,
@@ -254,14 +197,11 @@ async def _store(
 
 async def _retrieve(db: Db, path: InstancePath, role: str) -> Instance:
     row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role=role)
-    return found(row, _name(path))
+    return found(row, instance_name(path))
 
 
-async def _shares(db: Db, path: InstancePath) -> list[SharedWith]:
-    return (await _retrieve(db, path, "owner")).shared_with or []
-
-
-def _name(path: InstancePath) -> str:
+def instance_name(path: InstancePath) -> str:
+    """The instance of a path, as errors call it."""
     return f"The instance {path.user}/{path.instance}"
 
 
@@ -273,8 +213,4 @@ endpoints = [
     put_instance,
     patch_instance,
     delete_instance,
-    post_embed,
-    share_instance,
-    unshare_instance,
-    get_instance_shares,
 ]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from service import decoding
+from service.api.fields import Moment
 from service.database.pool import Connection, Pool
 from service.errors import Invalid, Problem, found
 from service.storage.locks import locked
@@ -36,7 +37,11 @@ async def merged(
     async with locked(pool, *owners) as connection:
         stored = found(await lock(connection), what)
         fields = msgspec.structs.fields(kind)
-        values = {field.name: stored[field.encode_name] for field in fields if field.encode_name in stored}
+        values = {
+            field.name: _stored(stored[field.encode_name], field.type)
+            for field in fields
+            if field.encode_name in stored
+        }
         try:
             values |= {name: _laid_over(values.get(name), value) for name, value in changed.items()}
         except RecursionError as error:
@@ -45,6 +50,11 @@ async def merged(
             if field.required and values.get(field.name) is None:
                 raise Invalid(problems=[Problem("is required: there is none yet", f"body.{field.encode_name}")])
         yield connection, kind(**values)
+
+
+def _stored(value: Any, kind: Any) -> Any:
+    """A stored value; JSON has times as texts."""
+    return msgspec.convert(value, Moment) if value is not None and kind == Moment | None else value
 
 
 def _laid_over(stored: Any, sent: Any) -> Any:

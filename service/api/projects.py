@@ -18,7 +18,8 @@ from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.metadata.schemas import BadSchema
-from service.queries import projects
+from service.queries import llm_instances, projects
+from service.queries.llm_instances import ProjectInstance
 from service.queries.projects import ListedProject, ProjectAccess, ProjectBrief
 from service.queries.users import SharedWith
 from service.storage.locks import locked
@@ -159,6 +160,13 @@ async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Pro
     )
 
 
+@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
+async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
+    """What readers of a project may know of its instance: its model, and whether it can embed texts."""
+    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
+    return found(row, f"An instance of {project_name(path)}")
+
+
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
 async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
@@ -271,6 +279,7 @@ endpoints = [
     get_projects,
     post_project,
     get_project,
+    get_project_instance,
     put_project,
     patch_project,
     delete_project,

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
 from service.api.fields import Document, ShortText
-from service.api.texts import model_of
+from service.api.texts import EMBED_ERRORS, embedded
 from service.database.pool import Pool
-from service.errors import BadRequest, Forbidden, Invalid, Problem, Unauthorized, found
+from service.errors import BadRequest, Forbidden, Problem, Unauthorized, found
 from service.http.auth import EDITORS, READERS, embeddings_reader, searcher
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK
 from service.http.time_limit import time_limit
-from service.providers.local import NO_KNOWN_WORD
+from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
 from service.search import filters
@@ -115,7 +115,7 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     guard=searcher,
     body=SearchIn,
     consumes=FORMATS,
-    errors=(404, 409),
+    errors=EMBED_ERRORS,
     only_reads=True,
     reads_from_replica=True,
 )
@@ -143,11 +143,14 @@ async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np
         if req.credentials.key_hash is None:
             raise Unauthorized
         raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
-    made = await req.services.embedder.embed(model_of(project), sent.texts)
-    if unknown := made.unknown:
-        where = ["body.text"] if sent.is_single else [f"body.texts[{place}]" for place in unknown]
-        raise Invalid(problems=[Problem(NO_KNOWN_WORD, one) for one in where])
-    return made.halves
+    try:
+        made = await embedded(req, project, sent.texts, "query")
+    except BadTexts as error:
+        count = len(sent.texts)
+        raise error.located(
+            ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(count)]
+        ) from None
+    return vectors.to_halves(made.vectors)
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:

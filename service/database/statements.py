@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the classes are generic in the stubs only
     )
 else:
     Db = asyncpg.Pool | asyncpg.Connection
+POSTGRESQL = {"db.system.name": "postgresql"}
 Kind = Literal["one", "many", "exec", "execrows", "copy"]
 SCHEMA = "schema"
 MAX_RENDERED = 200  # texts that are kept of a statement, each of some KB
@@ -160,7 +161,7 @@ class Queries:
 
         @wraps(function)
         async def bound(db: Any, /, **values: Any) -> Any:
-            with tracing.span(statement.name):
+            with tracing.span(statement.name, POSTGRESQL):
                 text = statement.render(values if SCHEMA not in statement.literals else {SCHEMA: db.schema, **values})
                 arguments = [values[name] for name in statement.parameters]
                 return await run(db, text, arguments if statement.kind != "copy" else [values["output"]])

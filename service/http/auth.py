@@ -41,6 +41,11 @@ async def metrics_reader(req: Req, path: dict[str, str]) -> None:
         await admin(req, path)
 
 
+async def any_user(req: Req, path: dict[str, str]) -> Caller:
+    """U: every user, and the admin."""
+    return Caller(None, "admin") if req.credentials.is_admin else Caller(await _authenticate(req, None), "user")
+
+
 async def owner(req: Req, path: dict[str, str]) -> Caller:
     """A and O: the admin, and the user that the path names. The admin gets NotFound for an unknown user."""
     if not req.credentials.is_admin:

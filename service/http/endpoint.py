@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import decoding
-from service.errors import Conflict, Invalid, NotFound, Problem
+from service.errors import Conflict, Invalid, NotFound, Problem, ProblemDetails
 from service.http.body import MERGE_PATCH
 from service.http.limits import SMALL_BODY_BYTES
 from service.http.provisional import refuted
@@ -48,6 +48,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
       has gone. `is_probe`: requested by machines every few seconds, so it is neither counted nor logged.
       `reads_from_replica`: its answer may come from the replica.
     - `successor`: the path that replaces this one, which is deprecated.
+    - `error_body` makes the body of an error, where it is not problem+json.
     """
 
     handler: Handler
@@ -73,6 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     is_probe: bool = False
     reads_from_replica: bool = False
     successor: str | None = None
+    error_body: Callable[[ProblemDetails], Any] | None = None
 
     async def answer(self, req: Req) -> Response:
         """Answers a request; every error becomes its problem+json."""
@@ -97,7 +99,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has gone
         except Exception as error:
-            response = render(error)
+            response = render(error, self.error_body)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await req.pool.expire_connections()  # new ones go where the database's name leads now
         response.headers.update(req.answer_headers)

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, generated from the endpoints' metadata and their msgspec structs."""
 
 import re
+import typing
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -49,7 +50,8 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         kind for one in listed for kind in (one.body_type, one.returns, one.patches, one.streams) if _has_schema(kind)
     }
     kinds |= {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
-    ordered = [*sorted(kinds, key=str), ProblemDetails]
+    kinds |= {_error_type(one) for one in listed}
+    ordered = sorted(kinds, key=str)
     schemas, components = msgspec.json.schema_components(ordered, schema_hook=_schema_hook, ref_template=REFERENCE)
     schema_of = dict(zip(ordered, schemas, strict=True))
     parameters = {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
@@ -162,9 +164,15 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
         success.setdefault("headers", {})["Link"] = NEXT
     responses = {str(one.status): success}
     for status in sorted(_error_statuses(one)):
-        content = {PROBLEM: {"schema": schema_of[ProblemDetails]}}
+        media_type = PROBLEM if one.error_body is None else JSON
+        content = {media_type: {"schema": schema_of[_error_type(one)]}}
         responses[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
     return responses
+
+
+def _error_type(one: Endpoint) -> Any:
+    """The struct of an endpoint's errors."""
+    return ProblemDetails if one.error_body is None else typing.get_type_hints(one.error_body)["return"]
 
 
 def _error_statuses(one: Endpoint) -> set[int]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import cache
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.database import errors as database_errors
-from service.errors import ApiError
+from service.errors import ApiError, ProblemDetails
 from service.http.limits import MAX_ACCEPT_LENGTH, PIECE_BYTES
 from service.json_tokens import packable, to_msgpack
 from service.observability.logs import logger
@@ -219,17 +219,20 @@ def _encode_vector(value: Any) -> Any:
     raise TypeError(f"{type(value)} has no JSON form")
 
 
-def render(error: Exception) -> Response:
-    """Any error as problem+json. Faults of the service are logged, and their answer says nothing about them."""
+def render(error: Exception, body: Callable[[ProblemDetails], Any] | None = None) -> Response:
+    """Any error as problem+json, or as the `body` that is made of it.
+
+    Faults of the service are logged, and their answer says nothing about them.
+    """
     refusal = error if isinstance(error, ApiError) else database_errors.explain(error)
     if refusal is None:
         _log(error)
         refusal = ApiError("Something went wrong in the service; it has been logged.")
     return Response(
-        msgspec.json.encode(refusal.body()),
+        msgspec.json.encode(refusal.body() if body is None else body(refusal.body())),
         refusal.status,
         headers=refusal.headers,
-        media_type=PROBLEM,
+        media_type=PROBLEM if body is None else JSON,
     )
 
 

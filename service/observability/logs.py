@@ -33,7 +33,8 @@ def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool 
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("yoyo").setLevel(logging.WARNING)
+    for noisy in ("yoyo", "httpcore2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _configure(form: Literal["auto", "console", "json"], level: int) -> tuple[Processor, Processor]:

@@ -47,6 +47,16 @@ _REPLICA_LAG = Gauge(
 _REPLICA_USED = Gauge(
     "embedding_service_replica_used", "1 when searches and reads go to the replica.", multiprocess_mode="livemin"
 )
+_PROVIDER_CALLS = Counter("embedding_service_provider_calls", "Calls of providers.", ["dialect", "outcome"])
+_PROVIDER_SECONDS = Histogram(
+    "embedding_service_provider_seconds", "How long calls of providers took.", ["dialect"], buckets=SECONDS
+)
+_PROVIDER_TOKENS = Counter("embedding_service_provider_tokens", "Tokens that providers counted.", ["dialect"])
+_PROVIDERS_RESTING = Gauge(
+    "embedding_service_providers_resting",
+    "Instances whose provider failed several times and is left alone.",
+    multiprocess_mode="livemax",
+)
 _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
 _BUILD.labels(__version__).set(1)
 
@@ -85,6 +95,18 @@ def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> No
     """Remembers what the indexer has done, which the database knows."""
     for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
         _INDEX[name].set(value)
+
+
+def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int | None) -> None:
+    """Counts a call of a provider that has ended, with the tokens that it counted."""
+    _PROVIDER_CALLS.labels(dialect, outcome).inc()
+    _PROVIDER_SECONDS.labels(dialect).observe(seconds)
+    _PROVIDER_TOKENS.labels(dialect).inc(tokens or 0)
+
+
+def note_resting_providers(count: int) -> None:
+    """Remembers how many instances' providers are left alone."""
+    _PROVIDERS_RESTING.set(count)
 
 
 def note_replica(lag: float, used: bool) -> None:

@@ -3,7 +3,7 @@
 Where they are sent, and how many of them, say OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -15,14 +15,14 @@ _tracers: list[Any] = []  # the one of this process, while it traces
 _NOTHING = nullcontext()
 
 
-def span(statement: str) -> AbstractContextManager[Any]:
-    """A span for a statement of this name; nothing when nothing is traced."""
+def span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Any]:
+    """A span for a statement or a call of a provider; nothing when nothing is traced."""
     if not _tracers:
         return _NOTHING
-    # What an error of the database says repeats whole rows: only that there was one is told.
+    # An error of the database repeats whole rows, one of a provider perhaps its key: only that there was one is told.
     started: AbstractContextManager[Any] = _tracers[0].start_as_current_span(
-        statement,
-        attributes={"db.system.name": "postgresql"},
+        name,
+        attributes=attributes,
         record_exception=False,
         set_status_on_exception=False,
     )

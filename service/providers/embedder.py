@@ -1,36 +1,115 @@
-"""Turns texts into vectors with the model of an instance."""
+"""Turns texts into vectors with the model of an instance: the local one, or one of a provider."""
 
+import time
 from collections.abc import Sequence
 
-from service.errors import Conflict
-from service.providers.local import DIMENSIONS, NAME, Embedded, LocalModel
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.database.pool import Pool
+from service.errors import Conflict, Forbidden, found
+from service.observability import metrics
+from service.provider_keys.keyring import DoesNotOpen, Keyring, Sealed, instance_place
+from service.providers.connection import Connection
+from service.providers.dialects import Purpose
+from service.providers.errors import BadTexts, Refused
+from service.providers.ledger import Ledger, Spender
+from service.providers.local import DIMENSIONS, NAME, NO_KNOWN_WORD, LocalModel
+from service.providers.remote import Remote, Spent
+from service.providers.targets import Targets
+from service.queries import llm_instances
 from service.queries.llm_instances import Model
+from service.settings import Settings
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """Vectors of texts, in order, `(n, dimensions) float32` of unit length; the model's name; what they cost."""
+
+    vectors: NDArray[np.float32]
+    model: str
+    spent: Spent
 
 
 class Embedder:
     """All models that the service can call."""
 
-    def __init__(self) -> None:
-        self._local = LocalModel()
+    def __init__(self, pool: Pool, keyring: Keyring, config: Settings) -> None:
+        self._pool, self._keyring = pool, keyring
+        self._local, self._ledger = LocalModel(), Ledger(pool)
+        self._targets = Targets(config.provider_hosts, config.named_provider_hosts)
+        connection = Connection(
+            self._targets,
+            config.service_provider_seconds,
+            ca_file=config.service_provider_ca_file,
+            proxy=config.service_provider_proxy,
+        )
+        self._remote = Remote(connection)
 
-    async def embed(self, model: Model, texts: Sequence[str]) -> Embedded:
-        """The vectors of texts, of unit length, in order; zero for a text in which the model knows nothing.
+    async def embed(self, spender: Spender, texts: Sequence[str], purpose: Purpose) -> Embedded:
+        """Embeds texts, as documents or as queries, for somebody who may spend what that costs.
 
-        Raises Conflict for an instance that cannot be called.
+        Raises NotFound, Forbidden, Conflict for an instance that cannot be called, Invalid and RateLimited for a
+        budget, ProviderError, and BadTexts with all that cannot be embedded.
         """
+        row = await llm_instances.retrieve_llm_instance_by_id(
+            self._pool, instance_id=spender.instance_id, holder=spender.holder
+        )
+        model = found(row, "The instance")
+        if not model.is_usable:
+            raise Forbidden(f"{model.instance} is not shared with {spender.holder} any more, so it embeds nothing.")
+        key = self._checked(model)
+        if not texts:
+            return Embedded(np.empty((0, model.dimensions), np.float32), model.name or "", Spent())
+        async with self._ledger.spending(model, spender, texts) as spent:
+            if model.dialect == "local":
+                vectors = await self._locally(texts, spent)
+            else:
+                vectors = await self._remote.embed(model, key, texts, purpose, spent)
+        return Embedded(vectors, model.name or "", spent)
+
+    async def aclose(self) -> None:
+        """Ends what runs."""
+        self._local.close()
+        await self._remote.aclose()
+        await self._ledger.aclose()
+
+    async def _locally(self, texts: Sequence[str], spent: Spent) -> NDArray[np.float32]:
+        start = time.perf_counter()
+        vectors, tokens = await self._local.embed(texts)
+        metrics.count_provider_call("local", "succeeded", time.perf_counter() - start, tokens)
+        unknown = np.flatnonzero(~vectors.any(axis=1)).tolist()
+        if unknown:
+            raise BadTexts(dict.fromkeys(unknown, NO_KNOWN_WORD))
+        spent.requests = 1
+        spent.add(texts, tokens)
+        return vectors
+
+    def _checked(self, model: Model) -> str | None:
+        """The key of a model that can be called. Raises Conflict for another, Refused for a key that does not open."""
         if model.dialect is None:
             raise Conflict(
                 f"The instance {model.instance} cannot embed texts here: its API standard has no `dialect`. "
                 "Upload and search with vectors that were made elsewhere."
             )
-        if model.name != NAME:
-            raise Conflict(f"The instance {model.instance} names the model {model.name!r}; the local one is {NAME!r}.")
-        if model.dimensions != DIMENSIONS:
-            raise Conflict(
-                f"The instance {model.instance} has {model.dimensions} dimensions, and its model {DIMENSIONS}."
-            )
-        return await self._local.embed(texts)
-
-    def close(self) -> None:
-        """Ends what runs."""
-        self._local.close()
+        if model.dialect == "local":
+            if model.name != NAME:
+                raise Conflict(
+                    f"The instance {model.instance} names the model {model.name!r}; the local one is {NAME!r}."
+                )
+            if model.dimensions != DIMENSIONS:
+                raise Conflict(
+                    f"The instance {model.instance} has {model.dimensions} dimensions, and its model {DIMENSIONS}."
+                )
+            return None
+        if not model.endpoint or not model.name:
+            missing = "endpoint" if not model.endpoint else "model"
+            raise Conflict(f"The instance {model.instance} has no `{missing}`, so it cannot be called.")
+        self._targets.check(model.endpoint, model.instance)
+        if model.sealed_key is None:
+            return model.plaintext_key
+        try:
+            place = instance_place(model.owner, model.instance_handle)
+            return self._keyring.open(Sealed(model.sealed_key, model.sealed_by), place)
+        except DoesNotOpen:
+            raise Refused(f"The key of {model.instance} does not open: its owner can set it again.") from None

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,19 +26,6 @@ NO_KNOWN_WORD = "has no word that the model knows"
 PIECE_CHARACTERS = 10_000
 
 
-class Embedded(msgspec.Struct, frozen=True):
-    """Vectors of texts, in order: `halves` are `(n, dimensions) float16`, and how many tokens the texts have."""
-
-    halves: NDArray[np.float16]
-    tokens: int
-
-    @property
-    def unknown(self) -> list[int]:
-        """The places of texts without a known token, whose vectors are zero."""
-        places: list[int] = np.flatnonzero(~self.halves.any(axis=1)).tolist()
-        return places
-
-
 class LocalModel:
     """The model. It is loaded at the first text, and works in a thread of its own, a piece after the other."""
 
@@ -47,8 +33,10 @@ class LocalModel:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
         self._loaded: tuple[Any, NDArray[np.float16]] | None = None
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        """The vectors of texts, of unit length; zero for a text without a known token.
+    async def embed(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
+        """The vectors of texts, `(n, 256) float32` of unit length, and how many tokens the texts have.
+
+        A text without a known token has a zero vector.
 
         Texts of others have their turn between two pieces. Raises Conflict where the model is not installed.
         """
@@ -57,7 +45,7 @@ class LocalModel:
         for piece in _pieces(texts):
             tokens += await loop.run_in_executor(self._thread, self._add, piece, sums)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return Embedded((sums / np.where(lengths, lengths, 1)).astype(np.float16), tokens)
+        return (sums / np.where(lengths, lengths, 1)).astype(np.float32), tokens
 
     def close(self) -> None:
         """Ends the thread."""

@@ -39,6 +39,16 @@ async def get_llm_definitions_by_user(db: Db, *, user_handle: str, max_rows: int
 
 
 @query
+async def get_all_llm_definitions(db: Db, *, caller: str | None, max_rows: int, skip: int) -> list[DefinitionBrief]:
+    """A page of all definitions that a user may use, or with no caller of all there are."""
+
+
+@query
+async def get_system_llm_definitions(db: Db, *, max_rows: int, skip: int) -> list[DefinitionBrief]:
+    """A page of the built-in definitions."""
+
+
+@query
 async def retrieve_llm_definition_role(db: Db, *, owner: str, definition_handle: str, caller: str) -> str | None:
     """`owner`, `reader` or `public`: what the caller may do with a definition; None when nothing."""
 

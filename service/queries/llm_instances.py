@@ -1,5 +1,6 @@
 """Statements of `sql/llm_instances.sql`: users' own services and their sealed keys."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,12 +12,43 @@ query = Queries(__name__)
 
 
 class Model(msgspec.Struct, frozen=True):
-    """The model of an instance, `owner/handle`. Without a `dialect` the service does not call it."""
+    """The model of an instance, how to call it, and its sealed key.
 
-    instance: str
+    Without a `dialect` the service does not call it. `is_usable`: with the access of the user who was asked for;
+    `is_limited`: there is a limit to what may be spent. `plaintext_key` is one of the original system.
+    """
+
+    instance_id: int
+    owner: str
+    instance_handle: str
     dialect: str | None
+    key_method: str
+    key_field: str | None
+    endpoint: str | None
     name: str | None
     dimensions: int
+    sealed_key: bytes | None
+    sealed_by: str | None
+    plaintext_key: str | None
+    is_usable: bool
+    is_limited: bool
+
+    def __repr__(self) -> str:
+        return f"Model({self.instance})"  # it may hold a key
+
+    @property
+    def instance(self) -> str:
+        """The instance as `owner/handle`."""
+        return f"{self.owner}/{self.instance_handle}"
+
+
+class InstanceShare(SharedWith, frozen=True, omit_defaults=True):
+    """A user with whom an instance is shared, and what the user may spend."""
+
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    requests_per_minute: int | None = None
+    expires_at: datetime | None = None
 
 
 class InstanceRef(msgspec.Struct, frozen=True):
@@ -25,6 +57,21 @@ class InstanceRef(msgspec.Struct, frozen=True):
     owner: str
     instance_handle: str
     instance_id: int
+
+
+class ProjectInstance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a project's readers may know of its instance.
+
+    `can_embed`: whether the service can call it for the project; who may search with texts then says `text_search`.
+    """
+
+    owner: str
+    instance_handle: str
+    model: str | None
+    dimensions: int
+    api_standard: str
+    can_embed: bool
+    text_search: str
 
 
 class InstanceBrief(msgspec.Struct, frozen=True):
@@ -53,7 +100,11 @@ class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
     definition_id: int | None = None
     definition_owner: str | None = None
     definition_handle: str | None = None
-    shared_with: list[SharedWith] | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    requests_per_minute: int | None = None
+    expires_at: datetime | None = None
+    shared_with: list[InstanceShare] | None = None
 
 
 @query
@@ -69,6 +120,10 @@ async def upsert_llm_instance(
     dimensions: int | None,
     context_limit: int | None,
     definition_id: int | None,
+    tokens_per_day: int | None,
+    tokens_per_month: int | None,
+    requests_per_minute: int | None,
+    expires_at: datetime | None,
     change_key: bool,
     api_key_encrypted: bytes | None,
     api_key_sealed_by: str | None,
@@ -98,13 +153,18 @@ async def retrieve_llm_instance_role(db: Db, *, owner: str, instance_handle: str
 
 
 @query
-async def retrieve_llm_instance_model(db: Db, *, owner: str, instance_handle: str) -> Model | None:
-    """The model of an instance, and how to call it."""
+async def retrieve_llm_instance_by_id(db: Db, *, instance_id: int, holder: str) -> Model | None:
+    """The model of an instance, and how to call it with the access of a user."""
 
 
 @query
 async def retrieve_llm_instance(db: Db, *, owner: str, instance_handle: str, role: str) -> Instance | None:
     """An instance as a caller in `role` may see it."""
+
+
+@query
+async def get_llm_instances_by_project(db: Db, *, project_id: int) -> ProjectInstance | None:
+    """The instance of a project, as its readers may know it."""
 
 
 @query
@@ -118,8 +178,29 @@ async def lock_llm_instance(db: Db, *, owner: str, instance_handle: str) -> dict
 
 
 @query
-async def share_llm_instance(db: Db, *, owner: str, instance_handle: str, user_handle: str, role: str) -> int | None:
-    """Shares an instance, or changes the role.
+async def get_shared_llm_instances(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[InstanceBrief]:
+    """A page of the instances that are shared with a user."""
+
+
+@query
+async def lock_instance_share(db: Db, *, owner: str, instance_handle: str, user_handle: str) -> dict[str, Any] | None:
+    """The role and the limits of a share, locked until the end of the transaction."""
+
+
+@query
+async def link_user_to_llm_instance(
+    db: Db,
+    *,
+    owner: str,
+    instance_handle: str,
+    user_handle: str,
+    role: str,
+    tokens_per_day: int | None,
+    tokens_per_month: int | None,
+    requests_per_minute: int | None,
+    expires_at: datetime | None,
+) -> int | None:
+    """Shares an instance, or changes the role and the limits.
 
     Violates `llm_service_instances_shared_with_user_handle_fkey` for an unknown user.
     """

@@ -17,8 +17,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
     is 0, and the instance has no name, for a project of the original system without an instance.
 
-    Its instance has a `model` that the service can call if there is a `dialect`; `text_search` says who may do so for a
-    search: editors, readers, public.
+    `instance_id` is None without an instance. `text_search` says who may search with texts, which it embeds: editors,
+    readers, public.
 
     `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`, measured at
     `measured_at`: numbers of candidates of a graph, or, of a coarse index with `lists` lists, of lists that a search
@@ -41,8 +41,7 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     exact_seconds: float | None = None
     lists: int = 0
     measured_at: datetime | None = None
-    dialect: str | None = None
-    model: str | None = None
+    instance_id: int | None = None
     text_search: str = "editors"
     indexed_rows: int = 0
     metadata_indexed: bool = False

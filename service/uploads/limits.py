@@ -8,9 +8,7 @@ MAX_OBJECTS = 10 * MAX_ROWS  # in its JSON, before rows are counted
 UNCHECKED_BYTES = 4 * 1024 * 1024  # of JSON: undecoded rows of smaller bodies take 150 MB at most, for a moment
 
 # Of a batch of texts, which are embedded here
-MAX_TEXTS = 1000
-MAX_TEXTS_BYTES = 8 * 1024 * 1024
-MAX_TEXT_OBJECTS = 100 * MAX_TEXTS  # in its JSON, before rows are counted
+OBJECTS_A_TEXT = 100  # in its JSON, on average, before rows are counted
 MAX_TEXT_CHARACTERS = 100_000
 
 # Of a row

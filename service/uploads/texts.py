@@ -11,7 +11,7 @@ from service.errors import ApiError, ContentTooLarge, Invalid
 from service.queries.projects import ProjectAccess
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
-from service.uploads.limits import MAX_TEXT_CHARACTERS, MAX_TEXT_OBJECTS, MAX_TEXTS
+from service.uploads.limits import MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
 
 SentText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"^[^\u0000]*$")]
 
@@ -27,7 +27,7 @@ class TextIn(msgspec.Struct, forbid_unknown_fields=True):
 class TextsIn(msgspec.Struct, forbid_unknown_fields=True):
     """A batch of texts, all or nothing."""
 
-    texts: Annotated[list[TextIn], Meta(max_length=MAX_TEXTS)]
+    texts: list[TextIn]
 
 
 class _RawText(TextIn, forbid_unknown_fields=True):
@@ -49,18 +49,18 @@ class TextBatch(Batch):
     rows_name = "texts"
 
 
-async def checked(project: ProjectAccess, body: bytes) -> TextBatch:
-    """The rows of a body of JSON, and what is wrong with them in themselves."""
-    if body.count(b"{") > MAX_TEXT_OBJECTS:  # before lists of them are made
-        raise ContentTooLarge(f"A batch may have at most {MAX_TEXTS:,} texts: send several.")
+async def checked(project: ProjectAccess, body: bytes, most: int) -> TextBatch:
+    """The rows of a body of JSON, and what is wrong with them in themselves. Raises ContentTooLarge for too many."""
+    if body.count(b"{") > OBJECTS_A_TEXT * most:  # before lists of them are made
+        raise ContentTooLarge(f"A batch may have at most {most:,} texts: send several.")
     try:
         rows = msgspec.json.decode(body, type=_RawTexts).texts
     except msgspec.ValidationError as error:
         raise Invalid(problems=decoding.problems(body, TextsIn, "body", error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise decoding.unreadable(error) from None
-    if len(rows) > MAX_TEXTS:
-        raise ContentTooLarge(f"A batch may have at most {MAX_TEXTS:,} texts: send several.")
+    if len(rows) > most:
+        raise ContentTooLarge(f"A batch may have at most {most:,} texts: send several.")
     batch = TextBatch(project)
     for row, raw in enumerate(rows):
         try:

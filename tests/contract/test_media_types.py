@@ -34,10 +34,18 @@ async def test_a_refused_type_is_told_the_right_ones(
 ) -> None:
     own = await project(api, await user(api, admin))
     path = one.path.format(
-        user=own.owner.handle, project=own.handle, instance=own.instance.handle, definition="none", standard="none"
+        user=own.owner.handle,
+        project=own.handle,
+        instance=own.instance.handle,
+        definition="none",
+        standard="none",
+        other="none",
     )
     right = ("application/json", MERGE_PATCH) if one.method == "PATCH" else one.consumes
     answer = await api.request(one.method, path, content=b"{}", headers={**admin, "Content-Type": kind})
+    if one.error_body is not None:
+        assert (answer.status_code, answer.json()["error"]["param"]) == (415, "header.content-type")
+        return
     body = refused(answer, 415, "header.content-type")
     for text in (body["detail"], body["errors"][0]["message"]):
         assert all(f"{one}" in text for one in right), text

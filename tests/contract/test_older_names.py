@@ -3,13 +3,14 @@
 import httpx2
 import pytest
 
-from service.api import deprecated, llm_instances
+from service.api import deprecated, instance_sharing, llm_instances
 from tests.support.world import Headers, fetch, instance, problem, unique, user
 
 
 def test_each_newer_route_has_its_older_one() -> None:
-    newer = {(one.method, one.path.replace("llm-instances", "llm-services")) for one in llm_instances.endpoints}
-    newer.remove(("POST", "/v1/llm-services/{user}/{instance}/embed"))  # which older clients do not know
+    known = [*llm_instances.endpoints, *instance_sharing.endpoints]
+    newer = {(one.method, one.path.replace("llm-instances", "llm-services")) for one in known}
+    newer.remove(("PATCH", "/v1/llm-services/{user}/{instance}/share/{other}"))  # which older clients do not know
     assert newer == {(one.method, one.path) for one in deprecated.endpoints}
 
 

@@ -56,8 +56,10 @@ def good_body(one: Endpoint) -> dict[str, Any]:
     kind = one.path.split("/")[2] if one.path.startswith("/v1/") else "users"
     if one.path.endswith("/share"):
         return {"share_with_handle": "bob"} | ({} if kind == "llm-definitions" else {"role": "reader"})
-    if one.path.endswith("/embed"):
-        return {"input": ["a text"]}
+    if one.path.endswith("/share/{other}"):
+        return {"role": "reader"}
+    if one.path.endswith(("/embed", "/{instance}/embeddings")):
+        return {"input": ["a text"]} | ({"model": "inst"} if kind == "openai" else {})
     if one.path.endswith("/transfer"):
         return {"new_owner": "bob"}
     if one.path.endswith("/from-definition"):

@@ -94,6 +94,11 @@ async def test_the_alerts_and_the_table_name_metrics_that_there_are(new_database
         project = await world.project(api, await world.user(api, ADMIN))
         await world.upload(api, project, world.row("a", [1, 0, 0]))
         await api.get(f"{project.similars}/a", headers=ADMIN)
+        owner, here = project.owner, {"definition_owner": "_system", "definition_handle": "local-small"}
+        made = f"/v1/llm-instances/{owner.handle}/from-definition"
+        await api.post(made, json={"instance_handle": "here", **here}, headers=owner.headers)
+        embed = f"/v1/llm-instances/{owner.handle}/here/embed"
+        assert (await api.post(embed, json={"input": ["text"]}, headers=owner.headers)).status_code == 200
         exposed = (await api.get("/metrics", headers=ADMIN)).text
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     rules = yaml.safe_load(block)["groups"][0]["rules"]

@@ -142,5 +142,7 @@ class TestDeleteCustomAPIStandards:
             dialect=None,
         )
         assert await admin.delete_custom_api_standards(connection) == 1
-        rows = await api_standards.get_api_standards(connection, max_rows=9, skip=0)
-        assert [row.api_standard_handle for row in rows] == ["cohere", "gemini", "local", "openai"]
+        rows = await api_standards.get_api_standards(connection, max_rows=99, skip=0)
+        assert [row.api_standard_handle for row in rows] == sorted(
+            ["azure-openai", "cohere", "gemini", "jina", "local", "mistral", "ollama", "openai", "tei", "voyage"]
+        )

@@ -44,12 +44,19 @@ class TestGetAPIStandards:
         await upsert(connection, "mine")
         rows = await api_standards.get_api_standards(connection, max_rows=200, skip=0)
         assert [(row.api_standard_handle, row.key_method, row.key_field) for row in rows] == [
+            ("azure-openai", "custom_header", "api-key"),
             ("cohere", "auth_bearer", "Authorization"),
             ("gemini", "custom_header", "x-goog-api-key"),
+            ("jina", "auth_bearer", "Authorization"),
             ("local", "auth_bearer", "Authorization"),
             ("mine", "query_param", "key"),
+            ("mistral", "auth_bearer", "Authorization"),
+            ("ollama", "auth_bearer", "Authorization"),
             ("openai", "auth_bearer", "Authorization"),
+            ("tei", "auth_bearer", "Authorization"),
+            ("voyage", "auth_bearer", "Authorization"),
         ]
+        assert all(row.dialect for row in rows if row.api_standard_handle != "mine")
         assert await api_standards.get_api_standards(connection, max_rows=1, skip=2) == rows[2:3]
 
 

@@ -4,7 +4,7 @@ import inspect
 import re
 import typing
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ TYPES: dict[Any, set[str]] = {
     int: {"integer", "bigint"},
     bool: {"boolean"},
     float: {"double precision"},
+    date: {"date"},
     datetime: {"timestamp with time zone"},
     bytes: {"bytea", "halfvec"},
     HalfVector: {"halfvec"},

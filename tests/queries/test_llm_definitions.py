@@ -50,6 +50,36 @@ class TestGetLLMDefinitionsByUser:
         assert page == rows[6:]
 
 
+class TestGetAllLLMDefinitions:
+    async def test_what_a_caller_may_use(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        for name, public in (("private", False), ("public", True)):
+            await connection.execute(
+                "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard, is_public)"
+                " VALUES ($1, $2, 'openai', $3)",
+                anna,
+                name,
+                public,
+            )
+
+        async def found(caller: str | None) -> set[str]:
+            rows = await llm_definitions.get_all_llm_definitions(connection, caller=caller, max_rows=99, skip=0)
+            return {row.definition_handle for row in rows if row.owner in (anna, "_system")}
+
+        system = await llm_definitions.get_system_llm_definitions(connection, max_rows=99, skip=0)
+        built_in = {row.definition_handle for row in system}
+        assert "local-small" in built_in
+        assert await found(anna) == await found(None) == built_in | {"private", "public"}
+        assert await found(bert) == built_in | {"public"}
+
+
+class TestGetSystemLLMDefinitions:
+    async def test_in_pages(self, connection: Connection) -> None:
+        rows = await llm_definitions.get_system_llm_definitions(connection, max_rows=99, skip=0)
+        assert {row.owner for row in rows} == {"_system"}
+        assert await llm_definitions.get_system_llm_definitions(connection, max_rows=1, skip=1) == rows[1:2]
+
+
 class TestRetrieveLLMDefinitionRole:
     @pytest.mark.parametrize(
         ("caller", "handle", "role"),

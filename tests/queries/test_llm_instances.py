@@ -8,8 +8,11 @@ import pytest
 
 from service.database.pool import Connection
 from service.queries import llm_instances
-from service.queries.users import SharedWith
 from tests.support import factories
+
+NO_LIMITS: dict[str, Any] = {
+    "tokens_per_day": None, "tokens_per_month": None, "requests_per_minute": None, "expires_at": None,
+}  # fmt: skip
 
 
 async def retrieve(connection: Connection, owner: str, handle: str, role: str = "owner") -> llm_instances.Instance:
@@ -123,7 +126,7 @@ class TestRetrieveLLMInstance:
         await share(connection, bert, await factories.instance(connection, anna, "inst"), "editor")
         owner_sees = await retrieve(connection, anna, "inst")
         reader_sees = await retrieve(connection, anna, "inst", "reader")
-        assert owner_sees.shared_with == [SharedWith(bert, "editor")]
+        assert owner_sees.shared_with == [llm_instances.InstanceShare(bert, "editor")]
         assert reader_sees.shared_with is None
         assert reader_sees.access_role == "reader"
 
@@ -157,18 +160,80 @@ class TestRetrieveLLMInstanceRole:
         assert roles == ["owner", "reader", None]
 
 
-class TestRetrieveLLMInstanceModel:
+class TestRetrieveLLMInstanceByID:
     async def test_how_to_call_it(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
-        await factories.instance(connection, anna, "inst", model="m", dimensions=3)
-        await factories.instance(connection, anna, "here", api_standard="local", model="l", dimensions=4)
+        anna, bert, carl = [await factories.user(connection) for _ in range(3)]
+        number = await factories.instance(
+            connection, anna, "inst", model="m", endpoint="https://x", change_key=True, api_key_encrypted=b"sealed"
+        )
+        await share(connection, bert, number)
 
-        async def found(handle: str) -> llm_instances.Model | None:
-            return await llm_instances.retrieve_llm_instance_model(connection, owner=anna, instance_handle=handle)
+        async def found(holder: str) -> llm_instances.Model:
+            row = await llm_instances.retrieve_llm_instance_by_id(connection, instance_id=number, holder=holder)
+            assert row is not None
+            return row
 
-        assert await found("inst") == llm_instances.Model(f"{anna}/inst", None, "m", 3)
-        assert await found("here") == llm_instances.Model(f"{anna}/here", "local", "l", 4)
-        assert await found("none") is None
+        expected = llm_instances.Model(
+            number, anna, "inst", "openai", "auth_bearer", "Authorization", "https://x", "m", 3, b"sealed", None, None,
+            is_usable=True, is_limited=False,
+        )  # fmt: skip
+        assert await found(anna) == await found(bert) == expected
+        assert "sealed" not in repr(expected)
+        assert not (await found(carl)).is_usable
+        await connection.execute("UPDATE llm_service_instances_shared_with SET tokens_per_day = 5")
+        assert [(await found(holder)).is_limited for holder in (anna, bert)] == [False, True]
+        await connection.execute("UPDATE llm_service_instances_shared_with SET expires_at = now()")
+        assert not (await found(bert)).is_usable
+        await connection.execute("UPDATE llm_service_instances SET requests_per_minute = 5")
+        assert (await found(anna)).is_limited
+        assert await llm_instances.retrieve_llm_instance_by_id(connection, instance_id=-1, holder=anna) is None
+
+
+class TestGetLLMInstancesByProject:
+    async def test_what_its_readers_may_know(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        number = await factories.instance(connection, anna, "inst", model="m")
+        await share(connection, bert, number)
+        project = await factories.project(connection, bert, "inst", instance_owner=anna)
+        found = await llm_instances.get_llm_instances_by_project(connection, project_id=project)
+        assert found == llm_instances.ProjectInstance(
+            anna, "inst", "m", 3, "openai", can_embed=True, text_search="editors"
+        )
+        await connection.execute("DELETE FROM llm_service_instances_shared_with")
+        found = await llm_instances.get_llm_instances_by_project(connection, project_id=project)
+        assert found is not None
+        assert not found.can_embed
+        assert await llm_instances.get_llm_instances_by_project(connection, project_id=-1) is None
+
+
+class TestGetSharedLLMInstances:
+    async def test_those_of_others(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
+        await factories.instance(connection, bert, "own")
+        for name in ("one", "two", "ended"):
+            await share(connection, bert, await factories.instance(connection, anna, name))
+        await connection.execute(
+            "UPDATE llm_service_instances_shared_with SET expires_at = now() FROM llm_service_instances AS instance"
+            " WHERE instance.instance_id = llm_service_instances_shared_with.instance_id AND instance_handle = 'ended'"
+        )
+        rows = await llm_instances.get_shared_llm_instances(connection, user_handle=bert, max_rows=9, skip=0)
+        assert [(row.instance_handle, row.access_role) for row in rows] == [("one", "reader"), ("two", "reader")]
+        rest = await llm_instances.get_shared_llm_instances(connection, user_handle=bert, max_rows=1, skip=1)
+        assert rest == rows[1:]
+
+
+class TestLockInstanceShare:
+    async def test_is_the_body_of_its_change(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        await share(connection, bert, await factories.instance(connection, anna, "inst"))
+        found = await llm_instances.lock_instance_share(
+            connection, owner=anna, instance_handle="inst", user_handle=bert
+        )
+        assert found == {"role": "reader", **NO_LIMITS}
+        other = await llm_instances.lock_instance_share(
+            connection, owner=anna, instance_handle="inst", user_handle=anna
+        )
+        assert other is None
 
 
 class TestDeleteLLMInstance:
@@ -200,6 +265,7 @@ class TestLockLLMInstance:
             "api_standard": "openai",
             "model": "m",
             "context_limit": None,
+            **NO_LIMITS,
         }
         assert await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="none") is None
 
@@ -210,12 +276,12 @@ async def shares(connection: Connection, owner: str) -> list[dict[str, Any]] | N
 
 
 async def share_as(connection: Connection, owner: str, user: str, role: str) -> int | None:
-    return await llm_instances.share_llm_instance(
-        connection, owner=owner, instance_handle="shared", user_handle=user, role=role
+    return await llm_instances.link_user_to_llm_instance(
+        connection, owner=owner, instance_handle="shared", user_handle=user, role=role, **NO_LIMITS
     )
 
 
-class TestShareLLMInstance:
+class TestLinkUserToLLMInstance:
     async def test_sharing_again_changes_the_role(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection), await factories.user(connection)
         assert await share_as(connection, anna, bert, "reader") is None

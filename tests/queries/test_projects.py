@@ -24,7 +24,7 @@ class TestRetrieveProjectAccess:
     @pytest.mark.parametrize("public", [False, True])
     async def test_roles(self, connection: Connection, public: bool) -> None:
         anna, editor, reader, stranger = [await factories.user(connection) for _ in range(4)]
-        await factories.instance(connection, anna, "inst")
+        instance_id = await factories.instance(connection, anna, "inst")
         number = await factories.project(
             connection,
             anna,
@@ -43,7 +43,7 @@ class TestRetrieveProjectAccess:
         assert [row.caller for row in accesses] == [anna, editor, reader, stranger, None, None]
         assert {row.project_id for row in accesses} == {number}
         assert accesses[0] == projects.ProjectAccess(
-            number, anna, "proj", "owner", anna, anna, "inst", 3, None, None, [], [], None
+            number, anna, "proj", "owner", anna, anna, "inst", 3, None, None, [], [], instance_id=instance_id
         )
         by_admin = (await access(connection, None, anna, is_admin=True)).access
         assert by_admin is not None

@@ -30,6 +30,15 @@ UNREACHABLE = {
     "llm_service_definitions_pkey": "from a sequence",
     "llm_service_definitions_shared_with_definition_id_fkey": "taken from the definition itself",
     "llm_service_definitions_shared_with_pkey": "written by ON CONFLICT",
+    "instance_usage_instance_id_fkey": "taken from the instance itself",
+    "instance_usage_pkey": "written by ON CONFLICT",
+    "usage_reservations_instance_id_fkey": "taken from the instance itself",
+    "usage_reservations_pkey": "from a sequence",
+    **{
+        f"{table}_{column}_check": "the body is limited in the same way"
+        for table in ("llm_service_instances", "llm_service_instances_shared_with")
+        for column in ("tokens_per_day", "tokens_per_month", "requests_per_minute")
+    },
     "llm_service_instances_context_limit_check": "the body is limited in the same way",
     "llm_service_instances_definition_id_fkey": "taken from the definition itself",
     "llm_service_instances_dimensions_check": "the body is limited in the same way",

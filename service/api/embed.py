@@ -1,0 +1,160 @@
+"""Vectors of texts that are not stored: in this service's form, and in OpenAI's."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from service import decoding
+from service.api.llm_instances import InstancePath, instance_name
+from service.api.texts import EMBED_ERRORS, Usage, usage_of
+from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem, found
+from service.http.auth import Caller, instance_reader
+from service.http.endpoint import endpoint
+from service.http.openai_errors import as_openai
+from service.http.request import Req
+from service.http.responses import JSON, MSGPACK
+from service.providers.dialects import Purpose
+from service.providers.embedder import Embedded
+from service.providers.errors import BadTexts
+from service.providers.ledger import Spender
+from service.queries import llm_instances
+from service.queries.llm_instances import Instance
+from service.uploads.texts import SentText
+
+FORMATS = (JSON, MSGPACK)
+
+
+class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Texts to be embedded. `input_type` matters to models that tell queries from documents.
+
+    `encoding`: vectors as numbers, or as the raw little-endian bytes of float32 (`f4`) or float16 (`f2`), in JSON as
+    base64.
+    """
+
+    input: Annotated[list[SentText], Meta(min_length=1)]
+    input_type: Purpose = "document"
+    encoding: Literal["float", "f4", "f2"] = "float"
+
+
+class Vectors(msgspec.Struct, frozen=True):
+    """The vectors of texts, in their order, of unit length."""
+
+    model: str
+    dimensions: int
+    vectors: list[list[float] | bytes]
+    usage: Usage
+
+
+class OpenAIEmbedIn(msgspec.Struct, frozen=True):
+    """OpenAI's request for embeddings, of which this is understood; other fields are left alone.
+
+    `model` is the instance's handle, or its model. `input` is a text or a list of texts; lists of tokens are not taken.
+    """
+
+    input: str | list[str]
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+
+class OpenAIVector(msgspec.Struct, frozen=True):
+    """A vector: numbers, or the base64 of their float32, little-endian."""
+
+    index: int
+    embedding: list[float] | bytes
+    object: Literal["embedding"] = "embedding"
+
+
+class OpenAIUsage(msgspec.Struct, frozen=True):
+    """The tokens of the texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class OpenAIVectors(msgspec.Struct, frozen=True):
+    """OpenAI's answer."""
+
+    data: list[OpenAIVector]
+    model: str
+    usage: OpenAIUsage
+    object: Literal["list"] = "list"
+
+
+@endpoint(
+    "POST",
+    "/v1/llm-instances/{user}/{instance}/embed",
+    guard=instance_reader,
+    body=EmbedIn,
+    consumes=FORMATS,
+    errors=EMBED_ERRORS,
+    only_reads=True,
+)
+async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
+    """Embed texts without storing them. For the owner, and all with whom the instance is shared."""
+    body = await req.body.read(req.services.settings.service_max_texts_bytes, FORMATS)
+    sent = decoding.decode(body, EmbedIn, wire=req.body.wire(FORMATS))
+    instance = await _instance(req, path, access)
+    try:
+        made = await _embedded(req, path, access, instance, sent.input, sent.input_type)
+    except BadTexts as error:
+        raise error.located([f"body.input[{row}]" for row in range(len(sent.input))]) from None
+    form = sent.encoding
+    vectors: list[Any] = [one.tolist() if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
+    return Vectors(made.model, instance.dimensions, vectors, usage_of(made))
+
+
+@endpoint(
+    "POST",
+    "/v1/openai/{user}/{instance}/embeddings",
+    guard=instance_reader,
+    body=OpenAIEmbedIn,
+    errors=EMBED_ERRORS,
+    only_reads=True,
+    error_body=as_openai,
+)
+async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -> OpenAIVectors:
+    """Embed texts as OpenAI's clients ask for it: their `base_url` is this path without its last part."""
+    sent = decoding.decode(await req.body.read(req.services.settings.service_max_texts_bytes), OpenAIEmbedIn)
+    texts = [sent.input] if isinstance(sent.input, str) else sent.input
+    if not texts or not all(texts) or any("\0" in text for text in texts):
+        raise Invalid(problems=[Problem("must be a text or some, none of them empty or with a NUL", "body.input")])
+    instance = await _instance(req, path, access)
+    if sent.model not in (instance.model, path.instance):
+        raise NotFound(f"This address has the model {instance.model!r}, not {sent.model!r}.")
+    if sent.dimensions not in (None, instance.dimensions):
+        problem = Problem(f"must be {instance.dimensions}, as of the instance", "body.dimensions", sent.dimensions)
+        raise BadRequest("An instance has one number of dimensions.", [problem])
+    try:
+        made = await _embedded(req, path, access, instance, texts, "document")
+    except BadTexts as error:
+        raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
+    is_base64 = sent.encoding_format == "base64"
+    data = [
+        OpenAIVector(row, one.astype("<f4").tobytes() if is_base64 else one.tolist())
+        for row, one in enumerate(made.vectors.astype(np.float32))
+    ]
+    return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
+
+
+async def _instance(req: Req, path: InstancePath, access: Caller) -> Instance:
+    row = await llm_instances.retrieve_llm_instance(
+        req.pool, owner=path.user, instance_handle=path.instance, role=access.role
+    )
+    return found(row, instance_name(path))
+
+
+async def _embedded(
+    req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose
+) -> Embedded:
+    """Texts as an instance embeds them for the caller; the admin has the access of its owner."""
+    most = req.services.settings.service_max_texts
+    if len(texts) > most:
+        raise ContentTooLarge(f"A request may have at most {most:,} texts: send several.")
+    spender = Spender(instance.instance_id, access.handle or path.user, access.handle or "admin")
+    return await req.services.embedder.embed(spender, texts, purpose)
+
+
+endpoints = [post_embed, post_openai_embeddings]

@@ -1,0 +1,132 @@
+"""Sharing of instances, with limits of what may be spent."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from service.api.fields import Moment, RequestCount, ShareRole, Tokens
+from service.api.llm_instances import InstancePath, instance_name
+from service.api.merge_patch import merged
+from service.api.sharing import ShareIn, SharesPage, not_the_owner
+from service.database.statements import Db
+from service.errors import found
+from service.http.auth import owner
+from service.http.endpoint import endpoint
+from service.http.request import Req
+from service.queries import llm_instances
+from service.queries.llm_instances import InstanceShare
+from service.storage.locks import locked
+
+
+class SharePath(InstancePath, frozen=True):
+    """A path that names an instance and a user with whom it is shared."""
+
+    other: str
+
+
+class InstanceShareIn(ShareIn, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """With whom to share an instance, in what role, and what may be spent: days and months in UTC.
+
+    The limits of an earlier share stay where they are left out; null ends one.
+    """
+
+    tokens_per_day: Tokens | UnsetType | None = UNSET
+    tokens_per_month: Tokens | UnsetType | None = UNSET
+    requests_per_minute: RequestCount | UnsetType | None = UNSET
+    expires_at: Moment | UnsetType | None = UNSET
+
+
+class ShareChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be changed of a share."""
+
+    role: ShareRole
+    tokens_per_day: Tokens | None = None
+    tokens_per_month: Tokens | None = None
+    requests_per_minute: RequestCount | None = None
+    expires_at: Moment | None = None
+
+
+class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All with whom an instance is shared; `next` is where the list goes on, if it does."""
+
+    owner: str
+    instance_handle: str
+    shared_with: list[InstanceShare]
+    next: str | None = None
+
+
+@endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201, errors=(404,))
+async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) -> InstanceShares:
+    """Share an instance with a user, who may build projects on it and embed, and neither change it nor see its key."""
+    not_the_owner(path.user, body.share_with_handle)
+    sent = {
+        name: value
+        for name, value in msgspec.structs.asdict(body).items()
+        if value is not UNSET and name != "share_with_handle"
+    }
+    async with locked(req.pool, path.user) as tx:
+        stored = await llm_instances.lock_instance_share(
+            tx, owner=path.user, instance_handle=path.instance, user_handle=body.share_with_handle
+        )
+        share = msgspec.convert({**(stored or {}), **sent}, ShareChange)
+        await _store(tx, path, body.share_with_handle, share)
+        return InstanceShares(path.user, path.instance, await _shares(tx, path))
+
+
+@endpoint(
+    "PATCH",
+    "/v1/llm-instances/{user}/{instance}/share/{other}",
+    guard=owner,
+    patches=ShareChange,
+    errors=(404,),
+)
+async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) -> InstanceShares:
+    """Change the role or the limits of a share (JSON merge patch, RFC 7396); null ends a limit."""
+
+    async def lock(db: Db) -> dict[str, Any] | None:
+        return await llm_instances.lock_instance_share(
+            db, owner=path.user, instance_handle=path.instance, user_handle=path.other
+        )
+
+    async with merged(req.pool, body, ShareChange, _share_name(path), lock, owners=(path.user,)) as (tx, share):
+        await _store(tx, path, path.other, share)
+        return InstanceShares(path.user, path.instance, await _shares(tx, path))
+
+
+@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
+async def unshare_instance(req: Req, path: SharePath) -> None:
+    """End the sharing of an instance with a user. Projects that they built on it stay, and embed no more texts."""
+    row = await llm_instances.unshare_llm_instance(
+        req.pool, owner=path.user, instance_handle=path.instance, user_handle=path.other
+    )
+    found(row, _share_name(path))
+
+
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
+async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
+    """All with whom an instance is shared."""
+    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.pool, path))[query.offset :]))
+
+
+async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> None:
+    row = await llm_instances.link_user_to_llm_instance(
+        db,
+        owner=path.user,
+        instance_handle=path.instance,
+        user_handle=user,
+        **msgspec.structs.asdict(share),
+    )
+    found(row, instance_name(path))
+
+
+async def _shares(db: Db, path: InstancePath) -> list[InstanceShare]:
+    row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role="owner")
+    return found(row, instance_name(path)).shared_with or []
+
+
+def _share_name(path: SharePath) -> str:
+    return f"A share of {path.user}/{path.instance} with {path.other!r}"
+
+
+endpoints = [share_instance, patch_instance_share, unshare_instance, get_instance_shares]

@@ -1,0 +1,65 @@
+"""What instances are used for."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from service.api.llm_instances import InstancePath, instance_name
+from service.errors import Invalid, Problem, found
+from service.http.auth import Caller, instance_reader
+from service.http.endpoint import endpoint
+from service.http.paging import Page
+from service.http.request import Req
+from service.queries import llm_instances, usage
+from service.queries.usage import Used
+
+USUAL_DAYS = 30
+MOST_DAYS = 3660
+
+
+class UsagePage(Page, frozen=True, rename={"first": "from", "last": "to"}):
+    """Which days, in UTC, both included; the last 30 unless said otherwise. `by`: a row for each day, or each user."""
+
+    first: date | None = None
+    last: date | None = None
+    by: Literal["day", "user"] = "day"
+
+
+class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"first": "from", "last": "to"}):
+    """What an instance was used for; `next` is where the list goes on, if it does."""
+
+    owner: str
+    instance_handle: str
+    first: date
+    last: date
+    usage: list[Used]
+    next: str | None = None
+
+
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader, errors=(404,))
+async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Caller) -> InstanceUsage:
+    """What an instance was used for: all of it for its owner; for others what they, or their projects, used."""
+    last = query.last or datetime.now(UTC).date()
+    first = query.first or last - timedelta(days=USUAL_DAYS - 1)
+    if not first <= last <= first + timedelta(days=MOST_DAYS):
+        message = f"must not be after `to`, nor more than {MOST_DAYS:,} days before it"
+        raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
+    row = await llm_instances.retrieve_llm_instance(
+        req.pool, owner=path.user, instance_handle=path.instance, role=access.role
+    )
+    instance = found(row, instance_name(path))
+    rows = await usage.get_usage(
+        req.pool,
+        instance_id=instance.instance_id,
+        by_day=query.by == "day",
+        first_day=first,
+        last_day=last,
+        user_handle=None if access.role in ("owner", "admin") else access.handle,
+        max_rows=query.limit + 1,
+        skip=query.offset,
+    )
+    return InstanceUsage(path.user, path.instance, first, last, *query.of(req, rows))
+
+
+endpoints = [get_usage]

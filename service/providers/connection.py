@@ -1,0 +1,103 @@
+"""The HTTP connection to providers: no redirects, no compression, and answers of bounded size.
+
+It is the engine of httpx2, used directly: httpx2 itself cannot be given the network on which it connects
+(`service.providers.targets`), and all else that it adds (redirects, cookies, proxies of the environment) is to be off.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import httpcore2
+import msgspec
+
+from service import __version__
+from service.providers.errors import BadAnswer, Down, Late, Refused, Unreachable
+from service.providers.limits import CALLS, CONNECT_SECONDS, MAX_ERROR_BYTES
+from service.providers.targets import AddressRefused, CheckedNetwork, Targets
+
+IDLE_SECONDS = 5.0
+Headers: TypeAlias = Mapping[bytes | str, bytes | str]
+
+HEADERS: Headers = {
+    "User-Agent": f"embedding-service/{__version__}",
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a provider answered. Headers by their names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it says that it is JSON."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind == "application/json" or kind.endswith("+json")
+
+
+class Connection:
+    """Connections to all providers. A call takes `seconds` at most.
+
+    Idle connections are closed after some seconds, so that names are resolved again.
+    """
+
+    def __init__(
+        self, targets: Targets, seconds: float, *, ca_file: Path | None = None, proxy: str | None = None
+    ) -> None:
+        self._seconds = seconds
+        verified = ssl.create_default_context(cafile=ca_file)
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=verified,
+            proxy=httpcore2.Proxy(proxy) if proxy else None,
+            max_connections=CALLS,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=None if proxy else CheckedNetwork(targets),  # a proxy resolves names itself
+        )
+
+    async def post(self, url: str, headers: Headers, content: bytes, most_bytes: int) -> Answer:
+        """Sends a body and returns the answer, whatever its status.
+
+        Raises Down, Late, Refused for a host without a permitted address, and BadAnswer for one of more than
+        `most_bytes`.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._post(url, headers, content, most_bytes)
+        except (httpcore2.ReadTimeout, httpcore2.WriteTimeout, TimeoutError):
+            raise Late("did not answer in time") from None
+        except AddressRefused:
+            raise Refused("has no public address, so that this service does not call it") from None
+        except (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.PoolTimeout, httpcore2.ProxyError):
+            raise Unreachable("cannot be reached") from None
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
+            raise Down("closed the connection") from None
+
+    async def _post(self, url: str, headers: Headers, content: bytes, most_bytes: int) -> Answer:
+        times = {"connect": CONNECT_SECONDS, "read": self._seconds, "write": self._seconds, "pool": self._seconds}
+        async with self._pool.stream(
+            "POST", url, headers={**HEADERS, **headers}, content=content, extensions={"timeout": times}
+        ) as answer:
+            named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+            is_good = 200 <= answer.status < 300
+            if is_good and named.get("content-encoding", "identity") != "identity":
+                raise BadAnswer("compresses its answer, which it was asked not to")
+            body = bytearray()
+            async for piece in answer.aiter_stream():
+                body += piece
+                if len(body) > most_bytes and is_good:
+                    raise BadAnswer(f"answers with more than {most_bytes:,} bytes")
+                if len(body) > MAX_ERROR_BYTES and not is_good:
+                    break
+            return Answer(answer.status, named, bytes(body))
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._pool.aclose()

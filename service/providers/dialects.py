@@ -1,0 +1,234 @@
+"""How the service speaks to each kind of provider: where, what is sent, what comes back, and how much at once.
+
+No HTTP and no database here. The formats are those of the providers' own references, as of 2026-11: OpenAI
+(platform.openai.com/docs/api-reference/embeddings), Cohere (docs.cohere.com/reference/embed), Gemini
+(ai.google.dev/api/embeddings), Voyage AI (docs.voyageai.com/reference/embeddings-api), Jina AI (api.jina.ai/redoc),
+Mistral AI (docs.mistral.ai/api/endpoint/embeddings), Ollama (docs.ollama.com/api/embed), Text Embeddings Inference
+(huggingface.github.io/text-embeddings-inference). A text that is too long must never be cut: providers that would do so
+are told not to.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import msgspec
+
+from service.providers.limits import BYTES_A_CALL, TEXTS_A_CALL
+
+Purpose: TypeAlias = Literal["document", "query"]
+Name: TypeAlias = Literal["local", "openai", "cohere", "gemini", "voyage", "jina", "mistral", "ollama", "tei"]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Texts that are to be embedded, with which model, in how many dimensions, as documents or as queries."""
+
+    model: str
+    dimensions: int
+    purpose: Purpose
+    texts: list[str]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """Vectors, as JSON that is still undecoded, in the order of `places` (None: of the texts).
+
+    `tokens` is the provider's own count, None where it gives none.
+    """
+
+    vectors: list[msgspec.Raw]
+    places: list[int] | None = None
+    tokens: int | None = None
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How to speak to a kind of provider. `read` raises msgspec's errors for an answer of another form.
+
+    `address` is the URL to call, from an instance's endpoint and model. `most_bytes` bounds the tokens of a call too.
+    """
+
+    address: Callable[[str, str], str]
+    body: Callable[[Asked], dict[str, Any]]
+    read: Callable[[bytes, Mapping[str, str]], Reply]
+    most_texts: int = TEXTS_A_CALL
+    most_bytes: int = BYTES_A_CALL
+
+
+def _ending_with(*ends: str) -> Callable[[str, str], str]:
+    """The endpoint, with the first of these ends unless its path has one of them."""
+
+    def address(endpoint: str, model: str) -> str:
+        parts = urlsplit(endpoint)
+        path = parts.path.rstrip("/")
+        path = path if path.endswith(ends) else path + ends[0]
+        return urlunsplit(parts._replace(path=path, fragment=""))
+
+    return address
+
+
+def _gemini_address(endpoint: str, model: str) -> str:
+    """Gemini names the model and the method in the path."""
+    parts = urlsplit(endpoint)
+    path = parts.path.rstrip("/").removesuffix(":embedContent").removesuffix(":batchEmbedContents")
+    if "/models/" not in path:
+        path = f"{path.removesuffix('/models')}/models/{quote(model, safe='')}"
+    return urlunsplit(parts._replace(path=f"{path}:batchEmbedContents", fragment=""))
+
+
+class _Item(msgspec.Struct):
+    embedding: msgspec.Raw
+    index: int | None = None
+
+
+class _Count(msgspec.Struct):
+    prompt_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+class _List(msgspec.Struct):
+    """The answer of OpenAI, and of all that speak as it does."""
+
+    data: list[_Item]
+    usage: _Count | None = None
+
+
+def _read_list(body: bytes, _: Mapping[str, str]) -> Reply:
+    answer = msgspec.json.decode(body, type=_List)
+    places = [item.index for item in answer.data if item.index is not None]
+    if places and len(places) != len(answer.data):
+        raise msgspec.ValidationError("some have no index")
+    count = answer.usage or _Count()
+    tokens = count.prompt_tokens if count.prompt_tokens is not None else count.total_tokens
+    return Reply([item.embedding for item in answer.data], places or None, tokens)
+
+
+def _openai_body(asked: Asked) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": asked.model, "input": asked.texts, "encoding_format": "float"}
+    # Other models refuse it.
+    return body | ({"dimensions": asked.dimensions} if asked.model.startswith("text-embedding-3") else {})
+
+
+def _voyage_body(asked: Asked) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": asked.model,
+        "input": asked.texts,
+        "input_type": asked.purpose,
+        "truncation": False,
+    }
+    chooses = asked.model.startswith(("voyage-3-large", "voyage-3.5", "voyage-4", "voyage-code-3"))
+    return body | ({"output_dimension": asked.dimensions} if chooses else {})
+
+
+def _jina_body(asked: Asked) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": asked.model, "input": asked.texts, "truncate": False}
+    if not asked.model.startswith("jina-embeddings-") or asked.model.startswith("jina-embeddings-v2"):
+        return body
+    task = "retrieval.query" if asked.purpose == "query" else "retrieval.passage"
+    return body | {"task": task, "dimensions": asked.dimensions}
+
+
+def _mistral_body(asked: Asked) -> dict[str, Any]:
+    body: dict[str, Any] = {"model": asked.model, "input": asked.texts}
+    return body | ({"output_dimension": asked.dimensions} if asked.model.startswith("codestral-embed") else {})
+
+
+class _ByType(msgspec.Struct):
+    float: list[msgspec.Raw]
+
+
+class _Billed(msgspec.Struct):
+    input_tokens: int | None = None
+
+
+class _Meta(msgspec.Struct):
+    billed_units: _Billed | None = None
+
+
+class _Cohere(msgspec.Struct):
+    embeddings: _ByType
+    meta: _Meta | None = None
+
+
+def _cohere_body(asked: Asked) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": asked.model,
+        "texts": asked.texts,
+        "input_type": "search_query" if asked.purpose == "query" else "search_document",
+        "embedding_types": ["float"],
+        "truncate": "NONE",
+    }
+    return body | ({"output_dimension": asked.dimensions} if asked.model.startswith("embed-v4") else {})
+
+
+def _read_cohere(body: bytes, _: Mapping[str, str]) -> Reply:
+    answer = msgspec.json.decode(body, type=_Cohere)
+    billed = answer.meta.billed_units if answer.meta is not None else None
+    return Reply(answer.embeddings.float, tokens=billed.input_tokens if billed is not None else None)
+
+
+class _Values(msgspec.Struct):
+    values: msgspec.Raw
+
+
+class _Prompt(msgspec.Struct):
+    tokens: int | None = msgspec.field(default=None, name="promptTokenCount")
+
+
+class _Gemini(msgspec.Struct):
+    embeddings: list[_Values]
+    usage: _Prompt | None = msgspec.field(default=None, name="usageMetadata")
+
+
+def _gemini_body(asked: Asked) -> dict[str, Any]:
+    one = {
+        "model": f"models/{asked.model}",
+        "taskType": "RETRIEVAL_QUERY" if asked.purpose == "query" else "RETRIEVAL_DOCUMENT",
+        "outputDimensionality": asked.dimensions,
+    }
+    return {"requests": [{**one, "content": {"parts": [{"text": text}]}} for text in asked.texts]}
+
+
+def _read_gemini(body: bytes, _: Mapping[str, str]) -> Reply:
+    answer = msgspec.json.decode(body, type=_Gemini)
+    tokens = answer.usage.tokens if answer.usage is not None else None
+    return Reply([one.values for one in answer.embeddings], tokens=tokens)
+
+
+class _Ollama(msgspec.Struct):
+    embeddings: list[msgspec.Raw]
+    prompt_eval_count: int | None = None
+
+
+def _read_ollama(body: bytes, _: Mapping[str, str]) -> Reply:
+    answer = msgspec.json.decode(body, type=_Ollama)
+    return Reply(answer.embeddings, tokens=answer.prompt_eval_count)
+
+
+def _read_tei(body: bytes, headers: Mapping[str, str]) -> Reply:
+    counted = headers.get("x-compute-tokens", "")
+    return Reply(
+        msgspec.json.decode(body, type=list[msgspec.Raw]),
+        tokens=int(counted) if counted.isascii() and counted.isdigit() else None,
+    )
+
+
+# The most texts: OpenAI takes 2,048 and 300,000 tokens, Cohere 96, Gemini 100, Voyage 1,000 and 120,000 tokens of its
+# larger models, Mistral 16,384 tokens, Text Embeddings Inference 32 as it is installed.
+DIALECTS: dict[str, Dialect] = {
+    "openai": Dialect(_ending_with("/embeddings"), _openai_body, _read_list),
+    "cohere": Dialect(_ending_with("/embed"), _cohere_body, _read_cohere, most_texts=96),
+    "gemini": Dialect(_gemini_address, _gemini_body, _read_gemini, most_texts=100),
+    "voyage": Dialect(_ending_with("/embeddings"), _voyage_body, _read_list, most_bytes=120_000),
+    "jina": Dialect(_ending_with("/embeddings"), _jina_body, _read_list),
+    "mistral": Dialect(_ending_with("/embeddings"), _mistral_body, _read_list, most_bytes=48_000),
+    "ollama": Dialect(
+        _ending_with("/api/embed"),
+        lambda asked: {"model": asked.model, "input": asked.texts, "truncate": False},
+        _read_ollama,
+    ),
+    "tei": Dialect(
+        _ending_with("/embed"),
+        lambda asked: {"inputs": asked.texts, "truncate": False, "normalize": True},
+        _read_tei,
+        most_texts=32,
+    ),
+}

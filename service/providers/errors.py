@@ -1,0 +1,75 @@
+"""What goes wrong with providers, as it is told to callers.
+
+Their details are raised as what the provider does ("cannot be reached"), and told as sentences (`told`).
+"""
+
+from http import HTTPStatus
+
+from service.errors import ApiError, Invalid, Problem
+
+USUAL_PAUSE = 5.0  # seconds after which to try again, where the provider does not say
+
+
+class ProviderError(ApiError):
+    """The provider could not be used."""
+
+    status = HTTPStatus.BAD_GATEWAY
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        if retry_after is not None:
+            self.headers = {"Retry-After": str(max(1, round(retry_after)))}  # type: ignore[misc]  # of this one
+
+    def told(self, instance: str) -> "ProviderError":
+        """The error as the caller of an instance is told of it."""
+        pause = USUAL_PAUSE if isinstance(self, (Down, Late, RateLimited)) else None
+        return type(self)(f"The provider of {instance} {self.detail}.", self.retry_after or pause)
+
+
+class BadAnswer(ProviderError):
+    """The provider's answer is not what was asked for."""
+
+
+class Refused(ProviderError):
+    """The provider refuses the key, the model or the request: the instance's owner has to change something."""
+
+    status = HTTPStatus.FAILED_DEPENDENCY
+
+
+class RateLimited(ProviderError):
+    """The provider, or a budget, allows no more for the moment."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+class Down(ProviderError):
+    """The provider does not work at the moment."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Unreachable(Down):
+    """No connection could be made: nothing was sent, so that it may be repeated."""
+
+
+class Faulty(Down):
+    """The provider says that it has a fault."""
+
+
+class Late(ProviderError):
+    """The provider did not answer in time."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+
+class BadTexts(Exception):
+    """Some texts cannot be embedded: why, by their places."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        super().__init__(f"{len(reasons)} texts cannot be embedded")
+        self.reasons = reasons
+
+    def located(self, places: list[str]) -> Invalid:
+        """The error with the places of the texts in the request."""
+        return Invalid(problems=[Problem(reason, places[row]) for row, reason in sorted(self.reasons.items())])

@@ -1,0 +1,102 @@
+"""The ledger of instances, and budgets: tokens are reserved before a call, and what was spent is entered after it.
+
+PostgreSQL decides, one reservation of an instance after the other, so that many callers in many processes spend no more
+than is allowed. The most that texts may have are reserved: one token a byte. The reservation of a process that was
+killed ends after some minutes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from service.database.pool import Pool, transaction
+from service.errors import Forbidden, Invalid, Problem
+from service.providers.errors import RateLimited
+from service.providers.limits import RESERVED_SECONDS, TOKENS_BESIDE
+from service.providers.remote import Spent
+from service.queries import usage
+from service.queries.llm_instances import Model
+from service.queries.usage import Reservation
+
+LIMITS = {
+    "tokens_per_day": "tokens a day",
+    "tokens_per_month": "tokens a month",
+    "requests_per_minute": "requests a minute",
+}
+
+
+class Spender(msgspec.Struct, frozen=True):
+    """Who embeds with an instance: the caller, `admin` or `public`; with the access of its holder.
+
+    The holder is the owner of the instance, or one with whom it is shared: of a project its owner.
+    """
+
+    instance_id: int
+    holder: str
+    caller: str
+
+
+class Ledger:
+    """Reserves what may be spent, and enters what was."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._entering: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def spending(self, model: Model, spender: Spender, texts: Sequence[str]) -> AsyncIterator[Spent]:
+        """A block that embeds texts and adds up what that costs, which is entered also when it fails.
+
+        Raises RateLimited when a limit is reached, and Invalid for more texts than it could ever allow.
+        """
+        reservation_id = await self._reserve(model, spender, texts) if model.is_limited else None
+        spent = Spent()
+        try:
+            yield spent
+        finally:
+            if spent.requests or reservation_id is not None:
+                entering = asyncio.create_task(self._enter(reservation_id, spender, spent))
+                self._entering.add(entering)
+                entering.add_done_callback(self._entering.discard)
+                await asyncio.shield(entering)
+
+    async def aclose(self) -> None:
+        """Waits until everything is entered."""
+        await asyncio.gather(*self._entering, return_exceptions=True)
+
+    async def _enter(self, reservation_id: int | None, spender: Spender, spent: Spent) -> None:
+        await usage.settle_usage(
+            self._pool,
+            reservation_id=reservation_id,
+            instance_id=spender.instance_id,
+            holder=spender.holder,
+            caller=spender.caller,
+            **msgspec.structs.asdict(spent),
+        )
+
+    async def _reserve(self, model: Model, spender: Spender, texts: Sequence[str]) -> int:
+        most = sum(len(text.encode()) + TOKENS_BESIDE for text in texts)
+        async with transaction(self._pool) as tx:
+            await usage.lock_usage(tx, instance_id=spender.instance_id)
+            made = await usage.reserve_usage(
+                tx, instance_id=spender.instance_id, holder=spender.holder, tokens=most, seconds=RESERVED_SECONDS
+            )
+        if made.reservation_id is None:
+            raise _refusal(model, made, most)
+        return made.reservation_id
+
+
+def _refusal(model: Model, limit: Reservation, most: int) -> RateLimited | Invalid | Forbidden:
+    if limit.again_in is None:
+        return Forbidden(f"The instance {model.instance} has expired.")
+    whose = f"{model.instance} for {limit.limit_of}" if limit.limit_of else model.instance
+    allowed = f"{limit.allowed or 0:,} {LIMITS[limit.name or '']}"
+    if limit.is_never:
+        message = f"needs up to {most:,} tokens, and {whose} is allowed {allowed}"
+        return Invalid("Nothing was embedded: send fewer texts.", [Problem(message, "body")])
+    needs = f", and this needs up to {most:,}" if limit.name != "requests_per_minute" else ""
+    reserved = f" and {limit.reserved:,} reserved by other calls" if limit.reserved else ""
+    detail = f"{whose} is allowed {allowed}: {limit.spent or 0:,} are spent{reserved}{needs}."
+    return RateLimited(f"The budget does not allow it: {detail}", limit.again_in)

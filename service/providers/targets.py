@@ -1,0 +1,149 @@
+"""Which hosts the service may call, and at which addresses: URLs of instances are written by users.
+
+A name is resolved once for each connection, its addresses are checked, and the connection goes to one that was checked,
+so that a name which changes its addresses meanwhile gains nothing. Addresses that are not public (loopback, private,
+link-local, of cloud metadata, multicast, and those within IPv6 addresses) are refused, unless a setting names that very
+host.
+"""
+
+import asyncio
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+from httpcore2 import SOCKET_OPTION, AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream, ConnectError
+
+from service.errors import Conflict
+from service.settings import PROVIDER_HOST
+
+PORTS = {"https": 443, "http": 80}
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class AddressRefused(ConnectError):
+    """A name has no address at which the service may call it."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A host that may be called, or with `*.` before it all below it; at one port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def covers(self, scheme: str, host: str, port: int) -> bool:
+        """Whether a host may be called so."""
+        if (scheme, port) != (self.scheme, self.port):
+            return False
+        return host.endswith(self.host[1:]) if self.host.startswith("*.") else host == self.host
+
+
+class Targets:
+    """The hosts that may be called, by patterns like `https://*.example.org` or `http://localhost:11434`.
+
+    What is at `named` hosts may have any address. Names are not resolved where a proxy does it.
+    """
+
+    def __init__(self, patterns: Iterable[str], named: Iterable[str] = ()) -> None:
+        self._targets = [_target(one) for one in patterns]
+        exact = [_target(one) for one in named]
+        self._named = {(one.host, one.port) for one in exact if not one.host.startswith("*.")}
+
+    def check(self, url: str, instance: str) -> None:
+        """Raises Conflict for a URL that may not be called; without saying which might be."""
+        try:
+            parts = urlsplit(url)
+            scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
+        except ValueError:
+            raise Conflict(f"The endpoint of the instance {instance} is not a URL.") from None
+        if scheme not in PORTS or not host or re.search(r"[\x00-\x20\x7f-\U0010ffff\\]", url):
+            raise Conflict(f"The endpoint of the instance {instance} is not a URL of https:// or http://.")
+        if "@" in parts.netloc:
+            raise Conflict(f"The endpoint of the instance {instance} must not hold a name or password.")
+        place = (scheme, host, port or PORTS[scheme])
+        if not _HOST.fullmatch(host if ":" not in host else f"[{host}]") or not any(
+            target.covers(*place) for target in self._targets
+        ):
+            raise Conflict(
+                f"This service may not call {scheme}://{host} for the instance {instance}: its operator allows hosts "
+                "with SERVICE_PROVIDER_HOSTS."
+            )
+
+    def permitted(self, host: str, port: int, addresses: Sequence[str]) -> list[str]:
+        """Those of a host's addresses to which connections may be made."""
+        if (host.lower(), port) in self._named:
+            return list(addresses)
+        return [address for address in addresses if is_public(address)]
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is one of the public internet, also that within an IPv6 address that stands for IPv4."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return all(one.is_global and not one.is_multicast and not one.is_reserved for one in _meant(address))
+
+
+def _meant(address: Address) -> list[Address]:
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address.teredo is not None:
+        return [address, *address.teredo]
+    if address.sixtofour is not None:
+        return [address, address.sixtofour]
+    if address in _NAT64 or int(address) >> 32 == 0:  # the latter: IPv4-compatible
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [address]
+
+
+def _target(pattern: str) -> Target:
+    match = PROVIDER_HOST.fullmatch(pattern)
+    if match is None:
+        raise ValueError(f"{pattern!r} is not like https://api.example.org or http://localhost:11434")
+    scheme, host, port = match["scheme"], match["host"].strip("[]"), match["port"]
+    return Target(scheme, host, int(port) if port else PORTS[scheme])
+
+
+class CheckedNetwork(AsyncNetworkBackend):
+    """Connects to addresses that were checked."""
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets, self._network = targets, AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (of the interface)
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        """Connects to the first address of a host that can be reached. Raises ConnectError and ConnectTimeout."""
+        failure: Exception = ConnectError("There is no such host.")
+        for address in await self._addresses(host, port):
+            try:
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+            except ConnectError as error:
+                failure = error
+        raise failure
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            return []
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        permitted = self._targets.permitted(host, port, addresses)
+        if addresses and not permitted:
+            raise AddressRefused("Its addresses are not public.")
+        return permitted
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,262 @@
+"""Budgets: what a lender allows is never overspent, by nobody, and what was spent is in the ledger."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.conftest import serving, settings_for
+from tests.providers.conftest import Lent, lent
+from tests.support.provider import Provider
+from tests.support.world import Headers, User, problem, unique, user
+
+
+async def share(one: Lent, other: User, **limits: Any) -> dict[str, Any]:
+    body = {"share_with_handle": other.handle, "role": "reader", **limits}
+    answer = await one.api.post(f"{one.instance}/share", json=body, headers=one.owner.headers)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = next(row for row in answer.json()["shared_with"] if row["user_handle"] == other.handle)
+    return found
+
+
+async def built(one: Lent, other: User) -> str:
+    """A project of another user on the instance."""
+    handle = unique("p")
+    body = {"project_handle": handle, "instance_owner": one.owner.handle, "instance_handle": one.handle}
+    answer = await one.api.post(f"/v1/projects/{other.handle}", json=body, headers=other.headers)
+    assert answer.status_code == 201, answer.text
+    return f"{other.handle}/{handle}"
+
+
+@pytest.fixture
+async def second(provider_database: str, provider: Provider) -> AsyncIterator[httpx2.AsyncClient]:
+    """Another service on the same database."""
+    hosts = f"http://127.0.0.1:{provider.port}"
+    config = settings_for(provider_database, service_provider_hosts=hosts, service_indexer=False)
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
+        yield client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["share", "instance"])
+async def test_many_at_once_overspend_nothing(
+    service: httpx2.AsyncClient, second: httpx2.AsyncClient, admin: Headers, provider: Provider, of: str
+) -> None:
+    provider.counts_bytes, provider.seconds = True, 0.01
+    other = await user(service, admin)
+    for run in range(10):
+        one = await lent(service, admin, provider)
+        limits = {"tokens_per_day": 10_000}
+        await share(one, other, **(limits if of == "share" else {}))
+        if of == "instance":
+            answer = await service.patch(one.instance, json=limits, headers=one.owner.headers)
+            assert answer.status_code == 200
+        statuses = []
+
+        async def spend(number: int, one: Lent = one, statuses: list[int] = statuses) -> None:
+            api = (service, second)[number % 2]
+            for _ in range(4):
+                body = {"input": ["x" * 150, "y" * (40 + number)]}
+                answer = await api.post(f"{one.instance}/embed", json=body, headers=other.headers)
+                statuses.append(answer.status_code)
+
+        await asyncio.gather(*(spend(number) for number in range(50)))
+        assert set(statuses) == {200, 429}
+        (row,) = await one.used(by="user")
+        assert 9_000 < row["tokens"] <= 10_000, (run, row)
+        assert row["requests"] == statuses.count(200)
+
+
+async def test_a_spent_budget_says_whose_it_is_and_until_when(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    provider.counts_bytes = True
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    await share(one, other, tokens_per_day=100)
+    assert (await one.embed(["x" * 60], other.headers)).status_code == 200
+    answer = await one.embed(["x" * 60], other.headers)
+    detail = problem(answer, 429)["detail"]
+    assert f"{one.owner.handle}/here for {other.handle} is allowed 100 tokens a day: 60 are spent" in detail
+    assert "this needs up to 76" in detail
+    now = datetime.now(UTC)
+    midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+    assert abs(int(answer.headers["retry-after"]) - (midnight - now).total_seconds()) < 5
+    never = problem(await one.embed(["x" * 200], other.headers), 422)
+    assert "needs up to 216 tokens" in never["errors"][0]["message"]
+    assert (await one.embed(["x" * 200])).status_code == 200  # the owner has no limit
+    assert (await one.embed(["x" * 10], other.headers)).status_code == 200
+
+    await share(one, other, tokens_per_day=None, tokens_per_month=100)
+    answer = await one.embed(["x" * 60], other.headers)
+    assert "tokens a month" in problem(answer, 429)["detail"]
+    assert len(provider.asked) == 3
+
+
+async def test_requests_a_minute(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    await share(one, other, requests_per_minute=2)
+    assert [(await one.embed(["text"], other.headers)).status_code for _ in range(3)] == [200, 200, 429]
+    answer = await one.embed(["text"], other.headers)
+    assert "2 requests a minute" in problem(answer, 429)["detail"]
+    assert 50 <= int(answer.headers["retry-after"]) <= 60
+    assert (await one.embed(["text"])).status_code == 200
+    await share(one, other, requests_per_minute=0)
+    problem(await one.embed(["text"], other.headers), 422)
+
+
+async def test_a_share_is_changed_and_the_rest_of_it_stays(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    limits = {"tokens_per_day": 5, "tokens_per_month": 50, "requests_per_minute": 3}
+    end = "2100-01-01T00:00:00Z"
+    assert await share(one, other, **limits, expires_at=end) == {
+        "user_handle": other.handle, "role": "reader", **limits, "expires_at": end,
+    }  # fmt: skip
+    assert (await share(one, other, role="editor", tokens_per_day=6))["tokens_per_month"] == 50
+    path = f"{one.instance}/share/{other.handle}"
+    answer = await service.patch(path, json={"tokens_per_month": None}, headers=one.owner.headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["shared_with"] == [
+        {
+            "user_handle": other.handle,
+            "role": "editor",
+            "tokens_per_day": 6,
+            "requests_per_minute": 3,
+            "expires_at": end,
+        }
+    ]
+    shown = await service.get(f"{one.instance}/shared-with", headers=one.owner.headers)
+    assert shown.json()["shared_with"] == answer.json()["shared_with"]
+    problem(await service.patch(path, json={"tokens_per_day": -1}, headers=one.owner.headers), 422)
+    problem(await service.patch(path, json={"expires_at": "2100-01-01T00:00:00"}, headers=one.owner.headers), 422)
+    problem(await service.patch(path, json={"role": None}, headers=one.owner.headers), 422)
+    problem(await service.patch(f"{path}x", json={"role": "reader"}, headers=one.owner.headers), 404)
+    problem(await service.patch(path, json={"role": "reader"}, headers=other.headers), 403)
+
+
+async def test_an_expired_share_neither_embeds_nor_builds(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    await share(one, other, expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    project = await built(one, other)
+    rows = {"texts": [{"text_id": "a", "text": "one"}]}
+    assert (await service.post(f"/v1/texts/{project}", json=rows, headers=other.headers)).status_code == 201
+    await share(one, other, expires_at="2020-01-01T00:00:00Z")
+    problem(await one.embed(["text"], other.headers), 403)
+    changed = {"texts": [{"text_id": "a", "text": "two"}]}
+    body = problem(await service.post(f"/v1/texts/{project}", json=changed, headers=other.headers), 403)
+    assert "is not shared with" in body["detail"]
+    problem(await service.post(f"/v1/similars/{project}", json={"text": "one"}, headers=other.headers), 403)
+    body = {"project_handle": unique("p"), "instance_owner": one.owner.handle, "instance_handle": "here"}
+    answer = await service.post(f"/v1/projects/{other.handle}", json=body, headers=other.headers)
+    assert answer.status_code in (403, 404)
+    listed = await service.get(f"/v1/llm-instances/{other.handle}?access=shared", headers=other.headers)
+    assert listed.json() == {"instances": []}
+    assert len(provider.asked) == 1
+
+    expired = {"expires_at": "2020-01-01T00:00:00Z"}
+    assert (await service.patch(one.instance, json=expired, headers=one.owner.headers)).status_code == 200
+    assert "has expired" in problem(await one.embed(["text"]), 403)["detail"]
+
+
+async def test_what_editors_of_a_project_spend_is_its_owners(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one, borrower, editor = (
+        await lent(service, admin, provider), await user(service, admin), await user(service, admin),
+    )  # fmt: skip
+    await share(one, borrower, tokens_per_day=200)
+    project = await built(one, borrower)
+    share_project = {"share_with_handle": editor.handle, "role": "editor"}
+    answer = await service.post(f"/v1/projects/{project}/share", json=share_project, headers=borrower.headers)
+    assert answer.status_code == 201
+    rows = {"texts": [{"text_id": "a", "text": "one two three"}]}
+    assert (await service.post(f"/v1/texts/{project}", json=rows, headers=editor.headers)).status_code == 201
+    assert (await one.embed(["four"], borrower.headers)).status_code == 200
+    assert {row["user_handle"]: row["tokens"] for row in await one.used(by="user")} == {
+        editor.handle: 3, borrower.handle: 1,
+    }  # fmt: skip
+    path, today = f"{one.instance}/usage", datetime.now(UTC).date().isoformat()
+    seen = (await service.get(path, params={"by": "user"}, headers=borrower.headers)).json()
+    assert {row["user_handle"] for row in seen["usage"]} == {editor.handle, borrower.handle}
+    problem(await service.get(path, headers=editor.headers), 403)
+    by_day = (await service.get(path, params={"from": today, "to": today}, headers=one.owner.headers)).json()
+    assert by_day == {
+        "owner": one.owner.handle, "instance_handle": "here", "from": today, "to": today,
+        "usage": [{"day": today, "requests": 2, "texts": 2, "tokens": 4}],
+    }  # fmt: skip
+    assert (await service.get(path, params={"to": "2020-01-01"}, headers=admin)).json()["usage"] == []
+    problem(await service.get(path, params={"from": today, "to": "2020-01-01"}, headers=admin), 422)
+    problem(await service.get(path, params={"from": "yesterday"}, headers=admin), 422)
+    # A share that has ended: its projects embed nothing more.
+    await service.delete(f"{one.instance}/share/{borrower.handle}", headers=one.owner.headers)
+    rows = {"texts": [{"text_id": "b", "text": "new"}]}
+    problem(await service.post(f"/v1/texts/{project}", json=rows, headers=editor.headers), 403)
+
+
+async def test_the_admin_and_the_public_have_names_in_the_ledger(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider)
+    await one.put({"a": "one"})
+    change = {"public_read": True, "text_search": "public"}
+    answer = await service.patch(
+        f"/v1/projects/{one.owner.handle}/{one.project}", json=change, headers=one.owner.headers
+    )
+    assert answer.status_code == 200
+    assert (await service.post(one.similars, json={"text": "two words"})).status_code == 200
+    assert (await one.embed(["three"], admin)).status_code == 200
+    assert {row["user_handle"]: row["tokens"] for row in await one.used(by="user")} == {
+        one.owner.handle: 1, "public": 2, "admin": 1,
+    }  # fmt: skip
+
+
+async def test_a_reservation_that_nobody_settles_ends_by_itself(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, provider_database: str
+) -> None:
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    await share(one, other, tokens_per_day=100)
+    shown = (await service.get(one.instance, headers=one.owner.headers)).json()
+    with psycopg.connect(provider_database, autocommit=True) as db:
+        db.execute(
+            "INSERT INTO usage_reservations (instance_id, holder, tokens, made_at, expires_at) "
+            "VALUES (%s, %s, 90, now(), now() + interval '1 second')",
+            (shown["instance_id"], other.handle),
+        )
+        answer = await one.embed(["x" * 20], other.headers)
+        assert "0 are spent and 90 reserved by other calls" in problem(answer, 429)["detail"]
+        await asyncio.sleep(1.2)
+        assert (await one.embed(["x" * 20], other.headers)).status_code == 200
+        db.execute("UPDATE usage_reservations SET made_at = made_at - interval '2 minutes'")
+        assert (await one.embed(["x" * 20], other.headers)).status_code == 200
+        left = db.execute("SELECT tokens FROM usage_reservations WHERE holder = %s", (other.handle,)).fetchall()
+        assert left == [(0,)]  # the last one, which counts as a request for a minute
+
+
+async def test_a_client_that_goes_away_stops_the_call_and_pays_for_it(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, fault="hang")
+    rows = {"texts": [{"text_id": "a", "text": "x" * 40}]}
+    for path, body in ((f"{one.instance}/embed", {"input": ["x" * 40]}), (one.texts, rows)):
+        with pytest.raises(httpx2.ReadTimeout):
+            await service.post(path, json=body, headers=one.owner.headers, timeout=0.4)
+    for _ in range(50):
+        if provider.at_once == 0 and len(await one.used()) == 1 and (await one.used())[0]["requests"] == 2:
+            break
+        await asyncio.sleep(0.05)
+    assert provider.at_once == 0
+    (row,) = await one.used()
+    assert row == {
+        "day": datetime.now(UTC).date().isoformat(),
+        "requests": 2,
+        "texts": 2,
+        "tokens": 20,
+        "estimated_tokens": 20,
+    }

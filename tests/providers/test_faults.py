@@ -1,0 +1,162 @@
+"""What a provider can do wrong: the status, what was stored (nothing), what the ledger says, and no key anywhere."""
+
+import logging
+import re
+from typing import Any
+
+import httpx2
+import pytest
+
+from service.providers import limits, remote
+from tests.providers.conftest import lent
+from tests.support.provider import KEY, Provider
+from tests.support.world import Headers, problem
+
+TEXTS = {"a": "one two", "b": "three"}
+
+# fault -> status, calls, failures in the ledger, tokens in the ledger, words of the detail, seconds of Retry-After
+TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
+    "key-repeated": (424, 1, 1, 0, "refuses the key (401): its owner can set another", None),
+    "key-repeated-otherwise": (424, 1, 1, 0, "refuses the call (418)", None),
+    "forbidden": (424, 1, 1, 0, "refuses the key (403)", None),
+    "unknown-model": (424, 1, 1, 0, "The model `m` does not exist.", None),
+    "no-money": (424, 1, 1, 0, "Payment required.", None),
+    "quota": (424, 1, 1, 0, "the account's quota is used up", None),
+    "busy": (429, 1, 1, 0, "Rate limit reached.", 77),
+    "busy-without-time": (429, 1, 1, 0, "allows no more calls for the moment", 5),
+    "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
+    "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
+    "refuses": (424, 3, 3, 0, "dimensions is not supported by this model.", None),
+    "hang": (504, 1, 1, 0, "did not answer in time", 5),
+    "drip": (504, 1, 1, 0, "did not answer in time", 5),
+    "flood": (502, 1, 1, 0, "answers with more than", None),
+    "html": (502, 1, 1, 0, "does not answer with JSON", None),
+    "cut": (502, 1, 1, 0, "it may be of another API standard", None),
+    "other-form": (502, 1, 1, 0, "it may be of another API standard", None),
+    "compressed": (502, 1, 1, 0, "compresses its answer", None),
+    "nan": (502, 1, 1, 0, "it may be of another API standard", None),  # JSON has none
+    "redirect": (424, 1, 1, 0, "redirects the call (307)", None),
+    # The provider says that it counted the tokens of these.
+    "too-few": (502, 1, 0, 3, "returned 1 vectors for 2 texts", None),
+    "too-many": (502, 1, 0, 3, "returned 3 vectors for 2 texts", None),
+    "dimensions": (424, 1, 0, 3, "returned vectors of 9 dimensions, and the instance has 8", None),
+    "huge": (502, 1, 0, 3, "zero, or not finite", None),
+    "zero": (502, 1, 0, 3, "zero, or not finite", None),
+    "texts": (502, 1, 0, 3, "returned a vector that is not an array of numbers", None),
+}
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote.limits, "LONGEST_PAUSE", 0.3)
+
+
+@pytest.mark.parametrize("fault", TABLE)
+async def test_faults(
+    service: httpx2.AsyncClient,
+    admin: Headers,
+    provider: Provider,
+    fault: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    status, calls, failures, tokens, words, seconds = TABLE[fault]
+    one = await lent(service, admin, provider, fault=fault)
+    answer = await one.put(TEXTS)
+    body = problem(answer, status)
+    assert words in body["detail"]
+    assert answer.headers.get("retry-after") == (None if seconds is None else str(seconds))
+    assert len(provider.asked) == calls
+    assert await one.stored() == []
+    ledger: dict[str, Any] = {}
+    for row in await one.used():
+        ledger |= {name: value for name, value in row.items() if name != "day"}
+    assert (ledger["requests"], ledger.get("failures", 0), ledger.get("tokens", 0)) == (calls, failures, tokens)
+
+    found = await service.post(one.similars, json={"text": "three"}, headers=one.owner.headers)
+    assert found.status_code in (status, 422)  # 422: of a single text the provider's refusal is the text's
+    metrics = await service.get("/metrics", headers=admin)
+    written = capfd.readouterr()
+    for output in (answer.text, found.text, metrics.text, caplog.text, written.out, written.err):
+        for start in range(len(KEY) - 5):
+            assert KEY[start : start + 6] not in output, (fault, KEY[start : start + 6])
+
+
+async def test_a_fault_that_passes_is_not_told(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one = await lent(service, admin, provider, fault="some")
+    provider.failures = 2
+    answer = await one.put(TEXTS)
+    assert answer.status_code == 201
+    assert answer.json()["usage"] == {"texts": 2, "tokens": 3, "requests": 3, "unchanged": 0}
+    (row,) = await one.used(by="user")
+    assert row == {"user_handle": one.owner.handle, "requests": 3, "texts": 2, "tokens": 3, "failures": 2}
+
+
+async def test_out_of_order_is_put_in_order(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one = await lent(service, admin, provider, fault="out-of-order")
+    assert (await one.put(TEXTS)).status_code == 201
+    for text_id, text in TEXTS.items():
+        found = await service.post(f"{one.similars}&limit=1", json={"text": text}, headers=one.owner.headers)
+        assert found.json()["results"][0]["id"] == text_id
+
+
+async def test_a_provider_that_cannot_be_reached(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, endpoint="http://127.0.0.1:9/v1")
+    body = problem(await one.embed(["text"]), 503)
+    assert "cannot be reached" in body["detail"]
+
+
+async def test_bad_texts_are_named(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one = await lent(service, admin, provider)
+    texts = {f"{row:02}": f"text {row}" for row in range(40)}
+    provider.bad_texts = {"text 7", "text 31"}
+    body = problem(await one.put(texts), 422)
+    assert [error["location"] for error in body["errors"]] == ["body.texts[7].text", "body.texts[31].text"]
+    assert "maximum context length" in body["errors"][0]["message"]
+    assert await one.stored() == []
+    provider.bad_texts = {"text 0", "text 20"}  # the shortest, and that in the middle of its size
+    body = problem(await one.embed(list(texts.values())), 422)
+    assert {error["location"] for error in body["errors"]} == {"body.input[0]", "body.input[20]"}
+    provider.bad_texts = {"text 3"}
+    body = problem(
+        await one.api.post(one.similars, json={"texts": ["text 1", "text 3"]}, headers=one.owner.headers), 422
+    )
+    assert body["errors"][0]["location"] == "body.texts[1]"
+
+
+async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider)
+    provider.most = 10
+    texts = [f"text {row}" for row in range(40)]
+    assert (await one.embed(texts)).status_code == 200
+    assert sorted({len(asked["texts"]) for asked in provider.asked}) == [10, 20, 40]
+    provider.asked.clear()
+    assert (await one.embed(texts)).status_code == 200
+    assert [len(asked["texts"]) for asked in provider.asked] == [10] * 4
+    provider.most = 0
+    body = problem(await one.embed(["too long"]), 422)
+    assert "is too long for the model" in body["errors"][0]["message"]
+
+
+async def test_a_broken_provider_is_left_alone(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ATTEMPTS", 1)
+    one = await lent(service, admin, provider, fault="some")
+    provider.failures = limits.FAILURES_BEFORE_REST
+    for _ in range(limits.FAILURES_BEFORE_REST):
+        problem(await one.embed(["text"]), 503)
+    answer = await one.embed(["text"])
+    assert "left alone for a while" in problem(answer, 503)["detail"]
+    assert 1 <= int(answer.headers["retry-after"]) <= limits.REST_SECONDS
+    assert len(provider.asked) == limits.FAILURES_BEFORE_REST
+    shown = re.search(r"providers_resting (\d+)\.0", (await service.get("/metrics", headers=admin)).text)
+    assert shown is not None
+    assert int(shown[1]) >= 1
+    other = await lent(service, admin, provider)
+    assert (await other.embed(["text"])).status_code == 200
