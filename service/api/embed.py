@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from service import decoding
 from service.api.llm_instances import InstancePath, instance_name
-from service.api.texts import EMBED_ERRORS, Usage, usage_of
+from service.api.texts import EMBED_ERRORS
 from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem, found
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
@@ -21,7 +21,7 @@ from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
 from service.queries import llm_instances
 from service.queries.llm_instances import Instance
-from service.uploads.texts import SentText
+from service.uploads.texts import SentText, Usage, usage_of
 
 FORMATS = (JSON, MSGPACK)
 
@@ -103,7 +103,7 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
         raise error.located([f"body.input[{row}]" for row in range(len(sent.input))]) from None
     form = sent.encoding
     vectors: list[Any] = [one.tolist() if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
-    return Vectors(made.model, instance.dimensions, vectors, usage_of(made))
+    return Vectors(made.model, instance.dimensions, vectors, usage_of(made.spent))
 
 
 @endpoint(

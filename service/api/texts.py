@@ -1,40 +1,42 @@
 """Texts that the service embeds itself, with the model of the project's instance."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
-import numpy as np
-from msgspec import UNSET, UnsetType
-from numpy.typing import NDArray
+from starlette.responses import Response
 
+from service.api.projects import ProjectPath
+from service.decoding import JSON as JSON_WIRE
+from service.decoding import MESSAGE_PACK
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
 from service.http.request import Req
+from service.http.responses import JSON, MSGPACK, NDJSON, Lines
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
-from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
-from service.queries import embeddings
 from service.queries.projects import ProjectAccess
 from service.uploads import texts
-from service.uploads.store import Uploaded, metadata_faults, store_batch
-from service.uploads.texts import TextBatch, TextsIn
+from service.uploads.store import Uploaded, check_schema, metadata_faults, store_batch
+from service.uploads.text_stream import TextUpload
+from service.uploads.texts import Embed, TextIn, TextsIn, Usage, add_vectors
 
 # Statuses of requests that embed texts, beside those that every route has.
 EMBED_ERRORS = (404, 409, 424, 502, 503, 504)
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """What embedding cost: texts that were embedded, their tokens, calls of the model. `unchanged` were so already.
+FORMATS = (JSON, MSGPACK)
+STREAMS = (NDJSON, MSGPACK)
 
-    `estimated_tokens` are those of the tokens that the provider did not count.
+
+class TextStreamQuery(msgspec.Struct, frozen=True):
+    """What to do with a record that is not valid.
+
+    `stop`: what came before it is stored, it and what follows is not; `skip`: all others are stored.
     """
 
-    texts: int
-    tokens: int
-    requests: int
-    unchanged: int = 0
-    estimated_tokens: int | UnsetType = UNSET
+    on_error: Literal["stop", "skip"] = "stop"
 
 
 class StoredTexts(Uploaded, frozen=True):
@@ -49,22 +51,67 @@ class StoredTexts(Uploaded, frozen=True):
     guard=embeddings_editor,
     status=201,
     body=TextsIn,
+    consumes=FORMATS,
     errors=EMBED_ERRORS,
 )
 async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     """Embed and store a batch of texts, all or nothing. A text that is stored already is not embedded again."""
     settings = req.services.settings
-    body = await req.body.read(settings.service_max_texts_bytes)
-    batch = await texts.checked(access, body, settings.service_max_texts)
+    body = await req.body.read(settings.service_max_texts_bytes, FORMATS)
+    batch = await texts.checked(access, body, settings.service_max_texts, req.body.wire(FORMATS))
     for row, fault in (await metadata_faults(req.services.schemas, batch)).items():
         batch.add_fault(row, fault)
     batch.check()  # before anything is spent
     with req.abandonable():
-        usage = await _embed(req, batch)
+        usage = await add_vectors(req.pool, batch, list(range(len(batch.ids))), _documents(req))
+    batch.check()
     async with req.services.admission.upload():
         stored = await store_batch(req.pool, batch)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return StoredTexts(stored.ids, stored.inserted, stored.updated, stored.unchanged, usage)
+
+
+@endpoint(
+    "POST",
+    "/v1/texts/{user}/{project}/stream",
+    guard=embeddings_editor,
+    errors=(404, 409),
+    consumes=STREAMS,
+    streams=TextIn,
+    produces=NDJSON,
+)
+async def post_text_stream(req: Req, path: ProjectPath, query: TextStreamQuery, access: ProjectAccess) -> Response:
+    """Embed and store texts without end: one record a line, or MessagePack records one after the other.
+
+    Answers as the stream of embeddings does, with `usage` in each line. A text that is stored already is not embedded
+    again, so that sending everything again is harmless and costs nothing.
+    """
+    wire = MESSAGE_PACK if req.body.media_type(STREAMS) == MSGPACK else JSON_WIRE
+    await check_schema(req.services.schemas, access)
+    names = {"user": path.user, "project": path.project}
+    upload = TextUpload(
+        req.pool,
+        req.services.admission,
+        req.services.schemas,
+        req.services.draining,
+        access,
+        lambda: embeddings_editor(req, names),
+        wire,
+        "f4",
+        query.on_error,
+    )
+    upload.embed = _documents(req)
+    req.record.rows = upload.counts
+    return Lines(upload.lines(req.body.chunks(upload.kept_waiting_until)))
+
+
+def _documents(req: Req) -> Embed:
+    """Embeds texts as documents of a project."""
+
+    async def embed(project: ProjectAccess, sent: list[str]) -> Embedded:
+        return await embedded(req, project, sent, "document")
+
+    return embed
 
 
 async def embedded(req: Req, project: ProjectAccess, sent: Sequence[str], purpose: Purpose) -> Embedded:
@@ -77,35 +124,4 @@ async def embedded(req: Req, project: ProjectAccess, sent: Sequence[str], purpos
     return await req.services.embedder.embed(spender, sent, purpose)
 
 
-def usage_of(made: Embedded, unchanged: int = 0) -> Usage:
-    """What embedding cost, as it is told."""
-    spent = made.spent
-    return Usage(len(made.vectors), spent.tokens, spent.requests, unchanged, spent.estimated_tokens or UNSET)
-
-
-async def _embed(req: Req, batch: TextBatch) -> Usage:
-    """Gives the rows their vectors: those that are stored with the same text, or new ones. Raises Invalid."""
-    project, sent = batch.project, [text or "" for text in batch.texts]
-    stored = await embeddings.get_embedded_texts(
-        req.pool, project_id=project.project_id, text_ids=batch.ids, texts=sent
-    )
-    known = {row.text_id: row.vector.to_numpy() for row in stored}
-    new = [row for row, text_id in enumerate(batch.ids) if text_id not in known]
-    try:
-        made = await embedded(req, project, [sent[row] for row in new], "document")
-    except BadTexts as error:
-        for place, reason in error.reasons.items():
-            batch.add_text_problem(new[place], reason)
-        batch.check()
-        raise
-    halves: NDArray[np.float16] = np.empty((len(sent), project.dimensions), np.float16)
-    for row, text_id in enumerate(batch.ids):
-        if text_id in known:
-            halves[row] = known[text_id]
-    if new:
-        halves[new] = made.vectors
-    batch.set_vectors(halves)
-    return usage_of(made, len(sent) - len(new))
-
-
-endpoints = [post_texts]
+endpoints = [post_texts, post_text_stream]

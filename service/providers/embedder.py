@@ -16,7 +16,8 @@ from service.providers.dialects import Purpose
 from service.providers.errors import BadTexts, Refused
 from service.providers.ledger import Ledger, Spender
 from service.providers.local import DIMENSIONS, NAME, NO_KNOWN_WORD, LocalModel
-from service.providers.remote import Remote, Spent
+from service.providers.remote import Remote
+from service.providers.spent import Spent
 from service.providers.targets import Targets
 from service.queries import llm_instances
 from service.queries.llm_instances import Model
@@ -78,11 +79,11 @@ class Embedder:
         start = time.perf_counter()
         vectors, tokens = await self._local.embed(texts)
         metrics.count_provider_call("local", "succeeded", time.perf_counter() - start, tokens)
-        unknown = np.flatnonzero(~vectors.any(axis=1)).tolist()
-        if unknown:
-            raise BadTexts(dict.fromkeys(unknown, NO_KNOWN_WORD))
         spent.requests = 1
         spent.add(texts, tokens)
+        unknown = np.flatnonzero(~vectors.any(axis=1)).tolist()
+        if unknown:
+            raise BadTexts(dict.fromkeys(unknown, NO_KNOWN_WORD), vectors, spent)
         return vectors
 
     def _checked(self, model: Model) -> str | None:

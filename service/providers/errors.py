@@ -5,7 +5,11 @@ Their details are raised as what the provider does ("cannot be reached"), and to
 
 from http import HTTPStatus
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.errors import ApiError, Invalid, Problem
+from service.providers.spent import Spent
 
 USUAL_PAUSE = 5.0  # seconds after which to try again, where the provider does not say
 
@@ -64,11 +68,14 @@ class Late(ProviderError):
 
 
 class BadTexts(Exception):
-    """Some texts cannot be embedded: why, by their places."""
+    """Some texts cannot be embedded: why, by their places.
 
-    def __init__(self, reasons: dict[int, str]) -> None:
+    `vectors` are those of all texts, `(n, dimensions) float32`, of which those of the bad ones mean nothing.
+    """
+
+    def __init__(self, reasons: dict[int, str], vectors: NDArray[np.float32], spent: Spent) -> None:
         super().__init__(f"{len(reasons)} texts cannot be embedded")
-        self.reasons = reasons
+        self.reasons, self.vectors, self.spent = reasons, vectors, spent
 
     def located(self, places: list[str]) -> Invalid:
         """The error with the places of the texts in the request."""

@@ -6,6 +6,7 @@ killed ends after some minutes.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,8 +15,8 @@ import msgspec
 from service.database.pool import Pool, transaction
 from service.errors import Forbidden, Invalid, Problem
 from service.providers.errors import RateLimited
-from service.providers.limits import RESERVED_SECONDS, TOKENS_BESIDE
-from service.providers.remote import Spent
+from service.providers.limits import RESERVE_PAUSE, RESERVE_WAIT, RESERVED_SECONDS, TOKENS_BESIDE
+from service.providers.spent import Spent
 from service.queries import usage
 from service.queries.llm_instances import Model
 from service.queries.usage import Reservation
@@ -78,14 +79,19 @@ class Ledger:
 
     async def _reserve(self, model: Model, spender: Spender, texts: Sequence[str]) -> int:
         most = sum(len(text.encode()) + TOKENS_BESIDE for text in texts)
-        async with transaction(self._pool) as tx:
-            await usage.lock_usage(tx, instance_id=spender.instance_id)
-            made = await usage.reserve_usage(
-                tx, instance_id=spender.instance_id, holder=spender.holder, tokens=most, seconds=RESERVED_SECONDS
-            )
-        if made.reservation_id is None:
-            raise _refusal(model, made, most)
-        return made.reservation_id
+        until = time.monotonic() + RESERVE_WAIT
+        while True:
+            async with transaction(self._pool) as tx:
+                await usage.lock_usage(tx, instance_id=spender.instance_id)
+                made = await usage.reserve_usage(
+                    tx, instance_id=spender.instance_id, holder=spender.holder, tokens=most, seconds=RESERVED_SECONDS
+                )
+            if made.reservation_id is not None:
+                return made.reservation_id
+            fits_later = made.reserved and (made.spent or 0) + most <= (made.allowed or 0)
+            if not fits_later or time.monotonic() > until:
+                raise _refusal(model, made, most)
+            await asyncio.sleep(RESERVE_PAUSE)  # others have reserved more than they will spend
 
 
 def _refusal(model: Model, limit: Reservation, most: int) -> RateLimited | Invalid | Forbidden:

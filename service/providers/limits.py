@@ -14,6 +14,8 @@ TEXTS_A_CALL = 128  # of providers that take more: their answers are decoded wit
 BYTES_A_CALL = 256 * 1024
 SEARCHES_FOR_BAD_TEXT = 24  # calls that look for the text for which a provider refused several
 RESERVED_SECONDS = 300.0  # after which the tokens of a call that never ended are free again
+RESERVE_WAIT = 10.0  # seconds that a request waits for the end of calls which have reserved too much
+RESERVE_PAUSE = 0.1
 # A broken provider is left alone after failures one after the other, the second time twice as long.
 FAILURES_BEFORE_REST = 5
 REST_SECONDS, LONGEST_REST = 5.0, 120.0

@@ -33,6 +33,7 @@ from service.providers.errors import (
     Unreachable,
 )
 from service.providers.faults import BadInput, TooLarge, fault
+from service.providers.spent import Spent
 from service.queries.llm_instances import Model
 from service.shares import Shares
 from service.turns import Turns
@@ -40,23 +41,6 @@ from service.turns import Turns
 stamina.instrumentation.set_on_retry_hooks(())  # calls are counted here, and nothing of them is logged
 
 MAX_KEPT = 10_000  # instances of which the size of a call is remembered
-
-
-class Spent(msgspec.Struct):
-    """What was spent: calls, texts that were embedded, their tokens, of these the estimated ones; calls that failed."""
-
-    requests: int = 0
-    texts: int = 0
-    tokens: int = 0
-    estimated_tokens: int = 0
-    failures: int = 0
-
-    def add(self, texts: Sequence[str], tokens: int | None) -> None:
-        """Adds a call, with the provider's own count of tokens, or an estimate."""
-        estimate = sum(-(-len(text.encode()) // limits.BYTES_OF_TOKEN) for text in texts)
-        self.texts += len(texts)
-        self.tokens += estimate if tokens is None else tokens
-        self.estimated_tokens += estimate if tokens is None else 0
 
 
 class Job(msgspec.Struct):
@@ -89,7 +73,7 @@ class Remote:
 
         Raises ProviderError, and BadTexts with all that the provider refused.
         """
-        made = np.empty((len(texts), model.dimensions), np.float32)
+        made = np.zeros((len(texts), model.dimensions), np.float32)
         job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent, {})
         try:
             async with asyncio.TaskGroup() as group:
@@ -99,7 +83,7 @@ class Remote:
             error = errors.exceptions[0]
             raise error.told(model.instance) if isinstance(error, ProviderError) else error from None
         if job.bad:
-            raise BadTexts(job.bad)
+            raise BadTexts(job.bad, made, spent)
         return made
 
     async def aclose(self) -> None:
@@ -146,7 +130,7 @@ class Remote:
         by_length = sorted(places, key=lambda place: len(job.texts[place]))
         tried = list(dict.fromkeys([by_length[len(by_length) // 2], by_length[0], by_length[-1]]))
         refusals = [refusal for place in tried if (refusal := await self._refusal(job, [place])) is not None]
-        if len(refusals) == len(tried):
+        if len(refusals) == len(tried) < len(places):
             raise Refused(f"refuses the request: {refusals[0]}")
         parts = [half for half in _halves([place for place in places if place not in tried]) if half]
         is_all_taken = not refusals

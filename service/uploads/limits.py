@@ -20,8 +20,10 @@ MAX_METADATA_DEPTH = 64
 # Of a stream
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_ROWS = 1000
-CHUNK_BYTES = 4 * 1024 * 1024
-CHUNK_ROOM = 2 * CHUNK_BYTES  # in admission control, as a body that takes as much memory
+CHUNK_BYTES = 4 * 1024 * 1024  # in admission control twice as many, as of a body that takes as much memory
+TEXT_CHUNK_ROWS = 100  # of texts that are embedded: about as many as a provider takes in a call
+TEXT_CHUNK_BYTES = 256 * 1024
+TEXT_CHUNKS_AT_ONCE = 16  # that are embedded while earlier ones are stored
 CHUNK_SECONDS = 1.0  # the longest that a record waits for others before they are stored together
 MAX_REASONS = 10  # of a bad record
 MAX_REASON_LENGTH = 1000  # characters of all of them

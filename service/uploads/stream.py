@@ -7,7 +7,7 @@ may wait for its line before it goes on. What a line counts is stored.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -25,7 +25,7 @@ from service.uploads import parse
 from service.uploads.batch import Batch, RowProblem
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
-from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
+from service.uploads.limits import CHUNK_BYTES, CHUNK_ROWS, MAX_REASON_LENGTH, MAX_REASONS
 from service.uploads.store import TooMuch, metadata_faults, store_batch
 
 
@@ -53,6 +53,9 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Upload:
     """One stream into one project, whose guard is asked `again` for each chunk: a stream may last for days."""
 
+    chunk_rows: ClassVar[int] = CHUNK_ROWS
+    chunk_bytes: ClassVar[int] = CHUNK_BYTES
+
     def __init__(
         self,
         pool: Pool,
@@ -69,9 +72,12 @@ class Upload:
         self._pool, self._admission, self._schemas = pool, admission, schemas
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
-        self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
+        self._line = self._first_line()
         self.counts: dict[str, int] = {}  # what the last line said
-        self._chunks = Chunks(wire, admission, draining)
+        self._chunks = Chunks(wire, admission, draining, self.chunk_rows, self.chunk_bytes)
+
+    def _first_line(self) -> Line:
+        return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Stores what comes, and yields a line of JSON for each chunk as soon as it is stored, and a last one."""
@@ -81,7 +87,7 @@ class Upload:
         try:
             while (chunk := await coming) is not None:
                 coming = asyncio.ensure_future(anext(chunks, None))  # it is read while this one is stored
-                await self._store(chunk)
+                await self._store(await self._prepared(chunk))
                 if not coming.done() or (coming.exception() is None and coming.result() is not None):
                     yield self._say()  # else the last line says it
                 self._chunks.note_said()
@@ -92,8 +98,7 @@ class Upload:
             await asyncio.gather(coming, return_exceptions=True)
             await chunks.aclose()
             self._chunks.leave_room()
-        self._line.done, self._line.error = fault is None, _explained(fault) if fault is not None else None
-        yield self._say()
+        yield self._say_last(fault)
 
     def kept_waiting_until(self) -> float:
         """Until when the client may have waited for a line instead of sending, by the clock of the event loop."""
@@ -105,17 +110,30 @@ class Upload:
         self._line.errors = []
         return line
 
-    async def _store(self, records: list[bytes]) -> None:
-        """Stores the good records of a chunk, reports the bad ones. Raises Stop at the first one unless it skips."""
+    def _say_last(self, fault: Exception | None) -> bytes:
+        """The last line, with what ended the stream, if it was not its end."""
+        if isinstance(fault, TooMuch):
+            first, last = (self._line.rows + row for row in (fault.first, fault.last))
+            fault = Stop(f"Rows {first} to {last}: {fault.reason}. From row {self._line.rows} on nothing was stored.")
+        self._line.done, self._line.error = fault is None, _explained(fault) if fault is not None else None
+        return self._say()
+
+    async def _prepared(self, records: list[bytes]) -> Batch:
+        """The records of a chunk, checked. Raises TooMuch and others when their metadata cannot be checked."""
         project = await self._again()
         if project.project_id != self._project.project_id:
             raise Stop(
                 "The project was deleted and created again during the upload; the remaining records were not stored."
             )
         self._project = project
-        first = self._line.rows
         batch = await self._decoded(records)
-        await self._check_metadata(batch)
+        for row, found in (await metadata_faults(self._schemas, batch, patient=True)).items():
+            batch.add_fault(row, found)
+        return batch
+
+    async def _store(self, batch: Batch) -> None:
+        """Stores the good records of a chunk, reports the bad ones. Raises Stop at the first one unless it skips."""
+        first = self._line.rows
         for rows in _runs(batch, self._good(batch)):
             await self._upload(batch, rows)
         bad = sorted(batch.bad) if self._skips else sorted(batch.bad)[:1]
@@ -130,18 +148,6 @@ class Upload:
         batch = Batch(self._project, self._encoding, self._wire, max_problems=most, repeatable=True)
         await parse.decode_rows(batch, [msgspec.Raw(record) for record in records])
         return batch
-
-    async def _check_metadata(self, batch: Batch) -> None:
-        """Adds the faults of metadata to the batch. Raises Stop and others when they cannot be checked."""
-        try:
-            faults = await metadata_faults(self._schemas, batch, patient=True)
-        except TooMuch as error:
-            first, last = (self._line.rows + row for row in (error.first, error.last))
-            raise Stop(
-                f"Rows {first} to {last}: {error.reason}. From row {self._line.rows} on nothing was stored."
-            ) from None
-        for row, fault in faults.items():
-            batch.add_fault(row, fault)
 
     def _good(self, batch: Batch) -> list[int]:
         """The rows that are to be stored: all that are not bad, or those before the first bad one."""

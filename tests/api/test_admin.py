@@ -93,7 +93,7 @@ async def test_reset_leaves_what_is_built_in(own: tuple[httpx2.AsyncClient, str]
     assert done.status_code == 204
     assert await fetch(api, "/v1/users", ADMIN) == ["_system"]
     assert len((await fetch(api, "/v1/llm-definitions/_system", ADMIN))["definitions"]) == 6
-    assert len((await fetch(api, "/v1/api-standards", {}))["api_standards"]) == 4
+    assert len((await fetch(api, "/v1/api-standards", {}))["api_standards"]) == 10
     connection = await asyncpg.connect(url)
     assert await connection.fetchval(TABLES) == 0
     await connection.close()

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from service.providers import local
-from service.uploads.limits import MAX_TEXT_CHARACTERS, MAX_TEXTS
+from service.uploads.limits import MAX_TEXT_CHARACTERS
 from tests.support.world import Headers, User, problem, unique, user
+
+MAX_TEXTS = 1000  # of the setting
 
 pytestmark = pytest.mark.slow
 
@@ -142,10 +144,10 @@ async def test_texts_of_which_the_model_knows_nothing(
     path = await place(api, ada)
     embed = local.LocalModel.embed
 
-    async def knows_less(model: local.LocalModel, texts: Any) -> local.Embedded:
-        made = await embed(model, texts)
-        made.halves[["xyzzy" in one for one in texts]] = 0
-        return made
+    async def knows_less(model: local.LocalModel, texts: Any) -> Any:
+        vectors, tokens = await embed(model, texts)
+        vectors[["xyzzy" in one for one in texts]] = 0
+        return vectors, tokens
 
     monkeypatch.setattr(local.LocalModel, "embed", knows_less)
 
@@ -195,9 +197,14 @@ async def test_who_may_search_with_texts(api: httpx2.AsyncClient, admin: Headers
 
 async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: Headers) -> None:
     ada = await user(api, admin)
-    instances = f"/v1/llm-instances/{ada.handle}"
+    instances, standard = f"/v1/llm-instances/{ada.handle}", unique("s")
+    body = {"api_standard_handle": standard, "description": "", "key_method": "auth_bearer", "key_field": "k"}
+    assert (await api.post("/v1/api-standards", json=body, headers=admin)).status_code == 201
     wrong = {
-        "elsewhere": ({"dimensions": 3}, "dialect"),
+        "stored": ({"dimensions": 3, "api_standard": standard}, "dialect"),
+        "nowhere": ({"dimensions": 3, "model": "m"}, "no `endpoint`"),
+        "no-model": ({"dimensions": 3, "endpoint": "https://api.openai.com/v1"}, "no `model`"),
+        "not-allowed": ({"dimensions": 3, "model": "m", "endpoint": "https://example.org"}, "SERVICE_PROVIDER_HOSTS"),
         "unknown": (
             {"dimensions": 256, "api_standard": "local", "model": "large"},
             "names the model 'large'",
@@ -205,7 +212,7 @@ async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: H
         "narrow": ({"dimensions": 3, "api_standard": "local", "model": local.NAME}, "3 dimensions, and its model 256"),
     }
     for handle, (fields, says) in wrong.items():
-        body = {"instance_handle": handle, **fields}
+        body = {"instance_handle": handle, **fields}  # type: ignore[dict-item]
         assert (await api.post(instances, json=body, headers=ada.headers)).status_code == 201
         project = {"project_handle": handle, "instance_handle": handle}
         await api.post(f"/v1/projects/{ada.handle}", json=project, headers=ada.headers)
@@ -271,19 +278,19 @@ async def test_long_texts_do_not_keep_others_waiting(api: httpx2.AsyncClient, ad
 def test_the_mean_of_the_tokens() -> None:
     model = local.LocalModel()
     texts = ["rose", "rose rose", "rose tiger", "tiger", "Grüße 🌹", "", "x " * 1000]
-    made = asyncio.run(model.embed(texts)).halves.astype(np.float32)
+    made, _ = asyncio.run(model.embed(texts))
     assert made[0] @ made[1] == pytest.approx(1, abs=0.01)
     assert made[0] @ made[3] < 0.5 < made[0] @ made[2]
     assert not made[5].any()
     assert np.linalg.norm(made[[0, 1, 2, 3, 4, 6]], axis=1) == pytest.approx(1, abs=0.002)
     long = "the modest rose puts forth a thorn and tyger burning bright " * 400
-    cut, whole = [asyncio.run(model.embed([one])) for one in (long, long[: local.PIECE_CHARACTERS - 10])]
-    assert cut.halves[0].astype(float) @ whole.halves[0].astype(float) == pytest.approx(1, abs=0.002)
+    cut, whole = [asyncio.run(model.embed([one]))[0][0] for one in (long, long[: local.PIECE_CHARACTERS - 10])]
+    assert cut @ whole == pytest.approx(1, abs=0.002)
     assert [len(part) for part in local._parts("x" * 25_000)] == [10_000, 10_000, 5000]
     assert list(local._parts("a" * 9_999 + " " + "b" * 9_999)) == ["a" * 9_999, "b" * 9_999]
-    alone = np.concatenate([asyncio.run(model.embed([one])).halves for one in texts])
-    assert (alone == made.astype(np.float16)).all()
-    assert asyncio.run(model.embed([])).halves.shape == (0, 256)
+    alone = np.concatenate([asyncio.run(model.embed([one]))[0] for one in texts])
+    assert (alone == made).all()
+    assert asyncio.run(model.embed([]))[0].shape == (0, 256)
     model.close()
 
 

@@ -79,6 +79,7 @@ GET    /v1/embeddings/{user}/{project}/{text_id}               401     401      
 DELETE /v1/embeddings/{user}/{project}/{text_id}               401     401      403    403    204   204   204
 GET    /v1/similars/{user}/{project}/{text_id}                 401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
+POST   /v1/texts/{user}/{project}/stream                       401     401      403    403    200   200   200
 POST   /v1/texts/{user}/{project}                              401     401      403    403    409   409   409
 POST   /v1/similars/{user}/{project}                           401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200

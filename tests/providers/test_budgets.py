@@ -9,6 +9,7 @@ import httpx2
 import psycopg
 import pytest
 
+from service.providers import ledger
 from tests.conftest import serving, settings_for
 from tests.providers.conftest import Lent, lent
 from tests.support.provider import Provider
@@ -44,8 +45,14 @@ async def second(provider_database: str, provider: Provider) -> AsyncIterator[ht
 @pytest.mark.slow
 @pytest.mark.parametrize("of", ["share", "instance"])
 async def test_many_at_once_overspend_nothing(
-    service: httpx2.AsyncClient, second: httpx2.AsyncClient, admin: Headers, provider: Provider, of: str
+    service: httpx2.AsyncClient,
+    second: httpx2.AsyncClient,
+    admin: Headers,
+    provider: Provider,
+    of: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.3)
     provider.counts_bytes, provider.seconds = True, 0.01
     other = await user(service, admin)
     for run in range(10):
@@ -218,7 +225,11 @@ async def test_the_admin_and_the_public_have_names_in_the_ledger(
 
 
 async def test_a_reservation_that_nobody_settles_ends_by_itself(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider, provider_database: str
+    service: httpx2.AsyncClient,
+    admin: Headers,
+    provider: Provider,
+    provider_database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, tokens_per_day=100)
@@ -226,12 +237,14 @@ async def test_a_reservation_that_nobody_settles_ends_by_itself(
     with psycopg.connect(provider_database, autocommit=True) as db:
         db.execute(
             "INSERT INTO usage_reservations (instance_id, holder, tokens, made_at, expires_at) "
-            "VALUES (%s, %s, 90, now(), now() + interval '1 second')",
+            "VALUES (%s, %s, 90, now(), now() + interval '1 hour')",
             (shown["instance_id"], other.handle),
         )
+        monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.2)
         answer = await one.embed(["x" * 20], other.headers)
         assert "0 are spent and 90 reserved by other calls" in problem(answer, 429)["detail"]
-        await asyncio.sleep(1.2)
+        monkeypatch.setattr(ledger, "RESERVE_WAIT", 5)
+        db.execute("UPDATE usage_reservations SET expires_at = now() + interval '1 second'")
         assert (await one.embed(["x" * 20], other.headers)).status_code == 200
         db.execute("UPDATE usage_reservations SET made_at = made_at - interval '2 minutes'")
         assert (await one.embed(["x" * 20], other.headers)).status_code == 200

@@ -26,7 +26,6 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "busy-without-time": (429, 1, 1, 0, "allows no more calls for the moment", 5),
     "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
     "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
-    "refuses": (424, 3, 3, 0, "dimensions is not supported by this model.", None),
     "hang": (504, 1, 1, 0, "did not answer in time", 5),
     "drip": (504, 1, 1, 0, "did not answer in time", 5),
     "flood": (502, 1, 1, 0, "answers with more than", None),
@@ -107,6 +106,17 @@ async def test_a_provider_that_cannot_be_reached(
     one = await lent(service, admin, provider, endpoint="http://127.0.0.1:9/v1")
     body = problem(await one.embed(["text"]), 503)
     assert "cannot be reached" in body["detail"]
+
+
+async def test_a_request_that_is_refused_whatever_the_texts(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, fault="refuses")
+    body = problem(await one.embed(["one", "two", "three", "four", "five"]), 424)
+    assert "refuses the request: dimensions is not supported by this model." in body["detail"]
+    assert len(provider.asked) == 4  # all, and three of them alone
+    body = problem(await one.embed(["one"]), 422)
+    assert "dimensions is not supported by this model." in body["errors"][0]["message"]
 
 
 async def test_bad_texts_are_named(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:

@@ -272,7 +272,7 @@ async def test_no_body_is_waited_for_before_access_is_decided(
     project, _, _ = await indexed(api, url)
     stranger = await world.user(api, ADMIN)
     names = {"user": project.owner.handle, "project": project.handle, "instance": project.instance.handle}
-    others = {"definition": "any", "text_id": "001", "standard": "openai", "api_standard": "openai"}
+    others = {"definition": "any", "text_id": "001", "standard": "openai", "api_standard": "openai", "other": "any"}
     there = {**others, **names}
     nowhere = {**there, "project": "missing", "instance": "missing", "definition": "missing"}
     base = str(api.base_url)

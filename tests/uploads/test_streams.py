@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from service.uploads import chunks
+from service.uploads.limits import CHUNK_ROWS
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support.processes import served
 from tests.support.world import Headers, Project, fetch, problem, project, row, status, upload, user
@@ -261,12 +262,12 @@ async def test_a_feeder_that_waits_for_each_line_gets_it(api: httpx2.AsyncClient
 
 async def test_a_full_chunk_waits_for_nothing(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
-    records = [ndjson(*[row(f"{number}", [1, 2, turn]) for number in range(chunks.CHUNK_ROWS)]) for turn in range(4)]
+    records = [ndjson(*[row(f"{number}", [1, 2, turn]) for number in range(CHUNK_ROWS)]) for turn in range(4)]
     took = []
     for turn, chunk in enumerate(records):
         start = time.perf_counter()
         await client.send(chunk)
-        assert (await client.line())["rows"] == (turn + 1) * chunks.CHUNK_ROWS
+        assert (await client.line())["rows"] == (turn + 1) * CHUNK_ROWS
         took.append(time.perf_counter() - start)
     assert min(took) < chunks.CHUNK_SECONDS
     await client.close()

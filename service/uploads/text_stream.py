@@ -1,0 +1,92 @@
+"""A stream of texts: chunks are embedded several at once, and stored one after the other in their order."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from service.uploads.batch import Batch
+from service.uploads.limits import MAX_REASONS, TEXT_CHUNK_BYTES, TEXT_CHUNK_ROWS, TEXT_CHUNKS_AT_ONCE
+from service.uploads.stream import Line, Upload
+from service.uploads.texts import Embed, TextBatch, Usage, add_rows, add_vectors
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class TextLine(Line, omit_defaults=True, kw_only=True):
+    """A line of the answer, with what embedding has cost so far: also what was embedded and could not be stored."""
+
+    usage: Usage
+
+
+class TextUpload(Upload):
+    """One stream of texts into one project; `embed` makes their vectors."""
+
+    chunk_rows: ClassVar[int] = TEXT_CHUNK_ROWS
+    chunk_bytes: ClassVar[int] = TEXT_CHUNK_BYTES
+    embed: Embed
+    _line: TextLine
+
+    def _first_line(self) -> TextLine:
+        return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
+
+    async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Embeds and stores what comes, and yields a line of JSON for each chunk that is stored, and a last one."""
+        fault: Exception | None = None
+        try:
+            async with aclosing(ahead(self._chunks.of(body), self._prepared, TEXT_CHUNKS_AT_ONCE)) as batches:
+                async for batch in batches:
+                    await self._store(batch)
+                    yield self._say()
+                    self._chunks.note_said()
+        except Exception as error:
+            fault = error
+        finally:
+            self._chunks.leave_room()
+        yield self._say_last(fault)
+
+    async def _decoded(self, records: list[bytes]) -> Batch:
+        batch = TextBatch(self._project, wire=self._wire, max_problems=MAX_REASONS * len(records), repeatable=True)
+        await add_rows(batch, [msgspec.Raw(record) for record in records])
+        return batch
+
+    async def _prepared(self, records: list[bytes]) -> Batch:
+        batch = await super()._prepared(records)
+        assert isinstance(batch, TextBatch)  # noqa: S101 (it was just decoded)
+        self._line.usage.add(await add_vectors(self._pool, batch, self._good(batch), self.embed))
+        return batch
+
+
+async def ahead(
+    items: AsyncGenerator[S, None], make: Callable[[S], Awaitable[T]], at_once: int
+) -> AsyncGenerator[T, None]:
+    """What is made of each item, in their order; of `at_once` items at most together, while the next ones come."""
+    turn = asyncio.Semaphore(at_once)
+    made: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
+
+    async def read() -> None:
+        try:
+            async with aclosing(items):
+                await turn.acquire()
+                async for item in items:
+                    made.put_nowait(asyncio.ensure_future(make(item)))
+                    await turn.acquire()
+        finally:
+            made.put_nowait(None)
+
+    reading = asyncio.create_task(read())
+    waiting: asyncio.Task[T] | None = None
+    try:
+        while (waiting := await made.get()) is not None:
+            yield await waiting
+            turn.release()
+        await reading  # raises what ended the items
+    finally:
+        left = [reading, waiting, *(made.get_nowait() for _ in range(made.qsize()))]
+        for task in left:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in left if task is not None), return_exceptions=True)
