@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test test-fast lint fix fuzz bench bench-indexing bench-large bench-many bench-peer chaos openapi schema vendor lock wheel clean
+.PHONY: help run test test-fast lint fix fuzz bench bench-indexing bench-large bench-many bench-peer bench-texts chaos openapi schema vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ bench-large: $(DEV)  ## Measure a project of a million rows, for up to an hour
 
 bench-many: $(DEV)  ## Measure 20,000 projects
 	$(BIN)/python -m benchmarks.many
+
+bench-texts: $(DEV)  ## Measure texts through a provider that is slow, or hangs
+	$(BIN)/python -m benchmarks.texts
 
 bench-peer: $(DEV)  ## Compare with Chroma, which is installed apart
 	$(BIN)/python -m benchmarks.peer

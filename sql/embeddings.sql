@@ -41,9 +41,13 @@ SELECT sent.text_id
                     WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
 
 -- name: GetEmbeddedTexts :many
--- Those of these ids that are stored with this very text, and the vectors that were made of it.
-SELECT stored.text_id, stored.vector
-  FROM unnest(@text_ids::text[], @texts::text[]) AS sent (text_id, text)
+-- Those of these ids that are stored with this very text, and the vectors that were made of it; none where the metadata are
+-- the same too, or are to be kept, so that there is nothing to store, unless all are asked for.
+SELECT stored.text_id,
+       CASE WHEN @with_all_vectors::bool
+              OR (NOT sent.keeps_metadata AND stored.metadata IS DISTINCT FROM sent.metadata) THEN stored.vector END AS vector
+  FROM unnest(@text_ids::text[], @texts::text[], @metadata::jsonb[], @keep_metadata::bool[])
+           AS sent (text_id, text, metadata, keeps_metadata)
   JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
 
 -- name: GetEmbeddingsByProject :many

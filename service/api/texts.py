@@ -62,13 +62,15 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     for row, fault in (await metadata_faults(req.services.schemas, batch)).items():
         batch.add_fault(row, fault)
     batch.check()  # before anything is spent
+    rows = list(range(len(batch.ids)))
     with req.abandonable():
-        usage = await add_vectors(req.pool, batch, list(range(len(batch.ids))), _documents(req))
+        usage = await add_vectors(req.pool, batch, rows, _documents(req))
     batch.check()
     async with req.services.admission.upload():
-        stored = await store_batch(req.pool, batch)
-    req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
-    return StoredTexts(stored.ids, stored.inserted, stored.updated, stored.unchanged, usage)
+        stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
+    unchanged = stored.unchanged + len(batch.same)
+    req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": unchanged}
+    return StoredTexts(batch.ids, stored.inserted, stored.updated, unchanged, usage)
 
 
 @endpoint(

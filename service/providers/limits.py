@@ -1,7 +1,7 @@
 """The limits of calls to providers, with where they come from."""
 
 CALLS = 64  # that one process makes at once, of all instances
-CALLS_OF_INSTANCE = 16  # of these
+CALLS_OF_INSTANCE = 24  # of these
 ATTEMPTS = 4  # of a call that may be repeated
 LONGEST_PAUSE = 10.0  # seconds that a provider may ask for with Retry-After, and be asked again in the same request
 CONNECT_SECONDS = 5.0

@@ -18,6 +18,13 @@ class Written(msgspec.Struct, frozen=True):
     updated: int
 
 
+class EmbeddedText(msgspec.Struct, frozen=True):
+    """A text that is stored, and its vector; None when there is nothing to store."""
+
+    text_id: str
+    vector: HalfVector | None
+
+
 class StoredVector(msgspec.Struct, frozen=True):
     """The vector of an embedding."""
 
@@ -67,9 +74,16 @@ async def get_without_metadata(db: Db, *, project_id: int, text_ids: Sequence[st
 
 @query
 async def get_embedded_texts(
-    db: Db, *, project_id: int, text_ids: Sequence[str], texts: Sequence[str]
-) -> list[StoredVector]:
-    """The ids that are stored with the same text, and their vectors."""
+    db: Db,
+    *,
+    project_id: int,
+    text_ids: Sequence[str],
+    texts: Sequence[str],
+    metadata: Sequence[msgspec.Raw | None],
+    keep_metadata: Sequence[bool],
+    with_all_vectors: bool,
+) -> list[EmbeddedText]:
+    """The ids that are stored with the same text, and their vectors where the metadata are to change, or of all."""
 
 
 @query

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from service.uploads.batch import Batch
-from service.uploads.limits import MAX_REASONS, TEXT_CHUNK_BYTES, TEXT_CHUNK_ROWS, TEXT_CHUNKS_AT_ONCE
+from service.uploads.limits import MAX_REASONS, TEXT_CHUNKS_AT_ONCE
 from service.uploads.stream import Line, Upload
-from service.uploads.texts import Embed, TextBatch, Usage, add_rows, add_vectors
+from service.uploads.texts import Embed, TextBatch, Usage, add_rows, add_vectors_in_groups
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -25,8 +25,6 @@ class TextLine(Line, omit_defaults=True, kw_only=True):
 class TextUpload(Upload):
     """One stream of texts into one project; `embed` makes their vectors."""
 
-    chunk_rows: ClassVar[int] = TEXT_CHUNK_ROWS
-    chunk_bytes: ClassVar[int] = TEXT_CHUNK_BYTES
     embed: Embed
     _line: TextLine
 
@@ -56,8 +54,28 @@ class TextUpload(Upload):
     async def _prepared(self, records: list[bytes]) -> Batch:
         batch = await super()._prepared(records)
         assert isinstance(batch, TextBatch)  # noqa: S101 (it was just decoded)
-        self._line.usage.add(await add_vectors(self._pool, batch, self._good(batch), self.embed))
+        self._line.usage.add(await add_vectors_in_groups(self._pool, batch, self._good(batch), self.embed))
         return batch
+
+    def _good(self, batch: Batch) -> list[int]:
+        rows = super()._good(batch)
+        end = batch.end if isinstance(batch, TextBatch) else None
+        return rows if end is None else [row for row in rows if row < end]
+
+    async def _upload(self, batch: Batch, rows: list[int]) -> None:
+        same = batch.same if isinstance(batch, TextBatch) else set()
+        await super()._upload(batch, [row for row in rows if row not in same])
+        unchanged = sum(row in same for row in rows)
+        self._line.rows += unchanged
+        self._line.unchanged += unchanged
+
+    async def _store(self, batch: Batch) -> None:
+        """Stores the good records of a chunk, reports the bad ones. Raises what kept the rest from being embedded."""
+        if isinstance(batch, TextBatch) and batch.end is not None:
+            batch.bad = {row: problems for row, problems in batch.bad.items() if row < batch.end}
+        await super()._store(batch)
+        if isinstance(batch, TextBatch) and batch.fault is not None:
+            raise batch.fault
 
 
 async def ahead(

@@ -1,7 +1,8 @@
 """The body of an upload of texts: cut into its rows, and these checked as embeddings are, but for the vectors."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -21,7 +22,7 @@ from service.queries.projects import ProjectAccess
 from service.turns import Turns
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
-from service.uploads.limits import MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
+from service.uploads.limits import GROUP_CHARACTERS, GROUP_TEXTS, MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
 
 SentText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"^[^\u0000]*$")]
 
@@ -41,8 +42,9 @@ class TextsIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _RawText(TextIn, forbid_unknown_fields=True):
-    """TextIn with metadata that are still undecoded."""
+    """TextIn with metadata that are still undecoded. The batch checks that a text has no NUL, which is faster."""
 
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
     metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
@@ -81,18 +83,28 @@ class Usage(msgspec.Struct):
 
 
 class TextBatch(Batch):
-    """The rows of a batch of texts; vectors come later."""
+    """The rows of a batch of texts; vectors come later.
+
+    The rows that are the `same` as stored need not be stored. In a stream a batch may have an `end`, the first row that
+    was not embedded, with the `fault`.
+    """
 
     row_type = TextIn
     rows_name = "texts"
+    end: int | None = None
+    fault: Exception | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.same: set[int] = set()
 
 
 Embed: TypeAlias = Callable[[ProjectAccess, list[str]], Awaitable[Embedded]]
 
 
-def usage_of(spent: Spent, unchanged: int = 0) -> Usage:
+def usage_of(spent: Spent) -> Usage:
     """What embedding texts cost, as it is told."""
-    return Usage(spent.texts, spent.tokens, spent.requests, unchanged, spent.estimated_tokens or UNSET)
+    return Usage(spent.texts, spent.tokens, spent.requests, 0, spent.estimated_tokens or UNSET)
 
 
 async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
@@ -100,33 +112,81 @@ async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embe
 
     Texts that cannot be embedded become problems of the batch. Raises what `embed` raises otherwise.
     """
-    project, sent = batch.project, [text or "" for text in batch.texts]
+    new, usage = await _known(pool, batch, rows)
+    if new:
+        usage.add(_filled(batch, new, (await _embedded(batch, [new], embed))[0]))
+    return usage
+
+
+async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
+    """As `add_vectors`, in groups of texts at once; where one fails, the batch ends before it, with the error."""
+    new, usage = await _known(pool, batch, rows)
+    groups = list(_groups(batch, new))
+    for group, made in zip(groups, await _embedded(batch, groups, embed), strict=True):
+        try:
+            usage.add(_filled(batch, group, made))
+        except Exception as error:
+            if batch.end is None:
+                batch.end, batch.fault = group[0], error
+    return usage
+
+
+async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:
+    """Gives rows the vectors that are stored with the same text, and returns the others."""
+    halves: NDArray[np.float16] = np.zeros((len(batch.ids), batch.project.dimensions), np.float16)
+    batch.set_vectors(halves)
     # The vectors are found by id: rows of a stream may repeat one, with another text.
     times = Counter(batch.ids[row] for row in rows)
-    once = [row for row in rows if times[batch.ids[row]] == 1]
+    once, kept = [row for row in rows if times[batch.ids[row]] == 1], set(batch.keep_metadata)
     stored = await embeddings.get_embedded_texts(
         pool,
-        project_id=project.project_id,
+        project_id=batch.project.project_id,
         text_ids=[batch.ids[row] for row in once],
-        texts=[sent[row] for row in once],
+        texts=[batch.texts[row] or "" for row in once],
+        metadata=[batch.metadata[row] for row in once],
+        keep_metadata=[row in kept for row in once],
+        # Where the schema wants some, that is found out when they are stored.
+        with_all_vectors=batch.absent_fault is not None,
     )
-    known = {row.text_id: row.vector.to_numpy() for row in stored}
+    row_of, known = {batch.ids[row]: row for row in once}, {one.text_id for one in stored}
+    for one in stored:
+        if one.vector is None:
+            batch.same.add(row_of[one.text_id])
+        else:
+            halves[row_of[one.text_id]] = one.vector.to_numpy()
     new = [row for row in rows if batch.ids[row] not in known]
-    try:
-        made = await embed(project, [sent[row] for row in new])
-        vectors, spent = made.vectors, made.spent
-    except BadTexts as error:
-        for place, reason in error.reasons.items():
-            batch.add_text_problem(new[place], reason)
-        vectors, spent = error.vectors, error.spent
-    halves: NDArray[np.float16] = np.zeros((len(sent), project.dimensions), np.float16)
+    return new, Usage(0, 0, 0, len(rows) - len(new))
+
+
+def _groups(batch: TextBatch, rows: list[int]) -> Iterator[list[int]]:
+    group: list[int] = []
+    characters = 0
     for row in rows:
-        if batch.ids[row] in known:
-            halves[row] = known[batch.ids[row]]
-    if new:
-        halves[new] = vectors
-    batch.set_vectors(halves)
-    return usage_of(spent, len(rows) - len(new))
+        length = len(batch.texts[row] or "")
+        if group and (len(group) == GROUP_TEXTS or characters + length > GROUP_CHARACTERS):
+            yield group
+            group, characters = [], 0
+        group.append(row)
+        characters += length
+    if group:
+        yield group
+
+
+async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> list[Embedded | BaseException]:
+    """What is made of each group, or its error."""
+    texts = [[batch.texts[row] or "" for row in group] for group in groups]
+    return await asyncio.gather(*(embed(batch.project, some) for some in texts), return_exceptions=True)
+
+
+def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> Usage:
+    """Gives rows the vectors that were made, and says what they cost. Raises the error in their place."""
+    if isinstance(made, BadTexts):
+        for place, reason in made.reasons.items():
+            batch.add_text_problem(rows[place], reason)
+    elif isinstance(made, BaseException):
+        raise made
+    batch.halves[0][rows] = made.vectors
+    return usage_of(made.spent)
 
 
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:

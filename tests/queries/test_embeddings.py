@@ -118,13 +118,22 @@ class TestGetEmbeddedTexts:
         rows = {"a": [1, 2, 3], "b": [3, 2, 1], "none": [1, 1, 1]}
         await upsert(connection, number, rows, texts=["one", "two", None])
         await upsert(connection, other, {"c": [1, 2, 3]}, texts=["three"])
-        found = await embeddings.get_embedded_texts(
-            connection,
-            project_id=number,
-            text_ids=["a", "b", "c", "none", "new"],
-            texts=["one", "two ", "three", "", "one"],
-        )
-        assert [(one.text_id, one.vector.to_list()) for one in found] == [("a", [1, 2, 3])]
+
+        async def found(metadata: Any = None, keep: bool = False, all_vectors: bool = False) -> list[Any]:
+            sent = None if metadata is None else msgspec.Raw(msgspec.json.encode(metadata))
+            rows = await embeddings.get_embedded_texts(
+                connection,
+                project_id=number,
+                text_ids=["a", "b", "c", "none", "new"],
+                texts=["one", "two ", "three", "", "one"],
+                metadata=[sent] * 5,
+                keep_metadata=[keep] * 5,
+                with_all_vectors=all_vectors,
+            )
+            return [(one.text_id, one.vector and one.vector.to_list()) for one in rows]
+
+        assert await found() == await found({"x": 1}, keep=True) == [("a", None)]
+        assert await found({"x": 1}) == await found(all_vectors=True) == [("a", [1, 2, 3])]
 
 
 class TestGetEmbeddingsByProject:
