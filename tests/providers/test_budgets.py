@@ -55,7 +55,7 @@ async def test_many_at_once_overspend_nothing(
     monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.3)
     provider.counts_bytes, provider.seconds = True, 0.01
     other = await user(service, admin)
-    for run in range(10):
+    for run in range(4):
         one = await lent(service, admin, provider)
         limits = {"tokens_per_day": 10_000}
         await share(one, other, **(limits if of == "share" else {}))
