@@ -75,7 +75,11 @@ class Connection:
             raise Late("did not answer in time") from None
         except AddressRefused:
             raise Refused("has no public address, so that this service does not call it") from None
-        except (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.PoolTimeout, httpcore2.ProxyError):
+        except httpcore2.ConnectError as error:
+            if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+                raise Refused("has no certificate that this service trusts") from None
+            raise Unreachable("cannot be reached") from None
+        except (httpcore2.ConnectTimeout, httpcore2.PoolTimeout, httpcore2.ProxyError):
             raise Unreachable("cannot be reached") from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
             raise Down("closed the connection") from None

@@ -1,5 +1,7 @@
 """The five built-in LLM service definitions, as a list and one by one (contract, section 4)."""
 
+from urllib.parse import urlencode
+
 import httpx2
 import pytest
 
@@ -96,3 +98,29 @@ async def test_bad_pages_are_refused(api: httpx2.AsyncClient, admin: Headers, qu
     ada = await user(api, admin)
     response = await api.get(f"/v1/llm-definitions/{ada.handle}?{query}", headers=ada.headers)
     refused(response, 422, f"query.{query.partition('=')[0]}")
+
+
+async def test_all_that_a_caller_may_use(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada, bob = await user(api, admin), await user(api, admin)
+    for handle, public in (("mine-alone", False), ("for-all", True)):
+        body = {"definition_handle": handle, "api_standard": "openai", "is_public": public}
+        answer = await api.post(f"/v1/llm-definitions/{ada.handle}", json=body, headers=ada.headers)
+        assert answer.status_code == 201
+
+    async def seen(headers: Headers, **query: str) -> set[tuple[str, str]]:
+        found: set[tuple[str, str]] = set()
+        path: str | None = f"/v1/llm-definitions?{urlencode({'limit': 50, **query})}"
+        while path is not None:
+            page = (await api.get(path, headers=headers)).json()
+            found |= {(one["owner"], one["definition_handle"]) for one in page["definitions"]}
+            path = page.get("next")
+        return found
+
+    built_in = {("_system", handle) for handle in BUILT_IN}
+    assert await seen(bob.headers, owner="_system") == built_in
+    of_ada = {(ada.handle, "mine-alone"), (ada.handle, "for-all")}
+    assert built_in | of_ada <= await seen(ada.headers)
+    assert built_in | of_ada <= await seen(admin)
+    assert built_in | {(ada.handle, "for-all")} <= await seen(bob.headers)
+    assert (ada.handle, "mine-alone") not in await seen(bob.headers)
+    assert (await api.get("/v1/llm-definitions?owner=somebody", headers=ada.headers)).status_code == 422

@@ -606,3 +606,16 @@ async def test_deleting_one_project_leaves_its_neighbour(api: httpx2.AsyncClient
     before = await snapshot(api, kept)
     assert (await api.delete(gone.path, headers=gone.owner.headers)).status_code == 204
     assert await snapshot(api, kept) == before
+
+
+async def test_what_readers_may_know_of_the_instance(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada, bob = await user(api, admin), await user(api, admin)
+    on = await instance(api, ada, model="a-model", endpoint="https://secret.example.org", api_key="a key")
+    own = await project(api, ada, on=on)
+    share = {"share_with_handle": bob.handle, "role": "reader"}
+    assert (await api.post(f"{own.path}/share", json=share, headers=ada.headers)).status_code == 201
+    for headers in (ada.headers, bob.headers, admin):
+        assert await fetch(api, f"{own.path}/instance", headers) == {
+            "owner": ada.handle, "instance_handle": on.handle, "model": "a-model", "dimensions": 3,
+            "api_standard": "openai", "can_embed": True, "text_search": "editors",
+        }  # fmt: skip
