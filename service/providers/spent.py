@@ -6,7 +6,6 @@ import msgspec
 
 from service.providers.limits import BYTES_OF_TOKEN
 
-
 MOST_TOKENS = 10**9  # that a provider may say of one call
 
 
