@@ -41,12 +41,15 @@ async def build(pool: Any, project_id: int) -> float:
     """The seconds of the build of a bare index of all rows, with as much memory and as many workers."""
     async with pool.acquire() as connection:
         await connection.execute("SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2")
-        seconds = await timed(
-            lambda: connection.execute(
-                f"CREATE INDEX CONCURRENTLY bare_{project_id} ON embeddings_{project_id} USING hnsw "
-                f"((vector::halfvec({DIMENSIONS})) halfvec_cosine_ops)"
+        async with connection.transaction():
+            # The service still builds the index of the metadata: waiting for that does not count.
+            await connection.execute(f"LOCK TABLE embeddings_{project_id} IN SHARE MODE")
+            seconds = await timed(
+                lambda: connection.execute(
+                    f"CREATE INDEX bare_{project_id} ON embeddings_{project_id} USING hnsw "
+                    f"((vector::halfvec({DIMENSIONS})) halfvec_cosine_ops)"
+                )
             )
-        )
         await connection.execute(f"DROP INDEX bare_{project_id}")
     return seconds
 

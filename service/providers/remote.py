@@ -56,6 +56,9 @@ class Job(msgspec.Struct):
     bad: dict[int, str] = {}
     searches: int = limits.SEARCHES_FOR_BAD_TEXT
 
+    def __repr__(self) -> str:
+        return f"Job({self.model.instance})"  # it holds a key
+
 
 class Remote:
     """The providers' models."""

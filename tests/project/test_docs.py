@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,15 @@ def test_the_route_table_is_the_applications() -> None:
 @NEEDS_CURL
 def test_the_examples_run(new_database: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"SERVICE_ADMINKEY={'a' * 64}\nENCRYPTION_KEY={'b' * 64}\n")
-    examples = re.findall(r"^```bash\n(.*?)^```\n(?:\n```json\n(.*?)^```$)?", API_PAGE, re.MULTILINE | re.DOTALL)
+    python = re.findall(r"^```python\n(.*?)^```$", API_PAGE, re.MULTILINE | re.DOTALL)
+    assert len(python) == 1
+    (tmp_path / "example.py").write_text(python[0])
+    page = API_PAGE.replace(f"```python\n{python[0]}```", f"```bash\nKEY=$KEY {sys.executable} example.py\n```")
+    examples = re.findall(r"^```bash\n(.*?)^```\n(?:\n```json\n(.*?)^```$)?", page, re.MULTILINE | re.DOTALL)
     script = "\n".join(f"{commands}\necho; echo '--- {place}'" for place, (commands, _) in enumerate(examples))
     with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database()) as (_, url):
+        example = tmp_path / "example.py"
+        example.write_text(example.read_text().replace("http://127.0.0.1:8880", url))
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script.replace("http://127.0.0.1:8880", url)],
             cwd=tmp_path,
