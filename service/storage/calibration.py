@@ -44,6 +44,7 @@ FULL_RECALL = 0.9995
 PRECISION = 1.1  # times the smallest ef_search that reaches a recall: the most that is chosen
 # Two sums of float32 in another order differ by as much.
 TOLERANCE = 1e-5
+SYNTHETIC_DIFFERENCE = 0.001  # of the recall of synthetic queries from that of texts, at most: see above
 
 
 # Of the lists of a coarse index. A sixth of 1,000,000 rows of 384 dimensions took 85 ms to read, on two idle cores.
@@ -52,7 +53,7 @@ COARSE_QUERIES = 50
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """Efforts, and the recall of each, less two standard errors, so that both grow.
+    """Efforts, and the recall of each, less two standard errors and what synthetic queries differ, so that both grow.
 
     `queries` were asked; `recall_error` is the standard error of the recall that was aimed at. One exact search took
     `exact_seconds`.
@@ -66,15 +67,16 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class _Recall(msgspec.Struct, frozen=True):
-    """The mean recall of some queries, and its standard error."""
+    """The mean recall of some queries, its standard error, and by how much that of others may differ."""
 
     queries: int
     mean: float
     error: float
+    difference: float
 
     @property
     def certain(self) -> float:
-        return self.mean - 2 * self.error
+        return self.mean - 2 * self.error - self.difference
 
 
 class Calibration:
@@ -90,6 +92,7 @@ class Calibration:
         self._queries: list[bytes] = []
         self._distances: list[float] = []  # of the tenth nearest row of each
         self._found: dict[int, _Recall] = {}  # by effort
+        self._difference = SYNTHETIC_DIFFERENCE
 
     async def prepare(self, rows: int, real: NDArray[np.float16] | None = None) -> bool:
         """Makes queries, or takes some of the `real` ones, and finds their exact answers among `rows` rows.
@@ -100,7 +103,7 @@ class Calibration:
             return False
         count = COARSE_QUERIES if self._lists else min(QUERIES, max(LEAST_QUERIES, COMPARISONS // max(rows, 1)))
         if real is not None:
-            queries = real[:count]
+            queries, self._difference = real[:count], 0.0
         else:
             queries = await self._synthetic(count)
         if not len(queries):
@@ -208,7 +211,8 @@ class Calibration:
                     distances=self._distances[start : start + QUERIES_AT_ONCE],
                 )
         shares = np.array(found) / NEIGHBOURS
-        recall = _Recall(len(found), float(shares.mean()), float(shares.std() / math.sqrt(len(found))))
+        error = float(shares.std() / math.sqrt(len(found)))
+        recall = _Recall(len(found), float(shares.mean()), error, self._difference)
         self._found[effort] = recall
         return recall.mean
 
