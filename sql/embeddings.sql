@@ -72,6 +72,25 @@ SELECT text_id, created_at, updated_at,
                          LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
  ORDER BY text_id;
 
+-- name: GetEmbeddingsByIDs :many
+-- As a page, of these ids.
+SELECT text_id, created_at, updated_at,
+       CASE WHEN @with_vector::bool THEN vector END AS vector,
+       CASE WHEN fits THEN text END AS text,
+       CASE WHEN fits THEN metadata END AS metadata,
+       page_bytes
+  FROM (SELECT *, page_bytes <= @max_bytes::bigint AS fits
+          FROM (SELECT *, sum(bytes) OVER () AS page_bytes
+                  FROM (SELECT text_id, created_at, updated_at, vector,
+                               CASE WHEN @with_text::bool THEN text END AS text,
+                               CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
+                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+                               + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
+                                   AS bytes
+                          FROM {schema}.embeddings_{project_id}
+                         WHERE text_id = ANY (@text_ids::text[])) AS page) AS counted) AS compared
+ ORDER BY text_id;
+
 -- name: AreEmbeddingsAfter :one
 SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @after::text);
 
@@ -116,6 +135,28 @@ WITH doomed AS (
      WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]) AND EXISTS (SELECT FROM doomed)
 ), counted AS (
     INSERT INTO embedding_count_deltas (project_id, embeddings, changes) SELECT {project_id}, -1, 1 FROM doomed
+)
+SELECT text_id FROM doomed;
+
+-- name: DeleteEmbeddings :many
+-- Those of these ids, or all whose metadata fit, or both; with is_dry_run they stay. In the order of text_id, as uploads lock
+-- them.
+WITH doomed AS MATERIALIZED (
+    SELECT text_id FROM {schema}.embeddings_{project_id}
+     WHERE (@text_ids::text[] IS NULL OR text_id = ANY (@text_ids::text[]))
+       AND (@only::jsonpath IS NULL OR coalesce(metadata, '{}') @@ @only::jsonpath)
+     ORDER BY text_id
+       FOR UPDATE
+), deleted AS (
+    DELETE FROM {schema}.embeddings_{project_id} AS stored USING doomed
+     WHERE stored.text_id = doomed.text_id AND NOT @is_dry_run::bool
+    RETURNING stored.text_id
+), unmarked AS (
+    DELETE FROM carried_ids USING deleted
+     WHERE carried_ids.project_id = {project_id} AND carried_ids.text_id = deleted.text_id
+), counted AS (
+    INSERT INTO embedding_count_deltas (project_id, embeddings, changes)
+    SELECT {project_id}, -count(*), count(*) FROM deleted HAVING count(*) > 0
 )
 SELECT text_id FROM doomed;
 

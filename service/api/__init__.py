@@ -8,6 +8,7 @@ from service.api import (
     deprecated,
     docs,
     embed,
+    embedding_batches,
     embeddings,
     health,
     instance_sharing,
@@ -27,6 +28,7 @@ endpoints: Sequence[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
     *similars.endpoints,
     *embeddings.endpoints,
+    *embedding_batches.endpoints,
     *texts.endpoints,
     *users.endpoints,
     *api_standards.endpoints,

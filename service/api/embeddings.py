@@ -153,8 +153,8 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
             max_bytes=max_bytes,
         )
 
-    rows = await _read(req, ask)
-    return Embeddings([_embedding(row, access) for row in rows], await _next(req, query, access, rows))
+    rows = await read_embeddings(req, ask)
+    return Embeddings([embedding_of(row, access) for row in rows], await _next(req, query, access, rows))
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -179,8 +179,8 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) ->
         )
         return [found(row, f"The embedding {path.text_id!r}")]
 
-    (row,) = await _read(req, ask)
-    return _embedding(row, access)
+    (row,) = await read_embeddings(req, ask)
+    return embedding_of(row, access)
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -190,7 +190,7 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess)
     found(row, f"The embedding {path.text_id!r}")
 
 
-async def _read(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) -> list[PageRow]:
+async def read_embeddings(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) -> list[PageRow]:
     """Embeddings with their texts and metadata: where these are many bytes, room is made before they are fetched."""
     room = SHORT_BYTES
     while (rows := await req.reading(lambda db: ask(db, room))) and rows[0].page_bytes > room:  # noqa: B023
@@ -220,7 +220,8 @@ def candidates(req: Req, path: EmbeddingPath) -> list[str]:
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
-def _embedding(row: embeddings.EmbeddingRow, project: ProjectAccess) -> Embedding:
+def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess) -> Embedding:
+    """A row of a project as it is shown."""
     return Embedding(
         text_id=row.text_id,
         user_handle=project.owner,

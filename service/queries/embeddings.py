@@ -106,6 +106,23 @@ async def get_embeddings_by_project(
 
 
 @query
+async def get_embeddings_by_ids(
+    db: Db,
+    *,
+    project_id: int,
+    text_ids: Sequence[str],
+    with_vector: bool,
+    with_text: bool,
+    with_metadata: bool,
+    max_bytes: int,
+) -> list[PageRow]:
+    """The embeddings of these ids, in the order of text_id.
+
+    Without text and metadata when these are more than `max_bytes`.
+    """
+
+
+@query
 async def are_embeddings_after(db: Db, *, project_id: int, after: str) -> bool:
     """Whether a project has an embedding behind this text_id."""
 
@@ -126,6 +143,16 @@ async def retrieve_vector(db: Db, *, project_id: int, text_ids: Sequence[str]) -
 @query
 async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) -> str | None:
     """Deletes an embedding, found as by `retrieve_embeddings`, and all marks of the ids; returns its id."""
+
+
+@query
+async def delete_embeddings(
+    db: Db, *, project_id: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool
+) -> list[str]:
+    """Deletes the embeddings of these ids, or all whose metadata pass a filter, or both; returns their ids.
+
+    With `is_dry_run` nothing is deleted.
+    """
 
 
 @query

@@ -72,7 +72,7 @@ async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
     if [sent.vector, sent.vectors, sent.text, sent.texts].count(UNSET) != 3:
         message = "either this or `vectors`, `text` or `texts` is required, and only one of them"
         raise Invalid(problems=[Problem(message, "body.vector")])
-    only = None if sent.filter is UNSET else _filter(bytes(sent.filter), wire)
+    only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), wire)
     if sent.text is not UNSET:
         return Query(None, [sent.text], True, only, sent.include)
     if sent.texts is not UNSET:
@@ -107,7 +107,8 @@ def _split(raw: bytes, wire: Wire) -> list[bytes]:
     return found
 
 
-def _filter(raw: bytes, wire: Wire) -> filters.Filter | None:
+def sent_filter(raw: bytes, wire: Wire) -> filters.Filter | None:
+    """A filter that is still undecoded. Raises ContentTooLarge, and Invalid for one that is none."""
     if len(raw) > MAX_FILTER_BYTES:
         raise ContentTooLarge(f"A filter may have at most {MAX_FILTER_BYTES:,} bytes.")
     document = decoding.decode(raw, SearchIn.__annotations__["filter"], "body.filter", wire)

@@ -11,6 +11,10 @@ UNCHECKED_BYTES = 4 * 1024 * 1024  # of JSON: undecoded rows of smaller bodies t
 OBJECTS_A_TEXT = 100  # in its JSON, on average, before rows are counted
 MAX_TEXT_CHARACTERS = 100_000
 
+# Of requests that name embeddings
+MAX_IDS = 10_000
+MAX_IDS_BYTES = 4 * 1024 * 1024  # of ids alone a list takes 70 MB at most, for a moment
+
 # Of a row
 MAX_ID_BYTES = 4096  # 300 characters, each of up to twelve bytes where it is escaped
 MAX_VECTOR_BYTES = 32 * MAX_DIMENSIONS  # a double has 24 characters at most

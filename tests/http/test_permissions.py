@@ -71,6 +71,9 @@ GET    /v1/projects/{user}/{project}/instance                  401     401      
 POST   /v1/projects/{user}/{project}/transfer                  401     401      403    403    403   200   200
 POST   /v1/embeddings/{user}/{project}                         401     401      403    403    201   201   201
 POST   /v1/embeddings/{user}/{project}/stream                  401     401      403    403    200   200   200
+POST   /v1/embeddings/{user}/{project}/get                     401     401      403    200    200   200   200
+                                              public:          200     401      200    200    200   200   200
+POST   /v1/embeddings/{user}/{project}/delete                  401     401      403    403    200   200   200
 GET    /v1/embeddings/{user}/{project}                         401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
 DELETE /v1/embeddings/{user}/{project}                         401     401      403    403    204   204   204
@@ -163,6 +166,8 @@ class World:
             return {"confirm": "not these words"}
         if path.endswith("/key") or method in ("GET", "DELETE"):
             return None
+        if path.endswith(("/{project}/get", "/{project}/delete")):
+            return {"text_ids": ["rose"]}
         if path.endswith("/share/{other}"):
             return {"role": "editor"}
         if method == "PATCH":

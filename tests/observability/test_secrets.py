@@ -56,6 +56,8 @@ def good_body(one: Endpoint) -> dict[str, Any]:
     kind = one.path.split("/")[2] if one.path.startswith("/v1/") else "users"
     if one.path.endswith("/share"):
         return {"share_with_handle": "bob"} | ({} if kind == "llm-definitions" else {"role": "reader"})
+    if one.path.endswith(("/{project}/get", "/{project}/delete")):
+        return {"text_ids": ["rose"]}
     if one.path.endswith("/share/{other}"):
         return {"role": "reader"}
     if one.path.endswith(("/embed", "/{instance}/embeddings")):

@@ -136,6 +136,47 @@ class TestGetEmbeddedTexts:
         assert await found({"x": 1}) == await found(all_vectors=True) == [("a", [1, 2, 3])]
 
 
+class TestGetEmbeddingsByIDs:
+    async def test_those_that_there_are(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"])
+
+        async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
+            asked = {"with_vector": True, "with_text": True, "with_metadata": True, **parts}
+            return await embeddings.get_embeddings_by_ids(
+                connection, project_id=number, text_ids=["a", "b", "none"], max_bytes=max_bytes, **asked
+            )
+
+        rows = await found()
+        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")] or [
+            (row.text_id, row.text) for row in rows
+        ] == [("a", "two"), ("b", "one")]
+        assert {row.page_bytes for row in rows} == {6}
+        assert [row.text for row in await found(max_bytes=5)] == [None, None]
+        assert [row.vector for row in await found(with_vector=False)] == [None, None]
+
+
+class TestDeleteEmbeddings:
+    async def test_by_ids_and_by_metadata(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await connection.execute(f"DELETE FROM embeddings_{number}")
+        kinds = [{"kind": kind} for kind in ("x", "y", "x")]
+        await upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1], "c": [1, 1, 1]}, metadata=kinds)
+        x = '($."kind" == "x")'
+
+        async def gone(text_ids: list[str] | None, only: str | None = None, dry: bool = False) -> list[str]:
+            return await embeddings.delete_embeddings(
+                connection, project_id=number, text_ids=text_ids, only=only, is_dry_run=dry
+            )
+
+        assert await gone(["c", "a", "none"], dry=True) == ["a", "c"]
+        assert await gone(None, x, dry=True) == ["a", "c"]
+        assert await gone(["a", "b"], x) == ["a"]
+        assert await gone(["a"]) == []
+        assert await gone(None, x) == ["c"]
+        assert await connection.fetchval(f"SELECT array_agg(text_id) FROM embeddings_{number}") == ["b"]
+
+
 class TestGetEmbeddingsByProject:
     async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.PageRow]:
         values = {
