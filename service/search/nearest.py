@@ -23,9 +23,10 @@ BY_METADATA = Scan(40, goes_on=False)  # the vectors' index is not used, and row
 WIDER = 10  # times as many candidates, where more rows than these are as near as the last one wanted
 EXACT_VECTORS_AT_ONCE = 5
 # Recall is measured at 10 results. On real embeddings (20,000 of 384 dimensions) each one more needs as many candidates
-# more to be found with the same recall: 0.99 took 128 for 10 results, 160 for 50, 215 for 100, 325 for 200.
+# more to be found with the same recall: 0.99 took 128 for 10 results, 160 for 50, 215 for 100, 325 for 200. With 1.1
+# more for each, 0.9888 and 0.9896 of 50 were found where it was 0.9915 and 0.9910 of 10.
 MEASURED_AT = 10
-CANDIDATES_FOR_EACH_MORE = 1.1
+CANDIDATES_FOR_EACH_MORE = 1.3
 # A coarse index has to read more lists for more results: on the same embeddings, in 100 lists, 0.96 took 24 of them for
 # 10 results, 32 for 50, 44 for 200, 57 for 1,000: an exponent of 0.2. Other data need more. With a filter the number of
 # results is divided by the share of rows that pass: where 65 of 6,100 passed, in 60 lists, an exponent of 0.3 found

@@ -28,7 +28,7 @@ from service.database.pool import Connection, Scan, ServiceConnection
 from service.queries import indexes, similars
 
 NEIGHBOURS = 10
-QUERIES = 1000  # the standard error of a recall of 0.99 is 0.001 then
+QUERIES = 1500  # the standard error of a recall of 0.99 is 0.0008 then
 LEAST_QUERIES = 200
 COMPARISONS = 400_000_000  # of queries with rows, at most: some ten seconds at 384 dimensions on two cores
 FEW = 250  # queries, where the recall is far from the one that is aimed at

@@ -31,7 +31,7 @@ async def service(provider_database: str, provider: Provider) -> AsyncIterator[h
     config = settings_for(
         provider_database,
         service_provider_hosts=f"http://127.0.0.1:{provider.port}, http://127.0.0.1:9, http://*.example.org",
-        service_provider_seconds=1.5,
+        service_provider_seconds=2.5,
         service_indexer=False,
     )
     async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:

@@ -74,7 +74,7 @@ async def test_many_at_once_overspend_nothing(
         await asyncio.gather(*(spend(number) for number in range(50)))
         assert set(statuses) == {200, 429}
         (row,) = await one.used(by="user")
-        assert 9_000 < row["tokens"] <= 10_000, (run, row)
+        assert 8_000 < row["tokens"] <= 10_000, (run, row)
         assert row["requests"] == statuses.count(200)
 
 
@@ -259,7 +259,7 @@ async def test_a_client_that_goes_away_stops_the_call_and_pays_for_it(
     rows = {"texts": [{"text_id": "a", "text": "x" * 40}]}
     for path, body in ((f"{one.instance}/embed", {"input": ["x" * 40]}), (one.texts, rows)):
         with pytest.raises(httpx2.ReadTimeout):
-            await service.post(path, json=body, headers=one.owner.headers, timeout=0.4)
+            await service.post(path, json=body, headers=one.owner.headers, timeout=1)
     for _ in range(50):
         if provider.at_once == 0 and len(await one.used()) == 1 and (await one.used())[0]["requests"] == 2:
             break

@@ -33,7 +33,7 @@ async def send(one: Lent, content: Any, kind: str = "application/x-ndjson", **qu
 
 async def test_texts_without_end(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
     one = await lent(service, admin, provider)
-    provider.seconds = 0.05
+    provider.seconds = 0.3
     rows = [row(number, metadata={"number": number}) for number in range(950)]
     lines = await send(one, records(rows))
     last = lines[-1]
