@@ -30,6 +30,7 @@ from service.search import filters
 from service.search.nearest import Answer, Asker, Question, Unconfirmed, nearest
 from service.search.query import Part, Query, SearchIn, decode
 from service.storage.replica import Unanswered
+from service.turns import Turns
 
 FORMATS = (JSON, MSGPACK)
 Limit = Annotated[int, Meta(ge=1, le=200)]
@@ -179,13 +180,16 @@ async def _similars(
     answer = await _nearest(req, project, question, sent)
     req.record.search, req.record.search_seconds = answer.method, time.perf_counter() - start
     shown = await _shown(req, project, answer, include or [])
-    results: list[Any] = [
-        [
-            Similar(text_id, similarity, *shown.get(text_id, (UNSET, UNSET)))
-            for text_id, similarity in zip(ids, similarities, strict=True)
-        ]
-        for ids, similarities in answer.nearest
-    ]
+    results: list[Any] = []
+    turns = Turns()
+    for ids, similarities in answer.nearest:
+        results.append(
+            [
+                Similar(text_id, similarity, *shown.get(text_id, (UNSET, UNSET)))
+                for text_id, similarity in zip(ids, similarities, strict=True)
+            ]
+        )
+        await turns.give()
     method = Method(answer.method, answer.recall)
     return Similars(project.owner, project.project_handle, results[0] if single else results, method)
 
