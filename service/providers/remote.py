@@ -138,6 +138,10 @@ class Remote:
         parts = [half for half in _halves([place for place in places if place not in tried]) if half]
         is_all_taken = not refusals
         while parts:
+            if not job.searches and not job.bad:  # none of them is bad alone: it takes one at a time
+                self._take_fewer(job, 1)
+                parts = [[place] for part in parts for place in part]
+                job.searches = len(parts)
             if not job.searches:
                 named = "; ".join(f"number {place} {job.bad[place]}" for place in sorted(job.bad)[:3])
                 raise Refused(f"refuses many texts, among them {named or 'some that were not found'}")

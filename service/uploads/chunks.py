@@ -14,20 +14,14 @@ from service.admission import SHORT_BYTES, Admission
 from service.decoding import Wire
 from service.errors import ApiError
 from service.uploads.framing import Lines, Packed, Stop
-from service.uploads.limits import CHUNK_SECONDS
+from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SECONDS
 
 
 class Chunks:
-    """The chunks of one stream, of at most so many records and bytes.
+    """The chunks of one stream. `note_said` is to be called when a line of the answer has reported a chunk."""
 
-    `note_said` is to be called when a line of the answer has reported a chunk.
-    """
-
-    def __init__(
-        self, wire: Wire, admission: Admission, draining: asyncio.Event, most_rows: int, most_bytes: int
-    ) -> None:
+    def __init__(self, wire: Wire, admission: Admission, draining: asyncio.Event) -> None:
         self._wire, self._admission, self._draining = wire, admission, draining
-        self._most_rows, self._most_bytes = most_rows, most_bytes
         self._chunk: list[bytes] = []  # the records that come, and their size
         self._size = 0
         self._due: asyncio.Task[None] | None = None  # ends when the chunk is to be stored
@@ -64,13 +58,13 @@ class Chunks:
                         yield self._cut()
                         continue
                     if not self._room and self._size + split.waiting + len(piece) > SHORT_BYTES:
-                        self._room = await self._admission.acquire(2 * self._most_bytes, patient=True)
+                        self._room = await self._admission.acquire(CHUNK_ROOM, patient=True)
                     for record in split.feed(piece):
-                        if self._chunk and self._size + len(record) > self._most_bytes:
+                        if self._chunk and self._size + len(record) > CHUNK_BYTES:
                             yield self._cut()
                         self._chunk.append(record)
                         self._size += len(record)
-                        if len(self._chunk) == self._most_rows:
+                        if len(self._chunk) == CHUNK_ROWS:
                             yield self._cut()
                     if self._chunk and self._due is None:
                         self._due = asyncio.create_task(self._wait_until_due())

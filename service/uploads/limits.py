@@ -24,7 +24,8 @@ MAX_METADATA_DEPTH = 64
 # Of a stream
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 CHUNK_ROWS = 1000
-CHUNK_BYTES = 4 * 1024 * 1024  # in admission control twice as many, as of a body that takes as much memory
+CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_ROOM = 2 * CHUNK_BYTES  # in admission control, as a body that takes as much memory
 TEXT_CHUNKS_AT_ONCE = 3  # of texts that are embedded while earlier ones are stored
 GROUP_TEXTS = 100  # that are embedded together: about as many as a provider takes in a call
 GROUP_CHARACTERS = 256 * 1024

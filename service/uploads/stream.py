@@ -7,7 +7,7 @@ may wait for its line before it goes on. What a line counts is stored.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import ClassVar, Literal
+from typing import Literal
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -25,7 +25,7 @@ from service.uploads import parse
 from service.uploads.batch import Batch, RowProblem
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
-from service.uploads.limits import CHUNK_BYTES, CHUNK_ROWS, MAX_REASON_LENGTH, MAX_REASONS
+from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
 from service.uploads.store import TooMuch, metadata_faults, store_batch
 
 
@@ -53,9 +53,6 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Upload:
     """One stream into one project, whose guard is asked `again` for each chunk: a stream may last for days."""
 
-    chunk_rows: ClassVar[int] = CHUNK_ROWS
-    chunk_bytes: ClassVar[int] = CHUNK_BYTES
-
     def __init__(
         self,
         pool: Pool,
@@ -74,7 +71,7 @@ class Upload:
         self._skips = on_error == "skip"
         self._line = self._first_line()
         self.counts: dict[str, int] = {}  # what the last line said
-        self._chunks = Chunks(wire, admission, draining, self.chunk_rows, self.chunk_bytes)
+        self._chunks = Chunks(wire, admission, draining)
 
     def _first_line(self) -> Line:
         return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])

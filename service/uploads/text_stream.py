@@ -1,9 +1,10 @@
 """A stream of texts: chunks are embedded several at once, and stored one after the other in their order."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +28,11 @@ class TextUpload(Upload):
 
     embed: Embed
     _line: TextLine
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The ids of chunks that may have been stored after a later one was compared with what is stored.
+        self._recent: deque[set[str]] = deque(maxlen=TEXT_CHUNKS_AT_ONCE)
 
     def _first_line(self) -> TextLine:
         return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
@@ -71,10 +77,17 @@ class TextUpload(Upload):
 
     async def _store(self, batch: Batch) -> None:
         """Stores the good records of a chunk, reports the bad ones. Raises what kept the rest from being embedded."""
-        if isinstance(batch, TextBatch) and batch.end is not None:
+        assert isinstance(batch, TextBatch)  # noqa: S101 (all of this stream are)
+        again = [row for row in batch.same if any(batch.ids[row] in ids for ids in self._recent)]
+        if again:
+            batch.same.difference_update(again)
+            self._line.usage.add(await add_vectors_in_groups(self._pool, batch, again, self.embed))
+            self._line.usage.unchanged -= len(again)
+        if batch.end is not None:
             batch.bad = {row: problems for row, problems in batch.bad.items() if row < batch.end}
         await super()._store(batch)
-        if isinstance(batch, TextBatch) and batch.fault is not None:
+        self._recent.append(set(batch.ids))
+        if batch.fault is not None:
             raise batch.fault
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
-from numpy.typing import NDArray
 
 from service import decoding, number_arrays
 from service.database.pool import Pool
@@ -126,15 +125,15 @@ async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], e
         try:
             usage.add(_filled(batch, group, made))
         except Exception as error:
-            if batch.end is None:
+            if batch.end is None or group[0] < batch.end:
                 batch.end, batch.fault = group[0], error
     return usage
 
 
 async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:
     """Gives rows the vectors that are stored with the same text, and returns the others."""
-    halves: NDArray[np.float16] = np.zeros((len(batch.ids), batch.project.dimensions), np.float16)
-    batch.set_vectors(halves)
+    if not batch.halves:
+        batch.set_vectors(np.zeros((len(batch.ids), batch.project.dimensions), np.float16))
     # The vectors are found by id: rows of a stream may repeat one, with another text.
     times = Counter(batch.ids[row] for row in rows)
     once, kept = [row for row in rows if times[batch.ids[row]] == 1], set(batch.keep_metadata)
@@ -153,7 +152,7 @@ async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[in
         if one.vector is None:
             batch.same.add(row_of[one.text_id])
         else:
-            halves[row_of[one.text_id]] = one.vector.to_numpy()
+            batch.halves[0][row_of[one.text_id]] = one.vector.to_numpy()
     new = [row for row in rows if batch.ids[row] not in known]
     return new, Usage(0, 0, 0, len(rows) - len(new))
 

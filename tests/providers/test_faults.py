@@ -153,6 +153,17 @@ async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(
     assert "is too long for the model" in body["errors"][0]["message"]
 
 
+async def test_a_provider_that_takes_one_text_a_call_and_says_so_with_400(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, "gemini", fault="one-text")
+    texts = [f"text {row}" for row in range(60)]
+    assert (await one.embed(texts)).status_code == 200
+    provider.asked.clear()
+    assert (await one.embed(texts)).status_code == 200  # that is remembered
+    assert [len(asked["texts"]) for asked in provider.asked] == [1] * 60
+
+
 async def test_a_broken_provider_is_left_alone(
     service: httpx2.AsyncClient, admin: Headers, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

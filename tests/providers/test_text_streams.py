@@ -73,6 +73,22 @@ async def test_the_later_of_two_of_the_same_id_is_stored_with_its_own_vector(
         assert (best["id"], round(best["similarity"], 2)) == (text_id, 1)
 
 
+async def test_the_later_of_two_of_the_same_id_in_different_chunks(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    """Chunks are prepared together: the second must not find what is stored before the first is."""
+    one = await lent(service, admin, provider)
+    await one.put({"00001": "old"})
+    rows = [row(1, "new"), *(row(number) for number in range(2, 1001)), row(1, "old")]
+    last = (await send(one, records(rows)))[-1]
+    assert (last["rows"], last["done"]) == (1001, True)
+    stored = (await service.get(f"{one.embeddings}/00001", headers=one.owner.headers)).json()
+    assert stored["text"] == "old"
+    found = await service.post(f"{one.similars}&limit=1", json={"text": "old"}, headers=one.owner.headers)
+    best = found.json()["results"][0]
+    assert (best["id"], round(best["similarity"], 2)) == ("00001", 1)
+
+
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
 async def test_bad_records(service: httpx2.AsyncClient, admin: Headers, provider: Provider, on_error: str) -> None:
     one = await lent(service, admin, provider)

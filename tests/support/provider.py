@@ -161,6 +161,10 @@ async def _some(provider: Provider, request: Request, kind: str, texts: list[str
     return _error(500, "The server had an error.") if provider.failures >= 0 else None
 
 
+async def _one_text(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response | None:
+    return _error(400, "Only one text per request is supported.") if len(texts) > 1 else None
+
+
 async def _out_of_order(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response:
     answer = json.loads(bytes(_answer(kind, [vector(text) for text in texts], tokens(texts)).body))
     answer["data"].reverse()
@@ -174,6 +178,7 @@ def _not_a_number(vectors: list[Any]) -> list[Any]:
 FAULTS: dict[str, Fault | None] = {
     "none": None,
     "some": _some,
+    "one-text": _one_text,
     "key-repeated": _repeats_key,
     "key-repeated-otherwise": _repeats_key_otherwise,
     "forbidden": _always(lambda: _error(403, "You may not.")),
