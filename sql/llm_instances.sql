@@ -66,8 +66,8 @@ SELECT access.role
    AND access.user_handle = @caller::text;
 
 -- name: RetrieveLLMInstanceByID :one
--- What is needed to call it, with the access of its owner or of one with whom it is shared. Whoever reads it opens the key
--- for one call.
+-- What is needed to call it, with the access of its owner or of one with whom it is shared. The caller opens the key for
+-- one call.
 SELECT instance.instance_id, instance.owner, instance.instance_handle, standard.dialect, standard.key_method,
        standard.key_field, instance.endpoint, instance.model AS name, instance.dimensions,
        instance.api_key_encrypted AS sealed_key, instance.api_key_sealed_by AS sealed_by,

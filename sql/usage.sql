@@ -6,7 +6,7 @@ SELECT FROM llm_service_instances WHERE instance_id = @instance_id::int FOR NO K
 
 -- name: ReserveUsage :one
 -- Reserves tokens for `seconds` unless a limit is reached: that of all together (`limit_of` is null), or that of the
--- holder's share. Then there is no reservation, but the limit that is reached for the longest.
+-- holder's share. Otherwise the result is the exceeded limit with the latest refill.
 WITH forgotten AS (
     DELETE FROM usage_reservations
      WHERE instance_id = @instance_id::int

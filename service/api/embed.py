@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from service import decoding
@@ -102,7 +101,7 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     except BadTexts as error:
         raise error.located([f"body.input[{row}]" for row in range(len(sent.input))]) from None
     form = sent.encoding
-    vectors: list[Any] = [one.tolist() if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
+    vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
     return Vectors(made.model, instance.dimensions, vectors, usage_of(made.spent))
 
 
@@ -132,10 +131,8 @@ async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -
     except BadTexts as error:
         raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
     is_base64 = sent.encoding_format == "base64"
-    data = [
-        OpenAIVector(row, one.astype("<f4").tobytes() if is_base64 else one.tolist())
-        for row, one in enumerate(made.vectors.astype(np.float32))
-    ]
+    vectors: list[Any] = [one.astype("<f4").tobytes() if is_base64 else one for one in made.vectors]
+    data = [OpenAIVector(row, one) for row, one in enumerate(vectors)]
     return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
 
 

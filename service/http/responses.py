@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 from pgvector import HalfVector
 from starlette.responses import Response
@@ -190,7 +191,7 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 def _step(items: list[Any]) -> int:
     """Items that are encoded at once: an embedding may be large, an id is not."""
-    return 1 if items and isinstance(items[0], msgspec.Struct | list) else 1000
+    return 1000 if items and isinstance(items[0], str) else 1
 
 
 def _packable(value: Any) -> Any:
@@ -216,6 +217,8 @@ def _prefers_msgpack(accept: str) -> bool:
 def _encode_vector(value: Any) -> Any:
     if isinstance(value, HalfVector):
         return to_decimals(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     raise TypeError(f"{type(value)} has no JSON form")
 
 

@@ -1,4 +1,4 @@
-"""How the service speaks to each kind of provider: where, what is sent, what comes back, and how much at once.
+"""The request and response formats of each kind of provider: URL, body, answer, and the limits of a call.
 
 No HTTP and no database here. The formats are those of the providers' own references, as of 2026-11: OpenAI
 (platform.openai.com/docs/api-reference/embeddings), Cohere (docs.cohere.com/reference/embed), Gemini

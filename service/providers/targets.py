@@ -125,7 +125,7 @@ class CheckedNetwork(AsyncNetworkBackend):
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
         """Connects to the first address of a host that can be reached. Raises ConnectError and ConnectTimeout."""
-        failure: Exception = ConnectError("There is no such host.")
+        failure: Exception = ConnectError("The host name does not resolve.")
         for address in await self._addresses(host, port):
             try:
                 return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)

@@ -80,7 +80,15 @@ async def test_a_line_a_request(new_database: Callable[..., str], tmp_path: Path
     ]
     (search,) = [one for one in requests if one.get("search")]
     assert (search["request_id"], search["search"]) == ("mine", "exact")
-    for secret in ("marked-query", "marked-unknown-key", "marked-path", ADMIN_KEY, ENCRYPTION_KEY, owner.key):
+    for secret in (
+        "sk-Zq7Xw2Jv9Kt4",
+        "marked-query",
+        "marked-unknown-key",
+        "marked-path",
+        ADMIN_KEY,
+        ENCRYPTION_KEY,
+        owner.key,
+    ):
         assert secret not in log.read_text()
 
 
@@ -168,6 +176,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 async def test_traces(new_database: Callable[..., str], tmp_path: Path, collector: tuple[str, list[bytes]]) -> None:
     to, sent = collector
     more = {"SERVICE_TRACING": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": to, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
+    more |= {"SERVICE_PROVIDER_HOSTS": "http://127.0.0.1:9"}
     database = new_database()
     with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS, **more) as (_, url):
         async with httpx2.AsyncClient(base_url=url) as api:
@@ -178,10 +187,22 @@ async def test_traces(new_database: Callable[..., str], tmp_path: Path, collecto
             path = f"{project.similars}/a?limit=3&metadata_path=a&metadata_value=marked-query"
             found = await api.get(path, headers={**owner.headers, **trace})
             assert found.status_code == 200
+            instance = f"/v1/llm-instances/{owner.handle}"
+            body = {"instance_handle": "away", "dimensions": 3, "model": "m", "api_key": "sk-Zq7Xw2Jv9Kt4"}
+            made = await api.post(instance, json={**body, "endpoint": "http://127.0.0.1:9/v1"}, headers=owner.headers)
+            assert made.status_code == 201
+            called = await api.post(f"{instance}/away/embed", json={"input": ["marked-text"]}, headers=owner.headers)
+            assert called.status_code == 503
     everything = b"".join(sent)
     assert all(one.startswith(b"/v1/traces") for one in sent)
-    for name in (b"UpsertEmbeddings", b"RetrieveProjectAccess", b"GetSimilarsByVector", b"embedding-service"):
+    for name in (
+        b"UpsertEmbeddings",
+        b"RetrieveProjectAccess",
+        b"GetSimilarsByVector",
+        b"embedding-service",
+        b"embed openai",
+    ):
         assert name in everything
     assert bytes.fromhex("0af7651916cd43dd8448eb211c80319c") in everything  # the caller's trace goes on
-    for secret in ("marked-query", "marked-text", ADMIN_KEY, ENCRYPTION_KEY, owner.key, owner.email):
+    for secret in ("sk-Zq7Xw2Jv9Kt4", "marked-query", "marked-text", ADMIN_KEY, ENCRYPTION_KEY, owner.key, owner.email):
         assert secret.encode() not in everything

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import httpx2
+import msgspec
 import numpy as np
 import pytest
 
@@ -168,3 +169,34 @@ async def test_many_texts_are_sent_in_several_calls_at_once(
     read = np.array([np.frombuffer(base64.b64decode(row), "<f4") for row in answer.json()["vectors"]])
     expected = np.array([fake.vector(text) for text in texts])
     assert np.allclose(read, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+
+
+async def test_searches_are_queries_and_uploads_documents(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, "cohere")
+    assert (await one.put({"a": "one"})).status_code == 201
+    assert (await service.post(one.similars, json={"text": "two"}, headers=one.owner.headers)).status_code == 200
+    assert (await service.post(one.similars, json={"texts": ["two"]}, headers=one.owner.headers)).status_code == 200
+    types = [asked["body"]["input_type"] for asked in provider.asked]
+    assert types == ["search_document", "search_query", "search_query"]
+
+
+async def test_texts_and_vectors_as_messagepack(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider)
+    kind = "application/msgpack"
+    headers = {**one.owner.headers, "Content-Type": kind, "Accept": kind}
+    expected = np.array([fake.vector(text) for text in TEXTS])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    for encoding in ("float", "f4"):
+        body = msgspec.msgpack.encode({"input": TEXTS, "encoding": encoding})
+        answer = await service.post(f"{one.instance}/embed", content=body, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+        sent = msgspec.msgpack.decode(answer.content)["vectors"]
+        read = [np.frombuffer(row, "<f4") if isinstance(row, bytes) else row for row in sent]
+        assert np.allclose(np.array(read), expected, atol=1e-6)
+    rows = msgspec.msgpack.encode({"texts": [{"text_id": "a", "text": "one", "metadata": {"n": 1}}]})
+    assert (await service.post(one.texts, content=rows, headers=headers)).status_code == 201
+    assert await one.stored() == ["a"]
