@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test test-fast lint fix fuzz bench bench-indexing bench-large bench-many bench-peer bench-texts chaos openapi schema vendor lock wheel clean
+.PHONY: help run test test-fast lint fix fuzz bench bench-indexing bench-large bench-many bench-peer bench-texts chaos openapi schema synchronous vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ lock: $(DEV)  ## Write the locks anew, with the newest versions
 
 openapi: $(DEV)  ## Write docs/openapi.yaml anew, which a test compares with what is served
 	$(BIN)/python -m tests.support.openapi
+
+synchronous: $(DEV)  ## Write the synchronous client anew, which a test compares with the asynchronous one
+	$(BIN)/python client/generate_synchronous.py
 
 schema: $(DEV)  ## Write docs/schema.sql anew, which a test compares with the migrations
 	$(BIN)/python -m tests.support.schema

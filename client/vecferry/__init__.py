@@ -1,0 +1,65 @@
+"""The client of the embedding service: `Client`, and `AsyncClient` for programs that use asyncio."""
+
+from vecferry.asynchronous import AsyncClient
+from vecferry.errors import (
+    BadAnswer,
+    BadGateway,
+    BadRequest,
+    BadRows,
+    Conflict,
+    ConnectionFailed,
+    Fault,
+    Forbidden,
+    GatewayTimeout,
+    Invalid,
+    NotFound,
+    Problem,
+    ProviderRefused,
+    RequestTimeout,
+    ServiceError,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+    VecferryError,
+)
+from vecferry.rows import BadRow, Rows
+from vecferry.structs import ManySimilars, Progress, Similar, Similars, UploadResult
+from vecferry.synchronous import Client
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncClient",
+    "BadAnswer",
+    "BadGateway",
+    "BadRequest",
+    "BadRow",
+    "BadRows",
+    "Client",
+    "Conflict",
+    "ConnectionFailed",
+    "Fault",
+    "Forbidden",
+    "GatewayTimeout",
+    "Invalid",
+    "ManySimilars",
+    "NotFound",
+    "Problem",
+    "Progress",
+    "ProviderRefused",
+    "RequestTimeout",
+    "Rows",
+    "ServiceError",
+    "Similar",
+    "Similars",
+    "TooLarge",
+    "TooManyRequests",
+    "Unauthorized",
+    "Unavailable",
+    "UnsupportedMediaType",
+    "UploadResult",
+    "VecferryError",
+    "__version__",
+]

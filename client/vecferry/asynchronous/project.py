@@ -1,0 +1,242 @@
+"""One project: what it is, what is uploaded, read, searched and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vecferry import engines, pages
+from vecferry.names import given, owner_and_handle, path_to
+from vecferry.rows import Rows
+from vecferry.structs import (
+    Deleted,
+    Embedding,
+    Found,
+    ManySimilars,
+    Part,
+    Progress,
+    ProjectInfo,
+    ProjectInstance,
+    Role,
+    Share,
+    Similars,
+    Stored,
+    UploadResult,
+)
+from vecferry.transport import Transport
+from vecferry.upload import OnBadRow, Upload, upload_data
+
+if TYPE_CHECKING:
+    from vecferry.sources import Columns
+
+PARTS: tuple[Part, ...] = ("vector", "text", "metadata")
+
+
+class AsyncProject:
+    """A project of the name `owner/name`. Nothing is sent until a method is called."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.owner, self.handle = owner_and_handle(name)
+        self.name = name
+        self.embeddings = AsyncEmbeddings(transport, name)
+        self._transport = transport
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    async def get(self) -> ProjectInfo:
+        """The project, with the number of its embeddings and how it is searched."""
+        return await self._transport.send("GET", path_to("projects", self.name), ProjectInfo)
+
+    async def instance(self) -> ProjectInstance:
+        """What readers may know of its instance: its model, its dimensions, and whether it embeds texts."""
+        return await self._transport.send("GET", path_to("projects", self.name, "instance"), ProjectInstance)
+
+    async def patch(self, changes: Mapping[str, Any]) -> ProjectInfo:
+        """Changes some properties (a JSON merge patch)."""
+        return await self._transport.send("PATCH", path_to("projects", self.name), ProjectInfo, body=changes)
+
+    async def delete(self) -> None:
+        """Deletes the project with all its embeddings."""
+        await self._transport.send("DELETE", path_to("projects", self.name), type(None))
+
+    async def transfer(self, new_owner: str) -> AsyncProject:
+        """Hands the project over to another user, who has access to its instance."""
+        path = path_to("projects", self.name, "transfer")
+        # Not repeated: the second time there would be nothing to hand over.
+        await self._transport.send("POST", path, type(None), body={"new_owner": new_owner}, repeat=False)
+        return AsyncProject(self._transport, f"{new_owner}/{self.handle}")
+
+    async def share(self, user: str, role: Role) -> None:
+        """Shares the project, or changes the role: readers read and search, editors upload and delete too."""
+        body = {"share_with_handle": user, "role": role}
+        await self._transport.send("POST", path_to("projects", self.name, "share"), type(None), body=body)
+
+    async def unshare(self, user: str) -> None:
+        """Ends the sharing with a user."""
+        await self._transport.send("DELETE", path_to("projects", self.name, "share", user), type(None))
+
+    async def shared_with(self) -> AsyncIterator[Share]:
+        """All with whom the project is shared, beside the public."""
+        async for page in self._transport.pages(path_to("projects", self.name, "shared-with"), pages.Shares):
+            for one in page.shared_with:
+                yield one
+
+    async def upload(
+        self,
+        data: Any,
+        *,
+        ids: Any = None,
+        texts: Any = None,
+        metadata: Any = None,
+        columns: Columns | None = None,
+        on_bad_row: OnBadRow = "report",
+        progress: Callable[[Progress], None] | bool | None = None,
+        parallel: int | None = None,
+    ) -> UploadResult:
+        """Stores embeddings of any size and form: an array with `ids`, records, a table, or the path of a file.
+
+        See `vecferry.open_source` for what `data`, `ids`, `texts`, `metadata` and `columns` may be; an asynchronous
+        iterator of records may be `data` too. Vectors are stored as float16. Rows that cannot be stored are reported in
+        the result (`on_bad_row="report"`), or end the upload (`"stop"`, with BadRows). Sending the same again is
+        harmless; of rows with the same id the last one counts. `progress` is called with each Progress; True shows a
+        bar, None does where somebody may see it. `parallel` fixes how many requests are sent at once; without it the
+        upload finds out. Raises what ended the upload, with `uploaded` as what was stored.
+        """
+        return await self._transport.run(
+            lambda transport: upload_data(
+                transport,
+                self.name,
+                data,
+                ids=ids,
+                texts=texts,
+                metadata=metadata,
+                columns=columns,
+                on_bad_row=on_bad_row,
+                progress=progress,
+                parallel=parallel,
+            )
+        )
+
+    async def upload_rows(
+        self,
+        rows: Iterator[Rows],
+        *,
+        total: int | None = None,
+        on_bad_row: OnBadRow = "report",
+        progress: Callable[[Progress], None] | bool | None = None,
+        parallel: int | None = None,
+    ) -> UploadResult:
+        """Stores rows that are in their final form already; a thread of its own reads them. As `upload` in all else."""
+        return await self._transport.run(
+            lambda transport: Upload(
+                transport, self.name, total=total, on_bad_row=on_bad_row, progress=progress, parallel=parallel
+            ).run(rows)
+        )
+
+    async def texts(self, records: Iterable[Mapping[str, Any]]) -> Stored:
+        """Lets the project's instance embed texts, and stores them: `{"text_id", "text", "metadata"?}` each.
+
+        A text that is stored under its id already is not embedded again. Some hundred are a batch, which is all or
+        nothing. Raises what ended it, with `uploaded` as what was stored before.
+        """
+        return await self._transport.run(lambda transport: engines.send_texts(transport, self.name, records))
+
+    async def similar(
+        self,
+        *,
+        vector: Any = None,
+        id: str | None = None,  # noqa: A002
+        text: str | None = None,
+        limit: int = 10,
+        threshold: float | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        include: Sequence[Part] = (),
+        exact: bool = False,
+        recall: float | None = None,
+    ) -> Similars:
+        """What is similar to a vector `(dimensions,)`, to a stored text by its `id`, or to a `text`.
+
+        `limit`: at most 200. `threshold`: the least similarity, from -1 to 1; the service's own is 0.5. `filter`: only
+        texts whose metadata fit, such as `{"year": {"$gte": 1900}}`. `include`: `text` and `metadata` of the results.
+        `exact` finds all of the nearest; `recall` is the share of them that must be found.
+        """
+        if [vector is None, id is None, text is None].count(False) != 1:
+            raise ValueError("One of vector, id and text is needed.")
+        query = {"limit": limit, "threshold": threshold, "exact": exact or None, "recall": recall}
+        more = given(filter=filter, include=list(include) or None)
+        if id is not None:
+            text_id = id
+            return await self._transport.run(
+                lambda transport: engines.search_by_id(transport, self.name, text_id, query, more)
+            )
+        return await self._transport.run(
+            lambda transport: engines.search(transport, self.name, vector, text, query, more)
+        )
+
+    async def search_many(
+        self,
+        vectors: Any,
+        *,
+        limit: int = 10,
+        threshold: float | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        include: Sequence[Part] = (),
+        exact: bool = False,
+        recall: float | None = None,
+    ) -> ManySimilars:
+        """What is similar to each of many vectors `(n, dimensions)`, in their order; the rest is as of `similar`."""
+        query = {"limit": limit, "threshold": threshold, "exact": exact or None, "recall": recall}
+        more = given(filter=filter, include=list(include) or None)
+        return await self._transport.run(
+            lambda transport: engines.search_many(transport, self.name, vectors, query, more)
+        )
+
+
+class AsyncEmbeddings:
+    """The embeddings of a project; iterating over it reads all of them, page by page, in the order of their ids."""
+
+    def __init__(self, transport: Transport, project: str) -> None:
+        self._transport, self._project = transport, project
+
+    def __aiter__(self) -> AsyncIterator[Embedding]:
+        return self.list()
+
+    async def list(
+        self, *, include: Sequence[Part] = PARTS, after: str | None = None, page_size: int = 200
+    ) -> AsyncIterator[Embedding]:
+        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once."""
+        query = {"include": ",".join(include), "after": after, "limit": page_size}
+        async for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
+            for one in page.embeddings:
+                yield one
+
+    async def get(self, text_id: str) -> Embedding:
+        """An embedding. Raises NotFound."""
+        return await self._transport.send("GET", path_to("embeddings", self._project, text_id), Embedding)
+
+    async def get_many(self, ids: Iterable[str], *, include: Sequence[Part] = PARTS) -> Found:
+        """Those of these embeddings that there are, and the ids of the others."""
+        return await self._transport.run(lambda transport: engines.get_many(transport, self._project, ids, include))
+
+    async def delete(
+        self,
+        *,
+        ids: Iterable[str] | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        dry_run: bool = False,
+    ) -> Deleted:
+        """Deletes the embeddings of these ids, those whose metadata pass a filter, or those that are both.
+
+        With `dry_run` they stay. Of very many ids each thousand is all or nothing.
+        """
+        if ids is None and filter is None:
+            raise ValueError("ids or a filter is needed; to delete everything, delete the project.")
+        if ids is None:
+            body = {"filter": filter, "dry_run": dry_run}
+            path = path_to("embeddings", self._project, "delete")
+            return await self._transport.send("POST", path, Deleted, body=body)
+        some = ids
+        return await self._transport.run(
+            lambda transport: engines.delete_many(transport, self._project, some, filter, dry_run)
+        )

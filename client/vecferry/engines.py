@@ -1,0 +1,217 @@
+"""What takes several requests: searches of many vectors, texts in batches, reading and deleting by many ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vecferry.errors import Unavailable, VecferryError
+from vecferry.names import given, path_to
+from vecferry.structs import Deleted, Embedded, Found, ManySimilars, Similar, Similars, Stored, UploadResult, Usage
+from vecferry.transport import Transport
+
+VECTORS = 1000  # of a search
+SEARCHES = 4  # at once
+IDS = 1000  # of a request
+TEXTS = 200  # of a request
+TEXTS_BYTES = 1024 * 1024
+RECORDS = 500  # of an asynchronous iterator, handed over to the thread together
+
+
+class RawEmbedded(msgspec.Struct):
+    """The answer with vectors of raw float32."""
+
+    model: str
+    dimensions: int
+    vectors: list[bytes]
+    usage: Usage
+
+
+class _Many(msgspec.Struct):
+    results: list[list[Similar]]
+
+
+def embedded(raw: RawEmbedded) -> Embedded:
+    """The same with an array."""
+    numbers = np.frombuffer(b"".join(raw.vectors), dtype="<f4").reshape(len(raw.vectors), raw.dimensions)
+    return Embedded(raw.model, raw.dimensions, numbers, raw.usage)
+
+
+def halves(vectors: Any, dimensions: int) -> NDArray[np.float16]:
+    """Vectors to search with as float16. Raises ValueError for those that have no direction there."""
+    array = np.asarray(vectors)
+    if array.ndim != dimensions or not np.issubdtype(array.dtype, np.number):
+        shape = "(n, dimensions)" if dimensions == 2 else "(dimensions,)"
+        raise ValueError(f"Numbers of the shape {shape} are needed, not {array.dtype} of the shape {array.shape}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.atleast_2d(array).astype("<f2")
+    wrong = np.flatnonzero(~(np.isfinite(numbers).all(axis=1) & numbers.any(axis=1)))
+    if len(wrong):
+        raise ValueError(
+            f"Vector {wrong[0]} cannot be searched with: it has NaN or a number beyond half precision (65,504), or is "
+            "all zero there."
+        )
+    return numbers
+
+
+async def search(
+    transport: Transport, project: str, vector: Any, text: str | None, query: dict[str, Any], more: dict[str, Any]
+) -> Similars:
+    """What is similar to a vector or a text."""
+    body = {"text": text} if vector is None else {"vector": halves(vector, 1).tobytes(), "encoding": "f2"}
+    content = msgspec.msgpack.encode({**body, **more})
+    return await transport.send("POST", path_to("similars", project), Similars, query=query, body=content)
+
+
+async def search_by_id(
+    transport: Transport, project: str, text_id: str, query: dict[str, Any], more: dict[str, Any]
+) -> Similars:
+    """What is similar to a stored text. The service does that without a filter; with one its vector is fetched."""
+    if "filter" not in more:
+        include = more.get("include")
+        return await transport.send(
+            "GET", path_to("similars", project, text_id), Similars, query={**query, "include": include}
+        )
+    path = path_to("embeddings", project, "get")
+    found = await transport.send("POST", path, Found, body={"text_ids": [text_id], "include": ["vector"]})
+    if not found.embeddings:  # the service says it in its own words
+        return await transport.send("GET", path_to("similars", project, text_id), Similars)
+    limit = query["limit"]
+    query = {**query, "limit": min(200, limit + 1)}
+    similars = await search(transport, project, found.embeddings[0].vector, None, query, more)
+    others = [one for one in similars.results if one.id != found.embeddings[0].text_id]
+    return Similars(others[:limit], similars.search)
+
+
+async def search_many(
+    transport: Transport, project: str, vectors: Any, query: dict[str, Any], more: dict[str, Any]
+) -> ManySimilars:
+    """What is similar to each of many vectors; several requests at once."""
+    numbers = np.asarray(vectors)
+    if numbers.ndim != 2:
+        raise ValueError(f"Vectors of the shape (n, dimensions) are needed, not {numbers.shape}.")
+    path = path_to("similars", project)
+    results: list[list[Similar]] = [[] for _ in range(len(numbers))]
+    starts = iter(range(0, len(numbers), VECTORS))
+
+    async def ask(first: int, last: int) -> None:
+        rows = [row.tobytes() for row in halves(numbers[first:last], 2)]
+        body = msgspec.msgpack.encode({"vectors": rows, "encoding": "f2", **more})
+        # What takes the service too long is asked for in parts.
+        never = frozenset({503}) if last - first > 1 else frozenset()
+        try:
+            answer = await transport.send("POST", path, _Many, query=query, body=body, never_repeat=never)
+        except Unavailable as error:
+            if last - first == 1:
+                raise
+            await asyncio.sleep(error.retry_after or 1.0)
+            middle = (first + last) // 2
+            await ask(first, middle)
+            await ask(middle, last)
+            return
+        results[first:last] = answer.results
+
+    async def work() -> None:
+        for first in starts:
+            await ask(first, min(first + VECTORS, len(numbers)))
+
+    await _all([work() for _ in range(SEARCHES)])
+    return ManySimilars(results, query["limit"])
+
+
+async def get_many(transport: Transport, project: str, ids: Iterable[str], include: Sequence[str]) -> Found:
+    """Embeddings by their ids."""
+    found = Found([], [])
+    for some in _batches(ids, IDS):
+        body = {"text_ids": some, "include": list(include)}
+        part = await transport.send("POST", path_to("embeddings", project, "get"), Found, body=body)
+        found.embeddings.extend(part.embeddings)
+        found.missing.extend(part.missing)
+    return found
+
+
+async def delete_many(
+    transport: Transport,
+    project: str,
+    ids: Iterable[str],
+    filter: Mapping[str, Any] | None,  # noqa: A002
+    dry_run: bool,
+) -> Deleted:
+    """Deletes embeddings by their ids; each thousand is all or nothing."""
+    count, gone = 0, []
+    for some in _batches(ids, IDS):
+        body = given(text_ids=some, filter=filter, dry_run=dry_run)
+        part = await transport.send("POST", path_to("embeddings", project, "delete"), Deleted, body=body)
+        count += part.deleted
+        gone += part.text_ids
+    return Deleted(count, gone[:10_000], dry_run)
+
+
+async def send_texts(transport: Transport, project: str, records: Iterable[Mapping[str, Any]]) -> Stored:
+    """Texts to be embedded, batch after batch; a batch is all or nothing."""
+    total = UploadResult()
+    usage = Usage()
+    try:
+        for some in _text_batches(records):
+            part = await transport.send("POST", path_to("texts", project), Stored, body={"texts": some})
+            total.inserted += part.inserted
+            total.updated += part.updated
+            total.unchanged += part.unchanged
+            more = msgspec.structs.asdict(part.usage or Usage())
+            usage = Usage(**{name: getattr(usage, name) + number for name, number in more.items()})
+    except VecferryError as error:
+        error.uploaded = total
+        raise
+    return Stored(total.inserted, total.updated, total.unchanged, usage)
+
+
+def in_a_thread(records: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
+    """The records of an asynchronous iterator, for a thread that is not the loop's."""
+
+    async def some() -> list[Any]:
+        batch = []
+        async for record in records:
+            batch.append(record)
+            if len(batch) == RECORDS:
+                break
+        return batch
+
+    while batch := asyncio.run_coroutine_threadsafe(some(), loop).result():
+        yield from batch
+
+
+def _batches(ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    following = iter(ids)
+    while some := list(islice(following, size)):
+        yield some
+
+
+def _text_batches(records: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for record in records:
+        bytes_of = len(msgspec.json.encode(record))
+        if batch and (len(batch) == TEXTS or size + bytes_of > TEXTS_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += bytes_of
+    if batch:
+        yield batch
+
+
+async def _all(coroutines: list[Any]) -> None:
+    """Runs them together; when one fails, the others are cancelled first."""
+    tasks = [asyncio.create_task(one) for one in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,271 @@
+"""What the service answers. Fields that it does not tell are None."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import field
+from numpy.typing import NDArray
+
+from vecferry.rows import BadRow
+
+Role = Literal["reader", "editor"]
+Part = Literal["vector", "text", "metadata"]
+TextSearch = Literal["editors", "readers", "public"]
+InputType = Literal["document", "query"]
+
+
+class UserKey(msgspec.Struct, frozen=True):
+    """A user and their `key`, which is shown this once, and not in the `repr`; `not changed` for one that exists."""
+
+    user_handle: str
+    key: str = field(name="vdb_key")
+
+    def __repr__(self) -> str:
+        return f"UserKey(user_handle={self.user_handle!r}, key=<hidden>)"
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user with all that they own and have been given."""
+
+    user_handle: str
+    email: str
+    projects: list[dict[str, Any]]
+    definitions: list[dict[str, Any]]
+    instances: list[dict[str, Any]]
+    name: str | None = None
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """A template for instances. In lists, only the first four fields are told."""
+
+    definition_id: int
+    definition_handle: str
+    owner: str
+    is_public: bool
+    api_standard: str | None = None
+    endpoint: str | None = None
+    description: str | None = None
+    model: str | None = None
+    dimensions: int | None = None
+    context_limit: int | None = None
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A user with whom something is shared, their role, and for instances the limits."""
+
+    user_handle: str
+    role: str
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    requests_per_minute: int | None = None
+    expires_at: datetime | None = None
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """What turns texts into vectors; its key is never shown. In lists, only the first four fields are told."""
+
+    owner: str
+    instance_handle: str
+    instance_id: int
+    access_role: str
+    api_standard: str | None = None
+    dimensions: int | None = None
+    has_api_key: bool | None = None
+    endpoint: str | None = None
+    description: str | None = None
+    model: str | None = None
+    context_limit: int | None = None
+    definition_id: int | None = None
+    definition_owner: str | None = None
+    definition_handle: str | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    requests_per_minute: int | None = None
+    expires_at: datetime | None = None
+    shared_with: list[Share] | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What embedding took: texts, tokens, calls of the provider; `unchanged` texts were stored already."""
+
+    texts: int = 0
+    tokens: int = 0
+    requests: int = 0
+    unchanged: int = 0
+    estimated_tokens: int = 0
+
+
+class Used(msgspec.Struct, frozen=True):
+    """A line of the ledger of an instance: of a `day` or of a user."""
+
+    day: str | None = None
+    user_handle: str | None = None
+    requests: int = 0
+    texts: int = 0
+    tokens: int = 0
+    estimated_tokens: int = 0
+    failures: int = 0
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """Texts as vectors of unit length: `vectors` are `(n, dimensions) float32`, in the order of the texts."""
+
+    model: str
+    dimensions: int
+    vectors: NDArray[np.float32]
+    usage: Usage
+
+
+class ProjectInfo(msgspec.Struct, frozen=True):
+    """A project as this key may see it; `role` is that of the key. Lists tell the fields up to the number."""
+
+    owner: str
+    project_handle: str
+    project_id: int
+    public_read: bool
+    role: str
+    number_of_embeddings: int | None = None
+    text_search: TextSearch | None = None
+    index: dict[str, Any] | None = None
+    instance: dict[str, Any] | None = None
+    description: str | None = None
+    metadata_scheme: str | None = field(name="metadataScheme", default=None)
+    shared_with: list[Share] | None = None
+
+
+class ProjectInstance(msgspec.Struct, frozen=True):
+    """What readers of a project may know of its instance."""
+
+    owner: str
+    instance_handle: str
+    dimensions: int
+    api_standard: str
+    can_embed: bool
+    text_search: TextSearch
+    model: str | None = None
+
+
+class Embedding(msgspec.Struct, frozen=True):
+    """A stored embedding; `vector` is `(dimensions,) float16`. Parts that were not included are None."""
+
+    text_id: str
+    created_at: datetime
+    updated_at: datetime
+    vector_dim: int
+    instance_handle: str
+    vector: NDArray[np.float16] | None = None
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The embeddings that there are, and the ids that there are not."""
+
+    embeddings: list[Embedding]
+    missing: list[str]
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """How many embeddings were deleted, or with `dry_run` would be, and the first 10,000 of their ids."""
+
+    deleted: int
+    text_ids: list[str]
+    dry_run: bool
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of a batch; `usage` is told for texts."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    usage: Usage | None = None
+
+
+class Similar(msgspec.Struct, frozen=True):
+    """A stored text and its similarity: 1 - cosine distance, from -1 to 1."""
+
+    id: str
+    similarity: float
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Method(msgspec.Struct, frozen=True):
+    """How an answer was found (`exact`, `index` or `filtered`), and the share of the nearest that it finds."""
+
+    method: str
+    recall: float
+
+
+class Similars(msgspec.Struct, frozen=True):
+    """Similar texts, best first."""
+
+    results: list[Similar]
+    search: Method
+
+    def __iter__(self) -> Iterator[Similar]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def arrays(self) -> tuple[list[str], NDArray[np.float32]]:
+        """The ids, and the similarities as `(n,) float32`."""
+        return [one.id for one in self.results], np.array([one.similarity for one in self.results], np.float32)
+
+
+class ManySimilars(msgspec.Struct, frozen=True):
+    """Similar texts of many vectors: a list for each, in the order of the vectors, best first."""
+
+    results: list[list[Similar]]
+    limit: int
+
+    def arrays(self) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
+        """The ids as `(n, limit) object`, and the similarities as `(n, limit) float32`.
+
+        Where fewer were found the rest are None and NaN.
+        """
+        ids = np.full((len(self.results), self.limit), None, dtype=object)
+        similarities = np.full((len(self.results), self.limit), np.nan, dtype=np.float32)
+        for place, found in enumerate(self.results):
+            ids[place, : len(found)] = [one.id for one in found]
+            similarities[place, : len(found)] = [one.similarity for one in found]
+        return ids, similarities
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far an upload is: rows `stored` and `bad` so far, of `total` where it is known."""
+
+    stored: int
+    bad: int
+    total: int | None
+    bytes_sent: int
+    seconds: float
+
+
+class UploadResult(msgspec.Struct):
+    """What became of an upload.
+
+    `bad` are the first 1,000 rows that could not be stored, `bad_count` all of them. `largest_loss` is the largest
+    error of a component by rounding to half precision, as a share of the largest component of its vector.
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    bad_count: int = 0
+    largest_loss: float = 0.0
+    seconds: float = 0.0
+    bytes_sent: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Rows that are stored now: inserted, updated and unchanged ones."""
+        return self.inserted + self.updated + self.unchanged
