@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from vecferry import AsyncClient, Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from vecferry import AsyncClient, Forbidden, Invalid, NotFound, Unauthorized
 from vecferry.structs import UserKey
 
 from tests.client.conftest import DIMENSIONS
@@ -58,8 +58,6 @@ async def test_definitions(client: AsyncClient, user: User, new_user: Callable[[
     await client.instances.from_definition(f"{user[0]}/made", name, api_key="a provider key")
     instance = await client.instances.get(f"{user[0]}/made")
     assert (instance.has_api_key, instance.definition_handle) == (True, "house-model")
-    with pytest.raises(Conflict):
-        await client.instances.from_definition(f"{user[0]}/made", name)
     await client.definitions.delete(name)
     with pytest.raises(NotFound):
         await client.definitions.get(name)
