@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 HALF_MAX = 65504.0
+NOTABLE_LOSS = 1e-3
+_BLOCK = 64  # rows that are converted at a time, so that what is in between stays in the processor's cache
 
 
 class SourceError(ValueError):
@@ -81,3 +83,50 @@ class Rows(msgspec.Struct, frozen=True):
             texts=None if self.texts is None else self.texts[begin:end],
             metadata=None if self.metadata is None else self.metadata[begin:end],
         )
+
+
+def to_halves(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[np.float64], NDArray[np.float64]]:
+    """Rounds `(n, dimensions)` floats to `(n, dimensions) float16`, C order, the nearest and in a tie the even one.
+
+    Beside them `(n,) float64` twice: the largest absolute value of each vector before, NaN or infinite where it has
+    such a component; and its largest absolute error, which has no meaning where the largest value is beyond float16.
+    """
+    count = len(vectors)
+    largest, errors = np.zeros(count), np.zeros(count)
+    if not vectors.shape[1]:
+        return np.empty(vectors.shape, np.float16), largest, errors
+    if vectors.dtype == np.float16:
+        halves = np.ascontiguousarray(vectors)
+        # As integers, because few machines calculate with halves; without the sign their order is that of the values.
+        largest[:] = (halves.view(np.uint16) & np.uint16(0x7FFF)).max(axis=1).view(np.float16)
+        return halves, largest, errors
+    halves = np.empty(vectors.shape, np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for begin in range(0, count, _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            absolute, rounded = np.abs(vectors[block]), halves[block]
+            rounded[...] = vectors[block]
+            # The absolute values of the halves, exactly, three times as fast as by a conversion: their bits moved to
+            # where float32 has them, and the bias of the exponent made up for.
+            bits = (rounded.view(np.uint16) & np.uint16(0x7FFF)).astype(np.uint32) << np.uint32(13)
+            back = bits.view(np.float32) * np.float32(2.0**112)
+            largest[block] = absolute.max(axis=1)
+            absolute -= back
+            errors[block] = np.abs(absolute, out=absolute).max(axis=1)
+    return halves, largest, errors
+
+
+def vector_fault(vector: NDArray[Any]) -> str | None:
+    """Says why a vector `(dimensions,)` cannot be stored as float16, and at which component; None when it can."""
+    finite = np.isfinite(vector)
+    if not finite.all():
+        place = int(np.argmin(finite))
+        return f"component {place} of its vector is {vector[place]}; it must be a finite number"
+    beyond = np.abs(vector) > HALF_MAX
+    if beyond.any():
+        place = int(np.argmax(beyond))
+        return f"component {place} of its vector is {vector[place]:g}; float16 goes from -65504 to 65504"
+    with np.errstate(under="ignore"):
+        if not vector.astype(np.float16).any():
+            return "all components of its vector are 0 in float16, so it has no direction"
+    return None
