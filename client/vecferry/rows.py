@@ -106,8 +106,8 @@ def to_halves(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], NDArray[np.fl
             block = slice(begin, begin + _BLOCK)
             absolute, rounded = np.abs(vectors[block]), halves[block]
             rounded[...] = vectors[block]
-            # The absolute values of the halves, exactly: their bits moved to where float32 has them, and the bias of the
-            # exponent made up for. Three times as fast as a conversion.
+            # The absolute values of the halves, exactly, three times as fast as by a conversion: their bits moved to
+            # where float32 has them, and the bias of the exponent made up for.
             bits = (rounded.view(np.uint16) & np.uint16(0x7FFF)).astype(np.uint32) << np.uint32(13)
             back = bits.view(np.float32) * np.float32(2.0**112)
             largest[block] = absolute.max(axis=1)

@@ -1,0 +1,138 @@
+"""From what a reader finds in a source to Rows: what every kind of source has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from vecferry.rows import HALF_MAX, NOTABLE_LOSS, BadRow, Loss, Rows, to_halves, vector_fault
+
+CHUNK_BYTES = 8 * 1024 * 1024
+"""About how much of a source is read at once."""
+
+_object = msgspec.json.Decoder(dict[str, Any] | None)
+
+
+class Checks:
+    """The checks of one passage through a source: reports bad rows, counts the loss, knows the dimensions."""
+
+    def __init__(self, skip_bad: Callable[[BadRow], None], loss: Loss) -> None:
+        self.dimensions: int | None = None
+        self._skip_bad = skip_bad
+        self._loss = loss
+
+    def length_fault(self, length: int) -> str | None:
+        """Says why a vector cannot have this many components; the first that has some decides it."""
+        if not length:
+            return "its vector has no components"
+        if self.dimensions is None:
+            self.dimensions = length
+        if length != self.dimensions:
+            return f"its vector has {length} dimensions; the first of the source has {self.dimensions}"
+        return None
+
+    def rows(
+        self,
+        start: int,
+        ids: list[Any],
+        vectors: NDArray[Any],
+        texts: list[Any] | None,
+        metadata: list[Any] | None,
+        faults: dict[int, str],
+    ) -> Iterator[Rows]:
+        """The good ones of these rows, in runs without a gap, after the bad ones were reported.
+
+        `vectors` is `(n, dimensions)` of floats, with anything in the rows of `faults`: the reasons known already, by
+        place in these lists. UNSET among texts or metadata is what the source left out: such a run has None for all.
+        """
+        halves, largest, errors = to_halves(vectors)
+        fine = (largest <= HALF_MAX) & ((largest >= 1.0) | halves.any(axis=1))  # NaN is not <= anything
+        fine[list(faults)] = False
+        for row in np.flatnonzero(~fine).tolist():
+            reason = faults.get(row) or vector_fault(vectors[row])
+            text_id = ids[row] if isinstance(ids[row], str) else None
+            self._skip_bad(BadRow(start + row, text_id, reason or "its vector cannot be stored"))
+        self._count_loss(errors[fine] / largest[fine])
+        left_out = [[value is UNSET for value in values] if values else None for values in (texts, metadata)]
+
+        def kind(row: int) -> tuple[bool, bool, bool]:
+            no_text, no_metadata = (column[row] if column else True for column in left_out)
+            return bool(fine[row]), no_text, no_metadata
+
+        for (good, no_text, no_metadata), run in groupby(range(len(ids)), kind):
+            places = list(run)
+            part = slice(places[0], places[-1] + 1)
+            if good:
+                yield Rows(
+                    start=start + places[0],
+                    ids=ids[part],
+                    vectors=halves[part],
+                    texts=None if no_text or texts is None else texts[part],
+                    metadata=None if no_metadata or metadata is None else metadata[part],
+                )
+
+    def _count_loss(self, losses: NDArray[np.float64]) -> None:
+        if len(losses):
+            self._loss.largest = max(self._loss.largest, float(losses.max()))
+            self._loss.rows += int((losses > NOTABLE_LOSS).sum())
+
+
+def metadata_of(value: Any) -> dict[str, Any] | None:
+    """Metadata as JSON has it, made of a dict or of JSON text: dates become text, NaN becomes null.
+
+    Raises ValueError, which says what is wrong with it.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) or (isinstance(value, bytes) and value):
+        encoded: str | bytes = value
+    elif isinstance(value, dict):
+        try:
+            encoded = msgspec.json.encode(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"its metadata cannot be written as JSON: {error}") from None
+    else:
+        raise ValueError(f"its metadata is {kind_of(value)}; it must be an object or null")
+    try:
+        decoded: dict[str, Any] | None = _object.decode(encoded)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"its metadata must be a JSON object or null: {error}") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"its metadata is not JSON: {error}") from None
+    return decoded
+
+
+def metadata_column(values: list[Any], faults: dict[int, str]) -> list[dict[str, Any] | None]:
+    """`metadata_of` all of these; what is wrong with one joins the faults, by its place."""
+    objects: list[dict[str, Any] | None] = []
+    for row, value in enumerate(values):
+        try:
+            objects.append(metadata_of(value))
+        except ValueError as error:
+            objects.append(None)
+            faults.setdefault(row, str(error))
+    return objects
+
+
+def text_fault(name: str, value: Any) -> str | None:
+    """Says why a value cannot be a text (or None); `name` is what it is the value of."""
+    if isinstance(value, str):
+        try:
+            value.isascii() or value.encode()
+        except UnicodeEncodeError as error:
+            return f"its {name} is not Unicode text: {error.reason} at character {error.start}"
+        return None
+    if name == "text_id" and isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return f'its text_id is the number {value}; ids are texts, such as "{value}"'
+    return f"its {name} is {kind_of(value)}; it must be a text"
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words for a message."""
+    return "null" if value is None else f"of the type {type(value).__name__}"
