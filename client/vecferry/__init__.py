@@ -24,7 +24,8 @@ from vecferry.errors import (
     UnsupportedMediaType,
     VecferryError,
 )
-from vecferry.rows import BadRow, Rows
+from vecferry.rows import BadRow, Rows, SourceError
+from vecferry.sources import Columns, open_source
 from vecferry.structs import ManySimilars, Progress, Similar, Similars, UploadResult
 from vecferry.synchronous import Client
 
@@ -38,6 +39,7 @@ __all__ = [
     "BadRow",
     "BadRows",
     "Client",
+    "Columns",
     "Conflict",
     "ConnectionFailed",
     "Fault",
@@ -54,6 +56,7 @@ __all__ = [
     "ServiceError",
     "Similar",
     "Similars",
+    "SourceError",
     "TooLarge",
     "TooManyRequests",
     "Unauthorized",
@@ -62,4 +65,5 @@ __all__ = [
     "UploadResult",
     "VecferryError",
     "__version__",
+    "open_source",
 ]

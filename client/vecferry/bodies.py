@@ -9,24 +9,44 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from vecferry.rows import BadRow, Rows
+from vecferry.rows import BadRow, Rows, SourceError
 
 MOST_ROWS = 2000  # of a body: the service names 100 bad rows of it at a time
-HEAD = b"\x82" + msgspec.msgpack.encode("encoding") + msgspec.msgpack.encode("f2")
-HEAD += msgspec.msgpack.encode("embeddings") + b"\xdd"  # an array, of which the length follows
-COUNT = slice(len(HEAD), len(HEAD) + 4)
+# {"encoding": "f2", "embeddings": [...]}, up to the length of the array.
+HEAD = b"\x82" + b"".join(msgspec.msgpack.encode(text) for text in ("encoding", "f2", "embeddings")) + b"\xdd"
+START = len(HEAD) + 4
 _encoder = msgspec.msgpack.Encoder()
 
 
 class Body(msgspec.Struct, frozen=True):
-    """A body, the rows that are in it, and the place of each in the source."""
+    """A body, and of each row in it the id, the place in the source, and where it ends."""
 
     content: bytes
-    rows: Rows
-    places: Sequence[int]
+    ids: list[str]
+    places: list[int]
+    ends: list[int]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Body:
+        """A body of some of these rows."""
+        content, ends = bytearray(START), []
+        for row in rows:
+            content += self.content[self.ends[row - 1] if row else START : self.ends[row]]
+            ends.append(len(content))
+        return _body(content, [self.ids[row] for row in rows], [self.places[row] for row in rows], ends)
+
+    def parts(self, size: int) -> list[Body]:
+        """The same rows in bodies of at most `size` bytes, unless a row alone has more."""
+        groups: list[list[int]] = []
+        begin = 0
+        for row, end in enumerate(self.ends):
+            if not groups or START + end - begin > size:
+                groups.append([])
+                begin = self.ends[row - 1] if row else START
+            groups[-1].append(row)
+        return [self.take(group) for group in groups]
 
 
 class _Row(msgspec.Struct):
@@ -39,28 +59,29 @@ class _Row(msgspec.Struct):
 class Bodies:
     """The rows of a source in bodies of the wanted size.
 
-    An id comes once in a body: of two rows of the same id the later one is in a later body.
+    An id comes once in a body: of two rows of the same id the later one is in a later body. Vectors of another number
+    of dimensions raise SourceError.
     """
 
-    def __init__(self, source: Iterator[Rows], skip_bad: Callable[[BadRow], None]) -> None:
-        self._source, self._skip_bad = source, skip_bad
-        self._rows: Rows | None = None
-        self._done = 0  # rows of it that have been taken
+    def __init__(self, source: Iterator[Rows], dimensions: int, skip_bad: Callable[[BadRow], None]) -> None:
+        self._source, self._dimensions = source, dimensions
+        self._rows = self._encoded(skip_bad)
+        self._following: tuple[bytes, str, int] | None = None  # a row that belongs to the next body
 
     def next(self, size: int) -> Body | None:
         """The next body, of at most `size` bytes unless a row alone has more; None at the end."""
-        while True:
-            while self._rows is None or self._done == len(self._rows):
-                self._rows, self._done = next(self._source, None), 0
-                if self._rows is None:
-                    return None
-            start = self._rows.start
-            end = min(self._done + MOST_ROWS, len(self._rows))
-            places = range(start + self._done, start + end)
-            body, taken = encoded(self._rows.part(self._done, end), places, size, self._skip_bad)
-            self._done += taken
-            if body is not None:
-                return body
+        content, places, ends = bytearray(START), [], []
+        ids: dict[str, None] = {}
+        while (row := self._following or next(self._rows, None)) is not None:
+            encoded, text_id, place = self._following = row
+            if ids and (len(content) + len(encoded) > size or text_id in ids or len(ids) == MOST_ROWS):
+                break
+            self._following = None
+            content += encoded
+            ids[text_id] = None
+            places.append(place)
+            ends.append(len(content))
+        return _body(content, list(ids), places, ends) if ids else None
 
     def close(self) -> None:
         """Ends the source before its end."""
@@ -68,44 +89,30 @@ class Bodies:
         if close is not None:
             close()
 
+    def _encoded(self, skip_bad: Callable[[BadRow], None]) -> Iterator[tuple[bytes, str, int]]:
+        """Each row that can be encoded, with its id and its place."""
+        for rows in self._source:
+            if rows.vectors.shape[1] != self._dimensions:
+                raise SourceError(
+                    f"The vectors have {rows.vectors.shape[1]} dimensions, but the project takes {self._dimensions}."
+                )
+            halves = np.ascontiguousarray(rows.vectors, dtype="<f2")
+            numbers, width = halves.reshape(-1).view(np.uint8).data, 2 * halves.shape[1]
+            texts, metadata = rows.texts, rows.metadata
+            for row, text_id in enumerate(rows.ids):
+                fields = _Row(text_id, numbers[row * width : (row + 1) * width])
+                if texts is not None:
+                    fields.text = texts[row]
+                if metadata is not None:
+                    fields.metadata = metadata[row]
+                try:
+                    encoded = _encoder.encode(fields)
+                except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                    skip_bad(BadRow(rows.start + row, text_id, f"cannot be sent: {error}"))
+                else:
+                    yield encoded, text_id, rows.start + row
 
-def encoded(
-    rows: Rows, places: Sequence[int], size: int, skip_bad: Callable[[BadRow], None]
-) -> tuple[Body | None, int]:
-    """A body of the first of these rows, and how many it took; those that cannot be encoded are skipped."""
-    width = 2 * rows.vectors.shape[1]
-    halves = np.ascontiguousarray(rows.vectors, dtype="<f2")
-    numbers = halves.reshape(-1).view(np.uint8).data
-    texts, metadata = rows.texts, rows.metadata
-    content = bytearray(HEAD + bytes(4))
-    good: list[int] = []
-    seen: set[str] = set()
-    place = 0
-    for place, text_id in enumerate(rows.ids):
-        end = len(content)
-        if text_id in seen:
-            break
-        row = _Row(text_id, numbers[place * width : (place + 1) * width])
-        if texts is not None:
-            row.text = texts[place]
-        if metadata is not None:
-            row.metadata = metadata[place]
-        try:
-            _encoder.encode_into(row, content, -1)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            del content[end:]
-            skip_bad(BadRow(places[place], text_id, f"cannot be sent: {error}"))
-            continue
-        if len(content) > size and good:
-            del content[end:]
-            break
-        good.append(place)
-        seen.add(text_id)
-    else:
-        place += 1
-    if not good:
-        return None, place
-    content[COUNT] = len(good).to_bytes(4, "big")
-    is_whole = len(good) == place
-    part = rows.part(0, place) if is_whole else rows.take(good)
-    return Body(bytes(content), part, [places[one] for one in good]), place
+
+def _body(content: bytearray, ids: list[str], places: list[int], ends: list[int]) -> Body:
+    content[:START] = HEAD + len(ids).to_bytes(4, "big")
+    return Body(bytes(content), ids, places, ends)

@@ -39,7 +39,8 @@ class VecferryError(Exception):
         text = super().__str__()
         if self.uploaded is None:
             return text
-        return f"{text} Before that {self.uploaded.stored:,} rows were stored; sending all again is harmless."
+        stored = f"{self.uploaded.stored:,} rows were stored before; sending all again is harmless."
+        return f"{text.rstrip('.')}. {stored}"
 
 
 class ConnectionFailed(VecferryError):

@@ -14,12 +14,15 @@ GAIN = 1.05  # a change stays when it brings more than this
 
 
 class Pace:
-    """Climbs while throughput grows; halves when the service is busy or slow. `parallel` may be fixed."""
+    """Climbs while throughput grows; halves when the service is busy or slow. `parallel` may be fixed.
+
+    `size`: of the next body, `largest`: that any may have, in bytes; `parallel`: how many are sent at once.
+    """
 
     def __init__(self, parallel: int | None) -> None:
         self.size = MIB
         self.parallel = 2 if parallel is None else parallel
-        self._largest = LARGEST
+        self.largest = LARGEST
         self._is_fixed = parallel is not None
         self._best = 0.0  # bytes a second
         self._undo: tuple[int, int] | None = None  # size and parallel before the change that is being tried
@@ -46,8 +49,8 @@ class Pace:
 
     def too_large(self, limit: int) -> None:
         """Notes that bodies may have at most so many bytes."""
-        self._largest = max(SMALLEST, min(self._largest, limit))
-        self.size = min(self.size, self._largest)
+        self.largest = min(self.largest, limit)
+        self.size = min(self.size, self.largest)
         self._start_again()
 
     def _climb(self, rate: float) -> None:
@@ -67,7 +70,7 @@ class Pace:
         if self._failed == 0 and not self._is_fixed and self.parallel < MOST:
             self.parallel += 1
         else:
-            self.size = min(2 * self.size, self._largest)
+            self.size = min(2 * self.size, self.largest)
         self._undo = None if (self.size, self.parallel) == before else before
 
     def _start_again(self) -> None:

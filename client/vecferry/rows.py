@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vecferry.errors import VecferryError
+
 HALF_MAX = 65504.0
 NOTABLE_LOSS = 1e-3
 _BLOCK = 64  # rows that are converted at a time, so that what is in between stays in the processor's cache
 
 
-class SourceError(ValueError):
+class SourceError(VecferryError, ValueError):
     """A source as a whole cannot be read, or is not what it must be; the message says what would be right."""
 
 

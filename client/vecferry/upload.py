@@ -7,17 +7,17 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
-from vecferry.bodies import Bodies, Body, encoded
+from vecferry.bodies import Bodies, Body
 from vecferry.engines import in_a_thread
 from vecferry.errors import BadRequest, BadRows, Invalid, ServiceError, TooLarge, VecferryError
-from vecferry.names import owner_and_handle, path_of
+from vecferry.names import path_to
 from vecferry.pace import Pace
 from vecferry.progress import shown
+from vecferry.reader import Reader
 from vecferry.rows import BadRow, Rows
-from vecferry.structs import Progress, Stored, UploadResult
+from vecferry.structs import Progress, ProjectInstance, Stored, UploadResult
 from vecferry.transport import Transport
 
 KEPT_BAD = 1000
@@ -38,7 +38,7 @@ class Upload:
         parallel: int | None = None,
     ) -> None:
         self.result = UploadResult()
-        self._transport, self._path = transport, path_of("embeddings", *owner_and_handle(project))
+        self._transport, self._project = transport, project
         self._total, self._on_bad_row = total, on_bad_row
         self._show, self._end_show = shown(progress, total)
         self._pace = Pace(parallel)
@@ -53,30 +53,31 @@ class Upload:
         Of rows of the same id the last one counts.
         """
         self._began = time.monotonic()
-        reader = ThreadPoolExecutor(1, "vecferry-reader")  # one thread: a generator may want its own
-        bodies = Bodies(rows, self.skip_bad)
+        instance = await self._transport.send("GET", path_to("projects", self._project, "instance"), ProjectInstance)
+        reader = Reader()
+        bodies = Bodies(rows, instance.dimensions, self.skip_bad)
         try:
             await self._send_all(reader, bodies)
-        except VecferryError as error:
-            error.uploaded = self.result
+        except Exception as error:
+            await asyncio.gather(*self._underway, return_exceptions=True)  # so that what they store is counted
+            if isinstance(error, VecferryError):
+                error.uploaded = self.result
             raise
         finally:
             for task in self._underway:
                 task.cancel()
             await asyncio.gather(*self._underway, return_exceptions=True)
-            reader.submit(bodies.close)
-            reader.shutdown(wait=False)
+            reader.end(bodies.close)
             self.result.seconds = time.monotonic() - self._began
             self._end_show()
         return self.result
 
-    async def _send_all(self, reader: ThreadPoolExecutor, bodies: Bodies) -> None:
-        loop = asyncio.get_running_loop()
-        following = loop.run_in_executor(reader, bodies.next, self._pace.size)
+    async def _send_all(self, reader: Reader, bodies: Bodies) -> None:
+        following = reader.call(bodies.next, self._pace.size)
         try:
             while (body := await following) is not None and self._stopped_by is None:
-                following = loop.run_in_executor(reader, bodies.next, self._pace.size)
-                ids = set(body.rows.ids)
+                following = reader.call(bodies.next, self._pace.size)
+                ids = set(body.ids)
                 while self._must_wait(ids):
                     await self._wait(asyncio.FIRST_COMPLETED)
                 self._underway[asyncio.create_task(self._store(body))] = ids
@@ -92,65 +93,45 @@ class Upload:
         return is_full or any(not ids.isdisjoint(others) for others in self._underway.values())
 
     async def _wait(self, until: str) -> None:
-        """Waits for bodies. At an error first for all of them, so that what they stored is counted."""
+        """Waits for bodies, and raises what one of them met."""
         if not self._underway:
             return
         done, _ = await asyncio.wait(self._underway, return_when=until)
-        errors = [error for task in done if (error := task.exception()) is not None]
-        if errors and len(done) < len(self._underway):
-            done, _ = await asyncio.wait(self._underway)
         for task in done:
             del self._underway[task]
-        if errors:
-            raise errors[0]
+        for task in done:
+            task.result()
 
     async def _store(self, body: Body) -> None:
         """Stores a body: what is too large for the service in parts, and without the rows that it refuses."""
         waiting = [body]
         while waiting and self._stopped_by is None:
             body = waiting.pop()
+            if len(body.content) > self._pace.largest and len(body) > 1:
+                waiting += reversed(body.parts(self._pace.largest))
+                continue
             began = time.monotonic()
             try:
                 stored = await self._transport.send(
-                    "POST", self._path, Stored, body=body.content, refused=self._pace.refused
+                    "POST", path_to("embeddings", self._project), Stored, body=body.content, refused=self._pace.refused
                 )
             except TooLarge as error:
-                limit = _limit(error, body)
-                self._pace.too_large(limit)
-                if len(body) == 1:
-                    self.skip_bad(
-                        BadRow(body.places[0], body.rows.ids[0], f"is larger than the service takes: {error}")
-                    )
+                if len(body) > 1:
+                    self._pace.too_large(_limit(error, len(body.content)))
+                    waiting.append(body)
                 else:
-                    waiting += reversed(await asyncio.to_thread(self._parts, body, min(limit, len(body.content) // 2)))
-                continue
+                    self.skip_bad(BadRow(body.places[0], body.ids[0], f"is larger than the service takes: {error}"))
             except (BadRequest, Invalid) as error:
                 reasons = _bad_rows(error)
                 if not reasons or max(reasons) >= len(body):
                     raise
-                for place, reason in sorted(reasons.items()):
-                    self.skip_bad(BadRow(body.places[place], body.rows.ids[place], reason))
-                rest = [place for place in range(len(body)) if place not in reasons]
-                waiting += await asyncio.to_thread(self._rest, body, rest)
-                continue
-            self._pace.answered(len(body.content), time.monotonic() - began)
-            self._count(stored, len(body.content))
-
-    def _parts(self, body: Body, size: int) -> list[Body]:
-        """A body in smaller ones."""
-        parts, first = [], 0
-        while first < len(body):
-            part, taken = encoded(body.rows.part(first, len(body)), body.places[first:], size, self.skip_bad)
-            first += taken
-            parts += [] if part is None else [part]
-        return parts
-
-    def _rest(self, body: Body, rest: list[int]) -> list[Body]:
-        """A body without some of its rows."""
-        if not rest:
-            return []
-        part, _ = encoded(body.rows.take(rest), [body.places[one] for one in rest], len(body.content), self.skip_bad)
-        return [] if part is None else [part]
+                for row, reason in sorted(reasons.items()):
+                    self.skip_bad(BadRow(body.places[row], body.ids[row], reason))
+                if rest := [row for row in range(len(body)) if row not in reasons]:
+                    waiting.append(body.take(rest))
+            else:
+                self._pace.answered(len(body.content), time.monotonic() - began)
+                self._count(stored, len(body.content))
 
     def _count(self, stored: Stored, sent: int) -> None:
         result = self.result
@@ -187,10 +168,10 @@ def _bad_rows(error: ServiceError) -> dict[int, str]:
     return reasons
 
 
-def _limit(error: TooLarge, body: Body) -> int:
-    """How many bytes a body may have, as the service says; a proxy does not say: half of what this one has."""
+def _limit(error: TooLarge, size: int) -> int:
+    """How many bytes a body may have, as the service says; a proxy does not say: half of what this one had."""
     said = re.search(r"at most (\d+)", error.problem.detail)
-    return int(said[1]) if said else len(body.content) // 2
+    return min(int(said[1]), size - 1) if said else size // 2
 
 
 async def upload_data(

@@ -8,23 +8,23 @@ from vecferry import AsyncClient, Rows
 from tests.client.conftest import DIMENSIONS
 
 
-def rows(count: int, *, start: int = 0, dimensions: int = DIMENSIONS, prefix: str = "text") -> Rows:
+def rows(count: int, *, start: int = 0, dimensions: int = DIMENSIONS, text_size: int = 0) -> Rows:
     """Rows with texts and metadata, of which no two are alike."""
     numbers = np.random.default_rng(start).normal(size=(count, dimensions)).astype(np.float16)
     places = range(start, start + count)
     return Rows(
         start,
-        [f"{prefix}-{place:07}" for place in places],
+        [f"text-{place:07}" for place in places],
         numbers,
-        [f"The text {place}" if place % 3 else None for place in places],
+        [f"The text {place}".ljust(text_size, ".") if place % 3 else None for place in places],
         [{"place": place, "odd": bool(place % 2)} if place % 5 else None for place in places],
     )
 
 
-def chunks(count: int, size: int, dimensions: int = DIMENSIONS) -> Iterator[Rows]:
+def chunks(count: int, size: int, **others: int) -> Iterator[Rows]:
     """The same in chunks."""
     for start in range(0, count, size):
-        yield rows(min(size, count - start), start=start, dimensions=dimensions)
+        yield rows(min(size, count - start), start=start, **others)
 
 
 async def assert_stored(client: AsyncClient, project: str, expected: list[Rows]) -> None:

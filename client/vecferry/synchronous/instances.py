@@ -132,7 +132,7 @@ class Instances:
     def from_definition(
         self, name: str, definition: str, *, api_key: str | None = None, endpoint: str | None = None
     ) -> None:
-        """Makes an instance from a definition such as `_system/openai-small`. Raises Conflict where there is one."""
+        """Makes or replaces an instance, from a definition such as `_system/openai-small`."""
         owner, handle = owner_and_handle(definition)
         body = given(
             instance_handle=owner_and_handle(name)[1],
