@@ -26,14 +26,12 @@ class SyncTransport:
         # A daemon: a client that nobody closes does not keep the program from its end.
         self._thread = threading.Thread(target=_run, args=(self._loop,), name="vecferry", daemon=True)
         self._thread.start()
-        self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        self._end = weakref.finalize(self, _end, self._transport, self._loop)
 
     def close(self) -> None:
         """Closes the connections, and ends the thread."""
-        if self._stop.alive:
-            self._wait_for(self._transport.close())
-            self._stop()
-            self._thread.join()
+        self._end()
+        self._thread.join()
 
     def run(self, engine: Callable[[Transport], Awaitable[T]]) -> T:
         """Runs what sends several requests."""
@@ -50,7 +48,7 @@ class SyncTransport:
             yield page
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if not self._stop.alive or not self._thread.is_alive():
+        if not self._end.alive or not self._thread.is_alive():
             coroutine.close()
             raise RuntimeError("The client is closed, or was made in another process: make a client in this one.")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -59,6 +57,14 @@ class SyncTransport:
         except BaseException:  # Ctrl-C, above all: the request ends too
             future.cancel()
             raise
+
+
+def _end(transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+    async def close() -> None:
+        await transport.close()
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(close(), loop)
 
 
 async def _next(pages: AsyncIterator[T]) -> T | None:
