@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vecferry.errors import VecferryError
 
 HALF_MAX = 65504.0
+ROUNDS_TO_ZERO = 2.0**-25
 NOTABLE_LOSS = 1e-3
 _BLOCK = 64  # rows that are converted at a time, so that what is in between stays in the processor's cache
 

@@ -21,7 +21,7 @@ SUFFIXES = ".parquet, .arrow, .feather, .npy, .npz, .jsonl, .ndjson, and the las
 
 
 class Source(Protocol):
-    """Embeddings that can be read in chunks of about 8 MiB, in their order."""
+    """Embeddings that can be read in chunks of at most about 8 MiB, in their order."""
 
     total: int | None
     """How many rows there are, good and bad, where that is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from vecferry.rows import HALF_MAX, NOTABLE_LOSS, BadRow, Loss, Rows, to_halves, vector_fault
+from vecferry.rows import HALF_MAX, NOTABLE_LOSS, ROUNDS_TO_ZERO, BadRow, Loss, Rows, to_halves, vector_fault
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """About how much of a source is read at once."""
@@ -52,35 +52,36 @@ class Checks:
         place in these lists. UNSET among texts or metadata is what the source left out: such a run has None for all.
         """
         halves, largest, errors = to_halves(vectors)
-        fine = (largest <= HALF_MAX) & ((largest >= 1.0) | halves.any(axis=1))  # NaN is not <= anything
+        fine = (largest > ROUNDS_TO_ZERO) & (largest <= HALF_MAX)  # NaN is neither
         fine[list(faults)] = False
         for row in np.flatnonzero(~fine).tolist():
             reason = faults.get(row) or vector_fault(vectors[row])
             text_id = ids[row] if isinstance(ids[row], str) else None
             self._skip_bad(BadRow(start + row, text_id, reason or "its vector cannot be stored"))
         self._count_loss(errors[fine] / largest[fine])
-        left_out = [[value is UNSET for value in values] if values else None for values in (texts, metadata)]
-
-        def kind(row: int) -> tuple[bool, bool, bool]:
-            no_text, no_metadata = (column[row] if column else True for column in left_out)
-            return bool(fine[row]), no_text, no_metadata
-
-        for (good, no_text, no_metadata), run in groupby(range(len(ids)), kind):
-            places = list(run)
-            part = slice(places[0], places[-1] + 1)
-            if good:
+        no_text, no_metadata = _left_out(texts, len(ids)), _left_out(metadata, len(ids))
+        kinds = fine + 2 * no_text + 4 * no_metadata
+        edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
+        for begin, end in pairwise(edges):
+            if begin < end and fine[begin]:
                 yield Rows(
-                    start=start + places[0],
-                    ids=ids[part],
-                    vectors=halves[part],
-                    texts=None if no_text or texts is None else texts[part],
-                    metadata=None if no_metadata or metadata is None else metadata[part],
+                    start=start + begin,
+                    ids=ids[begin:end],
+                    vectors=halves[begin:end],
+                    texts=None if texts is None or no_text[begin] else texts[begin:end],
+                    metadata=None if metadata is None or no_metadata[begin] else metadata[begin:end],
                 )
 
     def _count_loss(self, losses: NDArray[np.float64]) -> None:
         if len(losses):
             self._loss.largest = max(self._loss.largest, float(losses.max()))
             self._loss.rows += int((losses > NOTABLE_LOSS).sum())
+
+
+def _left_out(values: list[Any] | None, count: int) -> NDArray[np.int8]:
+    if values is None:
+        return np.zeros(count, np.int8)
+    return np.fromiter((value is UNSET for value in values), np.int8, count)
 
 
 def metadata_of(value: Any) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from vecferry.rows import BadRow, Loss, Rows, SourceError
 from vecferry.sources.checks import CHUNK_BYTES, Checks, metadata_column
 from vecferry.sources.columns import Columns
 
+# Of Parquet less is read at once: pyarrow needs several times as much memory.
+PARQUET_BYTES = 4 * 1024 * 1024
 PAGE_BYTES = 1024 * 1024
 
 
@@ -125,23 +127,23 @@ def parquet_source(path: Path, columns: Columns) -> TableSource:
 
     def batches(names: list[str]) -> Iterator[Any]:
         with opened() as file:
-            rows = _rows_a_chunk(groups, names)
-            for batch in file.iter_batches(rows, columns=names, use_threads=False):
+            rows = _rows_a_batch(groups, names)
+            for number, batch in enumerate(file.iter_batches(rows, columns=names, use_threads=False)):
                 yield batch
-                del batch
-                pa.default_memory_pool().release_unused()
+                if number % 8 == 0:
+                    pa.default_memory_pool().release_unused()
 
     return TableSource(str(path), schema, batches, columns, total=total, again=True)
 
 
-def _rows_a_chunk(groups: list[Any], names: list[str]) -> int:
-    """How many rows are about a chunk in the row group that has the largest rows."""
+def _rows_a_batch(groups: list[Any], names: list[str]) -> int:
+    """How many rows are read at once, by the row group that has the largest rows."""
     bytes_a_row = 1.0
     for group in groups:
         chunks = (group.column(number) for number in range(group.num_columns))
         size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in names)
         bytes_a_row = max(bytes_a_row, size / max(1, group.num_rows))
-    return max(1, int(CHUNK_BYTES / bytes_a_row))
+    return max(1, int(PARQUET_BYTES / bytes_a_row))
 
 
 def arrow_source(path: Path, columns: Columns) -> TableSource:
@@ -259,21 +261,21 @@ def _vectors(column: Any, checks: Checks, faults: dict[int, str]) -> NDArray[Any
     """`(n, dimensions)` floats of a column of lists; what is wrong with a row is among the faults."""
     pa = pyarrow()
     if pa.types.is_null(column.type):
-        lengths, flat = np.full(len(column), -1), pa.array([], pa.float32())
-    else:
-        lengths = pa.compute.fill_null(pa.compute.list_value_length(column), -1).to_numpy(zero_copy_only=False)
-        flat = column.flatten()
+        faults |= dict.fromkeys(range(len(column)), "it has no vector")
+        return np.zeros((len(column), checks.dimensions or 0), np.float16)
+    lengths = _numbers(pa.compute.list_value_length(column), -1).astype(np.int64)
+    flat = column.flatten()
     if not pa.types.is_floating(flat.type):
         flat = flat.cast(pa.float64())
     if flat.null_count:
         ends = np.cumsum(np.maximum(lengths, 0))
-        for place in np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False)).tolist():
+        for place in pa.compute.indices_nonzero(flat.is_null()).to_pylist():
             row = int(np.searchsorted(ends, place, side="right"))
             component = place - int(ends[row] - lengths[row])
             faults.setdefault(row, f"component {component} of its vector is null; it must be a number")
-    values = flat.to_numpy(zero_copy_only=False)
+    values = _numbers(flat, 0)
     if len(lengths) and lengths[0] > 0 and (lengths == lengths[0]).all() and not checks.length_fault(int(lengths[0])):
-        return values.reshape(len(lengths), -1)  # type: ignore[no-any-return]
+        return values.reshape(len(lengths), -1)
     fine = np.zeros(len(lengths), bool)
     for row, length in enumerate(lengths.tolist()):
         reason = "it has no vector" if length < 0 else checks.length_fault(length)
@@ -283,3 +285,11 @@ def _vectors(column: Any, checks: Checks, faults: dict[int, str]) -> NDArray[Any
     vectors = np.zeros((len(lengths), checks.dimensions or 0), values.dtype)
     vectors[fine] = values[np.repeat(fine, np.maximum(lengths, 0))].reshape(int(fine.sum()), -1 if fine.any() else 0)
     return vectors
+
+
+def _numbers(column: Any, null: int) -> NDArray[Any]:
+    """A column `(n,)` of numbers, `null` where it has none. Not by `to_numpy`, which imports pandas, 50 MB."""
+    if column.null_count:
+        pa = pyarrow()
+        column = pa.compute.fill_null(column.cast(pa.float64()), float(null))
+    return np.from_dlpack(column)
