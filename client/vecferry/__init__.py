@@ -11,6 +11,7 @@ from vecferry.errors import (
     Fault,
     Forbidden,
     GatewayTimeout,
+    Gone,
     Invalid,
     NotFound,
     Problem,
@@ -26,7 +27,7 @@ from vecferry.errors import (
 )
 from vecferry.rows import BadRow, Rows, SourceError
 from vecferry.sources import Columns, open_source
-from vecferry.structs import ManySimilars, Progress, Similar, Similars, UploadResult
+from vecferry.structs import ManySimilars, Progress, PullResult, PushResult, Similar, Similars, UploadResult
 from vecferry.synchronous import Client
 
 __version__ = "0.1.0"
@@ -45,12 +46,15 @@ __all__ = [
     "Fault",
     "Forbidden",
     "GatewayTimeout",
+    "Gone",
     "Invalid",
     "ManySimilars",
     "NotFound",
     "Problem",
     "Progress",
     "ProviderRefused",
+    "PullResult",
+    "PushResult",
     "RequestTimeout",
     "Rows",
     "ServiceError",

@@ -59,7 +59,7 @@ def digested(rows: Rows) -> Digested:
     binary = np.zeros((count, dimensions + 2), ">u2")
     binary[:, 0] = dimensions
     binary[:, 2:] = rows.vectors.view(np.uint16)
-    content, width = memoryview(binary.reshape(-1).view(np.uint8)), 2 * (dimensions + 2)
+    content, width = binary.reshape(-1).view(np.uint8).data, 2 * (dimensions + 2)
     sha256, keys = hashlib.sha256, [text_id.encode() for text_id in rows.ids]
     found = bytearray(32 * count)
     for row, key in enumerate(keys):
