@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from vecferry.rows import BadRow, Rows, SourceError
 
-MOST_ROWS = 2000  # of a body: the service names 100 bad rows of it at a time
+MOST_ROWS = 1000  # of a body: the service names 100 bad rows of it at a time
 # {"encoding": "f2", "embeddings": [...]}, up to the length of the array.
 HEAD = b"\x82" + b"".join(msgspec.msgpack.encode(text) for text in ("encoding", "f2", "embeddings")) + b"\xdd"
 START = len(HEAD) + 4

@@ -8,15 +8,17 @@ MIB = 1024 * 1024
 LARGEST = 8 * MIB
 SMALLEST = 16 * 1024
 MOST = 8  # requests at once
+QUICK_SECONDS = 0.1  # an answer that takes less is worth a larger body
 SLOW_SECONDS = 5.0
-WINDOW_SECONDS = 0.5  # the shortest time in which throughput is measured
-GAIN = 1.05  # a change stays when it brings more than this
+WINDOW_SECONDS = 1.0  # the shortest time in which throughput is measured
+GAIN = 1.05  # one request more at once stays when it brings more than this
 
 
 class Pace:
-    """Climbs while throughput grows; halves when the service is busy or slow. `parallel` may be fixed.
+    """Larger bodies while answers are quick, smaller ones when they are slow; more at once while throughput grows.
 
-    `size`: of the next body, `largest`: that any may have, in bytes; `parallel`: how many are sent at once.
+    `size`: of the next body, `largest`: that any may have, in bytes; `parallel`: how many are sent at once, which may
+    be fixed.
     """
 
     def __init__(self, parallel: int | None) -> None:
@@ -24,27 +26,29 @@ class Pace:
         self.parallel = 2 if parallel is None else parallel
         self.largest = LARGEST
         self._is_fixed = parallel is not None
-        self._best = 0.0  # bytes a second
-        self._undo: tuple[int, int] | None = None  # size and parallel before the change that is being tried
-        self._failed = 0  # changes one after the other that brought nothing
-        self._begin()
+        self._best = 0.0  # bytes a second, of the windows before
+        self._start_again()
 
     def answered(self, sent: int, seconds: float) -> None:
         """Notes a good answer to a body of so many bytes after so many seconds."""
-        if seconds > SLOW_SECONDS and self.size > SMALLEST:
-            self.size = max(SMALLEST, self.size // 2)
+        size = self.size
+        if seconds > SLOW_SECONDS:
+            self.size = max(min(SMALLEST, size), size // 2)
+        elif seconds < QUICK_SECONDS and sent > size // 2:
+            self.size = min(2 * size, self.largest)
+        if self.size != size:
             self._start_again()
             return
         self._sent += sent
         self._answers += 1
         elapsed = time.monotonic() - self._since
-        if self._answers >= 2 * self.parallel and elapsed >= WINDOW_SECONDS:
+        if self._is_climbing and self._answers >= 2 * self.parallel and elapsed >= WINDOW_SECONDS:
             self._climb(self._sent / elapsed)
 
     def refused(self, status: int) -> None:
         """Notes that the service was too busy to take a body."""
-        if status in (429, 503):
-            self.parallel = self.parallel if self._is_fixed else max(1, self.parallel // 2)
+        if status in (429, 503) and not self._is_fixed:
+            self.parallel = max(1, self.parallel // 2)
             self._start_again()
 
     def too_large(self, limit: int) -> None:
@@ -54,27 +58,18 @@ class Pace:
         self._start_again()
 
     def _climb(self, rate: float) -> None:
-        if rate > GAIN * self._best:
-            self._best, self._failed = rate, 0
-        elif self._undo is not None:
-            self.size, self.parallel = self._undo
-            self._failed += 1
-        self._undo = None
-        if self._failed < 2:
-            self._try_more()
+        """One more at once, as long as that pays; the last one that did not is taken back."""
+        has_paid = rate > GAIN * self._best
+        if not has_paid:
+            self.parallel -= 1
+        self._is_climbing = has_paid and self.parallel < MOST
+        if self._is_climbing:
+            self.parallel += 1
+        self._best = rate
         self._begin()
 
-    def _try_more(self) -> None:
-        """Sends more at once; where that brings nothing, larger bodies."""
-        before = self.size, self.parallel
-        if self._failed == 0 and not self._is_fixed and self.parallel < MOST:
-            self.parallel += 1
-        else:
-            self.size = min(2 * self.size, self.largest)
-        self._undo = None if (self.size, self.parallel) == before else before
-
     def _start_again(self) -> None:
-        self._best, self._undo, self._failed = 0.0, None, 0
+        self._best, self._is_climbing = 0.0, not self._is_fixed
         self._begin()
 
     def _begin(self) -> None:

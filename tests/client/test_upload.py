@@ -79,7 +79,8 @@ async def test_a_key_that_ends_in_the_middle(service_url: str, user: User, proje
     assert stored == 3 * MOST_ROWS
     assert refused.value.uploaded is not None
     assert refused.value.uploaded.stored == stored
-    assert str(refused.value) == ("The key is not known. 6,000 rows were stored before; sending all again is harmless.")
+    expected = "The key is not known. 3,000 rows were stored before; sending all again is harmless."
+    assert str(refused.value) == expected
 
 
 async def test_a_service_that_stays_away(service_url: str, user: User, project: str) -> None:
@@ -221,6 +222,20 @@ async def test_a_source_that_breaks_ends_it(client: AsyncClient, project: str) -
     assert (await client.project(project).get()).number_of_embeddings == stopped.value.uploaded.stored >= 2000
 
 
+@pytest.mark.parametrize("is_wanted", [True, False, None])
+async def test_a_bar_is_shown_where_it_is_wanted(
+    client: AsyncClient, project: str, capsys: pytest.CaptureFixture[str], is_wanted: bool | None
+) -> None:
+    part = rows(900)
+    part.ids[7] = "x" * 301
+    await client.project(project).upload_rows(iter([part]), total=900, progress=is_wanted)
+    shown = capsys.readouterr().err
+    lines = [line for line in shown.splitlines() if not line.startswith("{")]  # the log of the service
+    assert any("900/900" in line and "bad=1" in line for line in lines) is (
+        is_wanted is True
+    )  # none without a terminal
+
+
 async def test_nothing_is_uploaded_from_nothing(client: AsyncClient, project: str) -> None:
     result = await client.project(project).upload_rows(iter(()))
     assert (result.stored, result.bad, result.bytes_sent) == (0, [], 0)
@@ -329,8 +344,7 @@ def test_the_pace_climbs_while_it_pays_and_halves_when_the_service_is_busy(monke
             pace.answered(pace.size, seconds)
 
     run(300, most_at_once=5)
-    assert pace.parallel == 5
-    run(300, most_at_once=100)
+    assert (pace.parallel, pace.size) == (5, MIB)
     pace.refused(503)
     assert pace.parallel == 2
     run(300, most_at_once=100)
@@ -339,12 +353,13 @@ def test_the_pace_climbs_while_it_pays_and_halves_when_the_service_is_busy(monke
     assert pace.parallel == 4
     pace.refused(502)
     assert pace.parallel == 4
-    size = pace.size
-    pace.answered(size, 6.0)
-    assert pace.size == size // 2
+    run(10, most_at_once=100, seconds=0.05)
+    assert pace.size == 8 * MIB
+    pace.answered(pace.size, 6.0)
+    assert pace.size == 4 * MIB
     pace.too_large(100_000)
-    run(300, most_at_once=3)
-    assert pace.size <= 100_000
+    run(300, most_at_once=3, seconds=0.01)
+    assert pace.size == 100_000
     fixed = Pace(3)
     fixed.refused(503)
     assert fixed.parallel == 3
