@@ -145,7 +145,7 @@ class TestFoldCounts:
         await factories.upsert(connection, number, {"c": [1, 2, 3]})
         assert await factories.count(connection, number) == 1
         await indexes.fold_counts(connection, threshold=1)
-        assert await stored(connection, number) == (1, 3, True)
+        assert await stored(connection, number) == (1, 4, True)
 
     async def test_does_not_wait_for_one_that_is_locked(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, _ = filled
