@@ -132,11 +132,15 @@ async def unseen_ids(
                 yield text_id
 
 
-def _digests(transport: Transport, project: str, buckets: NDArray[np.bool_]) -> AsyncIterator[_Digests]:
+async def _digests(transport: Transport, project: str, buckets: NDArray[np.bool_]) -> AsyncIterator[_Digests]:
     query: dict[str, Any] = {"limit": PAGE}
-    if (numbers := np.flatnonzero(buckets)).size <= MOST_BUCKETS:
+    numbers = np.flatnonzero(buckets)
+    if not numbers.size:
+        return
+    if numbers.size <= MOST_BUCKETS:
         query["buckets"] = ",".join(map(str, numbers))
-    return transport.pages(path_to("embeddings", project, "digests"), _Digests, query)
+    async for page in transport.pages(path_to("embeddings", project, "digests"), _Digests, query):
+        yield page
 
 
 def _numbers(digests: Sequence[str | None]) -> NDArray[np.uint64]:

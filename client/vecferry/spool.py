@@ -49,6 +49,7 @@ class Spool:
             self._file.seek(0, os.SEEK_END)
         else:
             self._file.write(wanted)
+            self._file.flush()
             self._begin = len(wanted)
 
     def _header(self) -> Header | None:
