@@ -17,12 +17,12 @@ __all__ = ["Sink", "open_sink"]
 def open_sink(path: Path) -> Sink:
     """A file to write embeddings to, of the kind that its suffix says; `open_source` of it gives equal rows.
 
-    - `.parquet` and `.arrow` (these need pyarrow): columns `text_id`, `vector` (lists of float16), and, if the rows have
-      them, `text` and `metadata` (texts of JSON);
+    - `.parquet` and `.arrow` (these need pyarrow): columns `text_id`, `vector` (lists of float16), and, if the rows
+      have them, `text` and `metadata` (texts of JSON);
     - `.jsonl`, also with `.gz` or `.zst`: objects with these keys, one a line, vectors as the shortest decimals that
       are rounded to the same float16;
     - `.npz`: arrays `ids` (texts), `vectors` `(n, dimensions) float16`, and, if the rows have them, `texts` and
-      `metadata` as bytes, in which each line is one value as JSON: `array.tobytes().split(b"\\n")`.
+      `metadata` as bytes, in which each line is one value as JSON.
 
     Used as a context manager: the file is there once the block ends without an error, and is complete then; with an
     error whatever was there stays. Raises SourceError for another suffix, or where the package for it is missing.

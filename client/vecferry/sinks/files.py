@@ -46,7 +46,9 @@ class Sink(ABC):
         """
         if not len(rows):
             return
-        first = self._first = self._first or rows.part(0, 0)
+        if self._first is None:
+            self._first = rows.part(0, 0)
+        first = self._first
         if rows.vectors.shape[1] != first.vectors.shape[1]:
             dimensions = f"{rows.vectors.shape[1]} dimensions, the first of {self.path} {first.vectors.shape[1]}"
             raise ValueError(f"all vectors of a file have the same dimensions; these have {dimensions}")

@@ -23,6 +23,7 @@ class JsonSink(Sink):
 
     def _open(self) -> None:
         self._file = opened(self._temporary, "wb", self.path.suffix)
+        self._file.write(b"")  # Zstandard begins a frame, so that a file without rows is one that can be read
 
     def _write(self, rows: Rows) -> None:
         encoder = msgspec.json.Encoder()
