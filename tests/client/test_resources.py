@@ -9,6 +9,7 @@ from vecferry.structs import UserKey
 
 from tests.client.conftest import DIMENSIONS
 from tests.client.samples import assert_stored, rows
+from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
 User = tuple[str, str]
 
@@ -196,6 +197,23 @@ async def test_many_vectors_are_searched_in_their_order(client: AsyncClient, pro
     assert ids.tolist() == [[text_id, None] for text_id in part.ids[:3]]
     assert np.isnan(similarities[:, 1]).all()
     assert (await client.project(project).search_many(np.empty((0, DIMENSIONS)))).results == []
+
+
+async def test_a_search_that_takes_too_long_is_asked_in_parts(
+    service_url: str, user: User, client: AsyncClient, project: str
+) -> None:
+    part = rows(700)
+    await client.project(project).upload_rows(iter([part]))
+    sizes: list[int] = []
+
+    def fault_of(head: bytes) -> Fault:
+        sizes.append(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        return Fault(answer=canned(503, "Retry-After: 0")) if sizes[-1] > 7000 else NONE
+
+    async with faulty_proxy(service_url, fault_of) as url, AsyncClient(url, user[1]) as impeded:
+        found = await impeded.project(project).search_many(part.vectors, limit=1, threshold=-1)
+    assert found.arrays()[0][:, 0].tolist() == part.ids
+    assert len(sizes) == 3  # the whole, and its halves
 
 
 @pytest.mark.parametrize(

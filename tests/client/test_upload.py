@@ -1,8 +1,9 @@
 """Uploads: complete, equal and in order, whatever the service and the network do."""
 
 import asyncio
+import logging
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vecferry.pace import MIB, Pace
 
 from tests.client.conftest import DIMENSIONS
 from tests.client.samples import assert_stored, chunks, rows
+from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
 User = tuple[str, str]
@@ -51,17 +53,16 @@ async def test_it_is_complete_over_a_network_that_breaks(service_url: str, user:
             Fault(answer=canned(502, "Content-Type: text/html", body=b"<html>")),
             Fault(delay=0.05),
         ]
-        if not is_upload(head) or chance.random() < 0.5:
+        if not is_upload(head) or chance.random() < 0.6:
             return NONE
         met.append(chance.choice(faults))
         return met[-1]
 
     async with faulty_proxy(service_url, fault_of) as url, AsyncClient(url, user[1], retries=12) as client:
-        client._transport.longest_pause = 0.2
-        result = await client.project(project).upload_rows(chunks(9000, 500, text_size=2000))
-        assert len(met) >= 5
-        assert (result.stored, result.bad_count) == (9000, 0)
-        await assert_stored(client, project, list(chunks(9000, 500, text_size=2000)))
+        result = await client.project(project).upload_rows(chunks(12_000, 500, text_size=2000))
+        assert met
+        assert (result.stored, result.bad_count) == (12_000, 0)
+        await assert_stored(client, project, list(chunks(12_000, 500, text_size=2000)))
 
 
 async def test_a_key_that_ends_in_the_middle(service_url: str, user: User, project: str) -> None:
@@ -81,6 +82,23 @@ async def test_a_key_that_ends_in_the_middle(service_url: str, user: User, proje
     assert refused.value.uploaded.stored == stored
     expected = "The key is not known. 3,000 rows were stored before; sending all again is harmless."
     assert str(refused.value) == expected
+
+
+async def test_a_service_that_limits_how_often_it_is_asked(
+    new_database: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "vecferry")
+    async with (
+        serving(settings_for(new_database(), service_rate_limit="6/second")) as url,
+        AsyncClient(url, ADMIN_KEY) as admin,
+    ):
+        key = (await admin.users.put("alice", email="alice@example.org")).key
+        await admin.instances.put("alice/inst", dimensions=DIMENSIONS)
+        await admin.projects.put("alice/poems", instance="alice/inst")
+        async with AsyncClient(url, key) as client:
+            result = await client.project("alice/poems").upload_rows(chunks(12_000, 500, text_size=2000))
+    assert result.inserted == 12_000
+    assert any(": 429; again in " in line for line in caplog.messages)
 
 
 async def test_a_service_that_stays_away(service_url: str, user: User, project: str) -> None:
