@@ -44,11 +44,7 @@ class Transport:
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._timeout = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
         self._retries = retries
-<<<<<<< HEAD
         self.bytes_received = 0
-        self.longest_pause = LONGEST_PAUSE
-=======
->>>>>>> 33d83fe0bc2bc5f4f9a7c9c7e52ae7dca6ab7364
         self._http = http or httpx2.AsyncClient(timeout=self._timeout)
         self._is_own = http is None
 
