@@ -6,7 +6,7 @@ RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
 
 
-.PHONY: help run test test-fast lint fix fuzz bench bench-indexing bench-large bench-many bench-peer bench-texts chaos openapi schema synchronous vendor lock wheel clean
+.PHONY: help run test test-fast lint fix fuzz bench bench-client bench-indexing bench-large bench-many bench-peer bench-texts chaos openapi schema synchronous vendor lock wheel clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench-many: $(DEV)  ## Measure 20,000 projects
 
 bench-texts: $(DEV)  ## Measure texts through a provider that is slow, or hangs
 	$(BIN)/python -m benchmarks.texts
+
+bench-client: $(DEV)  ## Measure the client: uploads beside others, pushes, memory
+	PYTHONPATH=client $(BIN)/python -m benchmarks.client
 
 bench-peer: $(DEV)  ## Compare with Chroma, which is installed apart
 	$(BIN)/python -m benchmarks.peer

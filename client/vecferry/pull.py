@@ -119,13 +119,10 @@ class Pull:
         finally:
             self._spool.close()
         self._spool.remove()
-        memory = self._memory()
-        memory.remember(
-            Remembered(
-                at.project_id, reached.changes, memory.files, self.result.rows, is_whole=True, sequence=sequence
-            ),
-            is_ours=True,
-        )
+        if reached.changes is not None:
+            memory, rows = self._memory(), self.result.rows
+            now = Remembered(at.project_id, reached.changes, memory.files, rows, is_whole=True, sequence=sequence)
+            memory.remember(now, is_ours=True)
 
     async def _sequence(self) -> int:
         path = path_to("embeddings", self._project, "changes")

@@ -64,20 +64,19 @@ class Push:
         self._parts: set[int] = {VECTOR}
         self.result = PushResult(dry_run=dry_run)
 
-    async def run(self, source: Source, memory: Memory | None) -> PushResult:
-        """Sends what differs, and with `delete` deletes what the source has not."""
+    async def run(self, opened: Callable[[], Source], memory: Memory | None) -> PushResult:
+        """Sends what differs, and with `delete` deletes what the source has not.
+
+        The source is not even opened when it is known that nothing differs.
+        """
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
-        try:
-            if memory is not None and self._is_known(memory.recall(), at):
-                return self.result
-            await self._run(source, at)
-        finally:
-            self.result.largest_loss = source.loss.largest
-            self.result.bytes_received = self._transport.bytes_received - before
-            self.result.seconds = time.monotonic() - self._began
-        if memory is not None and not self.result.dry_run and not self.result.bad_count:
-            await self._remember(memory, at)
+        if memory is None or not self._is_known(memory.recall(), at):
+            await self._run(opened(), at)
+            if memory is not None and not self.result.dry_run and not self.result.bad_count:
+                await self._remember(memory, at)
+        self.result.bytes_received = self._transport.bytes_received - before
+        self.result.seconds = time.monotonic() - self._began
         return self.result
 
     def _is_known(self, known: Remembered | None, at: remote.Position) -> bool:
@@ -90,11 +89,11 @@ class Push:
 
     async def _remember(self, memory: Memory, at: remote.Position) -> None:
         now, result = await remote.position(self._transport, self._project), self.result
-        if (
-            now.changes - at.changes == result.inserted + result.updated + result.deleted
-        ):  # nobody else changed anything
-            is_whole = now.number_of_embeddings == result.total
-            memory.remember(Remembered(at.project_id, now.changes, memory.files, result.total, is_whole))
+        changed = result.inserted + result.updated + result.deleted
+        if at.changes is None or now.changes != at.changes + changed:
+            return  # somebody else has changed something meanwhile, who knows what
+        is_whole = now.number_of_embeddings == result.total
+        memory.remember(Remembered(at.project_id, now.changes, memory.files, result.total, is_whole))
 
     async def _run(self, source: Source, at: remote.Position) -> None:
         plan = Plan(None, np.ones(BUCKETS, np.bool_))
@@ -109,6 +108,7 @@ class Push:
             await self._send(source, plan)
         else:
             self.result.unchanged = self.result.total
+        self.result.largest_loss = source.loss.largest
         if self._delete and plan.theirs is not None and not self.result.bad_count:
             await self._delete_rest(plan.theirs, plan.differing)
 
@@ -220,12 +220,16 @@ async def push_data(
     """Pushes what `open_source` understands and can read twice."""
     from vecferry.sources import open_source
 
+    def opened() -> Source:
+        source = open_source(data, ids=ids, texts=texts, metadata=metadata, columns=columns)
+        if not source.can_be_read_again:
+            raise SourceError(
+                "A push reads twice, to compare first, and an iterator gives its rows once: use `upload`."
+            )
+        return source
+
     given = [one for one in (data, ids, texts, metadata) if one is not None]
     files = [Path(one) for one in given if isinstance(one, (str, os.PathLike))]
-    source = open_source(data, ids=ids, texts=texts, metadata=metadata, columns=columns)
-    if not source.can_be_read_again:
-        raise SourceError(
-            "A push reads twice, first to compare: an iterator gives its rows once. Use `upload`, or a file."
-        )
-    memory = Memory(transport.url, project, files, columns) if len(files) == len(given) else None
-    return await Push(transport, project, **options).run(source, memory)
+    is_of_files = len(files) == len(given) and all(one.is_file() for one in files)
+    memory = Memory(transport.url, project, files, columns) if is_of_files else None
+    return await Push(transport, project, **options).run(opened, memory)

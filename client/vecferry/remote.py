@@ -18,12 +18,12 @@ PAGE = 50_000
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a project is: `changes` counts each embedding that was ever inserted, changed or deleted."""
+    """How far a project is: `changes` counts all insertions, changes and deletions ever, if they are known."""
 
     project_id: int
     role: str
     number_of_embeddings: int
-    changes: int
+    changes: int | None = None
 
 
 class _BucketDigests(msgspec.Struct):
