@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -98,8 +99,9 @@ class Push:
     async def _run(self, source: Source, at: remote.Position) -> None:
         plan = Plan(None, np.ones(BUCKETS, np.bool_))
         if at.number_of_embeddings:
-            ours = await self._in_a_thread(self._totals, source)
-            theirs = await remote.totals(self._transport, self._project)
+            ours, theirs = await asyncio.gather(
+                self._in_a_thread(self._totals, source), remote.totals(self._transport, self._project)
+            )
             differing = remote.differing(ours, theirs, sorted(self._parts))
             plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing)
         if self.result.dry_run:

@@ -9,7 +9,7 @@ from service.api.fields import Email, Handle, ShortText
 from service.api.merge_patch import merged
 from service.database.statements import Db
 from service.errors import BadRequest, Conflict, Problem, found, show
-from service.http.auth import admin, owner
+from service.http.auth import Caller, admin, any_user, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req, hash_key
@@ -41,6 +41,19 @@ class UserKey(msgspec.Struct, frozen=True):
 
     user_handle: str
     vdb_key: str
+
+
+class WhoAmI(msgspec.Struct, frozen=True):
+    """Whose key was sent: a user's, or the admin's, who has no handle."""
+
+    user_handle: str | None
+    role: str
+
+
+@endpoint("GET", "/v1/whoami", guard=any_user)
+async def get_whoami(req: Req, access: Caller) -> WhoAmI:
+    """Whose key this is."""
+    return WhoAmI(access.handle, access.role)
 
 
 @endpoint("POST", "/v1/users", guard=admin, status=201, errors=(409,))
@@ -136,4 +149,4 @@ def same_handle(in_path: str, in_body: str, field: str) -> None:
         raise BadRequest("The body contradicts the path.", [problem])
 
 
-endpoints = [get_users, post_user, get_user, put_user, patch_user, delete_user, post_user_key]
+endpoints = [get_whoami, get_users, post_user, get_user, put_user, patch_user, delete_user, post_user_key]

@@ -408,3 +408,9 @@ async def test_all_problems_of_a_user_are_listed(api: httpx2.AsyncClient, admin:
     response = await api.post("/v1/users", json={"user_handle": "a b", "email": 5, "name": []}, headers=admin)
     body = refused(response, 422, "body.user_handle", "body.email")
     assert refused_below(response, 422, "body.name") == body
+
+
+async def test_whose_key_it_is(api: httpx2.AsyncClient, admin: Headers) -> None:
+    someone = await user(api, admin)
+    assert await fetch(api, "/v1/whoami", someone.headers) == {"user_handle": someone.handle, "role": "user"}
+    assert await fetch(api, "/v1/whoami", admin) == {"user_handle": None, "role": "admin"}

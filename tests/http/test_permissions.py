@@ -18,6 +18,7 @@ CALLERS = ("nobody", "unknown", "stranger", "reader", "editor", "owner", "admin"
 
 MATRIX = """
                                                             nobody unknown stranger reader editor owner admin
+GET    /v1/whoami                                              401     401      200    200    200   200   200
 GET    /v1/users                                               401     401      403    403    403   403   200
 POST   /v1/users                                               401     401      403    403    403   403   201
 GET    /v1/users/{user}                                        401     401      403    403    403   200   200
