@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from vecferry.cli.group import NOT_FOUND
-from vecferry.cli.output import clean, counted, show, table
+from vecferry.cli.output import clean, counted, cut, show, table
 from vecferry.cli.parameters import (
     JSON_OBJECT,
     PROJECT,
@@ -23,6 +23,8 @@ from vecferry.cli.parameters import (
 
 if TYPE_CHECKING:
     from vecferry.structs import Embedding, Similar
+
+METADATA_WIDTH = 48  # columns in a table
 
 filter_option = click.option(
     "--filter",
@@ -161,7 +163,7 @@ def delete(
 def _part(one: Similar | Embedding, part: str) -> str:
     if part == "text":
         return one.text or ""
-    return "" if one.metadata is None else msgspec.json.encode(one.metadata).decode()
+    return "" if one.metadata is None else cut(msgspec.json.encode(one.metadata).decode(), METADATA_WIDTH)
 
 
 def _vector(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -72,6 +73,7 @@ class Commands(click.Group):
         except VecferryError as error:
             code = _say(_sentence(error), _code(error), as_json, error)
         except OSError as error:
+            _print_no_more()
             where = f"{error.filename}: " if error.filename else ""
             code = _say(f"{where}{error.strerror or error}.", REFUSED, as_json)
         sys.exit(code or DONE)
@@ -85,8 +87,14 @@ class Commands(click.Group):
                 click.echo(err=True)
             raise click.Abort from None
         except BrokenPipeError:  # as by `| head`: who has enough has what they want
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print_no_more()
             return DONE
+
+
+def _print_no_more() -> None:
+    """Else Python tries once more at its end, and complains."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code(error: VecferryError) -> int:

@@ -34,7 +34,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Seque
             " " * (width - _width(cell)) + cell if place in numbers else cell + " " * (width - _width(cell))
             for place, (cell, width) in enumerate(zip(line[:-1], widths, strict=True))
         ]
-        click.echo("  ".join([*cells, _cut(line[-1], room)]).rstrip())
+        click.echo("  ".join([*cells, cut(line[-1], room)]).rstrip())
 
 
 def pairs(told: dict[str, str]) -> None:
@@ -53,7 +53,8 @@ def _width(text: str) -> int:
     return sum(0 if unicodedata.combining(one) else 1 + (unicodedata.east_asian_width(one) in "WF") for one in text)
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
+    """The beginning of a text that fits into so many columns."""
     if _width(text) <= room:
         return text
     while _width(text) > room - 1:
