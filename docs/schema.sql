@@ -50,6 +50,32 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.begin_logs(after_project integer, max_tables integer, max_left_over integer, OUT last_project integer, OUT left_over integer) RETURNS record
+    LANGUAGE plpgsql
+    SET lock_timeout TO '1s'
+    AS $$
+DECLARE
+    number integer;
+BEGIN
+    left_over := 0;
+    FOR number IN
+        SELECT counts.project_id FROM embedding_counts AS counts
+         WHERE counts.log_begins IS NULL AND counts.project_id > after_project
+           AND embeddings_partition(counts.project_id) IS NOT NULL
+         ORDER BY counts.project_id
+         LIMIT max_tables
+    LOOP
+        last_project := number;
+        BEGIN
+            PERFORM have_deletions_noted(number, nextval('embeddings_sequence'));
+        EXCEPTION WHEN lock_not_available OR undefined_table THEN
+            left_over := left_over + 1;
+        END;
+        EXIT WHEN left_over >= max_left_over;
+    END LOOP;
+END
+$$;
+
 CREATE FUNCTION public.cancel_index_build(project_id integer) RETURNS boolean
     LANGUAGE sql
     AS $$
@@ -208,6 +234,19 @@ EXCEPTION WHEN undefined_table THEN -- somebody else has just dropped it
 END
 $$;
 
+CREATE FUNCTION public.embedding_bucket(text_id text) RETURNS integer
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT get_byte(sha256(convert_to(text_id, 'UTF8')), 0) * 16 + get_byte(sha256(convert_to(text_id, 'UTF8')), 1) / 16
+$$;
+
+CREATE FUNCTION public.embedding_digest(text_id text, part text, content bytea) RETURNS bit
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT ('x' || encode(substr(sha256(convert_to(text_id, 'UTF8') || '\x00'::bytea || convert_to(part, 'UTF8') || content),
+                                 1, 8), 'hex'))::bit(64)
+$$;
+
 CREATE FUNCTION public.embeddings_partition(project_id integer) RETURNS regclass
     LANGUAGE sql STABLE
     AS $$ SELECT to_regclass(format('%I.embeddings_%s', current_schema(), project_id)) $$;
@@ -219,9 +258,37 @@ CREATE FUNCTION public.empty_embeddings_partition(of_project integer) RETURNS vo
 BEGIN
     PERFORM cancel_index_build(of_project);
     EXECUTE format('TRUNCATE %I.embeddings_%s', current_schema(), of_project);
-    UPDATE embedding_counts SET embeddings = 0, changes = changes + 1, to_index = false WHERE project_id = of_project;
+    UPDATE embedding_counts AS counted
+       SET embeddings = 0, to_index = false,
+           changes = counted.changes + 1 + (SELECT coalesce(sum(delta.changes), 0)
+                                              FROM embedding_count_deltas AS delta
+                                             WHERE delta.project_id = of_project),
+           log_begins = CASE WHEN log_begins IS NOT NULL THEN nextval('embeddings_sequence') END
+     WHERE project_id = of_project;
+    DELETE FROM embedding_deletions WHERE project_id = of_project;
     DELETE FROM embedding_count_deltas WHERE project_id = of_project;
     DELETE FROM project_indexes WHERE project_id = of_project;
+END
+$$;
+
+CREATE FUNCTION public.end_logs(max_tables integer) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    number integer;
+    ended bigint := 0;
+BEGIN
+    FOR number IN
+        SELECT counts.project_id FROM embedding_counts AS counts
+         WHERE counts.log_begins IS NOT NULL
+         ORDER BY counts.project_id
+         LIMIT max_tables
+    LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS embeddings_deleted ON %I.embeddings_%s', current_schema(), number);
+        UPDATE embedding_counts SET log_begins = NULL WHERE project_id = number;
+        ended := ended + 1;
+    END LOOP;
+    RETURN ended;
 END
 $$;
 
@@ -240,6 +307,7 @@ BEGIN
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
         PERFORM have_embeddings_counted(project_id, 0);
+        PERFORM have_deletions_noted(project_id, 0);
         RETURN true;
     END IF;
 
@@ -261,6 +329,17 @@ BEGIN
         'ALTER TABLE %s DROP CONSTRAINT embeddings_dimensions_check, '
         'ADD CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)', partition, dimensions);
     RETURN true;
+END
+$$;
+
+CREATE FUNCTION public.have_deletions_noted(of_project integer, begins bigint) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE TRIGGER embeddings_deleted AFTER DELETE ON %I.embeddings_%s REFERENCING OLD TABLE AS gone '
+        'FOR EACH STATEMENT EXECUTE FUNCTION note_deleted_embeddings()', current_schema(), of_project);
+    UPDATE embedding_counts SET log_begins = begins WHERE project_id = of_project;
 END
 $$;
 
@@ -314,6 +393,16 @@ BEGIN
     RETURN marked;
 END
 $_$;
+
+CREATE FUNCTION public.note_deleted_embeddings() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %I.embedding_deletions (project_id, text_id) SELECT project_id, text_id FROM gone',
+                   TG_TABLE_SCHEMA);
+    RETURN NULL;
+END
+$$;
 
 CREATE FUNCTION public.note_deleted_project() RETURNS trigger
     LANGUAGE plpgsql
@@ -414,7 +503,8 @@ CREATE TABLE public.embedding_counts (
     project_id integer NOT NULL,
     embeddings bigint,
     changes bigint DEFAULT 0 NOT NULL,
-    to_index boolean NOT NULL
+    to_index boolean NOT NULL,
+    log_begins bigint
 );
 
 CREATE SEQUENCE public.embeddings_sequence
@@ -423,6 +513,13 @@ CREATE SEQUENCE public.embeddings_sequence
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
+
+CREATE TABLE public.embedding_deletions (
+    project_id integer NOT NULL,
+    sequence bigint DEFAULT nextval('public.embeddings_sequence'::regclass) NOT NULL,
+    text_id text NOT NULL COLLATE pg_catalog."C",
+    deleted_at timestamp with time zone DEFAULT now() NOT NULL
+);
 
 CREATE TABLE public.embeddings (
     project_id integer CONSTRAINT embeddings_project_id_not_null1 NOT NULL,
@@ -706,6 +803,9 @@ ALTER TABLE ONLY public.deleted_projects
 ALTER TABLE ONLY public.embedding_counts
     ADD CONSTRAINT embedding_counts_pkey PRIMARY KEY (project_id);
 
+ALTER TABLE ONLY public.embedding_deletions
+    ADD CONSTRAINT embedding_deletions_pkey PRIMARY KEY (project_id, sequence);
+
 ALTER TABLE ONLY public.embeddings
     ADD CONSTRAINT embeddings_pkey PRIMARY KEY (text_id, project_id);
 
@@ -775,6 +875,8 @@ ALTER TABLE ONLY public.vdb_roles
 CREATE INDEX embedding_count_deltas_project_id ON public.embedding_count_deltas USING btree (project_id);
 
 CREATE INDEX embedding_counts_to_index ON public.embedding_counts USING btree (project_id) WHERE to_index;
+
+CREATE INDEX embedding_deletions_deleted_at ON public.embedding_deletions USING btree (deleted_at);
 
 CREATE INDEX embeddings_unmigrated_project_id ON public.embeddings_unmigrated USING btree (project_id);
 

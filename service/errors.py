@@ -83,6 +83,12 @@ class MethodNotAllowed(ApiError):
     status = HTTPStatus.METHOD_NOT_ALLOWED
 
 
+class Gone(ApiError):
+    """What was asked for was forgotten."""
+
+    status = HTTPStatus.GONE
+
+
 class Conflict(ApiError):
     """This conflicts with what is stored."""
 

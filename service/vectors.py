@@ -81,6 +81,11 @@ def to_binary(halves: NDArray[np.float16]) -> list[bytes]:
     return [row.tobytes() for row in buffer]
 
 
+def in_bytes(vector: HalfVector, encoding: Encoding) -> bytes:
+    """The components as raw little-endian bytes."""
+    return vector.to_numpy().astype(_TYPES[encoding]).tobytes()
+
+
 @cache
 def _shortest_decimals() -> NDArray[np.float64]:
     """For each of the 65,536 halves the double whose shortest decimal is the half's shortest decimal."""

@@ -49,11 +49,12 @@ SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR 
 
 -- name: Recount :exec
 -- Reads all rows. LockCount comes first. The deltas that this statement sees and deletes are of rows that it sees too.
-WITH counted AS (
-    DELETE FROM embedding_count_deltas WHERE project_id = {project_id}
+WITH delta AS (
+    DELETE FROM embedding_count_deltas WHERE project_id = {project_id} RETURNING changes
 )
 UPDATE embedding_counts
-   SET embeddings = (SELECT count(*) FROM {schema}.embeddings_{project_id})
+   SET embeddings = (SELECT count(*) FROM {schema}.embeddings_{project_id}),
+       changes = changes + (SELECT coalesce(sum(changes), 0) FROM delta)
  WHERE project_id = {project_id};
 
 -- name: DropStrayDeltas :exec

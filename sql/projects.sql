@@ -95,8 +95,13 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
 
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
-       count_embeddings(project.project_id) AS number_of_embeddings, project.text_search, project.description,
-       project.metadata_scheme,
+       count_embeddings(project.project_id) AS number_of_embeddings,
+       (SELECT counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint
+                                    FROM embedding_count_deltas AS delta
+                                   WHERE delta.project_id = @project_id::int)
+          FROM embedding_counts AS counted
+         WHERE counted.project_id = @project_id::int) AS changes,
+       project.text_search, project.description, project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
            'instance_id', instance.instance_id,

@@ -13,6 +13,7 @@ from vecferry.errors import (
     Fault,
     Forbidden,
     GatewayTimeout,
+    Gone,
     Invalid,
     NotFound,
     Problem,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from vecferry.asynchronous import AsyncClient
     from vecferry.rows import BadRow, Rows, SourceError
     from vecferry.sources import Columns, open_source
-    from vecferry.structs import ManySimilars, Progress, Similar, Similars, UploadResult
+    from vecferry.structs import ManySimilars, Progress, PullResult, PushResult, Similar, Similars, UploadResult
     from vecferry.synchronous import Client
 
 __version__ = "0.1.0"
@@ -50,12 +51,15 @@ __all__ = [
     "Fault",
     "Forbidden",
     "GatewayTimeout",
+    "Gone",
     "Invalid",
     "ManySimilars",
     "NotFound",
     "Problem",
     "Progress",
     "ProviderRefused",
+    "PullResult",
+    "PushResult",
     "RequestTimeout",
     "Rows",
     "ServiceError",
@@ -78,7 +82,7 @@ _MODULES = {
     "asynchronous": ("AsyncClient",),
     "rows": ("BadRow", "Rows", "SourceError"),
     "sources": ("Columns", "open_source"),
-    "structs": ("ManySimilars", "Progress", "Similar", "Similars", "UploadResult"),
+    "structs": ("ManySimilars", "Progress", "PullResult", "PushResult", "Similar", "Similars", "UploadResult"),
     "synchronous": ("Client",),
 }
 

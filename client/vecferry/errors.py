@@ -101,6 +101,10 @@ class Conflict(ServiceError):
     """409: it conflicts with what is stored."""
 
 
+class Gone(ServiceError):
+    """410: changes since then are not known any more."""
+
+
 class TooLarge(ServiceError):
     """413: the body is larger than the service, or a proxy before it, takes."""
 
@@ -140,6 +144,7 @@ BY_STATUS: dict[int, type[ServiceError]] = {
     404: NotFound,
     408: RequestTimeout,
     409: Conflict,
+    410: Gone,
     413: TooLarge,
     415: UnsupportedMediaType,
     422: Invalid,

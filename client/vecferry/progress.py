@@ -24,6 +24,8 @@ def shown(progress: Show | bool | None, total: int | None) -> tuple[Show, Callab
     bar = tqdm(total=total, unit=" rows", unit_scale=True)
 
     def show(now: Progress) -> None:
+        if bar.desc != f"{now.phase}: ":
+            bar.set_description(now.phase, refresh=False)
         bar.update(now.stored + now.bad - bar.n)
         if now.bad:
             bar.set_postfix(bad=now.bad)

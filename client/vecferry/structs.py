@@ -240,13 +240,17 @@ class ManySimilars(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far an upload is: rows `stored` and `bad` so far, of `total` where it is known."""
+    """How far an upload is: rows `stored` and `bad` so far, of `total` where it is known.
+
+    In other phases than `sending`, `stored` are the rows that were compared, received, or written.
+    """
 
     stored: int
     bad: int
     total: int | None
     bytes_sent: int
     seconds: float
+    phase: Literal["comparing", "sending", "receiving", "writing"] = "sending"
 
 
 class UploadResult(msgspec.Struct):
@@ -269,3 +273,29 @@ class UploadResult(msgspec.Struct):
     def stored(self) -> int:
         """Rows that are stored now: inserted, updated and unchanged ones."""
         return self.inserted + self.updated + self.unchanged
+
+
+class PushResult(UploadResult):
+    """What a push did, or with `dry_run` would do. `unchanged` are rows that need not be sent, or were stored already.
+
+    `total` are the rows of the source, without bad ones. `bytes_received` are those of digests.
+    """
+
+    total: int = 0
+    deleted: int = 0
+    bytes_received: int = 0
+    dry_run: bool = False
+
+
+class PullResult(msgspec.Struct):
+    """What a pull did: `rows` are in the file now; `changed` and `deleted` is how many were since the last pull.
+
+    `since_last` tells whether only these were fetched.
+    """
+
+    rows: int = 0
+    changed: int = 0
+    deleted: int = 0
+    since_last: bool = False
+    bytes_received: int = 0
+    seconds: float = 0.0

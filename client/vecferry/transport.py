@@ -39,11 +39,12 @@ class Transport:
         # Else the HTTP library refuses the header, and shows it.
         if key is not None and not re.fullmatch(r"[!-~]+", key):
             raise ValueError("The key must be visible ASCII characters without spaces.")
-        self._base = str(base.copy_with(query=None, fragment=None)).rstrip("/")
+        self.url = self._base = str(base.copy_with(query=None, fragment=None)).rstrip("/")
         self._shown = f"{base.scheme}://{base.netloc.decode().rpartition('@')[2]}"
-        self._headers = {"Accept": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._timeout = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
         self._retries = retries
+        self.bytes_received = 0
         self._http = http or httpx2.AsyncClient(timeout=self._timeout)
         self._is_own = http is None
 
@@ -80,13 +81,15 @@ class Transport:
         repeat: bool = True,
         never_repeat: frozenset[int] = frozenset(),
         refused: Callable[[int], None] | None = None,
+        accept: str = "application/json",
     ) -> httpx2.Response:
         """Sends a request until its answer is good, or there is no hope. Raises ServiceError, or ConnectionFailed.
 
         `body`: bytes are MessagePack, all else becomes JSON. Without `repeat` only what never reached the service is
         sent again; answers with a status of `never_repeat` are not. `refused` hears of each refusal that is waited for.
+        `accept` is the media type that is wanted.
         """
-        headers = dict(self._headers)
+        headers = {**self._headers, "Accept": accept}
         if body is not None:
             headers["Content-Type"] = "application/msgpack" if isinstance(body, bytes) else "application/json"
         content = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
@@ -112,6 +115,7 @@ class Transport:
                     raise ConnectionFailed(f"No answer from {self._shown}: {what}.") from error
                 logger.info("%s %s: %s; again in %.1f s", method, path, type(error).__name__, pause)
             else:
+                self.bytes_received += answer.num_bytes_downloaded
                 if answer.is_success:
                     return answer
                 refusal = _refusal(answer)

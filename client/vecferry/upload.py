@@ -39,8 +39,7 @@ class Upload:
     ) -> None:
         self.result = UploadResult()
         self._transport, self._project = transport, project
-        self._total, self._on_bad_row = total, on_bad_row
-        self._show, self._end_show = shown(progress, total)
+        self._total, self._on_bad_row, self._progress = total, on_bad_row, progress
         self._pace = Pace(parallel)
         self._underway: dict[asyncio.Task[None], set[str]] = {}  # the ids of each body that is being sent
         self._stopped_by: BadRow | None = None
@@ -54,6 +53,7 @@ class Upload:
         """
         self._began = time.monotonic()
         instance = await self._transport.send("GET", path_to("projects", self._project, "instance"), ProjectInstance)
+        self._show, end_show = shown(self._progress, self._total)
         reader = Reader()
         bodies = Bodies(rows, instance.dimensions, self.skip_bad)
         try:
@@ -69,7 +69,7 @@ class Upload:
             await asyncio.gather(*self._underway, return_exceptions=True)
             reader.end(bodies.close)
             self.result.seconds = time.monotonic() - self._began
-            self._end_show()
+            end_show()
         return self.result
 
     async def _send_all(self, reader: Reader, bodies: Bodies) -> None:

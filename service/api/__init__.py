@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from service.api import (
     admin,
     api_standards,
+    changes,
     deprecated,
     docs,
     embed,
@@ -27,6 +28,7 @@ from service.http.endpoint import Endpoint
 endpoints: Sequence[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
     *similars.endpoints,
+    *changes.endpoints,  # before an embedding, whose id could be `changes`
     *embeddings.endpoints,
     *embedding_batches.endpoints,
     *texts.endpoints,

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service import decoding
-from service.api.embeddings import Embedding, Part, embedding_of, read_embeddings
+from service.api.embeddings import COMPONENT_BYTES, Embedding, Part, embedding_of, read_embeddings
 from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_editor, embeddings_reader
@@ -18,6 +18,7 @@ from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search.query import sent_filter
 from service.uploads.limits import MAX_IDS, MAX_IDS_BYTES
+from service.vectors import Encoding
 
 FORMATS = (JSON, MSGPACK)
 StoredId = Annotated[str, Meta(min_length=1, max_length=2600)]  # as long as a carried id may be
@@ -25,10 +26,11 @@ StoredIds = Annotated[list[StoredId], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class GetIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which embeddings to read, and what of them; all unless said otherwise."""
+    """Which embeddings to read, and what of them, all unless said otherwise; `encoding` is of vectors in bytes."""
 
     text_ids: StoredIds
     include: list[Part] | None = None
+    encoding: Encoding | None = None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -78,6 +80,8 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     sent = await _body(req, GetIn)
     parts = ("vector", "text", "metadata") if sent.include is None else sent.include
 
+    shown = len(set(sent.text_ids)) * access.dimensions if "vector" in parts else 0
+
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         return await embeddings.get_embeddings_by_ids(
             db,
@@ -89,10 +93,11 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
             max_bytes=max_bytes,
         )
 
-    rows = await read_embeddings(req, ask)
+    vector_bytes = shown * COMPONENT_BYTES[sent.encoding]
+    rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")
     there = {row.text_id for row in rows}
     missing = [text_id for text_id in dict.fromkeys(sent.text_ids) if text_id not in there]
-    return Found([embedding_of(row, access) for row in rows], missing)
+    return Found([embedding_of(row, access, sent.encoding) for row in rows], missing)
 
 
 @endpoint(

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -28,9 +28,22 @@ from service.queries.projects import ProjectAccess
 from service.uploads import stream
 from service.uploads.batch import EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_schema, checked, store_batch
-from service.vectors import Encoding
+from service.vectors import Encoding, in_bytes
 
 Part = Literal["vector", "text", "metadata"]
+# As it is shown: the shortest decimals of its halves, or raw bytes.
+Vector = list[float] | bytes
+
+
+class Sized(Protocol):
+    """A row of a page, whose texts and metadata have `page_bytes` together."""
+
+    @property
+    def page_bytes(self) -> int:
+        """In bytes."""
+
+
+R = TypeVar("R", bound=Sized)
 
 
 class EmbeddingPath(ProjectPath, frozen=True):
@@ -44,6 +57,7 @@ class EmbeddingsPage(Page, frozen=True):
 
     after: Annotated[str, Meta(max_length=2600)] | None = None  # as long as a carried id may be
     include: list[Part] | None = None
+    encoding: Encoding | None = None
 
 
 class StreamQuery(msgspec.Struct, frozen=True):
@@ -57,7 +71,10 @@ class StreamQuery(msgspec.Struct, frozen=True):
 
 
 class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An embedding as stored; the vector as the shortest decimals of its halves."""
+    """An embedding as stored.
+
+    The vector as the shortest decimals of its halves, or with an `encoding` as raw little-endian bytes, in JSON base64.
+    """
 
     text_id: str
     user_handle: str
@@ -67,7 +84,7 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     vector_dim: int
     created_at: datetime
     updated_at: datetime
-    vector: HalfVector | None = None
+    vector: Vector | None = None
     text: str | None = None
     metadata: Document | None = None
 
@@ -80,6 +97,8 @@ class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 FORMATS = (JSON, MSGPACK)
+# Of a component in an answer; decimals of halves have eight characters at most, but for a few.
+COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 STREAMS = (NDJSON, MSGPACK)
 
 
@@ -154,7 +173,9 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
         )
 
     rows = await read_embeddings(req, ask)
-    return Embeddings([embedding_of(row, access) for row in rows], await _next(req, query, access, rows))
+    return Embeddings(
+        [embedding_of(row, access, query.encoding) for row in rows], await _next(req, query, access, rows)
+    )
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -190,14 +211,31 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess)
     found(row, f"The embedding {path.text_id!r}")
 
 
-async def read_embeddings(req: Req, ask: Callable[[Pool, int], Awaitable[list[PageRow]]]) -> list[PageRow]:
-    """Embeddings with their texts and metadata: where these are many bytes, room is made before they are fetched."""
+async def read_embeddings(
+    req: Req,
+    ask: Callable[[Pool, int], Awaitable[list[R]]],
+    *,
+    vector_bytes: int = 0,
+    where: str = "query.limit",
+    from_replica: bool = True,
+) -> list[R]:
+    """Embeddings with their texts and metadata: where these are many bytes, room is made before they are fetched.
+
+    So it is for the vectors, of which an answer shows `vector_bytes` at most. `where` is the part of the request that
+    says how many embeddings. Raises Invalid when all are larger than a body may be, and Busy.
+    """
     room = SHORT_BYTES
-    while (rows := await req.reading(lambda db: ask(db, room))) and rows[0].page_bytes > room:  # noqa: B023
+    await req.make_room_to_show(vector_bytes, where)
+
+    async def page(db: Pool) -> list[R]:
+        return await ask(db, room)
+
+    while (rows := await (req.reading(page) if from_replica else page(req.pool))) and rows[0].page_bytes > room:
+        req.body.leave_room()
         if len(rows) == 1:  # it could be sent, so it can be shown
             await req.body.make_room(rows[0].page_bytes)
         else:
-            await req.make_room_to_show(rows[0].page_bytes)
+            await req.make_room_to_show(vector_bytes + rows[0].page_bytes, where)
         room = rows[0].page_bytes
     return rows
 
@@ -220,7 +258,7 @@ def candidates(req: Req, path: EmbeddingPath) -> list[str]:
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
-def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess) -> Embedding:
+def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:
     """A row of a project as it is shown."""
     return Embedding(
         text_id=row.text_id,
@@ -231,10 +269,17 @@ def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess) -> Embedd
         vector_dim=project.dimensions,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        vector=row.vector,
+        vector=vector_of(row.vector, encoding),
         text=row.text,
         metadata=row.metadata,
     )
+
+
+def vector_of(vector: HalfVector | None, encoding: Encoding | None) -> Vector | None:
+    """A vector as it is shown: in an `encoding`, or as it is, to become decimals."""
+    if vector is None or encoding is None:
+        return cast("Vector | None", vector)
+    return in_bytes(vector, encoding)
 
 
 endpoints = [get_embeddings, post_embeddings, post_stream, delete_embeddings, get_embedding, delete_embedding]

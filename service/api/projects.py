@@ -72,7 +72,10 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Project(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A project as the caller may see it; `role` is the caller's."""
+    """A project as the caller may see it; `role` is the caller's.
+
+    `changes` grows by one with each embedding that is inserted, changed or deleted: while it is the same, so are they.
+    """
 
     project_id: int
     project_handle: str
@@ -82,6 +85,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     number_of_embeddings: int
     text_search: TextSearch
     index: ProjectIndex
+    changes: int | None = None
     instance: dict[str, Any] | None = None
     description: str | None = None
     metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
@@ -216,6 +220,7 @@ async def _retrieve(
         number_of_embeddings=row.number_of_embeddings,
         text_search=cast("TextSearch", row.text_search),
         index=await project_index(db, recall, project_id, row.number_of_embeddings),
+        changes=row.changes,
         instance=row.instance,
         description=row.description,
         metadata_scheme=row.metadata_scheme,

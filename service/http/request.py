@@ -123,15 +123,16 @@ class Req:
                 return answer
         return await ask(self.pool)
 
-    async def make_room_to_show(self, size: int) -> None:
-        """Makes room for the texts and metadata of several embeddings, which were sent in several requests.
+    async def make_room_to_show(self, size: int, where: str = "query.limit") -> None:
+        """Makes room for an answer of several embeddings, which were sent in several requests.
 
-        Raises Invalid when they are more bytes than a body may have, and Busy.
+        `where` is the part of the request that says how many. Raises Invalid when they are more bytes than a body may
+        have, and Busy.
         """
         most = self.services.settings.service_max_body_bytes
         if size > most:
-            message = f"the response would exceed {most:,} bytes of text and metadata ({size:,}): lower `limit`"
-            raise Invalid(problems=[Problem(message, "query.limit")])
+            message = f"the response would exceed {most:,} bytes ({size:,}): lower `limit`, or name fewer"
+            raise Invalid(problems=[Problem(message, where)])
         if size > SHORT_BYTES:
             await self.body.make_room(size)
 

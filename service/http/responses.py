@@ -129,8 +129,9 @@ async def _packed(result: Any) -> list[bytes]:
     turns = Turns()
     for name, items in lists:
         pieces.add(msgspec.msgpack.encode(names[name]) + b"\xdd" + len(items).to_bytes(4, "big"))
-        for item in items:
-            pieces.add(await _pack(item))
+        for start in range(0, len(items), step := _step(items)):
+            some = items[start : start + step]
+            pieces.add(await _pack(some[0]) if step == 1 else b"".join(map(msgspec.msgpack.encode, some)))
             await turns.give()
     return pieces.whole()
 
@@ -144,13 +145,18 @@ async def _pack(item: Any) -> bytes:
     if isinstance(item, bytes):  # which JSON does not have
         return msgspec.msgpack.encode(item)
     large: dict[str, bytes] = {}
+    binary: dict[str, bytes] = {}
     if isinstance(item, msgspec.Struct):
-        values = ((name, getattr(item, name)) for name in item.__struct_fields__)
+        values = [(name, getattr(item, name)) for name in item.__struct_fields__]
         large = {name: bytes(one) for name, one in values if type(one) is msgspec.Raw and len(memoryview(one)) > LARGE}
-        item = replace(item, **dict.fromkeys(large, msgspec.Raw(b"null"))) if large else item
+        binary = {name: one for name, one in values if type(one) is bytes}
+        aside = [*large, *binary]
+        item = replace(item, **dict.fromkeys(aside, msgspec.Raw(b"null"))) if aside else item
     plain = msgspec.json.decode(msgspec.json.encode(item, enc_hook=_encode_vector))
     for name, text in large.items():
         plain[name] = msgspec.Raw(await to_msgpack(text))
+    if binary:
+        plain.update(binary)
     try:
         return msgspec.msgpack.encode(plain)
     except OverflowError:
@@ -190,8 +196,8 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 
 def _step(items: list[Any]) -> int:
-    """Items that are encoded at once: an embedding may be large, an id is not."""
-    return 1000 if items and isinstance(items[0], str) else 1
+    """Items that are encoded at once: an embedding may be large, an id or a number is not."""
+    return 1000 if items and isinstance(items[0], str | int | None) else 1
 
 
 def _packable(value: Any) -> Any:

@@ -79,6 +79,7 @@ class ProjectRow(msgspec.Struct, frozen=True):
     public_read: bool
     role: str
     number_of_embeddings: int
+    changes: int | None
     text_search: str
     description: str | None
     metadata_scheme: str | None

@@ -1,7 +1,7 @@
 """Gives each project its table, carries the embeddings of the original schema there, and back, a batch a transaction.
 
-The statements are functions of migrations 0007, 0012 and 0015. An interrupted process loses nothing: the next one goes
-on where it was. PostgreSQL does all the work; no row comes here.
+The statements are functions of migrations 0007, 0012, 0015 and 0020. An interrupted process loses nothing: the next
+one goes on where it was. PostgreSQL does all the work; no row comes here.
 """
 
 import time
@@ -34,6 +34,7 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
     while _one(connection, "SELECT make_missing_partitions(%s)", TABLES):
         pass
     _detach(connection, say)
+    _begin_logs(connection, say)
     while _one(connection, "SELECT mark_carried_ids(%s)", TABLES):
         pass
     waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
@@ -45,6 +46,10 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
     if waiting:
         progress.end()
         connection.execute("VACUUM embeddings_unmigrated")
+    if carried:  # with their old numbers, so that they are in nobody's changes
+        connection.execute(
+            "UPDATE embedding_counts SET log_begins = nextval('embeddings_sequence') WHERE log_begins IS NOT NULL"
+        )
     return carried
 
 
@@ -58,6 +63,24 @@ def _detach(connection: psycopg.Connection, say: Say) -> None:
         left_over += left_here
     if left_over:
         say("Some partitions are in use: they work as they are, and are detached at the next start.")
+
+
+def _begin_logs(connection: psycopg.Connection, say: Say) -> None:
+    """Has the deletions of all projects noted. Tables that are in use for long are left over."""
+    progress, left_over, after = _Progress(say, "Began the logs of", "projects", None), 0, 0
+    statement = "SELECT last_project, left_over FROM begin_logs(%s, %s, %s)"
+    while after is not None and left_over < MOST_LEFT_OVER:
+        after, left_here = _row(connection, statement, after, TABLES, MOST_LEFT_OVER - left_over)
+        progress.add(TABLES if after is not None else 0)
+        left_over += left_here
+    if left_over:
+        say("Some projects are in use: their logs of deletions begin at the next start.")
+
+
+def end_logs(connection: psycopg.Connection) -> None:
+    """The way back: deletions are not noted any more."""
+    while _one(connection, "SELECT end_logs(%s)", TABLES):
+        pass
 
 
 def attach(connection: psycopg.Connection) -> None:

@@ -28,6 +28,7 @@ OLDEST_POSTGRESQL = 150_000
 OLDEST_PGVECTOR = (0, 8, 0)
 CARRYING = "0007"  # the migration with the functions of service/schema/backfill.py
 PARTITIONS = "0005"
+LOGGING = "0020"  # the migration that has deletions noted
 DETACHING = "0015"  # the migration that makes the partitions independent tables
 
 # What each rollback drops because the older schema has no place for it, and the statement that counts it.
@@ -152,6 +153,8 @@ def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda
         numbers = {script.id[:4] for script in doomed}
         if not discard and "0001" not in numbers:
             _refuse_to_drop(connection, numbers)
+        if LOGGING in numbers:
+            backfill.end_logs(connection)
         if {PARTITIONS, CARRYING} <= numbers:
             backfill.back(connection, say)
         if DETACHING in numbers:

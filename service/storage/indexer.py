@@ -24,10 +24,11 @@ from service.database.pool import Connection, connected
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import indexes
+from service.queries import changes, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage import builds
+from service.storage.changes import KEPT_DAYS
 from service.storage.growth import Growth
 from service.turns import beside
 
@@ -104,6 +105,7 @@ async def look(
     if is_sweep:
         await _drop_strays(connection)
         await indexes.drop_stray_deltas(connection)
+        await changes.forget_deletions(connection, days=KEPT_DAYS)
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
     for project in await indexes.get_projects_to_index(connection, threshold=aims.threshold, look_at_all=is_sweep):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import httpx2
 import pytest
@@ -128,6 +129,22 @@ async def test_number_of_embeddings_follows_the_rows(api: httpx2.AsyncClient, ad
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 2
     await api.delete(own.embedding("a"), headers=own.owner.headers)
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 1
+
+
+async def test_changes_counts_all_that_was_ever_written(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin))
+
+    async def changes() -> Any:
+        return (await fetch(api, own.path, own.owner.headers))["changes"]
+
+    await upload(api, own, row("a", [1, 0, 0]), row("b", [0, 1, 0]))
+    assert await changes() == 2
+    await upload(api, own, row("a", [1, 0, 0]), row("b", [0, 1, 1]), row("c", [1, 1, 1]))
+    assert await changes() == 4
+    await api.delete(own.embedding("a"), headers=own.owner.headers)
+    assert await changes() == 5
+    await api.delete(own.embeddings, headers=own.owner.headers)
+    assert await changes() > 5
 
 
 # Refusals

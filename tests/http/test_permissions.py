@@ -76,6 +76,12 @@ POST   /v1/embeddings/{user}/{project}/get                     401     401      
 POST   /v1/embeddings/{user}/{project}/delete                  401     401      403    403    200   200   200
 GET    /v1/embeddings/{user}/{project}                         401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
+GET    /v1/embeddings/{user}/{project}/changes                 401     401      403    200    200   200   200
+                                              public:          200     401      200    200    200   200   200
+GET    /v1/embeddings/{user}/{project}/digests                 401     401      403    200    200   200   200
+                                              public:          200     401      200    200    200   200   200
+GET    /v1/embeddings/{user}/{project}/digests/buckets         401     401      403    200    200   200   200
+                                              public:          200     401      200    200    200   200   200
 DELETE /v1/embeddings/{user}/{project}                         401     401      403    403    204   204   204
 GET    /v1/embeddings/{user}/{project}/{text_id}               401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200

@@ -34,6 +34,8 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
         "lines of headers": MAX_HEAD_LINES,
         "embeddings of a batch": uploads.MAX_ROWS,
         "ids of embeddings to read or delete at once": uploads.MAX_IDS,
+        "changes of a page": uploads.MAX_CHANGES,
+        "ids of a page of digests": uploads.MAX_DIGESTS,
         "characters of a `text_id`": schema_of(EmbeddingIn, "text_id")["maxLength"],
         "dimensions of a vector": MAX_DIMENSIONS,
         "dimensions of a vector that is indexed": MAX_INDEXED_DIMENSIONS,

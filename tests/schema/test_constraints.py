@@ -18,6 +18,7 @@ UNREACHABLE = {
     "api_standards_key_method_fkey": "the body is limited to the four key methods",
     "api_standards_pkey": "written by ON CONFLICT",
     "deleted_projects_pkey": "written by ON CONFLICT",
+    "embedding_deletions_pkey": "from a sequence",
     "embedding_counts_pkey": "written by ON CONFLICT",
     "embedding_counts_project_id_fkey": "taken from the project itself",
     "embeddings_pkey": "written by ON CONFLICT",

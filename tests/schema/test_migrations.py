@@ -162,7 +162,7 @@ def test_the_rows_of_the_original_go_forth_and_back(empty: str) -> None:
         (5, None),
         (6, "lost"),
     ]
-    assert rows(empty, "SELECT nextval('embeddings_sequence')") == [(7,)]
+    assert rows(empty, "SELECT nextval('embeddings_sequence') > 6") == [(True,)]
 
     migrate.downgrade(empty, "0003")
     assert {name: rows(empty, statement) for name, statement in EVERYTHING.items()} == before

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vecferry import engines, pages
 from vecferry.names import given, owner_and_handle, path_to
+from vecferry.pull import pull_to
+from vecferry.push import push_data
 from vecferry.rows import Rows
 from vecferry.structs import (
     Deleted,
@@ -17,6 +20,8 @@ from vecferry.structs import (
     Progress,
     ProjectInfo,
     ProjectInstance,
+    PullResult,
+    PushResult,
     Role,
     Share,
     Similars,
@@ -116,6 +121,60 @@ class AsyncProject:
                 progress=progress,
                 parallel=parallel,
             )
+        )
+
+    async def push(
+        self,
+        data: Any,
+        *,
+        ids: Any = None,
+        texts: Any = None,
+        metadata: Any = None,
+        columns: Columns | None = None,
+        delete: bool = False,
+        dry_run: bool = False,
+        confirm: Callable[[int], bool] | None = None,
+        on_bad_row: OnBadRow = "report",
+        progress: Callable[[Progress], None] | bool | None = None,
+    ) -> PushResult:
+        """Stores what the project has not, or has differently: `data` as of `upload`, but not iterators.
+
+        Digests are compared first, so that what is stored already is not sent; and a file that has not changed since
+        its last push, into a project that has not changed either, is not read. With `delete` embeddings are deleted
+        that the data have not, after `confirm` has said yes to their number; none are when some rows are bad. With
+        `dry_run` nothing is changed. An interrupted push has stored a part, and the next one sends the rest.
+        """
+        return await self._transport.run(
+            lambda transport: push_data(
+                transport,
+                self.name,
+                data,
+                ids=ids,
+                texts=texts,
+                metadata=metadata,
+                columns=columns,
+                delete=delete,
+                dry_run=dry_run,
+                confirm=confirm,
+                on_bad_row=on_bad_row,
+                progress=progress,
+            )
+        )
+
+    async def pull(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        since: bool = False,
+        progress: Callable[[Progress], None] | bool | None = None,
+    ) -> PullResult:
+        """Writes the project into a file of a kind that `open_sink` knows, such as `.parquet`.
+
+        With `since` only what has changed since the last pull into this file is fetched, where that is known. The file
+        is replaced when all is there; an interrupted pull is gone on with by the next one.
+        """
+        return await self._transport.run(
+            lambda transport: pull_to(transport, self.name, path, since=since, progress=progress)
         )
 
     async def upload_rows(

@@ -1,0 +1,231 @@
+"""Makes a project as a file is, or anything that can be read twice, and sends only what differs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vecferry import remote
+from vecferry.digests import BUCKETS, Digested, Totals, buckets_of, digested
+from vecferry.engines import IDS, delete_many
+from vecferry.errors import BadRows
+from vecferry.progress import shown
+from vecferry.reader import Reader
+from vecferry.remote import Remote
+from vecferry.rows import BadRow, Rows, SourceError
+from vecferry.state import Memory, Remembered
+from vecferry.structs import Progress, PushResult
+from vecferry.transport import Transport
+from vecferry.upload import KEPT_BAD, OnBadRow, Upload
+
+if TYPE_CHECKING:
+    from vecferry.sources import Columns, Source
+
+VECTOR, TEXT, METADATA = 0, 1, 2
+T = TypeVar("T")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to compare the source with: embeddings of the buckets that differ; None when the project has none."""
+
+    theirs: Remote | None
+    differing: NDArray[np.bool_]
+
+
+class Push:
+    """One push into one project.
+
+    With `delete` embeddings are deleted that the source has not, after `confirm` was asked with their number. But none
+    are when rows of the source were bad: the source may have them, but for that.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        project: str,
+        *,
+        delete: bool = False,
+        dry_run: bool = False,
+        confirm: Callable[[int], bool] | None = None,
+        on_bad_row: OnBadRow = "report",
+        progress: Callable[[Progress], None] | bool | None = None,
+    ) -> None:
+        self._transport, self._project = transport, project
+        self._delete, self._confirm = delete, confirm
+        self._on_bad_row, self._progress = on_bad_row, progress
+        self._began = time.monotonic()
+        self._parts: set[int] = {VECTOR}
+        self.result = PushResult(dry_run=dry_run)
+
+    async def run(self, source: Source, memory: Memory | None) -> PushResult:
+        """Sends what differs, and with `delete` deletes what the source has not."""
+        before = self._transport.bytes_received
+        at = await remote.position(self._transport, self._project)
+        try:
+            if memory is not None and self._is_known(memory.recall(), at):
+                return self.result
+            await self._run(source, at)
+        finally:
+            self.result.largest_loss = source.loss.largest
+            self.result.bytes_received = self._transport.bytes_received - before
+            self.result.seconds = time.monotonic() - self._began
+        if memory is not None and not self.result.dry_run and not self.result.bad_count:
+            await self._remember(memory, at)
+        return self.result
+
+    def _is_known(self, known: Remembered | None, at: remote.Position) -> bool:
+        if known is None or (known.project_id, known.changes) != (at.project_id, at.changes):
+            return False
+        if self._delete and not known.is_whole:
+            return False
+        self.result.total = self.result.unchanged = known.rows
+        return True
+
+    async def _remember(self, memory: Memory, at: remote.Position) -> None:
+        now, result = await remote.position(self._transport, self._project), self.result
+        if (
+            now.changes - at.changes == result.inserted + result.updated + result.deleted
+        ):  # nobody else changed anything
+            is_whole = now.number_of_embeddings == result.total
+            memory.remember(Remembered(at.project_id, now.changes, memory.files, result.total, is_whole))
+
+    async def _run(self, source: Source, at: remote.Position) -> None:
+        plan = Plan(None, np.ones(BUCKETS, np.bool_))
+        if at.number_of_embeddings:
+            ours = await self._in_a_thread(self._totals, source)
+            theirs = await remote.totals(self._transport, self._project)
+            differing = remote.differing(ours, theirs, sorted(self._parts))
+            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing)
+        if self.result.dry_run:
+            await self._in_a_thread(self._count, source, plan)
+        elif plan.differing.any():
+            await self._send(source, plan)
+        else:
+            self.result.unchanged = self.result.total
+        if self._delete and plan.theirs is not None and not self.result.bad_count:
+            await self._delete_rest(plan.theirs, plan.differing)
+
+    async def _in_a_thread(self, read: Callable[..., T], *arguments: Any) -> T:
+        reader = Reader()
+        try:
+            return await reader.call(read, *arguments)
+        finally:
+            reader.end(lambda: None)
+
+    def _skip_bad(self, bad: BadRow) -> None:
+        self.result.bad_count += 1
+        if len(self.result.bad) < KEPT_BAD:
+            self.result.bad.append(bad)
+        if self._on_bad_row == "stop":
+            raise BadRows([bad])
+
+    def _totals(self, source: Source) -> Totals:
+        """The digests of the source, combined."""
+        show, end = shown(self._progress, source.total)
+        totals = Totals()
+        try:
+            for rows in source.chunks(self._skip_bad):
+                self._parts.update(_parts(rows))
+                totals.add(digested(rows))
+                self.result.total += len(rows)
+                seconds = time.monotonic() - self._began
+                show(Progress(self.result.total, self.result.bad_count, source.total, 0, seconds, "comparing"))
+        finally:
+            end()
+        return totals
+
+    def _compared(self, source: Source, plan: Plan) -> Iterator[tuple[Rows, NDArray[np.int8]]]:
+        """All rows of the source, and what each is; those of equal buckets are as they are stored."""
+        for rows in source.chunks(self._skip_bad if plan.theirs is None else lambda _: None):
+            if plan.theirs is None:
+                self.result.total += len(rows)
+                yield rows, np.full(len(rows), Remote.NEW, np.int8)
+                continue
+            ours, kinds = digested(rows), np.full(len(rows), Remote.SAME, np.int8)
+            places = np.flatnonzero(plan.differing[buckets_of(ours.ids)])
+            some = Digested(ours.ids[places], ours.parts[:, places])
+            kinds[places] = plan.theirs.compare(some, _parts(rows))
+            yield rows, kinds
+
+    def _count(self, source: Source, plan: Plan) -> None:
+        for _, kinds in self._compared(source, plan):
+            self.result.unchanged += int((kinds == Remote.SAME).sum())
+            self.result.updated += int((kinds == Remote.CHANGED).sum())
+            self.result.inserted += int((kinds == Remote.NEW).sum())
+
+    async def _send(self, source: Source, plan: Plan) -> None:
+        sent = 0
+
+        def changed() -> Iterator[Rows]:
+            nonlocal sent
+            for rows, kinds in self._compared(source, plan):
+                places = np.flatnonzero(kinds != Remote.SAME)
+                sent += places.size
+                for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
+                    if run.size:
+                        yield rows.part(int(run[0]), int(run[-1]) + 1)
+
+        total = source.total if plan.theirs is None else None
+        upload = Upload(
+            self._transport, self._project, total=total, on_bad_row=self._on_bad_row, progress=self._progress
+        )
+        try:
+            await upload.run(changed())
+        finally:
+            result, of = self.result, upload.result
+            result.inserted, result.updated, result.bytes_sent = of.inserted, of.updated, of.bytes_sent
+            result.unchanged = of.unchanged + result.total - sent
+            result.bad_count += of.bad_count
+            result.bad = (result.bad + of.bad)[:KEPT_BAD]
+
+    async def _delete_rest(self, theirs: Remote, differing: NDArray[np.bool_]) -> None:
+        count = theirs.unseen
+        if self.result.dry_run:
+            self.result.deleted = count
+        elif count and (self._confirm is None or await self._in_a_thread(self._confirm, count)):
+            ids: list[str] = []
+            async for text_id in remote.unseen_ids(self._transport, self._project, differing, theirs):
+                ids.append(text_id)
+                if len(ids) == IDS:
+                    await self._delete_these(ids)
+                    ids = []
+            await self._delete_these(ids)
+
+    async def _delete_these(self, ids: list[str]) -> None:
+        self.result.deleted += (await delete_many(self._transport, self._project, ids, None, dry_run=False)).deleted
+
+
+def _parts(rows: Rows) -> list[int]:
+    return [VECTOR, *([TEXT] if rows.texts is not None else []), *([METADATA] if rows.metadata is not None else [])]
+
+
+async def push_data(
+    transport: Transport,
+    project: str,
+    data: Any,
+    *,
+    ids: Any,
+    texts: Any,
+    metadata: Any,
+    columns: Columns | None,
+    **options: Any,
+) -> PushResult:
+    """Pushes what `open_source` understands and can read twice."""
+    from vecferry.sources import open_source
+
+    given = [one for one in (data, ids, texts, metadata) if one is not None]
+    files = [Path(one) for one in given if isinstance(one, (str, os.PathLike))]
+    source = open_source(data, ids=ids, texts=texts, metadata=metadata, columns=columns)
+    if not source.can_be_read_again:
+        raise SourceError(
+            "A push reads twice, first to compare: an iterator gives its rows once. Use `upload`, or a file."
+        )
+    memory = Memory(transport.url, project, files, columns) if len(files) == len(given) else None
+    return await Push(transport, project, **options).run(source, memory)

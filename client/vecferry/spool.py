@@ -1,0 +1,118 @@
+"""What a pull has received, on disk until the file is written: so that a pull that is interrupted goes on where it was.
+
+A header of JSON in a line, then answers of the service one after the other, each with its kind and length before it. An
+answer that was not written whole is cut off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+PAGE, CHANGES, END = b"p", b"c", b"e"
+LENGTH = 4  # bytes
+SYNCED = 64 * 1024 * 1024  # bytes that are written before they are made safe
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What is pulled. `sequence` is where the project's changes go on from, at the beginning of the pull."""
+
+    url: str
+    project_id: int
+    dimensions: int
+    sequence: int
+    since_last: bool
+
+
+class Spool:
+    """The answers of one pull, in a file beside the one that is to be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f".{path.name}.pull")
+        self._file: IO[bytes] | None = None
+        self._begin = self._unsafe = 0
+
+    def open(self, header: Header) -> None:
+        """Opens it, with what an interrupted pull of the same has received."""
+        wanted = msgspec.json.encode(header) + b"\n"
+        found = self._header()
+        # The sequence of the interrupted pull counts: its pages may be older than the new one.
+        goes_on = found is not None and msgspec.structs.replace(found, sequence=header.sequence) == header
+        self._file = self.path.open("rb+" if goes_on else "wb+")
+        if goes_on:
+            self._begin = len(self._file.readline())
+            self._file.truncate(self._end())
+            self._file.seek(0, os.SEEK_END)
+        else:
+            self._file.write(wanted)
+            self._file.flush()
+            self._begin = len(wanted)
+
+    def _header(self) -> Header | None:
+        try:
+            with self.path.open("rb") as file:
+                return msgspec.json.decode(file.readline(), type=Header)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    @property
+    def header(self) -> Header:
+        """What is pulled, as the first of these pulls began."""
+        found = self._header()
+        assert found is not None  # noqa: S101 (it was opened)
+        return found
+
+    def add(self, kind: bytes, answer: bytes) -> None:
+        """Keeps an answer."""
+        file = self._opened()
+        file.write(kind + len(answer).to_bytes(LENGTH, "big") + answer)
+        file.flush()
+        self._unsafe += len(answer)
+        if self._unsafe > SYNCED:
+            os.fsync(file.fileno())
+            self._unsafe = 0
+
+    def answers(self) -> Iterator[tuple[bytes, bytes, int]]:
+        """All answers with their kinds and places."""
+        file = self._opened()
+        place = self._begin
+        while True:
+            file.seek(place)
+            head = file.read(1 + LENGTH)
+            if len(head) < 1 + LENGTH:
+                break
+            content = file.read(int.from_bytes(head[1:], "big"))
+            yield head[:1], content, place
+            place += len(head) + len(content)
+        file.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        """Closes it; it stays for the next pull."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Removes it, when the file is written."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _end(self) -> int:
+        """Where the last whole answer ends."""
+        file = self._opened()
+        size, place = file.seek(0, os.SEEK_END), self._begin
+        while True:
+            file.seek(place)
+            head = file.read(1 + LENGTH)
+            following = place + len(head) + int.from_bytes(head[1:], "big")
+            if len(head) < 1 + LENGTH or following > size:
+                return place
+            place = following
+
+    def _opened(self) -> IO[bytes]:
+        assert self._file is not None  # noqa: S101 (opened before)
+        return self._file

@@ -1,0 +1,86 @@
+"""What is remembered of a file that was pushed or pulled, so that it need not be read when nothing has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+SETTLED = 2.0  # seconds, as exact as the times of some file systems are: what changes sooner cannot be seen
+
+
+class FileState(msgspec.Struct, frozen=True):
+    """A file as it was."""
+
+    size: int
+    changed: int  # nanoseconds
+    inode: int
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """That these files and a project were equal when the project was at `changes`.
+
+    `rows` are those of the file. `sequence` is where the changes of the project go on from there. `is_whole`: the
+    project had nothing that the file has not.
+    """
+
+    project_id: int
+    changes: int
+    files: list[FileState]
+    rows: int
+    is_whole: bool
+    sequence: int = 0
+
+
+class Memory:
+    """The place for what is remembered of files and a project of a service.
+
+    `files` are they as they are when this is made. What is read of them later is at least as new.
+    """
+
+    def __init__(self, url: str, project: str, paths: list[Path], options: object = None) -> None:
+        resolved = [path.resolve() for path in paths]
+        key = repr((url, project, [str(path) for path in resolved], options))
+        self._place = _folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        self.files = [_state(path) for path in resolved]
+        self._is_settled = all(time.time_ns() - one.changed > SETTLED * 1e9 for one in self.files)
+
+    def recall(self) -> Remembered | None:
+        """What is remembered, if the files are as they were."""
+        try:
+            found = msgspec.json.decode(self._place.read_bytes(), type=Remembered)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return found if found.files == self.files else None
+
+    def remember(self, what: Remembered, *, is_ours: bool = False) -> None:
+        """Keeps it, unless a later change of a file could not be seen, or there is no place to keep it in.
+
+        A file that `is_ours` was just written, and by nobody else.
+        """
+        if not (self._is_settled or is_ours):
+            return
+        with contextlib.suppress(OSError):
+            self._place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary = self._place.with_suffix(f".{os.getpid()}")
+            temporary.write_bytes(msgspec.json.encode(what))
+            temporary.replace(self._place)
+
+
+def _state(path: Path) -> FileState:
+    one = path.stat()
+    return FileState(one.st_size, one.st_mtime_ns, one.st_ino)
+
+
+def _folder() -> Path:
+    """The folder of the platform for what can be made again."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "vecferry" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/vecferry"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vecferry"

@@ -1,0 +1,182 @@
+"""What has changed in a project: changes since a sequence, and digests to compare one's own copy with."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from service.api.embeddings import COMPONENT_BYTES, Part, Vector, read_embeddings, vector_of
+from service.api.fields import Document
+from service.database.pool import Pool
+from service.errors import Gone, Invalid, Problem
+from service.http.auth import embeddings_reader
+from service.http.endpoint import endpoint
+from service.http.request import Req
+from service.queries import changes
+from service.queries.changes import ChangeRow
+from service.queries.projects import ProjectAccess
+from service.storage.changes import settled
+from service.uploads.limits import MAX_CHANGES, MAX_DIGESTS
+from service.vectors import Encoding
+
+BUCKETS = 4096
+MAX_BUCKETS = 1000  # in a URL
+
+Sequence = Annotated[int, Meta(ge=0, le=2**62)]
+After = Annotated[str, Meta(max_length=2600)]
+
+
+class ChangesQuery(msgspec.Struct, frozen=True):
+    """Which changes: those since the `sequence` of an earlier answer, 0 for all; `after` goes on within them.
+
+    A `limit` of 0 asks for the sequence only.
+    """
+
+    since: Sequence = 0
+    after: Sequence | None = None
+    limit: Annotated[int, Meta(ge=0, le=MAX_CHANGES)] = 200
+    include: list[Part] | None = None
+    encoding: Encoding | None = None
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An embedding as it is since its last change, or the deletion of one; changes have ascending sequences."""
+
+    sequence: int
+    text_id: str
+    deleted: bool = False
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    vector: Vector | None = None
+    text: str | None = None
+    metadata: Document | None = None
+
+
+class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Changes, in their order. `next` is where the list goes on, if it does.
+
+    `sequence`, on the last page, is what to ask for next time: all changes up to it were listed.
+    """
+
+    changes: list[Change]
+    sequence: int | None = None
+    next: str | None = None
+
+
+class DigestsQuery(msgspec.Struct, frozen=True):
+    """Of which embeddings: behind the id `after`, and in some of the buckets, or in all."""
+
+    after: After | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTS)] = 10_000
+    buckets: Annotated[list[Annotated[int, Meta(ge=0, lt=BUCKETS)]], Meta(max_length=MAX_BUCKETS)] | None = None
+
+
+class Digests(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Digests of the embeddings `text_ids`, in the same order; null for no text or metadata."""
+
+    text_ids: list[str]
+    vectors: list[str]
+    texts: list[str | None]
+    metadata: list[str | None]
+    next: str | None = None
+
+
+class BucketsQuery(msgspec.Struct, frozen=True):
+    """Of which embeddings: the next `limit` behind the id `after`."""
+
+    after: After | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTS)] = MAX_DIGESTS
+
+
+class BucketDigests(msgspec.Struct, frozen=True, omit_defaults=True):
+    """For each bucket how many of these embeddings are in it, and their digests combined by XOR.
+
+    Those of several pages are combined in the same way.
+    """
+
+    rows: list[int]
+    vectors: list[str]
+    texts: list[str]
+    metadata: list[str]
+    next: str | None = None
+
+
+@endpoint("GET", "/v1/embeddings/{user}/{project}/changes", guard=embeddings_reader, errors=(404, 409, 410))
+async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> Changes:
+    """What was inserted, changed or deleted since a sequence, in that order; deletions for 30 days."""
+    project_id = access.project_id
+    after = query.since if query.after is None else query.after
+    if after < query.since:
+        raise Invalid(problems=[Problem("must not be less than `since`", "query.after")])
+    parts = ("vector", "text", "metadata") if query.include is None else query.include
+    shown = query.limit * access.dimensions if "vector" in parts else 0
+    state = await settled(req.pool, project_id)
+    if query.since and (state.begins is None or query.since < state.begins):
+        raise Gone("Deletions since then are not known any more. Read all embeddings, then the changes since 0.")
+    if after > state.last_sequence:
+        raise Gone(
+            "There is no such sequence; was the database restored? Read all embeddings, then the changes since 0."
+        )
+
+    async def ask(db: Pool, max_bytes: int) -> list[ChangeRow]:
+        return await changes.get_changes(
+            db,
+            project_id=project_id,
+            after=after,
+            up_to=state.last_sequence,
+            max_rows=query.limit,
+            with_vector="vector" in parts,
+            with_text="text" in parts,
+            with_metadata="metadata" in parts,
+            max_bytes=max_bytes,
+        )
+
+    vector_bytes = shown * COMPONENT_BYTES[query.encoding]
+    rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, from_replica=False)
+    listed = [_change(row, query.encoding) for row in rows]
+    if len(rows) < query.limit or not query.limit:
+        return Changes(listed, state.last_sequence)
+    return Changes(listed, next=req.go_on(after=rows[-1].sequence))
+
+
+@endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader, errors=(404, 409))
+async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> Digests:
+    """Digests of a project's embeddings, in the order of text_id."""
+    rows = await changes.get_digests(
+        req.pool, project_id=access.project_id, after=query.after, buckets=query.buckets, max_rows=query.limit
+    )
+    return Digests(
+        [row.text_id for row in rows],
+        [row.vector for row in rows],
+        [row.text for row in rows],
+        [row.metadata for row in rows],
+        req.go_on(after=rows[-1].text_id) if len(rows) == query.limit else None,
+    )
+
+
+@endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader, errors=(404, 409))
+async def get_bucket_digests(req: Req, query: BucketsQuery, access: ProjectAccess) -> BucketDigests:
+    """Digests of a project's embeddings, combined in 4,096 buckets: a few kilobytes to see where copies differ."""
+    rows = await changes.get_bucket_digests(
+        req.pool, project_id=access.project_id, after=query.after, max_rows=query.limit
+    )
+    none = ["0" * 16] * BUCKETS
+    found = BucketDigests([0] * BUCKETS, none.copy(), none.copy(), none.copy())
+    for row in rows:
+        found.rows[row.bucket], found.vectors[row.bucket] = row.rows, row.vectors
+        found.texts[row.bucket], found.metadata[row.bucket] = row.texts, row.metadata
+    if sum(found.rows) < query.limit:
+        return found
+    return replace(found, next=req.go_on(after=max(row.last_text_id for row in rows)))
+
+
+def _change(row: ChangeRow, encoding: Encoding | None) -> Change:
+    if row.deleted:
+        return Change(row.sequence, row.text_id, deleted=True)
+    vector = vector_of(row.vector, encoding)
+    return Change(row.sequence, row.text_id, False, row.created_at, row.updated_at, vector, row.text, row.metadata)
+
+
+endpoints = [get_changes, get_digests, get_bucket_digests]

@@ -1,0 +1,92 @@
+-- What has changed in a project, and digests to compare it with: so that clients send and fetch only what differs.
+-- See service/storage/changes.py.
+
+-- name: RetrieveLogState :one
+-- The last sequence that was given to a row or a deletion of any project, and where the log of this one begins.
+SELECT CASE WHEN numbers.is_called THEN numbers.last_value ELSE numbers.last_value - 1 END AS last_sequence,
+       (SELECT log_begins FROM embedding_counts WHERE project_id = @project_id::int) AS begins
+  FROM embeddings_sequence AS numbers;
+
+-- name: GetWriters :many
+-- The transactions that may have written embeddings of a project, and are not visible yet: each holds this lock until its
+-- end.
+SELECT DISTINCT lock.virtualtransaction
+  FROM pg_locks AS lock
+ WHERE lock.locktype = 'relation' AND lock.granted
+   AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND lock.relation = embeddings_partition(@project_id::int)
+   AND lock.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+
+-- name: GetChanges :many
+-- Embeddings that were inserted or changed, and deletions, after one sequence and up to another, in that order. An embedding is
+-- listed with its last change only. 'after' stands in the statement so that the index of the tail is used where it can be. Text
+-- and metadata as in a page of embeddings.
+SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
+       vector,
+       CASE WHEN fits THEN text END AS text,
+       CASE WHEN fits THEN metadata END AS metadata,
+       page_bytes
+  FROM (SELECT *, page_bytes <= @max_bytes::bigint AS fits
+          FROM (SELECT *, sum(bytes) OVER () AS page_bytes
+                  FROM (SELECT sequence, text_id, created_at, updated_at,
+                               CASE WHEN @with_vector::bool THEN vector END AS vector,
+                               CASE WHEN @with_text::bool THEN text END AS text,
+                               CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
+                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+                               + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
+                                   AS bytes
+                          FROM (SELECT sequence, text_id, created_at, updated_at, vector, text, metadata
+                                  FROM {schema}.embeddings_{project_id}
+                                 WHERE sequence > {after} AND sequence <= @up_to::bigint
+                                 UNION ALL
+                                SELECT sequence, text_id, NULL, NULL, NULL, NULL, NULL
+                                  FROM embedding_deletions
+                                 WHERE project_id = {project_id} AND sequence > {after} AND sequence <= @up_to::bigint
+                                 ORDER BY sequence
+                                 LIMIT @max_rows::int) AS change) AS page) AS counted) AS compared
+ ORDER BY sequence;
+
+-- name: GetDigests :many
+-- In the order of text_id, of all embeddings or of those in some buckets.
+SELECT text_id,
+       lpad(to_hex(embedding_digest(text_id, 'v', halfvec_send(vector))::bigint), 16, '0') AS vector,
+       lpad(to_hex(embedding_digest(text_id, 't', convert_to(text, 'UTF8'))::bigint), 16, '0') AS text,
+       lpad(to_hex(embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8'))::bigint), 16, '0') AS metadata
+  FROM {schema}.embeddings_{project_id}
+ WHERE (@after::text IS NULL OR text_id > @after::text)
+   AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) = ANY (@buckets::int[]))
+ ORDER BY text_id
+ LIMIT @max_rows::int;
+
+-- name: GetBucketDigests :many
+-- Of the next embeddings in the order of text_id: how many are in each bucket, their digests combined by XOR, and the last id
+-- in it.
+SELECT bucket, count(*) AS rows,
+       lpad(to_hex(bit_xor(vector)::bigint), 16, '0') AS vectors,
+       lpad(to_hex(coalesce(bit_xor(text), 0::bit(64))::bigint), 16, '0') AS texts,
+       lpad(to_hex(coalesce(bit_xor(metadata), 0::bit(64))::bigint), 16, '0') AS metadata,
+       max(text_id) AS last_text_id
+  FROM (SELECT text_id, embedding_bucket(text_id) AS bucket,
+               embedding_digest(text_id, 'v', halfvec_send(vector)) AS vector,
+               embedding_digest(text_id, 't', convert_to(text, 'UTF8')) AS text,
+               embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8')) AS metadata
+          FROM {schema}.embeddings_{project_id}
+         WHERE @after::text IS NULL OR text_id > @after::text
+         ORDER BY text_id
+         LIMIT @max_rows::int) AS page
+ GROUP BY bucket;
+
+-- name: ForgetDeletions :exec
+-- Those of more than so many days ago, and of deleted projects; the logs of the others begin behind them.
+WITH forgotten AS (
+    DELETE FROM embedding_deletions AS deletion
+     WHERE deletion.deleted_at < now() - make_interval(days => @days::int)
+        OR NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = deletion.project_id)
+    RETURNING project_id, sequence
+), last AS (
+    SELECT project_id, max(sequence) AS sequence FROM forgotten GROUP BY project_id
+)
+UPDATE embedding_counts AS counted
+   SET log_begins = greatest(counted.log_begins, last.sequence)
+  FROM last
+ WHERE counted.project_id = last.project_id;

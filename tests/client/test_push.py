@@ -1,0 +1,195 @@
+"""Pushes: only what differs is sent, and afterwards both sides are equal."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vecferry import AsyncClient, BadRows, Rows, SourceError
+from vecferry.sinks import open_sink
+
+from tests.client.samples import assert_stored, rows
+
+SUFFIXES = [".parquet", ".jsonl", ".jsonl.gz", ".npz", ".arrow"]
+
+
+@pytest.fixture(autouse=True)
+def folder_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "vecferry"
+
+
+def write(path: Path, *parts: Rows, age: float = 60) -> None:
+    with open_sink(path) as sink:
+        for part in parts:
+            sink.write(part)
+    os.utime(path, (time.time() - age,) * 2)
+
+
+def changed(part: Rows, *places: int) -> Rows:
+    vectors = part.vectors.copy()
+    vectors[list(places)] += np.float16(1)
+    return Rows(part.start, part.ids, vectors, part.texts, part.metadata)
+
+
+async def push(client: AsyncClient, project: str, data: Any, **options: Any) -> Any:
+    return await client.project(project).push(data, progress=False, **options)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+async def test_only_what_differs_is_sent(client: AsyncClient, project: str, tmp_path: Path, suffix: str) -> None:
+    path, sample = tmp_path / f"file{suffix}", rows(3000)
+    write(path, sample)
+    first = await push(client, project, path)
+    assert (first.inserted, first.updated, first.unchanged, first.total) == (3000, 0, 0, 3000)
+    await assert_stored(client, project, [sample])
+    new = rows(2, start=10_000)
+    write(path, changed(sample, 5, 2000), new)
+    tried = await push(client, project, path, dry_run=True)
+    assert (tried.inserted, tried.updated, tried.unchanged, tried.bytes_sent) == (2, 2, 2998, 0)
+    await assert_stored(client, project, [sample])
+    second = await push(client, project, path)
+    assert (second.inserted, second.updated, second.unchanged, second.total) == (2, 2, 2998, 3002)
+    assert 0 < second.bytes_sent < 1000
+    await assert_stored(client, project, [changed(sample, 5, 2000), new])
+
+
+async def test_what_is_equal_is_not_even_read(
+    client: AsyncClient, project: str, tmp_path: Path, folder_of_memory: Path
+) -> None:
+    path, sample = tmp_path / "file.parquet", rows(500)
+    write(path, sample)
+    await push(client, project, path)
+    times = path.stat()
+    path.write_bytes(bytes(times.st_size))  # not a Parquet file any more, but it looks the same from outside
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    again = await push(client, project, path)
+    assert (again.unchanged, again.total, again.bytes_sent) == (500, 500, 0)
+    assert again.bytes_received < 2000
+    os.utime(path)
+    with pytest.raises(SourceError):
+        await push(client, project, path)
+
+
+async def test_a_change_of_the_project_is_seen(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.parquet", rows(500)
+    write(path, sample)
+    await push(client, project, path)
+    await client.project(project).embeddings.delete(ids=sample.ids[7:9])
+    result = await push(client, project, path)
+    assert (result.inserted, result.unchanged) == (2, 498)
+    await client.project(project).upload_rows(iter([changed(sample.part(0, 1), 0)]), progress=False)
+    result = await push(client, project, path)
+    assert (result.updated, result.unchanged) == (1, 499)
+    await assert_stored(client, project, [sample])
+
+
+async def test_a_file_that_was_written_just_now_is_read_again(
+    client: AsyncClient, project: str, tmp_path: Path
+) -> None:
+    path, sample = tmp_path / "file.npz", rows(300)
+    write(path, sample, age=0)
+    await push(client, project, path)
+    times, other = path.stat(), changed(sample, 3)
+    write(path, other)
+    assert path.stat().st_size == times.st_size
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = await push(client, project, path)
+    assert (result.updated, result.unchanged) == (1, 299)
+    await assert_stored(client, project, [other])
+
+
+async def test_deleting_what_the_file_has_not(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.parquet", rows(2500)
+    write(path, sample)
+    await push(client, project, path)
+    write(path, sample.part(0, 900))
+    asked: list[int] = []
+
+    def no(count: int) -> bool:
+        asked.append(count)
+        return False
+
+    kept = await push(client, project, path)
+    assert (kept.deleted, kept.unchanged) == (0, 900)
+    refused = await push(client, project, path, delete=True, confirm=no)
+    tried = await push(client, project, path, delete=True, dry_run=True)
+    assert (asked, refused.deleted, tried.deleted) == ([1600], 0, 1600)
+    await assert_stored(client, project, [sample])
+    done = await push(client, project, path, delete=True)
+    assert (done.deleted, done.unchanged) == (1600, 900)
+    await assert_stored(client, project, [sample.part(0, 900)])
+    assert (await push(client, project, path, delete=True)).deleted == 0
+
+
+async def test_nothing_is_deleted_when_rows_are_bad(client: AsyncClient, project: str) -> None:
+    sample = rows(10)
+    await client.project(project).upload_rows(iter([sample]), progress=False)
+    vectors = sample.vectors[:5].astype(np.float32)
+    vectors[2, 0] = np.nan
+    result = await push(client, project, vectors, ids=sample.ids[:5], delete=True)
+    assert (result.bad_count, result.bad[0].place, result.deleted, result.unchanged) == (1, 2, 0, 4)
+    await assert_stored(client, project, [sample])
+    with pytest.raises(BadRows):
+        await push(client, project, vectors, ids=sample.ids[:5], on_bad_row="stop")
+
+
+async def test_bad_rows_of_the_service_have_their_places(client: AsyncClient, project: str) -> None:
+    sample = rows(300)
+    await client.project(project).upload_rows(iter([sample]), progress=False)
+    records = [
+        {
+            "text_id": text_id,
+            "vector": vector.tolist(),
+            "text": "new" if place % 100 == 50 else (sample.texts or [])[place],
+        }
+        for place, (text_id, vector) in enumerate(zip(sample.ids, sample.vectors, strict=True))
+    ]
+    records[250]["text_id"] = "x" * 301  # too long
+    result = await push(client, project, records)
+    assert [(one.place, one.text_id) for one in result.bad] == [(250, "x" * 301)]
+    assert (result.updated, result.inserted) == (2, 0)
+
+
+async def test_what_the_source_does_not_say_stays(client: AsyncClient, project: str) -> None:
+    sample = rows(2000)
+    await client.project(project).upload_rows(iter([sample]), progress=False)
+    same = await push(client, project, sample.vectors, ids=sample.ids)
+    assert (same.unchanged, same.bytes_sent) == (2000, 0)
+    other = changed(sample, 4)
+    result = await push(client, project, other.vectors, ids=sample.ids)
+    assert result.updated == 1
+    await assert_stored(client, project, [other])
+
+
+async def test_of_rows_with_the_same_id_the_last_counts(client: AsyncClient, project: str) -> None:
+    sample = rows(50)
+    await client.project(project).upload_rows(iter([sample]), progress=False)
+    other = changed(sample, *range(50))
+    both = np.concatenate([other.vectors, sample.vectors])
+    for _ in range(2):
+        await push(client, project, both, ids=[*sample.ids, *sample.ids])
+        stored = await client.project(project).embeddings.get(sample.ids[3])
+        assert np.array_equal(stored.vector, sample.vectors[3])  # type: ignore[arg-type]
+    both = np.concatenate([sample.vectors, other.vectors])
+    await push(client, project, both, ids=[*sample.ids, *sample.ids])
+    stored = await client.project(project).embeddings.get(sample.ids[3])
+    assert np.array_equal(stored.vector, other.vectors[3])  # type: ignore[arg-type]
+
+
+async def test_an_iterator_cannot_be_pushed(client: AsyncClient, project: str) -> None:
+    with pytest.raises(SourceError, match="reads twice"):
+        await push(client, project, iter([]))
+
+
+async def test_many_changes(client: AsyncClient, project: str) -> None:
+    sample = rows(20_000)  # so that all buckets differ, and the request names none
+    await client.project(project).upload_rows(iter([sample]), progress=False)
+    places = list(range(0, 20_000, 3))
+    other = changed(sample, *places)
+    result = await push(client, project, other.vectors, ids=sample.ids)
+    assert (result.updated, result.unchanged, result.inserted) == (len(places), 20_000 - len(places), 0)
+    again = await push(client, project, other.vectors, ids=sample.ids)
+    assert again.unchanged == 20_000
