@@ -22,7 +22,7 @@ from vecferry.cli.parameters import (
 from vecferry.names import owner_and_handle
 
 if TYPE_CHECKING:
-    from vecferry import Columns
+    from vecferry import Columns, PushResult
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".npz", ".npy", ".arrow", ".feather")
 BAD_SHOWN = 10
@@ -164,6 +164,8 @@ def _push(
         ]
         click.echo(", ".join([*counts, *([f"{result.deleted:,} deleted"] if delete else [])]) + ".")
     _tell_bad(result)
+    if delete and result.bad_count:
+        click.echo("Nothing is deleted while rows are bad: the file may have what it seems to lack.", err=True)
     if kept:
         click.echo(
             f"Nothing was deleted: now {counted(kept)} would be, more than you agreed to. Run it again.", err=True
@@ -177,7 +179,7 @@ def _pull(project: str, file: Path, since: bool, profile: str, as_json: bool) ->
     if as_json:
         show(result)
         return
-    changes = f": {result.changed:,} new or changed, {result.deleted:,} deleted" if since else ""
+    changes = f": {result.changed:,} new or changed, {result.deleted:,} deleted" if result.since_last else ""
     click.echo(f"{file} has {counted(result.rows)} of {project}{changes}.")
 
 
@@ -201,7 +203,7 @@ def _sync_to_file(project: str, file: Path, profile: str, as_json: bool, dry_run
             return 0
         if lost and not is_agreed(f"Delete {counted(lost)} of {file} that {project} does not have?", yes):
             raise click.ClickException("Nothing was changed.")
-    _pull(project, file, False, profile, as_json)
+    _pull(project, file, True, profile, as_json)
     return 0
 
 
@@ -213,7 +215,7 @@ def _columns(text_id: str | None, vector: str | None, text: str | None, metadata
     return Columns(text_id, vector, text, metadata if len(metadata) > 1 else metadata[0] if metadata else None)
 
 
-def _tell_bad(result: Any) -> None:
+def _tell_bad(result: PushResult) -> None:
     for one in result.bad[:BAD_SHOWN]:
         name = "" if one.text_id is None else f" ({one.text_id})"
         click.echo(clean(f"Row {one.place}{name} is bad: {one.reason}."), err=True)
