@@ -1,6 +1,8 @@
 """The client of the embedding service: `Client`, and `AsyncClient` for programs that use asyncio."""
 
-from vecferry.asynchronous import AsyncClient
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from vecferry.errors import (
     BadAnswer,
     BadGateway,
@@ -25,10 +27,13 @@ from vecferry.errors import (
     UnsupportedMediaType,
     VecferryError,
 )
-from vecferry.rows import BadRow, Rows, SourceError
-from vecferry.sources import Columns, open_source
-from vecferry.structs import ManySimilars, Progress, PullResult, PushResult, Similar, Similars, UploadResult
-from vecferry.synchronous import Client
+
+if TYPE_CHECKING:
+    from vecferry.asynchronous import AsyncClient
+    from vecferry.rows import BadRow, Rows, SourceError
+    from vecferry.sources import Columns, open_source
+    from vecferry.structs import ManySimilars, Progress, PullResult, PushResult, Similar, Similars, UploadResult
+    from vecferry.synchronous import Client
 
 __version__ = "0.1.0"
 
@@ -71,3 +76,24 @@ __all__ = [
     "__version__",
     "open_source",
 ]
+
+# Imported when they are used: NumPy and HTTP take half a second, which the command line's help need not wait for.
+_MODULES = {
+    "asynchronous": ("AsyncClient",),
+    "rows": ("BadRow", "Rows", "SourceError"),
+    "sources": ("Columns", "open_source"),
+    "structs": ("ManySimilars", "Progress", "PullResult", "PushResult", "Similar", "Similars", "UploadResult"),
+    "synchronous": ("Client",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"vecferry.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

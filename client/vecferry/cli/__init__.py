@@ -1,0 +1,31 @@
+"""The command line. Its modules import what takes long to import (NumPy, HTTP, Arrow) only when it is used."""
+
+from vecferry.cli.account import login, logout, whoami
+from vecferry.cli.completion import completion
+from vecferry.cli.embeddings import delete, get, search
+from vecferry.cli.files import pull, push, sync
+from vecferry.cli.group import commands
+from vecferry.cli.projects import create, projects, share, unshare
+
+for _command in (
+    login,
+    logout,
+    whoami,
+    projects,
+    create,
+    share,
+    unshare,
+    search,
+    get,
+    delete,
+    push,
+    pull,
+    sync,
+    completion,
+):
+    commands.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command of `sys.argv`, and ends the process with its exit code."""
+    commands(prog_name="vecferry")
