@@ -7,6 +7,7 @@ takes the place of the old one at once.
 from __future__ import annotations
 
 import asyncio
+import glob
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,15 +111,17 @@ class Pull:
         sequence = known.sequence if known is not None else await self._sequence()
         header = Header(self._transport.url, at.project_id, instance.dimensions, sequence, known is not None)
         await asyncio.to_thread(self._spool.open, header)
+        for unfinished in self._path.parent.glob(f".{glob.escape(self._path.name)}.*.part"):
+            unfinished.unlink()  # of a pull that was killed
         try:
             if known is None:
                 await self._fetch_pages(at.number_of_embeddings)
             reached = await remote.position(self._transport, self._project)
             sequence = await self._fetch_changes()
             await asyncio.to_thread(self._write, instance.dimensions, reached.number_of_embeddings)
+            self._spool.remove()
         finally:
             self._spool.close()
-        self._spool.remove()
         if reached.changes is not None:
             memory, rows = self._memory(), self.result.rows
             now = Remembered(at.project_id, reached.changes, memory.files, rows, is_whole=True, sequence=sequence)

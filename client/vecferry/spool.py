@@ -7,11 +7,14 @@ answer that was not written whole is cut off.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import msgspec
+
+from vecferry.rows import SourceError
 
 PAGE, CHANGES, END = b"p", b"c", b"e"
 LENGTH = 4  # bytes
@@ -37,26 +40,28 @@ class Spool:
         self._begin = self._unsafe = 0
 
     def open(self, header: Header) -> None:
-        """Opens it, with what an interrupted pull of the same has received."""
-        wanted = msgspec.json.encode(header) + b"\n"
+        """Opens it, with what an interrupted pull of the same has received.
+
+        Raises SourceError while another process pulls into the same file.
+        """
+        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
+        _lock(self._file, self.path)
         found = self._header()
         # The sequence of the interrupted pull counts: its pages may be older than the new one.
-        goes_on = found is not None and msgspec.structs.replace(found, sequence=header.sequence) == header
-        self._file = self.path.open("rb+" if goes_on else "wb+")
-        if goes_on:
+        if found is not None and msgspec.structs.replace(found, sequence=header.sequence) == header:
             self._begin = len(self._file.readline())
             self._file.truncate(self._end())
-            self._file.seek(0, os.SEEK_END)
         else:
-            self._file.write(wanted)
+            self._file.truncate(0)
+            self._begin = self._file.write(msgspec.json.encode(header) + b"\n")
             self._file.flush()
-            self._begin = len(wanted)
+        self._file.seek(0, os.SEEK_END)
 
     def _header(self) -> Header | None:
         try:
             with self.path.open("rb") as file:
                 return msgspec.json.decode(file.readline(), type=Header)
-        except (OSError, msgspec.DecodeError):
+        except msgspec.DecodeError:
             return None
 
     @property
@@ -98,8 +103,8 @@ class Spool:
 
     def remove(self) -> None:
         """Removes it, when the file is written."""
-        self.close()
         self.path.unlink(missing_ok=True)
+        self.close()
 
     def _end(self) -> int:
         """Where the last whole answer ends."""
@@ -116,3 +121,16 @@ class Spool:
     def _opened(self) -> IO[bytes]:
         assert self._file is not None  # noqa: S101 (opened before)
         return self._file
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keeps other processes from pulling into the same file; the lock ends with the process. Not on Windows."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise SourceError(f"Another process is pulling into the same file: it holds {path}.") from None

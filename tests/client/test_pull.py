@@ -135,6 +135,16 @@ async def test_an_interrupted_one_goes_on(client: AsyncClient, project: str, tmp
     assert not spool.exists()
 
 
+async def test_two_at_once_into_the_same_file(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.parquet", rows(3000)
+    await upload(client, project, sample)
+    both = [pull(client, project, path), pull(client, project, path)]
+    found = await asyncio.gather(*both, return_exceptions=True)
+    (refused,) = [one for one in found if isinstance(one, SourceError)]
+    assert "Another process is pulling" in str(refused)
+    assert_has(path, sample)
+
+
 async def test_a_full_disk_leaves_the_old_file_and_goes_on_later(
     client: AsyncClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
