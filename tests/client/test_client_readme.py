@@ -1,4 +1,4 @@
-"""The client's README and its example run as they are, but that `login` is not asked for a key, and say what is true."""
+"""The client's README and its example run as they are, but for the question for the key, and say what is true."""
 
 import asyncio
 import os
