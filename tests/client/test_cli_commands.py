@@ -108,12 +108,14 @@ async def test_search_shows_a_table_or_the_whole_answer(ferry: Ferry, filled: st
     assert text.err.startswith("The ")
     (tmp_path / "two.npy").write_bytes(b"no array")
     np.save(tmp_path / "many.npy", np.ones((2, 8)))
+    np.save(tmp_path / "nan.npy", np.full(8, np.nan))
     for arguments, reason in [
         (["a flower", "--id", "x"], "Say one of TEXT, --id and --vector."),
         ([], "Say one of TEXT, --id and --vector."),
         (["--vector", "none.npy"], "does not exist"),
         (["--vector", "two.npy"], "two.npy is neither an array of numbers (.npy) nor a list"),
         (["--vector", "many.npy"], "many.npy has 2 vectors, and one is needed"),
+        (["--vector", "nan.npy"], "it has NaN or a number beyond half precision"),
         (["--id", "x", "--filter", "[1]"], 'It is not a JSON object such as \'{"author": "Blake"}\''),
         (["--id", "x", "--limt", "3"], "No such option"),
     ]:

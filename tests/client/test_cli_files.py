@@ -1,6 +1,8 @@
 """`push`, `pull`, `sync`: which side is the file, and what is refused before anything is sent."""
 
+import asyncio
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from vecferry.sinks import open_sink
 
 from tests.client.commands import Ferry
 from tests.client.samples import assert_stored, rows
+from tests.support.faulty_proxy import NONE, Fault, faulty_proxy
 
 User = tuple[str, str]
 
@@ -150,6 +153,33 @@ async def test_deletions_of_a_push_are_asked_for(
     agreed = await ferry.on_terminal("push", "a.jsonl", project, "--delete", answer="y", until=until)
     assert agreed.out == "0 inserted, 0 updated, 27 unchanged, 3 deleted.\n", agreed.err
     await assert_stored(client, project, [rows(27)])
+
+
+async def test_ctrl_c_ends_a_push_and_the_next_one_sends_the_rest(
+    ferry: Ferry, service_url: str, client: AsyncClient, project: str, tmp_path: Path
+) -> None:
+    uploads, waits = 0, asyncio.Event()
+
+    def fault_of(head: bytes) -> Fault:
+        nonlocal uploads
+        if not head.startswith(b"POST /v1/embeddings"):
+            return NONE
+        uploads += 1
+        if uploads < 4:
+            return NONE
+        waits.set()
+        return Fault(delay=1000)
+
+    written(tmp_path / "a.parquet", rows(12_000))
+    async with faulty_proxy(service_url, fault_of) as url:
+        process = await Ferry(tmp_path, **{**ferry.variables, "VECFERRY_URL": url}).start("push", "a.parquet", project)
+        await waits.wait()
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 10)
+    assert (process.returncode, out, err) == (130, b"", b"Interrupted.\n")
+    assert 0 < ((await client.project(project).get()).number_of_embeddings or 0) < 12_000
+    assert (await ferry("push", "a.parquet", project)).code == 0
+    assert (await client.project(project).get()).number_of_embeddings == 12_000
 
 
 async def test_bad_rows_are_told_and_the_rest_is_stored(

@@ -74,16 +74,19 @@ def search(
         raise click.UsageError("Say one of TEXT, --id and --vector")
     wanted = None if vector is None else _vector(vector)
     with connected(profile) as client:
-        found = client.similar(
-            project,
-            text=text,
-            id=text_id,
-            vector=wanted,
-            limit=limit,
-            threshold=-1,  # who sees the similarity decides what is similar enough
-            filter=metadata,
-            include=include,
-        )
+        try:
+            found = client.similar(
+                project,
+                text=text,
+                id=text_id,
+                vector=wanted,
+                limit=limit,
+                threshold=-1,  # who sees the similarity decides what is similar enough
+                filter=metadata,
+                include=include,
+            )
+        except ValueError as error:  # of a vector that float16 does not hold
+            raise click.UsageError(str(error)) from None
     if as_json:
         show(found)
         return
