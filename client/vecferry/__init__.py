@@ -30,9 +30,10 @@ from vecferry.errors import (
 
 if TYPE_CHECKING:
     from vecferry.asynchronous import AsyncClient
+    from vecferry.results import Progress, PullResult, PushResult, UploadResult
     from vecferry.rows import BadRow, Rows, SourceError
     from vecferry.sources import Columns, open_source
-    from vecferry.structs import ManySimilars, Progress, PullResult, PushResult, Similar, Similars, UploadResult
+    from vecferry.structs import ManySimilars, Similar, Similars
     from vecferry.synchronous import Client
 
 __version__ = "0.1.0"
@@ -82,7 +83,8 @@ _MODULES = {
     "asynchronous": ("AsyncClient",),
     "rows": ("BadRow", "Rows", "SourceError"),
     "sources": ("Columns", "open_source"),
-    "structs": ("ManySimilars", "Progress", "PullResult", "PushResult", "Similar", "Similars", "UploadResult"),
+    "results": ("Progress", "PullResult", "PushResult", "UploadResult"),
+    "structs": ("ManySimilars", "Similar", "Similars"),
     "synchronous": ("Client",),
 }
 

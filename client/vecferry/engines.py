@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vecferry.errors import Unavailable, VecferryError
 from vecferry.names import given, path_to
-from vecferry.structs import Deleted, Embedded, Found, ManySimilars, Similar, Similars, Stored, UploadResult, Usage
+from vecferry.results import UploadResult
+from vecferry.structs import Deleted, Embedded, Found, ManySimilars, Similar, Similars, Stored, Usage
 from vecferry.transport import Transport
 
 VECTORS = 1000  # of a search

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from vecferry.results import UploadResult
     from vecferry.rows import BadRow
-    from vecferry.structs import UploadResult
 
 SHOWN = 5  # problems that the text of an error names
 

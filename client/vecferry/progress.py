@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tqdm.auto import tqdm
 
-from vecferry.structs import Progress
+from vecferry.results import Progress
 
 Show = Callable[[Progress], None]
 

@@ -20,12 +20,13 @@ from vecferry import remote
 from vecferry.errors import Gone, Invalid
 from vecferry.names import path_to
 from vecferry.progress import shown
+from vecferry.results import Progress, PullResult
 from vecferry.rows import BadRow, Rows, SourceError
 from vecferry.sinks import open_sink
 from vecferry.sources import open_source
 from vecferry.spool import CHANGES, END, PAGE, Header, Spool
 from vecferry.state import Memory, Remembered
-from vecferry.structs import Progress, ProjectInstance, PullResult
+from vecferry.structs import ProjectInstance
 from vecferry.transport import Transport
 
 ROWS = 200  # of a page

@@ -20,9 +20,9 @@ from vecferry.errors import BadRows
 from vecferry.progress import shown
 from vecferry.reader import Reader
 from vecferry.remote import Remote
+from vecferry.results import Progress, PushResult
 from vecferry.rows import BadRow, Rows, SourceError
 from vecferry.state import Memory, Remembered
-from vecferry.structs import Progress, PushResult
 from vecferry.transport import Transport
 from vecferry.upload import KEPT_BAD, OnBadRow, Upload
 

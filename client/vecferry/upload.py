@@ -16,8 +16,9 @@ from vecferry.names import path_to
 from vecferry.pace import Pace
 from vecferry.progress import shown
 from vecferry.reader import Reader
+from vecferry.results import Progress, UploadResult
 from vecferry.rows import BadRow, Rows
-from vecferry.structs import Progress, ProjectInstance, Stored, UploadResult
+from vecferry.structs import ProjectInstance, Stored
 from vecferry.transport import Transport
 
 KEPT_BAD = 1000

@@ -12,8 +12,9 @@ from typing import Any
 import httpx2
 
 from vecferry import pages
+from vecferry.asynchronous.embeddings import AsyncEmbeddings
 from vecferry.asynchronous.instances import AsyncDefinitions, AsyncInstances
-from vecferry.asynchronous.project import AsyncEmbeddings, AsyncProject
+from vecferry.asynchronous.project import AsyncProject
 from vecferry.names import given, owner_and_handle, path_of, path_to
 from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey
 from vecferry.transport import Transport

@@ -5,8 +5,9 @@ Names of projects, instances and definitions are of the form `owner/name`.
 """
 
 from vecferry.synchronous.client import Client, Keys, Projects, Users
+from vecferry.synchronous.embeddings import Embeddings
 from vecferry.synchronous.instances import Definitions, Instances
-from vecferry.synchronous.project import Embeddings, Project
+from vecferry.synchronous.project import Project
 
 __all__ = [
     "Client",

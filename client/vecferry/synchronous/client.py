@@ -16,8 +16,9 @@ from vecferry import pages
 from vecferry.loop_thread import SyncTransport
 from vecferry.names import given, owner_and_handle, path_of, path_to
 from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey
+from vecferry.synchronous.embeddings import Embeddings
 from vecferry.synchronous.instances import Definitions, Instances
-from vecferry.synchronous.project import Embeddings, Project
+from vecferry.synchronous.project import Project
 
 
 class Client:

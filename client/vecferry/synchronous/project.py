@@ -12,30 +12,14 @@ from vecferry.loop_thread import SyncTransport
 from vecferry.names import given, owner_and_handle, path_to
 from vecferry.pull import pull_to
 from vecferry.push import push_data
+from vecferry.results import Progress, PullResult, PushResult, UploadResult
 from vecferry.rows import Rows
-from vecferry.structs import (
-    Deleted,
-    Embedding,
-    Found,
-    ManySimilars,
-    Part,
-    Progress,
-    ProjectInfo,
-    ProjectInstance,
-    PullResult,
-    PushResult,
-    Role,
-    Share,
-    Similars,
-    Stored,
-    UploadResult,
-)
+from vecferry.structs import ManySimilars, Part, ProjectInfo, ProjectInstance, Role, Share, Similars, Stored
+from vecferry.synchronous.embeddings import Embeddings
 from vecferry.upload import OnBadRow, Upload, upload_data
 
 if TYPE_CHECKING:
     from vecferry.sources import Columns
-
-PARTS: tuple[Part, ...] = ("vector", "text", "metadata")
 
 
 class Project:
@@ -247,52 +231,3 @@ class Project:
         query = {"limit": limit, "threshold": threshold, "exact": exact or None, "recall": recall}
         more = given(filter=filter, include=list(include) or None)
         return self._transport.run(lambda transport: engines.search_many(transport, self.name, vectors, query, more))
-
-
-class Embeddings:
-    """The embeddings of a project; iterating over it reads all of them, page by page, in the order of their ids."""
-
-    def __init__(self, transport: SyncTransport, project: str) -> None:
-        self._transport, self._project = transport, project
-
-    def __iter__(self) -> Iterator[Embedding]:
-        return self.list()
-
-    def list(
-        self, *, include: Sequence[Part] = PARTS, after: str | None = None, page_size: int = 200
-    ) -> Iterator[Embedding]:
-        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once."""
-        query = {"include": ",".join(include), "after": after, "limit": page_size}
-        for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
-            for one in page.embeddings:
-                yield one
-
-    def get(self, text_id: str) -> Embedding:
-        """An embedding. Raises NotFound."""
-        return self._transport.send("GET", path_to("embeddings", self._project, text_id), Embedding)
-
-    def get_many(self, ids: Iterable[str], *, include: Sequence[Part] = PARTS) -> Found:
-        """Those of these embeddings that there are, and the ids of the others."""
-        return self._transport.run(lambda transport: engines.get_many(transport, self._project, ids, include))
-
-    def delete(
-        self,
-        *,
-        ids: Iterable[str] | None = None,
-        filter: Mapping[str, Any] | None = None,  # noqa: A002
-        dry_run: bool = False,
-    ) -> Deleted:
-        """Deletes the embeddings of these ids, those whose metadata pass a filter, or those that are both.
-
-        With `dry_run` they stay. Of very many ids each thousand is all or nothing.
-        """
-        if ids is None and filter is None:
-            raise ValueError("ids or a filter is needed; to delete everything, delete the project.")
-        if ids is None:
-            body = {"filter": filter, "dry_run": dry_run}
-            path = path_to("embeddings", self._project, "delete")
-            return self._transport.send("POST", path, Deleted, body=body)
-        some = ids
-        return self._transport.run(
-            lambda transport: engines.delete_many(transport, self._project, some, filter, dry_run)
-        )
