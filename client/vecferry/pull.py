@@ -31,7 +31,8 @@ from vecferry.transport import Transport
 
 ROWS = 200  # of a page
 CHANGED_ROWS = 1000
-PACKED = "application/msgpack"
+# A replica may lack what was stored before the sequence from which changes are fetched.
+HEADERS = {"Accept": "application/msgpack", "X-Read-From": "primary"}
 
 
 class _Row(msgspec.Struct):
@@ -184,7 +185,7 @@ class Pull:
         while True:
             query = {**query, "limit": limit, "encoding": "f2"}
             try:
-                return (await self._transport.answer("GET", path, query=query, accept=PACKED)).content, limit
+                return (await self._transport.answer("GET", path, query=query, more_headers=HEADERS)).content, limit
             except Invalid:
                 if limit == 1:
                     raise

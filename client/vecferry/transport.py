@@ -81,15 +81,15 @@ class Transport:
         repeat: bool = True,
         never_repeat: frozenset[int] = frozenset(),
         refused: Callable[[int], None] | None = None,
-        accept: str = "application/json",
+        more_headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         """Sends a request until its answer is good, or there is no hope. Raises ServiceError, or ConnectionFailed.
 
         `body`: bytes are MessagePack, all else becomes JSON. Without `repeat` only what never reached the service is
         sent again; answers with a status of `never_repeat` are not. `refused` hears of each refusal that is waited for.
-        `accept` is the media type that is wanted.
+        `more_headers` come beside, or in place of, the usual ones.
         """
-        headers = {**self._headers, "Accept": accept}
+        headers = {**self._headers, "Accept": "application/json", **(more_headers or {})}
         if body is not None:
             headers["Content-Type"] = "application/msgpack" if isinstance(body, bytes) else "application/json"
         content = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)

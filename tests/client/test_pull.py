@@ -11,6 +11,7 @@ from vecferry.spool import Spool
 
 from tests.client.samples import chunks, rows
 from tests.client.test_push import SUFFIXES, changed
+from tests.support.faulty_proxy import NONE, Fault, faulty_proxy
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,23 @@ async def test_an_interrupted_one_goes_on(client: AsyncClient, project: str, tmp
     assert second.bytes_received < 0.8 * whole
     assert_has(path, other)
     assert not spool.exists()
+
+
+async def test_pages_are_read_from_the_primary(
+    service_url: str, client: AsyncClient, user: tuple[str, str], project: str, tmp_path: Path
+) -> None:
+    heads: list[bytes] = []
+
+    def fault(head: bytes) -> Fault:
+        heads.append(head.lower())
+        return NONE
+
+    await upload(client, project, rows(300))
+    async with faulty_proxy(service_url, fault) as url, AsyncClient(url, user[1]) as other:
+        await pull(other, project, tmp_path / "file.jsonl")
+    pages = [head for head in heads if b"?limit=200" in head]
+    assert len(pages) == 2
+    assert all(b"x-read-from: primary" in head for head in pages)
 
 
 async def test_two_at_once_into_the_same_file(client: AsyncClient, project: str, tmp_path: Path) -> None:
