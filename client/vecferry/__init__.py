@@ -30,9 +30,10 @@ from vecferry.errors import (
 
 if TYPE_CHECKING:
     from vecferry.asynchronous import AsyncClient
+    from vecferry.progress import Progress
     from vecferry.rows import BadRow, Rows, SourceError
     from vecferry.sources import Columns, open_source
-    from vecferry.structs import ManySimilars, Progress, PullResult, PushResult, Similar, Similars, UploadResult
+    from vecferry.structs import ManySimilars, PullResult, PushResult, Similar, Similars, UploadResult, WhoAmI
     from vecferry.synchronous import Client
 
 __version__ = "0.1.0"
@@ -73,6 +74,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UploadResult",
     "VecferryError",
+    "WhoAmI",
     "__version__",
     "open_source",
 ]
@@ -80,9 +82,10 @@ __all__ = [
 # Imported when they are used: NumPy and HTTP take half a second, which the command line's help need not wait for.
 _MODULES = {
     "asynchronous": ("AsyncClient",),
+    "progress": ("Progress",),
     "rows": ("BadRow", "Rows", "SourceError"),
     "sources": ("Columns", "open_source"),
-    "structs": ("ManySimilars", "Progress", "PullResult", "PushResult", "Similar", "Similars", "UploadResult"),
+    "structs": ("ManySimilars", "PullResult", "PushResult", "Similar", "Similars", "UploadResult", "WhoAmI"),
     "synchronous": ("Client",),
 }
 

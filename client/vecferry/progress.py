@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Literal
 
+import msgspec
 from tqdm.auto import tqdm
 
-from vecferry.structs import Progress
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far an upload is: rows `stored` and `bad` so far, of `total` where it is known.
+
+    In other phases than `sending`, `stored` are the rows that were compared, received, or written.
+    """
+
+    stored: int
+    bad: int
+    total: int | None
+    bytes_sent: int
+    seconds: float
+    phase: Literal["comparing", "sending", "receiving", "writing"] = "sending"
+
 
 Show = Callable[[Progress], None]
 

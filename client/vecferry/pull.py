@@ -19,13 +19,13 @@ import numpy as np
 from vecferry import remote
 from vecferry.errors import Gone, Invalid
 from vecferry.names import path_to
-from vecferry.progress import shown
+from vecferry.progress import Progress, shown
 from vecferry.rows import BadRow, Rows, SourceError
 from vecferry.sinks import open_sink
 from vecferry.sources import open_source
 from vecferry.spool import CHANGES, END, PAGE, Header, Spool
 from vecferry.state import Memory, Remembered
-from vecferry.structs import Progress, ProjectInstance, PullResult
+from vecferry.structs import ProjectInstance, PullResult
 from vecferry.transport import Transport
 
 ROWS = 200  # of a page

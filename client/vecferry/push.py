@@ -17,12 +17,12 @@ from vecferry import remote
 from vecferry.digests import BUCKETS, Digested, Totals, buckets_of, digested
 from vecferry.engines import IDS, delete_many
 from vecferry.errors import BadRows
-from vecferry.progress import shown
+from vecferry.progress import Progress, shown
 from vecferry.reader import Reader
 from vecferry.remote import Remote
 from vecferry.rows import BadRow, Rows, SourceError
 from vecferry.state import Memory, Remembered
-from vecferry.structs import Progress, PushResult
+from vecferry.structs import PushResult
 from vecferry.transport import Transport
 from vecferry.upload import KEPT_BAD, OnBadRow, Upload
 

@@ -19,6 +19,13 @@ TextSearch = Literal["editors", "readers", "public"]
 InputType = Literal["document", "query"]
 
 
+class WhoAmI(msgspec.Struct, frozen=True):
+    """Whose key it is: `role` is `user` or `admin`; the admin has no handle."""
+
+    user_handle: str | None
+    role: str
+
+
 class UserKey(msgspec.Struct, frozen=True):
     """A user and their `key`, which is shown this once, and not in the `repr`; `not changed` for one that exists."""
 
@@ -237,20 +244,6 @@ class ManySimilars(msgspec.Struct, frozen=True):
             ids[place, : len(found)] = [one.id for one in found]
             similarities[place, : len(found)] = [one.similarity for one in found]
         return ids, similarities
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far an upload is: rows `stored` and `bad` so far, of `total` where it is known.
-
-    In other phases than `sending`, `stored` are the rows that were compared, received, or written.
-    """
-
-    stored: int
-    bad: int
-    total: int | None
-    bytes_sent: int
-    seconds: float
-    phase: Literal["comparing", "sending", "receiving", "writing"] = "sending"
 
 
 class UploadResult(msgspec.Struct):

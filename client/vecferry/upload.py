@@ -14,10 +14,10 @@ from vecferry.engines import in_a_thread
 from vecferry.errors import BadRequest, BadRows, Invalid, ServiceError, TooLarge, VecferryError
 from vecferry.names import path_to
 from vecferry.pace import Pace
-from vecferry.progress import shown
+from vecferry.progress import Progress, shown
 from vecferry.reader import Reader
 from vecferry.rows import BadRow, Rows
-from vecferry.structs import Progress, ProjectInstance, Stored, UploadResult
+from vecferry.structs import ProjectInstance, Stored, UploadResult
 from vecferry.transport import Transport
 
 KEPT_BAD = 1000

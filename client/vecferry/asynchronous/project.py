@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vecferry import engines, pages
 from vecferry.names import given, owner_and_handle, path_to
+from vecferry.progress import Progress
 from vecferry.pull import pull_to
 from vecferry.push import push_data
 from vecferry.rows import Rows
@@ -17,7 +18,6 @@ from vecferry.structs import (
     Found,
     ManySimilars,
     Part,
-    Progress,
     ProjectInfo,
     ProjectInstance,
     PullResult,
@@ -292,9 +292,8 @@ class AsyncEmbeddings:
         if ids is None and filter is None:
             raise ValueError("ids or a filter is needed; to delete everything, delete the project.")
         if ids is None:
-            body = {"filter": filter, "dry_run": dry_run}
             path = path_to("embeddings", self._project, "delete")
-            return await self._transport.send("POST", path, Deleted, body=body)
+            return await self._transport.send("POST", path, Deleted, body={"filter": filter, "dry_run": dry_run})
         some = ids
         return await self._transport.run(
             lambda transport: engines.delete_many(transport, self._project, some, filter, dry_run)
