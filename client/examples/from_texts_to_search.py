@@ -1,8 +1,8 @@
 # %% [markdown]
 # # From texts to a search
 #
-# Needs a service with its small model (`_system/local-small`), and in the environment VECFERRY_URL, VECFERRY_KEY, and
-# VECFERRY_USER, the handle of the user whose key it is. Running it again is harmless.
+# Needs a service with its small model (`_system/local-small`), and in the environment VECFERRY_URL and VECFERRY_KEY,
+# the key of a user. Running it again is harmless.
 
 # %%
 import os
@@ -11,8 +11,8 @@ import numpy as np
 
 from vecferry import Client
 
-user = os.environ["VECFERRY_USER"]
 client = Client(os.environ["VECFERRY_URL"], os.environ["VECFERRY_KEY"])
+user = client.whoami().user_handle
 
 # %% [markdown]
 # ## What turns texts into vectors, and a project that holds them

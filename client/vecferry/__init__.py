@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vecferry.results import Progress, PullResult, PushResult, UploadResult
     from vecferry.rows import BadRow, Rows, SourceError
     from vecferry.sources import Columns, open_source
-    from vecferry.structs import ManySimilars, Similar, Similars
+    from vecferry.structs import ManySimilars, Similar, Similars, WhoAmI
     from vecferry.synchronous import Client
 
 __version__ = "0.1.0"
@@ -74,6 +74,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UploadResult",
     "VecferryError",
+    "WhoAmI",
     "__version__",
     "open_source",
 ]
@@ -84,7 +85,7 @@ _MODULES = {
     "rows": ("BadRow", "Rows", "SourceError"),
     "sources": ("Columns", "open_source"),
     "results": ("Progress", "PullResult", "PushResult", "UploadResult"),
-    "structs": ("ManySimilars", "Similar", "Similars"),
+    "structs": ("ManySimilars", "Similar", "Similars", "WhoAmI"),
     "synchronous": ("Client",),
 }
 

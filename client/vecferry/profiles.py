@@ -19,7 +19,7 @@ import msgspec
 from vecferry.errors import VecferryError
 
 SERVICE = "vecferry"  # under which the keyring has the keys
-LOG_IN = "Log in first, with `vecferry login URL USER`"
+LOG_IN = "Log in first, with `vecferry login URL`"
 Keeper = Literal["keyring", "file", "environment"]
 
 
@@ -39,18 +39,17 @@ class Profile(msgspec.Struct, omit_defaults=True):
 
 
 class Access(msgspec.Struct):
-    """What a command uses. `user` and `profile` are None where the environment has the key; without a `key` only
-    public projects can be read.
+    """What a command uses. `profile` is None where the environment has the key; without a `key` only public projects
+    can be read.
     """
 
     url: str
     key: str | None
-    user: str | None
     profile: str | None
     kept_in: Keeper | None
 
     def __repr__(self) -> str:
-        return f"Access(url={self.url!r}, user={self.user!r}, profile={self.profile!r}, key=<hidden>)"
+        return f"Access(url={self.url!r}, profile={self.profile!r}, key=<hidden>)"
 
 
 def file_of_profiles() -> Path:
@@ -65,17 +64,17 @@ def access(profile: str) -> Access:
     """
     url, key = _environment()
     if url and key:
-        return Access(url, key, None, None, "environment")
+        return Access(url, key, None, "environment")
     kept = _read().get(profile)
     if url and (kept is None or kept.url.rstrip("/") != url.rstrip("/")):
-        return Access(url, None, None, None, None)
+        return Access(url, None, None, None)
     if kept is None:
         raise ProfileError(f"There is no profile {profile!r}. {LOG_IN}, or set VECFERRY_URL and VECFERRY_KEY.")
     if key:
-        return Access(kept.url, key, None, None, "environment")
+        return Access(kept.url, key, None, "environment")
     if kept.key is not None:
-        return Access(kept.url, kept.key, kept.user, profile, "file")
-    return Access(kept.url, _from_keyring(profile, kept.url), kept.user, profile, "keyring")
+        return Access(kept.url, kept.key, profile, "file")
+    return Access(kept.url, _from_keyring(profile, kept.url), profile, "keyring")
 
 
 def environment_wins() -> bool:

@@ -17,6 +17,13 @@ TextSearch = Literal["editors", "readers", "public"]
 InputType = Literal["document", "query"]
 
 
+class WhoAmI(msgspec.Struct, frozen=True):
+    """Whose key it is: `role` is `user` or `admin`; the admin has no handle."""
+
+    user_handle: str | None
+    role: str
+
+
 class UserKey(msgspec.Struct, frozen=True):
     """A user and their `key`, which is shown this once, and not in the `repr`; `not changed` for one that exists."""
 

@@ -32,7 +32,7 @@ async def test_without_a_working_keyring_the_key_is_in_a_file_of_0600(
     service_url: str, user: User, tmp_path: Path, backend: str
 ) -> None:
     ferry = Ferry(tmp_path, PYTHON_KEYRING_BACKEND=backend)
-    done = await ferry("login", service_url, user[0], "--key-stdin", stdin=f"{user[1]}\nmore\n")
+    done = await ferry("login", service_url, "--key-stdin", stdin=f"{user[1]}\nmore\n")
     assert done.code == 0, done.err
     assert done.err == ""
     assert done.out == f"Logged in to {service_url} as {user[0]}. The key is in {kept(tmp_path)}.\n"
@@ -58,7 +58,7 @@ async def test_without_a_working_keyring_the_key_is_in_a_file_of_0600(
 async def test_a_keyring_that_works_keeps_the_key(service_url: str, user: User, tmp_path: Path) -> None:
     pytest.importorskip("keyring")
     ferry = Ferry(tmp_path, PYTHON_KEYRING_BACKEND=IN_A_FILE, KEYRING_FILE=str(tmp_path / "ring"))
-    done = await ferry("login", service_url, user[0], "--key-stdin", stdin=user[1])
+    done = await ferry("login", service_url, "--key-stdin", stdin=user[1])
     assert done.out == f"Logged in to {service_url} as {user[0]}. The key is in the system's keyring.\n", done.err
     assert user[1] not in kept(tmp_path).read_text()
     assert json.loads((tmp_path / "ring").read_text()) == {f"vecferry: default at {service_url}": user[1]}
@@ -72,37 +72,52 @@ async def test_a_keyring_that_works_keeps_the_key(service_url: str, user: User, 
 
     # To another URL: the key of the former one goes.
     moved = f"{service_url}/"
-    assert (await ferry("login", moved, user[0], "--key-stdin", "--json", stdin=user[1])).json["kept_in"] == "keyring"
+    assert (await ferry("login", moved, "--key-stdin", "--json", stdin=user[1])).json["kept_in"] == "keyring"
     assert json.loads((tmp_path / "ring").read_text()) == {f"vecferry: default at {moved}": user[1]}
     assert (await ferry("logout")).code == 0
     assert json.loads((tmp_path / "ring").read_text()) == {}
 
 
-async def test_a_key_is_checked_before_it_is_kept(service_url: str, user: User, ferry: Ferry) -> None:
-    unknown = await ferry("login", service_url, user[0], "--key-stdin", stdin="not-a-key")
+async def test_a_key_is_checked_before_it_is_kept(
+    service_url: str, user: User, client: AsyncClient, ferry: Ferry
+) -> None:
+    unknown = await ferry("login", service_url, "--key-stdin", stdin="not-a-key")
     assert unknown.code == 3
     assert "not-a-key" not in unknown.err + unknown.out
-    other = await ferry("login", service_url, "somebody", "--key-stdin", stdin=user[1])
-    assert (other.code, other.err) == (3, "This is the key of another user, not that of somebody.\n")
-    admin = await ferry("login", service_url, user[0], "--key-stdin", stdin=ADMIN_KEY)
-    assert (admin.code, admin.err) == (
-        3,
-        f"This is the key of the admin, not that of {user[0]}: say admin in place of {user[0]}.\n",
-    )
-    assert (await ferry("login", service_url, "admin", "--key-stdin", stdin=user[1])).code == 3
+    assert unknown.err.endswith("Log in first, with `vecferry login URL`.\n")
     assert list(ferry.home.iterdir()) == []
-    assert (await ferry("login", service_url, "admin", "--key-stdin", stdin=ADMIN_KEY)).code == 0
+
+    done = await ferry("login", service_url, "--key-stdin", stdin=user[1])
+    assert done.code == 0, done.err
+    before = kept(ferry.home).read_text()
+    assert (await ferry("login", service_url, "--key-stdin", stdin="not-a-key")).code == 3
+    assert kept(ferry.home).read_text() == before
+    await client.keys.exchange(user[0])
+    for command in ("whoami", "projects"):
+        assert (await ferry(command)).code == 3
+
+
+async def test_the_service_tells_whose_key_it_is(service_url: str, ferry: Ferry) -> None:
+    done = await ferry("login", service_url, "--key-stdin", stdin=ADMIN_KEY)
+    assert done.out == f"Logged in to {service_url} as the admin. The key is in {kept(ferry.home)}.\n", done.err
+    assert json.loads(kept(ferry.home).read_text())["default"]["user"] == "admin"
     assert (await ferry("whoami", "--json")).json["user"] == "admin"
+    assert (await ferry("whoami")).out.splitlines()[0].split(maxsplit=1) == ["user", "the admin"]
+    projects = await ferry("projects")
+    assert (projects.code, projects.out) == (2, "")
+    assert projects.err.startswith("The admin has no projects: say whose, `vecferry projects USER`. ")
+    assert (await ferry("logout")).out == f"The key of the admin at {service_url} is forgotten.\n"
 
 
 async def test_what_cannot_be_a_login_is_a_usage_error(service_url: str, ferry: Ferry) -> None:
     for arguments, stdin, reason in [
-        (("login", service_url, "alice"), "", "asked for on a terminal only"),
-        (("login", service_url, "alice", "--key-stdin"), "", "the first line of standard input is empty"),
-        (("login", service_url, "alice", "--key-stdin"), "two words", "visible ASCII"),
-        (("login", "example.org", "alice", "--key-stdin"), "key", "looks like https://vectors.example.org"),
-        (("login", "http://me:hush@example.org", "alice", "--key-stdin"), "key", "leave it out"),
-        (("login", service_url), "", "Missing argument 'USER'"),
+        (("login", service_url), "", "asked for on a terminal only"),
+        (("login", service_url, "--key-stdin"), "", "the first line of standard input is empty"),
+        (("login", service_url, "--key-stdin"), "two words", "visible ASCII"),
+        (("login", "example.org", "--key-stdin"), "key", "looks like https://vectors.example.org"),
+        (("login", "http://me:hush@example.org", "--key-stdin"), "key", "leave it out"),
+        (("login", service_url, "alice", "--key-stdin"), "key", "unexpected extra argument (alice)"),
+        (("login",), "", "Missing argument 'URL'"),
     ]:
         done = await ferry(*arguments, stdin=stdin)
         assert done.code == 2, done
@@ -114,11 +129,11 @@ async def test_what_cannot_be_a_login_is_a_usage_error(service_url: str, ferry: 
 
 
 async def test_on_a_terminal_the_key_is_asked_for_without_echo(service_url: str, user: User, ferry: Ferry) -> None:
-    done = await ferry.on_terminal("login", service_url, user[0], answer=user[1], until="Key: ")
+    done = await ferry.on_terminal("login", service_url, answer=user[1], until="Key: ")
     assert done.code == 0, done.err
     assert user[1] not in done.err + done.out
     assert (await ferry("whoami")).code == 0
-    interrupted = await ferry.on_terminal("login", service_url, user[0], answer=None, until="Key: ")
+    interrupted = await ferry.on_terminal("login", service_url, answer=None, until="Key: ")
     assert interrupted.code == 130
     assert interrupted.err.split() == ["Key:", "Interrupted."]
 
@@ -126,26 +141,30 @@ async def test_on_a_terminal_the_key_is_asked_for_without_echo(service_url: str,
 async def test_profiles_are_apart_and_the_environment_wins(
     service_url: str, user: User, client: AsyncClient, project: str, ferry: Ferry
 ) -> None:
-    await ferry("login", service_url, user[0], "--key-stdin", stdin=user[1])
-    await ferry("login", service_url, "admin", "--key-stdin", "--profile", "boss", stdin=ADMIN_KEY)
+    await ferry("login", service_url, "--key-stdin", stdin=user[1])
+    await ferry("login", service_url, "--key-stdin", "--profile", "boss", stdin=ADMIN_KEY)
     assert (await ferry("whoami", "--profile", "boss", "--json")).json["user"] == "admin"
     chosen = Ferry(ferry.home, VECFERRY_PROFILE="boss")
     assert (await chosen("whoami", "--json")).json["profile"] == "boss"
     assert (await chosen("whoami", "--json", "--profile", "default")).json["user"] == user[0]
 
     key_only = Ferry(ferry.home, VECFERRY_KEY=ADMIN_KEY)
-    assert (await key_only("whoami", "admin", "--json")).json == {
+    assert (await key_only("whoami", "--json")).json == {
         "url": service_url,
         "user": "admin",
         "profile": None,
         "kept_in": "environment",
     }
-    assert (await key_only("whoami")).code == 2
-    assert (await key_only("whoami", user[0])).code == 3
     both = Ferry(ferry.home / "elsewhere", VECFERRY_URL=service_url, VECFERRY_KEY=user[1])
     both.home.mkdir()
-    assert "from the environment" in (await both("whoami", user[0])).out
-    warned = await key_only("login", service_url, user[0], "--key-stdin", stdin=user[1])
+    assert [line.split(maxsplit=1) for line in (await both("whoami")).out.splitlines()] == [
+        ["user", user[0]],
+        ["service", service_url],
+        ["key", "from the environment"],
+    ]
+    assert (await both("whoami", user[0])).code == 2
+    assert [one["project_handle"] for one in (await both("projects", "--json")).json] == ["poems"]
+    warned = await key_only("login", service_url, "--key-stdin", stdin=user[1])
     assert warned.err == "Warning: VECFERRY_URL and VECFERRY_KEY win over what is kept, until they are unset.\n"
 
     # The kept key goes to its own URL only: to another one nobody's.
@@ -154,16 +173,18 @@ async def test_profiles_are_apart_and_the_environment_wins(
     other = Ferry(ferry.home, VECFERRY_URL=service_url.replace("127.0.0.1", "localhost"))
     done = await other("get", project, "x")
     assert done.code == 3
-    assert done.err.endswith("Log in first, with `vecferry login URL USER`.\n")
+    assert done.err.endswith("Log in first, with `vecferry login URL`.\n")
+    for command in ("whoami", "projects"):
+        assert (await other(command)).code == 3
     await client.project(project).patch({"public_read": True})
     assert (await other("get", project, "x")).code == 4
 
 
 async def test_a_file_that_others_can_read_is_refused(service_url: str, user: User, ferry: Ferry) -> None:
-    await ferry("login", service_url, user[0], "--key-stdin", stdin=user[1])
+    await ferry("login", service_url, "--key-stdin", stdin=user[1])
     file = kept(ferry.home)
     file.chmod(0o640)
-    for command in (["whoami"], ["logout"], ["login", service_url, user[0], "--key-stdin"]):
+    for command in (["whoami"], ["logout"], ["login", service_url, "--key-stdin"]):
         done = await ferry(*command, stdin=user[1])
         assert done.code == 3
         assert f"Others can read {file}" in done.err
@@ -178,7 +199,7 @@ async def test_a_file_that_others_can_read_is_refused(service_url: str, user: Us
 async def test_a_folder_that_cannot_be_made_is_told(service_url: str, user: User, ferry: Ferry) -> None:
     (ferry.home / ".config").write_text("a file")
     done = await Ferry(ferry.home, XDG_CONFIG_HOME=str(ferry.home / ".config"))(
-        "login", service_url, user[0], "--key-stdin", stdin=user[1]
+        "login", service_url, "--key-stdin", stdin=user[1]
     )
     assert done.code == 3
     assert "Not a directory" in done.err
@@ -190,7 +211,7 @@ async def test_an_umask_and_a_new_login_leave_the_file_as_it_must_be(
     before = os.umask(0)
     try:
         for profile in ("one", "two", "one"):
-            done = await ferry("login", service_url, user[0], "--key-stdin", "--profile", profile, stdin=user[1])
+            done = await ferry("login", service_url, "--key-stdin", "--profile", profile, stdin=user[1])
             assert done.code == 0
     finally:
         os.umask(before)

@@ -77,6 +77,7 @@ def test_what_is_a_file(side: str, expected: bool) -> None:
         (["push", "a.parquet", "poems"], 2, "is not a name of the form owner/name"),
         (["push", "alice/poems", "a.parquet"], 2, "does not exist"),
         (["push", "a.parquet", "alice/poems", "--ids", "none.txt"], 2, "File 'none.txt' does not exist"),
+        (["push", "a.parquet", "alice/poems", "--metadata", "m", "--metadata-column", "n"], 2, "but not both"),
         (["push", "a.parquet", "alice/poems", "--delete"], 2, "say --yes to delete, or --dry-run"),
         (["push", "a.parquet", "alice/poems", "--delete", "--yes"], 3, "Log in first"),
         (["push", "a.parquet", "alice/poems", "--delete", "--dry-run"], 3, "Log in first"),
@@ -108,9 +109,10 @@ def test_what_is_refused_before_anything_is_sent(in_folder: Path, arguments: lis
 
 
 def test_columns_are_those_that_are_named() -> None:
-    assert _columns(None, None, None, ()) is None
-    assert _columns("key", None, None, ()) == Columns(text_id="key")
-    assert _columns(None, "numbers", "words", ("about",)) == Columns(vector="numbers", text="words", metadata="about")
+    assert _columns(None, None, None, None) is None
+    assert _columns("key", None, None, None) == Columns(text_id="key")
+    assert _columns(None, "numbers", "words", "about") == Columns(vector="numbers", text="words", metadata="about")
+    assert _columns(None, None, None, ("author",)) == Columns(metadata=("author",))
     assert _columns(None, None, None, ("author", "year")) == Columns(metadata=("author", "year"))
 
 
@@ -207,6 +209,45 @@ async def test_bad_rows_are_told_and_the_rest_is_stored(
     assert (await ferry("push", "v.npy", project)).code == 1
     (tmp_path / "ids.txt").write_text("x\ny\nz\n")
     assert (await ferry("push", "v.npy", project, "--ids", "ids.txt")).out.startswith("3 inserted")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+async def test_metadata_are_a_column_or_made_of_columns(
+    ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path, suffix: str
+) -> None:
+    encoded = [json.dumps({"pages": place}) for place in range(3)]
+    columns = {
+        "author": ["Blake", '{"not": "read"}', None],
+        "year": [1794, 0, -3],
+        "dead": [True, False, None],
+        "about": [{"pages": place} for place in range(3)],
+        "encoded": encoded,
+    }
+    table = {"text_id": ["a", "b", "c"], "vector": rows(3).vectors.astype(float).tolist(), **columns}
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        pa = pytest.importorskip("pyarrow")
+        pa.parquet.write_table(pa.table(table), file)
+    else:
+        records = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        file.write_text("".join(f"{json.dumps(one)}\n" for one in records))
+
+    for name, values in columns.items():
+        done = await ferry("push", file, project, "--metadata-column", name)
+        assert (done.code, done.err) == (0, "")
+        found = await client.project(project).embeddings.get_many(["a", "b", "c"])
+        assert [one.metadata or {} for one in found.embeddings] == [
+            {} if value is None else {name: value} for value in values
+        ]
+    for name in ("about", "encoded"):
+        await ferry("push", file, project, "--metadata-column", "year")
+        done = await ferry("push", file, project, "--metadata", name)
+        assert (done.code, done.out) == (0, "0 inserted, 3 updated, 0 unchanged.\n"), done.err
+        found = await client.project(project).embeddings.get_many(["a", "b", "c"])
+        assert [one.metadata for one in found.embeddings] == columns["about"]
+    plain = await ferry("push", file, project, "--metadata", "year")
+    assert plain.code == 1
+    assert "metadata" in plain.err
 
 
 async def test_the_destination_becomes_as_the_source(

@@ -73,7 +73,7 @@ async def test_the_notebook_runs(service_url: str, user: User, ferry: Ferry) -> 
     for run in ("10 inserted, 0 unchanged", "0 inserted, 10 unchanged"):
         process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-W", "error", str(script)],
-            env=ferry.environment(VECFERRY_URL=service_url, VECFERRY_KEY=user[1], VECFERRY_USER=user[0]),
+            env=ferry.environment(VECFERRY_URL=service_url, VECFERRY_KEY=user[1]),
             cwd=ferry.home,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 from vecferry import AsyncClient, Forbidden, Invalid, NotFound, Unauthorized
-from vecferry.structs import UserKey
+from vecferry.structs import UserKey, WhoAmI
 
 from tests.client.conftest import DIMENSIONS
 from tests.client.samples import assert_stored, rows
@@ -42,6 +42,17 @@ async def test_a_key_is_exchanged_and_never_shown(service_url: str, client: Asyn
         await client.users.get(user[0])
     async with AsyncClient(service_url, made.key) as renewed:
         assert (await renewed.users.get(user[0])).user_handle == user[0]
+
+
+async def test_a_key_tells_whose_it_is(
+    service_url: str, client: AsyncClient, admin_client: AsyncClient, user: User
+) -> None:
+    assert await client.whoami() == WhoAmI(user[0], "user")
+    assert await admin_client.whoami() == WhoAmI(None, "admin")
+    for key in (None, "unknown"):
+        async with AsyncClient(service_url, key) as nobody:
+            with pytest.raises(Unauthorized):
+                await nobody.whoami()
 
 
 async def test_definitions(client: AsyncClient, user: User, new_user: Callable[[], Awaitable[User]]) -> None:

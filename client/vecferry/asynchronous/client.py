@@ -16,7 +16,7 @@ from vecferry.asynchronous.embeddings import AsyncEmbeddings
 from vecferry.asynchronous.instances import AsyncDefinitions, AsyncInstances
 from vecferry.asynchronous.project import AsyncProject
 from vecferry.names import given, owner_and_handle, path_of, path_to
-from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey
+from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey, WhoAmI
 from vecferry.transport import Transport
 
 
@@ -78,6 +78,10 @@ class AsyncClient:
             exact=exact,
             recall=recall,
         )
+
+    async def whoami(self) -> WhoAmI:
+        """Whose key the client has. Raises Unauthorized where it has none, or one that is not known."""
+        return await self._transport.send("GET", path_of("whoami"), WhoAmI)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -11,34 +10,28 @@ import click
 from vecferry import profiles
 from vecferry.cli.output import pairs, show
 from vecferry.cli.parameters import TEXT, client_of, common
-from vecferry.errors import Forbidden
-from vecferry.profiles import ProfileError
-
-if TYPE_CHECKING:
-    from vecferry import Client
 
 ADMIN = "admin"  # no user has this handle
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-@click.command(epilog="\b\nExample: vecferry login https://vectors.example.org alice")
+@click.command(epilog="\b\nExample: vecferry login https://vectors.example.org")
 @click.argument("url", type=TEXT)
-@click.argument("user", type=TEXT)
 @click.option("--key-stdin", is_flag=True, help="Read the key from the first line of standard input.")
 @common
-def login(url: str, user: str, key_stdin: bool, profile: str, as_json: bool) -> None:
-    """Keep the key of USER at the service at URL.
+def login(url: str, key_stdin: bool, profile: str, as_json: bool) -> None:
+    """Keep a key for the service at URL.
 
-    USER is a handle, or admin. The key is asked for, checked, and kept in the system's keyring, where one works, else
-    in a file that nobody else can read.
+    It is asked for, checked, and kept in the system's keyring, where one works, else in a file that nobody else can
+    read. Whose it is, the service tells.
     """
     try:
         profiles.check_url(url)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="URL") from None
     key = _key(key_stdin)
-    with client_of(profiles.Access(url, key, user, profile, None)) as client:
-        _check(client, user)
+    with client_of(profiles.Access(url, key, profile, None)) as client:
+        user = client.whoami().user_handle or ADMIN
     kept_in = profiles.save(profile, url, user, key)
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -48,7 +41,7 @@ def login(url: str, user: str, key_stdin: bool, profile: str, as_json: bool) -> 
     if as_json:
         show({"url": url, "user": user, "profile": profile, "kept_in": kept_in})
     else:
-        click.echo(f"Logged in to {url} as {user}. The key is in {_place(kept_in)}.")
+        click.echo(f"Logged in to {url} as {_words(user)}. The key is in {_place(kept_in)}.")
 
 
 @click.command(epilog="\b\nExample: vecferry logout --profile work")
@@ -59,28 +52,21 @@ def logout(profile: str, as_json: bool) -> None:
     if as_json:
         show({"url": former.url, "user": former.user, "profile": profile})
     else:
-        click.echo(f"The key of {former.user} at {former.url} is forgotten.")
+        click.echo(f"The key of {_words(former.user)} at {former.url} is forgotten.")
 
 
 @click.command(epilog="\b\nExample: vecferry whoami")
-@click.argument("user", required=False, type=TEXT)
 @common
-def whoami(user: str | None, profile: str, as_json: bool) -> None:
-    """Show whose key is used, and check it.
-
-    USER is needed where the key comes from the environment: the service tells only whether it is that user's.
-    """
+def whoami(profile: str, as_json: bool) -> None:
+    """Ask the service whose key is used."""
     access = profiles.access(profile)
-    if (user or access.user) is None:
-        raise click.UsageError("Say whose key VECFERRY_KEY is: `vecferry whoami USER`")
-    who = str(user or access.user)
     with client_of(access) as client:
-        _check(client, who)
-    told = {"url": access.url, "user": who, "profile": access.profile, "kept_in": access.kept_in}
+        user = client.whoami().user_handle or ADMIN
+    told = {"url": access.url, "user": user, "profile": access.profile, "kept_in": access.kept_in}
     if as_json:
         show(told)
         return
-    words = {"user": who, "service": access.url, "key": f"from {_place(access.kept_in)}"}
+    words = {"user": _words(user), "service": access.url, "key": f"from {_place(access.kept_in)}"}
     pairs(words if access.profile is None else words | {"profile": access.profile})
 
 
@@ -96,21 +82,8 @@ def _key(from_stdin: bool) -> str:
     return str(key)
 
 
-def _check(client: Client, user: str) -> None:
-    """That the key of a client is that of a user, or of the admin, who may read about every user."""
-    try:
-        next(client.users.list(), None)
-        is_admin = True
-    except Forbidden:
-        is_admin = False
-    if is_admin and user != ADMIN:
-        raise ProfileError(f"This is the key of the admin, not that of {user}: say {ADMIN} in place of {user}")
-    if is_admin:
-        return
-    try:
-        client.users.get(user)
-    except Forbidden:
-        raise ProfileError(f"This is the key of another user, not that of {user}.") from None
+def _words(user: str) -> str:
+    return "the admin" if user == ADMIN else user
 
 
 def _place(kept_in: str | None) -> str:

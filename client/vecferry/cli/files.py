@@ -46,8 +46,9 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would ch
     type=TEXT,
     metavar="NAME",
     multiple=True,
-    help="That of the metadata; several become an object.",
+    help="A column that goes into the metadata, under its name; may be said several times.",
 )
+@click.option("--metadata", type=TEXT, metavar="NAME", help="The column that is the metadata: objects, or JSON.")
 @click.option(
     "--ids",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -64,6 +65,7 @@ def push(
     vector_column: str | None,
     text_column: str | None,
     metadata_columns: tuple[str, ...],
+    metadata: str | None,
     ids: Path | None,
     profile: str,
     as_json: bool,
@@ -72,7 +74,9 @@ def push(
 
     FILE is .parquet, .arrow, .feather, .npz, .npy (with --ids), .jsonl or .ndjson, the last two also with .gz or .zst.
     """
-    columns = _columns(id_column, vector_column, text_column, metadata_columns)
+    if metadata is not None and metadata_columns:
+        raise click.UsageError("Say --metadata, for objects, or --metadata-column, for what becomes one, but not both")
+    columns = _columns(id_column, vector_column, text_column, metadata_columns or metadata)
     return _push(file, project, profile, as_json, dry_run, delete, yes, {"ids": ids, "columns": columns})
 
 
@@ -207,12 +211,14 @@ def _sync_to_file(project: str, file: Path, profile: str, as_json: bool, dry_run
     return 0
 
 
-def _columns(text_id: str | None, vector: str | None, text: str | None, metadata: tuple[str, ...]) -> Columns | None:
+def _columns(
+    text_id: str | None, vector: str | None, text: str | None, metadata: tuple[str, ...] | str | None
+) -> Columns | None:
     if not (text_id or vector or text or metadata):
         return None
     from vecferry import Columns
 
-    return Columns(text_id, vector, text, metadata if len(metadata) > 1 else metadata[0] if metadata else None)
+    return Columns(text_id, vector, text, metadata)
 
 
 def _tell_bad(result: PushResult) -> None:

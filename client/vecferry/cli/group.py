@@ -147,7 +147,7 @@ def commands(ctx: click.Context) -> None:
 
     \b
     Begin with:
-      vecferry login https://vectors.example.org alice
+      vecferry login https://vectors.example.org
       vecferry push poems.parquet alice/poems
       vecferry search alice/poems "a flower with thorns"
     """

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vecferry import profiles
 from vecferry.cli.output import show, table
-from vecferry.cli.parameters import PROJECT, TEXT, client_of, common, connected
+from vecferry.cli.parameters import PROJECT, TEXT, common, connected
 from vecferry.errors import NotFound
 
 if TYPE_CHECKING:
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 def projects(user: str | None, profile: str, as_json: bool) -> None:
     """Show the projects of a user, and those shared with them.
 
-    Without USER one's own.
+    Without USER those of whose key it is; the admin must name one.
     """
-    access = profiles.access(profile)
-    if (user or access.user) is None:
-        raise click.UsageError("Say whose projects: `vecferry projects USER`")
-    with client_of(access) as client:
-        found = list(client.projects.list(str(user or access.user)))
+    with connected(profile) as client:
+        user = user or client.whoami().user_handle
+        if user is None:
+            raise click.UsageError("The admin has no projects: say whose, `vecferry projects USER`")
+        found = list(client.projects.list(user))
     if as_json:
         show(found)
         return

@@ -86,7 +86,8 @@ class TableSource:
         if not found.gathers:
             for name in found.metadata:
                 if not (is_text(kind(name)) or types.is_struct(kind(name)) or types.is_map(kind(name))):
-                    raise fault(name, "structs, maps, or texts of JSON; or name it in a list, Columns(metadata=[...])")
+                    what = "structs, maps, or texts of JSON; to make an object of it, name it in a list"
+                    raise fault(name, f"{what}, Columns(metadata=[{name!r}]), or as --metadata-column")
         vector = kind(found.vector)
         if not types.is_null(vector):
             of = getattr(vector, "value_type", None) if _is_list(vector) else None

@@ -15,7 +15,7 @@ import httpx2
 from vecferry import pages
 from vecferry.loop_thread import SyncTransport
 from vecferry.names import given, owner_and_handle, path_of, path_to
-from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey
+from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey, WhoAmI
 from vecferry.synchronous.embeddings import Embeddings
 from vecferry.synchronous.instances import Definitions, Instances
 from vecferry.synchronous.project import Project
@@ -79,6 +79,10 @@ class Client:
             exact=exact,
             recall=recall,
         )
+
+    def whoami(self) -> WhoAmI:
+        """Whose key the client has. Raises Unauthorized where it has none, or one that is not known."""
+        return self._transport.send("GET", path_of("whoami"), WhoAmI)
 
     def close(self) -> None:
         """Closes the connections."""
