@@ -154,20 +154,18 @@ async def kill_database(place: Place) -> None:
 @pytest.mark.parametrize("break_it", [kill_service, kill_database])
 @pytest.mark.parametrize("way", ["push", "pull"])
 async def test_the_other_side_is_killed(place: Place, break_it: Break, way: str) -> None:
-    chance = random.Random(way)
-    for number in range(2):
-        name = await (place.project() if way == "push" else place.filled())
-        target = place.folder / f"{way}{number}.parquet"
-        arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
-        running = place.command(*arguments)
-        await asyncio.sleep(chance.uniform(0.7, 1.6))
-        await break_it(place)
-        await asyncio.to_thread(running.communicate, timeout=200)
-        code, said = await place.run(*arguments)
-        assert code == 0, said
-        assert (await place.stored(name)) == place.rows
-        if way == "pull":
-            assert rows_in(target) == place.rows
+    name = await (place.project() if way == "push" else place.filled())
+    target = place.folder / f"{way}-{break_it.__name__}.parquet"
+    arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
+    running = place.command(*arguments)
+    await asyncio.sleep(random.Random(way).uniform(0.7, 1.4))
+    await break_it(place)
+    await asyncio.to_thread(running.communicate, timeout=200)
+    code, said = await place.run(*arguments)
+    assert code == 0, said
+    assert (await place.stored(name)) == place.rows
+    if way == "pull":
+        assert rows_in(target) == place.rows
 
 
 @asynccontextmanager

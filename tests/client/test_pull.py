@@ -86,14 +86,14 @@ async def test_since_without_a_known_pull_fetches_all(client: AsyncClient, proje
 
 
 async def test_changes_while_it_reads(client: AsyncClient, project: str, tmp_path: Path) -> None:
-    path, sample = tmp_path / "file.parquet", rows(6000)
-    await upload(client, project, *chunks(6000, 6000))
-    other = changed(sample, *range(0, 6000, 7))
+    path, sample = tmp_path / "file.parquet", rows(3000)
+    await upload(client, project, *chunks(3000, 3000))
+    other = changed(sample, *range(0, 3000, 15))
 
     async def write() -> None:
-        for place in range(0, 6000, 7):
+        for place in range(0, 3000, 15):
             await upload(client, project, other.part(place, place + 1))
-            if place % 70 == 0:
+            if place % 75 == 0:
                 await client.project(project).embeddings.delete(ids=[sample.ids[place + 1]])
                 await upload(client, project, sample.part(place + 1, place + 2))
 
