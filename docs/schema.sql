@@ -263,6 +263,7 @@ BEGIN
            changes = counted.changes + 1 + (SELECT coalesce(sum(delta.changes), 0)
                                               FROM embedding_count_deltas AS delta
                                              WHERE delta.project_id = of_project),
+           log = gen_random_uuid(),
            log_begins = CASE WHEN log_begins IS NOT NULL THEN nextval('embeddings_sequence') END
      WHERE project_id = of_project;
     DELETE FROM embedding_deletions WHERE project_id = of_project;
@@ -307,7 +308,8 @@ BEGIN
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
         PERFORM have_embeddings_counted(project_id, 0);
-        PERFORM have_deletions_noted(project_id, 0);
+        -- Not 0: the name may have been another project's, which somebody follows.
+        PERFORM have_deletions_noted(project_id, nextval('embeddings_sequence'));
         RETURN true;
     END IF;
 
@@ -504,6 +506,7 @@ CREATE TABLE public.embedding_counts (
     embeddings bigint,
     changes bigint DEFAULT 0 NOT NULL,
     to_index boolean NOT NULL,
+    log uuid DEFAULT gen_random_uuid() NOT NULL,
     log_begins bigint
 );
 

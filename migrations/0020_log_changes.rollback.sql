@@ -53,7 +53,7 @@ DROP FUNCTION end_logs(integer);
 DROP FUNCTION begin_logs(integer, integer, integer);
 DROP FUNCTION have_deletions_noted(integer, bigint);
 DROP FUNCTION note_deleted_embeddings();
-ALTER TABLE embedding_counts DROP COLUMN log_begins;
+ALTER TABLE embedding_counts DROP COLUMN log, DROP COLUMN log_begins;
 DROP TABLE embedding_deletions;
 DROP FUNCTION embedding_bucket(text);
 DROP FUNCTION embedding_digest(text, text, bytea);

@@ -27,8 +27,11 @@ CREATE TABLE embedding_deletions (
 );
 CREATE INDEX embedding_deletions_deleted_at ON embedding_deletions (deleted_at);
 
--- Deletions with this sequence or a lower one may be missing in the log. Null: there is no log yet.
-ALTER TABLE embedding_counts ADD COLUMN log_begins bigint;
+-- The log of a project: `log` is its name, another one whenever it begins anew, so that a sequence of another log is known as
+-- such. Deletions with a sequence up to `log_begins` may be missing in it; null: deletions are not noted yet.
+ALTER TABLE embedding_counts
+    ADD COLUMN log uuid NOT NULL DEFAULT gen_random_uuid(),
+    ADD COLUMN log_begins bigint;
 
 -- A trigger, so that deletions by an older version of the service, or by hand, are noted too.
 CREATE FUNCTION note_deleted_embeddings() RETURNS trigger
@@ -64,7 +67,8 @@ BEGIN
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
         PERFORM have_embeddings_counted(project_id, 0);
-        PERFORM have_deletions_noted(project_id, 0);
+        -- Not 0: the name may have been another project's, which somebody follows.
+        PERFORM have_deletions_noted(project_id, nextval('embeddings_sequence'));
         RETURN true;
     END IF;
 
@@ -100,6 +104,7 @@ BEGIN
            changes = counted.changes + 1 + (SELECT coalesce(sum(delta.changes), 0)
                                               FROM embedding_count_deltas AS delta
                                              WHERE delta.project_id = of_project),
+           log = gen_random_uuid(),
            log_begins = CASE WHEN log_begins IS NOT NULL THEN nextval('embeddings_sequence') END
      WHERE project_id = of_project;
     DELETE FROM embedding_deletions WHERE project_id = of_project;

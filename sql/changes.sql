@@ -2,10 +2,11 @@
 -- See service/storage/changes.py.
 
 -- name: RetrieveLogState :one
--- The last sequence that was given to a row or a deletion of any project, and where the log of this one begins.
+-- The last sequence that was given to a row or a deletion of any project, and the log of this one.
 SELECT CASE WHEN numbers.is_called THEN numbers.last_value ELSE numbers.last_value - 1 END AS last_sequence,
-       (SELECT log_begins FROM embedding_counts WHERE project_id = @project_id::int) AS begins
-  FROM embeddings_sequence AS numbers;
+       counted.log::text AS log, counted.log_begins AS begins
+  FROM embeddings_sequence AS numbers
+  LEFT JOIN embedding_counts AS counted ON counted.project_id = @project_id::int;
 
 -- name: GetWriters :many
 -- The transactions that may have written embeddings of a project, and are not visible yet: each holds this lock until its
@@ -16,6 +17,10 @@ SELECT DISTINCT lock.virtualtransaction
    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND lock.relation = embeddings_partition(@project_id::int)
    AND lock.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+
+-- name: MakeSequencesDurable :exec
+-- A sequence is not written to disk before a transaction that took it commits: after a crash it would be given again.
+SELECT pg_logical_emit_message(true, 'embeddings', '');
 
 -- name: GetChanges :many
 -- Embeddings that were inserted or changed, and deletions, after one sequence and up to another, in that order. An embedding is
@@ -89,4 +94,4 @@ WITH forgotten AS (
 UPDATE embedding_counts AS counted
    SET log_begins = greatest(counted.log_begins, last.sequence)
   FROM last
- WHERE counted.project_id = last.project_id;
+ WHERE counted.project_id = last.project_id AND counted.log_begins IS NOT NULL;

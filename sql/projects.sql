@@ -101,6 +101,7 @@ SELECT project.project_id, project.project_handle, project.owner, project.public
                                    WHERE delta.project_id = @project_id::int)
           FROM embedding_counts AS counted
          WHERE counted.project_id = @project_id::int) AS changes,
+       (SELECT counted.log::text FROM embedding_counts AS counted WHERE counted.project_id = @project_id::int) AS log,
        project.text_search, project.description, project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,

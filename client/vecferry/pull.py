@@ -50,6 +50,7 @@ class _Page(msgspec.Struct):
 
 class _Changes(msgspec.Struct):
     changes: list[_Row]
+    log: str | None = None
     sequence: int | None = None
 
 
@@ -73,10 +74,11 @@ class Pull:
         since: bool = False,
         progress: Callable[[Progress], None] | bool | None = None,
     ) -> None:
-        self._transport, self._project, self._path = transport, project, path
+        # Where a link leads to: it stays a link.
+        self._transport, self._project, self._path = transport, project, path.resolve()
         self._since, self._progress = since, progress
         self._began = time.monotonic()
-        self._spool = Spool(path)
+        self._spool = Spool(self._path)
         self.result = PullResult()
 
     async def run(self) -> PullResult:
@@ -90,7 +92,7 @@ class Pull:
         else:
             try:
                 await self._pull(at, known)
-            except Gone:  # all were deleted meanwhile, or the last pull is too long ago
+            except Gone:  # all were deleted, the project was made anew, or the last pull is too long ago
                 self._spool.remove()
                 await self._pull(at, None)
         self.result.bytes_received = self._transport.bytes_received - before
@@ -102,7 +104,7 @@ class Pull:
         if not self._since or not self._path.exists():
             return None
         known = self._memory().recall()
-        return known if known is not None and known.project_id == at.project_id else None
+        return known if known is not None and known.log == at.log else None
 
     def _memory(self) -> Memory:
         return Memory(self._transport.url, self._project, [self._path], "pull")
@@ -110,10 +112,10 @@ class Pull:
     async def _pull(self, at: remote.Position, known: Remembered | None) -> None:
         self.result = PullResult(since_last=known is not None)
         instance = await self._transport.send("GET", path_to("projects", self._project, "instance"), ProjectInstance)
-        sequence = known.sequence if known is not None else await self._sequence()
-        header = Header(self._transport.url, at.project_id, instance.dimensions, sequence, known is not None)
+        log, sequence = (known.log, known.sequence) if known is not None else await self._now()
+        header = Header(self._transport.url, log, instance.dimensions, sequence, known is not None)
         await asyncio.to_thread(self._spool.open, header)
-        for unfinished in self._path.parent.glob(f".{glob.escape(self._path.name)}.*.part"):
+        for unfinished in self._path.parent.glob(f".{glob.escape(self._path.name)}.{'[0-9a-f]' * 8}.part"):
             unfinished.unlink()  # of a pull that was killed
         try:
             if known is None:
@@ -124,15 +126,16 @@ class Pull:
             self._spool.remove()
         finally:
             self._spool.close()
-        if reached.changes is not None:
+        if reached.changes is not None and log is not None and reached.log == log:
             memory, rows = self._memory(), self.result.rows
-            now = Remembered(at.project_id, reached.changes, memory.files, rows, is_whole=True, sequence=sequence)
+            now = Remembered(log, reached.changes, memory.files, rows, is_whole=True, sequence=sequence)
             memory.remember(now, is_ours=True)
 
-    async def _sequence(self) -> int:
+    async def _now(self) -> tuple[str | None, int]:
+        """The log of the project, and its sequence now."""
         path = path_to("embeddings", self._project, "changes")
         found = await self._transport.send("GET", path, _Changes, query={"limit": 0})
-        return found.sequence or 0
+        return found.log, found.sequence or 0
 
     async def _fetch_pages(self, expected: int) -> None:
         """All embeddings in the order of their ids, behind those that are there already."""
@@ -164,12 +167,12 @@ class Pull:
 
     async def _fetch_changes(self) -> int:
         """What has changed since the sequence of the spool. Returns where the changes go on."""
-        since = self._spool.header.sequence
+        since, log = self._spool.header.sequence, self._spool.header.log
         show, end = shown(self._progress, None)
         path, after, limit, rows = path_to("embeddings", self._project, "changes"), since, CHANGED_ROWS, 0
         try:
             while True:
-                answer, limit = await self._answer(path, {"since": since, "after": after}, limit)
+                answer, limit = await self._answer(path, {"since": since, "after": after, "log": log}, limit)
                 found = msgspec.msgpack.decode(answer, type=_Changes)
                 if found.changes:
                     self._spool.add(CHANGES, answer)

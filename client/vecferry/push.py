@@ -63,6 +63,8 @@ class Push:
         self._on_bad_row, self._progress = on_bad_row, progress
         self._began = time.monotonic()
         self._parts: set[int] = {VECTOR}
+        self._is_whole = False
+        self._memory: Memory | None = None
         self.result = PushResult(dry_run=dry_run)
 
     async def run(self, opened: Callable[[], Source], memory: Memory | None) -> PushResult:
@@ -73,7 +75,9 @@ class Push:
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
         if memory is None or not self._is_known(memory.recall(), at):
+            self._memory = memory
             await self._run(opened(), at)
+            self._check_files()
             if memory is not None and not self.result.dry_run and not self.result.bad_count:
                 await self._remember(memory, at)
         self.result.bytes_received = self._transport.bytes_received - before
@@ -81,7 +85,7 @@ class Push:
         return self.result
 
     def _is_known(self, known: Remembered | None, at: remote.Position) -> bool:
-        if known is None or (known.project_id, known.changes) != (at.project_id, at.changes):
+        if known is None or (known.log, known.changes) != (at.log, at.changes):
             return False
         if self._delete and not known.is_whole:
             return False
@@ -91,10 +95,9 @@ class Push:
     async def _remember(self, memory: Memory, at: remote.Position) -> None:
         now, result = await remote.position(self._transport, self._project), self.result
         changed = result.inserted + result.updated + result.deleted
-        if at.changes is None or now.changes != at.changes + changed:
+        if at.changes is None or at.log is None or now.log != at.log or now.changes != at.changes + changed:
             return  # somebody else has changed something meanwhile, who knows what
-        is_whole = now.number_of_embeddings == result.total
-        memory.remember(Remembered(at.project_id, now.changes, memory.files, result.total, is_whole))
+        memory.remember(Remembered(at.log, now.changes, memory.files, result.total, self._is_whole))
 
     async def _run(self, source: Source, at: remote.Position) -> None:
         plan = Plan(None, np.ones(BUCKETS, np.bool_))
@@ -111,8 +114,19 @@ class Push:
         else:
             self.result.unchanged = self.result.total
         self.result.largest_loss = source.loss.largest
+        self._check_files()
+        if self._delete and plan.theirs is not None and not self.result.total and not self.result.bad_count:
+            raise SourceError(
+                "The source has no rows: it may be unfinished. To delete all embeddings, delete the project."
+            )
         if self._delete and plan.theirs is not None and not self.result.bad_count:
             await self._delete_rest(plan.theirs, plan.differing)
+        self._is_whole = plan.theirs is None or plan.theirs.unseen == self.result.deleted
+
+    def _check_files(self) -> None:
+        """Raises SourceError when a file is not the one any more that the push began with."""
+        if self._memory is not None and not self._memory.is_current():
+            raise SourceError("The file was changed while it was pushed. Push again.")
 
     async def _in_a_thread(self, read: Callable[..., T], *arguments: Any) -> T:
         reader = Reader()
@@ -233,5 +247,6 @@ async def push_data(
     given = [one for one in (data, ids, texts, metadata) if one is not None]
     files = [Path(one) for one in given if isinstance(one, (str, os.PathLike))]
     is_of_files = len(files) == len(given) and all(one.is_file() for one in files)
-    memory = Memory(transport.url, project, files, columns) if is_of_files else None
+    named = [name for name, one in (("ids", ids), ("texts", texts), ("metadata", metadata)) if one is not None]
+    memory = Memory(transport.url, project, files, (named, columns)) if is_of_files else None
     return await Push(transport, project, **options).run(opened, memory)

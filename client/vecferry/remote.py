@@ -14,16 +14,17 @@ from vecferry.names import path_to
 from vecferry.transport import Transport
 
 MOST_BUCKETS = 1000  # that a request names; of more, all rows are read
-PAGE = 50_000
+PAGE = 10_000
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a project is: `changes` counts all insertions, changes and deletions ever, if they are known."""
+    """How far a project is: `changes` counts all insertions, changes and deletions in a `log`, if they are known."""
 
     project_id: int
     role: str
     number_of_embeddings: int
     changes: int | None = None
+    log: str | None = None
 
 
 class _BucketDigests(msgspec.Struct):
@@ -102,11 +103,16 @@ class Remote:
         """How many of these embeddings were in no comparison."""
         return int(len(self._seen) - self._seen.sum())
 
-    def is_unseen(self, text_id: str) -> bool:
-        """Whether an embedding is one of them."""
+    def is_unseen(self, text_id: str, parts: NDArray[np.uint64]) -> bool:
+        """Whether an embedding is one of them, and still as it was."""
         hashed = np.uint64(id_hash(text_id))
         place = int(np.searchsorted(self._ids, hashed))
-        return place < len(self._ids) and self._ids[place] == hashed and not self._seen[place]
+        return (
+            place < len(self._ids)
+            and self._ids[place] == hashed
+            and not self._seen[place]
+            and bool(np.array_equal(self._parts[:, place], parts))
+        )
 
 
 async def remote_rows(transport: Transport, project: str, buckets: NDArray[np.bool_]) -> Remote:
@@ -127,8 +133,8 @@ async def unseen_ids(
 ) -> AsyncIterator[str]:
     """The ids of embeddings in some buckets that were in no comparison."""
     async for page in _digests(transport, project, buckets):
-        for text_id in page.text_ids:
-            if rows.is_unseen(text_id):
+        for text_id, *digests in zip(page.text_ids, page.vectors, page.texts, page.metadata, strict=True):
+            if rows.is_unseen(text_id, _numbers(digests)):
                 yield text_id
 
 

@@ -1,13 +1,15 @@
 """What a pull has received, on disk until the file is written: so that a pull that is interrupted goes on where it was.
 
-A header of JSON in a line, then answers of the service one after the other, each with its kind and length before it. An
-answer that was not written whole is cut off.
+A header of JSON in a line, then answers of the service one after the other, each with its kind, its length and its CRC
+before it. What follows the last whole answer is cut off.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -17,7 +19,7 @@ import msgspec
 from vecferry.rows import SourceError
 
 PAGE, CHANGES, END = b"p", b"c", b"e"
-LENGTH = 4  # bytes
+HEAD = struct.Struct(">cLL")  # of each answer: its kind, its length, and its CRC-32
 SYNCED = 64 * 1024 * 1024  # bytes that are written before they are made safe
 
 
@@ -25,7 +27,7 @@ class Header(msgspec.Struct, frozen=True):
     """What is pulled. `sequence` is where the project's changes go on from, at the beginning of the pull."""
 
     url: str
-    project_id: int
+    log: str | None
     dimensions: int
     sequence: int
     since_last: bool
@@ -44,8 +46,12 @@ class Spool:
 
         Raises SourceError while another process pulls into the same file.
         """
-        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
-        _lock(self._file, self.path)
+        while True:
+            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
+            _lock(self._file, self.path)
+            if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                break  # else the pull before has removed it meanwhile
+            self._file.close()
         found = self._header()
         # The sequence of the interrupted pull counts: its pages may be older than the new one.
         if found is not None and msgspec.structs.replace(found, sequence=header.sequence) == header:
@@ -74,7 +80,7 @@ class Spool:
     def add(self, kind: bytes, answer: bytes) -> None:
         """Keeps an answer."""
         file = self._opened()
-        file.write(kind + len(answer).to_bytes(LENGTH, "big") + answer)
+        file.write(HEAD.pack(kind, len(answer), zlib.crc32(answer)) + answer)
         file.flush()
         self._unsafe += len(answer)
         if self._unsafe > SYNCED:
@@ -82,17 +88,20 @@ class Spool:
             self._unsafe = 0
 
     def answers(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """All answers with their kinds and places."""
+        """All whole answers with their kinds and places."""
         file = self._opened()
         place = self._begin
         while True:
             file.seek(place)
-            head = file.read(1 + LENGTH)
-            if len(head) < 1 + LENGTH:
+            head = file.read(HEAD.size)
+            if len(head) < HEAD.size:
                 break
-            content = file.read(int.from_bytes(head[1:], "big"))
-            yield head[:1], content, place
-            place += len(head) + len(content)
+            kind, length, crc = HEAD.unpack(head)
+            content = file.read(length)
+            if kind not in (PAGE, CHANGES, END) or len(content) < length or zlib.crc32(content) != crc:
+                break
+            yield kind, content, place
+            place += len(head) + length
         file.seek(0, os.SEEK_END)
 
     def close(self) -> None:
@@ -108,15 +117,10 @@ class Spool:
 
     def _end(self) -> int:
         """Where the last whole answer ends."""
-        file = self._opened()
-        size, place = file.seek(0, os.SEEK_END), self._begin
-        while True:
-            file.seek(place)
-            head = file.read(1 + LENGTH)
-            following = place + len(head) + int.from_bytes(head[1:], "big")
-            if len(head) < 1 + LENGTH or following > size:
-                return place
-            place = following
+        end = self._begin
+        for _, content, place in self.answers():
+            end = place + HEAD.size + len(content)
+        return end
 
     def _opened(self) -> IO[bytes]:
         assert self._file is not None  # noqa: S101 (opened before)

@@ -20,16 +20,17 @@ class FileState(msgspec.Struct, frozen=True):
     size: int
     changed: int  # nanoseconds
     inode: int
+    noted: int  # nanoseconds; nobody can set this time
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """That these files and a project were equal when the project was at `changes`.
+    """That these files and a project were equal when the `log` of the project was at `changes`.
 
     `rows` are those of the file. `sequence` is where the changes of the project go on from there. `is_whole`: the
     project had nothing that the file has not.
     """
 
-    project_id: int
+    log: str
     changes: int
     files: list[FileState]
     rows: int
@@ -44,14 +45,24 @@ class Memory:
     """
 
     def __init__(self, url: str, project: str, paths: list[Path], options: object = None) -> None:
-        resolved = [path.resolve() for path in paths]
+        self._paths, resolved = paths, [path.resolve() for path in paths]
         key = repr((url, project, [str(path) for path in resolved], options))
-        self._place = _folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        folder = _folder()
+        self._place = None if folder is None else folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         self.files = [_state(path) for path in resolved]
         self._is_settled = all(time.time_ns() - one.changed > SETTLED * 1e9 for one in self.files)
 
+    def is_current(self) -> bool:
+        """Whether the files, wherever links lead now, are as they were when this was made."""
+        try:
+            return [_state(path) for path in self._paths] == self.files
+        except OSError:
+            return False
+
     def recall(self) -> Remembered | None:
         """What is remembered, if the files are as they were."""
+        if self._place is None:
+            return None
         try:
             found = msgspec.json.decode(self._place.read_bytes(), type=Remembered)
         except (OSError, msgspec.DecodeError):
@@ -63,7 +74,7 @@ class Memory:
 
         A file that `is_ours` was just written, and by nobody else.
         """
-        if not (self._is_settled or is_ours):
+        if self._place is None or not (self._is_settled or is_ours):
             return
         with contextlib.suppress(OSError):
             self._place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,13 +85,17 @@ class Memory:
 
 def _state(path: Path) -> FileState:
     one = path.stat()
-    return FileState(one.st_size, one.st_mtime_ns, one.st_ino)
+    return FileState(one.st_size, one.st_mtime_ns, one.st_ino, one.st_ctime_ns)
 
 
-def _folder() -> Path:
-    """The folder of the platform for what can be made again."""
+def _folder() -> Path | None:
+    """The folder of the platform for what can be made again; None for a user without a home."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "vecferry" / "Cache"
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local")) / "vecferry" / "Cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/vecferry"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vecferry"
+        return home / "Library/Caches/vecferry"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "vecferry"

@@ -18,11 +18,13 @@ from service.queries import changes
 from service.queries.changes import ChangeRow
 from service.queries.projects import ProjectAccess
 from service.storage.changes import settled
-from service.uploads.limits import MAX_CHANGES, MAX_DIGESTS
+from service.uploads.limits import MAX_CHANGES, MAX_DIGESTED, MAX_DIGESTS
 from service.vectors import Encoding
 
 BUCKETS = 4096
 MAX_BUCKETS = 1000  # in a URL
+DIGEST_BYTES = 500  # of memory for each id with its digests
+AGAIN = "Ask for the sequence with limit=0, read all embeddings from the primary, then the changes since that sequence."
 
 Sequence = Annotated[int, Meta(ge=0, le=2**62)]
 After = Annotated[str, Meta(max_length=2600)]
@@ -31,11 +33,12 @@ After = Annotated[str, Meta(max_length=2600)]
 class ChangesQuery(msgspec.Struct, frozen=True):
     """Which changes: those since the `sequence` of an earlier answer, 0 for all; `after` goes on within them.
 
-    A `limit` of 0 asks for the sequence only.
+    `log` is that of the earlier answer: a sequence of another one means nothing. A `limit` of 0 asks for both only.
     """
 
     since: Sequence = 0
     after: Sequence | None = None
+    log: Annotated[str, Meta(max_length=36)] | None = None
     limit: Annotated[int, Meta(ge=0, le=MAX_CHANGES)] = 200
     include: list[Part] | None = None
     encoding: Encoding | None = None
@@ -57,10 +60,11 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
     """Changes, in their order. `next` is where the list goes on, if it does.
 
-    `sequence`, on the last page, is what to ask for next time: all changes up to it were listed.
+    `sequence`, on the last page, is what to ask for next time, with the `log`: all changes up to it were listed.
     """
 
     changes: list[Change]
+    log: str | None = None
     sequence: int | None = None
     next: str | None = None
 
@@ -69,7 +73,7 @@ class DigestsQuery(msgspec.Struct, frozen=True):
     """Of which embeddings: behind the id `after`, and in some of the buckets, or in all."""
 
     after: After | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTS)] = 10_000
+    limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTS)] = MAX_DIGESTS
     buckets: Annotated[list[Annotated[int, Meta(ge=0, lt=BUCKETS)]], Meta(max_length=MAX_BUCKETS)] | None = None
 
 
@@ -87,7 +91,7 @@ class BucketsQuery(msgspec.Struct, frozen=True):
     """Of which embeddings: the next `limit` behind the id `after`."""
 
     after: After | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTS)] = MAX_DIGESTS
+    limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTED)] = MAX_DIGESTED
 
 
 class BucketDigests(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,12 +117,8 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
     parts = ("vector", "text", "metadata") if query.include is None else query.include
     shown = query.limit * access.dimensions if "vector" in parts else 0
     state = await settled(req.pool, project_id)
-    if query.since and (state.begins is None or query.since < state.begins):
-        raise Gone("Deletions since then are not known any more. Read all embeddings, then the changes since 0.")
     if after > state.last_sequence:
-        raise Gone(
-            "There is no such sequence; was the database restored? Read all embeddings, then the changes since 0."
-        )
+        raise Gone(f"There is no such sequence; was the database restored? {AGAIN}")
 
     async def ask(db: Pool, max_bytes: int) -> list[ChangeRow]:
         return await changes.get_changes(
@@ -135,15 +135,24 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
 
     vector_bytes = shown * COMPONENT_BYTES[query.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, from_replica=False)
+    # Asked for after the rows: what was deleted before they were read, and is not in the log, is noticed.
+    log = await changes.retrieve_log_state(req.pool, project_id=project_id)
+    is_forgotten = query.since and (log.begins is None or query.since < log.begins)
+    if is_forgotten or log.log != state.log or query.log not in (None, log.log):
+        raise Gone(f"What was deleted since then is not known any more. {AGAIN}")
     listed = [_change(row, query.encoding) for row in rows]
-    if len(rows) < query.limit or not query.limit:
-        return Changes(listed, state.last_sequence)
-    return Changes(listed, next=req.go_on(after=rows[-1].sequence))
+    if query.limit and len(rows) == query.limit:
+        onward: dict[str, str] = {} if log.log is None else {"log": log.log}
+        return Changes(listed, log.log, next=req.go_on(after=rows[-1].sequence, **onward))
+    if state.last_sequence > query.since:
+        await changes.make_sequences_durable(req.pool)
+    return Changes(listed, log.log, state.last_sequence)
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader, errors=(404, 409))
 async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> Digests:
     """Digests of a project's embeddings, in the order of text_id."""
+    await req.body.make_room(query.limit * DIGEST_BYTES)
     rows = await changes.get_digests(
         req.pool, project_id=access.project_id, after=query.after, buckets=query.buckets, max_rows=query.limit
     )

@@ -74,7 +74,8 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     """A project as the caller may see it; `role` is the caller's.
 
-    `changes` grows by one with each embedding that is inserted, changed or deleted: while it is the same, so are they.
+    `changes` grows by one with each embedding that is inserted, changed or deleted: while it is the same, and `log`, so
+    are they.
     """
 
     project_id: int
@@ -86,6 +87,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     text_search: TextSearch
     index: ProjectIndex
     changes: int | None = None
+    log: str | None = None
     instance: dict[str, Any] | None = None
     description: str | None = None
     metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
@@ -221,6 +223,7 @@ async def _retrieve(
         text_search=cast("TextSearch", row.text_search),
         index=await project_index(db, recall, project_id, row.number_of_embeddings),
         changes=row.changes,
+        log=row.log,
         instance=row.instance,
         description=row.description,
         metadata_scheme=row.metadata_scheme,

@@ -12,9 +12,13 @@ query = Queries(__name__)
 
 
 class LogState(msgspec.Struct, frozen=True):
-    """The last sequence that was given, and that up to which deletions may be missing; None: there is no log yet."""
+    """The last sequence that was given, the name of the log, and up to where deletions may be missing in it.
+
+    `log` is None without a table, `begins` while deletions are not noted yet.
+    """
 
     last_sequence: int
+    log: str | None
     begins: int | None
 
 
@@ -60,6 +64,11 @@ async def retrieve_log_state(db: Db, *, project_id: int) -> LogState:
 @query
 async def get_writers(db: Db, *, project_id: int) -> list[str]:
     """The virtual ids of the transactions that may have written embeddings of a project, and have not ended."""
+
+
+@query
+async def make_sequences_durable(db: Db) -> None:
+    """Has all sequences that were given so far survive a crash."""
 
 
 @query

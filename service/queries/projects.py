@@ -80,6 +80,7 @@ class ProjectRow(msgspec.Struct, frozen=True):
     role: str
     number_of_embeddings: int
     changes: int | None
+    log: str | None
     text_search: str
     description: str | None
     metadata_scheme: str | None

@@ -38,18 +38,17 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
     while _one(connection, "SELECT mark_carried_ids(%s)", TABLES):
         pass
     waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
+    if waiting:
+        _begin_anew(connection)
     progress = _Progress(say, "Carried", "embeddings", waiting)
     carried = 0
     while (batch := _row(connection, "SELECT looked_at, carried FROM carry_embeddings(%s)", ROWS))[0]:
         carried += batch[1]
         progress.add(batch[0])
     if waiting:
+        _begin_anew(connection)
         progress.end()
         connection.execute("VACUUM embeddings_unmigrated")
-    if carried:  # with their old numbers, so that they are in nobody's changes
-        connection.execute(
-            "UPDATE embedding_counts SET log_begins = nextval('embeddings_sequence') WHERE log_begins IS NOT NULL"
-        )
     return carried
 
 
@@ -75,6 +74,14 @@ def _begin_logs(connection: psycopg.Connection, say: Say) -> None:
         left_over += left_here
     if left_over:
         say("Some projects are in use: their logs of deletions begin at the next start.")
+
+
+def _begin_anew(connection: psycopg.Connection) -> None:
+    """New logs, before and after embeddings are carried: these keep their old sequences, so they are in no changes."""
+    connection.execute(
+        "UPDATE embedding_counts SET log = gen_random_uuid(), log_begins = nextval('embeddings_sequence')"
+        " WHERE log_begins IS NOT NULL"
+    )
 
 
 def end_logs(connection: psycopg.Connection) -> None:

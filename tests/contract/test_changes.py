@@ -40,7 +40,7 @@ async def delete(api: httpx2.AsyncClient, own: Project, *text_ids: str) -> None:
 async def test_what_came_since(api: httpx2.AsyncClient, admin: Headers) -> None:
     own = await project(api, await user(api, admin))
     assert (await changes(api, own))["changes"] == []
-    assert (await changes(api, own, limit=0)).keys() == {"changes", "sequence"}
+    assert (await changes(api, own, limit=0)).keys() == {"changes", "log", "sequence"}
     await upload(api, own, *(row(name, [1, 2, 3], text=name, metadata={"n": name}) for name in "abcde"))
     found, sequence = await all_changes(api, own, 0, limit=2)
     assert [one["text_id"] for one in found] == list("abcde")
@@ -76,7 +76,7 @@ async def test_a_cursor_from_before_all_was_deleted_is_gone(api: httpx2.AsyncCli
     await api.delete(own.embeddings, headers=own.owner.headers)
     await upload(api, own, row("b", [1, 2, 3]))
     answer = await api.get(f"{own.embeddings}/changes?since={sequence}", headers=own.owner.headers)
-    assert "Read all embeddings" in problem(answer, 410)["detail"]
+    assert "read all embeddings" in problem(answer, 410)["detail"]
     found, _ = await all_changes(api, own, 0)
     assert [one["text_id"] for one in found] == ["b"]
     answer = await api.get(f"{own.embeddings}/changes?since={2**60}", headers=own.owner.headers)

@@ -36,6 +36,7 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
         "ids of embeddings to read or delete at once": uploads.MAX_IDS,
         "changes of a page": uploads.MAX_CHANGES,
         "ids of a page of digests": uploads.MAX_DIGESTS,
+        "embeddings of a page of buckets": uploads.MAX_DIGESTED,
         "characters of a `text_id`": schema_of(EmbeddingIn, "text_id")["maxLength"],
         "dimensions of a vector": MAX_DIMENSIONS,
         "dimensions of a vector that is indexed": MAX_INDEXED_DIMENSIONS,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.database.pool import Connection
+from service.database.pool import Connection, Pool
 from service.queries import changes, embeddings
 from service.queries.changes import ChangeRow
 from tests.support import digests, factories
@@ -23,7 +23,8 @@ class TestRetrieveLogState:
     async def test_a_new_project_has_a_log_from_the_beginning(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         before = await changes.retrieve_log_state(connection, project_id=number)
-        assert before.begins == 0
+        assert before.begins == before.last_sequence
+        assert before.log is not None
         await upsert(connection, number, {"a": [1, 2, 3]})
         after = await changes.retrieve_log_state(connection, project_id=number)
         (row,) = await changed(connection, number)
@@ -37,6 +38,7 @@ class TestRetrieveLogState:
         await embeddings.delete_embeddings_by_project(connection, project_id=number)
         state = await changes.retrieve_log_state(connection, project_id=number)
         assert state.begins == state.last_sequence > before.last_sequence
+        assert state.log != before.log
         assert await changed(connection, number) == []
 
 
@@ -47,6 +49,14 @@ class TestGetWriters:
         await upsert(connection, number, {"a": [1, 2, 3]})
         assert await changes.get_writers(connection, project_id=number) == [mine]
         assert await changes.get_writers(connection, project_id=number + 1_000_000) == []
+
+
+class TestMakeSequencesDurable:
+    async def test_writes_to_the_log_of_the_database(self, pool: Pool) -> None:
+        position = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+        before = await pool.fetchval(position)
+        await changes.make_sequences_durable(pool)
+        assert await pool.fetchval(position) > before
 
 
 class TestGetChanges:
