@@ -171,6 +171,8 @@ async def test_a_project_made_again_while_it_is_pulled(
 
     async def then_replaced(self: Pull, expected: int) -> None:
         await fetch(self, expected)
+        monkeypatch.undo()  # once
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         await client.project(project).delete()
         await client.projects.put(project, instance=f"{user[0]}/inst")
         await upload(client, project, new)
