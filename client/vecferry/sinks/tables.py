@@ -12,8 +12,8 @@ from vecferry.rows import Rows
 from vecferry.sinks.files import Sink
 from vecferry.sources.tables import pyarrow
 
-GROUP_BYTES = 32 * 1024 * 1024
-"""About how much becomes one row group, or one record batch."""
+GROUP_BYTES = 8 * 1024 * 1024
+"""About how much becomes one row group, or one record batch: writing takes a dozen times as much memory."""
 
 
 class TableSink(Sink):
