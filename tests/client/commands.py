@@ -66,7 +66,10 @@ class Ferry:
         while until.encode() not in shown:
             shown += await asyncio.to_thread(os.read, controller, 1000)
         if answer is None:
-            process.send_signal(signal.SIGINT)
+            ending = asyncio.create_task(process.wait())
+            while not ending.done():  # one that comes just before Python waits for a line only sets a flag
+                process.send_signal(signal.SIGINT)
+                await asyncio.wait([ending], timeout=2)
         else:
             os.write(controller, answer.encode() + b"\n")
         out, _ = await process.communicate()
