@@ -1,4 +1,4 @@
-"""The client `vecferry`: uploads beside others, pushes of what is stored already, and its memory.
+"""The client `vecferry`: uploads beside other clients, repeated pushes, and memory.
 
 All send the same rows to servers on this machine, in turn: a bare client with bodies that were encoded before, the
 library, a plain loop of JSON requests as in the README, and Chroma's own client to Chroma's server.

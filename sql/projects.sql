@@ -96,12 +96,10 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
        count_embeddings(project.project_id) AS number_of_embeddings,
-       (SELECT counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint
-                                    FROM embedding_count_deltas AS delta
-                                   WHERE delta.project_id = @project_id::int)
-          FROM embedding_counts AS counted
-         WHERE counted.project_id = @project_id::int) AS changes,
-       (SELECT counted.log::text FROM embedding_counts AS counted WHERE counted.project_id = @project_id::int) AS log,
+       counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint
+                            FROM embedding_count_deltas AS delta
+                           WHERE delta.project_id = project.project_id) AS changes,
+       counted.log::text AS log,
        project.text_search, project.description, project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
@@ -111,6 +109,7 @@ SELECT project.project_id, project.project_handle, project.owner, project.public
                               AND access.user_handle = @caller::text)) END AS instance
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  LEFT JOIN embedding_counts AS counted ON counted.project_id = project.project_id
  WHERE project.project_id = @project_id::int;
 
 -- name: DeleteProject :one

@@ -78,7 +78,7 @@ class ServiceError(VecferryError):
 
 
 class BadRequest(ServiceError):
-    """400: the request contradicts itself, or what is stored."""
+    """400: the request is not readable, or contradicts its path, the project or the stored rows."""
 
 
 class Unauthorized(ServiceError):

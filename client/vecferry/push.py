@@ -51,6 +51,7 @@ class Push:
         self,
         transport: Transport,
         project: str,
+        memory: Memory | None,
         *,
         delete: bool = False,
         dry_run: bool = False,
@@ -58,28 +59,26 @@ class Push:
         on_bad_row: OnBadRow = "report",
         progress: Callable[[Progress], None] | bool | None = None,
     ) -> None:
-        self._transport, self._project = transport, project
+        self._transport, self._project, self._memory = transport, project, memory
         self._delete, self._confirm = delete, confirm
         self._on_bad_row, self._progress = on_bad_row, progress
         self._began = time.monotonic()
         self._parts: set[int] = {VECTOR}
         self._is_whole = False
-        self._memory: Memory | None = None
         self.result = PushResult(dry_run=dry_run)
 
-    async def run(self, opened: Callable[[], Source], memory: Memory | None) -> PushResult:
+    async def run(self, opened: Callable[[], Source]) -> PushResult:
         """Sends what differs, and with `delete` deletes what the source has not.
 
         The source is not even opened when it is known that nothing differs.
         """
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
-        if memory is None or not self._is_known(memory.recall(), at):
-            self._memory = memory
+        if self._memory is None or not self._is_known(self._memory.recall(), at):
             await self._run(opened(), at)
             self._check_files()
-            if memory is not None and not self.result.dry_run and not self.result.bad_count:
-                await self._remember(memory, at)
+            if self._memory is not None and not self.result.dry_run and not self.result.bad_count:
+                await self._remember(self._memory, at)
         self.result.bytes_received = self._transport.bytes_received - before
         self.result.seconds = time.monotonic() - self._began
         return self.result
@@ -249,4 +248,4 @@ async def push_data(
     is_of_files = len(files) == len(given) and all(one.is_file() for one in files)
     named = [name for name, one in (("ids", ids), ("texts", texts), ("metadata", metadata)) if one is not None]
     memory = Memory(transport.url, project, files, (named, columns)) if is_of_files else None
-    return await Push(transport, project, **options).run(opened, memory)
+    return await Push(transport, project, memory, **options).run(opened)

@@ -20,8 +20,6 @@ PAGE = 10_000
 class Position(msgspec.Struct, frozen=True):
     """How far a project is: `changes` counts all insertions, changes and deletions in a `log`, if they are known."""
 
-    project_id: int
-    role: str
     number_of_embeddings: int
     changes: int | None = None
     log: str | None = None

@@ -6,6 +6,7 @@ before it. What follows the last whole answer is cut off.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import sys
@@ -34,7 +35,12 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Spool:
-    """The answers of one pull, in a file beside the one that is to be written."""
+    """The answers of one pull, in a file beside the one that is to be written.
+
+    `header`: what is pulled, from the sequence with which the first of these pulls began.
+    """
+
+    header: Header
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(f".{path.name}.pull")
@@ -52,30 +58,19 @@ class Spool:
             if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
                 break  # else the pull before has removed it meanwhile
             self._file.close()
-        found = self._header()
+        first = self._file.readline()
+        found = None
+        with contextlib.suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(first, type=Header)
         # The sequence of the interrupted pull counts: its pages may be older than the new one.
         if found is not None and msgspec.structs.replace(found, sequence=header.sequence) == header:
-            self._begin = len(self._file.readline())
+            self.header, self._begin = found, len(first)
             self._file.truncate(self._end())
         else:
-            self._file.truncate(0)
-            self._begin = self._file.write(msgspec.json.encode(header) + b"\n")
-            self._file.flush()
+            self._file.seek(0)
+            self._file.truncate()
+            self.header, self._begin = header, self._file.write(msgspec.json.encode(header) + b"\n")
         self._file.seek(0, os.SEEK_END)
-
-    def _header(self) -> Header | None:
-        try:
-            with self.path.open("rb") as file:
-                return msgspec.json.decode(file.readline(), type=Header)
-        except msgspec.DecodeError:
-            return None
-
-    @property
-    def header(self) -> Header:
-        """What is pulled, as the first of these pulls began."""
-        found = self._header()
-        assert found is not None  # noqa: S101 (it was opened)
-        return found
 
     def add(self, kind: bytes, answer: bytes) -> None:
         """Keeps an answer."""

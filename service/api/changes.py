@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from service.api.embeddings import COMPONENT_BYTES, Part, Vector, read_embeddings, vector_of
+from service.api.embeddings import COMPONENT_BYTES, After, Part, Vector, read_embeddings, vector_of
 from service.api.fields import Document
 from service.database.pool import Pool
 from service.errors import Gone, Invalid, Problem
@@ -27,7 +27,6 @@ DIGEST_BYTES = 500  # of memory for each id with its digests
 AGAIN = "Ask for the sequence with limit=0, read all embeddings from the primary, then the changes since that sequence."
 
 Sequence = Annotated[int, Meta(ge=0, le=2**62)]
-After = Annotated[str, Meta(max_length=2600)]
 
 
 class ChangesQuery(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from service.uploads.store import Uploaded, check_schema, checked, store_batch
 from service.vectors import Encoding, in_bytes
 
 Part = Literal["vector", "text", "metadata"]
+After = Annotated[str, Meta(max_length=2600)]  # as long as a carried id may be
 # As it is shown: the shortest decimals of its halves, or raw bytes.
 Vector = list[float] | bytes
 
@@ -55,7 +56,7 @@ class EmbeddingPath(ProjectPath, frozen=True):
 class EmbeddingsPage(Page, frozen=True):
     """Which part of a project's embeddings; `after` pages at any depth at constant cost."""
 
-    after: Annotated[str, Meta(max_length=2600)] | None = None  # as long as a carried id may be
+    after: After | None = None
     include: list[Part] | None = None
     encoding: Encoding | None = None
 

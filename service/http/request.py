@@ -103,7 +103,7 @@ class Req:
     def go_on(self, **parameters: str | int) -> str:
         """Where a list goes on: this request with another `offset` or `after`. The answer gets a Link to it."""
         sent = parse_qsl(self.query_string, keep_blank_values=True)
-        rest = [(name, value) for name, value in sent if name not in parameters and name not in ("offset", "after")]
+        rest = [(name, value) for name, value in sent if name not in {"offset", "after", *parameters}]
         path = quote(self.path, safe="/%:@!$&'()*+,;=~")  # encoded already, but for what would end a Link
         url = f"{path}?{urlencode([*rest, *parameters.items()], quote_via=quote)}"
         self.links.append(f'<{url}>; rel="next"')

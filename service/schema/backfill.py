@@ -53,27 +53,26 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
 
 
 def _detach(connection: psycopg.Connection, say: Say) -> None:
-    """Makes independent tables of the partitions that older versions made. Those that are in use are left over."""
-    progress, left_over, after = _Progress(say, "Detached the partitions of", "projects", None), 0, 0
-    statement = "SELECT last_project, left_over FROM detach_partitions(%s, %s, %s)"
-    while after is not None and left_over < MOST_LEFT_OVER:
-        after, left_here = _row(connection, statement, after, TABLES, MOST_LEFT_OVER - left_over)
-        progress.add(TABLES if after is not None else 0)
-        left_over += left_here
-    if left_over:
+    """Makes independent tables of the partitions that older versions made."""
+    if _left_over_by(connection, "detach_partitions", _Progress(say, "Detached the partitions of", "projects", None)):
         say("Some partitions are in use: they work as they are, and are detached at the next start.")
 
 
 def _begin_logs(connection: psycopg.Connection, say: Say) -> None:
-    """Has the deletions of all projects noted. Tables that are in use for long are left over."""
-    progress, left_over, after = _Progress(say, "Began the logs of", "projects", None), 0, 0
-    statement = "SELECT last_project, left_over FROM begin_logs(%s, %s, %s)"
+    """Has the deletions of all projects noted."""
+    if _left_over_by(connection, "begin_logs", _Progress(say, "Began the logs of", "projects", None)):
+        say("Some projects are in use: their logs of deletions begin at the next start.")
+
+
+def _left_over_by(connection: psycopg.Connection, function: str, progress: "_Progress") -> int:
+    """Calls a function of migrations for all tables, some a transaction; how many were in use, and are left over."""
+    left_over, after = 0, 0
+    statement = f"SELECT last_project, left_over FROM {function}(%s, %s, %s)"
     while after is not None and left_over < MOST_LEFT_OVER:
         after, left_here = _row(connection, statement, after, TABLES, MOST_LEFT_OVER - left_over)
         progress.add(TABLES if after is not None else 0)
         left_over += left_here
-    if left_over:
-        say("Some projects are in use: their logs of deletions begin at the next start.")
+    return left_over
 
 
 def _begin_anew(connection: psycopg.Connection) -> None:

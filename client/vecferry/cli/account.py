@@ -35,7 +35,7 @@ def login(url: str, key_stdin: bool, profile: str, as_json: bool) -> None:
     kept_in = profiles.save(profile, url, user, key)
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        click.echo("Warning: the URL begins with http, so whoever is on the way can read the key.", err=True)
+        click.echo("Warning: the URL begins with http, so the network can read the key.", err=True)
     if profiles.environment_wins():
         click.echo("Warning: VECFERRY_URL and VECFERRY_KEY win over what is kept, until they are unset.", err=True)
     if as_json:

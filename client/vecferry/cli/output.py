@@ -54,7 +54,7 @@ def _width(text: str) -> int:
 
 
 def cut(text: str, room: int) -> str:
-    """The beginning of a text that fits into so many columns."""
+    """The beginning of a text, cut to a number of columns."""
     if _width(text) <= room:
         return text
     while _width(text) > room - 1:

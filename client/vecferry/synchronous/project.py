@@ -124,7 +124,7 @@ class Project:
     ) -> PushResult:
         """Stores what the project has not, or has differently: `data` as of `upload`, but not iterators.
 
-        Digests are compared first, so that what is stored already is not sent; and a file that has not changed since
+        Digests are compared first, so that equal rows are not sent; and a file that has not changed since
         its last push, into a project that has not changed either, is not read. With `delete` embeddings are deleted
         that the data have not, after `confirm` has said yes to their number; none are when some rows are bad. With
         `dry_run` nothing is changed. An interrupted push has stored a part, and the next one sends the rest.
