@@ -1,0 +1,5 @@
+import { html, Page } from "../ui.js";
+
+export default function Home() {
+  return html`<${Page} title="Projects"><//>`;
+}
