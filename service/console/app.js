@@ -3,7 +3,9 @@ import { get, path } from "./api.js";
 import { Component, render } from "./vendor/preact.js";
 import { useEffect, useState } from "./vendor/hooks.js";
 import { SignIn } from "./pages/sign_in.js";
-import { isAdmin, isAway, link, notices, route, session, signedIn, signInReason, signOut, storedKey, theme } from "./store.js";
+import {
+  forgetKey, isAdmin, isAway, link, notices, returns, route, session, signedIn, signInReason, signOut, storedKey, theme,
+} from "./store.js";
 import { Dialog, Empty, Failure, html, Page } from "./ui.js";
 
 // The first part of the address, the module of its page, and for whom it is.
@@ -19,20 +21,21 @@ const PAGES = {
 
 function App() {
   const [isStarted, setStarted] = useState(!storedKey());
+  const who = session.value;
   useEffect(() => {
     const key = storedKey();
-    if (!key) return;
+    if (!key || who) return;
     get(path`/v1/whoami`, { key })
-      .then((who) => signedIn({ key, handle: who.user_handle, role: who.role }))
-      .catch((error) => error.status === 401 && signOut())
+      .then((found) => signedIn({ key, handle: found.user_handle, role: found.role }))
+      .catch((error) => error.status === 401 && forgetKey())
       .finally(() => setStarted(true));
-  }, []);
-  const who = session.value;
+  }, [returns.value]); // a service that was away is asked again
+  const place = route.value.parts.slice(0, 3).join("/"); // the parts of a project share its frame
   return html`<a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
     <${Header} />
     ${isAway.value && html`<p class="away" role="alert">The service cannot be reached. Trying again …</p>`}
     <main id="main" tabindex="-1">
-      ${isStarted && html`<${Boundary} key=${route.value.parts.join("/")}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
+      ${isStarted && html`<${Boundary} key=${place}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
     </main>
     <div class="notices" role="status">${notices.value.map((one) => html`<p key=${one.id}>${one.text}</p>`)}</div>
     ${signInReason.value &&

@@ -2,7 +2,7 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
-import { notify, route } from "./store.js";
+import { announced, notify, route } from "./store.js";
 
 export const html = htm.bind(h);
 
@@ -14,8 +14,8 @@ export function Page({ title, lead, actions, children }) {
     document.title = `${title} · Embedding service`;
   }, [title]);
   useEffect(() => {
-    if (Page.last !== undefined && Page.last !== where) heading.current?.focus();
-    Page.last = where;
+    if (announced.address !== null && announced.address !== where) heading.current?.focus();
+    announced.address = where;
   }, [where]);
   return html`<header class="page-head">
       <div>
