@@ -52,6 +52,7 @@ function toMain(event) {
 
 function Header() {
   const here = route.value.parts[0] ?? "";
+  const section = here === "projects" ? "" : here;
   const links = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
   if (isAdmin.value) links.push(["users", "Users"], ["service", "Service"]);
   const who = session.value;
@@ -61,7 +62,7 @@ function Header() {
     ${who &&
     html`<nav aria-label="Console">
       ${links.map(
-        ([part, text]) => html`<a href="#/${part}" aria-current=${part === here || (!part && here === "projects") ? "page" : undefined}>${text}</a>`,
+        ([part, text]) => html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${text}</a>`,
       )}
     </nav>`}
     <div class="who">
@@ -69,7 +70,8 @@ function Header() {
         ${dark ? "☾" : "☀"}<span class="unseen"> Dark colours</span>
       </button>
       ${who
-        ? html`<a href=${link`/account`}>${who.handle ?? "admin"}</a><button type="button" onClick=${signOut}>Sign out</button>`
+        ? html`<a href=${link`/account`}>${who.handle ?? "admin"}</a>
+            <button type="button" onClick=${signOut}>Sign out</button>`
         : here && html`<a class="button" href=${link`/`}>Sign in</a>`}
     </div>
   </header>`;
@@ -92,9 +94,15 @@ function Current() {
   useEffect(() => {
     page?.load().then((module) => setShown({ page, Show: module.default }), (error) => setShown({ page, error }));
   }, [page]);
-  if (!page) return html`<${Page} title="Not found"><${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//><//>`;
+  if (!page) {
+    return html`<${Page} title="Not found">
+      <${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//>
+    <//>`;
+  }
   if (page.needs && !session.value) return html`<${Page} title="Sign in"><${SignIn} /><//>`;
-  if (page.needs === "admin" && !isAdmin.value) return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
+  if (page.needs === "admin" && !isAdmin.value) {
+    return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
+  }
   if (shown.page !== page) return html`<p class="loading" role="status"><span class="spinner"></span>Loading …</p>`;
   return shown.error ? html`<${Failure} error=${shown.error} />` : html`<${shown.Show} />`;
 }
