@@ -244,3 +244,13 @@ export function Marked({ text, words }) {
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
 }
+
+// Metadata in a few words: names and values, without those of nested objects.
+export function Pairs({ metadata }) {
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  return html`<span class="pairs">
+    ${Object.entries(metadata ?? {}).map(
+      ([name, value]) => html`<span key=${name}><span class="faint">${name}</span> ${shown(value)}</span>${" "}`,
+    )}
+  </span>`;
+}
