@@ -34,7 +34,9 @@ async def test_files_are_compressed_and_asked_for_again(api: httpx2.AsyncClient)
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["other.js", "..%2Fapi%2Fconsole.py", "vendor/README.md", "vendor", "pages/%2E%2E", "%00"])
+@pytest.mark.parametrize(
+    "name", ["other.js", "..%2Fapi%2Fconsole.py", "vendor/README.md", "vendor", "pages/%2E%2E", "%00"]
+)
 async def test_no_other_file_is_served(api: httpx2.AsyncClient, name: str) -> None:
     assert (await api.get(f"/console/{name}")).status_code in {404, 422}
 
