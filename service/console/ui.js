@@ -2,6 +2,7 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
+import { percent } from "./format.js";
 import { announced, notify, route } from "./store.js";
 
 export const html = htm.bind(h);
@@ -243,4 +244,12 @@ export function Marked({ text, words }) {
   if (!wanted.length) return text;
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
+}
+
+// How a project is searched. `index` is the interface's.
+export function IndexBadge({ index }) {
+  const recall = index.recall === undefined ? "" : `, finds ${percent(index.recall, 1)}`;
+  if (index.state === "indexed") return html`<${Badge} kind="good">Indexed${recall}<//>`;
+  if (index.state === "exact") return html`<${Badge}>Searched exactly<//>`;
+  return html`<${Badge} kind="warning">Index ${percent(index.progress ?? 0)} built${recall}<//>`;
 }
