@@ -83,15 +83,45 @@ SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
  WHERE project.project_id = @project_id::int;
 
--- name: GetProjectsByUser :many
--- The user's own projects and those shared with the user; never both, as an owner has no share.
-SELECT project.owner, project.project_handle, project.project_id, project.public_read, access.role,
-       count_embeddings(project.project_id) AS number_of_embeddings
-  FROM project_access AS access
-  JOIN projects AS project USING (project_id)
- WHERE access.user_handle = @user_handle::text
- ORDER BY project.owner, project.project_handle
- LIMIT @max_rows::int OFFSET @skip::bigint;
+-- name: GetProjects :many
+-- A user's own projects and those shared with the user (never both, as an owner has no share), or all projects; by owner
+-- and handle, or those with the most embeddings first, which are not counted again.
+WITH listed AS (
+    SELECT project_id, role FROM project_access WHERE user_handle = @user_handle::text
+    UNION ALL
+    SELECT project_id, 'admin' FROM projects WHERE @user_handle::text IS NULL
+), page AS MATERIALIZED (
+    SELECT project.*, listed.role, counted.embeddings
+      FROM listed
+      JOIN projects AS project USING (project_id)
+      LEFT JOIN embedding_counts AS counted USING (project_id)
+     ORDER BY CASE WHEN @largest_first::bool THEN counted.embeddings END DESC NULLS LAST,
+              project.owner, project.project_handle
+     LIMIT @max_rows::int OFFSET @skip::bigint
+), building AS MATERIALIZED (
+    SELECT DISTINCT ON (build.relid) build.relid,
+           greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
+                    CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
+           extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
+      FROM pg_stat_progress_create_index AS build
+      JOIN pg_stat_activity AS session USING (pid)
+     WHERE build.datname = current_database()
+     ORDER BY build.relid
+)
+SELECT page.owner, page.project_handle, page.project_id, page.public_read, page.role,
+       CASE WHEN @largest_first::bool THEN coalesce(page.embeddings, 0) ELSE count_embeddings(page.project_id) END
+           AS number_of_embeddings, page.text_search, page.description,
+       instance.owner, instance.instance_handle, instance.dimensions, instance.model,
+       built.watermark, built.indexed_rows, built.lists,
+       CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
+       CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
+       built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
+       building.progress, building.seconds
+  FROM page
+  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = page.llm_service_instance_id
+  LEFT JOIN project_indexes AS built ON built.project_id = page.project_id
+  LEFT JOIN building ON building.relid = embeddings_partition(page.project_id)
+ ORDER BY CASE WHEN @largest_first::bool THEN page.embeddings END DESC NULLS LAST, page.owner, page.project_handle;
 
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,

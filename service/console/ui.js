@@ -2,6 +2,7 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
+import { percent } from "./format.js";
 import { announced, notify, route } from "./store.js";
 
 export const html = htm.bind(h);
@@ -253,4 +254,11 @@ export function Pairs({ metadata }) {
       ([name, value]) => html`<span key=${name}><span class="faint">${name}</span> ${shown(value)}</span>${" "}`,
     )}
   </span>`;
+
+// How a project is searched. `index` is the interface's.
+export function IndexBadge({ index }) {
+  const recall = index.recall === undefined ? "" : `, finds ${percent(index.recall, 1)}`;
+  if (index.state === "indexed") return html`<${Badge} kind="good">Indexed${recall}<//>`;
+  if (index.state === "exact") return html`<${Badge}>Searched exactly<//>`;
+  return html`<${Badge} kind="warning">Index ${percent(index.progress ?? 0)} built${recall}<//>`;
 }

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from service.database.statements import Db, Queries
+from service.queries.indexes import IndexState
 from service.queries.users import SharedWith
 
 query = Queries(__name__)
@@ -64,10 +65,23 @@ class ProjectBrief(msgspec.Struct, frozen=True):
     role: str
 
 
-class ListedProject(ProjectBrief, frozen=True):
-    """A project as it stands in a list."""
+class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The instance of a project as it stands in a list."""
+
+    owner: str
+    instance_handle: str
+    dimensions: int
+    model: str | None = None
+
+
+class ProjectInList(ProjectBrief, frozen=True):
+    """A project of a list, with the state of its index."""
 
     number_of_embeddings: int
+    text_search: str
+    description: str | None
+    instance: ListedInstance | None
+    index: IndexState
 
 
 class ProjectRow(msgspec.Struct, frozen=True):
@@ -136,8 +150,10 @@ async def fit_table(db: Db, *, project_id: int) -> None:
 
 
 @query
-async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ListedProject]:
-    """A page of a user's own projects and those shared with the user."""
+async def get_projects(
+    db: Db, *, user_handle: str | None, largest_first: bool, max_rows: int, skip: int
+) -> list[ProjectInList]:
+    """A page of a user's own projects and those shared with the user; without a user of all projects, for the admin."""
 
 
 @query

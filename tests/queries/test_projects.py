@@ -119,7 +119,7 @@ class TestUpsertProject:
         await factories.instance(connection, bert, "inst")
         with pytest.raises(AssertionError):
             await factories.project(connection, anna, "inst", instance_owner=bert)
-        assert await projects.get_projects_by_user(connection, user_handle=anna, max_rows=9, skip=0) == []
+        assert await listed(connection, anna) == []
 
     async def test_an_unknown_user_to_share_with(self, connection: Connection) -> None:
         anna = await factories.user(connection)
@@ -131,7 +131,12 @@ class TestUpsertProject:
         assert caught.value.constraint_name == "users_projects_user_handle_fkey"
 
 
-class TestGetProjectsByUser:
+async def listed(connection: Connection, user: str | None, **page: int | bool) -> list[projects.ProjectInList]:
+    asked: dict[str, Any] = {"largest_first": False, "max_rows": 9, "skip": 0, **page}
+    return await projects.get_projects(connection, user_handle=user, **asked)
+
+
+class TestGetProjects:
     async def test_own_and_shared(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
         for owner in (anna, bert):
@@ -141,12 +146,47 @@ class TestGetProjectsByUser:
         await factories.project(
             connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
         )
-        rows = await projects.get_projects_by_user(connection, user_handle=bert, max_rows=9, skip=0)
+        rows = await listed(connection, bert)
         assert [(row.owner, row.project_handle, row.role) for row in rows] == [
             ("anna", "given", "reader"),
             ("bert", "own", "owner"),
         ]
-        assert rows[1:] == await projects.get_projects_by_user(connection, user_handle=bert, max_rows=1, skip=1)
+        assert rows[1:] == await listed(connection, bert, max_rows=1, skip=1)
+
+    async def test_all_of_all_users(self, connection: Connection) -> None:
+        numbers = [await factories.filled(connection) for _ in range(3)]
+        rows = await listed(connection, None, max_rows=1000)
+        assert {row.project_id for row in rows} >= set(numbers)
+        assert {row.role for row in rows} == {"admin"}
+        assert [(row.owner, row.project_handle) for row in rows] == sorted(
+            (row.owner, row.project_handle) for row in rows
+        )
+
+    async def test_those_with_the_most_embeddings_first(self, connection: Connection) -> None:
+        small, large = await factories.filled(connection), await factories.filled(connection)
+        for number, rows in ((small, 10**9), (large, 10**10)):
+            await connection.execute("UPDATE embedding_counts SET embeddings = $2 WHERE project_id = $1", number, rows)
+        found = await listed(connection, None, largest_first=True, max_rows=2)
+        assert [(row.project_id, row.number_of_embeddings) for row in found] == [(large, 10**10), (small, 10**9)]
+
+    async def test_with_the_instance_and_the_index(self, connection: Connection) -> None:
+        number = await factories.filled(connection, description="all")
+        owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", number)
+        (row,) = await listed(connection, owner)
+        assert (row.description, row.text_search, row.index.built) == ("all", "editors", None)
+        assert row.instance == projects.ListedInstance(owner, "inst", 3)
+        await connection.execute(
+            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
+            "VALUES ($1, 7, 8, '{1,2}', '{0.5,0.9}')",
+            number,
+        )
+        await connection.execute("UPDATE projects SET llm_service_instance_id = NULL WHERE project_id = $1", number)
+        (row,) = await listed(connection, owner)
+        assert row.instance is None
+        assert row.index.built is not None
+        assert (row.index.built.watermark, row.index.built.indexed_rows) == (7, 8)
+        assert (row.index.built.efforts, row.index.built.recalls) == ([1, 2], [0.5, 0.9])
+        assert row.index.progress is None
 
 
 class TestRetrieveProject:

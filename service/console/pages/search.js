@@ -203,5 +203,6 @@ function literal(value) {
   if (value && typeof value === "object") {
     return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${literal(one)}`).join(", ")}}`;
   }
-  return { null: "None", true: "True", false: "False" }[value] ?? JSON.stringify(value);
+  if (typeof value === "string") return JSON.stringify(value);
+  return { null: "None", true: "True", false: "False" }[value] ?? String(value);
 }
