@@ -254,6 +254,7 @@ export function Pairs({ metadata }) {
       ([name, value]) => html`<span key=${name}><span class="faint">${name}</span> ${shown(value)}</span>${" "}`,
     )}
   </span>`;
+}
 
 // How a project is searched. `index` is the interface's.
 export function IndexBadge({ index }) {
