@@ -197,7 +197,7 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 def _step(items: list[Any]) -> int:
     """Items that are encoded at once: an embedding may be large, an id or a number is not."""
-    return 1000 if items and isinstance(items[0], str | int | None) else 1
+    return 1000 if items and isinstance(items[0], str | int | float | None) else 1
 
 
 def _packable(value: Any) -> Any:
