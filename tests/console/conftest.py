@@ -1,24 +1,13 @@
-"""A service, a Chromium for all tests, and a tab for each."""
+"""A service, and a tab with its console for each test."""
 
 from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from tests.conftest import serving, settings_for
-from tests.support.browser import CHROMIUM, Console, opened
-
-
-@pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    """A browser, in which each tab is a context of its own."""
-    async with async_playwright() as playwright:
-        # Without a graphics card, WebGL is computed by the processor.
-        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        await browser.close()
+from tests.support.browser import Console, opened
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ window.attacked = (text) => window.violations.push(`attacked ${text}`);
 class Console:
     """A tab with the console of the service at `url`.
 
-    `page` is Playwright's. `errors` are what the console's own code has thrown or logged. The browser also logs answers of
-    the service above 399, which are left out.
+    `page` is Playwright's. `errors` are what the console's own code has thrown or logged, without the lines that the
+    browser logs for answers above 399.
     """
 
     def __init__(self, page: Page, url: str) -> None:
