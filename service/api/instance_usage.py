@@ -29,7 +29,9 @@ class UsagePage(Page, frozen=True, rename={"first": "from", "last": "to"}):
 
     first: date | None = None
     last: date | None = None
-    by: Annotated[list[By], Meta(min_length=1, max_length=2)] = msgspec.field(default_factory=lambda: [BY_DAY])
+    by: Annotated[list[By], Meta(min_length=1, max_length=2, extra_json_schema={"default": [BY_DAY]})] = msgspec.field(
+        default_factory=lambda: [BY_DAY]
+    )
 
 
 class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"first": "from", "last": "to"}):

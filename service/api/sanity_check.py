@@ -37,7 +37,7 @@ REMEDIES: dict[Kind, str] = {
     "costly_schema": "Make the schema of the project simpler (metadataScheme), or the metadata smaller.",
     "unopened_key": (
         "Put the encryption key that sealed it into ENCRYPTION_KEY_PREVIOUS and run `keys rotate`, or have the owner "
-        "store the provider's key again."
+        "send it again (a PATCH of the instance with api_key)."
     ),
     "invalid_index": "Wait: the indexer drops it within ten minutes. Without one (SERVICE_INDEXER), run `index`.",
     "low_recall": (

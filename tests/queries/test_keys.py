@@ -46,7 +46,7 @@ class TestCountSealedKeys:
             await sealed(connection, b"1", key_id)
         await factories.instance(connection, await factories.user(connection))
         found = {row.key_id: row.sealed for row in await keys.count_sealed_keys(connection)}
-        assert {"k": 2, "l": 1, None: 1} == {key_id: found.get(key_id) for key_id in ("k", "l", None)}
+        assert {key_id: found.get(key_id) for key_id in ("k", "l", None)} == {"k": 2, "l": 1, None: 1}
 
 
 class TestGetKeysToRotate:
