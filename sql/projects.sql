@@ -142,6 +142,11 @@ SELECT project.project_id, project.project_handle, project.owner, project.public
   LEFT JOIN embedding_counts AS counted ON counted.project_id = project.project_id
  WHERE project.project_id = @project_id::int;
 
+-- name: RetrieveProjectSize :one
+SELECT project_id, count_embeddings(project_id) AS number_of_embeddings
+  FROM projects
+ WHERE owner = @owner::text AND project_handle = @project_handle::text;
+
 -- name: DeleteProject :one
 -- The project without its table: DropTable comes next.
 DELETE FROM projects WHERE owner = @owner::text AND project_handle = @project_handle::text

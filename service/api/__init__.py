@@ -11,6 +11,7 @@ from service.api import (
     docs,
     embed,
     embedding_batches,
+    embedding_pages,
     embeddings,
     health,
     instance_sharing,
@@ -22,7 +23,9 @@ from service.api import (
     project_sharing,
     projects,
     root,
+    schema_check,
     similars,
+    status,
     texts,
     users,
 )
@@ -32,6 +35,7 @@ endpoints: Sequence[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
     *similars.endpoints,
     *changes.endpoints,  # before an embedding, whose id could be `changes`
+    *embedding_pages.endpoints,
     *embeddings.endpoints,
     *embedding_batches.endpoints,
     *texts.endpoints,
@@ -46,7 +50,9 @@ endpoints: Sequence[Endpoint] = [
     *project_list.endpoints,
     *projects.endpoints,
     *project_sharing.endpoints,
+    *schema_check.endpoints,
     *admin.endpoints,
+    *status.endpoints,
     *root.endpoints,
     *health.endpoints,
     *metrics.endpoints,

@@ -175,7 +175,7 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         instance_owner=instance_owner,
         instance_handle=instance_handle,
         description=body.description,
-        metadata_scheme=_schema(body.metadata_scheme),
+        metadata_scheme=schema_text(body.metadata_scheme),
         public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
         text_search=body.text_search,
         change_shares=shares is not None,
@@ -249,7 +249,7 @@ def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
     return shares
 
 
-def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
+def schema_text(scheme: str | dict[str, Any] | bool | None) -> str | None:
     """The schema as it is stored, as text."""
     if scheme is None or scheme == "":
         return None
@@ -258,7 +258,7 @@ def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
 
 async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any] | bool | None) -> None:
     """Raises Invalid for an unusable schema. Before locks are taken, because it may take seconds."""
-    if (text := _schema(scheme)) is None:
+    if (text := schema_text(scheme)) is None:
         return
     try:
         await req.services.schemas.check(owner_handle, text)

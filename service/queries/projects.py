@@ -101,6 +101,13 @@ class ProjectRow(msgspec.Struct, frozen=True):
     instance: dict[str, Any] | None
 
 
+class ProjectSize(msgspec.Struct, frozen=True):
+    """How many embeddings a project has."""
+
+    project_id: int
+    number_of_embeddings: int
+
+
 class Transfer(msgspec.Struct, frozen=True):
     """Whether a project could be handed over: `fits` when the new owner may use its instance."""
 
@@ -159,6 +166,11 @@ async def get_projects(
 @query
 async def retrieve_project(db: Db, *, project_id: int, role: str, caller: str | None) -> ProjectRow | None:
     """A project as `caller` in `role` may see it."""
+
+
+@query
+async def retrieve_project_size(db: Db, *, owner: str, project_handle: str) -> ProjectSize | None:
+    """How many embeddings a project has; None when there is no such project."""
 
 
 @query

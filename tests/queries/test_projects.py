@@ -189,6 +189,16 @@ class TestGetProjects:
         assert row.index.progress is None
 
 
+class TestRetrieveProjectSize:
+    async def test_counts(self, connection: Connection) -> None:
+        number = await factories.filled(connection, handle="proj")
+        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
+        owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", number)
+        found = await projects.retrieve_project_size(connection, owner=owner, project_handle="proj")
+        assert found == projects.ProjectSize(number, 2)
+        assert await projects.retrieve_project_size(connection, owner=owner, project_handle="none") is None
+
+
 class TestRetrieveProject:
     async def test_the_role_on_the_instance_is_the_callers(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection), await factories.user(connection)
