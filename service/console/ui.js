@@ -262,6 +262,16 @@ export function Marked({ text, words }) {
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
 }
 
+// Metadata in a few words: names and values, without those of nested objects.
+export function Pairs({ metadata }) {
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  return html`<span class="pairs">
+    ${Object.entries(metadata ?? {}).map(
+      ([name, value]) => html`<span key=${name}><span class="faint">${name}</span> ${shown(value)}</span>${" "}`,
+    )}
+  </span>`;
+}
+
 // How a project is searched. `index` is the interface's.
 export function IndexBadge({ index }) {
   const recall = index.recall === undefined ? "" : `, finds ${percent(index.recall, 1)}`;
