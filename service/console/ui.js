@@ -3,6 +3,7 @@ import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
 import { percent } from "./format.js";
+import { useAction } from "./hooks.js";
 import { announced, notify, route } from "./store.js";
 
 export const html = htm.bind(h);
@@ -70,7 +71,7 @@ export function Empty({ title, children }) {
 const FormError = createContext(null);
 
 // A form. `action` is one of `useAction`: its error is shown here, and at the fields that the service names.
-export function Form({ action, submit, onCancel, isDangerous, isReady = true, children }) {
+export function Form({ action, submit, onCancel, cancel = "Cancel", isDangerous, isReady = true, children }) {
   const send = (event) => {
     event.preventDefault();
     action.run();
@@ -82,7 +83,7 @@ export function Form({ action, submit, onCancel, isDangerous, isReady = true, ch
       <button class=${isDangerous ? "danger" : "primary"} disabled=${action.isRunning || !isReady}>
         ${action.isRunning && html`<span class="spinner"></span>`}${submit}
       </button>
-      ${onCancel && html`<button type="button" onClick=${onCancel}>Cancel</button>`}
+      ${onCancel && html`<button type="button" onClick=${onCancel}>${cancel}</button>`}
     </div>
   </form>`;
 }
@@ -163,6 +164,21 @@ export function Confirmation({ action, submit, name, onCancel, children }) {
     ${children}
     ${name && html`<${Field} label=${label} value=${typed} onValue=${setTyped} isFirst />`}
   <//>`;
+}
+
+// A button that asks in a dialog before `act({signal})`, which cannot be undone. With `name`, that must be typed.
+export function ConfirmButton({ label, title = label, disabled, ...rest }) {
+  return html`<${DialogButton} label=${label} title=${title} kind="danger" disabled=${disabled}>
+    ${(close) => html`<${ConfirmedAction} ...${rest} onClose=${close} />`}
+  <//>`;
+}
+
+function ConfirmedAction({ act, submit, name, onClose, children }) {
+  const action = useAction(async (options) => {
+    await act(options);
+    onClose();
+  });
+  return html`<${Confirmation} action=${action} submit=${submit} name=${name} onCancel=${onClose}>${children}<//>`;
 }
 
 // A table that scrolls within itself on small screens. `columns` are {title, cell(row), class}; the first is the
@@ -262,4 +278,12 @@ export function IndexBadge({ index }) {
   if (index.state === "indexed") return html`<${Badge} kind="good">Indexed${recall}<//>`;
   if (index.state === "exact") return html`<${Badge}>Searched exactly<//>`;
   return html`<${Badge} kind="warning">Index ${percent(index.progress ?? 0)} built${recall}<//>`;
+}
+
+// A similarity from -1 to 1 as a number and a bar; below 0 the bar is empty.
+export function SimilarityBar({ value }) {
+  return html`<span class="similarity">
+    <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, Math.min(1, value)) * 100}%` }}></span></span>
+    ${value.toFixed(3)}<span class="unseen"> similarity</span>
+  </span>`;
 }

@@ -93,14 +93,15 @@ function Badges({ project }) {
 function About({ project, instance }) {
   const { index } = project;
   const left = index.seconds_left ? `, about ${plural(Math.ceil(index.seconds_left), "second")} left` : "";
-  const model = instance && ` · ${instance.model ?? instance.instance_handle} · ${plural(instance.dimensions, "dimension")}`;
+  const model = instance?.model ?? instance?.instance_handle;
   const measured = index.measured;
   const queries = measured && plural(measured.queries, `${measured.kind} query`, `${measured.kind} queries`);
   const embeds = instance?.can_embed ? "yes" : "no, only vectors can be stored";
   return html`${index.state === "building" &&
     html`<${Progress} value=${index.progress ?? undefined} label="The index is being built${left}" />`}
     <details class="about">
-      <summary>${plural(project.number_of_embeddings, "text")}${model}</summary>
+      <summary>${plural(project.number_of_embeddings, "text")}${instance &&
+        ` · ${model} · ${plural(instance.dimensions, "dimension")}`}</summary>
       <${Facts} pairs=${[
         ["Instance", instance ? `${instance.owner}/${instance.instance_handle}` : "none"],
         ["Embeds texts", embeds],
