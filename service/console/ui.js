@@ -70,8 +70,9 @@ export function Empty({ title, children }) {
 
 const FormError = createContext(null);
 
-// A form. `action` is one of `useAction`: its error is shown here, and at the fields that the service names.
-export function Form({ action, submit, onCancel, cancel = "Cancel", isDangerous, isReady = true, children }) {
+// A form. `action` is one of `useAction`: its error is shown here, and at the fields that the service names. `more` are
+// further buttons.
+export function Form({ action, submit, onCancel, more, isDangerous, isReady = true, children }) {
   const send = (event) => {
     event.preventDefault();
     action.run();
@@ -83,7 +84,8 @@ export function Form({ action, submit, onCancel, cancel = "Cancel", isDangerous,
       <button class=${isDangerous ? "danger" : "primary"} disabled=${action.isRunning || !isReady}>
         ${action.isRunning && html`<span class="spinner"></span>`}${submit}
       </button>
-      ${onCancel && html`<button type="button" onClick=${onCancel}>${cancel}</button>`}
+      ${onCancel && html`<button type="button" onClick=${onCancel}>Cancel</button>`}
+      ${more}
     </div>
   </form>`;
 }
@@ -280,10 +282,10 @@ export function IndexBadge({ index }) {
   return html`<${Badge} kind="warning">Index ${percent(index.progress ?? 0)} built${recall}<//>`;
 }
 
-// A similarity from -1 to 1 as a number and a bar; below 0 the bar is empty.
+// A similarity from -1 to 1 as a number and a bar, which is empty below 0.
 export function SimilarityBar({ value }) {
   return html`<span class="similarity">
-    <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, Math.min(1, value)) * 100}%` }}></span></span>
-    ${value.toFixed(3)}<span class="unseen"> similarity</span>
+    <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, value) * 100}%` }}></span></span>
+    <span class="number"><span class="unseen">Similarity </span>${value.toFixed(4)}</span>
   </span>`;
 }

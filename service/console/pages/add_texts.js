@@ -110,7 +110,7 @@ function Source({ source, setSource, format, setFormat, prefix, setPrefix, canEm
       ? "The project's instance cannot embed texts here"
       : "The project has no instance"}: give each text its vector${instance &&
       `, of ${plural(instance.dimensions, "number")}`}.</p>`}
-    <div class="row">
+    <div class="row from-top">
       <div class="field">
         <label for="texts-file">File</label>
         <input id="texts-file" type="file" ref=${input} accept=".jsonl,.ndjson,.json,.txt,.csv" onChange=${choose} />
@@ -132,7 +132,7 @@ function Preview({ records, wrong }) {
   if (!records.length) return null;
   return html`<p role="status">${plural(records.length, "text")} read, the first ones are:</p>
     <ul>
-      ${records.slice(0, 3).map(({ text_id: id, text = "" }) => html`<li><code>${id}</code> ${text.slice(0, 120)}</li>`)}
+      ${records.slice(0, 3).map((one) => html`<li><code>${one.text_id}</code> ${one.text?.slice(0, 120)}</li>`)}
     </ul>`;
 }
 

@@ -126,7 +126,8 @@ function NewProject({ user, instances, onClose }) {
       hint="3 to 64 letters, digits and . _ ~ - ; it stands in the address, and is not changed later." />
     <${InstanceChoice} instances=${instances} value=${instance} onValue=${setInstance}
       hint="Its model embeds the texts. All vectors of a project have the instance's dimensions." />
-    <${Field} label="Description" name="description" value=${description} onValue=${setDescription} lines="2" />
+    <${Field} label="Description" name="description" value=${description} onValue=${setDescription} lines="2"
+      class="prose" />
     <${Field} type="checkbox" label="Public" value=${isPublic} onValue=${setPublic}
       hint="Everybody who knows its address can read and search all its texts, also without a key." />
     ${isPublic && html`<p class="warning-box">Be sure that no text of this project is confidential.</p>`}

@@ -1,4 +1,4 @@
-// Reads what is pasted, or a file, into records {line, text_id, text, metadata, vector}, and finds lines that are wrong.
+// Reads what is pasted, or a file, into records {line, text_id, text, metadata, vector}, and finds wrong lines.
 const FIELDS = ["text_id", "text", "metadata", "vector"];
 
 export const FORMATS = [

@@ -1,6 +1,6 @@
 // One text in full: its text, metadata and vector, and the ten nearest to it.
 import { post } from "../api.js";
-import { number, plural, time } from "../format.js";
+import { percent, plural, time } from "../format.js";
 import { useAction, useLoad } from "../hooks.js";
 import { go, link, notify, route } from "../store.js";
 import { useState } from "../vendor/hooks.js";
@@ -34,24 +34,26 @@ function Shown({ row, project, base, canEdit, canEmbed, reload, onDone }) {
     reload();
     go(all);
   };
-  const actions = html`<a class="button" href="${all}/search?${new URLSearchParams({ id: row.text_id })}">More like this</a>
+  const like = `${all}/search?${new URLSearchParams({ by: "id", q: row.text_id })}`;
+  const actions = html`<a class="button" href=${like}>More like this</a>
     ${canEdit && html`<${Edit} ...${{ row, base, canEmbed, onDone }} />
       <${ConfirmButton} label="Delete" title="Delete this text" submit="Delete it" act=${act}>
         <p>The text <code>${row.text_id}</code>, its vector and metadata cannot be brought back.</p>
       <//>`}`;
   const metadata = JSON.stringify(row.metadata ?? {}, null, 2);
+  const copy = html`<${CopyButton} text=${JSON.stringify(row.vector)} label="Copy the vector" />`;
+  const numbers = row.vector.slice(0, FIRST_NUMBERS).join(", ") + (row.vector.length > FIRST_NUMBERS ? ", …" : "");
   return html`<div class="columns">
     <div>
       <${Card} title=${row.text_id} actions=${actions}>
-        ${row.text ? html`<p class="text">${row.text}</p>` : html`<p class="faint">Only its vector is stored, no text.</p>`}
+        ${row.text ? html`<p class="text">${row.text}</p>` : html`<p class="faint">Only a vector is stored.</p>`}
         <${Facts} pairs=${[["Stored", time(row.created_at)], ["Changed", time(row.updated_at)]]} />
       <//>
       <${Card} title="Metadata">
         ${metadata === "{}" ? html`<p class="faint">None.</p>` : html`<${Code} text=${metadata} />`}
       <//>
-      <${Card} title="Vector" actions=${html`<${CopyButton} text=${JSON.stringify(row.vector)} label="Copy the vector" />`}>
-        <p>${plural(row.vector_dim, "number")}, in half precision:
-          ${" "}<code>${row.vector.slice(0, FIRST_NUMBERS).join(", ")}${row.vector_dim > FIRST_NUMBERS && " …"}</code></p>
+      <${Card} title="Vector" actions=${copy}>
+        <p>${plural(row.vector.length, "number")}, in half precision: ${" "}<code>${numbers}</code></p>
       <//>
     </div>
     <${Nearest} id=${row.text_id} project=${project} base=${base} />
@@ -74,7 +76,7 @@ function Nearest({ id, project, base }) {
           ${one.text && html`<div class="short">${one.text}</div>`}
         </li>`)}
       </ol>
-      <p class="faint">Found ${FOUND[search.method]}; ${number(search.recall * 100)} % of the nearest are found.</p>`}<//>
+      <p class="faint">Found ${FOUND[search.method]}: ${percent(search.recall, 1)} of the nearest.</p>`}<//>
   <//>`;
 }
 

@@ -1,12 +1,12 @@
 // The texts of a project as a table: paged, filtered, selected to be deleted; and the ways to add some.
 import { get, post, remove } from "../api.js";
+import { FilterBox, filterOf } from "../filter.js";
 import { number, plural } from "../format.js";
 import { useAction, useLoad } from "../hooks.js";
 import { go, link, notify, route, setQuery } from "../store.js";
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
-import { ConfirmButton, Empty, Field, Form, html, Loaded, Table } from "../ui.js";
+import { ConfirmButton, Empty, Field, Form, html, Loaded, Pairs, Table } from "../ui.js";
 import { AddTexts } from "./add_texts.js";
-import { FilterBox, readFilter } from "./filter_box.js";
 
 const SIZES = ["10", "25", "50", "100", "200"];
 const LOOKS = 8; // a filtered page looks at rows for a second at most; so many are put together
@@ -46,7 +46,7 @@ export default function Texts(props) {
           <${FilterForm} key=${filter} filter=${filter} error=${atFilter} isRunning=${from.isLoading} />
           <${GoTo} project=${project} />
         </div>`}
-    <div class="actions bar">
+    <div class="bar-of-actions">
       ${canEdit && html`<${AddTexts} ...${props} onDone=${changed} />`}
       ${canEdit && !isEmpty && html`<${DeleteSelected} base=${base} ids=${[...selected]} onDone=${changed} />
         <${DeleteAll} base=${base} project=${project} onDone=${changed} />`}
@@ -57,7 +57,7 @@ export default function Texts(props) {
       ${rows.length
         ? html`<${Rows} project=${project} rows=${rows} selected=${canEdit && selected} select=${select} />`
         : html`<${Empty} title=${next ? "None of the texts looked at so far." : "There is no text here."} />`}
-      <nav class="actions bar" aria-label="Pages of the texts">
+      <nav class="bar-of-actions" aria-label="Pages of the texts">
         <button type="button" disabled=${!after} onClick=${() => turn("")}>First page</button>
         <button type="button" disabled=${!trail.current.length} onClick=${() => turn(trail.current.pop())}>
           Previous page</button>
@@ -94,20 +94,10 @@ function Rows({ project, rows, selected, select }) {
         <a href=${link`/projects/${owner}/${handle}/text/${id}`}>${id}</a></span>`,
     },
     { title: "Text", cell: ({ text }) => html`<div class="short">${text ?? html`<i class="faint">none</i>`}</div>` },
-    { title: "Metadata", cell: ({ metadata }) => html`<${Keys} metadata=${metadata ?? {}} />` },
+    { title: "Metadata", cell: ({ metadata }) => html`<div class="short"><${Pairs} metadata=${metadata} /></div>` },
   ];
   const rowKey = ({ text_id: id }) => id;
   return html`<${Table} caption="Texts of the project" columns=${columns} rows=${rows} rowKey=${rowKey} />`;
-}
-
-function Keys({ metadata }) {
-  const shown = Object.entries(metadata).slice(0, 6);
-  const rest = Object.keys(metadata).length - shown.length;
-  const short = (value) => (typeof value === "string" ? value : JSON.stringify(value)).slice(0, 40);
-  return html`<div class="keys">
-    ${shown.map(([key, value]) => html`<span><span class="faint">${key.slice(0, 40)}</span> ${short(value)}</span> `)}
-    ${rest > 0 && html`<span class="faint">and ${number(rest)} more</span>`}
-  </div>`;
 }
 
 function FilterForm({ filter, error, isRunning }) {
@@ -115,15 +105,16 @@ function FilterForm({ filter, error, isRunning }) {
   const [wrong, setWrong] = useState(null);
   const apply = () => {
     try {
-      readFilter(text);
+      filterOf(text);
       setWrong(null);
       setQuery({ filter: text.trim(), after: "" }, { replace: false });
     } catch (problem) {
       setWrong(problem);
     }
   };
-  return html`<${Form} action=${{ run: apply, error: wrong ?? error, isRunning }} submit="Filter"
-      onCancel=${filter && (() => setQuery({ filter: "", after: "" }, { replace: false }))} cancel="Show all">
+  const all = () => setQuery({ filter: "", after: "" }, { replace: false });
+  const more = filter && html`<button type="button" onClick=${all}>Show all</button>`;
+  return html`<${Form} action=${{ run: apply, error: wrong ?? error, isRunning }} submit="Filter" more=${more}>
     <${FilterBox} value=${text} onValue=${setText} />
   <//>`;
 }
@@ -137,7 +128,7 @@ function GoTo({ project }) {
 }
 
 function PageSize({ limit }) {
-  return html`<label class="size">Texts a page
+  return html`<label class="last">Texts a page
     ${" "}<select value=${limit} onChange=${(event) => setQuery({ limit: event.target.value })}>
       ${SIZES.map((size) => html`<option value=${size} selected=${size === limit}>${size}</option>`)}
     </select></label>`;
