@@ -79,7 +79,7 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, errors=(404, 409), may_be_accepted=True)
 async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectAccess) -> Map:
     """A project's embeddings as points in the plane; 202 while the map is being made, because it was asked for."""
-    compiled = None if query.field is None else field_path(query.field)
+    compiled = None if query.field is None else field_path(query.field) + "[*]"  # of a list the first
     parts = -(-query.limit // PART_POINTS)
     state = await maps.retrieve_map(req.pool, project_id=access.project_id, parts=parts)
     if state is None:
@@ -95,8 +95,8 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
             req.is_accepted = True
             req.answer_headers["Retry-After"] = str(SECONDS_BETWEEN_ASKS)
         return _described(state, query, now)
-    most = query.limit * (POINT_BYTES + (0 if compiled is None else VALUE_BYTES)) + state.id_bytes
-    await req.make_room_to_show(most)
+    most = min(query.limit, state.rows)
+    await req.make_room_to_show(state.id_bytes + most * (POINT_BYTES + (0 if compiled is None else VALUE_BYTES)))
     found = await maps.get_map_points(
         req.pool,
         project_id=access.project_id,
