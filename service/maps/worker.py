@@ -79,6 +79,7 @@ class _Map:
         axes = len(self._basis.axes)
         sequences = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
         order = np.argsort(np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)]), kind="stable")
+        order = order[:MOST_POINTS]
         coordinates = np.concatenate([np.empty((0, axes), np.float32), *(part[2] for part in parts)])
         self._ids = [ids[place] for place in order.tolist()]
         self._sequences, self._coordinates = sequences[order], coordinates[order]
