@@ -3,7 +3,9 @@ import { get, path } from "./api.js";
 import { Component, render } from "./vendor/preact.js";
 import { useEffect, useState } from "./vendor/hooks.js";
 import { SignIn } from "./pages/sign_in.js";
-import { isAdmin, isAway, link, notices, route, session, signedIn, signInReason, signOut, storedKey, theme } from "./store.js";
+import {
+  forgetKey, isAdmin, isAway, link, notices, returns, route, session, signedIn, signInReason, signOut, storedKey, theme,
+} from "./store.js";
 import { Dialog, Empty, Failure, html, Page } from "./ui.js";
 
 // The first part of the address, the module of its page, and for whom it is.
@@ -19,20 +21,21 @@ const PAGES = {
 
 function App() {
   const [isStarted, setStarted] = useState(!storedKey());
+  const who = session.value;
   useEffect(() => {
     const key = storedKey();
-    if (!key) return;
+    if (!key || who) return;
     get(path`/v1/whoami`, { key })
-      .then((who) => signedIn({ key, handle: who.user_handle, role: who.role }))
-      .catch((error) => error.status === 401 && signOut())
+      .then((found) => signedIn({ key, handle: found.user_handle, role: found.role }))
+      .catch((error) => error.status === 401 && forgetKey())
       .finally(() => setStarted(true));
-  }, []);
-  const who = session.value;
+  }, [returns.value]); // a service that was away is asked again
+  const place = route.value.parts.slice(0, 3).join("/"); // the parts of a project share its frame
   return html`<a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
     <${Header} />
     ${isAway.value && html`<p class="away" role="alert">The service cannot be reached. Trying again …</p>`}
     <main id="main" tabindex="-1">
-      ${isStarted && html`<${Boundary} key=${route.value.parts.join("/")}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
+      ${isStarted && html`<${Boundary} key=${place}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
     </main>
     <div class="notices" role="status">${notices.value.map((one) => html`<p key=${one.id}>${one.text}</p>`)}</div>
     ${signInReason.value &&
@@ -49,6 +52,7 @@ function toMain(event) {
 
 function Header() {
   const here = route.value.parts[0] ?? "";
+  const section = here === "projects" ? "" : here;
   const links = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
   if (isAdmin.value) links.push(["users", "Users"], ["service", "Service"]);
   const who = session.value;
@@ -58,7 +62,7 @@ function Header() {
     ${who &&
     html`<nav aria-label="Console">
       ${links.map(
-        ([part, text]) => html`<a href="#/${part}" aria-current=${part === here || (!part && here === "projects") ? "page" : undefined}>${text}</a>`,
+        ([part, text]) => html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${text}</a>`,
       )}
     </nav>`}
     <div class="who">
@@ -66,7 +70,8 @@ function Header() {
         ${dark ? "☾" : "☀"}<span class="unseen"> Dark colours</span>
       </button>
       ${who
-        ? html`<a href=${link`/account`}>${who.handle ?? "admin"}</a><button type="button" onClick=${signOut}>Sign out</button>`
+        ? html`<a href=${link`/account`}>${who.handle ?? "admin"}</a>
+            <button type="button" onClick=${signOut}>Sign out</button>`
         : here && html`<a class="button" href=${link`/`}>Sign in</a>`}
     </div>
   </header>`;
@@ -89,9 +94,15 @@ function Current() {
   useEffect(() => {
     page?.load().then((module) => setShown({ page, Show: module.default }), (error) => setShown({ page, error }));
   }, [page]);
-  if (!page) return html`<${Page} title="Not found"><${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//><//>`;
+  if (!page) {
+    return html`<${Page} title="Not found">
+      <${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//>
+    <//>`;
+  }
   if (page.needs && !session.value) return html`<${Page} title="Sign in"><${SignIn} /><//>`;
-  if (page.needs === "admin" && !isAdmin.value) return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
+  if (page.needs === "admin" && !isAdmin.value) {
+    return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
+  }
   if (shown.page !== page) return html`<p class="loading" role="status"><span class="spinner"></span>Loading …</p>`;
   return shown.error ? html`<${Failure} error=${shown.error} />` : html`<${shown.Show} />`;
 }

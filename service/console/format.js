@@ -3,6 +3,7 @@ const NUMBER = new Intl.NumberFormat();
 const SHORT = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
 export const number = (value) => NUMBER.format(value);
@@ -16,7 +17,8 @@ export function percent(value, digits = 0) {
 export function bytes(value) {
   const power = value < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(value) / 10));
   const amount = value / 1024 ** power;
-  return `${amount.toLocaleString(undefined, { maximumFractionDigits: amount < 10 && power ? 1 : 0 })} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
+  const digits = amount < 10 && power ? 1 : 0;
+  return `${amount.toLocaleString(undefined, { maximumFractionDigits: digits })} ${SIZES[power]}`;
 }
 
 export function duration(seconds) {

@@ -2,9 +2,9 @@
 import { useCallback, useEffect, useRef, useState } from "./vendor/hooks.js";
 import { returns, session } from "./store.js";
 
-// What `load(signal)` resolves to: {data, error, isLoading, reload}. It is loaded again when a value of `deps` or the key
-// changes, when a service that was away is back, and every `every` milliseconds while the page is visible. `every` may be
-// a function of the data. Data of other `deps` is never shown; while it is loaded again the older stays.
+// What `load(signal)` resolves to: {data, error, isLoading, reload}. It is loaded again when a value of `deps` or the
+// key changes, when a service that was away is back, and every `every` milliseconds while the page is visible; `every`
+// may be a function of the data. Data of other `deps` is never shown; while it is loaded again the older stays.
 export function useLoad(load, deps, every = 0) {
   const key = session.value?.key;
   const name = JSON.stringify([...deps, key]);
@@ -37,8 +37,8 @@ export function useLoad(load, deps, every = 0) {
   return { data: current.data, error: current.error, isLoading, reload };
 }
 
-// An action of a button or form: {run, isRunning, error, clear}. `act(...arguments, {signal})` may be cancelled by `cancel`,
-// and is when the component goes. `run` resolves to whether it succeeded.
+// An action of a button or form: {run, isRunning, error, clear, cancel}. `act(...arguments, {signal})` is cancelled by
+// `cancel`, and when the component goes. `run` resolves to whether it succeeded.
 export function useAction(act) {
   const [state, setState] = useState({ isRunning: false, error: null });
   const running = useRef(null);

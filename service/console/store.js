@@ -18,6 +18,9 @@ export const theme = signal(localStorage.getItem(THEME) ?? "");
 // The address: {parts: ["projects", "ada", "poems"], query: URLSearchParams}.
 export const route = signal(read(location.hash));
 
+// The address whose heading had the focus last: another one's gets it.
+export const announced = { address: null };
+
 export const isAdmin = computed(() => session.value?.role === "admin");
 
 export function storedKey() {
@@ -31,9 +34,13 @@ export function signedIn(who) {
 }
 
 export function signOut() {
+  forgetKey();
+  location.hash = "#/";
+}
+
+export function forgetKey() {
   sessionStorage.removeItem(KEY);
   session.value = null;
-  location.hash = "#/";
 }
 
 export function notify(text) {

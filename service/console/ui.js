@@ -2,7 +2,7 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
-import { notify, route } from "./store.js";
+import { announced, notify, route } from "./store.js";
 
 export const html = htm.bind(h);
 
@@ -14,8 +14,8 @@ export function Page({ title, lead, actions, children }) {
     document.title = `${title} · Embedding service`;
   }, [title]);
   useEffect(() => {
-    if (Page.last !== undefined && Page.last !== where) heading.current?.focus();
-    Page.last = where;
+    if (announced.address !== null && announced.address !== where) heading.current?.focus();
+    announced.address = where;
   }, [where]);
   return html`<header class="page-head">
       <div>
@@ -30,7 +30,11 @@ export function Page({ title, lead, actions, children }) {
 export function Card({ title, actions, children, class: more = "" }) {
   const id = useId();
   return html`<section class="card ${more}" aria-labelledby=${title ? id : undefined}>
-    ${(title || actions) && html`<header><h2 id=${id}>${title}</h2>${actions && html`<div class="actions">${actions}</div>`}</header>`}
+    ${(title || actions) &&
+    html`<header>
+      <h2 id=${id}>${title}</h2>
+      ${actions && html`<div class="actions">${actions}</div>`}
+    </header>`}
     ${children}
   </section>`;
 }
@@ -83,8 +87,8 @@ export function Form({ action, submit, onCancel, isDangerous, isReady = true, ch
 }
 
 // A labelled input. `name` is the property of the body, at which the service's errors are shown. `options` are
-// [value, label] pairs, or values. `lines` makes it a text area. `onValue` gets what was typed or chosen. With `isFirst`
-// it has the focus when it appears.
+// [value, label] pairs, or values. `lines` makes it a text area. `onValue` gets what was typed or chosen. With
+// `isFirst` it has the focus when it appears.
 export function Field({ label, name, hint, value, onValue, options, lines, isFirst, type = "text", ...rest }) {
   const id = useId();
   useEffect(() => {
@@ -96,7 +100,7 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
   const change = (event) => onValue(event.currentTarget.value);
   if (type === "checkbox") {
     return html`<div class="field check">
-      <input type="checkbox" ...${common} checked=${value} onChange=${(event) => onValue(event.currentTarget.checked)} />
+      <input type="checkbox" ...${common} checked=${value} onChange=${(event) => onValue(event.target.checked)} />
       <label for=${id}>${label}</label>${hint && html`<p class="hint" id="${id}-hint">${hint}</p>`}
     </div>`;
   }
@@ -109,7 +113,8 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
   } else if (lines) {
     input = html`<textarea ...${common} rows=${lines} value=${value} onInput=${change}></textarea>`;
   } else {
-    input = html`<input ...${common} type=${type} value=${value} onInput=${change} autocomplete="off" spellcheck=${false} />`;
+    const plain = { autocomplete: "off", spellcheck: false };
+    input = html`<input ...${plain} ...${common} type=${type} value=${value} onInput=${change} />`;
   }
   return html`<div class="field">
     <label for=${id}>${label}</label>${input}
@@ -151,13 +156,16 @@ export function DialogButton({ label, title = label, kind = "", disabled, childr
 // Asks before what cannot be undone. With `name`, that name must be typed.
 export function Confirmation({ action, submit, name, onCancel, children }) {
   const [typed, setTyped] = useState("");
-  return html`<${Form} action=${action} submit=${submit} isDangerous onCancel=${onCancel} isReady=${!name || typed === name}>
+  const isReady = !name || typed === name;
+  const label = html`Type <code>${name}</code> to confirm`;
+  return html`<${Form} action=${action} submit=${submit} isDangerous onCancel=${onCancel} isReady=${isReady}>
     ${children}
-    ${name && html`<${Field} label=${html`Type <code>${name}</code> to confirm`} value=${typed} onValue=${setTyped} isFirst />`}
+    ${name && html`<${Field} label=${label} value=${typed} onValue=${setTyped} isFirst />`}
   <//>`;
 }
 
-// A table that scrolls within itself on small screens. `columns` are {title, cell(row), class}; the first is the row's header.
+// A table that scrolls within itself on small screens. `columns` are {title, cell(row), class}; the first is the
+// row's header.
 export function Table({ caption, columns, rows, rowKey, rowClass }) {
   return html`<div class="table" tabindex="0" role="region" aria-label=${caption}>
     <table>
@@ -183,7 +191,9 @@ export function Table({ caption, columns, rows, rowKey, rowClass }) {
 // Pairs of a term and its value; those without a value are left out.
 export function Facts({ pairs }) {
   const shown = pairs.filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return html`<dl class="facts">${shown.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts">
+    ${shown.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}
+  </dl>`;
 }
 
 // `kind`: good, warning, bad, or nothing.
@@ -207,7 +217,10 @@ export function Tabs({ label, links, current }) {
 }
 
 export function Code({ text, label = "Copy" }) {
-  return html`<div class="code"><pre tabindex="0"><code>${text}</code></pre><${CopyButton} text=${text} label=${label} /></div>`;
+  return html`<div class="code">
+    <pre tabindex="0"><code>${text}</code></pre>
+    <${CopyButton} text=${text} label=${label} />
+  </div>`;
 }
 
 export function CopyButton({ text, label = "Copy" }) {
@@ -222,9 +235,11 @@ export function CopyButton({ text, label = "Copy" }) {
   return html`<button type="button" class="copy" onClick=${copy}>${label}</button>`;
 }
 
+const escaped = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
 // A text in which the words of a query are marked.
 export function Marked({ text, words }) {
-  const wanted = words.filter((word) => word.length > 1).map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const wanted = words.filter((word) => word.length > 1).map(escaped);
   if (!wanted.length) return text;
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));

@@ -47,6 +47,8 @@ def test_own_code_is_small_and_names_no_host() -> None:
         text = path.read_text()
         lines += text.count("\n")
         assert text.count("\n") <= 400, path
+        assert max(map(len, text.splitlines())) <= 120, path
+        assert text.startswith("// "), path  # what it is for
         assert not re.findall(r"https?://(?!www\.w3\.org/)", text), path
         assert "innerHTML" not in text, path
     assert lines <= 3000

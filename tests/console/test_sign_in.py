@@ -49,3 +49,17 @@ async def test_pages_for_the_admin_are_not_shown_to_others(
     await console.goto("#/users")
     await console.sign_in(ada.key)
     await expect(console.page.get_by_text("This page is for the admin.")).to_be_visible()
+
+
+async def test_a_key_that_was_exchanged_meanwhile(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    """One signs in again over the page; a tab that is loaded anew asks for the key at the same address."""
+    ada = await user(http, admin)
+    page = console.page
+    await console.goto("#/instances")
+    await console.sign_in(ada.key)
+    renewed = (await http.post(f"{ada.path}/key", headers=ada.headers)).json()["vdb_key"]
+    await page.reload()
+    await page.get_by_label("Your key").wait_for()
+    assert page.url.endswith("#/instances")
+    await console.sign_in(renewed)
+    await expect(page.get_by_role("link", name=ada.handle)).to_be_visible()

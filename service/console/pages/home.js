@@ -1,3 +1,4 @@
+// The first page: projects.
 import { html, Page } from "../ui.js";
 
 export default function Home() {
