@@ -79,7 +79,7 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, errors=(404, 409), may_be_accepted=True)
 async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectAccess) -> Map:
     """A project's embeddings as points in the plane; 202 while the map is being made, because it was asked for."""
-    compiled = None if query.field is None else field_path(query.field)
+    compiled = None if query.field is None else field_path(query.field) + "[*]"  # of a list the first
     parts = -(-query.limit // PART_POINTS)
     state = await maps.retrieve_map(req.pool, project_id=access.project_id, parts=parts)
     if state is None:
@@ -90,13 +90,9 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
         return _described(state, query, "ready", [], b"", None if compiled is None else [])
     known = state.map
     if known is None or _state(known, query.method) != "ready":
-        now = "waiting" if known is None else _state(known, query.method)
-        if now != "failed":
-            req.is_accepted = True
-            req.answer_headers["Retry-After"] = str(SECONDS_BETWEEN_ASKS)
-        return _described(state, query, now)
-    most = query.limit * (POINT_BYTES + (0 if compiled is None else VALUE_BYTES)) + state.id_bytes
-    await req.make_room_to_show(most)
+        return _not_ready(req, state, query, "waiting" if known is None else _state(known, query.method))
+    most = min(query.limit, state.rows)
+    await req.make_room_to_show(state.id_bytes + most * (POINT_BYTES + (0 if compiled is None else VALUE_BYTES)))
     found = await maps.get_map_points(
         req.pool,
         project_id=access.project_id,
@@ -112,8 +108,7 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
     for part in found:
         some = np.frombuffer(part.positions or b"", dtype="<f8")  # a pair of float32 at once
         if not len(some) and part.places:  # another map has just taken its place, which has this method later
-            req.is_accepted = True
-            return _described(state, query, "computing")
+            return _not_ready(req, state, query, "computing")
         positions.append(some[np.array(part.places, dtype=np.int64) - 1].tobytes())
         ids += part.text_ids
         if part.field is not None:
@@ -121,7 +116,19 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
         await turns.give()
     del ids[query.limit :], values[query.limit :]
     plane = b"".join(positions)[: query.limit * POINT_BYTES]
+    if compiled is not None:  # values are shorter than they may be, mostly
+        req.body.leave_room()
+        await req.make_room_to_show(
+            state.id_bytes + len(plane) + sum(len(memoryview(part.field or b"")) for part in found)
+        )
     return _described(state, query, "ready", ids, plane, None if compiled is None else values)
+
+
+def _not_ready(req: Req, state: MapState, query: MapQuery, now: State) -> Map:
+    if now != "failed":
+        req.is_accepted = True
+        req.answer_headers["Retry-After"] = str(SECONDS_BETWEEN_ASKS)
+    return _described(state, query, now)
 
 
 def _is_to_be_made(state: MapState) -> bool:

@@ -13,12 +13,13 @@ PART_POINTS = 5000
 
 
 class Start(msgspec.Struct, array_like=True, tag=True):
-    """What to compute: a map of embeddings of so many dimensions.
+    """What to compute: a map of about so many embeddings of so many dimensions.
 
     `basis` is the projection that is kept, None for a new one. `sequences` and `positions` are the layout by neighbours
     as it is; with `renews` another one follows.
     """
 
+    rows: int
     dimensions: int
     basis: bytes | None
     sequences: bytes

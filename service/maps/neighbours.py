@@ -49,7 +49,7 @@ def laid_out(coordinates: NDArray[np.float32], tell: Callable[[float], None]) ->
         tell(0.1 + 0.9 * told / (EARLY_ROUNDS + ROUNDS))
 
     options = {"callbacks": note, "callbacks_every_iters": TELLS_EACH}
-    points = TSNEEmbedding(begin, beside, negative_gradient_method="fft", n_jobs=jobs, random_state=SEED, **options)
+    points = TSNEEmbedding(begin, beside, n_jobs=jobs, random_state=SEED, **options)
     points = points.optimize(EARLY_ROUNDS, exaggeration=12, momentum=0.5)
     points = points.optimize(ROUNDS, momentum=0.8)
     return np.asarray(points, dtype=np.float32)

@@ -26,6 +26,7 @@ from service.maps.samples import Batch, batches
 MOST_POINTS = 100_000  # of a map
 MEMORY_BYTES = 1024 * 1024 * 1024
 BASIS_NUMBERS = 16 * 1024 * 1024  # of the vectors, of which a projection is made: 64 MiB
+FAILED = 3  # exit code when a library failed
 NOT_INSTALLED = (
     "A map by neighbours needs the extra `map` where the indexer runs: pip install 'embedding-service[map]'."
 )
@@ -46,11 +47,7 @@ class _Map:
     def make(self) -> None:
         """Reads the samples, and answers with one layout, or with two."""
         self._read()
-        carried = self._carried()
-        if carried is not None or not self._start.renews or not neighbours.is_installed():
-            self._answer(carried)
-        else:
-            self._answer(None)
+        self._answer(self._carried())
         if not self._start.renews:
             return
         if not neighbours.is_installed():
@@ -67,7 +64,7 @@ class _Map:
         kept = self._start.basis
         self._basis = projection.fitted(vectors) if kept is None else projection.stored(kept, dimensions)
         self._say(Progress("pca", 0.5))
-        trust = Trust(first.sequences[by_order], vectors.copy(), MOST_POINTS)
+        trust = Trust(first.sequences[by_order], vectors.copy(), self._start.rows)
         del first, vectors
         variance = projection.Variance(self._basis)
         ids: list[str] = []
@@ -82,6 +79,7 @@ class _Map:
         axes = len(self._basis.axes)
         sequences = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
         order = np.argsort(np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)]), kind="stable")
+        order = order[:MOST_POINTS]
         coordinates = np.concatenate([np.empty((0, axes), np.float32), *(part[2] for part in parts)])
         self._ids = [ids[place] for place in order.tolist()]
         self._sequences, self._coordinates = sequences[order], coordinates[order]
@@ -162,13 +160,17 @@ def main() -> None:
     """Computes one map."""
     _set_limits()
     channel, answers = sys.stdin.buffer, sys.stdout.buffer
+    code = 0
     try:
         _Map(msgspec.msgpack.decode(received(channel), type=Start), channel, answers).make()
     except MemoryError:
         answers.write(framed(msgspec.msgpack.encode(Failed(NO_MEMORY))))
         answers.flush()
-    except (EOFError, BrokenPipeError):
-        os._exit(0)  # the indexer has ended
+    except (EOFError, BrokenPipeError):  # the indexer has ended
+        pass
+    except BaseException:
+        code = FAILED
+    os._exit(code)  # at once: a thread still reads
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
     )
     layout = await maps.get_map_layout(connection, project_id=project_id)
     start = Start(
+        min(asked.rows, worker.MOST_POINTS),
         asked.dimensions,
         None if is_outdated else asked.basis,
         b"".join(one.sequences for one in layout),
