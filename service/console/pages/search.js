@@ -1,11 +1,11 @@
 // Search in a project: by a text, by a stored text, or by a vector; and how the same is asked for elsewhere.
 import { post, Problem, ROOT } from "../api.js";
+import { FilterBox, filterOf } from "../filter.js";
 import { number, percent, plural } from "../format.js";
 import { useLoad } from "../hooks.js";
 import { link, route, session, setQuery } from "../store.js";
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
 import { Code, Empty, Field, Form, html, Marked, Pairs, SimilarityBar } from "../ui.js";
-import { FilterBox, readFilter } from "./filter_box.js";
 
 const LONGEST_IN_ADDRESS = 2000; // characters of a vector
 const ELSEWHERE = "-"; // in the address, in place of a longer one
@@ -105,7 +105,7 @@ function requestOf({ by, sought, filter, limit, threshold, recall }, base, dimen
   if (recall === "exact") parameters.set("exact", "true");
   else if (recall) parameters.set("recall", recall);
   const what = { text: { text: sought }, id: { text_id: sought } }[by] ?? { vector: vectorOf(sought, dimensions) };
-  const only = readFilter(filter);
+  const only = filterOf(filter);
   const body = { ...what, ...(only && { filter: only }), include: ["text", "metadata"] };
   return { path: `${base.similars}?${parameters}`, body, parameters };
 }
