@@ -152,9 +152,8 @@ function Answer({ found, request, milliseconds, asked, project }) {
           <div class="result-head">
             <a href=${address(one.id)} data-result>${one.id}</a>
             <${SimilarityBar} value=${one.similarity} />
-            <button type="button" class="link" onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>
-              More like this<span class="unseen">: ${one.id}</span>
-            </button>
+            <button type="button" class="link" aria-label="More like this: ${one.id}"
+              onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>More like this</button>
           </div>
           ${one.text && html`<p class="text"><${Marked} text=${one.text} words=${words} /></p>`}
           <${Pairs} metadata=${one.metadata} />
