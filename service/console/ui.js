@@ -2,7 +2,7 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
-import { announced, notify, route } from "./store.js";
+import { announced, link, notify, route, session } from "./store.js";
 
 export const html = htm.bind(h);
 
@@ -243,4 +243,17 @@ export function Marked({ text, words }) {
   if (!wanted.length) return text;
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
+}
+
+// A key that is shown this once.
+export function Secret({ value, children }) {
+  return html`<div class="warning-box" role="status">
+    <p><strong>This key is shown only now.</strong> ${children}</p>
+    <${Code} text=${value} label="Copy the key" />
+  </div>`;
+}
+
+// A link to an instance or definition, whose owner is named when it is another than oneself.
+export function Named({ kind, owner, handle }) {
+  return html`<a href=${link`/${kind}/${owner}/${handle}`}>${owner === session.value?.handle ? "" : `${owner}/`}${handle}</a>`;
 }
