@@ -2,11 +2,9 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
-import { announced, link, notify, route, session } from "./store.js";
-=======
 import { percent } from "./format.js";
 import { useAction } from "./hooks.js";
-import { announced, notify, route } from "./store.js";
+import { announced, link, notify, route, session, setQuery } from "./store.js";
 
 export const html = htm.bind(h);
 
@@ -264,6 +262,16 @@ export function Marked({ text, words }) {
   if (!wanted.length) return text;
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
+}
+
+// Links to the pages of a list, by `offset` in the address.
+export function Pages({ offset, size, hasNext }) {
+  if (!offset && !hasNext) return null;
+  const to = (place) => () => setQuery({ offset: place || "" });
+  return html`<nav class="actions" aria-label="Pages of the list">
+    <button type="button" disabled=${!offset} onClick=${to(Math.max(0, offset - size))}>Previous</button>
+    <button type="button" disabled=${!hasNext} onClick=${to(offset + size)}>Next</button>
+  </nav>`;
 }
 
 // A key that is shown this once.
