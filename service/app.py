@@ -23,6 +23,7 @@ from service.metadata.schemas import Schemas
 from service.observability import logs, tracing
 from service.provider_keys.keyring import Keyring
 from service.providers.embedder import Embedder
+from service.search.slow import SlowSearches
 from service.server import shutdown
 from service.settings import Settings
 from service.storage import indexer, replica, tables
@@ -83,6 +84,7 @@ def create_app(config: Settings) -> ASGIApp:
                 draining=draining,
                 openapi=encoded,
                 real_queries=real_queries,
+                slow_searches=SlowSearches(),
                 embedder=embedder,
                 remembered={},
             )

@@ -53,6 +53,41 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
  GROUP BY project.project_id, old.obstacle
  ORDER BY project, old.obstacle;
 
+-- name: DescribeDatabase :one
+SELECT current_setting('server_version') AS postgresql,
+       (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
+       pg_database_size(current_database()) AS bytes;
+
+-- name: CountAll :one
+-- Embeddings as they were counted some seconds ago; null while there is a project that is not counted yet.
+SELECT (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
+       (SELECT count(*) FROM projects) AS projects,
+       (SELECT count(*) FROM llm_service_instances) AS instances,
+       (SELECT CASE WHEN count(*) = count(embeddings) THEN coalesce(sum(embeddings), 0)::bigint END
+          FROM embedding_counts) AS embeddings;
+
+-- name: GetTableSizes :many
+-- Of these projects, in their order, with their indexes; 0 without a table.
+SELECT coalesce(pg_total_relation_size(embeddings_partition(sent.project_id)), 0) AS bytes
+  FROM unnest(@project_ids::int[]) WITH ORDINALITY AS sent (project_id, place)
+ ORDER BY place;
+
+-- name: GetBuilds :many
+-- The indexes that are being built, the oldest first. 'progress' as in RetrieveIndexState.
+SELECT project.owner, project.project_handle, project.project_id,
+       CASE parts[2] WHEN 'hnsw' THEN 'graph' WHEN 'ivf' THEN 'coarse' WHEN 'meta' THEN 'metadata' ELSE 'tail' END AS kind,
+       greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
+                CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
+       extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
+  FROM pg_stat_progress_create_index AS build
+  JOIN pg_stat_activity AS session USING (pid)
+  JOIN pg_class AS index ON index.oid = build.index_relid
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta)_\d+$') AS parts
+  JOIN projects AS project ON project.project_id = parts[1]::int
+ WHERE build.datname = current_database() AND index.relnamespace = quote_ident(current_schema())::regnamespace
+ ORDER BY session.query_start
+ LIMIT @max_rows::int;
+
 -- name: LockAll :exec
 -- Against all changes but those of embeddings, until the end of the transaction; reading goes on. Users come last: what
 -- points to them is locked before they are, by everybody.

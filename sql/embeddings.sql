@@ -91,6 +91,22 @@ SELECT text_id, created_at, updated_at,
                          WHERE text_id = ANY (@text_ids::text[])) AS page) AS counted) AS compared
  ORDER BY text_id;
 
+-- name: GetPassingIDs :one
+-- The first ids behind `after` whose metadata fit, among so many rows; 'last' is the last of these, null at the end.
+SELECT ARRAY(SELECT text_id
+               FROM (SELECT text_id, metadata
+                       FROM {schema}.embeddings_{project_id}
+                      WHERE text_id > @after::text
+                      ORDER BY text_id
+                      LIMIT @rows::int) AS page
+              WHERE coalesce(metadata, '{}') @@ @only::jsonpath
+              LIMIT @max_rows::int) AS text_ids,
+       (SELECT text_id
+          FROM {schema}.embeddings_{project_id}
+         WHERE text_id > @after::text
+         ORDER BY text_id
+         LIMIT 1 OFFSET @rows::int - 1) AS last;
+
 -- name: AreEmbeddingsAfter :one
 SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @after::text);
 

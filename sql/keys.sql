@@ -7,6 +7,14 @@ SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_s
  ORDER BY instance_id
  LIMIT @max_rows::int;
 
+-- name: CountSealedKeys :many
+-- By the key that sealed them, null for those of the original system.
+SELECT api_key_sealed_by AS key_id, count(*) AS sealed
+  FROM llm_service_instances
+ WHERE api_key_encrypted IS NOT NULL
+ GROUP BY api_key_sealed_by
+ ORDER BY api_key_sealed_by NULLS FIRST;
+
 -- name: GetKeysToRotate :many
 -- Those that another key sealed, or an unknown one.
 SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id

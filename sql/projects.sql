@@ -85,13 +85,46 @@ SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
 
 -- name: GetProjectsByUser :many
 -- The user's own projects and those shared with the user; never both, as an owner has no share.
-SELECT project.owner, project.project_handle, project.project_id, project.public_read, access.role,
-       count_embeddings(project.project_id) AS number_of_embeddings
+SELECT project.project_id, access.role
   FROM project_access AS access
   JOIN projects AS project USING (project_id)
  WHERE access.user_handle = @user_handle::text
  ORDER BY project.owner, project.project_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetAllProjects :many
+SELECT project_id FROM projects ORDER BY owner, project_handle LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetLargestProjects :many
+-- Those with the most embeddings, as they were counted some seconds ago; without those that are not counted yet.
+SELECT project_id FROM embedding_counts WHERE embeddings IS NOT NULL ORDER BY embeddings DESC, project_id LIMIT @max_rows::int;
+
+-- name: DescribeProjects :many
+-- In the order of their numbers; 'progress' as in RetrieveIndexState.
+WITH building AS MATERIALIZED (
+    SELECT DISTINCT ON (build.relid) build.relid,
+           greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
+                    CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
+           extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
+      FROM pg_stat_progress_create_index AS build
+      JOIN pg_stat_activity AS session USING (pid)
+     WHERE build.datname = current_database()
+     ORDER BY build.relid
+)
+SELECT project.owner, project.project_handle, project.project_id, project.public_read, listed.role,
+       count_embeddings(project.project_id) AS number_of_embeddings, project.text_search, project.description,
+       instance.owner, instance.instance_handle, instance.dimensions, instance.model,
+       built.watermark, built.indexed_rows, built.lists,
+       CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
+       CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
+       built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
+       building.progress, building.seconds
+  FROM unnest(@project_ids::int[], @roles::text[]) WITH ORDINALITY AS listed (project_id, role, place)
+  JOIN projects AS project ON project.project_id = listed.project_id
+  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
+  LEFT JOIN building ON building.relid = embeddings_partition(project.project_id)
+ ORDER BY listed.place;
 
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
@@ -111,6 +144,11 @@ SELECT project.project_id, project.project_handle, project.owner, project.public
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
   LEFT JOIN embedding_counts AS counted ON counted.project_id = project.project_id
  WHERE project.project_id = @project_id::int;
+
+-- name: RetrieveProjectSize :one
+SELECT project_id, count_embeddings(project_id) AS number_of_embeddings
+  FROM projects
+ WHERE owner = @owner::text AND project_handle = @project_handle::text;
 
 -- name: DeleteProject :one
 -- The project without its table: DropTable comes next.

@@ -90,8 +90,8 @@ ON CONFLICT (instance_id, day, holder, caller) DO UPDATE
        failures = usage.failures + excluded.failures;
 
 -- name: GetUsage :many
--- What was spent, by day or by user: all of it, or what concerns one user, as the caller or as the holder.
-SELECT CASE WHEN @by_day::bool THEN day END AS day, CASE WHEN NOT @by_day::bool THEN caller::text END AS user_handle,
+-- What was spent, by day, by user, or by both: all of it, or what concerns one user, as the caller or as the holder.
+SELECT CASE WHEN @by_day::bool THEN day END AS day, CASE WHEN @by_user::bool THEN caller::text END AS user_handle,
        sum(requests)::bigint AS requests, sum(texts)::bigint AS texts, sum(tokens)::bigint AS tokens,
        sum(estimated_tokens)::bigint AS estimated_tokens, sum(failures)::bigint AS failures
   FROM instance_usage

@@ -16,12 +16,11 @@ from service.http.responses import JSON, MSGPACK
 from service.queries import embeddings
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
-from service.search.query import sent_filter
+from service.search.query import StoredId, sent_filter
 from service.uploads.limits import MAX_IDS, MAX_IDS_BYTES
 from service.vectors import Encoding
 
 FORMATS = (JSON, MSGPACK)
-StoredId = Annotated[str, Meta(min_length=1, max_length=2600)]  # as long as a carried id may be
 StoredIds = Annotated[list[StoredId], Meta(min_length=1, max_length=MAX_IDS)]
 
 

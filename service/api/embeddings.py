@@ -1,6 +1,6 @@
 """Embeddings (contract section 7)."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Literal, Protocol, TypeVar, cast
 from urllib.parse import quote
@@ -19,7 +19,6 @@ from service.decoding import MESSAGE_PACK
 from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
-from service.http.paging import Page
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
@@ -32,7 +31,7 @@ from service.vectors import Encoding, in_bytes
 
 Part = Literal["vector", "text", "metadata"]
 After = Annotated[str, Meta(max_length=2600)]  # as long as a carried id may be
-# As it is shown: the shortest decimals of its halves, or raw bytes.
+# A vector as it is shown: the shortest decimals of its halves, or raw bytes.
 Vector = list[float] | bytes
 
 
@@ -51,14 +50,6 @@ class EmbeddingPath(ProjectPath, frozen=True):
     """A path that names an embedding by its text_id, percent-encoded, slashes too."""
 
     text_id: str
-
-
-class EmbeddingsPage(Page, frozen=True):
-    """Which part of a project's embeddings; `after` pages at any depth at constant cost."""
-
-    after: After | None = None
-    include: list[Part] | None = None
-    encoding: Encoding | None = None
 
 
 class StreamQuery(msgspec.Struct, frozen=True):
@@ -88,13 +79,6 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     vector: Vector | None = None
     text: str | None = None
     metadata: Document | None = None
-
-
-class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of embeddings in the order of text_id; `next` is where the list goes on, if it does."""
-
-    embeddings: list[Embedding]
-    next: str | None = None
 
 
 FORMATS = (JSON, MSGPACK)
@@ -153,30 +137,6 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: P
     )
     req.record.rows = upload.counts
     return Lines(upload.lines(req.body.chunks(upload.kept_waiting_until)))
-
-
-@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409), reads_from_replica=True)
-async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess) -> Embeddings:
-    """A page of a project's embeddings."""
-    parts = ("vector", "text", "metadata") if query.include is None else query.include
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_project(
-            db,
-            project_id=access.project_id,
-            after=query.after,
-            max_rows=query.limit,
-            skip=query.offset,
-            with_vector="vector" in parts,
-            with_text="text" in parts,
-            with_metadata="metadata" in parts,
-            max_bytes=max_bytes,
-        )
-
-    rows = await read_embeddings(req, ask)
-    return Embeddings(
-        [embedding_of(row, access, query.encoding) for row in rows], await _next(req, query, access, rows)
-    )
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -241,19 +201,6 @@ async def read_embeddings(
     return rows
 
 
-async def _next(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, rows: Sequence[embeddings.EmbeddingRow]
-) -> str | None:
-    """Where the list goes on behind these rows, if it does: behind the last of them, at any depth at the same cost."""
-    if len(rows) < query.limit:
-        return None
-    last = rows[-1].text_id
-    goes_on = await req.reading(
-        lambda db: embeddings.are_embeddings_after(db, project_id=project.project_id, after=last)
-    )
-    return req.go_on(after=last) if goes_on else None
-
-
 def candidates(req: Req, path: EmbeddingPath) -> list[str]:
     """The id that a path means, and its percent-encoded forms, which only carried ids may have (migration 0012)."""
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
@@ -283,4 +230,4 @@ def vector_of(vector: HalfVector | None, encoding: Encoding | None) -> Vector | 
     return in_bytes(vector, encoding)
 
 
-endpoints = [get_embeddings, post_embeddings, post_stream, delete_embeddings, get_embedding, delete_embedding]
+endpoints = [post_embeddings, post_stream, delete_embeddings, get_embedding, delete_embedding]

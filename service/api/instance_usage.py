@@ -1,9 +1,10 @@
 """What instances are used for."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from service.api.llm_instances import InstancePath, instance_name
 from service.errors import Invalid, Problem, found
@@ -16,14 +17,21 @@ from service.queries.usage import Used
 
 USUAL_DAYS = 30
 MOST_DAYS = 3660
+By = Literal["day", "user"]
+BY_DAY: By = "day"
 
 
 class UsagePage(Page, frozen=True, rename={"first": "from", "last": "to"}):
-    """Which days, in UTC, both included; the last 30 unless said otherwise. `by`: a row for each day, or each user."""
+    """Which days, in UTC, both included; the last 30 unless said otherwise.
+
+    `by`: a row for each `day` or each `user`, or with `day,user` for each day and user.
+    """
 
     first: date | None = None
     last: date | None = None
-    by: Literal["day", "user"] = "day"
+    by: Annotated[list[By], Meta(min_length=1, max_length=2, extra_json_schema={"default": [BY_DAY]})] = msgspec.field(
+        default_factory=lambda: [BY_DAY]
+    )
 
 
 class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"first": "from", "last": "to"}):
@@ -52,7 +60,8 @@ async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Call
     rows = await usage.get_usage(
         req.pool,
         instance_id=instance.instance_id,
-        by_day=query.by == "day",
+        by_day="day" in query.by,
+        by_user="user" in query.by,
         first_day=first,
         last_day=last,
         user_handle=None if access.role in ("owner", "admin") else access.handle,

@@ -1,4 +1,4 @@
-"""How a project is searched, as its owner sees it (contract section 6)."""
+"""How a project is searched, as those who may see it are told (contract section 6)."""
 
 from datetime import datetime
 from typing import Literal
@@ -7,6 +7,7 @@ import msgspec
 
 from service.database.statements import Db
 from service.queries import indexes
+from service.queries.indexes import IndexState
 from service.storage.builds import PLAIN
 
 COUNTED_TAIL = 10_000  # rows, which takes 3 ms
@@ -47,17 +48,22 @@ class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
 async def project_index(db: Db, recall: float, project_id: int, rows: int) -> ProjectIndex:
     """The index of a project of so many rows, for searches that want this recall."""
     state = await indexes.retrieve_index_state(db, project_id=project_id)
-    built, left = state.built, None
-    if state.progress and state.seconds is not None:
-        left = round(state.seconds * (1 - state.progress) / state.progress, 1)
+    tail = 0
+    if state.built is not None:
+        tail = await indexes.count_tail(
+            db, project_id=project_id, watermark=state.built.watermark, max_rows=min(rows, COUNTED_TAIL)
+        )
+        if tail == COUNTED_TAIL:
+            tail = min(rows, max(tail, rows - state.built.indexed_rows))
+    return index_of(state, recall, rows, tail)
+
+
+def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectIndex:
+    """The index in this state of a project of so many rows, of which so many are behind it."""
+    built, left = state.built, seconds_left(state.progress, state.seconds)
     if built is None:
         is_building = state.progress is not None
         return ProjectIndex("building" if is_building else "exact", 0, rows, progress=state.progress, seconds_left=left)
-    tail = await indexes.count_tail(
-        db, project_id=project_id, watermark=built.watermark, max_rows=min(rows, COUNTED_TAIL)
-    )
-    if tail == COUNTED_TAIL:
-        tail = min(rows, max(tail, rows - built.indexed_rows))
     pairs = list(zip(built.efforts, built.recalls, strict=True))
     best = pairs[-1] if pairs else (None, None)
     effort, measured = next((pair for pair in pairs if pair[1] >= recall), best)
@@ -72,3 +78,8 @@ async def project_index(db: Db, recall: float, project_id: int, rows: int) -> Pr
         "coarse" if built.lists else "plain" if built.m == PLAIN.m else "dense",
         IndexMeasurement(built.queries, built.measured_with, built.measured_at, built.recall_error),
     )
+
+
+def seconds_left(progress: float | None, seconds: float | None) -> float | None:
+    """How long a build still takes that has come so far in so many seconds."""
+    return round(seconds * (1 - progress) / progress, 1) if progress and seconds is not None else None

@@ -15,12 +15,11 @@ from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
 from service.http.auth import Caller, owner, project_reader
 from service.http.endpoint import endpoint
-from service.http.paging import Page
 from service.http.request import Req
 from service.metadata.schemas import BadSchema
 from service.queries import llm_instances, projects
 from service.queries.llm_instances import ProjectInstance
-from service.queries.projects import ListedProject, ProjectAccess, ProjectBrief
+from service.queries.projects import ProjectAccess, ProjectBrief
 from service.queries.users import SharedWith
 from service.storage.locks import locked
 
@@ -94,13 +93,6 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_with: list[SharedWith] | None = None
 
 
-class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of projects; `next` is where the list goes on, if it does."""
-
-    projects: list[ListedProject]
-    next: str | None = None
-
-
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
@@ -149,15 +141,6 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
         )
 
 
-@endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
-async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
-    """A user's own projects and those shared with the user."""
-    rows = await projects.get_projects_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
-    )
-    return Projects(*query.of(req, rows))
-
-
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
 async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
     """A project, with the number of its embeddings and how it is searched."""
@@ -192,7 +175,7 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         instance_owner=instance_owner,
         instance_handle=instance_handle,
         description=body.description,
-        metadata_scheme=_schema(body.metadata_scheme),
+        metadata_scheme=schema_text(body.metadata_scheme),
         public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
         text_search=body.text_search,
         change_shares=shares is not None,
@@ -266,7 +249,7 @@ def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
     return shares
 
 
-def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
+def schema_text(scheme: str | dict[str, Any] | bool | None) -> str | None:
     """The schema as it is stored, as text."""
     if scheme is None or scheme == "":
         return None
@@ -275,7 +258,7 @@ def _schema(scheme: str | dict[str, Any] | bool | None) -> str | None:
 
 async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any] | bool | None) -> None:
     """Raises Invalid for an unusable schema. Before locks are taken, because it may take seconds."""
-    if (text := _schema(scheme)) is None:
+    if (text := schema_text(scheme)) is None:
         return
     try:
         await req.services.schemas.check(owner_handle, text)
@@ -284,7 +267,6 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
 
 
 endpoints = [
-    get_projects,
     post_project,
     get_project,
     get_project_instance,

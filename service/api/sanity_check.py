@@ -1,10 +1,11 @@
-"""The sanity check of all stored data, in bounded memory at any size."""
+"""The sanity check of all stored data, in bounded memory at any size, and what to do for each finding."""
 
 from collections.abc import AsyncIterator
 from typing import Literal
 
 import msgspec
 
+from service.api.schema_check import checked_pages
 from service.database.statements import Db
 from service.metadata.schemas import BadSchema, Schemas, TooCostly
 from service.provider_keys import rotation
@@ -12,12 +13,61 @@ from service.provider_keys.keyring import Keyring
 from service.queries import admin
 
 PAGE = 1000
-PAGE_BYTES = 4 * 1024 * 1024
 MAX_LISTED = 1000  # issues, and warnings, that are listed; all are counted
+
+Level = Literal["issue", "warning"]
+Kind = Literal[
+    "wrong_dimensions",
+    "invalid_metadata",
+    "unusable_schema",
+    "costly_schema",
+    "unopened_key",
+    "invalid_index",
+    "low_recall",
+    "left_over_embeddings",
+    "no_instance",
+    "no_schema",
+    "plaintext_keys",
+]
+# What is done about each kind. docs/OPERATIONS.md has the same table.
+REMEDIES: dict[Kind, str] = {
+    "wrong_dimensions": "Delete these embeddings, and upload them again as vectors of the project's instance.",
+    "invalid_metadata": "Upload the embedding again with metadata that fit, or change the schema of the project.",
+    "unusable_schema": "Replace the schema of the project (metadataScheme). Until then its uploads are refused.",
+    "costly_schema": "Make the schema of the project simpler (metadataScheme), or the metadata smaller.",
+    "unopened_key": (
+        "Put the encryption key that sealed it into ENCRYPTION_KEY_PREVIOUS and run `keys rotate`, or have the owner "
+        "send it again (a PATCH of the instance with api_key)."
+    ),
+    "invalid_index": "Wait: the indexer drops it within ten minutes. Without one (SERVICE_INDEXER), run `index`.",
+    "low_recall": (
+        "Nothing, if the recall that searches tell is enough. Where all of the nearest are needed, search with "
+        "exact=true; for exact searches in general raise SERVICE_EXACT_SECONDS."
+    ),
+    "left_over_embeddings": "See docs/MIGRATION.md for this reason. They stay in the table embeddings_unmigrated.",
+    "no_instance": "Give the project an instance (a PUT of the project with instance_handle), or delete it.",
+    "no_schema": "Nothing, if its metadata may be anything. Otherwise give the project a schema (metadataScheme).",
+    "plaintext_keys": "Run `keys encrypt`.",
+}
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that is wrong: the `message` as in `issues` or `warnings`, and what to do about it.
+
+    Project and instance are named as owner/handle.
+    """
+
+    level: Level
+    kind: Kind
+    message: str
+    remedy: str
+    project: str | None = None
+    text_id: str | None = None
+    instance: str | None = None
 
 
 class Report(msgspec.Struct, omit_defaults=True):
-    """FAILED with any issue, else WARNING with any warning. The first 1,000 of each are spelt out."""
+    """FAILED with any issue, else WARNING with any warning. The first 1,000 of each are spelt out, in two forms."""
 
     status: Literal["PASSED", "WARNING", "FAILED"]
     total_projects: int
@@ -25,39 +75,58 @@ class Report(msgspec.Struct, omit_defaults=True):
     warnings_count: int
     issues: list[str] | None = None
     warnings: list[str] | None = None
+    findings: list[Finding] | None = None
 
 
 class _Findings:
-    def __init__(self) -> None:
-        self.count = 0
-        self.listed: list[str] = []
+    """Those of one level."""
 
-    def add(self, text: str) -> None:
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        self.count = 0
+        self.listed: list[Finding] = []
+
+    def add(
+        self,
+        kind: Kind,
+        text: str,
+        *,
+        project: str | None = None,
+        text_id: str | None = None,
+        instance: str | None = None,
+    ) -> None:
         self.count += 1
         if len(self.listed) < MAX_LISTED:
-            self.listed.append(text)
+            self.listed.append(Finding(self.level, kind, text, REMEDIES[kind], project, text_id, instance))
+
+    @property
+    def messages(self) -> list[str] | None:
+        return [one.message for one in self.listed] or None
 
 
 async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Report:
     """Looks at every project, sealed key and index."""
-    issues, warnings = _Findings(), _Findings()
+    issues, warnings = _Findings("issue"), _Findings("warning")
     async for project in _projects(db):
         await _check_project(db, schemas, project, issues, warnings)
     await _check_keys(db, keyring, issues, warnings)
     for name in await admin.get_invalid_indexes(db):
-        issues.add(f"index {name} is invalid: its build was interrupted")
+        issues.add("invalid_index", f"index {name} is invalid: its build was interrupted")
     for name in await admin.get_projects_below_recall(db, recall=recall):
-        warnings.add(f"project {name}: its vector index does not reach a recall of {recall:g}")
+        message = f"project {name}: its vector index does not reach a recall of {recall:g}"
+        warnings.add("low_recall", message, project=name)
     for left in await admin.count_unmigrated_embeddings(db):
         reason = left.obstacle or "not carried yet"
-        warnings.add(f"project {left.project}: {left.embeddings} embeddings of the original system left over: {reason}")
+        message = f"project {left.project}: {left.embeddings} embeddings of the original system left over: {reason}"
+        warnings.add("left_over_embeddings", message, project=left.project)
     return Report(
         status="FAILED" if issues.count else "WARNING" if warnings.count else "PASSED",
         total_projects=await admin.count_projects(db),
         issues_count=issues.count,
         warnings_count=warnings.count,
-        issues=issues.listed or None,
-        warnings=warnings.listed or None,
+        issues=issues.messages,
+        warnings=warnings.messages,
+        findings=[*issues.listed, *warnings.listed] or None,
     )
 
 
@@ -72,36 +141,39 @@ async def _projects(db: Db) -> AsyncIterator[admin.ProjectToCheck]:
 async def _check_project(
     db: Db, schemas: Schemas, project: admin.ProjectToCheck, issues: _Findings, warnings: _Findings
 ) -> None:
-    if project.dimensions is None:
-        warnings.add(f"project {project.name} has no instance")
+    name, dimensions = project.name, project.dimensions
+    if dimensions is None:
+        warnings.add("no_instance", f"project {name} has no instance", project=name)
         return
-    wrong = await admin.count_wrong_dimensions(db, project_id=project.project_id, dimensions=project.dimensions)
+    wrong = await admin.count_wrong_dimensions(db, project_id=project.project_id, dimensions=dimensions)
     if wrong:
-        issues.add(f"project {project.name}: {wrong} vectors do not have {project.dimensions} dimensions")
+        message = f"project {name}: {wrong} vectors do not have {dimensions} dimensions"
+        issues.add("wrong_dimensions", message, project=name)
     if not project.metadata_scheme:
-        warnings.add(f"project {project.name} has no metadata schema")
+        warnings.add("no_schema", f"project {name} has no metadata schema", project=name)
         return
-    owner, scheme, after, rows = project.name.partition("/")[0], project.metadata_scheme, "", PAGE
+    owner, scheme, after = name.partition("/")[0], project.metadata_scheme, ""
     try:
         await schemas.faults(owner, scheme, [], patient=True)
-        while page := await admin.get_metadata_to_check(
-            db, project_id=project.project_id, after=after, max_rows=rows, max_bytes=PAGE_BYTES
-        ):
-            found = await schemas.faults(owner, scheme, [row.metadata for row in page], patient=True)
-            for row, fault in zip(page, found, strict=True):
+        async for page in checked_pages(db, schemas, owner, scheme, project.project_id, patient=True):
+            for text_id, fault in page:
                 if fault is not None:
-                    issues.add(f"project {project.name}, text_id {row.text_id!r}: metadata{fault.path} {fault.message}")
-            after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # when they are large, no more are looked at
+                    message = f"project {name}, text_id {text_id!r}: metadata{fault.path} {fault.message}"
+                    issues.add("invalid_metadata", message, project=name, text_id=text_id)
+            after = page[-1][0]
     except BadSchema as error:
-        issues.add(f"project {project.name}: its metadata schema is not usable: {error}")
+        issues.add("unusable_schema", f"project {name}: its metadata schema is not usable: {error}", project=name)
     except TooCostly as error:
-        issues.add(f"project {project.name}: its metadata cannot be checked after text_id {after!r}: {error}")
+        message = f"project {name}: its metadata cannot be checked after text_id {after!r}: {error}"
+        issues.add("costly_schema", message, project=name)
 
 
 async def _check_keys(db: Db, keyring: Keyring, issues: _Findings, warnings: _Findings) -> None:
     found = await rotation.status(db, keyring)
     for name in found.does_not_open:
-        issues.add(f"instance {name}: its provider key does not open with ENCRYPTION_KEY")
+        message = f"instance {name}: its provider key does not open with ENCRYPTION_KEY"
+        issues.add("unopened_key", message, instance=name)
     issues.count += found.not_opening - len(found.does_not_open)
     if found.plaintext:
-        warnings.add(f"{found.plaintext} provider keys are stored in the clear: run `keys encrypt`")
+        message = f"{found.plaintext} provider keys are stored in the clear: run `keys encrypt`"
+        warnings.add("plaintext_keys", message)

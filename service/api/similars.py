@@ -1,5 +1,6 @@
 """Similar texts (contract section 8)."""
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import Answer, Asker, Question, Unconfirmed, nearest
 from service.search.query import Part, Query, SearchIn, decode
+from service.search.slow import Outcome
 from service.storage.replica import Unanswered
 from service.turns import Turns
 
@@ -101,11 +103,7 @@ class Similars(msgspec.Struct, frozen=True):
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, itself left out."""
 
-    async def ask(db: Pool) -> embeddings.StoredVector:
-        row = await embeddings.retrieve_vector(db, project_id=access.project_id, text_ids=candidates(req, path))
-        return found(row, f"The embedding {path.text_id!r}")
-
-    stored = await req.reading(ask)
+    stored = await _stored(req, access, candidates(req, path), path.text_id)
     question = _question(req, query, None, stored.text_id)
     return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
 
@@ -121,19 +119,35 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     reads_from_replica=True,
 )
 async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
-    """Texts that are similar to a raw vector, or to each of several."""
+    """Texts that are similar to a raw vector, to each of several, to texts, or to a stored text, itself left out."""
     body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
     sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
+    include = query.include if sent.include is None else sent.include
+    if sent.text_id is not None:
+        if req.is_provisional:
+            raise Unconfirmed  # access is decided before anything is read
+        stored = await _stored(req, access, [sent.text_id], sent.text_id)
+        question = _question(req, query, sent.only, stored.text_id)
+        return await _similars(req, access, question, [stored.vector.to_binary()], include, single=True)
     halves = sent.halves
     if halves is None:
         halves = await _embedded(req, access, sent)
     question = _question(req, query, sent.only, None)
-    include = query.include if sent.include is None else sent.include
     binary = vectors.to_binary(halves)
     answer = await _similars(req, access, question, binary, include, single=sent.is_single)
     if answer.search.method == "index" and not question.is_filtered:
         req.services.real_queries.note(access.project_id, binary)
     return answer
+
+
+async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> embeddings.StoredVector:
+    """The vector of the embedding that these ids mean (`candidates`). Raises NotFound, which calls it by this name."""
+
+    async def ask(db: Pool) -> embeddings.StoredVector:
+        row = await embeddings.retrieve_vector(db, project_id=project.project_id, text_ids=text_ids)
+        return found(row, f"The embedding {name!r}")  # the primary may know one that the replica does not know yet
+
+    return await req.reading(ask)
 
 
 async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np.float16]:
@@ -176,9 +190,7 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
 async def _similars(
     req: Req, project: ProjectAccess, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
-    start = time.perf_counter()
-    answer = await _nearest(req, project, question, sent)
-    req.record.search, req.record.search_seconds = answer.method, time.perf_counter() - start
+    answer = await _timed(req, project, question, sent)
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = []
     turns = Turns()
@@ -192,6 +204,23 @@ async def _similars(
         await turns.give()
     method = Method(answer.method, answer.recall)
     return Similars(project.owner, project.project_handle, results[0] if single else results, method)
+
+
+async def _timed(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:
+    """What is found, and a note of how long it took."""
+    start = time.perf_counter()
+    answer, outcome = None, Outcome.FAILED
+    try:
+        answer = await _nearest(req, project, question, sent)
+        outcome = Outcome.ANSWERED
+    except asyncio.CancelledError:
+        outcome = Outcome.ABANDONED
+        raise
+    finally:
+        seconds = time.perf_counter() - start
+        req.services.slow_searches.note(project, question, len(sent), seconds, outcome, answer)
+    req.record.search, req.record.search_seconds = answer.method, seconds
+    return answer
 
 
 async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:

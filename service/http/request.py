@@ -22,6 +22,7 @@ from service.observability.access_log import RequestRecord
 from service.provider_keys.keyring import Keyring
 from service.providers.embedder import Embedder
 from service.queries.projects import ProjectAccess
+from service.search.slow import SlowSearches
 from service.settings import Settings
 from service.shares import ANONYMOUS, caller
 from service.storage.real_queries import RealQueries
@@ -47,6 +48,7 @@ class Services(msgspec.Struct, frozen=True):
     draining: asyncio.Event
     openapi: dict[str, bytes]
     real_queries: RealQueries
+    slow_searches: SlowSearches
     embedder: Embedder
     remembered: dict[tuple[str | None, str, str], ProjectAccess]  # service.http.provisional
 

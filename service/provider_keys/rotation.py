@@ -18,6 +18,7 @@ MAX_LISTED = 1000
 SENTINEL = "embedding-service"
 SENTINEL_PLACE = "sentinel"
 Say = Callable[[str], None]
+KnownAs = Literal["current", "previous", "original", "unknown"]
 
 
 class WrongKey(Exception):
@@ -31,9 +32,28 @@ class KeyUse(msgspec.Struct, frozen=True):
     """
 
     key_id: str | None
-    known_as: Literal["current", "previous", "original", "unknown"]
+    known_as: KnownAs
     sealed: int
     open: int
+
+
+class SealedBy(msgspec.Struct, frozen=True):
+    """How many provider keys one key sealed; `key_id` is None for those of the original system, which names no key."""
+
+    key_id: str | None
+    known_as: KnownAs
+    sealed: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the exchange of the encryption key is: which keys sealed how many, and how many are in the clear.
+
+    `is_done`: the current key sealed everything, so that no other is needed.
+    """
+
+    sealed: list[SealedBy]
+    plaintext: int
+    is_done: bool
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -60,7 +80,6 @@ class Done(msgspec.Struct, frozen=True):
 
 async def status(db: Db, keyring: Keyring) -> Status:
     """Tries every provider key."""
-    known_as = {key.id: "previous" for key in keyring.keys} | {keyring.current.id: "current", None: "original"}
     counts: dict[str | None, list[int]] = {}
     failing: list[str] = []
     async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
@@ -73,9 +92,7 @@ async def status(db: Db, keyring: Keyring) -> Status:
     sentinel = await keys.get_sentinel(db)
     return Status(
         keys=[
-            msgspec.convert(
-                {"key_id": key_id, "known_as": known_as.get(key_id, "unknown"), "sealed": all_, "open": open_}, KeyUse
-            )
+            KeyUse(key_id, _known_as(keyring, key_id), all_, open_)
             for key_id, (all_, open_) in sorted(counts.items(), key=lambda item: item[0] or "")
         ],
         plaintext=await keys.count_plaintext_keys(db),
@@ -83,6 +100,15 @@ async def status(db: Db, keyring: Keyring) -> Status:
         does_not_open=failing,
         sentinel=sentinel.key_id if sentinel else None,
     )
+
+
+async def progress(db: Db, keyring: Keyring) -> Progress:
+    """Counts the provider keys, and tries none."""
+    counts, plaintext = await keys.count_sealed_keys(db), await keys.count_plaintext_keys(db)
+    sentinel = await keys.get_sentinel(db)
+    sealed = [SealedBy(row.key_id, _known_as(keyring, row.key_id), row.sealed) for row in counts]
+    is_proved = sentinel is None or sentinel.key_id == keyring.current.id
+    return Progress(sealed, plaintext, is_proved and not plaintext and all(one.known_as == "current" for one in sealed))
 
 
 async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
@@ -183,6 +209,14 @@ def opens(keyring: Keyring, row: SealedKey) -> str | None:
     except DoesNotOpen as error:
         return str(error)
     return None
+
+
+def _known_as(keyring: Keyring, key_id: str | None) -> KnownAs:
+    if key_id is None:
+        return "original"
+    if key_id == keyring.current.id:
+        return "current"
+    return "previous" if any(key.id == key_id for key in keyring.keys) else "unknown"
 
 
 def _open(keyring: Keyring, row: SealedKey) -> str:

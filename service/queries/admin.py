@@ -1,4 +1,4 @@
-"""Statements of `sql/admin.sql`: sanity check and reset. What may be long is read in pages, `after` a key."""
+"""Statements of `sql/admin.sql`: state, sanity check and reset. What may be long is read in pages, `after` a key."""
 
 import msgspec
 
@@ -29,6 +29,34 @@ class Unmigrated(msgspec.Struct, frozen=True):
     project: str
     obstacle: str | None
     embeddings: int
+
+
+class DatabaseDescription(msgspec.Struct, frozen=True):
+    """The versions of the database's server and of pgvector, and the size of the database."""
+
+    postgresql: str
+    pgvector: str
+    bytes: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many there are of each; `embeddings` is None while there is a project that is not counted yet."""
+
+    users: int
+    projects: int
+    instances: int
+    embeddings: int | None
+
+
+class Build(msgspec.Struct, frozen=True):
+    """An index that is being built for some `seconds`; `progress` goes from 0 to 1."""
+
+    owner: str
+    project_handle: str
+    project_id: int
+    kind: str
+    progress: float
+    seconds: float
 
 
 @query
@@ -66,6 +94,26 @@ async def get_projects_below_recall(db: Db, *, recall: float) -> list[str]:
 @query
 async def count_unmigrated_embeddings(db: Db) -> list[Unmigrated]:
     """How many embeddings of the original system have no place in this schema, by project and reason."""
+
+
+@query
+async def describe_database(db: Db) -> DatabaseDescription:
+    """Versions and size."""
+
+
+@query
+async def count_all(db: Db) -> Counts:
+    """Users but `_system`, projects, instances, embeddings."""
+
+
+@query
+async def get_table_sizes(db: Db, *, project_ids: list[int]) -> list[int]:
+    """The bytes of these projects' tables with their indexes, in this order."""
+
+
+@query
+async def get_builds(db: Db, *, max_rows: int) -> list[Build]:
+    """The indexes that are being built, the oldest first."""
 
 
 @query

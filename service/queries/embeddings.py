@@ -43,6 +43,13 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw | None
 
 
+class PassingIds(msgspec.Struct, frozen=True):
+    """Ids whose metadata fit a filter, among rows of which `last` is the last, None at the end of the project."""
+
+    text_ids: list[str]
+    last: str | None
+
+
 class PageRow(EmbeddingRow, frozen=True):
     """An embedding in a page; `page_bytes` is the size of the page's texts and metadata, also of those left out."""
 
@@ -120,6 +127,11 @@ async def get_embeddings_by_ids(
 
     Without text and metadata when these are more than `max_bytes`.
     """
+
+
+@query
+async def get_passing_ids(db: Db, *, project_id: int, after: str, only: str, rows: int, max_rows: int) -> PassingIds:
+    """The ids of embeddings that fit a filter, among so many rows behind an id."""
 
 
 @query

@@ -17,6 +17,13 @@ class SealedKey(msgspec.Struct, frozen=True):
     key_id: str | None
 
 
+class SealedCount(msgspec.Struct, frozen=True):
+    """How many keys are sealed by the key of this id, or by the original system, which names none."""
+
+    key_id: str | None
+    sealed: int
+
+
 class PlaintextKey(msgspec.Struct, frozen=True):
     """A key that the original system kept in the clear."""
 
@@ -36,6 +43,11 @@ class Sentinel(msgspec.Struct, frozen=True):
 @query
 async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
     """A page of all sealed keys."""
+
+
+@query
+async def count_sealed_keys(db: Db) -> list[SealedCount]:
+    """All sealed keys, by the key that sealed them."""
 
 
 @query

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from service.database.statements import Db, Queries
+from service.queries.indexes import IndexState
 from service.queries.users import SharedWith
 
 query = Queries(__name__)
@@ -64,10 +65,30 @@ class ProjectBrief(msgspec.Struct, frozen=True):
     role: str
 
 
-class ListedProject(ProjectBrief, frozen=True):
-    """A project as it stands in a list."""
+class ProjectRole(msgspec.Struct, frozen=True):
+    """A project, and what somebody may do with it."""
+
+    project_id: int
+    role: str
+
+
+class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The instance of a project as it stands in a list."""
+
+    owner: str
+    instance_handle: str
+    dimensions: int
+    model: str | None = None
+
+
+class ProjectInList(ProjectBrief, frozen=True):
+    """A project of a list, with the state of its index."""
 
     number_of_embeddings: int
+    text_search: str
+    description: str | None
+    instance: ListedInstance | None
+    index: IndexState
 
 
 class ProjectRow(msgspec.Struct, frozen=True):
@@ -85,6 +106,13 @@ class ProjectRow(msgspec.Struct, frozen=True):
     description: str | None
     metadata_scheme: str | None
     instance: dict[str, Any] | None
+
+
+class ProjectSize(msgspec.Struct, frozen=True):
+    """How many embeddings a project has."""
+
+    project_id: int
+    number_of_embeddings: int
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -136,13 +164,33 @@ async def fit_table(db: Db, *, project_id: int) -> None:
 
 
 @query
-async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ListedProject]:
-    """A page of a user's own projects and those shared with the user."""
+async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ProjectRole]:
+    """A page of a user's own projects and those shared with the user, and the user's role in each."""
+
+
+@query
+async def get_all_projects(db: Db, *, max_rows: int, skip: int) -> list[int]:
+    """A page of the numbers of all projects, by owner and handle."""
+
+
+@query
+async def get_largest_projects(db: Db, *, max_rows: int) -> list[int]:
+    """The numbers of the projects with the most embeddings, the largest first."""
+
+
+@query
+async def describe_projects(db: Db, *, project_ids: list[int], roles: list[str]) -> list[ProjectInList]:
+    """These projects as they stand in a list, in this order, for somebody with these roles."""
 
 
 @query
 async def retrieve_project(db: Db, *, project_id: int, role: str, caller: str | None) -> ProjectRow | None:
     """A project as `caller` in `role` may see it."""
+
+
+@query
+async def retrieve_project_size(db: Db, *, owner: str, project_handle: str) -> ProjectSize | None:
+    """How many embeddings a project has; None when there is no such project."""
 
 
 @query

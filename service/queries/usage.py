@@ -76,13 +76,14 @@ async def get_usage(
     *,
     instance_id: int,
     by_day: bool,
+    by_user: bool,
     first_day: date,
     last_day: date,
     user_handle: str | None,
     max_rows: int,
     skip: int,
 ) -> list[Used]:
-    """A page of what was used, by day or by user; with a `user_handle` what concerns this user only."""
+    """A page of what was used, by day, by user or by both; with a `user_handle` what concerns this user only."""
 
 
 query.complete()

@@ -19,13 +19,15 @@ from service.uploads.texts import SentText
 from service.vectors import Encoding
 
 Part = Literal["text", "metadata"]
+StoredId = Annotated[str, Meta(min_length=1, max_length=2600)]  # as long as a carried id may be
 TEXTS = Meta(min_length=1, max_length=MAX_QUERY_TEXTS)
 
 
 class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
 
-    Or a `text`, or up to 100 `texts`, which the project's instance embeds.
+    Or a `text`, or up to 100 `texts`, which the project's instance embeds. Or the `text_id` of a stored embedding,
+    which is left out itself.
 
     A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
     `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
@@ -36,6 +38,7 @@ class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: Annotated[list[Vector], Meta(min_length=1, max_length=MAX_VECTORS)] | UnsetType = UNSET
     text: SentText | UnsetType = UNSET
     texts: Annotated[list[SentText], TEXTS] | UnsetType = UNSET
+    text_id: StoredId | UnsetType = UNSET
     encoding: Encoding = "f4"
     filter: dict[str, Any] | None = None
     include: list[Part] | None = None
@@ -48,19 +51,24 @@ class _Undecoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: msgspec.Raw | UnsetType = UNSET
     text: SentText | UnsetType = UNSET
     texts: msgspec.Raw | UnsetType = UNSET
+    text_id: StoredId | UnsetType = UNSET
     encoding: Encoding = "f4"
     filter: msgspec.Raw | UnsetType = UNSET
     include: list[Part] | None = None
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A search: `halves` are `(n, dimensions) float16`, None for `texts`; `is_single` when no list was sent."""
+    """A search: `halves` are `(n, dimensions) float16`, None for `texts` and a `text_id`.
+
+    `is_single` when no list was sent.
+    """
 
     halves: NDArray[np.float16] | None
     texts: list[str]
     is_single: bool
     only: filters.Filter | None
     include: list[Part] | None
+    text_id: str | None = None
 
 
 async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
@@ -69,10 +77,12 @@ async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
     Raises BadRequest for vectors of another length, Invalid for what is not valid, ContentTooLarge for a large filter.
     """
     sent = decoding.decode(body, _Undecoded, wire=wire)
-    if [sent.vector, sent.vectors, sent.text, sent.texts].count(UNSET) != 3:
-        message = "either this or `vectors`, `text` or `texts` is required, and only one of them"
+    if [sent.vector, sent.vectors, sent.text, sent.texts, sent.text_id].count(UNSET) != 4:
+        message = "either this or `vectors`, `text`, `texts` or `text_id` is required, and only one of them"
         raise Invalid(problems=[Problem(message, "body.vector")])
     only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), wire)
+    if sent.text_id is not UNSET:
+        return Query(None, [], True, only, sent.include, sent.text_id)
     if sent.text is not UNSET:
         return Query(None, [sent.text], True, only, sent.include)
     if sent.texts is not UNSET:
@@ -113,6 +123,17 @@ def sent_filter(raw: bytes, wire: Wire) -> filters.Filter | None:
         raise ContentTooLarge(f"A filter may have at most {MAX_FILTER_BYTES:,} bytes.")
     document = decoding.decode(raw, SearchIn.__annotations__["filter"], "body.filter", wire)
     return None if document is None else filters.compiled(document)
+
+
+def filter_of_query(text: str) -> filters.Filter:
+    """A filter that a path's query has, as JSON. Raises Invalid for one that is none."""
+    try:
+        document = decoding.decode(text.encode(), dict[str, Any], "query.filter")
+    except BadRequest as error:
+        raise Invalid(
+            problems=[Problem(f"is not JSON: {one.message}", "query.filter") for one in error.problems]
+        ) from None
+    return filters.compiled(document, "query.filter")
 
 
 async def _halves(

@@ -1,10 +1,11 @@
 """Sanity check and reset, each on a service of its own."""
 
 import asyncio
+import re
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import httpx2
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 
 from service.api import sanity_check
+from service.api.sanity_check import REMEDIES
 from service.database.pool import open_pool
 from service.metadata.schemas import Schemas
 from service.provider_keys.keyring import Keyring
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.support import factories
+from tests.support.processes import ROOT
 from tests.support.world import fetch, instance, problem, project, row, status, upload, user
 
 pytestmark = pytest.mark.slow
@@ -76,6 +79,24 @@ async def test_all_that_can_be_wrong_is_found(own: tuple[httpx2.AsyncClient, str
         "index broken is invalid: its build was interrupted",
     }
     assert "provider's key" not in str(report)
+    found = report["findings"]
+    assert [one["message"] for one in found if one["level"] == "issue"] == report["issues"]
+    assert [one["message"] for one in found if one["level"] == "warning"] == report["warnings"]
+    assert {(one["kind"], one.get("project"), one.get("text_id"), one.get("instance")) for one in found} == {
+        ("wrong_dimensions", f"{ada.handle}/{plain.handle}", None, None),
+        ("no_schema", f"{ada.handle}/{plain.handle}", None, None),
+        ("invalid_metadata", f"{ada.handle}/{strict.handle}", "good", None),
+        ("invalid_metadata", f"{ada.handle}/{strict.handle}", "without", None),
+        ("unopened_key", None, None, f"{ada.handle}/{sealed.handle}"),
+        ("invalid_index", None, None, None),
+    }
+    assert {one["kind"]: one["remedy"] for one in found}.items() <= REMEDIES.items()
+
+
+def test_every_kind_of_finding_has_its_remedy_in_the_documents() -> None:
+    assert REMEDIES.keys() == set(get_args(sanity_check.Kind))
+    section = (ROOT / "docs" / "OPERATIONS.md").read_text().partition("\n## Findings")[2].partition("\n## ")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", section, re.MULTILINE)) == REMEDIES
 
 
 @pytest.mark.parametrize("way", ["reset", "footgun"])

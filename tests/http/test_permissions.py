@@ -57,6 +57,7 @@ PATCH  /v1/llm-instances/{user}/{instance}/share/{other}       401     401      
 POST   /v1/llm-instances/{user}/{instance}/share               401     401      403    403    403   201   201
 DELETE /v1/llm-instances/{user}/{instance}/share/{other}       401     401      403    403    403   204   204
 GET    /v1/llm-instances/{user}/{instance}/shared-with         401     401      403    403    403   200   200
+GET    /v1/projects                                            401     401      403    403    403   403   200
 GET    /v1/projects/{user}                                     401     401      403    403    403   200   200
 POST   /v1/projects/{user}                                     401     401      403    403    403   201   201
 GET    /v1/projects/{user}/{project}                           401     401      403    200    200   200   200
@@ -70,6 +71,7 @@ GET    /v1/projects/{user}/{project}/shared-with               401     401      
 GET    /v1/projects/{user}/{project}/instance                  401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
 POST   /v1/projects/{user}/{project}/transfer                  401     401      403    403    403   200   200
+POST   /v1/projects/{user}/{project}/schema-check              401     401      403    403    403   200   200
 POST   /v1/embeddings/{user}/{project}                         401     401      403    403    201   201   201
 POST   /v1/embeddings/{user}/{project}/stream                  401     401      403    403    200   200   200
 POST   /v1/embeddings/{user}/{project}/get                     401     401      403    200    200   200   200
@@ -94,8 +96,11 @@ POST   /v1/texts/{user}/{project}                              401     401      
 POST   /v1/similars/{user}/{project}                           401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
 GET    /v1/admin/sanity-check                                  401     401      403    403    403   403   200
+GET    /v1/admin/status                                        401     401      403    403    403   403   200
+GET    /v1/admin/slow-searches                                 401     401      403    403    403   403   200
 POST   /v1/admin/reset                                         401     401      403    403    403   403   422
 GET    /v1/admin/footgun                                       404     404      404    404    404   404   404
+GET    /                                                       200     200      200    200    200   200   200
 GET    /healthz                                                200     200      200    200    200   200   200
 GET    /readyz                                                 200     200      200    200    200   200   200
 GET    /metrics                                                401     401      403    403    403   403   200
@@ -175,6 +180,8 @@ class World:
             return {"instance_handle": "made", "definition_owner": "_system", "definition_handle": "openai-small"}
         if path.endswith(("/embed", "/{instance}/embeddings")):  # of an instance that the service cannot call
             return {"input": ["a text"]} | ({"model": "inst"} if "openai" in path else {})
+        if path.endswith("/schema-check"):
+            return {"metadataScheme": {"required": ["author"]}}
         if path.endswith("/reset"):
             return {"confirm": "not these words"}
         if path.endswith("/key") or method in ("GET", "DELETE"):

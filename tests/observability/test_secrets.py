@@ -64,6 +64,8 @@ def good_body(one: Endpoint) -> dict[str, Any]:
         return {"role": "reader"}
     if one.path.endswith(("/embed", "/{instance}/embeddings")):
         return {"input": ["a text"]} | ({"model": "inst"} if kind == "openai" else {})
+    if one.path.endswith("/schema-check"):
+        return {"metadataScheme": {"required": ["author"]}}
     if one.path.endswith("/transfer"):
         return {"new_owner": "bob"}
     if one.path.endswith("/from-definition"):

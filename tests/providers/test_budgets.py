@@ -199,6 +199,12 @@ async def test_what_editors_of_a_project_spend_is_its_owners(
         "usage": [{"day": today, "requests": 2, "texts": 2, "tokens": 4}],
     }  # fmt: skip
     assert (await service.get(path, params={"to": "2020-01-01"}, headers=admin)).json()["usage"] == []
+    both = (await service.get(path, params={"by": "day,user"}, headers=one.owner.headers)).json()["usage"]
+    assert {(row["day"], row["user_handle"]): row["tokens"] for row in both} == {
+        (today, row["user_handle"]): row["tokens"] for row in await one.used(by="user")
+    }
+    for by in ("", "week", "day,user,day"):
+        problem(await service.get(path, params={"by": by}, headers=admin), 422)
     problem(await service.get(path, params={"from": today, "to": "2020-01-01"}, headers=admin), 422)
     problem(await service.get(path, params={"from": "yesterday"}, headers=admin), 422)
     # A share that has ended: its projects embed nothing more.

@@ -1,8 +1,9 @@
 """Statements of sql/admin.sql on real rows."""
 
+import asyncio
 from typing import Any
 
-from service.database.pool import Connection
+from service.database.pool import Connection, Pool
 from service.queries import admin, api_standards, llm_definitions, projects, users
 from tests.support import factories
 
@@ -60,6 +61,61 @@ class TestGetInvalidIndexes:
         await connection.execute(f"CREATE INDEX broken ON embeddings_{number} (sequence)")
         await connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass")
         assert await admin.get_invalid_indexes(connection) == ["broken"]
+
+
+class TestDescribeDatabase:
+    async def test_versions_and_size(self, connection: Connection) -> None:
+        found = await admin.describe_database(connection)
+        assert int(found.postgresql.partition(".")[0]) >= 15
+        assert found.pgvector.startswith("0.")
+        assert found.bytes > 1_000_000
+
+
+class TestCountAll:
+    async def test_counts(self, connection: Connection) -> None:
+        before = await admin.count_all(connection)
+        number = await factories.filled(connection)
+        await connection.execute("UPDATE embedding_counts SET embeddings = 7 WHERE project_id = $1", number)
+        after = await admin.count_all(connection)
+        assert (after.users, after.projects) == (before.users + 1, before.projects + 1)
+        assert after.instances == before.instances + 1
+        assert after.embeddings == (before.embeddings or 0) + 7
+        await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
+        assert (await admin.count_all(connection)).embeddings is None
+
+
+class TestGetTableSizes:
+    async def test_in_the_order_of_the_projects(self, connection: Connection) -> None:
+        empty, filled = await factories.filled(connection), await factories.filled(connection)
+        await factories.upsert(connection, filled, {f"t{n}": [1, 2, 3] for n in range(1000)})
+        large, none, small = await admin.get_table_sizes(connection, project_ids=[filled, -1, empty])
+        assert large > small > none == 0
+
+
+class TestGetBuilds:
+    async def test_what_is_being_built(self, pool: Pool) -> None:
+        number = await factories.filled(pool)
+        await factories.upsert(pool, number, {f"t{n}": [n + 1, 2, 3] for n in range(100)})
+        assert number not in [one.project_id for one in await admin.get_builds(pool, max_rows=9)]
+        async with pool.acquire() as writer, pool.acquire() as builder:
+            transaction = writer.transaction()
+            await transaction.start()
+            # A concurrent build waits for those who have written before it.
+            await factories.upsert(writer, number, {"t": [1, 2, 3]})
+            index = f"embeddings_{number}_tail_7"
+            building = asyncio.ensure_future(
+                builder.execute(f"CREATE INDEX CONCURRENTLY {index} ON embeddings_{number} (sequence)")
+            )
+            found: list[admin.Build] = []
+            while not found and not building.done():
+                await asyncio.sleep(0.01)
+                found = [one for one in await admin.get_builds(pool, max_rows=9) if one.project_id == number]
+            await transaction.rollback()
+            await building
+        await pool.execute(f"DROP INDEX {index}")
+        (build,) = found
+        assert (build.kind, build.progress) == ("tail", 0)
+        assert build.seconds >= 0
 
 
 class TestGetProjectsBelowRecall:

@@ -238,6 +238,27 @@ class TestGetEmbeddingsByProject:
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
 
+class TestGetPassingIDs:
+    async def test_among_so_many_rows(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        metadata: list[Any] = [{"n": 1}, {"n": 2}, None, {"n": 1}, {"n": 1}]
+        await upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abcde"}, metadata=metadata)
+
+        async def found(after: str, rows: int, max_rows: int, only: str = "exists($.n ? (@ == 1))") -> tuple[str, Any]:
+            page = await embeddings.get_passing_ids(
+                connection, project_id=number, after=after, only=only, rows=rows, max_rows=max_rows
+            )
+            return "".join(page.text_ids), page.last
+
+        assert await found("", 9, 9) == ("ade", None)
+        assert await found("", 5, 9) == ("ade", "e")
+        assert await found("", 2, 9) == ("a", "b")
+        assert await found("b", 2, 9) == ("d", "d")
+        assert await found("", 9, 2) == ("ad", None)
+        assert await found("e", 9, 9) == ("", None)
+        assert await found("", 9, 9, "!(exists($.n))") == ("c", None)
+
+
 class TestAreEmbeddingsAfter:
     async def test_of_this_project_only(self, connection: Connection) -> None:
         number, other = await factories.filled(connection), await factories.filled(connection)

@@ -40,6 +40,15 @@ class TestGetSealedKeys:
         assert [(row.instance_id, row.blob, row.key_id) for row in page] == [(two, b"2", None)]
 
 
+class TestCountSealedKeys:
+    async def test_by_the_key_that_sealed_them(self, connection: Connection) -> None:
+        for key_id in ("k", "k", "l", None):
+            await sealed(connection, b"1", key_id)
+        await factories.instance(connection, await factories.user(connection))
+        found = {row.key_id: row.sealed for row in await keys.count_sealed_keys(connection)}
+        assert {key_id: found.get(key_id) for key_id in ("k", "l", None)} == {"k": 2, "l": 1, None: 1}
+
+
 class TestGetKeysToRotate:
     async def test_leaves_out_those_of_the_key(self, connection: Connection) -> None:
         one, two = await sealed(connection, b"1"), await sealed(connection, b"2", "old")

@@ -122,15 +122,23 @@ class TestGetUsage:
             )
 
         async def found(user: str | None = None, max_rows: int = 9, skip: int = 0, **changes: Any) -> list[Used]:
-            asked = {"by_day": False, "first_day": date(2026, 1, 1), "last_day": date(2026, 1, 2), **changes}
+            asked = {
+                "by_day": False,
+                "by_user": True,
+                "first_day": date(2026, 1, 1),
+                "last_day": date(2026, 1, 2),
+                **changes,
+            }
             return await usage.get_usage(
                 connection, instance_id=number, user_handle=user, max_rows=max_rows, skip=skip, **asked
             )
 
-        days = await found(by_day=True)
+        days = await found(by_day=True, by_user=False)
         assert [(one.day, one.user_handle, one.requests, one.tokens) for one in days] == [
             (date(2026, 1, 1), None, 2, 6), (date(2026, 1, 2), None, 1, 3),
         ]  # fmt: skip
+        both = [(one.day, one.user_handle, one.requests) for one in await found(by_day=True)]
+        assert both == [(date(2026, 1, day), name, 1) for day, name in ((1, "bert"), (1, owner), (2, "carl"))]
         assert {one.user_handle for one in await found()} == {owner, "bert", "carl"}
         assert {one.user_handle for one in await found("bert")} == {"bert", "carl"}
         assert {one.user_handle for one in await found("carl")} == {"carl"}

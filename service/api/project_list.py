@@ -1,0 +1,78 @@
+"""Lists of projects, each with its instance and how it is searched."""
+
+from typing import cast
+
+import msgspec
+
+from service.api.project_index import ProjectIndex, index_of
+from service.api.projects import TextSearch
+from service.api.users import UserPath
+from service.http.auth import admin, owner
+from service.http.endpoint import endpoint
+from service.http.paging import Page
+from service.http.request import Req
+from service.queries import projects
+from service.queries.projects import ListedInstance, ProjectBrief, ProjectInList
+
+
+class ListedProject(ProjectBrief, frozen=True, omit_defaults=True):
+    """A project as it stands in a list. The `tail` of its `index` is not counted: it is what the index has not."""
+
+    number_of_embeddings: int
+    text_search: TextSearch
+    index: ProjectIndex
+    instance: ListedInstance | None = None
+    description: str | None = None
+
+
+class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of projects; `next` is where the list goes on, if it does."""
+
+    projects: list[ListedProject]
+    next: str | None = None
+
+
+@endpoint("GET", "/v1/projects", guard=admin)
+async def get_all_projects(req: Req, query: Page) -> Projects:
+    """All projects of all users."""
+    rows = await projects.get_all_projects(req.pool, max_rows=query.limit + 1, skip=query.offset)
+    shown, following = query.of(req, rows)
+    return Projects(await listed(req, shown), following)
+
+
+@endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
+async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
+    """A user's own projects and those shared with the user."""
+    rows = await projects.get_projects_by_user(
+        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
+    )
+    shown, following = query.of(req, rows)
+    return Projects(await listed(req, [row.project_id for row in shown], [row.role for row in shown]), following)
+
+
+async def listed(req: Req, project_ids: list[int], roles: list[str] | None = None) -> list[ListedProject]:
+    """These projects as they are shown in a list; without roles to the admin."""
+    rows = await projects.describe_projects(
+        req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
+    )
+    return [_listed(row, req.services.settings.service_recall) for row in rows]
+
+
+def _listed(row: ProjectInList, recall: float) -> ListedProject:
+    rows = row.number_of_embeddings
+    tail = max(0, rows - row.index.built.indexed_rows) if row.index.built else 0
+    return ListedProject(
+        owner=row.owner,
+        project_handle=row.project_handle,
+        project_id=row.project_id,
+        public_read=row.public_read,
+        role=row.role,
+        number_of_embeddings=rows,
+        text_search=cast("TextSearch", row.text_search),
+        index=index_of(row.index, recall, rows, tail),
+        instance=row.instance,
+        description=row.description,
+    )
+
+
+endpoints = [get_all_projects, get_projects]

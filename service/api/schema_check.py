@@ -1,0 +1,99 @@
+"""What a metadata schema would find among the stored rows of a project, before it is saved."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from service.api.projects import ProjectPath, project_name, schema_text
+from service.database.statements import Db
+from service.errors import Invalid, Problem, found
+from service.http.auth import Caller, owner
+from service.http.endpoint import endpoint
+from service.http.request import Req
+from service.metadata.schemas import BadSchema, Fault, Schemas, TooCostly
+from service.queries import admin, projects
+
+PAGE = 1000
+PAGE_BYTES = 4 * 1024 * 1024
+MAX_FAILURES = 100  # that are listed; all are counted
+MAX_SECONDS = 10.0  # after which no further page is looked at
+
+
+class SchemaToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON Schema as text or object, as in a project; `after` goes on behind an id."""
+
+    metadata_scheme: str | dict[str, Any] | bool = msgspec.field(name="metadataScheme")
+    after: Annotated[str, Meta(max_length=2600)] = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A stored embedding whose metadata break the schema: where, like `.author.name`, and how."""
+
+    text_id: str
+    path: str
+    message: str
+
+
+class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many of the rows that were looked at break the schema, and the first 100 of them, in the order of text_id.
+
+    `next_after` is there when time ran out before the last row: sent as `after` it goes on. `number_of_embeddings` are
+    all of the project.
+    """
+
+    checked: int
+    failing: int
+    failures: list[Failure]
+    number_of_embeddings: int
+    next_after: str | None = None
+
+
+@endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, errors=(404,), only_reads=True)
+async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck, access: Caller) -> SchemaChecked:
+    """Say which stored metadata a schema would refuse. Nothing is changed."""
+    row = await projects.retrieve_project_size(req.pool, owner=path.user, project_handle=path.project)
+    project = found(row, project_name(path))
+    schema, schemas = schema_text(body.metadata_scheme), req.services.schemas
+    if schema is None:
+        raise Invalid(problems=[Problem("is required", "body.metadataScheme")])
+    failures: list[Failure] = []
+    checked, failing, last, goes_on = 0, 0, body.after, None
+    end = time.monotonic() + MAX_SECONDS
+    try:
+        await schemas.check(path.user, schema)
+        if not project.number_of_embeddings:  # one without an instance has no table either
+            return SchemaChecked(0, 0, [], 0)
+        async for page in checked_pages(req.pool, schemas, path.user, schema, project.project_id, after=last):
+            wrong = [Failure(text_id, fault.path, fault.message) for text_id, fault in page if fault is not None]
+            failures += wrong[: MAX_FAILURES - len(failures)]
+            checked, failing, last = checked + len(page), failing + len(wrong), page[-1][0]
+            if time.monotonic() > end:
+                goes_on = last
+                break
+    except BadSchema as error:
+        raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
+    except TooCostly as error:
+        raise Invalid(problems=[Problem(f"{error}, behind text_id {last!r}", "body.metadataScheme")]) from None
+    return SchemaChecked(checked, failing, failures, project.number_of_embeddings, goes_on)
+
+
+async def checked_pages(
+    db: Db, schemas: Schemas, owner: str, schema: str, project_id: int, *, after: str = "", patient: bool = False
+) -> AsyncIterator[list[tuple[str, Fault | None]]]:
+    """The ids of a project's embeddings and what is wrong with their metadata, in pages that are never empty.
+
+    Raises BadSchema, TooCostly, Unavailable, and, unless `patient`, Busy.
+    """
+    rows = PAGE
+    while page := await admin.get_metadata_to_check(
+        db, project_id=project_id, after=after, max_rows=rows, max_bytes=PAGE_BYTES
+    ):
+        faults = await schemas.faults(owner, schema, [row.metadata for row in page], patient=patient)
+        yield [(row.text_id, fault) for row, fault in zip(page, faults, strict=True)]
+        after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # when they are large, no more are looked at
+
+
+endpoints = [post_schema_check]
