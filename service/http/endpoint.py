@@ -47,6 +47,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     - `only_debug`: served with SERVICE_DEBUG only. `only_reads`: changes nothing, so it is cancelled when its client
       has gone. `is_probe`: requested by machines every few seconds, so it is neither counted nor logged.
       `reads_from_replica`: its answer may come from the replica.
+    - `may_be_accepted`: it is answered with 202 when the handler says so (`Req.is_accepted`).
     - `successor`: the path that replaces this one, which is deprecated.
     - `error_body` makes the body of an error, where it is not problem+json.
     """
@@ -73,6 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     only_reads: bool = False
     is_probe: bool = False
     reads_from_replica: bool = False
+    may_be_accepted: bool = False
     successor: str | None = None
     error_body: Callable[[ProblemDetails], Any] | None = None
 
@@ -93,7 +95,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                             raise
                         access, missing = await self._asked(req)
                         result = await self._handled(req, access, missing)
-                response = await encode(result, self.status, req.headers.get("accept"))
+                status = HTTPStatus.ACCEPTED if req.is_accepted else self.status
+                response = await encode(result, status, req.headers.get("accept"))
         except ClientGone:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except ClientDisconnect:

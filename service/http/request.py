@@ -90,6 +90,7 @@ class Req:
         self.body = Body(self.headers, receive, self.services.admission, settings.service_body_seconds)
         self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
+        self.is_accepted = False  # it is answered with 202: what was asked for is not there yet
         self.links: list[str] = []  # for the answer's header Link
         self.credentials = _credentials(self.headers.get("authorization"), settings.service_adminkey)
         caller.set(self.credentials.key_hash or ANONYMOUS)

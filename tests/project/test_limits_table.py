@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from service.api.sharing import MAX_SHARES
-from service.http.limits import SMALL_BODY_BYTES
+from service.http.limits import MAX_FIELD_CHARACTERS, MAX_POINTS, SMALL_BODY_BYTES
 from service.http.paging import Page
 from service.metadata.schemas import MAX_SCHEMA_BYTES
 from service.search import limits as search
@@ -56,6 +56,8 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
         "conditions of a filter": search.MAX_CONDITIONS,
         "values of one `$in` or `$nin`": search.MAX_VALUES,
         "values of all `$in` and `$nin` of a filter": search.MAX_COMPARED,
+        "points of a map": MAX_POINTS,
+        "characters of a value of the metadata beside a point": MAX_FIELD_CHARACTERS,
         "items of a page": schema_of(Page, "limit")["maximum"],
         "users of a share list": MAX_SHARES,
     }
