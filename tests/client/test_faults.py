@@ -84,8 +84,8 @@ class Place:
             for row in found
         }
 
-    async def run(self, *arguments: str, url: str | None = None, timeout: float = 200) -> tuple[int, str]:
-        """Runs `vecferry …` to its end; the exit code, and what it says. After `timeout` it is killed, and -9."""
+    async def run(self, *arguments: str, url: str | None = None, seconds: float = 200) -> tuple[int, str]:
+        """Runs `vecferry …` to its end; the exit code, and what it says. After `seconds` it is killed, and -9."""
         try:
             ended = await asyncio.to_thread(
                 prepared.run,
@@ -94,7 +94,7 @@ class Place:
                 root=ROOT,
                 cwd=self.folder,
                 values=self.environment(url),
-                timeout=timeout,
+                timeout=seconds,
             )
         except subprocess.TimeoutExpired:
             return -signal.SIGKILL, ""
@@ -241,7 +241,7 @@ async def test_the_client_is_killed_at_any_moment(place: Place, way: str) -> Non
     name, target = await (place.project() if way == "push" else place.filled()), place.folder / "killed.parquet"
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
     for _ in range(20):
-        code, said = await place.run(*arguments, timeout=chance.uniform(0, 0.8))
+        code, said = await place.run(*arguments, seconds=chance.uniform(0, 0.8))
         if code == -signal.SIGKILL:
             killed += 1
             continue

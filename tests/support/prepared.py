@@ -1,4 +1,4 @@
-"""Processes that have imported the service or the client, and fork for each command: that saves the time of the imports.
+"""Processes that have imported the service or the client, and fork for each command: that saves the imports.
 
 A command runs to its end in a process of its own, with arguments, environment, folder, input and output of its own, as
 `python -m service` and `python -m vecferry` have them.

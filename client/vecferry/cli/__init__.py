@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-from typing import NoReturn
 
 from vecferry.cli.account import login, logout, whoami
 from vecferry.cli.completion import completion
@@ -31,7 +30,7 @@ for _command in (
     commands.add_command(_command)
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Runs the command of `sys.argv`, and ends the process with its exit code.
 
     Python does not finish its threads first: if one still reads a file, pyarrow would abort the process.
