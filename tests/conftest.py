@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import uvicorn
 from hypothesis import settings as hypothesis_settings
+from playwright.async_api import Browser, async_playwright
 
 from service.app import create_app
 from service.database import embedded
@@ -24,6 +25,7 @@ from service.database.pool import Connection, Pool, open_pool
 from service.schema import migrate
 from service.server.protocol import Protocol
 from service.settings import Settings
+from tests.support.browser import CHROMIUM
 
 ADMIN_KEY = "admin-key-of-the-tests"
 ENCRYPTION_KEY = "test-encryption-key"
@@ -147,3 +149,14 @@ async def api(service_database: str) -> AsyncIterator[httpx2.AsyncClient]:
 def admin() -> dict[str, str]:
     """The admin's headers."""
     return {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser, in which each tab is a context of its own."""
+    async with async_playwright() as playwright:
+        # Without a graphics card, WebGL is computed by the processor.
+        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        await browser.close()

@@ -6,6 +6,7 @@ from service.api import (
     admin,
     api_standards,
     changes,
+    console,
     deprecated,
     docs,
     embed,
@@ -45,5 +46,6 @@ endpoints: Sequence[Endpoint] = [
     *admin.endpoints,
     *health.endpoints,
     *metrics.endpoints,
+    *console.endpoints,
     *docs.endpoints,
 ]

@@ -5,7 +5,10 @@ import pytest
 
 from tests.support.world import Headers, batch, project, row, user
 
-KEPT = ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/openapi.json", "/openapi.yaml")
+KEPT = (
+    *("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/openapi.json", "/openapi.yaml"),
+    *("/console/", "/console/app.js"),
+)
 
 
 async def test_no_cache_keeps_an_answer(api: httpx2.AsyncClient, admin: Headers) -> None:
@@ -44,7 +47,7 @@ async def test_what_is_the_same_for_all_is_asked_for_again(api: httpx2.AsyncClie
     answer = await api.get(path)
     assert answer.headers.get_list("cache-control") == ["no-cache"]
     assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
-    if path == "/docs":
+    if path in {"/docs", "/console/"}:
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["referrer-policy"] == "no-referrer"
 

@@ -144,7 +144,9 @@ async def test_many_and_long_unknown_names_are_told_shortly(api: httpx2.AsyncCli
     refused(await api.get(f"/v1/users?{'x' * 5000}=1", headers=admin), 422, "query." + "x" * 64)
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/docs", "/docs/start.js", "/console/", "/openapi.json", "/metrics"]
+)
 async def test_what_machines_and_browsers_ask_takes_any_parameter(
     api: httpx2.AsyncClient, admin: Headers, path: str
 ) -> None:

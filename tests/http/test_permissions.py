@@ -103,6 +103,10 @@ GET    /openapi.json                                           200     200      
 GET    /openapi.yaml                                           200     200      200    200    200   200   200
 GET    /docs                                                   200     200      200    200    200   200   200
 GET    /docs/{asset}                                           200     200      200    200    200   200   200
+GET    /console                                                307     307      307    307    307   307   307
+GET    /console/                                               200     200      200    200    200   200   200
+GET    /console/{file}                                         200     200      200    200    200   200   200
+GET    /console/{folder}/{file}                                200     200      200    200    200   200   200
 """
 # The admin's reset is asked with the wrong words, so that it is allowed and does nothing; the footgun is there
 # in debug only.
@@ -156,6 +160,8 @@ class World:
             "project": unique("p"),
             "text_id": "rose",
             "asset": "start.js",
+            "file": "hooks.js",
+            "folder": "vendor",
         }
 
     def body(self, method: str, path: str) -> Any:

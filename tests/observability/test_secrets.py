@@ -32,6 +32,8 @@ NAMES = {
     "text_id": "rose",
     "standard": "mine",
     "asset": "start.js",
+    "file": "hooks.js",
+    "folder": "vendor",
 }
 GOOD: dict[str, Any] = {
     "users": {"user_handle": "alice", "email": "alice@example.org"},

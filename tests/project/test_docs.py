@@ -12,10 +12,12 @@ import httpx2
 import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from playwright.async_api import Browser, expect
 
 from service.api import endpoints
 from service.http import openapi
-from tests.support import webdriver
+from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.support.browser import NEEDS_CHROMIUM, opened
 from tests.support.processes import NEEDS_CURL, ROOT, environment, served
 
 pytestmark = pytest.mark.slow
@@ -87,33 +89,20 @@ async def test_the_page_loads_nothing_from_elsewhere(api: httpx2.AsyncClient) ->
     assert (await api.get("/docs/other.js")).status_code == 422
 
 
-@pytest.mark.skipif(
-    not (webdriver.CHROMIUM and webdriver.CHROMEDRIVER),
-    reason="LEFT OUT: the documentation's page in a browser; it needs chromium and chromedriver",
-)
-async def test_an_authorised_call_from_the_page(new_database: Callable[..., str], tmp_path: Path) -> None:
-    secrets = {"SERVICE_ADMINKEY": "admin-key-of-the-page", "ENCRYPTION_KEY": "b"}
-    with (
-        served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **secrets) as (_, url),
-        webdriver.browser(tmp_path) as browser,
-    ):
-        browser.call("POST", "/url", url=f"{url}/docs")
-        browser.wait_for("return document.querySelectorAll('.opblock').length")
-        browser.run("window.ui.preauthorizeApiKey('key', arguments[0])", "admin-key-of-the-page")
-        block = "document.querySelector('#operations-users-get_users')"
-        browser.run(f"{block}.querySelector('.opblock-summary-control').click()")
-        browser.wait_for(f"return {block}.querySelector('.try-out__btn')")
-        browser.run(f"{block}.querySelector('.try-out__btn').click()")
-        browser.wait_for(f"return {block}.querySelector('.execute')")
-        browser.run(f"{block}.querySelector('.execute').click()")
-        live = f"{block}.querySelector('.live-responses-table .response')"
-        status = browser.wait_for(f"return {live} && {live}.querySelector('.response-col_status').innerText")
-        assert status.strip().startswith("200")
-        assert "_system" in browser.run(f"return {live}.innerText")
-        loaded = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
-        assert loaded
-        assert [one for one in loaded if not one.startswith((url, "data:"))] == []
-        assert [one["message"] for one in browser.logs() if one["level"] == "SEVERE"] == []
+@NEEDS_CHROMIUM
+async def test_an_authorised_call_from_the_page(chromium: Browser, new_database: Callable[..., str]) -> None:
+    async with serving(settings_for(new_database())) as url, opened(chromium, url) as tab:
+        page = tab.page
+        await page.goto(f"{url}/docs")
+        await page.locator(".opblock").first.wait_for()
+        await page.evaluate("key => window.ui.preauthorizeApiKey('key', key)", ADMIN_KEY)
+        block = page.locator("#operations-users-get_users")
+        await block.locator(".opblock-summary-control").click()
+        await block.locator(".try-out__btn").click()
+        await block.locator(".execute").click()
+        response = block.locator(".live-responses-table .response")
+        await expect(response.locator(".response-col_status")).to_contain_text("200")
+        await expect(response).to_contain_text("_system")
 
 
 API_PAGE = (ROOT / "docs" / "API.md").read_text()

@@ -28,6 +28,7 @@ def test_the_wheel(new_database: Callable[..., str], tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert all(name.startswith(("service/", "embedding_service-")) for name in names)
     assert {f"service/_data/migrations/{name}.sql" for name in migrate.names()} <= set(names)
+    assert {f"service/console/{name}" for name in ("index.html", "app.js", "vendor/preact.js")} <= set(names)
 
     installed = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(installed)], check=True)

@@ -1,0 +1,111 @@
+// The frame around all pages: who has signed in, the navigation, and which page an address shows.
+import { get, path } from "./api.js";
+import { Component, render } from "./vendor/preact.js";
+import { useEffect, useState } from "./vendor/hooks.js";
+import { SignIn } from "./pages/sign_in.js";
+import {
+  forgetKey, isAdmin, isAway, link, notices, returns, route, session, signedIn, signInReason, signOut, storedKey, theme,
+} from "./store.js";
+import { Dialog, Empty, Failure, html, Page } from "./ui.js";
+
+// The first part of the address, the module of its page, and for whom it is.
+const PAGES = {
+  "": { load: () => import("./pages/home.js"), needs: "key" },
+  projects: { load: () => import("./pages/project.js"), needs: "" }, // a public project is for everybody
+  instances: { load: () => import("./pages/instances.js"), needs: "key" },
+  definitions: { load: () => import("./pages/definitions.js"), needs: "key" },
+  users: { load: () => import("./pages/users.js"), needs: "admin" },
+  service: { load: () => import("./pages/service.js"), needs: "admin" },
+  account: { load: () => import("./pages/account.js"), needs: "key" },
+};
+
+function App() {
+  const [isStarted, setStarted] = useState(!storedKey());
+  const who = session.value;
+  useEffect(() => {
+    const key = storedKey();
+    if (!key || who) return;
+    get(path`/v1/whoami`, { key })
+      .then((found) => signedIn({ key, handle: found.user_handle, role: found.role }))
+      .catch((error) => error.status === 401 && forgetKey())
+      .finally(() => setStarted(true));
+  }, [returns.value]); // a service that was away is asked again
+  const place = route.value.parts.slice(0, 3).join("/"); // the parts of a project share its frame
+  return html`<a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
+    <${Header} />
+    ${isAway.value && html`<p class="away" role="alert">The service cannot be reached. Trying again …</p>`}
+    <main id="main" tabindex="-1">
+      ${isStarted && html`<${Boundary} key=${place}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
+    </main>
+    <div class="notices" role="status">${notices.value.map((one) => html`<p key=${one.id}>${one.text}</p>`)}</div>
+    ${signInReason.value &&
+    html`<${Dialog} title="Sign in" onClose=${() => (signInReason.value = null)}>
+      <p>${signInReason.value}</p>
+      <${SignIn} />
+    <//>`}`;
+}
+
+function toMain(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+function Header() {
+  const here = route.value.parts[0] ?? "";
+  const section = here === "projects" ? "" : here;
+  const links = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
+  if (isAdmin.value) links.push(["users", "Users"], ["service", "Service"]);
+  const who = session.value;
+  const dark = theme.value === "dark" || (!theme.value && matchMedia("(prefers-color-scheme: dark)").matches);
+  return html`<header class="top">
+    <a class="brand" href=${link`/`}><img src="icon.svg" alt="" width="28" height="28" />Embedding service</a>
+    ${who &&
+    html`<nav aria-label="Console">
+      ${links.map(
+        ([part, text]) => html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${text}</a>`,
+      )}
+    </nav>`}
+    <div class="who">
+      <button type="button" class="quiet" aria-pressed=${dark} onClick=${() => (theme.value = dark ? "light" : "dark")}>
+        ${dark ? "☾" : "☀"}<span class="unseen"> Dark colours</span>
+      </button>
+      ${who
+        ? html`<a href=${link`/account`}>${who.handle ?? "admin"}</a>
+            <button type="button" onClick=${signOut}>Sign out</button>`
+        : here && html`<a class="button" href=${link`/`}>Sign in</a>`}
+    </div>
+  </header>`;
+}
+
+// An error of the console itself is shown in place of the page.
+class Boundary extends Component {
+  componentDidCatch(error) {
+    this.setState({ error });
+  }
+
+  render({ children }, { error }) {
+    return error ? html`<${Failure} error=${error} retry=${() => this.setState({ error: null })} />` : children;
+  }
+}
+
+function Current() {
+  const page = PAGES[route.value.parts[0] ?? ""];
+  const [shown, setShown] = useState({ page: null });
+  useEffect(() => {
+    page?.load().then((module) => setShown({ page, Show: module.default }), (error) => setShown({ page, error }));
+  }, [page]);
+  if (!page) {
+    return html`<${Page} title="Not found">
+      <${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//>
+    <//>`;
+  }
+  if (page.needs && !session.value) return html`<${Page} title="Sign in"><${SignIn} /><//>`;
+  if (page.needs === "admin" && !isAdmin.value) {
+    return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
+  }
+  if (shown.page !== page) return html`<p class="loading" role="status"><span class="spinner"></span>Loading …</p>`;
+  return shown.error ? html`<${Failure} error=${shown.error} />` : html`<${shown.Show} />`;
+}
+
+document.getElementById("app").replaceChildren();
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,95 @@
+// The state that pages share. Everything else is local to a component, or in the address.
+import { computed, effect, signal } from "./vendor/signals.js";
+
+const KEY = "embedding-service.key";
+const THEME = "embedding-service.theme";
+
+// {key, handle, role} of the user who has signed in, or null. The admin has no handle.
+export const session = signal(null);
+// Why the user must sign in (again), or null. The page stays below the dialog, so nothing typed is lost.
+export const signInReason = signal(null);
+// Whether the service could not be reached, and how often it came back: pages load again then.
+export const isAway = signal(false);
+export const returns = signal(0);
+// Short messages, {id, text}, each for some seconds.
+export const notices = signal([]);
+// "light", "dark", or "" for what the system prefers.
+export const theme = signal(localStorage.getItem(THEME) ?? "");
+// The address: {parts: ["projects", "ada", "poems"], query: URLSearchParams}.
+export const route = signal(read(location.hash));
+
+// The address whose heading had the focus last: another one's gets it.
+export const announced = { address: null };
+
+export const isAdmin = computed(() => session.value?.role === "admin");
+
+export function storedKey() {
+  return sessionStorage.getItem(KEY);
+}
+
+export function signedIn(who) {
+  sessionStorage.setItem(KEY, who.key);
+  session.value = who;
+  signInReason.value = null;
+}
+
+export function signOut() {
+  forgetKey();
+  location.hash = "#/";
+}
+
+export function forgetKey() {
+  sessionStorage.removeItem(KEY);
+  session.value = null;
+}
+
+export function notify(text) {
+  const notice = { id: crypto.randomUUID?.() ?? String(Math.random()), text };
+  notices.value = [...notices.value, notice];
+  setTimeout(() => (notices.value = notices.value.filter((one) => one !== notice)), 6000);
+}
+
+// The address of a page: link`/projects/${user}/${project}`, with what is filled in percent-encoded.
+export function link(texts, ...values) {
+  return "#" + String.raw({ raw: texts }, ...values.map(encodeURIComponent));
+}
+
+// Goes to an address of `link`. With `replace` the browser's history gets no new entry.
+export function go(hash, { replace = false } = {}) {
+  if (replace) {
+    history.replaceState(null, "", hash);
+    route.value = read(hash);
+  } else {
+    location.hash = hash;
+  }
+}
+
+// Changes parameters of the address, so that it can be shared; an empty value removes one.
+export function setQuery(changes, options = { replace: true }) {
+  const query = new URLSearchParams(route.value.query);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === "" || value === null || value === undefined || value === false) query.delete(name);
+    else query.set(name, value);
+  }
+  const path = "#/" + route.value.parts.map(encodeURIComponent).join("/");
+  go(query.size ? `${path}?${query}` : path, options);
+}
+
+function read(hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+window.addEventListener("hashchange", () => (route.value = read(location.hash)));
+effect(() => {
+  localStorage.setItem(THEME, theme.value);
+  document.documentElement.dataset.theme = theme.value;
+});

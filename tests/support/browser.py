@@ -1,0 +1,87 @@
+"""The console in a headless Chromium, and what must hold on every page of it."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, ConsoleMessage, Page, Request
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+NEEDS_CHROMIUM = pytest.mark.skipif(not CHROMIUM, reason="LEFT OUT: the console in a browser; it needs chromium")
+
+# Counts what the Content-Security-Policy has refused, and what users' texts would do if they were run.
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+window.alert = (text) => window.violations.push(`alert ${text}`);
+window.attacked = (text) => window.violations.push(`attacked ${text}`);
+"""
+
+
+class Console:
+    """A tab with the console of the service at `url`.
+
+    `page` is Playwright's. `errors` are what the console's own code has thrown or logged, without the lines that the
+    browser logs for answers above 399.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.errors: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("pageerror", lambda error: self.errors.append(f"{error.name}: {error.message}"))
+        page.on("console", self._logged)
+        page.on("request", self._requested)
+
+    def _logged(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
+            self.errors.append(message.text)
+
+    def _requested(self, request: Request) -> None:
+        if not request.url.startswith(("data:", "blob:")):
+            self.hosts.add("/".join(request.url.split("/")[:3]))
+
+    async def goto(self, address: str = "") -> None:
+        """Opens a page by its address in the console, like `#/projects/ada/poems`."""
+        await self.page.goto(f"{self.url}/console/{address}")
+
+    async def sign_in(self, key: str) -> None:
+        """Signs in at the form that is shown."""
+        await self.page.get_by_label("Your key").fill(key)
+        await self.page.get_by_role("button", name="Sign in").click()
+        await self.page.get_by_role("button", name="Sign out").wait_for()
+
+    async def serious(self) -> list[str]:
+        """What axe-core finds on the page as it is, serious or critical."""
+        found: Any = (await Axe().run(self.page)).response
+        return [
+            f"{one['id']}: {node['html']}: {node['failureSummary']}"
+            for one in found["violations"]
+            if one["impact"] in {"serious", "critical"}
+            for node in one["nodes"]
+        ]
+
+    async def check(self) -> None:
+        """Nothing was refused by the policy, nothing was thrown, and no other host was asked."""
+        assert await self.page.evaluate("window.violations") == []
+        assert self.errors == []
+        assert self.hosts <= {self.url}
+
+
+@asynccontextmanager
+async def opened(chromium: Browser, url: str, **options: Any) -> AsyncIterator[Console]:
+    """A new tab with no memory of others, checked at the end. `options` are those of Playwright's `new_context`."""
+    context = await chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    try:
+        await context.add_init_script(WATCH)
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        console = Console(page, url)
+        yield console
+        await console.check()
+    finally:
+        await context.close()
