@@ -4,10 +4,11 @@ import { returns, session } from "./store.js";
 
 // What `load(signal)` resolves to: {data, error, isLoading, reload}. It is loaded again when a value of `deps` or the
 // key changes, when a service that was away is back, and every `every` milliseconds while the page is visible; `every`
-// may be a function of the data. Data of other `deps` is never shown; while it is loaded again the older stays.
+// may be a function of the data. Data of other `deps` is never shown; while it is loaded again the older stays, also
+// when a user exchanges the key: the pages of another user are others.
 export function useLoad(load, deps, every = 0) {
   const key = session.value?.key;
-  const name = JSON.stringify([...deps, key]);
+  const name = JSON.stringify(deps);
   const [turn, setTurn] = useState(0);
   const [state, setState] = useState({ name, data: undefined, error: null });
   const [isLoading, setLoading] = useState(true);
@@ -25,7 +26,7 @@ export function useLoad(load, deps, every = 0) {
       },
     );
     return () => abort.abort();
-  }, [name, turn, returns.value]);
+  }, [name, key, turn, returns.value]);
   const current = state.name === name ? state : { data: undefined, error: null };
   const wait = typeof every === "function" ? (current.data === undefined ? 0 : every(current.data)) : every;
   useEffect(() => {

@@ -2,6 +2,8 @@
 import htm from "./vendor/htm.js";
 import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
+import { percent } from "./format.js";
+import { useAction } from "./hooks.js";
 import { announced, notify, route } from "./store.js";
 
 export const html = htm.bind(h);
@@ -68,8 +70,9 @@ export function Empty({ title, children }) {
 
 const FormError = createContext(null);
 
-// A form. `action` is one of `useAction`: its error is shown here, and at the fields that the service names.
-export function Form({ action, submit, onCancel, isDangerous, isReady = true, children }) {
+// A form. `action` is one of `useAction`: its error is shown here, and at the fields that the service names. `more` are
+// further buttons.
+export function Form({ action, submit, onCancel, more, isDangerous, isReady = true, children }) {
   const send = (event) => {
     event.preventDefault();
     action.run();
@@ -82,6 +85,7 @@ export function Form({ action, submit, onCancel, isDangerous, isReady = true, ch
         ${action.isRunning && html`<span class="spinner"></span>`}${submit}
       </button>
       ${onCancel && html`<button type="button" onClick=${onCancel}>Cancel</button>`}
+      ${more}
     </div>
   </form>`;
 }
@@ -164,6 +168,21 @@ export function Confirmation({ action, submit, name, onCancel, children }) {
   <//>`;
 }
 
+// A button that asks in a dialog before `act({signal})`, which cannot be undone. With `name`, that must be typed.
+export function ConfirmButton({ label, title = label, disabled, ...rest }) {
+  return html`<${DialogButton} label=${label} title=${title} kind="danger" disabled=${disabled}>
+    ${(close) => html`<${ConfirmedAction} ...${rest} onClose=${close} />`}
+  <//>`;
+}
+
+function ConfirmedAction({ act, submit, name, onClose, children }) {
+  const action = useAction(async (options) => {
+    await act(options);
+    onClose();
+  });
+  return html`<${Confirmation} action=${action} submit=${submit} name=${name} onCancel=${onClose}>${children}<//>`;
+}
+
 // A table that scrolls within itself on small screens. `columns` are {title, cell(row), class}; the first is the
 // row's header.
 export function Table({ caption, columns, rows, rowKey, rowClass }) {
@@ -243,4 +262,30 @@ export function Marked({ text, words }) {
   if (!wanted.length) return text;
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
+}
+
+// Metadata in a few words: names and values, without those of nested objects.
+export function Pairs({ metadata }) {
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  return html`<span class="pairs">
+    ${Object.entries(metadata ?? {}).map(
+      ([name, value]) => html`<span key=${name}><span class="faint">${name}</span> ${shown(value)}</span>${" "}`,
+    )}
+  </span>`;
+}
+
+// How a project is searched. `index` is the interface's.
+export function IndexBadge({ index }) {
+  const recall = index.recall === undefined ? "" : `, finds ${percent(index.recall, 1)}`;
+  if (index.state === "indexed") return html`<${Badge} kind="good">Indexed${recall}<//>`;
+  if (index.state === "exact") return html`<${Badge}>Searched exactly<//>`;
+  return html`<${Badge} kind="warning">Index ${percent(index.progress ?? 0)} built${recall}<//>`;
+}
+
+// A similarity from -1 to 1 as a number and a bar, which is empty below 0.
+export function SimilarityBar({ value }) {
+  return html`<span class="similarity">
+    <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, value) * 100}%` }}></span></span>
+    <span class="number"><span class="unseen">Similarity </span>${value.toFixed(4)}</span>
+  </span>`;
 }
