@@ -39,8 +39,10 @@ UPDATE users
 RETURNING user_handle;
 
 -- name: GetAllUsers :many
+-- Those whose handle contains a text, ignoring case; "" is in all.
 SELECT user_handle
   FROM users
+ WHERE strpos(lower(user_handle), lower(@search::text)) > 0
  ORDER BY user_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 

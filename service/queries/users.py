@@ -74,8 +74,8 @@ async def replace_user_key(db: Db, *, user_handle: str, key_hash: str) -> str | 
 
 
 @query
-async def get_all_users(db: Db, *, max_rows: int, skip: int) -> list[str]:
-    """A page of all handles, in their order."""
+async def get_all_users(db: Db, *, search: str, max_rows: int, skip: int) -> list[str]:
+    """A page of the handles that contain a text, ignoring case, in their order."""
 
 
 @query
