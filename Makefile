@@ -62,9 +62,9 @@ chaos: $(DEV)  ## Break things while clients are at work; then ten minutes of lo
 lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
-		--extra embedded --extra local --extra redis --extra tracing --output-file requirements.lock pyproject.toml
+		--extra embedded --extra local --extra map --extra redis --extra tracing --output-file requirements.lock pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
-		--extra embedded --extra local --extra redis --extra tracing --group dev --constraint requirements.lock \
+		--extra embedded --extra local --extra map --extra redis --extra tracing --group dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 
 openapi: $(DEV)  ## Write docs/openapi.yaml anew, which a test compares with what is served

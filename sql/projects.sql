@@ -1,7 +1,7 @@
 -- Projects, who may do what with them, and their tables of embeddings, embeddings_{project_id}.
 
 -- name: RetrieveProjectAccess :one
--- The caller, and what a request on the project needs to know of it. 'project_id' is null when there is no such
+-- The caller, and the facts that a request on the project needs. 'project_id' is null when there is no such
 -- project; 'role' is 'none' when the caller may not see it; without an instance 'dimensions' is 0.
 SELECT caller.user_handle::text AS caller, project.project_id, project.owner::text, project.project_handle::text,
        CASE WHEN @is_admin::bool THEN 'admin'

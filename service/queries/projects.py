@@ -126,7 +126,7 @@ class Transfer(msgspec.Struct, frozen=True):
 async def retrieve_project_access(
     db: Db, *, key_hash: str | None, is_admin: bool, owner: str, project_handle: str
 ) -> ProjectRequest:
-    """Who has the key of this digest, and what they may do with a project."""
+    """The user of the key with this digest, and their role for a project."""
 
 
 @query

@@ -48,7 +48,7 @@ async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) 
 
 @query
 async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
-    """Locks users, and what they own against changes, until the end of the transaction (`service.storage.locks`)."""
+    """Locks users, and their property against changes, until the end of the transaction (`service.storage.locks`)."""
 
 
 @query
