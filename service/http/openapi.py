@@ -74,7 +74,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
             "description": "Errors are `application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Services(msgspec.Struct, frozen=True):
     """Everything that lives as long as the application.
 
-    `probe_pool` has a connection of its own for probes. `draining` is set when the service has been told to stop.
+    `probe_pool` has a connection of its own for probes. `draining` is set when the service was asked to stop.
     """
 
     settings: Settings
@@ -54,7 +54,7 @@ class Services(msgspec.Struct, frozen=True):
 
 
 class State(TypedDict):
-    """The state of a request: the services, and what is its own."""
+    """The state of a request: the services, and its own."""
 
     services: Services
     record: NotRequired[RequestRecord]
@@ -115,7 +115,7 @@ class Req:
     async def reading(self, ask: Callable[[Pool], Awaitable[T]]) -> T:
         """What `ask` finds on the replica, or on the primary when there is none, or it has no answer.
 
-        Only for what the guard has allowed: the replica's permissions may be out of date.
+        Only for data that the guard has allowed: the replica's permissions may be out of date.
         """
         replica = self.services.replica
         wants_primary = self.headers.get("x-read-from", "").strip().lower() == "primary"
@@ -157,7 +157,7 @@ class Req:
 
 
 def path_names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
-    """Path parameters, percent-decoded, and what is wrong with them, which is told after key and permission.
+    """Path parameters, percent-decoded, and their problems, which are reported after key and permission.
 
     What cannot be in a name becomes U+FFFD, so that nothing has that name.
     """
@@ -190,5 +190,5 @@ def _hash_setting(key: str) -> str:
 
 
 def hash_key(key: str) -> str:
-    """The hexadecimal SHA-256 of a key, which is what is stored of it."""
+    """The hexadecimal SHA-256 of a key, the only part of it that is stored."""
     return hashlib.sha256(key.encode()).hexdigest()

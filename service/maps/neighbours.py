@@ -13,6 +13,7 @@ LEAST_POINTS = 50  # fewer stay where the projection has them
 NEIGHBOURS = (
     15  # with equal weights, which takes half of the time and memory of the usual ninety, and is as trustworthy
 )
+FEW_POINTS = 5000  # one thread is as fast for them as several that wait for each other
 EARLY_ROUNDS, ROUNDS = 250, 500
 TELLS_EACH = 25  # rounds
 PLACED_BY = 3  # nearest points
@@ -34,7 +35,7 @@ def laid_out(coordinates: NDArray[np.float32], tell: Callable[[float], None]) ->
         return in_plane(coordinates)
     from openTSNE import TSNEEmbedding, affinity  # heavy, and an extra
 
-    jobs = os.cpu_count() or 1
+    jobs = 1 if len(coordinates) < FEW_POINTS else os.cpu_count() or 1
     beside = affinity.Uniform(coordinates, k_neighbors=NEIGHBOURS, method="annoy", n_jobs=jobs, random_state=SEED)
     # From the projection, so that the whole is arranged as there; a little apart, as equal points could not part.
     begin = np.random.default_rng(SEED).normal(scale=1e-6, size=(len(coordinates), 2))

@@ -31,7 +31,10 @@ WHOLE_INSTALLATION = 0  # in place of a project
 CHANGED_FRACTION = 0.2
 STUCK_SECONDS = 1800.0  # without a sign, after which the process is killed
 LAST = 2**63 - 1  # in the order of samples
-THREADS = str(os.cpu_count() or 1)
+# Threads that wait in a loop took ten times as long on a machine with other work.
+THREADS = {"OMP_WAIT_POLICY": "PASSIVE"} | dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(os.cpu_count() or 1)
+)
 ENDED = "The process that computes it was ended, perhaps for lack of memory."
 DATABASE = "The database could not do it."
 
@@ -163,7 +166,7 @@ class _Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": THREADS, "OPENBLAS_NUM_THREADS": THREADS},
+            env={"PYTHONPATH": os.pathsep.join(sys.path), **THREADS},
         )
         try:
             yield _Process(process)

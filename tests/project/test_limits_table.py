@@ -51,6 +51,7 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
         "texts of a search": search.MAX_QUERY_TEXTS,
         "bytes of the texts of a search": search.MAX_QUERY_TEXTS_BYTES,
         "bytes of a filter": search.MAX_FILTER_BYTES,
+        "characters of the filter of a page of embeddings": search.MAX_QUERY_FILTER,
         "levels of a filter": search.MAX_FILTER_DEPTH,
         "conditions of a filter": search.MAX_CONDITIONS,
         "values of one `$in` or `$nin`": search.MAX_VALUES,
