@@ -16,8 +16,8 @@ const PLAIN = new Intl.NumberFormat(undefined, { useGrouping: false, maximumSign
 
 const rgb = (hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
 
-// {of: the group of each point, groups: [{label, colour, count}]}. `values` has one of a field for each point; without it
-// they are grouped by clusters, or not at all.
+// {of: the group of each point, groups: [{label, colour, count}]}. `values` has one of a field for each point; without
+// it they are grouped by clusters, or not at all.
 export function grouped({ values, places, isClustered, isDark }) {
   const palette = (isDark ? DARK : LIGHT).map(rgb);
   const [other, none] = REST[isDark ? "dark" : "light"].map(rgb);
@@ -57,8 +57,8 @@ function counted(groups, size, groupOf) {
   return { of, groups: groups.map((one, at) => ({ ...one, count: counts[at] })) };
 }
 
-// The cluster of each point, from 1 for the largest: a peak of the density with what leads up to it. Densities are those
-// of a grid, smoothed; two peaks are one where the valley between them is shallow. Its time is bounded by the grid, whose
+// The cluster of each point, from 1 for the largest: a peak of the density with what leads up to it. Densities are
+// those of a grid, smoothed; two peaks are one where the valley between them is shallow. The grid bounds the time; its
 // margin is empty, so that each cell has eight others around it.
 function clusters(places) {
   const scale = (CELLS - 2 * MARGIN) / 2.001;
@@ -102,7 +102,10 @@ export function fieldsOf(rows) {
   const walk = (value, name) => {
     if (Array.isArray(value)) value.slice(0, 3).forEach((one) => walk(one, name));
     else if (!value || typeof value !== "object") found.add(name);
-    else for (const [key, one] of Object.entries(value)) if (!/[.$]/.test(key)) walk(one, name ? `${name}.${key}` : key);
+    else {
+      const keys = Object.keys(value).filter((key) => !/[.$]/.test(key)); // filters cannot name others
+      keys.forEach((key) => walk(value[key], name ? `${name}.${key}` : key));
+    }
   };
   for (const row of rows) if (row.metadata && !Array.isArray(row.metadata)) walk(row.metadata, "");
   found.delete("");

@@ -74,11 +74,11 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
       <button type="button" aria-pressed=${isLasso} onClick=${() => setLasso(!isLasso)}>Lasso</button>
       <button type="button" onClick=${inView}>Select all in view</button>
     </div>
-    <p id="plot-keys" class="hint">Drag or arrow keys: move. Wheel, + and −: zoom, 0: all. Shift and drag: select. Enter:
-      open the point in the middle. Escape: close it.</p>
+    <p id="plot-keys" class="hint">Drag or arrow keys: move. Wheel, + and −: zoom, 0: all. Shift and drag: select.
+      Enter: open the point in the middle. Escape: close it.</p>
     ${hovered && ids[hovered.index] !== undefined &&
-    html`<${Tip} key=${ids[hovered.index]} id=${ids[hovered.index]} ...${hovered} group=${nameOf(hovered.index)} base=${base}
-      right=${canvas.current.clientWidth} />`}
+    html`<${Tip} key=${ids[hovered.index]} id=${ids[hovered.index]} ...${hovered} group=${nameOf(hovered.index)}
+      base=${base} right=${canvas.current.clientWidth} />`}
   </div>`;
 }
 

@@ -37,7 +37,9 @@ export default function ProjectMap({ project, base, canEdit, canSearchTexts }) {
   const shown = kept.current;
   if (status.error && !status.data) return html`<${Loaded} from=${status} />`;
   if (status.data?.rows === 0) {
-    return html`<${Empty} title="There is nothing to draw yet."><p>Add texts first; each becomes a point of the map.</p><//>`;
+    return html`<${Empty} title="There is nothing to draw yet.">
+      <p>Add texts first; each becomes a point of the map.</p>
+    <//>`;
   }
   const isFailed = states?.[method] === "failed";
   const retry = () => {
@@ -46,11 +48,14 @@ export default function ProjectMap({ project, base, canEdit, canSearchTexts }) {
   };
   const failed = isFailed ? { message: status.data.error ?? "The map could not be made." } : points.error;
   const what = states?.[method] === "waiting" ? "The map is waiting for its turn …" : "The map is being computed …";
-  const more = { reload: retry, isLoading: points.isLoading, fault: status.data?.error };
+  const { isLoading } = points;
+  const fault = status.data?.error;
+  const props = { project, base, canEdit, canSearchTexts };
+  const more = { ...props, shown, states, method, colour, isLoading, fault, reload: retry };
   return html`<${Failure} error=${failed} retry=${retry} />
     ${states && !isFailed && !wanted && html`<${Progress} value=${status.data.progress ?? undefined} label=${what} />`}
     ${!states && html`<${Loaded} from=${status} />`}
-    ${shown && html`<${Drawn} ...${{ shown, states, method, colour, project, base, canEdit, canSearchTexts, ...more }} />`}`;
+    ${shown && html`<${Drawn} ...${more} />`}`;
 }
 
 // Whether nothing is being made that one waits for.
@@ -103,9 +108,11 @@ function Drawn({ shown, states, method, colour, project, base, canEdit, canSearc
   );
   const sought = query.get("q");
   const found = useLoad(
-    async (signal) => sought
-      ? (await post(`${base.similars}?limit=${RESULTS}&threshold=0`, { text: sought, include: ["text"] }, { signal })).results
-      : null,
+    async (signal) => {
+      if (!sought) return null;
+      const body = { text: sought, include: ["text"] };
+      return (await post(`${base.similars}?limit=${RESULTS}&threshold=0`, body, { signal })).results;
+    },
     [base.similars, sought],
   );
   const placed = (list) => list.map((id) => indexOf.get(id)).filter((one) => one !== undefined);
@@ -136,7 +143,8 @@ function Drawn({ shown, states, method, colour, project, base, canEdit, canSearc
         ${opened !== null && html`<${Opened} ...${{ opened, near, indexOf, project, open }} />`}
         ${sought && html`<${Found} ...${{ found, sought, indexOf, open }} />`}
         ${selected.length > 0 &&
-        html`<${Selection} ...${{ selected, setSelected, canEdit, base, reload, open, name: project.project_handle }} />`}
+        html`<${Selection} ...${{ selected, setSelected, canEdit, base, reload, open }}
+          name=${project.project_handle} />`}
         <${Legend} ...${{ groups: colouring.groups, hidden, setHidden }} />
       </div>
     </div>`;
@@ -179,8 +187,9 @@ function Quality({ shown }) {
   const other = method === "pca" ? "" : ` (PCA: ${trust.pca.toFixed(3)})`;
   const share = method === "pca" && explained?.length ? percent(explained.reduce((a, b) => a + b), 1) : "";
   return html`<p class="hint">
-    Trustworthiness at ${trust.k}: <strong>${trust.value.toFixed(3)}</strong>${other}. It says how far the ${trust.k}${" "}
-    nearest points of each on the map are near it among the vectors, too: 1 is best, and about 0.5 is chance.
+    Trustworthiness at ${trust.k}: <strong>${trust.value.toFixed(3)}</strong>${other}.
+    ${" "}It says how far the ${trust.k} nearest points of each on the map are near it among the vectors, too:
+    1 is best, and about 0.5 is chance.
     ${share && ` The two axes show ${share} of the variance.`}
   </p>`;
 }

@@ -58,8 +58,8 @@ export default function Search({ project, instance, base, canSearchTexts }) {
         <${Options} ...${fields} />
       <//>
       ${query.get("vector") === ELSEWHERE &&
-      html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address. Who opens
-        it elsewhere must paste the vector again.</p>`}
+      html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address.
+        Who opens it elsewhere must paste the vector again.</p>`}
     </section>
     ${from.data && html`<${Answer} ...${from.data} asked=${asked} project=${project} />`}
     ${!from.error && !asked.sought && html`<${Beginning} project=${project} />`}`;
@@ -68,7 +68,9 @@ export default function Search({ project, instance, base, canSearchTexts }) {
 function Beginning({ project }) {
   if (!project.number_of_embeddings) {
     const texts = link`/projects/${project.owner}/${project.project_handle}`;
-    return html`<${Empty} title="This project has no texts yet."><p><a href=${texts}>Add some</a>, then search them.</p><//>`;
+    return html`<${Empty} title="This project has no texts yet.">
+      <p><a href=${texts}>Add some</a>, then search them.</p>
+    <//>`;
   }
   return html`<${Empty} title="What are you looking for?">
     <p>Results are the texts that are nearest to what you ask for, best first.</p>
@@ -162,7 +164,9 @@ function Answer({ found, request, milliseconds, asked, project }) {
             <a href=${address(one.id)} data-result>${one.id}</a>
             <${SimilarityBar} value=${one.similarity} />
             <button type="button" class="link" aria-label="More like this: ${one.id}"
-              onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>More like this</button>
+              onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>
+              More like this
+            </button>
           </div>
           ${one.text && html`<p class="text"><${Marked} text=${one.text} words=${words} /></p>`}
           <${Pairs} metadata=${one.metadata} />
