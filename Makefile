@@ -62,9 +62,9 @@ chaos: $(DEV)  ## Break things while clients are at work; then ten minutes of lo
 lock: $(DEV)  ## Write the locks anew, with the newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
-		--extra embedded --extra local --extra redis --extra tracing --output-file requirements.lock pyproject.toml
+		--extra embedded --extra local --extra map --extra redis --extra tracing --output-file requirements.lock pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
-		--extra embedded --extra local --extra redis --extra tracing --group dev --constraint requirements.lock \
+		--extra embedded --extra local --extra map --extra redis --extra tracing --group dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 
 openapi: $(DEV)  ## Write docs/openapi.yaml anew, which a test compares with what is served
@@ -76,11 +76,29 @@ synchronous: $(DEV)  ## Write the synchronous client anew, which a test compares
 schema: $(DEV)  ## Write docs/schema.sql anew, which a test compares with the migrations
 	$(BIN)/python -m tests.support.schema
 
-vendor:  ## Fetch the files of the documentation's page anew, from npm
+CONSOLE_VENDOR := service/console/vendor
+CONSOLE_PACKAGES := preact@11.2.0 @preact/signals@2.11.4 @preact/signals-core@1.14.5 htm@3.1.1
+CONSOLE_FOLDERS := $(subst @,-,$(subst @preact/,preact-,$(CONSOLE_PACKAGES)))
+CONSOLE_MODULES := preact-*/dist/preact preact-*/hooks/dist/hooks preact-signals-*/dist/signals \
+	preact-signals-core-*/dist/signals-core htm-*/dist/htm
+
+vendor:  ## Fetch the libraries of the documentation's page and of the console anew, from npm
 	@mkdir -p build && cd build && npm pack --silent swagger-ui-dist@5.35.0 && tar xzf swagger-ui-dist-5.35.0.tgz
 	gzip -9nc build/package/swagger-ui-bundle.js > service/api/docs_page/swagger-ui-bundle.js.gz
 	gzip -9nc build/package/swagger-ui.css > service/api/docs_page/swagger-ui.css.gz
 	cp build/package/LICENSE build/package/NOTICE service/api/docs_page/
+	@rm -rf build/console && mkdir -p build/console && cd build/console && npm pack --silent $(CONSOLE_PACKAGES)
+	@for folder in $(CONSOLE_FOLDERS); do \
+		mkdir build/console/$$folder; \
+		tar xzf build/console/$$folder.tgz -C build/console/$$folder --strip-components=1 || exit 1; \
+		echo "== $$folder"; cat build/console/$$folder/LICENSE; echo; \
+	done > $(CONSOLE_VENDOR)/LICENSES
+	@for module in $(CONSOLE_MODULES); do \
+		sed -e 's,"preact/hooks","./hooks.js",g; s,"preact","./preact.js",g' \
+			-e 's,"@preact/signals-core","./signals-core.js",g; /^\/\/# sourceMappingURL/d' \
+			build/console/$$module.mjs > $(CONSOLE_VENDOR)/$${module##*/}.js || exit 1; \
+	done
+	cd $(CONSOLE_VENDOR) && sha256sum --check SHA256SUMS  # after a new version: sha256sum *.js LICENSES > SHA256SUMS
 
 wheel: $(DEV)  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

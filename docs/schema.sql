@@ -247,6 +247,12 @@ CREATE FUNCTION public.embedding_digest(text_id text, part text, content bytea) 
                                  1, 8), 'hex'))::bit(64)
 $$;
 
+CREATE FUNCTION public.embedding_order(text_id text) RETURNS bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT hashtextextended(text_id COLLATE "C", 0) & 9223372036854775807
+$$;
+
 CREATE FUNCTION public.embeddings_partition(project_id integer) RETURNS regclass
     LANGUAGE sql STABLE
     AS $$ SELECT to_regclass(format('%I.embeddings_%s', current_schema(), project_id)) $$;
@@ -269,6 +275,7 @@ BEGIN
     DELETE FROM embedding_deletions WHERE project_id = of_project;
     DELETE FROM embedding_count_deltas WHERE project_id = of_project;
     DELETE FROM project_indexes WHERE project_id = of_project;
+    DELETE FROM project_maps WHERE project_id = of_project;
 END
 $$;
 
@@ -738,6 +745,34 @@ CREATE TABLE public.project_indexes (
     measured_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.project_map_parts (
+    project_id integer NOT NULL,
+    part integer NOT NULL,
+    text_ids text[] NOT NULL,
+    sequences bytea NOT NULL,
+    pca bytea NOT NULL,
+    neighbours bytea
+);
+
+CREATE TABLE public.project_maps (
+    project_id integer NOT NULL,
+    asked_at timestamp with time zone,
+    stage text,
+    progress double precision,
+    failed_at timestamp with time zone,
+    error text,
+    made_at timestamp with time zone,
+    changes bigint,
+    base_changes bigint,
+    base_rows bigint,
+    basis bytea,
+    has_neighbours boolean DEFAULT false NOT NULL,
+    explained double precision[] DEFAULT '{}'::double precision[] NOT NULL,
+    trust_sample integer,
+    trust_of_pca double precision,
+    trust_of_neighbours double precision
+);
+
 CREATE SEQUENCE public.projects_project_id_seq
     AS integer
     START WITH 1
@@ -848,6 +883,12 @@ ALTER TABLE ONLY public.llm_service_instances_shared_with
 ALTER TABLE ONLY public.project_indexes
     ADD CONSTRAINT project_indexes_pkey PRIMARY KEY (project_id);
 
+ALTER TABLE ONLY public.project_map_parts
+    ADD CONSTRAINT project_map_parts_pkey PRIMARY KEY (project_id, part);
+
+ALTER TABLE ONLY public.project_maps
+    ADD CONSTRAINT project_maps_pkey PRIMARY KEY (project_id);
+
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_owner_project_handle_key UNIQUE (owner, project_handle);
 
@@ -890,6 +931,8 @@ CREATE INDEX llm_service_definitions_shared_with_definition_id ON public.llm_ser
 CREATE INDEX llm_service_instances_definition_id ON public.llm_service_instances USING btree (definition_id);
 
 CREATE INDEX llm_service_instances_shared_with_instance_id ON public.llm_service_instances_shared_with USING btree (instance_id);
+
+CREATE INDEX project_maps_asked_at ON public.project_maps USING btree (asked_at) WHERE (asked_at IS NOT NULL);
 
 CREATE INDEX projects_llm_service_instance_id ON public.projects USING btree (llm_service_instance_id);
 
@@ -946,6 +989,12 @@ ALTER TABLE ONLY public.llm_service_instances_shared_with
 
 ALTER TABLE ONLY public.project_indexes
     ADD CONSTRAINT project_indexes_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.project_map_parts
+    ADD CONSTRAINT project_map_parts_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.project_maps(project_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.project_maps
+    ADD CONSTRAINT project_maps_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(project_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.projects
     ADD CONSTRAINT projects_llm_service_instance_id_fkey FOREIGN KEY (llm_service_instance_id) REFERENCES public.llm_service_instances(instance_id);

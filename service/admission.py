@@ -23,7 +23,7 @@ class Admission:
         self._uploads = Shares(uploads, part=part, reserve=reserve, wait=wait, what="uploads are being stored")
 
     async def acquire(self, size: int, *, patient: bool = False) -> int:
-        """Takes `size` bytes of memory for the caller, and returns what is to be given back by `release`."""
+        """Takes `size` bytes of memory for the caller, and returns the amount for `release`."""
         return await self._bodies.acquire(caller.get(ANONYMOUS), size, patient=patient)
 
     def release(self, size: int) -> None:

@@ -176,7 +176,7 @@ def _parameters(kind: type[msgspec.Struct]) -> list[tuple[str, bool]]:
 def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
     """A JSON merge patch (RFC 7396) as the fields of a struct that it sets: null becomes the field's default.
 
-    Only what the patch names is checked, so that older values which are no longer valid can stay.
+    Only fields that the patch names are checked, so that older values which are no longer valid can stay.
     Raises Invalid with all problems.
     """
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -204,7 +204,7 @@ def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]
 
 
 def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Iterator[Problem]:
-    """Yields what is wrong with a value, innermost first known."""
+    """Yields the problems of a value, innermost first known."""
     if msgspec.Raw in _members(kind):  # it is looked at later
         return
     struct = next((one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)

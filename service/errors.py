@@ -1,4 +1,4 @@
-"""What can go wrong for a caller, and the one shape in which it is told (RFC 9457, contract section 1).
+"""What can go wrong for a caller, and the one form of the answer (RFC 9457, contract section 1).
 
 The docstring of a class is its default detail. Handlers raise; only `service.http.endpoint` renders.
 """
@@ -53,7 +53,7 @@ class ApiError(Exception):
 
 
 class BadRequest(ApiError):
-    """The request cannot be read, or contradicts itself or what is stored."""
+    """The request cannot be read, or contradicts itself or the stored data."""
 
     status = HTTPStatus.BAD_REQUEST
 
@@ -90,7 +90,7 @@ class Gone(ApiError):
 
 
 class Conflict(ApiError):
-    """This conflicts with what is stored."""
+    """This conflicts with the stored data."""
 
     status = HTTPStatus.CONFLICT
 

@@ -87,7 +87,7 @@ def packable(value: int) -> float | str:
 
 
 class NoJson(ValueError):
-    """MessagePack that has no form in JSON, or is nested too deeply; the message says what is wrong."""
+    """MessagePack that has no form in JSON, or is nested too deeply; the message names the problem."""
 
 
 async def from_msgpack(packed: bytes, levels: int) -> bytes:

@@ -17,7 +17,7 @@ MAX_DIMENSIONS = 16_000  # the most that pgvector's halfvec takes
 
 
 def fault(vector: NDArray[Any]) -> tuple[str, int | None] | None:
-    """Says what is wrong with a vector `(dimensions,)` of floats, and at which component if it is one.
+    """The problem of a vector `(dimensions,)` of floats, and the place of its component if it is one.
 
     None when it can be stored: finite, within half precision, and not all zero once rounded to it.
     """
@@ -39,7 +39,7 @@ def faulty_rows(vectors: NDArray[Any]) -> list[int]:
         return [row for row, bits in enumerate(largest) if not 0 < bits < 0x7C00]
     with np.errstate(over="ignore", invalid="ignore"):
         halves = vectors.astype(np.float16)
-    # A NaN fails every comparison, so it must be asked for what is right.
+    # A NaN fails every comparison, so the comparison must be for valid numbers.
     fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
     return np.flatnonzero(~fine).tolist()
 

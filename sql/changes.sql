@@ -82,7 +82,7 @@ SELECT bucket, count(*) AS rows,
  GROUP BY bucket;
 
 -- name: ForgetDeletions :exec
--- Those of more than so many days ago, and of deleted projects; the logs of the others begin behind them.
+-- Those older than this number of days, and of deleted projects; the logs of the others begin behind them.
 WITH forgotten AS (
     DELETE FROM embedding_deletions AS deletion
      WHERE deletion.deleted_at < now() - make_interval(days => @days::int)

@@ -1,7 +1,7 @@
 -- Projects, who may do what with them, and their tables of embeddings, embeddings_{project_id}.
 
 -- name: RetrieveProjectAccess :one
--- The caller, and what a request on the project needs to know of it. 'project_id' is null when there is no such
+-- The caller, and the facts that a request on the project needs. 'project_id' is null when there is no such
 -- project; 'role' is 'none' when the caller may not see it; without an instance 'dimensions' is 0.
 SELECT caller.user_handle::text AS caller, project.project_id, project.owner::text, project.project_handle::text,
        CASE WHEN @is_admin::bool THEN 'admin'
@@ -83,22 +83,25 @@ SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
  WHERE project.project_id = @project_id::int;
 
--- name: GetProjects :many
--- A user's own projects and those shared with the user (never both, as an owner has no share), or all projects; by owner
--- and handle, or those with the most embeddings first, which are not counted again.
-WITH listed AS (
-    SELECT project_id, role FROM project_access WHERE user_handle = @user_handle::text
-    UNION ALL
-    SELECT project_id, 'admin' FROM projects WHERE @user_handle::text IS NULL
-), page AS MATERIALIZED (
-    SELECT project.*, listed.role, counted.embeddings
-      FROM listed
-      JOIN projects AS project USING (project_id)
-      LEFT JOIN embedding_counts AS counted USING (project_id)
-     ORDER BY CASE WHEN @largest_first::bool THEN counted.embeddings END DESC NULLS LAST,
-              project.owner, project.project_handle
-     LIMIT @max_rows::int OFFSET @skip::bigint
-), building AS MATERIALIZED (
+-- name: GetProjectsByUser :many
+-- The user's own projects and those shared with the user; never both, as an owner has no share.
+SELECT project.project_id, access.role
+  FROM project_access AS access
+  JOIN projects AS project USING (project_id)
+ WHERE access.user_handle = @user_handle::text
+ ORDER BY project.owner, project.project_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetAllProjects :many
+SELECT project_id FROM projects ORDER BY owner, project_handle LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetLargestProjects :many
+-- Those with the most embeddings, as they were counted some seconds ago; without those that are not counted yet.
+SELECT project_id FROM embedding_counts WHERE embeddings IS NOT NULL ORDER BY embeddings DESC, project_id LIMIT @max_rows::int;
+
+-- name: DescribeProjects :many
+-- In the order of their numbers; 'progress' as in RetrieveIndexState.
+WITH building AS MATERIALIZED (
     SELECT DISTINCT ON (build.relid) build.relid,
            greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
                     CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
@@ -108,20 +111,20 @@ WITH listed AS (
      WHERE build.datname = current_database()
      ORDER BY build.relid
 )
-SELECT page.owner, page.project_handle, page.project_id, page.public_read, page.role,
-       CASE WHEN @largest_first::bool THEN coalesce(page.embeddings, 0) ELSE count_embeddings(page.project_id) END
-           AS number_of_embeddings, page.text_search, page.description,
+SELECT project.owner, project.project_handle, project.project_id, project.public_read, listed.role,
+       count_embeddings(project.project_id) AS number_of_embeddings, project.text_search, project.description,
        instance.owner, instance.instance_handle, instance.dimensions, instance.model,
        built.watermark, built.indexed_rows, built.lists,
        CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
        CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
        built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
        building.progress, building.seconds
-  FROM page
-  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = page.llm_service_instance_id
-  LEFT JOIN project_indexes AS built ON built.project_id = page.project_id
-  LEFT JOIN building ON building.relid = embeddings_partition(page.project_id)
- ORDER BY CASE WHEN @largest_first::bool THEN page.embeddings END DESC NULLS LAST, page.owner, page.project_handle;
+  FROM unnest(@project_ids::int[], @roles::text[]) WITH ORDINALITY AS listed (project_id, role, place)
+  JOIN projects AS project ON project.project_id = listed.project_id
+  LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+  LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
+  LEFT JOIN building ON building.relid = embeddings_partition(project.project_id)
+ ORDER BY listed.place;
 
 -- name: RetrieveProject :one
 SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,

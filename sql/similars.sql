@@ -1,6 +1,6 @@
 -- What is similar. See indexes.sql for the index and its tail.
 -- Each sent vector gives a row, in order, of the ids and similarities of its nearest, best first, ties by id. Rows that
--- are cut off are cut off before the threshold is looked at: what is nearer than a row that passes passes too.
+-- are cut off are cut off before the threshold is looked at: a row nearer than one that passes passes too.
 
 -- name: GetSimilarsByVector :many
 -- Exactly: all rows are read.
@@ -40,7 +40,7 @@ SELECT found.ids, found.similarities
 -- No rows when the project has neither this index nor a later one, which has its rows too: without it the search would
 -- be slow. On a replica it may not have come yet.
 -- With 'confirms' also none unless the caller may see the project now (as RetrieveProjectAccess decides), which still
--- has this name and this very index, with the recalls that were measured then: what the caller was told before is remembered only.
+-- has this name and this very index, with the recalls that were measured then: earlier access is only remembered.
 SELECT found.ids, found.similarities, found.complete, found.tied
   FROM (SELECT vector, place
           FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
@@ -145,7 +145,7 @@ SELECT found.ids, found.similarities
 EXPLAIN (FORMAT JSON) SELECT FROM {schema}.embeddings_{project_id} WHERE metadata @@ @only::jsonpath;
 
 -- name: GetShownSizes :many
--- How many bytes there are of what is to be shown of the results. A text is not read for that.
+-- The number of bytes of the texts and metadata to be shown of the results. A text is not read for that.
 SELECT text_id,
        CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
            + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size

@@ -1,7 +1,7 @@
--- What instances are used for: the ledger, and what may still be spent.
+-- The use of instances: the ledger, and the rest of budgets.
 
 -- name: LockUsage :exec
--- Reservations of one instance are made one after the other. The next statement sees what was committed before.
+-- Reservations of one instance are made one after the other. The next statement sees the ones committed before.
 SELECT FROM llm_service_instances WHERE instance_id = @instance_id::int FOR NO KEY UPDATE;
 
 -- name: ReserveUsage :one
@@ -71,7 +71,7 @@ SELECT made.reservation_id, reached.name, reached.holder AS limit_of, reached.al
  LIMIT 1;
 
 -- name: SettleUsage :exec
--- Adds what was spent to the ledger, and ends the reservation. A deleted instance has no ledger.
+-- Adds a cost to the ledger, and ends the reservation. A deleted instance has no ledger.
 WITH ended AS (
     UPDATE usage_reservations SET tokens = 0, expires_at = least(expires_at, statement_timestamp())
      WHERE reservation_id = @reservation_id::bigint

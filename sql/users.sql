@@ -23,8 +23,8 @@ ON CONFLICT (user_handle) DO UPDATE
 RETURNING user_handle, vdb_key = @key_hash::text AS created;
 
 -- name: RetrieveTakenNames :one
--- What of a user is, but for case, another one's already, or reserved. Not what the user has had before: an original
--- database may hold two that are alike. Always one row.
+-- The fields of a user that are, but for case, another one's already, or reserved. Not those the user had before: an
+-- original database may hold two that are alike. Always one row.
 SELECT NOT EXISTS (SELECT FROM users WHERE user_handle = @user_handle::text)
        AND (lower(@user_handle::text) IN ('admin', 'public')
             OR EXISTS (SELECT FROM users WHERE lower(user_handle) = lower(@user_handle::text))) AS handle,
@@ -39,8 +39,10 @@ UPDATE users
 RETURNING user_handle;
 
 -- name: GetAllUsers :many
+-- Those whose handle contains a text, ignoring case; "" is in all.
 SELECT user_handle
   FROM users
+ WHERE strpos(lower(user_handle), lower(@search::text)) > 0
  ORDER BY user_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 

@@ -134,7 +134,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
 
     vector_bytes = shown * COMPONENT_BYTES[query.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, from_replica=False)
-    # Asked for after the rows: what was deleted before they were read, and is not in the log, is noticed.
+    # Asked for after the rows: a deletion before they were read that is not in the log is noticed.
     log = await changes.retrieve_log_state(req.pool, project_id=project_id)
     is_forgotten = query.since and (log.begins is None or query.since < log.begins)
     if is_forgotten or log.log != state.log or query.log not in (None, log.log):

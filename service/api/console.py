@@ -56,7 +56,8 @@ class _File(msgspec.Struct, frozen=True):
 @endpoint("GET", "/console", guard=anyone, status=307, produces="text/html")
 async def get_console(req: Req) -> Response:
     """To the console; its files are named relative to `/console/`."""
-    return RedirectResponse("console/")  # relative, so that it is right behind a path prefix, too
+    # Relative, so that it is right behind a path prefix, too.
+    return RedirectResponse("console/", headers={"Content-Type": "text/html"})
 
 
 @endpoint("GET", "/console/", guard=anyone, produces="text/html")

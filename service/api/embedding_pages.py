@@ -15,7 +15,7 @@ from service.http.request import Req
 from service.queries import embeddings
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
-from service.search.limits import MAX_FILTER_BYTES
+from service.search.limits import MAX_QUERY_FILTER
 from service.search.passing import passing
 from service.search.query import filter_of_query
 from service.vectors import Encoding
@@ -30,7 +30,7 @@ class EmbeddingsPage(Page, frozen=True):
     after: After | None = None
     include: list[Part] | None = None
     encoding: Encoding | None = None
-    filter: Annotated[str, Meta(max_length=MAX_FILTER_BYTES)] | None = None
+    filter: Annotated[str, Meta(max_length=MAX_QUERY_FILTER)] | None = None
 
 
 class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):

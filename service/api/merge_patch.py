@@ -28,7 +28,7 @@ async def merged(
     lock: Callable[[Connection], Awaitable[dict[str, Any] | None]],
     owners: tuple[str, ...] = (),
 ) -> AsyncIterator[tuple[Connection, S]]:
-    """Yields a connection in a transaction, and what is stored with the patch laid over it.
+    """Yields a connection in a transaction, and the stored values with the patch laid over them.
 
     `lock` reads the resource, by the names of its PUT, and locks it, after its `owners` (see `service.storage.locks`).
     Raises NotFound with `what`, and Invalid for a patch that does not fit.

@@ -46,7 +46,7 @@ class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def project_index(db: Db, recall: float, project_id: int, rows: int) -> ProjectIndex:
-    """The index of a project of so many rows, for searches that want this recall."""
+    """The index of a project of `rows` rows, for searches that want this recall."""
     state = await indexes.retrieve_index_state(db, project_id=project_id)
     tail = 0
     if state.built is not None:

@@ -35,25 +35,30 @@ class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/projects", guard=admin)
 async def get_all_projects(req: Req, query: Page) -> Projects:
     """All projects of all users."""
-    return await _page(req, query, None)
+    rows = await projects.get_all_projects(req.pool, max_rows=query.limit + 1, skip=query.offset)
+    shown, following = query.of(req, rows)
+    return Projects(await listed(req, shown), following)
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own projects and those shared with the user."""
-    return await _page(req, query, path.user)
-
-
-async def _page(req: Req, query: Page, user_handle: str | None) -> Projects:
-    rows = await projects.get_projects(
-        req.pool, user_handle=user_handle, largest_first=False, max_rows=query.limit + 1, skip=query.offset
+    rows = await projects.get_projects_by_user(
+        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
     shown, following = query.of(req, rows)
-    return Projects([listed(row, req.services.settings.service_recall) for row in shown], following)
+    return Projects(await listed(req, [row.project_id for row in shown], [row.role for row in shown]), following)
 
 
-def listed(row: ProjectInList, recall: float) -> ListedProject:
-    """A project as it is shown in a list, with its index as searches that want this recall use it."""
+async def listed(req: Req, project_ids: list[int], roles: list[str] | None = None) -> list[ListedProject]:
+    """These projects as they are shown in a list; without roles to the admin."""
+    rows = await projects.describe_projects(
+        req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
+    )
+    return [_listed(row, req.services.settings.service_recall) for row in rows]
+
+
+def _listed(row: ProjectInList, recall: float) -> ListedProject:
     rows = row.number_of_embeddings
     tail = max(0, rows - row.index.built.indexed_rows) if row.index.built else 0
     return ListedProject(

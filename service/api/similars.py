@@ -16,6 +16,7 @@ from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
 from service.api.fields import Document, ShortText
 from service.api.texts import EMBED_ERRORS, embedded
+from service.database.pool import Pool
 from service.errors import BadRequest, Forbidden, Problem, Unauthorized, found
 from service.http.auth import EDITORS, READERS, embeddings_reader, searcher
 from service.http.endpoint import endpoint
@@ -141,8 +142,12 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
 
 async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> embeddings.StoredVector:
     """The vector of the embedding that these ids mean (`candidates`). Raises NotFound, which calls it by this name."""
-    row = await req.reading(lambda db: embeddings.retrieve_vector(db, project_id=project.project_id, text_ids=text_ids))
-    return found(row, f"The embedding {name!r}")
+
+    async def ask(db: Pool) -> embeddings.StoredVector:
+        row = await embeddings.retrieve_vector(db, project_id=project.project_id, text_ids=text_ids)
+        return found(row, f"The embedding {name!r}")  # the primary may know one that the replica does not know yet
+
+    return await req.reading(ask)
 
 
 async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np.float16]:

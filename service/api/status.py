@@ -1,4 +1,4 @@
-"""The state of the whole service, for its operator. It counts no rows, so it takes about as long at any size."""
+"""The state of the whole service, for its operator. No rows are counted, so it is as quick at any number of them."""
 
 import os
 import platform
@@ -95,9 +95,9 @@ class SlowSearches(msgspec.Struct, frozen=True):
 @endpoint("GET", "/v1/admin/status", guard=admin)
 async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
-    recall, pool = req.services.settings.service_recall, req.pool
+    pool = req.pool
     database, counts = await statements.describe_database(pool), await statements.count_all(pool)
-    summary = await indexes.summarise_indexes(pool, recall=recall)
+    summary = await indexes.summarise_indexes(pool, recall=req.services.settings.service_recall)
     return ServiceState(
         version=__version__,
         python=platform.python_version(),
@@ -111,7 +111,7 @@ async def get_status(req: Req) -> ServiceState:
         projects=counts.projects,
         instances=counts.instances,
         embeddings=counts.embeddings,
-        largest_projects=await _largest(pool, recall),
+        largest_projects=await _largest(req),
         indexes=IndexesState(summary.projects, summary.rows, summary.below),
         builds=[
             BuildState(**msgspec.structs.asdict(build), seconds_left=seconds_left(build.progress, build.seconds))
@@ -137,13 +137,10 @@ async def _schema(pool: Pool) -> SchemaState:
     )
 
 
-async def _largest(pool: Pool, recall: float) -> list[LargeProject]:
-    rows = await projects.get_projects(pool, user_handle=None, largest_first=True, max_rows=MAX_LARGEST, skip=0)
-    sizes = await statements.get_table_sizes(pool, project_ids=[row.project_id for row in rows])
-    return [
-        LargeProject(**msgspec.structs.asdict(listed(row, recall)), bytes=size)
-        for row, size in zip(rows, sizes, strict=True)
-    ]
+async def _largest(req: Req) -> list[LargeProject]:
+    found = await listed(req, await projects.get_largest_projects(req.pool, max_rows=MAX_LARGEST))
+    sizes = await statements.get_table_sizes(req.pool, project_ids=[one.project_id for one in found])
+    return [LargeProject(**msgspec.structs.asdict(one), bytes=size) for one, size in zip(found, sizes, strict=True)]
 
 
 endpoints = [get_status, get_slow_searches]

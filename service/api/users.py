@@ -1,9 +1,10 @@
 """Users and their keys (contract section 2)."""
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from service.api.fields import Email, Handle, ShortText
 from service.api.merge_patch import merged
@@ -26,6 +27,12 @@ class UserPath(msgspec.Struct, frozen=True):
     """A path that names a user."""
 
     user: str
+
+
+class UsersPage(Page, frozen=True):
+    """Which part of the users' handles."""
+
+    search: Annotated[str, Meta(max_length=64, pattern=r"^[^\u0000]*$")] = ""
 
 
 class UserIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,9 +100,9 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
 
 
 @endpoint("GET", "/v1/users", guard=admin)
-async def get_users(req: Req, query: Page) -> list[str]:
-    """All users' handles."""
-    rows = await users.get_all_users(req.pool, max_rows=query.limit + 1, skip=query.offset)
+async def get_users(req: Req, query: UsersPage) -> list[str]:
+    """All users' handles; with `search` those that contain it, ignoring case."""
+    rows = await users.get_all_users(req.pool, search=query.search, max_rows=query.limit + 1, skip=query.offset)
     return query.of(req, rows)[0]
 
 

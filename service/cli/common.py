@@ -1,4 +1,4 @@
-"""The commands of the command line, one module each, and what they share: settings, database, exit codes, errors."""
+"""The commands of the command line, one module each, and the common parts: settings, database, exit codes, errors."""
 
 import contextlib
 import sys
@@ -38,7 +38,7 @@ def show(result: object) -> None:
 
 
 def load_settings() -> Settings:
-    """The settings, or exit code 1 and what is wrong with them."""
+    """The settings, or exit code 1 and their problems."""
     try:
         config = settings.load()
     except settings.SettingsError as error:

@@ -19,7 +19,7 @@ from service.storage import indexer
 @click.option("--once", is_flag=True, help="Do what there is to do now, and end.")
 @as_json
 def index(once: bool, as_json: bool) -> None:
-    """Build the vector indexes of projects, until SIGTERM or SIGINT.
+    """Build the vector indexes of projects, and make their maps, until SIGTERM or SIGINT.
 
     For a service with SERVICE_INDEXER=off. Any number may run: one works on a project at a time.
     """

@@ -45,6 +45,26 @@ export function remove(where, options) {
   return call("DELETE", where, options);
 }
 
+// All entries of a list that has pages. `field` names them in an answer.
+export async function all(where, field, { query, signal } = {}) {
+  const found = [];
+  for (let page = await get(where, { query, signal }); ; page = await get(page.next, { signal })) {
+    found.push(...page[field]);
+    if (!page.next) return found;
+  }
+}
+
+// Raises Problem when there is something at `where`, which would be replaced.
+export async function mustBeFree(where, message, options) {
+  try {
+    await get(where, options);
+  } catch (error) {
+    if (error.status === 404) return;
+    throw error;
+  }
+  throw new Problem(409, { detail: message });
+}
+
 // The answer's JSON (null when it has no body). Raises Problem. `key` is another than the session's.
 async function call(method, where, { body, signal, key, type = "application/json" } = {}) {
   const used = key ?? session.value?.key;
@@ -65,7 +85,8 @@ async function call(method, where, { body, signal, key, type = "application/json
   }
   const found = parsed(text);
   if (answer.ok) return found;
-  if (answer.status === 401 && !key) askForKey(used);
+  const isPresent = used === session.value?.key; // not one that was exchanged while the answer was on its way
+  if (answer.status === 401 && !key && isPresent) askForKey(used);
   throw new Problem(answer.status, found ?? {});
 }
 

@@ -19,7 +19,7 @@ void main() {
   gl_PointSize = size;
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 colour;
 uniform float size, opacity;
 uniform vec4 ring;

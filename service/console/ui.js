@@ -4,7 +4,7 @@ import { createContext, h, toChildArray } from "./vendor/preact.js";
 import { useContext, useEffect, useId, useRef, useState } from "./vendor/hooks.js";
 import { percent } from "./format.js";
 import { useAction } from "./hooks.js";
-import { announced, notify, route } from "./store.js";
+import { announced, link, notify, route, session, setQuery } from "./store.js";
 
 export const html = htm.bind(h);
 
@@ -262,6 +262,30 @@ export function Marked({ text, words }) {
   if (!wanted.length) return text;
   const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
+}
+
+// Links to the pages of a list, by `offset` in the address.
+export function Pages({ offset, size, hasNext }) {
+  if (!offset && !hasNext) return null;
+  const to = (place) => () => setQuery({ offset: place || "" });
+  return html`<nav class="actions" aria-label="Pages of the list">
+    <button type="button" disabled=${!offset} onClick=${to(Math.max(0, offset - size))}>Previous</button>
+    <button type="button" disabled=${!hasNext} onClick=${to(offset + size)}>Next</button>
+  </nav>`;
+}
+
+// A key that is shown this once.
+export function Secret({ value, children }) {
+  return html`<div class="warning-box" role="status">
+    <p><strong>This key is shown only now.</strong> ${children}</p>
+    <${Code} text=${value} label="Copy the key" />
+  </div>`;
+}
+
+// A link to an instance or definition, whose owner is named when it is another than oneself.
+export function Named({ kind, owner, handle }) {
+  const shown = owner === session.value?.handle ? handle : `${owner}/${handle}`;
+  return html`<a href=${link`/${kind}/${owner}/${handle}`}>${shown}</a>`;
 }
 
 // Metadata in a few words: names and values, without those of nested objects.

@@ -9,7 +9,7 @@ named like the file, and has the same parameters. In the text
 - `{schema}` is the schema of the installation, quoted, which the connection knows: for what may be missing there, and
   would then be found in another installation's.
 
-The suffix says what comes back: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count; `:copy` gives its
+The suffix names the result: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count; `:copy` gives its
 rows, in the binary format of COPY, piece by piece to the function's parameter `output`. A `:one` whose
 function returns `T | None` may find no row; one that returns `T` always finds exactly one, and raises NoRow otherwise.
 A row becomes the msgspec struct that the function's annotation names, column by column in order; a field that is a

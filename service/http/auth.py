@@ -151,7 +151,7 @@ async def _authenticate(req: Req, named: str | None) -> str:
 
 
 def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
-    """The role; without one the resource is missing, which only its owner would be told."""
+    """The role; without one the resource is missing, and only its owner may know that it exists."""
     if role is not None:
         return role
     if caller == path["user"]:

@@ -44,7 +44,7 @@ class _Empty:
         self._encoding, self._count = encoding, 0
 
     def note(self, out: bytes, ended: bool) -> None:
-        """Notes what came out, and whether a member or frame has ended. Raises BadRequest for too many in a row."""
+        """Counts members or frames that ended without output. Raises BadRequest for too many in a row."""
         self._count = 0 if out else self._count + ended
         if self._count > MAX_EMPTY_FRAMES:
             raise _bad(self._encoding, f"more than {MAX_EMPTY_FRAMES:,} consecutive empty frames")

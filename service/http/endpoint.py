@@ -38,7 +38,7 @@ Handler = Callable[..., Awaitable[Any]]
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path, and everything that there is to know about it.
 
-    - `guard` decides whether the caller may do this, and returns what the handler gets as `access`.
+    - `guard` decides whether the caller may do this, and returns the handler's `access`.
     - `status` is that of a success; `errors` are the statuses of failures beside those that every route has.
     - `path_type`, `query_type`, `body_type`: the structs into which these are decoded, if any. A handler that has no
       parameter `body` reads the body itself, because it is large, in one of the media types that it `consumes`.
@@ -47,6 +47,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     - `only_debug`: served with SERVICE_DEBUG only. `only_reads`: changes nothing, so it is cancelled when its client
       has gone. `is_probe`: requested by machines every few seconds, so it is neither counted nor logged.
       `reads_from_replica`: its answer may come from the replica.
+    - `may_be_accepted`: it is answered with 202 when the handler says so (`Req.is_accepted`).
     - `successor`: the path that replaces this one, which is deprecated.
     - `error_body` makes the body of an error, where it is not problem+json.
     """
@@ -73,6 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     only_reads: bool = False
     is_probe: bool = False
     reads_from_replica: bool = False
+    may_be_accepted: bool = False
     successor: str | None = None
     error_body: Callable[[ProblemDetails], Any] | None = None
 
@@ -93,7 +95,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                             raise
                         access, missing = await self._asked(req)
                         result = await self._handled(req, access, missing)
-                response = await encode(result, self.status, req.headers.get("accept"))
+                status = HTTPStatus.ACCEPTED if req.is_accepted else self.status
+                response = await encode(result, status, req.headers.get("accept"))
         except ClientGone:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except ClientDisconnect:
@@ -108,7 +111,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return response
 
     async def _guarded(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
-        """What the guard returns; or that the resource is missing, which is told after all else that is wrong."""
+        """The guard's result; or that the resource is missing, which is reported after all other problems."""
         async with counted(req, is_probe=self.is_probe):
             return await self._asked(req)
 
@@ -159,7 +162,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def _collecting(problems: list[Problem]) -> Iterator[None]:
-    """Keeps the problems of a block, so that all of a request are told at once."""
+    """Keeps the problems of a block, so that all of a request are reported at once."""
     try:
         yield
     except Invalid as error:
@@ -171,7 +174,7 @@ def endpoint(
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an Endpoint; `options` are further fields of it.
 
-    The handler's parameters say what it gets: `path`, `query`, `body` are decoded into the struct of their
+    The handler's parameters choose its arguments: `path`, `query`, `body` are decoded into the struct of their
     annotation, `access` is what the guard returned. A handler that reads the body itself names its struct as `body`.
     The handler's docstring is the endpoint's documentation.
     """

@@ -74,7 +74,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
             "description": "Errors are `application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
@@ -163,6 +163,8 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if one.query_type is not None and issubclass(one.query_type, Page):
         success.setdefault("headers", {})["Link"] = NEXT
     responses = {str(one.status): success}
+    if one.may_be_accepted:
+        responses["202"] = {**success, "description": "Accepted: not ready yet; ask again after `Retry-After` seconds"}
     for status in sorted(_error_statuses(one)):
         media_type = PROBLEM if one.error_body is None else JSON
         content = {media_type: {"schema": schema_of[_error_type(one)]}}

@@ -20,8 +20,8 @@ MAX_REMEMBERED = 10_000  # pairs of a caller and a project
 async def recall(req: Req) -> ProjectAccess | None:
     """What a caller was allowed before, where the search can confirm it; the request is provisional then.
 
-    The whole body must have come already, nobody is to be counted first whose key the rate limits do not know, and a
-    replica does not know who may what.
+    The whole body must have come already, the rate limits must know the user of the key, and there must be no replica,
+    which does not know permissions.
     """
     if req.is_refuted or req.services.replica is not None:
         return None
@@ -47,13 +47,13 @@ def remember(req: Req, access: ProjectAccess) -> None:
 
 
 def confirm(req: Req, access: ProjectAccess) -> None:
-    """The statement has confirmed what was remembered."""
+    """The statement has confirmed the remembered access."""
     req.is_provisional = False
     req.record.principal = req.record.principal or access.caller
 
 
 def refuted(req: Req, error: Exception) -> bool:
-    """Whether an error ends a provisional request, so that the guard decides; it has told the client nothing.
+    """Whether an error ends a provisional request, so that the guard decides; the client has seen nothing.
 
     A project that is gone has no table, and one that was made again may have other dimensions.
     """

@@ -1,6 +1,6 @@
 """Rate limits of each user, of the admin, and of each address without a known key.
 
-The database tells whose a key is. This is remembered, so that all keys and requests of a user share one budget. An
+The database knows the user of a key. This is remembered, so that all keys and requests of a user share one budget. An
 unknown key counts for its address, so that guessing keys is as slow as having none.
 """
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Services(msgspec.Struct, frozen=True):
     """Everything that lives as long as the application.
 
-    `probe_pool` has a connection of its own for probes. `draining` is set when the service has been told to stop.
+    `probe_pool` has a connection of its own for probes. `draining` is set when the service was asked to stop.
     """
 
     settings: Settings
@@ -54,7 +54,7 @@ class Services(msgspec.Struct, frozen=True):
 
 
 class State(TypedDict):
-    """The state of a request: the services, and what is its own."""
+    """The state of a request: the services, and its own."""
 
     services: Services
     record: NotRequired[RequestRecord]
@@ -90,6 +90,7 @@ class Req:
         self.body = Body(self.headers, receive, self.services.admission, settings.service_body_seconds)
         self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
+        self.is_accepted = False  # it is answered with 202: what was asked for is not there yet
         self.links: list[str] = []  # for the answer's header Link
         self.credentials = _credentials(self.headers.get("authorization"), settings.service_adminkey)
         caller.set(self.credentials.key_hash or ANONYMOUS)
@@ -114,7 +115,7 @@ class Req:
     async def reading(self, ask: Callable[[Pool], Awaitable[T]]) -> T:
         """What `ask` finds on the replica, or on the primary when there is none, or it has no answer.
 
-        Only for what the guard has allowed: the replica's permissions may be out of date.
+        Only for data that the guard has allowed: the replica's permissions may be out of date.
         """
         replica = self.services.replica
         wants_primary = self.headers.get("x-read-from", "").strip().lower() == "primary"
@@ -156,7 +157,7 @@ class Req:
 
 
 def path_names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
-    """Path parameters, percent-decoded, and what is wrong with them, which is told after key and permission.
+    """Path parameters, percent-decoded, and their problems, which are reported after key and permission.
 
     What cannot be in a name becomes U+FFFD, so that nothing has that name.
     """
@@ -189,5 +190,5 @@ def _hash_setting(key: str) -> str:
 
 
 def hash_key(key: str) -> str:
-    """The hexadecimal SHA-256 of a key, which is what is stored of it."""
+    """The hexadecimal SHA-256 of a key, the only part of it that is stored."""
     return hashlib.sha256(key.encode()).hexdigest()

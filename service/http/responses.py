@@ -119,10 +119,11 @@ async def _packed(result: Any) -> list[bytes]:
         pieces.add(await _pack(result))
         return pieces.whole()
     names = _encoded_names(result.__class__)
-    rest = msgspec.json.decode(
-        msgspec.json.encode(replace(result, **dict.fromkeys([name for name, _ in lists], msgspec.Raw(b"null"))))
-    )
-    fields = {name: value for name, value in rest.items() if name not in {names[one] for one, _ in lists}}
+    binary = {name: one for name in names if type(one := getattr(result, name)) is bytes}  # which JSON does not have
+    aside = [*(name for name, _ in lists), *binary]
+    rest = msgspec.json.decode(msgspec.json.encode(replace(result, **dict.fromkeys(aside, msgspec.Raw(b"null")))))
+    fields = {name: value for name, value in rest.items() if name not in {names[one] for one in aside}}
+    fields |= {names[name]: one for name, one in binary.items()}
     pieces.add(b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big"))
     for name, value in fields.items():
         pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
@@ -197,7 +198,7 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 def _step(items: list[Any]) -> int:
     """Items that are encoded at once: an embedding may be large, an id or a number is not."""
-    return 1000 if items and isinstance(items[0], str | int | None) else 1
+    return 1000 if items and isinstance(items[0], str | int | float | None) else 1
 
 
 def _packable(value: Any) -> Any:

@@ -28,7 +28,7 @@ class PathRouter(Router):
 
 
 class PathRoute(Route):
-    """The endpoints of one path, so that a wrong method is told all the right ones.
+    """The endpoints of one path, so that the answer to a wrong method names all the right ones.
 
     A method that this path does not have is looked for on the paths behind it, and refused here when none has it.
     """

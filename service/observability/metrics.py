@@ -92,7 +92,7 @@ def note_connections(pool: Connections) -> None:
 
 
 def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> None:
-    """Remembers what the indexer has done, which the database knows."""
+    """Sets the indexer's numbers from the database."""
     for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
         _INDEX[name].set(value)
 

@@ -19,7 +19,7 @@ def span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Any
     """A span for a statement or a call of a provider; nothing when nothing is traced."""
     if not _tracers:
         return _NOTHING
-    # An error of the database repeats whole rows, one of a provider perhaps its key: only that there was one is told.
+    # An error of the database repeats whole rows, one of a provider perhaps its key: only its occurrence is recorded.
     started: AbstractContextManager[Any] = _tracers[0].start_as_current_span(
         name,
         attributes=attributes,
@@ -31,7 +31,7 @@ def span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Any
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Traces in the block, and sends what is left at its end. Raises SettingsError without the extra."""
+    """Traces in the block, and sends the rest at its end. Raises SettingsError without the extra."""
     try:
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -60,7 +60,7 @@ class Key:
         return base64.b64encode(self.encrypt(secret, bound_to)).decode()
 
     def decrypt_from_base64(self, text: str, bound_to: bytes = b"") -> str:
-        """Opens what `encrypt_to_base64` made. Raises DoesNotOpen, also for what is no base64."""
+        """Opens the output of `encrypt_to_base64`. Raises DoesNotOpen, also for invalid base64."""
         try:
             blob = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):

@@ -25,7 +25,7 @@ from service.settings import Settings
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """Vectors of texts, in order, `(n, dimensions) float32` of unit length; the model's name; what they cost."""
+    """Vectors of texts, in order, `(n, dimensions) float32` of unit length; the model's name; their cost."""
 
     vectors: NDArray[np.float32]
     model: str

@@ -1,6 +1,6 @@
-"""What goes wrong with providers, as it is told to callers.
+"""Errors of providers, as callers get them.
 
-Their details are raised as what the provider does ("cannot be reached"), and told as sentences (`told`).
+Their details are raised as what the provider does ("cannot be reached"), and shown as sentences (`told`).
 """
 
 from http import HTTPStatus
@@ -26,13 +26,13 @@ class ProviderError(ApiError):
             self.headers = {"Retry-After": str(max(1, round(retry_after)))}  # type: ignore[misc]  # of this one
 
     def told(self, instance: str) -> "ProviderError":
-        """The error as the caller of an instance is told of it."""
+        """The error as the caller of an instance gets it."""
         pause = USUAL_PAUSE if isinstance(self, (Down, Late, RateLimited)) else None
         return type(self)(f"The provider of {instance} {self.detail}.", self.retry_after or pause)
 
 
 class BadAnswer(ProviderError):
-    """The provider's answer is not what was asked for."""
+    """The provider's answer does not fit the request."""
 
 
 class Refused(ProviderError):

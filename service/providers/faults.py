@@ -34,9 +34,7 @@ def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarg
     match status:
         case 401 | 403:
             wants = "refuses the key" if key else "wants a key, and the instance has none"
-            return Refused(
-                f"{wants} ({status}): its owner can set another `api_key`"
-            )  # what it says may repeat the key
+            return Refused(f"{wants} ({status}): its owner can set another `api_key`")  # its text may repeat the key
         case 400 | 422:
             return BadInput(words or f"was refused with {status}")
         case 413:
@@ -88,6 +86,6 @@ def _text(body: bytes) -> str:
 
 
 def _pieces(key: str) -> set[str]:
-    """All parts of a key that would tell something of it, and of its base64."""
+    """All parts of a key that would disclose something of it, and of its base64."""
     forms = [key, base64.b64encode(key.encode()).decode().rstrip("=")]
     return {form[at : at + PIECE] for form in forms for at in range(max(1, len(form) - PIECE + 1))}

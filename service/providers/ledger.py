@@ -1,4 +1,4 @@
-"""The ledger of instances, and budgets: tokens are reserved before a call, and what was spent is entered after it.
+"""The ledger of instances, and budgets: tokens are reserved before a call, and the real cost is entered after it.
 
 PostgreSQL decides, one reservation of an instance after the other, so that many callers in many processes spend no more
 than is allowed. The most that texts may have are reserved: one token a byte. The reservation of a process that was
@@ -40,7 +40,7 @@ class Spender(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """Reserves what may be spent, and enters what was."""
+    """Reserves the greatest cost, and enters the real one."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

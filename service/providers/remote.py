@@ -179,7 +179,7 @@ class Remote:
         await _fill(job, places, reply)
 
     async def _counted(self, job: Job, texts: list[str]) -> Reply:
-        """One call, with what it cost, how long it took, and whether the provider is broken."""
+        """One call, with its cost, its duration, and whether the provider is broken."""
         dialect, instance = job.model.dialect or "", job.model.instance_id
         self._breakers.check(instance)
         await self._calls.acquire(str(instance), patient=True)

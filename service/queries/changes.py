@@ -1,4 +1,4 @@
-"""Statements of `sql/changes.sql`: what has changed in a project, and digests to compare it with."""
+"""Statements of `sql/changes.sql`: the changes of a project, and digests for comparison."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -70,7 +70,7 @@ async def upsert_embeddings(
 ) -> Written:
     """Stores a batch, sorted by `text_ids`, in one statement.
 
-    Ids in `keep_text` and `keep_metadata` keep what is stored of it.
+    Ids in `keep_text` and `keep_metadata` keep their stored one.
     """
 
 

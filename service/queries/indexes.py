@@ -122,7 +122,7 @@ async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
 
 @query
 async def get_stray_indexes(db: Db) -> list[StrayIndex]:
-    """What builds left behind, and what is being built."""
+    """Remains of builds, and builds in progress."""
 
 
 @query

@@ -86,7 +86,7 @@ async def seal_plaintext_keys(
 
 @query
 async def rewrite_instances(db: Db) -> None:
-    """Writes the table of instances anew, without what was replaced. Not in a transaction."""
+    """Writes the table of instances anew, without replaced rows. Not in a transaction."""
 
 
 @query

@@ -50,7 +50,7 @@ async def get_system_llm_definitions(db: Db, *, max_rows: int, skip: int) -> lis
 
 @query
 async def retrieve_llm_definition_role(db: Db, *, owner: str, definition_handle: str, caller: str) -> str | None:
-    """`owner`, `reader` or `public`: what the caller may do with a definition; None when nothing."""
+    """`owner`, `reader` or `public`: the caller's role for a definition; None without one."""
 
 
 @query

@@ -15,7 +15,7 @@ class Model(msgspec.Struct, frozen=True):
     """The model of an instance, how to call it, and its sealed key.
 
     Without a `dialect` the service does not call it. `is_usable`: with the access of the user who was asked for;
-    `is_limited`: there is a limit to what may be spent. `plaintext_key` is one of the original system.
+    `is_limited`: there is a limit of tokens. `plaintext_key` is one of the original system.
     """
 
     instance_id: int
@@ -149,7 +149,7 @@ async def get_llm_instances_by_user(db: Db, *, user_handle: str, max_rows: int, 
 
 @query
 async def retrieve_llm_instance_role(db: Db, *, owner: str, instance_handle: str, caller: str) -> str | None:
-    """`owner`, `editor` or `reader`: what the caller may do with an instance; None when nothing."""
+    """`owner`, `editor` or `reader`: the caller's role for an instance; None without one."""
 
 
 @query

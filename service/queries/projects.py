@@ -65,6 +65,13 @@ class ProjectBrief(msgspec.Struct, frozen=True):
     role: str
 
 
+class ProjectRole(msgspec.Struct, frozen=True):
+    """A project, and what somebody may do with it."""
+
+    project_id: int
+    role: str
+
+
 class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     """The instance of a project as it stands in a list."""
 
@@ -119,7 +126,7 @@ class Transfer(msgspec.Struct, frozen=True):
 async def retrieve_project_access(
     db: Db, *, key_hash: str | None, is_admin: bool, owner: str, project_handle: str
 ) -> ProjectRequest:
-    """Who has the key of this digest, and what they may do with a project."""
+    """The user of the key with this digest, and their role for a project."""
 
 
 @query
@@ -157,10 +164,23 @@ async def fit_table(db: Db, *, project_id: int) -> None:
 
 
 @query
-async def get_projects(
-    db: Db, *, user_handle: str | None, largest_first: bool, max_rows: int, skip: int
-) -> list[ProjectInList]:
-    """A page of a user's own projects and those shared with the user; without a user of all projects, for the admin."""
+async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ProjectRole]:
+    """A page of a user's own projects and those shared with the user, and the user's role in each."""
+
+
+@query
+async def get_all_projects(db: Db, *, max_rows: int, skip: int) -> list[int]:
+    """A page of the numbers of all projects, by owner and handle."""
+
+
+@query
+async def get_largest_projects(db: Db, *, max_rows: int) -> list[int]:
+    """The numbers of the projects with the most embeddings, the largest first."""
+
+
+@query
+async def describe_projects(db: Db, *, project_ids: list[int], roles: list[str]) -> list[ProjectInList]:
+    """These projects as they stand in a list, in this order, for somebody with these roles."""
 
 
 @query

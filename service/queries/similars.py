@@ -1,4 +1,4 @@
-"""Statements of `sql/similars.sql`: what is similar. Vectors go in as `service.vectors.to_binary`."""
+"""Statements of `sql/similars.sql`: searches for similar rows. Vectors go in as `service.vectors.to_binary`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -90,7 +90,7 @@ async def get_similars_by_index(
 
     `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
     there is something that rows must pass. Empty when the project has neither the index of the watermark nor a later
-    one; with `confirms` 1 also when the caller, of whom `key_hash` and `is_admin` are known, may not see the project
+    one; with `confirms` 1 also when the caller, given by `key_hash` and `is_admin`, may not see the project
     `owner`/`project_handle` (any more), or its index is not the one that was measured at `measured_at` (any more).
     """
 

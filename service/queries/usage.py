@@ -1,4 +1,4 @@
-"""Statements of `sql/usage.sql`: what instances are used for, and what may still be spent."""
+"""Statements of `sql/usage.sql`: the use of instances, and the rest of budgets."""
 
 from datetime import date
 
@@ -12,9 +12,9 @@ query = Queries(__name__)
 class Reservation(msgspec.Struct, frozen=True):
     """A reservation, or the limit for which there is none.
 
-    The limit called `name` is that of the share with `limit_of`, or of all together. Of what is `allowed` so much is
-    `spent`, and reserved by others. `is_never`: it would not even be enough if nothing were spent. `again_in`: seconds
-    until something is refilled; None for what has expired.
+    The limit called `name` is that of the share with `limit_of`, or of all together. Of the `allowed`
+    tokens some are `spent`, others reserved. `is_never`: it would not even be enough if nothing were spent. `again_in`:
+    seconds until something is refilled; None for expired ones.
     """
 
     reservation_id: int | None
@@ -67,7 +67,7 @@ async def settle_usage(
     estimated_tokens: int,
     failures: int,
 ) -> None:
-    """Adds to the ledger what was spent, and ends the reservation, if there is one."""
+    """Adds a cost to the ledger, and ends the reservation, if there is one."""
 
 
 @query
@@ -83,7 +83,7 @@ async def get_usage(
     max_rows: int,
     skip: int,
 ) -> list[Used]:
-    """A page of what was used, by day, by user or by both; with a `user_handle` what concerns this user only."""
+    """A page of the use, by day, by user or by both; with a `user_handle` of this user only."""
 
 
 query.complete()

@@ -48,7 +48,7 @@ async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) 
 
 @query
 async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
-    """Locks users, and what they own against changes, until the end of the transaction (`service.storage.locks`)."""
+    """Locks users, and their property against changes, until the end of the transaction (`service.storage.locks`)."""
 
 
 @query
@@ -74,8 +74,8 @@ async def replace_user_key(db: Db, *, user_handle: str, key_hash: str) -> str | 
 
 
 @query
-async def get_all_users(db: Db, *, max_rows: int, skip: int) -> list[str]:
-    """A page of all handles, in their order."""
+async def get_all_users(db: Db, *, search: str, max_rows: int, skip: int) -> list[str]:
+    """A page of the handles that contain a text, ignoring case, in their order."""
 
 
 @query

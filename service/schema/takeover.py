@@ -69,7 +69,7 @@ def version(connection: psycopg.Connection) -> int | None:
 
 
 def prepare(connection: psycopg.Connection, found: int) -> None:
-    """Converts the original's catalogue, in the open transaction, to what the migration `found` leaves.
+    """Converts the original's catalogue, in the open transaction, to the schema that the migration `found` leaves.
 
     Raises CannotTakeOver when rows stand against it, and psycopg.Error when the tables are not what they should be.
     """

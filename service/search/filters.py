@@ -45,6 +45,11 @@ def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
     return found
 
 
+def field_path(name: str) -> str:
+    """The path to a field by its name, whose steps have dots between."""
+    return "$" + "".join("." + _literal(step) for step in name.split("."))
+
+
 class _Compiler:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -73,8 +78,7 @@ class _Compiler:
             return self._wrong("unknown operator; expected $and, $or, $not or the name of a field", location)
         if not name or len(name) > MAX_PATH_LENGTH or "\0" in name:
             return self._wrong(f"must be a name of 1 to {MAX_PATH_LENGTH} characters without NUL", location)
-        field = "$" + "".join("." + _literal(step) for step in name.split("."))
-        return self._field(field, value, location, depth)
+        return self._field(field_path(name), value, location, depth)
 
     def _field(self, field: str, condition: Any, location: str, depth: int) -> Filter:
         if not isinstance(condition, dict):

@@ -11,3 +11,4 @@ MAX_CONDITIONS = 100
 MAX_VALUES = 1000  # of one $in
 MAX_COMPARED = 2000  # values of all $in and $nin, each of which is compared with each value of the path in a row
 MAX_PATH_LENGTH = 1000  # characters of a field's path
+MAX_QUERY_FILTER = 4000  # characters in a path's query, which may take 12 bytes each of the 64 KiB of a head

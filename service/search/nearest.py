@@ -30,7 +30,7 @@ CANDIDATES_FOR_EACH_MORE = 1.3
 # A coarse index has to read more lists for more results: on the same embeddings, in 100 lists, 0.96 took 24 of them for
 # 10 results, 32 for 50, 44 for 200, 57 for 1,000: an exponent of 0.2. Other data need more. With a filter the number of
 # results is divided by the share of rows that pass: where 65 of 6,100 passed, in 60 lists, an exponent of 0.3 found
-# 0.989 to 0.993 (told: up to 0.994), 0.35 at least 0.998.
+# 0.989 to 0.993 (shown: up to 0.994), 0.35 at least 0.998.
 LISTS_FOR_TIMES_MORE = 0.35
 BARELY_LESS = 0.001  # of the best recall, for which no more candidates are worth while
 
@@ -206,7 +206,7 @@ async def _through_index(
 
 
 def _place(project: ProjectAccess, question: Question) -> int | None:
-    """Where, in what was measured of the index, the smallest effort is that finds enough; None for an exact search.
+    """The place of the smallest measured effort that finds enough; None for an exact search.
 
     Where none finds enough, and an exact search would take too long, the index is used at its best.
     """

@@ -111,7 +111,7 @@ def _split(raw: bytes, wire: Wire) -> list[bytes]:
         found = number_arrays.split_json(raw, MAX_VECTORS)
     if not found:
         if len(raw) <= number_arrays.QUICK_BYTES:
-            decoding.decode(raw, list[Vector], "body.vectors", wire)  # says more of what is wrong
+            decoding.decode(raw, list[Vector], "body.vectors", wire)  # names the problem better
         message = f"must be a list of 1 to {MAX_VECTORS:,} vectors, each numbers or bytes"
         raise Invalid(problems=[Problem(message, "body.vectors")])
     return found

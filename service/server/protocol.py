@@ -46,7 +46,7 @@ class Protocol(HttpToolsProtocol):
         self._body_seconds: float = app_state["services"].settings.service_body_seconds
         self._is_for_all_pages = "*" in app_state["services"].settings.cors_origins
         self._is_head = False  # the parser is in a head
-        self._is_fields = False  # or in trailers: it keeps what it has of a line
+        self._is_fields = False  # or in trailers: it keeps the part of a line that has come
         self._is_body = self._is_upgrade = False  # a head is complete, its request is not
         self._came = 0  # bytes since the last message, or the last chunk of a body, was complete
         self._size = self._lines = 0  # of the head, as far as it is complete
@@ -201,7 +201,7 @@ class Protocol(HttpToolsProtocol):
     # Refusals
 
     def _remember(self, refusal: ApiError) -> ApiError:
-        """Keeps what the parser makes an error of its own."""
+        """Keeps the detail that the parser replaces by an error of its own."""
         self._refusal = refusal
         return refusal
 
@@ -266,7 +266,7 @@ class Protocol(HttpToolsProtocol):
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """The client has taken most of what was written; what is written next has time of its own."""
+        """The client has taken most of the output; the next output has time of its own."""
         super().resume_writing()
         if self._write_clock is not None:
             self._write_clock.cancel()

@@ -58,7 +58,7 @@ class JoinedWrites(asyncio.Transport):
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Goes on to take what the client sends."""
+        """Goes on reading from the client."""
         self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

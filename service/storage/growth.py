@@ -1,4 +1,4 @@
-"""Projects that are being filled: what is built of them is obsolete before it is ready."""
+"""Projects that are being filled: an index of one is obsolete before it is ready."""
 
 import time
 

@@ -27,7 +27,7 @@ from service.probe import Signs
 from service.queries import changes, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
-from service.storage import builds
+from service.storage import builds, maps
 from service.storage.changes import KEPT_DAYS
 from service.storage.growth import Growth
 from service.turns import beside
@@ -40,7 +40,7 @@ GONE_FRACTION = 0.25
 
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
-    """Polls for work every two seconds until it is cancelled. Deltas are added up beside, also during a long build."""
+    """Polls for work every two seconds until it is cancelled. Beside, deltas are added up and maps made."""
     growth, signs = Growth(), signs or Signs()
     swept: tuple[Connection | None, float] = None, 0.0
 
@@ -54,7 +54,10 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     async def fold(connection: Connection) -> None:
         await indexes.fold_counts(connection, threshold=aims.threshold)
 
-    async with beside(_polling(url, fold, Signs())):
+    async def make_maps(connection: Connection) -> None:
+        await maps.look(connection)
+
+    async with beside(_polling(url, fold, Signs())), beside(_polling(url, make_maps, Signs())):
         await _polling(url, poll, signs)
 
 
@@ -83,9 +86,11 @@ def _end_if_cancelled() -> None:
 
 
 async def run_once(url: str, aims: IndexAims) -> list[builds.Built]:
-    """Polls once, and returns the indexes that were built, also of projects that are being filled."""
+    """Polls once, makes maps, and returns the indexes that were built, also of projects that are being filled."""
     async with connecting(url) as connection:
-        return await look(connection, aims)
+        built = await look(connection, aims)
+        await maps.look(connection)
+        return built
 
 
 async def look(

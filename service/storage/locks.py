@@ -1,6 +1,6 @@
 """Lock order for concurrent changes to a user's resources.
 
-A statement sees what was committed when it began, not what was committed while it waited for a lock. So a transaction
+A statement sees rows committed before it began, not those committed while it waited for a lock. So a transaction
 that changes a user, an instance, a project, or a project's shares or owner, first locks the owner in a statement of its
 own; the statements after it see all earlier changes. The order is: owners (by handle), instances, projects, shares,
 tables. An instance is locked because projects of other users may be on it; storing such a project locks it FOR

@@ -89,7 +89,7 @@ class Batch:
         self.keep_text: list[int] = []  # the rows that keep the stored one
         self.keep_metadata: list[int] = []
         self.cleared: list[int] = []  # the rows whose metadata is null
-        self.absent_fault: Fault | None = None  # what is wrong with having no metadata
+        self.absent_fault: Fault | None = None  # why rows without metadata are refused
         self.bad: dict[int, list[RowProblem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
         self._repeatable = repeatable
@@ -158,7 +158,7 @@ class Batch:
         return got == expected
 
     def add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
-        """Checks all but the vector and what must agree with the project."""
+        """Checks all but the vector, and the fields that must agree with the project."""
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
             self._add_invalid(row, "text_id", f"is also the text_id of {self.rows_name}[{first}]")
@@ -239,7 +239,7 @@ class Batch:
         return part
 
     def check(self) -> None:
-        """Raises for what was found: Invalid when any row is not valid in itself, else BadRequest."""
+        """Raises for the problems that were found: Invalid when any row is not valid in itself, else BadRequest."""
         if not self.bad:
             return
         problems = [

@@ -13,7 +13,7 @@ _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
 
 
 def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw | None, str | None]:
-    """Metadata as JSON, and what is wrong with them: what JSON does not have, a NUL, or too deep a nesting."""
+    """Metadata as JSON, and their problems: a type that JSON does not have, a NUL, or too deep a nesting."""
     wrong = _not_json(metadata, MAX_METADATA_DEPTH) if wire is decoding.MESSAGE_PACK else None
     encoded = None if wrong else _encoded(metadata)
     if encoded is None:

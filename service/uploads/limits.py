@@ -14,7 +14,7 @@ MAX_TEXT_CHARACTERS = 100_000
 # Of requests that name embeddings
 MAX_IDS = 10_000
 MAX_DIGESTS = 10_000
-MAX_DIGESTED = 100_000  # of which buckets are told: three seconds at 1,536 dimensions
+MAX_DIGESTED = 100_000  # of which buckets are shown: three seconds at 1,536 dimensions
 MAX_CHANGES = 1000
 MAX_IDS_BYTES = 4 * 1024 * 1024  # of ids alone a list takes 70 MB at most, for a moment
 

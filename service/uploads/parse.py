@@ -29,7 +29,7 @@ _TAIL_BYTES = 200
 
 
 class _Object(msgspec.Struct):
-    """Any JSON object; what is in it is passed over."""
+    """Any JSON object; its content is passed over."""
 
 
 class _Shape(msgspec.Struct):
@@ -56,7 +56,7 @@ async def cut(body: bytes) -> RawBatch | None:
 
     It takes 4.5 ms for 500 rows of 1,536 numbers, `split` 26 ms, of 66 ms that such a batch takes to decode: without it
     the rate of JSON uploads falls by a third. When every piece is a whole JSON object, then the rows are these and no
-    others, as there is nothing else in the body. When one is not, only `split` can tell what is wrong.
+    others, as there is nothing else in the body. When one is not, only `split` can name the problem.
     """
     head = _HEAD.match(body)
     tail = _TAIL.search(body, max(len(body) - _TAIL_BYTES, 0))
@@ -87,7 +87,7 @@ async def split(body: bytes, wire: Wire) -> RawBatch:
         if (number_arrays.count_msgpack(rows) or 0) > MAX_ROWS:
             raise too_many
     elif len(body) > UNCHECKED_BYTES:
-        # A row has a brace at least, and what has none is found out before a list of it is made.
+        # A row has a brace at least; input without one is refused before a list of it is made.
         if body.count(b"{") > MAX_OBJECTS:
             raise too_many
         decoding.decode(body, _Shape)
@@ -111,7 +111,7 @@ class _LargeRow(msgspec.Struct):
 
 
 class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
-    """EmbeddingIn with what may be large in it still undecoded."""
+    """EmbeddingIn whose large fields are still undecoded."""
 
     vector: msgspec.Raw
     metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]

@@ -97,7 +97,7 @@ async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
     Raises Invalid or BadRequest with every bad row, and then has stored nothing.
     """
     fault = batch.absent_fault if batch.keep_metadata else None
-    if fault is not None and batch.bad:  # then all of them are told
+    if fault is not None and batch.bad:  # then all of them are reported
         await _find_without_metadata(pool, batch, fault)
     batch.check()
     if not batch.ids:
@@ -106,7 +106,7 @@ async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
         return await _store(pool, batch)
     async with transaction(pool) as tx:
         stored = await _store(tx, batch)
-        # Now all its rows are locked, also those that did not change: what is found stays true.
+        # Now all its rows are locked, also those that did not change: the result stays true.
         if fault is not None:
             await _find_without_metadata(tx, batch, fault)
             batch.check()

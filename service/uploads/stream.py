@@ -70,14 +70,14 @@ class Upload:
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
         self._line = self._first_line()
-        self.counts: dict[str, int] = {}  # what the last line said
+        self.counts: dict[str, int] = {}  # of the last line
         self._chunks = Chunks(wire, admission, draining)
 
     def _first_line(self) -> Line:
         return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Stores what comes, and yields a line of JSON for each chunk as soon as it is stored, and a last one."""
+        """Stores records as they come; yields a line of JSON for each chunk as soon as it is stored, and a last one."""
         fault: Exception | None = None
         chunks = self._chunks.of(body)
         coming = asyncio.ensure_future(anext(chunks, None))

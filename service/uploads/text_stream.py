@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 
 class TextLine(Line, omit_defaults=True, kw_only=True):
-    """A line of the answer, with what embedding has cost so far: also what was embedded and could not be stored."""
+    """A line of the answer, with the cost of embedding so far, also of texts that could not be stored."""
 
     usage: Usage
 
@@ -38,7 +38,7 @@ class TextUpload(Upload):
         return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Embeds and stores what comes, and yields a line of JSON for each chunk that is stored, and a last one."""
+        """Embeds and stores texts as they come; yields a line of JSON for each stored chunk, and a last one."""
         fault: Exception | None = None
         try:
             async with aclosing(ahead(self._chunks.of(body), self._prepared, TEXT_CHUNKS_AT_ONCE)) as batches:

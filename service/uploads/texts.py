@@ -102,7 +102,7 @@ Embed: TypeAlias = Callable[[ProjectAccess, list[str]], Awaitable[Embedded]]
 
 
 def usage_of(spent: Spent) -> Usage:
-    """What embedding texts cost, as it is told."""
+    """The cost of embedding texts, as it is shown."""
     return Usage(spent.texts, spent.tokens, spent.requests, 0, spent.estimated_tokens or UNSET)
 
 
@@ -178,7 +178,7 @@ async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> 
 
 
 def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> Usage:
-    """Gives rows the vectors that were made, and says what they cost. Raises the error in their place."""
+    """Gives rows the vectors that were made, and returns their cost. Raises the error in their place."""
     if isinstance(made, BadTexts):
         for place, reason in made.reasons.items():
             batch.add_text_problem(rows[place], reason)
@@ -189,7 +189,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
 
 
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
-    """The rows of a body, and what is wrong with them in themselves. Raises ContentTooLarge for too many."""
+    """The rows of a body, and the problems of each by itself. Raises ContentTooLarge for too many."""
     too_many = ContentTooLarge(f"A batch may have at most {most:,} texts: send several.")
     try:
         # Before lists of them are made.
@@ -212,7 +212,7 @@ async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) ->
 
 
 async def add_rows(batch: TextBatch, rows: list[msgspec.Raw]) -> None:
-    """Adds rows that are still undecoded, with what is wrong with each."""
+    """Adds rows that are still undecoded, with the problems of each."""
     decoder = msgspec.json.Decoder(_RawText) if batch.wire is decoding.JSON else msgspec.msgpack.Decoder(_RawText)
     turns = Turns()
     for row, raw in enumerate(rows):

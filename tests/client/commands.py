@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support import prepared
 from tests.support.processes import ROOT
 
 VECFERRY = [sys.executable, "-m", "vecferry"]
@@ -50,10 +51,18 @@ class Ferry:
         )
 
     async def __call__(self, *arguments: str | Path, stdin: str = "") -> Done:
-        process = await self.start(*arguments)
-        out, err = await process.communicate(stdin.encode())
-        assert process.returncode is not None
-        done = Done(process.returncode, out.decode(), err.decode())
+        """Runs a command to its end, in a process that has imported the client before."""
+        ended = await asyncio.to_thread(
+            prepared.run,
+            "vecferry",
+            [str(one) for one in arguments],
+            root=ROOT,
+            cwd=self.home,
+            values=self.environment(),
+            timeout=100,
+            stdin=stdin,
+        )
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
         assert "Traceback" not in done.err, done.err
         return done
 

@@ -258,6 +258,24 @@ async def test_ctrl_c_ends_a_command_that_waits(ferry: Ferry, user: User, extra:
         assert err == b"Interrupted.\n"
 
 
+ENDING = """
+import atexit, sys
+from vecferry.cli import main
+atexit.register(print, "Python ended by itself", file=sys.stderr)
+main()
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["--wrong"], 2), (["get", "a/b", "x"], 3)])
+def test_a_command_does_not_wait_for_its_threads(tmp_path: Path, arguments: list[str], code: int) -> None:
+    """One that reads a file in pyarrow aborted the process while Python ended, with -6."""
+    program = [sys.executable, "-c", ENDING, *arguments]
+    done = subprocess.run(program, env=Ferry(tmp_path).environment(), capture_output=True, check=False, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stdout + done.stderr
+    assert "Python ended" not in done.stderr
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="LEFT OUT: pipes; they need bash")
 async def test_nobody_reads_what_is_printed(ferry: Ferry, client: AsyncClient, project: str) -> None:
     await client.project(project).upload_rows(iter([rows(200, text_size=2000)]))

@@ -23,6 +23,7 @@ from vecferry.sinks import open_sink
 from chaos.places import ROOT, Database, Process
 from tests.client.samples import chunks
 from tests.conftest import ADMIN_KEY
+from tests.support import prepared
 from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -83,36 +84,46 @@ class Place:
             for row in found
         }
 
-    def command(
-        self, *arguments: str, url: str | None = None, file_bytes: int | None = None
-    ) -> "subprocess.Popen[str]":
-        """Starts `vecferry …`; no file that it writes may have more than `file_bytes`."""
+    async def run(self, *arguments: str, url: str | None = None, seconds: float = 200) -> tuple[int, str]:
+        """Runs `vecferry …` to its end; the exit code, and what it says. After `seconds` it is killed, and -9."""
+        try:
+            ended = await asyncio.to_thread(
+                prepared.run,
+                "vecferry",
+                arguments,
+                root=ROOT,
+                cwd=self.folder,
+                values=self.environment(url),
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL, ""
+        return ended.returncode, ended.stderr
 
-        def limit() -> None:
-            if file_bytes is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    def environment(self, url: str | None = None) -> dict[str, str]:
+        """The variables of a command."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "client"),
+            "VECFERRY_URL": url or self.service.url,
+            "VECFERRY_KEY": ADMIN_KEY,
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
 
-        return subprocess.Popen(
+    def run_with_small_files(self, *arguments: str, file_bytes: int) -> tuple[int, str]:
+        """Runs `vecferry …` to its end; no file that it writes may have more than `file_bytes`."""
+        done = subprocess.run(
             [sys.executable, "-m", "vecferry", *arguments],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT / "client"),
-                "VECFERRY_URL": url or self.service.url,
-                "VECFERRY_KEY": ADMIN_KEY,
-                "XDG_CACHE_HOME": str(self.folder / "cache"),
-            },
+            env=self.environment(),
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=limit,
+            timeout=100,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)),
         )
-
-    async def run(self, *arguments: str, **options: Any) -> tuple[int, str]:
-        """Runs it to its end; the exit code, and what it says."""
-        process = self.command(*arguments, **options)
-        _, said = await asyncio.to_thread(process.communicate, timeout=200)
-        return process.returncode, said
+        return done.returncode, done.stderr
 
 
 def rows_of(parts: Any) -> dict[str, Row]:
@@ -157,10 +168,10 @@ async def test_the_other_side_is_killed(place: Place, break_it: Break, way: str)
     name = await (place.project() if way == "push" else place.filled())
     target = place.folder / f"{way}-{break_it.__name__}.parquet"
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
-    running = place.command(*arguments)
-    await asyncio.sleep(random.Random(way).uniform(0.7, 1.4))
+    running = asyncio.create_task(place.run(*arguments))
+    await asyncio.sleep(random.Random(way).uniform(0.1, 0.8))
     await break_it(place)
-    await asyncio.to_thread(running.communicate, timeout=200)
+    await running
     code, said = await place.run(*arguments)
     assert code == 0, said
     assert (await place.stored(name)) == place.rows
@@ -213,7 +224,7 @@ async def test_no_room_for_what_is_pulled(place: Place) -> None:
     name, target = await place.filled(), place.folder / "no-room.parquet"
     target.write_bytes(b"what was there before")
     for limit in (100_000, 2_000_000, 3_300_000):  # while receiving, and while writing
-        code, said = await place.run("pull", name, str(target), file_bytes=limit)
+        code, said = await asyncio.to_thread(place.run_with_small_files, "pull", name, str(target), file_bytes=limit)
         assert code == 1, said
         assert "File too large" in said
         assert "Traceback" not in said
@@ -226,20 +237,19 @@ async def test_no_room_for_what_is_pulled(place: Place) -> None:
 
 @pytest.mark.parametrize("way", ["push", "pull"])
 async def test_the_client_is_killed_at_any_moment(place: Place, way: str) -> None:
-    chance, killed, least = random.Random(20), 0, 0.25
+    chance, killed = random.Random(20), 0
     name, target = await (place.project() if way == "push" else place.filled()), place.folder / "killed.parquet"
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
     for _ in range(20):
-        running = place.command(*arguments)
-        await asyncio.sleep(chance.uniform(least, least + 1.0))
-        if running.poll() is None:
-            running.send_signal(signal.SIGKILL)
+        code, said = await place.run(*arguments, seconds=chance.uniform(0, 0.8))
+        if code == -signal.SIGKILL:
             killed += 1
-        await asyncio.to_thread(running.communicate)
-        if way == "push" and running.returncode == 0:
+            continue
+        assert code == 0, said
+        if way == "push":
             name = await place.project()
             arguments = ["push", str(place.file), name]
-        elif running.returncode == 0:
+        else:
             target.unlink()
     assert killed >= 10
     code, said = await place.run(*arguments)

@@ -1,5 +1,6 @@
 """The console's files: what is served, and how."""
 
+import hashlib
 import re
 
 import httpx2
@@ -52,3 +53,14 @@ def test_own_code_is_small_and_names_no_host() -> None:
         assert not re.findall(r"https?://(?!www\.w3\.org/)", text), path
         assert "innerHTML" not in text, path
     assert lines <= 3000
+
+
+def test_libraries_are_as_published() -> None:
+    """`make vendor` compares what npm has with the same list."""
+    folder = FOLDER / "vendor"
+    listed = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert listed == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name not in {"README.md", "SHA256SUMS"}
+    }

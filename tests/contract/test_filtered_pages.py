@@ -86,6 +86,15 @@ async def test_what_is_no_filter(api: httpx2.AsyncClient, filled: Project, only:
     refused(answer, 422, where)
 
 
+async def test_the_longest_filter(api: httpx2.AsyncClient, filled: Project) -> None:
+    for wanted, status in ((4000, 200), (4001, 422)):
+        # Each of its characters takes twelve bytes of the path.
+        around = len(json.dumps({"author": ""}))
+        only = json.dumps({"author": "😀" * (wanted - around)}, ensure_ascii=False)
+        answer = await api.get(filled.embeddings, params={"filter": only}, headers=filled.owner.headers)
+        assert answer.status_code == status, answer.text
+
+
 async def test_an_offset_does_not_go_with_it(api: httpx2.AsyncClient, filled: Project) -> None:
     query = {"filter": "{}", "offset": 1}
     refused(await api.get(filled.embeddings, params=query, headers=filled.owner.headers), 422, "query.offset")

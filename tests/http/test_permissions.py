@@ -6,6 +6,7 @@ the editor. A second row of statuses is for a public project or definition; with
 `/v1/llm-services` have no rows: each has the very guard of the route that it stands for.
 """
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -69,6 +70,8 @@ POST   /v1/projects/{user}/{project}/share                     401     401      
 DELETE /v1/projects/{user}/{project}/share/{other}             401     401      403    403    403   204   204
 GET    /v1/projects/{user}/{project}/shared-with               401     401      403    403    403   200   200
 GET    /v1/projects/{user}/{project}/instance                  401     401      403    200    200   200   200
+                                              public:          200     401      200    200    200   200   200
+GET    /v1/projects/{user}/{project}/map                       401     401      403    200    200   200   200
                                               public:          200     401      200    200    200   200   200
 POST   /v1/projects/{user}/{project}/transfer                  401     401      403    403    403   200   200
 POST   /v1/projects/{user}/{project}/schema-check              401     401      403    403    403   200   200
@@ -266,6 +269,9 @@ async def ask(api: httpx2.AsyncClient, world: World, caller: str, method: str, p
         sent = {"content": b'{"text_id": "new", "vector": [1, 2, 3]}\n'}
         extra = {"Content-Type": "application/x-ndjson"}
     answer = await api.request(method, path.format(**world.names), headers={**world.headers[caller], **extra}, **sent)
+    while answer.status_code == 202:  # a map is being made
+        await asyncio.sleep(0.2)
+        answer = await api.get(path.format(**world.names), headers=world.headers[caller])
     return answer.status_code
 
 

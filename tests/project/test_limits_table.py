@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from service.api.sharing import MAX_SHARES
-from service.http.limits import SMALL_BODY_BYTES
+from service.http.limits import MAX_FIELD_CHARACTERS, MAX_POINTS, SMALL_BODY_BYTES
 from service.http.paging import Page
 from service.metadata.schemas import MAX_SCHEMA_BYTES
 from service.search import limits as search
@@ -51,10 +51,13 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
         "texts of a search": search.MAX_QUERY_TEXTS,
         "bytes of the texts of a search": search.MAX_QUERY_TEXTS_BYTES,
         "bytes of a filter": search.MAX_FILTER_BYTES,
+        "characters of the filter of a page of embeddings": search.MAX_QUERY_FILTER,
         "levels of a filter": search.MAX_FILTER_DEPTH,
         "conditions of a filter": search.MAX_CONDITIONS,
         "values of one `$in` or `$nin`": search.MAX_VALUES,
         "values of all `$in` and `$nin` of a filter": search.MAX_COMPARED,
+        "points of a map": MAX_POINTS,
+        "characters of a value of the metadata beside a point": MAX_FIELD_CHARACTERS,
         "items of a page": schema_of(Page, "limit")["maximum"],
         "users of a share list": MAX_SHARES,
     }

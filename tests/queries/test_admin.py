@@ -181,7 +181,7 @@ class TestDeleteAllUsers:
     async def test_all_but_the_system(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         assert await admin.delete_all_users(connection) >= 1
-        assert await users.get_all_users(connection, max_rows=9, skip=0) == ["_system"]
+        assert await users.get_all_users(connection, search="", max_rows=9, skip=0) == ["_system"]
         assert number in await projects.get_orphaned_tables(connection)
         built_in = await llm_definitions.get_llm_definitions_by_user(connection, user_handle="x", max_rows=9, skip=0)
         assert len(built_in) == 6

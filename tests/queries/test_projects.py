@@ -119,7 +119,7 @@ class TestUpsertProject:
         await factories.instance(connection, bert, "inst")
         with pytest.raises(AssertionError):
             await factories.project(connection, anna, "inst", instance_owner=bert)
-        assert await listed(connection, anna) == []
+        assert await projects.get_projects_by_user(connection, user_handle=anna, max_rows=9, skip=0) == []
 
     async def test_an_unknown_user_to_share_with(self, connection: Connection) -> None:
         anna = await factories.user(connection)
@@ -131,57 +131,64 @@ class TestUpsertProject:
         assert caught.value.constraint_name == "users_projects_user_handle_fkey"
 
 
-async def listed(connection: Connection, user: str | None, **page: int | bool) -> list[projects.ProjectInList]:
-    asked: dict[str, Any] = {"largest_first": False, "max_rows": 9, "skip": 0, **page}
-    return await projects.get_projects(connection, user_handle=user, **asked)
-
-
-class TestGetProjects:
+class TestGetProjectsByUser:
     async def test_own_and_shared(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
         for owner in (anna, bert):
             await factories.instance(connection, owner, "inst")
-        await factories.project(connection, bert, "inst", "own")
+        own = await factories.project(connection, bert, "inst", "own")
         await factories.project(connection, anna, "inst", "hidden", public_read=True)
-        await factories.project(
+        given = await factories.project(
             connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
         )
-        rows = await listed(connection, bert)
-        assert [(row.owner, row.project_handle, row.role) for row in rows] == [
-            ("anna", "given", "reader"),
-            ("bert", "own", "owner"),
-        ]
-        assert rows[1:] == await listed(connection, bert, max_rows=1, skip=1)
+        rows = await projects.get_projects_by_user(connection, user_handle=bert, max_rows=9, skip=0)
+        assert rows == [projects.ProjectRole(given, "reader"), projects.ProjectRole(own, "owner")]
+        assert rows[1:] == await projects.get_projects_by_user(connection, user_handle=bert, max_rows=1, skip=1)
 
-    async def test_all_of_all_users(self, connection: Connection) -> None:
-        numbers = [await factories.filled(connection) for _ in range(3)]
-        rows = await listed(connection, None, max_rows=1000)
-        assert {row.project_id for row in rows} >= set(numbers)
-        assert {row.role for row in rows} == {"admin"}
-        assert [(row.owner, row.project_handle) for row in rows] == sorted(
-            (row.owner, row.project_handle) for row in rows
-        )
 
+class TestGetAllProjects:
+    async def test_by_owner_and_handle(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
+        for owner in (anna, bert):
+            await factories.instance(connection, owner, "inst")
+        last = await factories.project(connection, bert, "inst", "a")
+        second = await factories.project(connection, anna, "inst", "b")
+        first = await factories.project(connection, anna, "inst", "a")
+        rows = await projects.get_all_projects(connection, max_rows=1000, skip=0)
+        assert [number for number in rows if number in {first, second, last}] == [first, second, last]
+        assert await projects.get_all_projects(connection, max_rows=2, skip=1) == rows[1:3]
+
+
+class TestGetLargestProjects:
     async def test_those_with_the_most_embeddings_first(self, connection: Connection) -> None:
-        small, large = await factories.filled(connection), await factories.filled(connection)
-        for number, rows in ((small, 10**9), (large, 10**10)):
+        small, large, unknown = [await factories.filled(connection) for _ in range(3)]
+        for number, rows in ((small, 10**9), (large, 10**10), (unknown, None)):
             await connection.execute("UPDATE embedding_counts SET embeddings = $2 WHERE project_id = $1", number, rows)
-        found = await listed(connection, None, largest_first=True, max_rows=2)
-        assert [(row.project_id, row.number_of_embeddings) for row in found] == [(large, 10**10), (small, 10**9)]
+        assert await projects.get_largest_projects(connection, max_rows=2) == [large, small]
+        assert unknown not in await projects.get_largest_projects(connection, max_rows=1000)
+
+
+class TestDescribeProjects:
+    async def test_in_this_order_with_the_roles(self, connection: Connection) -> None:
+        numbers = [await factories.filled(connection) for _ in range(3)]
+        rows = await projects.describe_projects(
+            connection, project_ids=[numbers[2], -1, numbers[0]], roles=["owner", "owner", "reader"]
+        )
+        assert [(row.project_id, row.role) for row in rows] == [(numbers[2], "owner"), (numbers[0], "reader")]
 
     async def test_with_the_instance_and_the_index(self, connection: Connection) -> None:
         number = await factories.filled(connection, description="all")
-        owner = await connection.fetchval("SELECT owner FROM projects WHERE project_id = $1", number)
-        (row,) = await listed(connection, owner)
-        assert (row.description, row.text_search, row.index.built) == ("all", "editors", None)
-        assert row.instance == projects.ListedInstance(owner, "inst", 3)
+        await factories.upsert(connection, number, {"a": [1, 2, 3]})
+        (row,) = await projects.describe_projects(connection, project_ids=[number], roles=["admin"])
+        assert (row.description, row.text_search, row.number_of_embeddings) == ("all", "editors", 1)
+        assert (row.instance, row.index.built) == (projects.ListedInstance(row.owner, "inst", 3), None)
         await connection.execute(
             "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
             "VALUES ($1, 7, 8, '{1,2}', '{0.5,0.9}')",
             number,
         )
         await connection.execute("UPDATE projects SET llm_service_instance_id = NULL WHERE project_id = $1", number)
-        (row,) = await listed(connection, owner)
+        (row,) = await projects.describe_projects(connection, project_ids=[number], roles=["admin"])
         assert row.instance is None
         assert row.index.built is not None
         assert (row.index.built.watermark, row.index.built.indexed_rows) == (7, 8)

@@ -77,10 +77,16 @@ class TestGetAllUsers:
     async def test_pages_in_order(self, connection: Connection) -> None:
         for handle in ("zoe", "anna", "mia"):
             await factories.user(connection, handle)
-        everybody = await users.get_all_users(connection, max_rows=200, skip=0)
+        everybody = await users.get_all_users(connection, search="", max_rows=200, skip=0)
         assert everybody == sorted(everybody)
         assert {"zoe", "anna", "mia", "_system"} <= set(everybody)
-        assert await users.get_all_users(connection, max_rows=1, skip=1) == everybody[1:2]
+        assert await users.get_all_users(connection, search="", max_rows=1, skip=1) == everybody[1:2]
+
+    async def test_those_that_contain_a_text(self, connection: Connection) -> None:
+        for handle in ("Anna.1", "joanna", "mia_1", "mia%1"):
+            await factories.user(connection, handle)
+        assert await users.get_all_users(connection, search="ANNA", max_rows=200, skip=0) == ["Anna.1", "joanna"]
+        assert await users.get_all_users(connection, search="a%1", max_rows=200, skip=0) == ["mia%1"]  # no pattern
 
 
 class TestRetrieveUser:

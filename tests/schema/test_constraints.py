@@ -72,6 +72,10 @@ UNREACHABLE = {
     "encryption_sentinel_pkey": "written by ON CONFLICT",
     "project_indexes_pkey": "written by ON CONFLICT",
     "project_indexes_project_id_fkey": "taken from the project itself",
+    "project_maps_pkey": "written by ON CONFLICT",
+    "project_maps_project_id_fkey": "taken from the project itself; a race with its deletion only",
+    "project_map_parts_pkey": "the parts before are deleted in the same transaction",
+    "project_map_parts_project_id_fkey": "the map is locked in the same transaction",
     "llm_service_instances_api_key_sealed_by_check": "blob and id are set together",
 }
 

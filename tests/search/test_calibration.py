@@ -21,7 +21,7 @@ from tests.support import factories
 pytestmark = pytest.mark.slow
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
-DIMENSIONS, ROWS, HELD_OUT, REBUILDS = 64, 11_000, 1000, 3
+DIMENSIONS, ROWS, HELD_OUT, REBUILDS = 64, 6000, 1000, 3
 
 
 def nearest_by_numpy(stored: Any, queries: Any) -> Any:
@@ -98,7 +98,7 @@ async def built(new_database: Callable[..., str]) -> Any:
     stored = clustered(ROWS + HELD_OUT, DIMENSIONS)[:ROWS]
     async with await open_pool(url, size=2, statement_timeout=60) as pool:
         number = await stored_project(pool, stored)
-        (one,) = await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024))
+        (one,) = await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024))
         assert one.project_id == number
         yield url, pool, number, one.watermark, stored
 
@@ -163,12 +163,12 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
     """Here because no more than thirty candidates are tried, and nothing is near anything."""
     monkeypatch.setattr(calibration, "MOST_EF_SEARCH", 30)
     url = new_database()
-    *stored, query = np.random.default_rng(3).normal(size=(11_001, DIMENSIONS)).astype(np.float16)
+    *stored, query = np.random.default_rng(3).normal(size=(4001, DIMENSIONS)).astype(np.float16)
     stored = np.array(stored)
     async with await open_pool(url, size=2, statement_timeout=60) as pool:
         number = await stored_project(pool, stored)
-        (built,) = await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024))
-        assert await indexer.run_once(url, IndexAims(threshold=10_000, memory=256 * 1024 * 1024)) == []  # it is done
+        (built,) = await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024))
+        assert await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024)) == []  # it is done
         state = (await indexes.retrieve_index_state(pool, project_id=number)).built
         assert state is not None
         assert (state.m, state.watermark) == (builds.DENSE.m, built.watermark)

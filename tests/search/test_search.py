@@ -38,6 +38,7 @@ from tests.support.processes import ROOT, command, environment
 pytestmark = pytest.mark.slow
 
 DIMENSIONS = 16
+RECALL_ROWS = 10_000
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
@@ -533,11 +534,11 @@ async def test_the_service_indexes_by_itself(new_database: Callable[..., str]) -
 async def test_recall_on_real_or_clustered_vectors(pool: Pool, url: str) -> None:
     if (REAL / "minilm-384.npz").exists():
         real = np.load(REAL / "minilm-384.npz")
-        stored, queries = real["vectors"], real["queries"]
+        stored, queries = real["vectors"][:RECALL_ROWS], real["queries"]
     else:
         print("LEFT OUT: real embeddings; clustered ones take their place")
-        everything = clustered(20_200, 384)
-        stored, queries = everything[:20_000], everything[20_000:]
+        everything = clustered(RECALL_ROWS + 200, 384)
+        stored, queries = everything[:RECALL_ROWS], everything[RECALL_ROWS:]
     project = await made(pool, 384)
     await put(pool, project, {f"{row:05}": stored[row] for row in range(len(stored))})
     await index(pool, url)

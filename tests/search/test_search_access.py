@@ -79,7 +79,23 @@ async def test_everybody_with_access_finds_the_same(api: httpx2.AsyncClient, url
     assert answer["results"][0]["id"] == "new"
 
 
-@pytest.mark.parametrize("body", [QUERY, {"vector": [1.0]}, {"vector": "no"}, {}, {"vector": [0.0, 0.0, 0.0]}])
+async def test_what_is_like_a_stored_text_is_decided_anew(api: httpx2.AsyncClient, url: str) -> None:
+    project, reader, nearest = await indexed(api, url)
+    like = {"text_id": nearest[0]}
+    for headers in (project.owner.headers, reader.headers):
+        answer = await search(api, project, headers, like)
+        assert answer.json()["search"]["method"] == "index"
+        assert nearest[0] not in [one["id"] for one in answer.json()["results"]]
+    assert (await search(api, project, reader.headers, {"text_id": "none"})).status_code == 404
+    ended = await api.delete(f"{project.path}/share/{reader.handle}", headers=project.owner.headers)
+    assert ended.status_code == 204
+    for body in (like, {"text_id": "none"}):
+        assert (await search(api, project, reader.headers, body)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body", [QUERY, {"vector": [1.0]}, {"vector": "no"}, {}, {"text_id": "001"}, {"vector": [0.0, 0.0, 0.0]}]
+)
 async def test_strangers_learn_nothing(api: httpx2.AsyncClient, url: str, body: Any) -> None:
     project, _, _ = await indexed(api, url)
     missing = replace(project, handle="missing")

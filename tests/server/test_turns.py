@@ -216,3 +216,27 @@ async def test_large_vectors_and_many_results_are_shown(
             path = f"{project.similars}?limit=200&threshold=-1"
             ask = lambda wanted=wanted, path=path: several(api.post(path, content=body, headers=wanted))  # noqa: E731
             await measured(process, ask, {200}, capsys)
+
+
+async def test_a_map_of_as_many_points_as_there_may_be(
+    process: tuple[int, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with place(process) as (api, project):
+        rows = [
+            {"text_id": f"text-{n:08}", "vector": [1, n % 311, n % 17], "metadata": {"a": "x" * 64}}
+            for n in range(50_000)
+        ]
+        for start in ("", "other-"):
+            sent = [row | {"text_id": start + row["text_id"]} for row in rows]
+            content = msgspec.msgpack.encode({"embeddings": sent})
+            headers = project.owner.headers | {"Content-Type": "application/msgpack"}
+            assert (await api.post(project.embeddings, content=content, headers=headers)).status_code == 201
+        while (await api.get(f"{project.path}/map?limit=1", headers=ADMIN)).status_code == 202:
+            await asyncio.sleep(0.5)
+
+        async def ask() -> list[httpx2.Response]:
+            accepted = ("application/json", "application/msgpack")
+            return [await api.get(f"{project.path}/map?field=a", headers={"Accept": one}) for one in accepted]
+
+        await measured(process, ask, {200}, capsys)
+        await api.delete(project.embeddings, headers=project.owner.headers)  # ends the layout by neighbours

@@ -197,6 +197,8 @@ async def test_one_that_is_behind(api: httpx2.AsyncClient, place: Project, stand
         assert fresh.json()["results"][0]["id"] == "new"
         for path in (place.embedding("new"), place.similar("new")):
             assert (await api.get(path, headers=place.owner.headers)).status_code == 200
+        named = await api.post(place.similars, json={"text_id": "new"}, headers=place.owner.headers)
+        assert named.status_code == 200
         await until(lambda: reads(api, place), "primary")
         assert (await search(api, place)).json()["results"][0]["id"] == "new"
         assert await metric(api, "replica_used") == 0

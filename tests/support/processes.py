@@ -32,7 +32,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python -m service …` to its end; with `python` named in a new interpreter, else in a prepared one."""
     if python is None:
-        return prepared.run(arguments, root=ROOT, cwd=cwd, values=environment(**values), timeout=100)
+        return prepared.run("service", arguments, root=ROOT, cwd=cwd, values=environment(**values), timeout=100)
     return subprocess.run(
         [python, "-m", "service", *arguments],
         cwd=cwd,

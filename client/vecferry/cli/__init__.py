@@ -1,5 +1,9 @@
 """The command line. Its modules import what takes long to import (NumPy, HTTP, Arrow) only when it is used."""
 
+import contextlib
+import os
+import sys
+
 from vecferry.cli.account import login, logout, whoami
 from vecferry.cli.completion import completion
 from vecferry.cli.embeddings import delete, get, search
@@ -27,5 +31,15 @@ for _command in (
 
 
 def main() -> None:
-    """Runs the command of `sys.argv`, and ends the process with its exit code."""
-    commands(prog_name="vecferry")
+    """Runs the command of `sys.argv`, and ends the process with its exit code.
+
+    Python does not finish its threads first: if one still reads a file, pyarrow would abort the process.
+    """
+    try:
+        commands(prog_name="vecferry")
+    except SystemExit as end:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                if stream is not None:  # a closed one is None
+                    stream.flush()
+        os._exit(int(end.code or 0))

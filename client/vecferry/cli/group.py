@@ -69,8 +69,7 @@ class Commands(click.Group):
         except click.ClickException as error:
             code = _say(error.format_message(), REFUSED, as_json)
         except click.Abort:
-            _say("Interrupted.", INTERRUPTED, as_json)
-            _end_at_once()
+            code = _say("Interrupted.", INTERRUPTED, as_json)
         except VecferryError as error:
             code = _say(_sentence(error), _code(error), as_json, error)
         except OSError as error:
@@ -90,14 +89,6 @@ class Commands(click.Group):
         except BrokenPipeError:  # as by `| head`: who has enough has what they want
             _print_no_more()
             return DONE
-
-
-def _end_at_once() -> NoReturn:
-    """Without Python's own end, at which pyarrow aborts the process if a thread is still reading a file."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(INTERRUPTED)
 
 
 def _print_no_more() -> None:

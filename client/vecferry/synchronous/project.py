@@ -1,5 +1,5 @@
 # Made from vecferry/asynchronous by generate_synchronous.py: change that, and run this.
-"""One project: what it is, what is uploaded, read, searched and deleted."""
+"""One project: its properties; uploads, reading, searches and deletions."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Project:
         the result (`on_bad_row="report"`), or end the upload (`"stop"`, with BadRows). Sending the same again is
         harmless; of rows with the same id the last one counts. `progress` is called with each Progress; True shows a
         bar, None does where somebody may see it. `parallel` fixes how many requests are sent at once; without it the
-        upload finds out. Raises what ended the upload, with `uploaded` as what was stored.
+        upload finds out. Raises the error that ended the upload, with the stored rows as `uploaded`.
         """
         return self._transport.run(
             lambda transport: upload_data(
@@ -182,7 +182,7 @@ class Project:
         """Lets the project's instance embed texts, and stores them: `{"text_id", "text", "metadata"?}` each.
 
         A text that is stored under its id already is not embedded again. Some hundred are a batch, which is all or
-        nothing. Raises what ended it, with `uploaded` as what was stored before.
+        nothing. Raises the error that ended it, with the rows stored before as `uploaded`.
         """
         return self._transport.run(lambda transport: engines.send_texts(transport, self.name, records))
 

@@ -1,6 +1,6 @@
 // validatorUrl: null, because the page would otherwise send the document to another host.
 window.ui = SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   validatorUrl: null,
   deepLinking: true,

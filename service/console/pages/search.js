@@ -5,9 +5,12 @@ import { number, percent, plural } from "../format.js";
 import { useLoad } from "../hooks.js";
 import { link, route, session, setQuery } from "../store.js";
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
-import { Code, Empty, Field, Form, html, Marked, Pairs } from "../ui.js";
+import { Code, Empty, Field, Form, html, Marked, Pairs, SimilarityBar } from "../ui.js";
 
 const LONGEST_IN_ADDRESS = 2000; // characters of a vector
+const ELSEWHERE = "-"; // in the address, in place of a longer one
+// The ways to search, named as in the address and the interface's body.
+const WAYS = { text: "Text", id: "Like a stored text", vector: "Vector" };
 const USUAL = { limit: "10", threshold: "0", recall: "", filter: "" };
 const HOW = {
   index: (recall) => `by the index, which finds ${percent(recall, 1)} of the nearest`,
@@ -17,21 +20,21 @@ const HOW = {
 
 export default function Search({ project, instance, base, canSearchTexts }) {
   const { query } = route.value;
-  const address = query.toString();
   const [longVector, setLongVector] = useState("");
   const fromAddress = () => {
-    const by = query.get("by") ?? (canSearchTexts ? "text" : "id");
+    const by = Object.keys(WAYS).find((one) => query.has(one)) ?? (canSearchTexts ? "text" : "id");
     const values = Object.entries(USUAL).map(([name, usual]) => [name, query.get(name) ?? usual]);
-    return { by, q: query.get("q") ?? (by === "vector" ? longVector : ""), ...Object.fromEntries(values) };
+    const sought = query.get(by) ?? "";
+    return { by, sought: by === "vector" && sought === ELSEWHERE ? longVector : sought, ...Object.fromEntries(values) };
   };
   const [draft, setDraft] = useState(fromAddress);
   const asked = fromAddress();
-  useEffect(() => setDraft(fromAddress()), [address]);
+  useEffect(() => setDraft(fromAddress()), [query.toString()]);
   const change = (name) => (value) => setDraft((old) => ({ ...old, [name]: value }));
   const [turn, setTurn] = useState(0);
   const from = useLoad(
     async (signal) => {
-      if (!asked.q.trim()) return null;
+      if (!asked.sought.trim()) return null;
       const request = requestOf(asked, base, instance?.dimensions);
       const start = performance.now();
       const found = await post(request.path, request.body, { signal });
@@ -40,24 +43,25 @@ export default function Search({ project, instance, base, canSearchTexts }) {
     [base.similars, asked, turn],
   );
   const submit = () => {
-    const isLong = draft.by === "vector" && draft.q.length > LONGEST_IN_ADDRESS;
-    setLongVector(isLong ? draft.q : "");
+    const isLong = draft.by === "vector" && draft.sought.length > LONGEST_IN_ADDRESS;
+    setLongVector(isLong ? draft.sought : "");
     const changed = Object.entries(USUAL).map(([name, usual]) => [name, draft[name] === usual ? "" : draft[name]]);
-    setQuery({ by: draft.by, q: isLong ? "" : draft.q, ...Object.fromEntries(changed) }, { replace: false });
+    const way = { text: "", id: "", vector: "", [draft.by]: isLong ? ELSEWHERE : draft.sought };
+    setQuery({ ...way, ...Object.fromEntries(changed) }, { replace: false });
     setTurn(turn + 1); // also when nothing was changed
   };
-  const action = { run: submit, error: from.error, isRunning: from.isLoading && Boolean(asked.q) };
+  const action = { run: submit, error: from.error, isRunning: from.isLoading && Boolean(asked.sought) };
   const fields = { draft, change, canSearchTexts, dimensions: instance?.dimensions };
   return html`<section class="card" aria-label="Search">
-      <${Form} action=${action} submit="Search" isReady=${Boolean(draft.q.trim())}>
+      <${Form} action=${action} submit="Search" isReady=${Boolean(draft.sought.trim())}>
         <${Question} ...${fields} />
         <${Options} ...${fields} />
       <//>
-      ${asked.by === "vector" && longVector &&
-      html`<p class="hint">The address cannot hold a vector of more than ${number(LONGEST_IN_ADDRESS)} characters: who opens it must
-        paste the vector again.</p>`}
+      ${query.get("vector") === ELSEWHERE &&
+      html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address. Who opens it elsewhere
+        must paste the vector again.</p>`}
     </section>
-    ${from.data ? html`<${Answer} ...${from.data} asked=${asked} project=${project} />` : !from.error && !asked.q &&
+    ${from.data ? html`<${Answer} ...${from.data} asked=${asked} project=${project} />` : !from.error && !asked.sought &&
       html`<${Empty} title=${project.number_of_embeddings ? "What are you looking for?" : "This project has no texts yet."}>
         ${project.number_of_embeddings
           ? html`<p>Results are the texts that are nearest to what you ask for, best first.</p>`
@@ -66,8 +70,7 @@ export default function Search({ project, instance, base, canSearchTexts }) {
 }
 
 function Question({ draft, change, canSearchTexts, dimensions }) {
-  const ways = [["id", "Like a stored text"], ["vector", "Vector"]];
-  if (canSearchTexts) ways.unshift(["text", "Text"]);
+  const ways = Object.entries(WAYS).filter(([way]) => way !== "text" || canSearchTexts);
   return html`<fieldset class="ways">
       <legend>Search by</legend>
       ${ways.map(
@@ -77,10 +80,10 @@ function Question({ draft, change, canSearchTexts, dimensions }) {
         </label>`,
       )}
     </fieldset>
-    ${draft.by === "text" && html`<${Field} label="Text" name="text" value=${draft.q} onValue=${change("q")} isFirst />`}
-    ${draft.by === "id" && html`<${Field} label="Id of the stored text" name="text_id" value=${draft.q} onValue=${change("q")}
+    ${draft.by === "text" && html`<${Field} label="Text" name="text" value=${draft.sought} onValue=${change("sought")} isFirst />`}
+    ${draft.by === "id" && html`<${Field} label="Id of the stored text" name="text_id" value=${draft.sought} onValue=${change("sought")}
       hint="Shows more like this one." isFirst />`}
-    ${draft.by === "vector" && html`<${Field} label="Vector" name="vector" value=${draft.q} onValue=${change("q")} lines=${3}
+    ${draft.by === "vector" && html`<${Field} label="Vector" name="vector" value=${draft.sought} onValue=${change("sought")} lines=${3}
       hint=${`${dimensions ? `${number(dimensions)} numbers` : "Numbers"} in brackets: [0.1, -0.2, …]`} isFirst />`}`;
 }
 
@@ -97,11 +100,11 @@ function Options({ draft, change }) {
 }
 
 // The request of a search. Raises a Problem for a vector or filter that cannot be sent.
-function requestOf({ by, q, filter, limit, threshold, recall }, base, dimensions) {
+function requestOf({ by, sought, filter, limit, threshold, recall }, base, dimensions) {
   const parameters = new URLSearchParams({ limit, threshold });
   if (recall === "exact") parameters.set("exact", "true");
   else if (recall) parameters.set("recall", recall);
-  const what = by === "vector" ? { vector: vectorOf(q, dimensions) } : by === "id" ? { text_id: q } : { text: q };
+  const what = { text: { text: sought }, id: { text_id: sought } }[by] ?? { vector: vectorOf(sought, dimensions) };
   const only = filterOf(filter);
   const body = { ...what, ...(only && { filter: only }), include: ["text", "metadata"] };
   return { path: `${base.similars}?${parameters}`, body, parameters };
@@ -133,7 +136,7 @@ function Answer({ found, request, milliseconds, asked, project }) {
     event.preventDefault();
     next.focus();
   };
-  const words = asked.by === "text" ? (asked.q.match(/[\p{L}\p{N}]+/gu) ?? []) : [];
+  const words = asked.by === "text" ? (asked.sought.match(/[\p{L}\p{N}]+/gu) ?? []) : [];
   const address = (id) => link`/projects/${project.owner}/${project.project_handle}/text/${id}`;
   return html`<section aria-labelledby="results-title">
     <h2 id="results-title">Results</h2>
@@ -148,13 +151,9 @@ function Answer({ found, request, milliseconds, asked, project }) {
         (one) => html`<li key=${one.id}>
           <div class="result-head">
             <a href=${address(one.id)} data-result>${one.id}</a>
-            <span class="similarity">
-              <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, one.similarity) * 100}%` }}></span></span>
-              <span class="number"><span class="unseen">Similarity </span>${one.similarity.toFixed(4)}</span>
-            </span>
-            <button type="button" class="link" onClick=${() => setQuery({ by: "id", q: one.id }, { replace: false })}>
-              More like this<span class="unseen">: ${one.id}</span>
-            </button>
+            <${SimilarityBar} value=${one.similarity} />
+            <button type="button" class="link" aria-label="More like this: ${one.id}"
+              onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>More like this</button>
           </div>
           ${one.text && html`<p class="text"><${Marked} text=${one.text} words=${words} /></p>`}
           <${Pairs} metadata=${one.metadata} />

@@ -1,0 +1,185 @@
+"""The map of a project: its embeddings as points in the plane."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from service.api.projects import ProjectPath
+from service.errors import NotFound
+from service.http.auth import embeddings_reader
+from service.http.endpoint import endpoint
+from service.http.limits import MAX_FIELD_CHARACTERS, MAX_POINTS
+from service.http.request import Req
+from service.maps.messages import PART_POINTS
+from service.maps.quality import NEIGHBOURS
+from service.queries import maps
+from service.queries.maps import KnownMap, MapState
+from service.queries.projects import ProjectAccess
+from service.search.filters import field_path
+from service.search.limits import MAX_PATH_LENGTH
+from service.turns import Turns
+
+Method = Literal["pca", "neighbours"]
+State = Literal["ready", "waiting", "computing", "failed"]
+POINT_BYTES = 8
+VALUE_BYTES = 6 * MAX_FIELD_CHARACTERS + 4  # of JSON, where each may be escaped
+SECONDS_BETWEEN_ASKS = 2
+AGAIN_AFTER = timedelta(minutes=1)  # a failure
+
+
+class MapQuery(msgspec.Struct, frozen=True):
+    """Which map, of how many embeddings at most, and with which field of the metadata, named as in filters."""
+
+    method: Method = "pca"
+    limit: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = MAX_POINTS
+    field: Annotated[str, Meta(min_length=1, max_length=MAX_PATH_LENGTH)] | None = None
+
+
+class Trustworthiness(msgspec.Struct, frozen=True):
+    """Whether neighbours in the map, the nearest `k`, are so among the vectors: 1 is the best. Of a `sample` of points.
+
+    `value` is of this method, `pca` of that one; null for very few points.
+    """
+
+    k: int
+    value: float | None
+    pca: float | None
+    sample: int
+
+
+class Map(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A project's embeddings in the plane: `positions` are x and y of each of the `ids` as little-endian float32.
+
+    In JSON they are base64. `field` has a value for each. `state` is of this method, `methods` has that of each. While
+    the first map is being made, there are no points yet, but a `progress` from 0 to 1. A ready one shows the project as
+    it was after so many `changes`, without what has been deleted since; `sampled` when it does not have all `rows`.
+    `explained_variance`: the part that each axis of the projection shows. `error`: why it could not be made.
+    """
+
+    state: State
+    method: Method
+    methods: dict[str, State]
+    rows: int
+    points: int
+    sampled: bool
+    progress: float | None = None
+    error: str | None = None
+    changes: int | None = None
+    computed_at: datetime | None = None
+    trustworthiness: Trustworthiness | None = None
+    explained_variance: list[float] | None = None
+    positions: bytes | None = None
+    ids: list[str] | None = None
+    field: list[str | float | bool | None] | None = None
+
+
+@endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, errors=(404, 409), may_be_accepted=True)
+async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectAccess) -> Map:
+    """A project's embeddings as points in the plane; 202 while the map is being made, because it was asked for."""
+    compiled = None if query.field is None else field_path(query.field) + "[*]"  # of a list the first
+    parts = -(-query.limit // PART_POINTS)
+    state = await maps.retrieve_map(req.pool, project_id=access.project_id, parts=parts)
+    if state is None:
+        raise NotFound("The project has just been deleted.")
+    if _is_to_be_made(state):
+        await maps.ask_for_map(req.pool, project_id=access.project_id)
+    if not state.rows:
+        return _described(state, query, "ready", [], b"", None if compiled is None else [])
+    known = state.map
+    if known is None or _state(known, query.method) != "ready":
+        return _not_ready(req, state, query, "waiting" if known is None else _state(known, query.method))
+    most = min(query.limit, state.rows)
+    await req.make_room_to_show(state.id_bytes + most * (POINT_BYTES + (0 if compiled is None else VALUE_BYTES)))
+    found = await maps.get_map_points(
+        req.pool,
+        project_id=access.project_id,
+        by_neighbours=query.method == "neighbours",
+        field=compiled,
+        longest=MAX_FIELD_CHARACTERS,
+        parts=parts,
+    )
+    ids: list[str] = []
+    positions: list[bytes] = []
+    values: list[str | float | bool | None] = []
+    turns = Turns()
+    for part in found:
+        some = np.frombuffer(part.positions or b"", dtype="<f8")  # a pair of float32 at once
+        if not len(some) and part.places:  # another map has just taken its place, which has this method later
+            return _not_ready(req, state, query, "computing")
+        positions.append(some[np.array(part.places, dtype=np.int64) - 1].tobytes())
+        ids += part.text_ids
+        if part.field is not None:
+            values += msgspec.json.decode(part.field)
+        await turns.give()
+    del ids[query.limit :], values[query.limit :]
+    plane = b"".join(positions)[: query.limit * POINT_BYTES]
+    if compiled is not None:  # values are shorter than they may be, mostly
+        req.body.leave_room()
+        await req.make_room_to_show(
+            state.id_bytes + len(plane) + sum(len(memoryview(part.field or b"")) for part in found)
+        )
+    return _described(state, query, "ready", ids, plane, None if compiled is None else values)
+
+
+def _not_ready(req: Req, state: MapState, query: MapQuery, now: State) -> Map:
+    if now != "failed":
+        req.is_accepted = True
+        req.answer_headers["Retry-After"] = str(SECONDS_BETWEEN_ASKS)
+    return _described(state, query, now)
+
+
+def _is_to_be_made(state: MapState) -> bool:
+    """Whether the indexer is to be told that somebody has asked."""
+    known = state.map
+    if not state.rows or (known is not None and known.asked_at is not None):
+        return False
+    if known is not None and known.failed_at is not None:
+        return known.failed_at < datetime.now(UTC) - AGAIN_AFTER
+    return known is None or known.changes != state.changes_now
+
+
+def _state(known: KnownMap, method: Method) -> State:
+    if known.made_at is not None and (method == "pca" or known.has_neighbours):
+        return "ready"
+    if known.error is not None:
+        return "failed"
+    return "waiting" if known.stage is None else "computing"
+
+
+def _described(
+    state: MapState,
+    query: MapQuery,
+    now: State,
+    ids: list[str] | None = None,
+    positions: bytes | None = None,
+    field: list[str | float | bool | None] | None = None,
+) -> Map:
+    known = state.map
+    methods: list[Method] = ["pca", "neighbours"]
+    trust = None
+    if ids is not None and known is not None and known.made_at is not None:
+        value = known.trust_of_pca if query.method == "pca" else known.trust_of_neighbours
+        trust = Trustworthiness(NEIGHBOURS, value, known.trust_of_pca, known.trust_sample or 0)
+    return Map(
+        now,
+        query.method,
+        {one: now if known is None or not state.rows else _state(known, one) for one in methods},
+        state.rows,
+        len(ids or []),
+        state.rows > query.limit,
+        progress=None if known is None else known.progress,
+        error=None if known is None else known.error,
+        changes=None if known is None else known.changes,
+        computed_at=None if known is None else known.made_at,
+        trustworthiness=trust,
+        explained_variance=known.explained if trust is not None and known is not None else None,
+        positions=positions,
+        ids=ids,
+        field=field,
+    )
+
+
+endpoints = [get_map]

@@ -1,0 +1,57 @@
+"""The trustworthiness of a map (Venna and Kaski): whether those who are neighbours in the plane are neighbours at all.
+
+It is 1 when the ten nearest points of each are its ten nearest vectors, and less the farther away their vectors are.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEIGHBOURS = 10
+MOST_SAMPLED = 1000  # points
+COMPARISONS = 25_000_000  # of those with all, at most: 100 MB
+EQUAL = 1e-6  # products of float32 in another order differ by as much
+
+
+class Trust:
+    """The similarities of some vectors, those with these `sequences`, with all others."""
+
+    def __init__(self, sequences: NDArray[np.int64], vectors: NDArray[np.float32], rows: int) -> None:
+        sampled = min(len(sequences), MOST_SAMPLED, COMPARISONS // max(rows, 1))
+        self._sequences, self._vectors = sequences[:sampled], vectors[:sampled]
+        self._similar: list[NDArray[np.float32]] = []
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Compares with these vectors."""
+        self._similar.append(self._vectors @ vectors.T)
+
+    def finish(self, sequences: NDArray[np.int64], order: NDArray[np.int64]) -> None:
+        """All vectors were added; they have these sequences, and are put into this order."""
+        similar = np.concatenate(self._similar, axis=1) if self._similar else np.empty((0, 0), dtype=np.float32)
+        self._similar = []
+        places = {sequence: place for place, sequence in enumerate(sequences[order].tolist())}
+        # One that was changed between is not there.
+        kept = [row for row, sequence in enumerate(self._sequences.tolist()) if sequence in places]
+        self._own = [places[int(self._sequences[row])] for row in kept]
+        self._rows = [similar[row, order] for row in kept]
+        for row, own in zip(self._rows, self._own, strict=True):
+            row[own] = -np.inf
+
+    @property
+    def sampled(self) -> int:
+        """How many points are looked at."""
+        return len(self._own)
+
+    def of(self, plane: NDArray[np.float32]) -> float | None:
+        """That of a map, `(n, 2)` in the order of `finish`; None where it has too few points."""
+        count = len(plane)
+        if count < 3 * NEIGHBOURS or not self._own:
+            return None
+        beyond = 0
+        for own, similar in zip(self._own, self._rows, strict=True):
+            apart = np.square(plane - plane[own]).sum(axis=1)
+            apart[own] = np.inf
+            nearest = np.argpartition(apart, NEIGHBOURS)[:NEIGHBOURS]
+            ranks = 1 + count - np.searchsorted(np.sort(similar), similar[nearest] + EQUAL, side="right")
+            beyond += int(np.maximum(ranks - NEIGHBOURS, 0).sum())
+        worst = len(self._own) * NEIGHBOURS * (2 * count - 3 * NEIGHBOURS - 1) / 2
+        return round(1 - beyond / worst, 4)

@@ -1,0 +1,177 @@
+"""The program of a process that computes a map, within a limit of memory.
+
+service.storage.maps starts it, and sends it samples of embeddings through its standard input; it has no database, and
+no environment. It ends when its input is closed.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.maps import neighbours, projection
+from service.maps.messages import PART_POINTS, Answer, Failed, Layout, Part, Progress, Start, framed, received
+from service.maps.quality import Trust
+from service.maps.samples import Batch, batches
+
+MOST_POINTS = 100_000  # of a map
+MEMORY_BYTES = 1024 * 1024 * 1024
+BASIS_NUMBERS = 16 * 1024 * 1024  # of the vectors, of which a projection is made: 64 MiB
+FAILED = 3  # exit code when a library failed
+NOT_INSTALLED = (
+    "A map by neighbours needs the extra `map` where the indexer runs: pip install 'embedding-service[map]'."
+)
+NO_MEMORY = f"It takes more than {MEMORY_BYTES // 1024**2} MiB of memory."
+
+
+def basis_rows(dimensions: int) -> int:
+    """Of how many embeddings a projection is made."""
+    return min(MOST_POINTS, BASIS_NUMBERS // dimensions)
+
+
+class _Map:
+    """A map that is being made."""
+
+    def __init__(self, start: Start, channel: BinaryIO, answers: BinaryIO) -> None:
+        self._start, self._channel, self._answers = start, channel, answers
+
+    def make(self) -> None:
+        """Reads the samples, and answers with one layout, or with two."""
+        self._read()
+        self._answer(self._carried())
+        if not self._start.renews:
+            return
+        if not neighbours.is_installed():
+            self._say(Failed(NOT_INSTALLED))
+            return
+        self._answer(neighbours.laid_out(self._coordinates, lambda done: self._say(Progress("neighbours", done))))
+
+    def _read(self) -> None:
+        dimensions = self._start.dimensions
+        first = _joined(self._sample(), dimensions)
+        by_order = np.argsort(first.order, kind="stable")[: basis_rows(dimensions)]
+        vectors = first.vectors[by_order]
+        self._say(Progress("pca", 0.2))
+        kept = self._start.basis
+        self._basis = projection.fitted(vectors) if kept is None else projection.stored(kept, dimensions)
+        self._say(Progress("pca", 0.5))
+        trust = Trust(first.sequences[by_order], vectors.copy(), self._start.rows)
+        del first, vectors
+        variance = projection.Variance(self._basis)
+        ids: list[str] = []
+        parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+        for batch in self._sample():
+            if len(ids) < MOST_POINTS:  # a few more may have come meanwhile
+                ids += batch.text_ids
+                parts.append((batch.sequences, batch.order, self._basis.project(batch.vectors)))
+                trust.add(batch.vectors)
+                variance.add(batch.vectors)
+        threading.Thread(target=self._end_with_input, daemon=True).start()
+        axes = len(self._basis.axes)
+        sequences = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
+        order = np.argsort(np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)]), kind="stable")
+        order = order[:MOST_POINTS]
+        coordinates = np.concatenate([np.empty((0, axes), np.float32), *(part[2] for part in parts)])
+        self._ids = [ids[place] for place in order.tolist()]
+        self._sequences, self._coordinates = sequences[order], coordinates[order]
+        self._plane = projection.in_plane(self._coordinates)
+        self._explained = variance.explained(self._plane)
+        trust.finish(sequences, order)
+        self._trust, self._trust_of_pca = trust, trust.of(self._plane)
+
+    def _sample(self) -> Iterator[Batch]:
+        return batches(iter(lambda: received(self._channel), b""), self._start.dimensions)
+
+    def _carried(self) -> NDArray[np.float32] | None:
+        """The layout by neighbours as it is, with places for new rows; None without one."""
+        known = np.frombuffer(self._start.sequences, dtype="<i8")
+        positions = np.frombuffer(self._start.positions, dtype="<f4").reshape(-1, 2)
+        by_sequence = np.argsort(known)
+        places = np.searchsorted(known, self._sequences, sorter=by_sequence)
+        places = by_sequence[np.minimum(places, max(len(known) - 1, 0))] if len(known) else places
+        is_known = known[places] == self._sequences if len(known) else np.zeros(len(self._sequences), bool)
+        if not is_known.any():
+            return None
+        made = np.empty((len(self._sequences), 2), dtype=np.float32)
+        made[is_known] = positions[places[is_known]]
+        made[~is_known] = neighbours.placed(self._coordinates[~is_known], self._coordinates[is_known], made[is_known])
+        return made
+
+    def _answer(self, by_neighbours: NDArray[np.float32] | None) -> None:
+        starts = range(0, len(self._ids), PART_POINTS)
+        trust = None if by_neighbours is None else self._trust.of(by_neighbours)
+        has = by_neighbours is not None
+        basis, explained = self._basis.to_bytes(), self._explained
+        self._say(Layout(len(starts), basis, has, explained, self._trust.sampled, self._trust_of_pca, trust))
+        for start in starts:
+            some = slice(start, start + PART_POINTS)
+            self._say(
+                Part(
+                    self._ids[some],
+                    self._sequences[some].astype("<i8").tobytes(),
+                    self._plane[some].astype("<f4").tobytes(),
+                    None if by_neighbours is None else by_neighbours[some].astype("<f4").tobytes(),
+                )
+            )
+
+    def _say(self, answer: Answer) -> None:
+        self._answers.write(framed(msgspec.msgpack.encode(answer)))
+        self._answers.flush()
+
+    def _end_with_input(self) -> None:
+        """Ends when the indexer has ended, also in the middle of long work."""
+        self._channel.read(1)
+        os._exit(0)
+
+
+def _joined(some: Iterator[Batch], dimensions: int) -> Batch:
+    every = list(some)
+    return Batch(
+        [],
+        np.concatenate([np.empty(0, np.int64), *(one.sequences for one in every)]),
+        np.concatenate([np.empty(0, np.int64), *(one.order for one in every)]),
+        np.concatenate([np.empty((0, dimensions), np.float32), *(one.vectors for one in every)]),
+    )
+
+
+def _set_limits() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group; the indexer ends this process
+        signal.signal(number, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
+    with contextlib.suppress(OSError):
+        os.nice(10)  # the service goes first
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
+
+
+def main() -> None:
+    """Computes one map."""
+    _set_limits()
+    channel, answers = sys.stdin.buffer, sys.stdout.buffer
+    code = 0
+    try:
+        _Map(msgspec.msgpack.decode(received(channel), type=Start), channel, answers).make()
+    except MemoryError:
+        answers.write(framed(msgspec.msgpack.encode(Failed(NO_MEMORY))))
+        answers.flush()
+    except (EOFError, BrokenPipeError):  # the indexer has ended
+        pass
+    except BaseException:
+        code = FAILED
+    os._exit(code)  # at once: a thread still reads
+
+
+if __name__ == "__main__":
+    main()

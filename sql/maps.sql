@@ -1,0 +1,104 @@
+-- Maps of projects: their embeddings as points in the plane. See service/storage/maps.py.
+
+-- name: RetrieveMap :one
+-- The state of a project's map, null without one, beside what the project is now. 'id_bytes' are those of the ids in the first
+-- parts.
+SELECT count_embeddings(counted.project_id) AS rows,
+       counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint FROM embedding_count_deltas AS delta
+                           WHERE delta.project_id = counted.project_id) AS changes_now,
+       map.project_id, map.asked_at, map.stage, map.progress, map.failed_at, map.error, map.made_at, map.changes,
+       map.has_neighbours, map.explained, map.trust_sample, map.trust_of_pca, map.trust_of_neighbours,
+       (SELECT coalesce(sum(octet_length(array_to_string(placed.text_ids, ''))), 0)::bigint FROM project_map_parts AS placed
+         WHERE placed.project_id = counted.project_id AND placed.part < @parts::int) AS id_bytes
+  FROM embedding_counts AS counted
+  LEFT JOIN project_maps AS map ON map.project_id = counted.project_id
+ WHERE counted.project_id = @project_id::int;
+
+-- name: AskForMap :exec
+-- Unless that was done, and the indexer has not come to it yet.
+INSERT INTO project_maps AS map (project_id, asked_at)
+SELECT project_id, clock_timestamp() FROM projects WHERE project_id = @project_id::int
+    ON CONFLICT (project_id) DO UPDATE SET asked_at = excluded.asked_at WHERE map.asked_at IS NULL;
+
+-- name: GetMapPoints :many
+-- The points of the first parts, as far as their embeddings exist, and their places in the part. 'field' has a short scalar for
+-- each, null in place of other values; of an array the first.
+SELECT placed.part, CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE placed.pca END AS positions,
+       coalesce(live.places, '{}') AS places, coalesce(live.text_ids, '{}') AS text_ids, live.field
+  FROM project_map_parts AS placed
+ CROSS JOIN LATERAL (
+       SELECT array_agg(point.place ORDER BY point.place) AS places, array_agg(point.text_id ORDER BY point.place) AS text_ids,
+              CASE WHEN @field::jsonpath IS NOT NULL THEN jsonb_agg(point.value ORDER BY point.place) END AS field
+         FROM (SELECT listed.place, listed.text_id,
+                      CASE jsonb_typeof(found.value)
+                           WHEN 'string' THEN to_jsonb(left(found.value #>> '{}', @longest::int))
+                           WHEN 'boolean' THEN found.value
+                           WHEN 'number' THEN CASE WHEN octet_length(found.value::text) <= @longest::int
+                                                    AND abs(found.value::numeric) < 9e15 THEN found.value END END AS value
+                 FROM unnest(placed.text_ids) WITH ORDINALITY AS listed (text_id, place)
+                 JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = listed.text_id
+                CROSS JOIN LATERAL (
+                      SELECT CASE WHEN @field::jsonpath IS NOT NULL
+                                  THEN jsonb_path_query_first(stored.metadata, @field::jsonpath, '{}', true) END AS value
+                     ) AS found) AS point) AS live
+ WHERE placed.project_id = {project_id} AND placed.part < @parts::int
+ ORDER BY placed.part;
+
+-- name: RetrieveAskedMap :one
+-- The map that was asked for first, and what of it is kept. No row when there is nothing to do.
+SELECT map.project_id, instance.dimensions, counted.log::text AS log,
+       count_embeddings(map.project_id) AS rows,
+       counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint FROM embedding_count_deltas AS delta
+                           WHERE delta.project_id = map.project_id) AS changes,
+       map.basis, map.base_changes, map.base_rows, map.has_neighbours
+  FROM project_maps AS map
+  JOIN embedding_counts AS counted ON counted.project_id = map.project_id
+  JOIN projects AS project ON project.project_id = map.project_id
+  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+ WHERE map.asked_at IS NOT NULL
+ ORDER BY map.asked_at, map.project_id
+ LIMIT 1;
+
+-- name: NoteMapProgress :execrows
+UPDATE project_maps SET stage = @stage::text, progress = @progress::float8, error = NULL, failed_at = NULL
+ WHERE project_id = @project_id::int;
+
+-- name: RetrieveSampleEnd :one
+-- How far the first embeddings go in the order of samples. No row when there are less.
+SELECT embedding_order(text_id) AS last FROM {schema}.embeddings_{project_id}
+ ORDER BY last OFFSET @rows::int - 1 LIMIT 1;
+
+-- name: CopySample :copy
+-- The embeddings up to that.
+SELECT text_id, sequence, embedding_order(text_id), vector FROM {schema}.embeddings_{project_id}
+ WHERE embedding_order(text_id) <= {last};
+
+-- name: GetMapLayout :many
+-- The layout by neighbours as it is.
+SELECT sequences, neighbours AS positions FROM project_map_parts
+ WHERE project_id = @project_id::int AND neighbours IS NOT NULL
+ ORDER BY part;
+
+-- name: StoreMap :execrows
+-- Nothing happens when the project was emptied or deleted meanwhile. StoreMapPart comes next, in the same transaction.
+UPDATE project_maps AS map
+   SET made_at = clock_timestamp(), changes = @changes::bigint, base_changes = @base_changes::bigint,
+       base_rows = @base_rows::bigint, basis = @basis::bytea, has_neighbours = @has_neighbours::bool,
+       explained = @explained::float8[], trust_sample = @trust_sample::int, trust_of_pca = @trust_of_pca::float8,
+       trust_of_neighbours = @trust_of_neighbours::float8
+  FROM embedding_counts AS counted
+ WHERE map.project_id = @project_id::int AND counted.project_id = map.project_id AND counted.log = @log::text::uuid;
+
+-- name: ForgetMapParts :exec
+DELETE FROM project_map_parts WHERE project_id = @project_id::int;
+
+-- name: StoreMapPart :exec
+INSERT INTO project_map_parts (project_id, part, text_ids, sequences, pca, neighbours)
+VALUES (@project_id::int, @part::int, @text_ids::text[], @sequences::bytea, @pca::bytea, @neighbours::bytea);
+
+-- name: EndMap :exec
+-- What was asked for is done, or cannot be: `error` says why.
+UPDATE project_maps
+   SET asked_at = NULL, stage = NULL, progress = NULL, error = @error::text,
+       failed_at = CASE WHEN @error::text IS NOT NULL THEN clock_timestamp() END
+ WHERE project_id = @project_id::int;

@@ -1,0 +1,301 @@
+"""Maps that are made in the background, by real processes on a real database."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.database.pool import Pool, open_pool
+from service.maps import worker
+from service.queries import embeddings, maps
+from service.queries.maps import KnownMap
+from service.settings import IndexAims
+from service.storage import indexer
+from service.storage import maps as making
+from service.turns import beside
+from tests.support import factories
+from tests.support.factories import upsert
+from tests.support.processes import ROOT, environment
+from tests.support.watched import command_line, descendants, is_alive
+
+pytestmark = pytest.mark.slow
+
+ROWS = 200
+
+
+@pytest.fixture
+def url(new_database: Callable[..., str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+async def pool(url: str) -> Any:
+    async with await open_pool(url, size=4, statement_timeout=30) as pool:
+        yield pool
+
+
+def vectors(rows: int, seed: int = 1, dimensions: int = 3) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    return {f"{seed}-{row:04}": random.normal(size=dimensions).tolist() for row in range(rows)}
+
+
+async def made(pool: Pool, rows: dict[str, Any]) -> int:
+    number = await factories.filled(pool)
+    if rows:
+        await upsert(pool, number, rows)
+    return number
+
+
+async def look(url: str, pool: Pool, number: int) -> KnownMap:
+    """Asks, has the indexer look, and returns what there is then."""
+    await maps.ask_for_map(pool, project_id=number)
+    async with indexer.connecting(url) as connection:
+        await making.look(connection)
+    return await known(pool, number)
+
+
+async def known(pool: Pool, number: int) -> KnownMap:
+    state = await maps.retrieve_map(pool, project_id=number, parts=100)
+    assert state is not None
+    assert state.map is not None
+    return state.map
+
+
+async def plane(pool: Pool, number: int, *, by_neighbours: bool) -> dict[str, Any]:
+    """The positions by id."""
+    found: dict[str, Any] = {}
+    for part in await maps.get_map_points(
+        pool, project_id=number, by_neighbours=by_neighbours, field=None, longest=1, parts=100
+    ):
+        positions = np.frombuffer(part.positions or b"", dtype="<f4").reshape(-1, 2)
+        found |= {one: positions[place - 1] for one, place in zip(part.text_ids, part.places, strict=True)}
+    return found
+
+
+def without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *more: str) -> None:
+    """Has the processes that are started do without it; `more` are lines for their beginning."""
+    lines = ["import sys", "sys.modules['openTSNE'] = None", *more]
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+async def test_both_methods(url: str, pool: Pool) -> None:
+    rows = vectors(ROWS)
+    number = await made(pool, rows)
+    found = await look(url, pool, number)
+    assert (found.asked_at, found.stage, found.error) == (None, None, None)
+    assert found.has_neighbours
+    assert found.trust_sample == ROWS
+    assert found.trust_of_neighbours is not None
+    assert found.trust_of_pca is not None
+    assert 0.8 < found.trust_of_pca < found.trust_of_neighbours <= 1  # two of three dimensions are seen
+    by_pca, by_neighbours = [await plane(pool, number, by_neighbours=which) for which in (False, True)]
+    assert set(by_pca) == set(by_neighbours) == set(rows)
+    assert not np.array_equal(by_pca["1-0000"], by_neighbours["1-0000"])
+    # The projection is that of the covariance of the unit vectors as they are stored.
+    stored = np.array([rows[one] for one in by_pca], dtype=np.float16).astype(np.float64)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    stored -= stored.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov(stored.T))
+    for place in (0, 1):
+        expected = stored @ axes[:, -1 - place]
+        shown = np.array([one[place] for one in by_pca.values()])
+        assert min(np.abs(shown - expected).max(), np.abs(shown + expected).max()) < 1e-3
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 12])
+async def test_very_small_projects(url: str, pool: Pool, rows: int) -> None:
+    number = await made(pool, vectors(rows))
+    found = await look(url, pool, number)
+    assert found.error is None
+    assert found.has_neighbours
+    for which in (False, True):
+        points = await plane(pool, number, by_neighbours=which)
+        assert len(points) == rows
+        assert all(np.isfinite(one).all() for one in points.values())
+    assert (found.trust_of_pca, found.trust_of_neighbours) == (None, None)
+
+
+async def test_equal_and_zero_vectors(url: str, pool: Pool) -> None:
+    number = await made(pool, {f"{row:03}": [1.0, 2.0, 3.0] for row in range(100)})
+    await pool.execute(f"UPDATE embeddings_{number} SET vector = '[0,0,0]' WHERE text_id < '003'")  # of the original
+    found = await look(url, pool, number)
+    assert found.error is None
+    for which in (False, True):
+        points = np.array(list((await plane(pool, number, by_neighbours=which)).values()))
+        assert points.shape == (100, 2)
+        assert np.isfinite(points).all()
+
+
+async def test_later_rows_get_places_and_deleted_ones_lose_them(url: str, pool: Pool) -> None:
+    rows = vectors(ROWS)
+    number = await made(pool, rows)
+    await look(url, pool, number)
+    before = [await plane(pool, number, by_neighbours=which) for which in (False, True)]
+    await embeddings.delete_embedding(pool, project_id=number, text_ids=["1-0000"])
+    for which in (False, True):
+        assert set(await plane(pool, number, by_neighbours=which)) == set(rows) - {"1-0000"}  # before the next look
+    later = {f"new-{row}": rows[f"1-{row:04}"] for row in range(1, 11)} | {"1-0011": rows["1-0012"]}
+    await upsert(pool, number, later)
+    found = await look(url, pool, number)
+    assert found.error is None
+    basis = await pool.fetchrow("SELECT base_changes, base_rows FROM project_maps WHERE project_id = $1", number)
+    assert tuple(basis) == (ROWS, ROWS)
+    for which in (False, True):
+        after = await plane(pool, number, by_neighbours=which)
+        assert set(after) == (set(rows) | set(later)) - {"1-0000"}
+        for row in range(1, 11):
+            assert after[f"new-{row}"] == pytest.approx(before[which][f"1-{row:04}"], abs=1e-2)
+        assert after["1-0011"] == pytest.approx(before[which]["1-0012"], abs=1e-2)  # its vector was changed
+        assert all(np.array_equal(after[one], before[which][one]) for one in set(rows) - {"1-0000", "1-0011"})
+
+
+async def test_both_are_made_anew_when_a_fifth_has_changed(url: str, pool: Pool) -> None:
+    number = await made(pool, vectors(ROWS))
+    await look(url, pool, number)
+    base = "SELECT base_changes FROM project_maps WHERE project_id = $1"
+    await upsert(pool, number, vectors(ROWS // 5, seed=2))
+    await look(url, pool, number)
+    assert await pool.fetchval(base, number) == ROWS
+    await upsert(pool, number, vectors(1, seed=3))
+    before = await plane(pool, number, by_neighbours=True)
+    found = await look(url, pool, number)
+    assert await pool.fetchval(base, number) == ROWS + ROWS // 5 + 1
+    assert found.has_neighbours
+    after = await plane(pool, number, by_neighbours=True)
+    assert any(not np.array_equal(after[one], before[one]) for one in before)
+
+
+async def test_a_sample_stays_when_rows_come(url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MOST_POINTS", 60)
+    number = await made(pool, vectors(ROWS))
+    await look(url, pool, number)
+    before = await plane(pool, number, by_neighbours=False)
+    assert len(before) == 60
+    await upsert(pool, number, vectors(20, seed=2))
+    await look(url, pool, number)
+    after = await plane(pool, number, by_neighbours=False)
+    assert len(after) == 60
+    came = set(after) - set(before)
+    assert all(one.startswith("2-") for one in came)
+    assert len(set(before) - set(after)) == len(came) <= 20
+
+
+async def test_an_emptied_project_has_no_map(url: str, pool: Pool) -> None:
+    number = await made(pool, vectors(ROWS))
+    await look(url, pool, number)
+    await embeddings.delete_embeddings_by_project(pool, project_id=number)
+    state = await maps.retrieve_map(pool, project_id=number, parts=1)
+    assert state is not None
+    assert state.map is None
+    assert await pool.fetchval("SELECT count(*) FROM project_map_parts WHERE project_id = $1", number) == 0
+
+
+async def test_without_the_extra_there_is_the_projection(
+    url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_the_extra(monkeypatch, tmp_path)
+    number = await made(pool, vectors(ROWS))
+    found = await look(url, pool, number)
+    assert found.error == worker.NOT_INSTALLED
+    assert found.made_at is not None
+    assert not found.has_neighbours
+    assert len(await plane(pool, number, by_neighbours=False)) == ROWS
+
+
+async def test_a_failure_is_told_and_another_try_may_succeed(
+    url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_DATA, (120 * 2**20, 120 * 2**20))"
+    without_the_extra(monkeypatch, tmp_path, "import numpy, service.maps.quality", limit)
+    number = await factories.filled(pool)
+    await upsert(pool, number, {f"{row:05}": [1.0, row, 3] for row in range(20_000)})
+    found = await look(url, pool, number)
+    assert found.error in (worker.NO_MEMORY, making.ENDED)
+    assert found.failed_at is not None
+    assert found.asked_at is None
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
+    assert (await look(url, pool, number)).error == making.ENDED
+    (tmp_path / "sitecustomize.py").unlink()
+    other = await made(pool, vectors(12))
+    assert (await look(url, pool, other)).error is None
+
+
+async def test_the_indexer_makes_one_that_was_asked_for(url: str, pool: Pool) -> None:
+    number = await made(pool, vectors(12))
+    async with beside(indexer.run(url, IndexAims(threshold=1000, memory=64 * 1024 * 1024))):
+        await asyncio.sleep(0.1)
+        state = await maps.retrieve_map(pool, project_id=number, parts=1)
+        assert state is not None
+        assert state.map is None  # nobody has asked
+        await maps.ask_for_map(pool, project_id=number)
+        while (await known(pool, number)).made_at is None:
+            await asyncio.sleep(0.1)
+
+
+def running(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    values = {"SERVICE_ADMINKEY": "admin-key-of-the-tests", "ENCRYPTION_KEY": "key", "SERVICE_DATABASE_URL": url}
+    command = [sys.executable, "-m", "service", "index", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(**values), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def workers(number: int) -> set[int]:
+    return {one for one in descendants(number) if "maps/worker.py" in command_line(one)}
+
+
+async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool) -> None:
+    random = np.random.default_rng(1)
+    rows = {f"{row:05}": random.normal(size=3).tolist() for row in range(15_000)}
+    number = await made(pool, rows)
+    await maps.ask_for_map(pool, project_id=number)
+    first = running(url)
+    second = None
+    try:
+        while (await known(pool, number)).stage != "neighbours":  # the projection is stored, the layout not yet
+            await asyncio.sleep(0.1)
+        (computing,) = workers(first.pid)
+        second = running(url)
+        await asyncio.sleep(3)
+        assert workers(second.pid) == set()  # it does not do the same
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        for _ in range(100):
+            if not is_alive(computing):
+                break
+            await asyncio.sleep(0.1)
+        assert not is_alive(computing)
+        assert not (await known(pool, number)).has_neighbours
+        assert len(await plane(pool, number, by_neighbours=False)) == len(rows)
+        while not workers(second.pid):
+            await asyncio.sleep(0.1)
+        # The process itself is killed: that is told.
+        (computing,) = workers(second.pid)
+        os.kill(computing, signal.SIGKILL)
+        while (found := await known(pool, number)).error is None:
+            await asyncio.sleep(0.1)
+        assert found.error == making.ENDED
+        assert found.asked_at is None
+        # Once more, and the project is emptied meanwhile.
+        await maps.ask_for_map(pool, project_id=number)
+        while not workers(second.pid):
+            await asyncio.sleep(0.1)
+        await embeddings.delete_embeddings_by_project(pool, project_id=number)
+        while workers(second.pid):
+            await asyncio.sleep(0.1)
+        state = await maps.retrieve_map(pool, project_id=number, parts=1)
+        assert state is not None
+        assert (state.rows, state.map) == (0, None)
+    finally:
+        for process in (first, second):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
