@@ -1,4 +1,4 @@
-// What the owner of a project sets: description, instance, who searches by text, the metadata's schema; and its deletion.
+// What the owner of a project sets: description, instance, who searches by text, the schema; and its deletion.
 import { patch, remove } from "../api.js";
 import { number } from "../format.js";
 import { useAction } from "../hooks.js";

@@ -40,8 +40,9 @@ function Users({ project, base, reload }) {
     },
     {
       title: html`<span class="unseen">End</span>`,
-      cell: ({ user_handle: handle }) => html`<${ConfirmButton} label=${html`Remove<span class="unseen"> ${handle}</span>`}
-          title="Remove ${handle}" submit="Remove" act=${({ signal }) => end(handle, signal)}>
+      cell: ({ user_handle: handle }) => html`<${ConfirmButton}
+          label=${html`Remove<span class="unseen"> ${handle}</span>`} title="Remove ${handle}" submit="Remove"
+          act=${({ signal }) => end(handle, signal)}>
         <p>${handle} ${project.public_read
           ? "keeps no role, but reads and searches the project as everybody does: it is public."
           : "cannot read or search this project any more."}</p>
