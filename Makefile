@@ -77,10 +77,12 @@ schema: $(DEV)  ## Write docs/schema.sql anew, which a test compares with the mi
 	$(BIN)/python -m tests.support.schema
 
 CONSOLE_VENDOR := service/console/vendor
-CONSOLE_PACKAGES := preact@11.2.0 @preact/signals@2.11.4 @preact/signals-core@1.14.5 htm@3.1.1
+CONSOLE_PACKAGES := preact@11.2.0 @preact/signals@2.11.4 @preact/signals-core@1.14.5 htm@3.1.1 \
+	flatbush@4.7.0 flatqueue@3.1.0
 CONSOLE_FOLDERS := $(subst @,-,$(subst @preact/,preact-,$(CONSOLE_PACKAGES)))
-CONSOLE_MODULES := preact-*/dist/preact preact-*/hooks/dist/hooks preact-signals-*/dist/signals \
-	preact-signals-core-*/dist/signals-core htm-*/dist/htm
+CONSOLE_MODULES := preact:preact-*/dist/preact.mjs hooks:preact-*/hooks/dist/hooks.mjs htm:htm-*/dist/htm.mjs \
+	signals:preact-signals-*/dist/signals.mjs signals-core:preact-signals-core-*/dist/signals-core.mjs \
+	flatbush:flatbush-*/index.js flatqueue:flatqueue-*/index.js
 
 vendor:  ## Fetch the libraries of the documentation's page and of the console anew, from npm
 	@mkdir -p build && cd build && npm pack --silent swagger-ui-dist@5.35.0 && tar xzf swagger-ui-dist-5.35.0.tgz
@@ -96,7 +98,8 @@ vendor:  ## Fetch the libraries of the documentation's page and of the console a
 	@for module in $(CONSOLE_MODULES); do \
 		sed -e 's,"preact/hooks","./hooks.js",g; s,"preact","./preact.js",g' \
 			-e 's,"@preact/signals-core","./signals-core.js",g; /^\/\/# sourceMappingURL/d' \
-			build/console/$$module.mjs > $(CONSOLE_VENDOR)/$${module##*/}.js || exit 1; \
+			-e "s,'flatqueue','./flatqueue.js',g" \
+			build/console/$${module#*:} > $(CONSOLE_VENDOR)/$${module%%:*}.js || exit 1; \
 	done
 	cd $(CONSOLE_VENDOR) && sha256sum --check SHA256SUMS  # after a new version: sha256sum *.js LICENSES > SHA256SUMS
 

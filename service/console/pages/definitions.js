@@ -137,7 +137,7 @@ function Shares({ where }) {
   ];
   return html`<${Card} title="Shared with">
     <${Loaded} from=${from}>${(users) => users.length
-      ? html`<${Table} caption="Shared with" columns=${columns} rows=${users} rowKey=${(user) => user} />`
+      ? html`<${Table} caption="Users it is shared with" columns=${columns} rows=${users} rowKey=${(user) => user} />`
       : html`<p class="faint">Nobody yet.</p>`}<//>
     <${Form} action=${action} submit="Share" isReady=${handle.trim() !== ""}>
       <${Field} label="User" name="share_with_handle" value=${handle} onValue=${setHandle} hint="Their handle." />
