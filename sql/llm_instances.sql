@@ -106,9 +106,11 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::te
 -- name: GetLLMInstancesByProject :one
 -- The one instance of a project, as far as its readers may know it.
 SELECT instance.owner, instance.instance_handle, instance.model, instance.dimensions, instance.api_standard,
-       standard.dialect IS NOT NULL AND EXISTS (
-           SELECT FROM instance_access AS access
-            WHERE access.instance_id = instance.instance_id AND access.user_handle = project.owner) AS can_embed,
+       standard.dialect IS NOT NULL
+           AND (standard.dialect = 'local' OR (instance.endpoint <> '' AND instance.model <> '') IS TRUE)
+           AND EXISTS (
+               SELECT FROM instance_access AS access
+                WHERE access.instance_id = instance.instance_id AND access.user_handle = project.owner) AS can_embed,
        project.text_search
   FROM projects AS project
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id

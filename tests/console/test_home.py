@@ -104,4 +104,4 @@ async def test_the_admin_chooses_a_user(console: Console, http: httpx2.AsyncClie
     await expect(page.get_by_role("link", name=f"{ada.handle}/{one.handle}")).to_be_visible()
     await page.get_by_label("Projects of").fill(unique("none"))
     await page.get_by_role("button", name="Show").click()
-    await expect(page.get_by_role("alert").first).to_contain_text("does not exist")
+    await expect(page.get_by_role("alert").first).to_contain_text("was not found")

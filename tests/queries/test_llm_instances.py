@@ -192,7 +192,7 @@ class TestRetrieveLLMInstanceByID:
 class TestGetLLMInstancesByProject:
     async def test_what_its_readers_may_know(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection), await factories.user(connection)
-        number = await factories.instance(connection, anna, "inst", model="m")
+        number = await factories.instance(connection, anna, "inst", model="m", endpoint="https://models.example.org")
         await share(connection, bert, number)
         project = await factories.project(connection, bert, "inst", instance_owner=anna)
         found = await llm_instances.get_llm_instances_by_project(connection, project_id=project)
@@ -204,6 +204,25 @@ class TestGetLLMInstancesByProject:
         assert found is not None
         assert not found.can_embed
         assert await llm_instances.get_llm_instances_by_project(connection, project_id=-1) is None
+
+    async def test_what_the_service_cannot_call(self, connection: Connection) -> None:
+        """It needs an endpoint and a model, but for the one inside the service."""
+        anna = await factories.user(connection)
+        address = "https://models.example.org"
+        cases: list[tuple[dict[str, object], bool]] = [
+            ({"model": "m", "endpoint": address}, True),
+            ({"model": "m"}, False),
+            ({"model": "m", "endpoint": ""}, False),
+            ({"endpoint": address}, False),
+            ({"model": "l2-supercat-256", "api_standard": "local", "dimensions": 256}, True),
+        ]
+        for at, (fields, can_embed) in enumerate(cases):
+            handle = f"inst-{at}"
+            await factories.instance(connection, anna, handle, **fields)
+            project = await factories.project(connection, anna, handle)
+            found = await llm_instances.get_llm_instances_by_project(connection, project_id=project)
+            assert found is not None
+            assert found.can_embed == can_embed, fields
 
 
 class TestGetSharedLLMInstances:

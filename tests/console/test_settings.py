@@ -1,0 +1,110 @@
+"""What the owner of a project sets."""
+
+import httpx2
+import pytest
+from playwright.async_api import expect
+
+from tests.console.parts import HOSTILE, accessible, add, local_instance, poems, show
+from tests.support.browser import NEEDS_CHROMIUM, Console
+from tests.support.world import Headers, fetch, instance
+
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
+
+
+async def test_description_and_search_by_text(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    one = await poems(http, admin)
+    page = await show(console, one, "/settings")
+    await accessible(console, page.get_by_role("heading", name="General"))
+    save = page.get_by_role("button", name="Save", exact=True)
+    await expect(save).to_be_disabled()
+    await page.get_by_label("Description").fill(HOSTILE[0])
+    await page.get_by_label("Who may search by text").select_option("readers")
+    await save.click()
+    await expect(page.get_by_role("main").get_by_text(HOSTILE[0]).first).to_be_visible()
+    stored = await fetch(http, one.path, one.owner.headers)
+    assert (stored["description"], stored["text_search"]) == (HOSTILE[0], "readers")
+    await page.get_by_label("Description").fill("")
+    await save.click()
+    await expect(save).to_be_disabled()
+    assert "description" not in await fetch(http, one.path, one.owner.headers)
+
+
+async def test_the_instance_is_exchanged(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    one = await poems(http, admin)
+    same, other = await local_instance(http, one.owner), await instance(http, one.owner, dimensions=3)
+    page = await show(console, one, "/settings")
+    exchange = page.get_by_role("button", name="Exchange")
+    await expect(exchange).to_be_disabled()
+    await page.get_by_role("combobox", name="Instance").select_option(f"{one.owner.handle}/{other.handle}")
+    await exchange.click()
+    await expect(page.get_by_role("alert")).to_contain_text("dimensions")
+    await page.get_by_role("combobox", name="Instance").select_option(f"{one.owner.handle}/{same.handle}")
+    await exchange.click()
+    await expect(exchange).to_be_disabled()
+    stored = await fetch(http, one.path, one.owner.headers)
+    assert stored["instance"]["instance_handle"] == same.handle
+
+
+async def test_a_schema_is_checked_before_it_is_saved(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
+    one = await poems(http, admin)
+    await add(http, one, {HOSTILE[0]: "hostile"}, year=HOSTILE[1])
+    page = await show(console, one, "/settings")
+    box = page.get_by_label("Schema", exact=True)
+    await box.fill('{"type": ')
+    await expect(page.get_by_role("button", name="Check and save")).to_be_disabled()
+    await expect(page.get_by_text("Not JSON")).to_be_visible()
+    await box.fill('{"type": "nothing"}')
+    await page.get_by_role("button", name="Check and save").click()
+    await expect(page.get_by_role("alert")).to_contain_text("not a usable JSON Schema")
+    schema = '{"properties": {"year": {"type": "integer"}}}'
+    await box.fill(schema)
+    await page.get_by_role("button", name="Check and save").click()
+    await expect(page.get_by_text("All 4 texts looked at: 1 do not keep to the schema.")).to_be_visible()
+    failing = page.get_by_role("link", name=HOSTILE[0])
+    await accessible(console, failing)
+    assert "metadataScheme" not in await fetch(http, one.path, one.owner.headers)
+    await page.get_by_role("button", name="Save anyway").click()
+    await expect(page.get_by_role("button", name="Save anyway")).to_have_count(0)
+    assert "integer" in (await fetch(http, one.path, one.owner.headers))["metadataScheme"]
+    await box.fill('{"required": ["author"]}')
+    await page.get_by_role("button", name="Check and save").click()
+    await expect(page.get_by_text("The schema is stored.").first).to_be_visible()
+    await expect(box).to_have_value('{"required": ["author"]}')
+    assert "integer" not in (await fetch(http, one.path, one.owner.headers))["metadataScheme"]  # not merged
+    await box.fill("")
+    await page.get_by_role("button", name="Check and save").click()
+    await expect(page.get_by_text("The project has no schema any more.")).to_be_visible()
+    assert "metadataScheme" not in await fetch(http, one.path, one.owner.headers)
+
+
+async def test_a_check_goes_on_where_it_stopped(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    """The service answers at most for ten seconds: the browser adds the parts up."""
+    one = await poems(http, admin)
+    page = await show(console, one, "/settings")
+    sent = []
+
+    async def answer(route):  # type: ignore[no-untyped-def]
+        sent.append(route.request.post_data_json)
+        part = {"checked": 1, "failing": 1, "number_of_embeddings": 3}
+        failures = [{"text_id": f"t{len(sent)}", "path": ".a", "message": "is wrong"}]
+        more = {"next_after": f"t{len(sent)}"} if len(sent) < 3 else {}
+        await route.fulfill(json={**part, "failures": failures, **more})
+
+    await page.route("**/schema-check", answer)
+    await page.get_by_label("Schema", exact=True).fill("true")
+    await page.get_by_role("button", name="Check only").click()
+    await expect(page.get_by_text("All 3 texts looked at: 3 do not keep to the schema.")).to_be_visible()
+    assert [one.get("after") for one in sent] == [None, "t1", "t2"]
+    await expect(page.get_by_role("link", name="t2", exact=True)).to_be_visible()
+
+
+async def test_the_project_is_deleted(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    one = await poems(http, admin)
+    page = await show(console, one, "/settings")
+    await page.get_by_role("button", name="Delete …").click()
+    await page.get_by_label("Type").fill(one.handle)
+    await page.get_by_role("button", name="Delete the project").click()
+    await expect(page.get_by_role("heading", level=1, name="Projects")).to_be_visible()
+    assert (await http.get(one.path, headers=one.owner.headers)).status_code == 404
