@@ -67,8 +67,9 @@ class Console:
 
     async def check(self) -> None:
         """Nothing was refused by the policy, nothing was thrown, and no other host was asked."""
-        assert await self.page.evaluate("window.violations") == []
-        assert self.errors == []
+        violations = await self.page.evaluate("window.violations")
+        assert violations == [], violations
+        assert self.errors == [], self.errors
         assert self.hosts <= {"/".join(self.url.split("/")[:3])}
 
 
@@ -79,7 +80,7 @@ async def opened(chromium: Browser, url: str, **options: Any) -> AsyncIterator[C
     try:
         await context.add_init_script(WATCH)
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         console = Console(page, url)
         yield console
         await console.check()
