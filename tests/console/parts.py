@@ -30,9 +30,7 @@ async def poems(http: httpx2.AsyncClient, admin: Headers, **fields: object) -> P
 async def add(http: httpx2.AsyncClient, to: Project, texts: dict[str, str], **metadata: object) -> None:
     """Embeds and stores texts by their ids."""
     rows = [{"text_id": one, "text": text, "metadata": {"author": one, **metadata}} for one, text in texts.items()]
-    sent = await http.post(
-        f"/v1/texts/{to.owner.handle}/{to.handle}", json={"texts": rows}, headers=to.owner.headers
-    )
+    sent = await http.post(f"/v1/texts/{to.owner.handle}/{to.handle}", json={"texts": rows}, headers=to.owner.headers)
     assert sent.status_code == 201, sent.text
 
 

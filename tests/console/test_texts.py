@@ -90,9 +90,7 @@ async def test_one_text(console: Console, http: httpx2.AsyncClient, admin: Heade
     nearest = page.get_by_role("region", name="Nearest texts").get_by_role("listitem")
     await expect(nearest).to_have_count(3)
     await expect(nearest.first).to_contain_text("rose")
-    found = await http.post(
-        f"{one.similars}?threshold=-1", json={"text_id": "../a b/☂"}, headers=one.owner.headers
-    )
+    found = await http.post(f"{one.similars}?threshold=-1", json={"text_id": "../a b/☂"}, headers=one.owner.headers)
     await expect(nearest.first).to_contain_text(f"{found.json()['results'][0]['similarity']:.4f}")
     await nearest.first.get_by_role("link", name="rose").click()
     await expect(page.get_by_role("heading", name="rose", exact=True)).to_be_visible()
@@ -178,17 +176,24 @@ async def test_a_file(name: str, console: Console, http: httpx2.AsyncClient, adm
     await expect(page.get_by_text("2 new, 0 replaced")).to_be_visible()
     answer = await fetch(http, one.embeddings, one.owner.headers, include="text,metadata")
     found = {each["text_id"]: (each["text"], each.get("metadata", {})) for each in answer["embeddings"]}
-    assert found == {
-        "two.jsonl": {"a": ("first", {"n": 1}), "two-2": ("second", {})},
-        "two.csv": {"a": ('first, with "quotes"\nand a line', {"n": "1"}), "two-4": ("second", {"n": ""})},
-        "two.txt": {"two-1": ("first", {}), "two-2": ("second", {})},
-    }[name]
+    assert (
+        found
+        == {
+            "two.jsonl": {"a": ("first", {"n": 1}), "two-2": ("second", {})},
+            "two.csv": {"a": ('first, with "quotes"\nand a line', {"n": "1"}), "two-4": ("second", {"n": ""})},
+            "two.txt": {"two-1": ("first", {}), "two-2": ("second", {})},
+        }[name]
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "content", "words"),
     [
-        ("json", '{"text": "a"}\n{"text": \n{"txt": "b"}\n[]', ["Line 2 is not JSON", "Line 3 has the field txt", "Line 4"]),
+        (
+            "json",
+            '{"text": "a"}\n{"text": \n{"txt": "b"}\n[]',
+            ["Line 2 is not JSON", "Line 3 has the field txt", "Line 4"],
+        ),
         ("json", '{"text_id": "a", "text": "x"}\n{"text_id": "a", "text": "y"}', ["Line 2 has the id of line 1"]),
         ("json", '{"text": "x", "vector": [1]}\n{"text": "y"}', ["Line 2 has no vector, but others have"]),
         ("csv", "id,words\na,b", ["names no column text"]),
@@ -248,6 +253,7 @@ async def test_cancelled_and_gone_on_with(console: Console, http: httpx2.AsyncCl
     await dialog.get_by_role("button", name="Cancel").click()
     await dialog.get_by_role("button", name="Go on").click()
     await expect(dialog.get_by_text("150 new")).to_be_visible()
+    await page.unroute_all(behavior="ignoreErrors")
 
 
 async def test_an_instance_that_cannot_embed(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
