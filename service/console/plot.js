@@ -1,6 +1,6 @@
 // The canvas of a map with its buttons, and what is shown at the pointer.
 import { post } from "./api.js";
-import { Scatter } from "./scatter.js";
+import { ALL, Scatter } from "./scatter.js";
 import { route, setQuery } from "./store.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import { html } from "./ui.js";
@@ -70,15 +70,15 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
     <div class="plot-buttons" role="group" aria-label="Map">
       <button type="button" aria-label="Zoom in" onClick=${() => scatter.current.zoom(1.5)}>+</button>
       <button type="button" aria-label="Zoom out" onClick=${() => scatter.current.zoom(1 / 1.5)}>−</button>
-      <button type="button" onClick=${() => scatter.current.fit()}>Fit</button>
+      <button type="button" onClick=${() => scatter.current.setView(ALL)}>Fit</button>
       <button type="button" aria-pressed=${isLasso} onClick=${() => setLasso(!isLasso)}>Lasso</button>
       <button type="button" onClick=${inView}>Select all in view</button>
     </div>
-    <p id="plot-keys" class="plot-keys hint">Drag or arrow keys: move. Wheel, + and −: zoom, 0: all. Shift and drag: select. Enter: open the
-      point in the middle. Escape: close it.</p>
+    <p id="plot-keys" class="hint">Drag or arrow keys: move. Wheel, + and −: zoom, 0: all. Shift and drag: select.
+      Enter: open the point in the middle. Escape: close it.</p>
     ${hovered && ids[hovered.index] !== undefined &&
-    html`<${Tip} key=${ids[hovered.index]} id=${ids[hovered.index]} ...${hovered} group=${nameOf(hovered.index)} base=${base}
-      right=${canvas.current.clientWidth} />`}
+    html`<${Tip} key=${ids[hovered.index]} id=${ids[hovered.index]} ...${hovered} group=${nameOf(hovered.index)}
+      base=${base} right=${canvas.current.clientWidth} />`}
   </div>`;
 }
 

@@ -3,7 +3,10 @@ import Flatbush from "./vendor/flatbush.js";
 
 const REACH = 10; // pixels between the pointer and a point that it means
 const MOST = 16; // groups
+const FINE = 1e6; // paths are not exact for short lines
 const ZOOMS = [0.5, 2000];
+export const ALL = { x: 0, y: 0, zoom: 1 }; // the view of all points
+const EVENTS = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave", "wheel", "keydown"];
 const KEYS = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
 
 const VERTEX = `#version 300 es
@@ -30,15 +33,15 @@ void main() {
   drawn = vec4(mix(colour.rgb, ring.rgb, edge), 1) * clamp(size * 0.5 - far, 0.0, 1.0) * max(opacity, edge);
 }`;
 
-// `on` is told: {hover(index or null, x, y), pick(index or null), lasso(indices), moved(view), outline(points)}. A view is
-// {x, y, zoom}: the middle, in the square from -1 to 1 that all points are fitted into, and 1 for all of it.
+// `on` is told: {hover(index or null, x, y), pick(index or null), lasso(indices), moved(view), outline(points)}. A view
+// is {x, y, zoom}: the middle, in the square from -1 to 1 that all points are fitted into, and 1 for all of it.
 export class Scatter {
   constructor(canvas, on) {
     this.canvas = canvas;
     this.on = on;
     this.gl = canvas.getContext("webgl2", { antialias: false });
     if (!this.gl) throw new Error("This browser cannot draw the map: it has no WebGL 2.");
-    this.view = { x: 0, y: 0, zoom: 1 };
+    this.view = ALL;
     this.places = new Float32Array();
     this.groups = new Uint8Array();
     this.colours = new Float32Array(4 * MOST);
@@ -49,9 +52,7 @@ export class Scatter {
     this.drawn = 0;
     this.stop = new AbortController();
     const listen = (name, act) => canvas.addEventListener(name, act, { signal: this.stop.signal, passive: false });
-    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave", "wheel", "keydown"]) {
-      listen(name, (event) => this[name](event));
-    }
+    for (const name of EVENTS) listen(name, (event) => this[name](event));
     listen("webglcontextlost", (event) => event.preventDefault());
     listen("webglcontextrestored", () => this.prepare());
     this.sizes = new ResizeObserver(() => this.fitCanvas());
@@ -77,7 +78,8 @@ export class Scatter {
       gl.attachShader(program, shader);
     }
     gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) throw new Error(gl.getProgramInfoLog(program));
+    const isReady = gl.getProgramParameter(program, gl.LINK_STATUS) || gl.isContextLost();
+    if (!isReady) throw new Error(gl.getProgramInfoLog(program));
     gl.useProgram(program);
     this.at = (name) => gl.getUniformLocation(program, name);
     this.buffers = { place: gl.createBuffer(), group: gl.createBuffer(), layer: gl.createBuffer() };
@@ -200,18 +202,11 @@ export class Scatter {
 
   // The shown points within an outline of [x, y] pairs on the canvas.
   within(outline) {
-    const corners = outline.map(([x, y]) => this.placeAt(x, y));
-    const found = [];
-    for (let index = 0; index < this.groups.length; index++) {
-      const [x, y] = [this.places[2 * index], this.places[2 * index + 1]];
-      let isInside = false;
-      for (let at = 0, before = corners.length - 1; at < corners.length; before = at++) {
-        const [[x1, y1], [x2, y2]] = [corners[at], corners[before]];
-        if (y1 > y !== y2 > y && x < ((x2 - x1) * (y - y1)) / (y2 - y1) + x1) isInside = !isInside;
-      }
-      if (isInside && this.isShown(index)) found.push(index);
-    }
-    return found;
+    const shape = new Path2D();
+    for (const corner of outline) shape.lineTo(...this.placeAt(...corner).map((one) => one * FINE));
+    const paper = new OffscreenCanvas(1, 1).getContext("2d");
+    const isInside = (at) => paper.isPointInPath(shape, this.places[2 * at] * FINE, this.places[2 * at + 1] * FINE);
+    return [...this.groups.keys()].filter((index) => this.isShown(index) && isInside(index));
   }
 
   pan(x, y) {
@@ -224,10 +219,6 @@ export class Scatter {
     this.setView({ ...this.view, zoom: this.view.zoom * factor });
     const [newLeft, newTop] = this.placeAt(x, y);
     this.setView({ ...this.view, x: this.view.x + left - newLeft, y: this.view.y + top - newTop });
-  }
-
-  fit() {
-    this.setView({ x: 0, y: 0, zoom: 1 });
   }
 
   hover(index, x, y) {
@@ -269,9 +260,8 @@ export class Scatter {
   }
 
   pointercancel(event) {
-    this.pointers.delete(event.pointerId);
-    this.outline = null;
-    this.on.outline([]);
+    this.outline = this.start = null;
+    this.pointerup(event);
   }
 
   pointerleave() {
@@ -290,7 +280,7 @@ export class Scatter {
     if (KEYS[event.key]) this.pan(...KEYS[event.key]);
     else if (event.key === "+" || event.key === "=") this.zoom(1.5);
     else if (event.key === "-") this.zoom(1 / 1.5);
-    else if (event.key === "0") this.fit();
+    else if (event.key === "0") this.setView(ALL);
     else if (event.key === "Enter") this.on.pick(this.nearest(...middle, Infinity));
     else if (event.key === "Escape") this.on.pick(null);
     else return;

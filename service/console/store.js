@@ -34,8 +34,9 @@ export function signedIn(who) {
 }
 
 export function signOut() {
-  forgetKey();
   location.hash = "#/";
+  route.value = read(location.hash); // at once, or the form to sign in would be made twice, and lose what is typed
+  forgetKey();
 }
 
 export function forgetKey() {

@@ -44,7 +44,7 @@ async def test_from_making_to_deleting(console: Console, http: httpx2.AsyncClien
     await dialog.get_by_role("button", name="End it").click()
     await expect(page.get_by_text("Nobody yet.")).to_be_visible()
     assert (await http.get(f"{where}/shared-with", headers=ada.headers)).json() == []
-    await page.get_by_role("link", name="Make an instance of it").click()
+    await page.get_by_role("link", name="Make an instance of").click()
     await expect(dialog.get_by_label("Definition")).to_have_value(f"{ada.handle}/house")
     await expect(dialog.get_by_text("house-4")).to_be_visible()
     await expect(dialog.get_by_label("The provider's key")).to_be_visible()
@@ -70,10 +70,12 @@ async def test_who_sees_and_changes_what(console: Console, http: httpx2.AsyncCli
     await console.sign_in(bob.key)
     tables = {"Public": public, "Shared by others": shared, "Built in": "local-small"}
     for group, handle in tables.items():
-        await expect(page.get_by_role("table", name=f"{group}: definitions").get_by_text(handle)).to_be_visible()
+        table = page.get_by_role("table", name=f"{group}: definitions")
+        await expect(table.get_by_role("rowheader").filter(has_text=handle)).to_be_visible()
     await expect(page.get_by_text(secret)).to_have_count(0)
-    await page.get_by_role("link", name=f"{ada.handle}/{shared}").click()
-    await expect(page.get_by_role("link", name="Make an instance of it")).to_be_visible()
+    await page.get_by_role("link", name=f"{ada.handle}/{shared}", exact=True).click()
+    await expect(page.get_by_role("heading", name=f"{ada.handle}/{shared}")).to_be_visible()
+    await expect(page.get_by_role("link", name="Make an instance of")).to_be_visible()
     for name in ("Edit", "Delete …", "Share"):
         await expect(page.get_by_role("button", name=name)).to_have_count(0)
     await console.goto(f"#/definitions/{ada.handle}/{secret}")
@@ -81,7 +83,7 @@ async def test_who_sees_and_changes_what(console: Console, http: httpx2.AsyncCli
     await page.get_by_role("button", name="Sign out").click()
     await console.sign_in(ADMIN_KEY)
     await console.goto("#/definitions")
-    await page.get_by_role("link", name=f"{ada.handle}/{secret}").click()
+    await page.get_by_role("link", name=f"{ada.handle}/{secret}", exact=True).click()
     await expect(page.get_by_role("button", name="Edit")).to_be_visible()
     await console.goto("#/definitions/_system/local-small")
     await expect(page.get_by_text("l2-supercat-256")).to_be_visible()
@@ -101,14 +103,15 @@ async def test_hostile_texts_and_accessibility(
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     await console.goto("#/definitions")
     await console.sign_in(ada.key)
-    await expect(page.get_by_role("link", name="evil")).to_be_visible()
+    await expect(page.get_by_role("link", name="evil", exact=True)).to_be_visible()
     assert await console.serious() == []
-    await page.get_by_role("link", name="evil").click()
+    await page.get_by_role("link", name="evil", exact=True).click()
+    await expect(page.get_by_role("heading", name=f"{ada.handle}/evil")).to_be_visible()
     await expect(page.get_by_text(HOSTILE).first).to_be_visible()
     await expect(page.locator("a[href^=javascript]")).to_have_count(0)
     await page.get_by_role("button", name="Edit").click()
     assert await console.serious() == []
     await page.get_by_role("button", name="Cancel").click()
-    await page.get_by_role("link", name="Make an instance of it").click()
+    await page.get_by_role("link", name="Make an instance of").click()
     await expect(page.get_by_role("dialog").get_by_text(HOSTILE).first).to_be_visible()
     assert await console.serious() == []

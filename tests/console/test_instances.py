@@ -185,7 +185,8 @@ async def test_what_a_reader_and_the_admin_see(console: Console, http: httpx2.As
     await page.get_by_role("button", name="Show").click()
     await page.get_by_role("link", name=f"{ada.handle}/here").click()
     await expect(page.get_by_role("button", name="Share it")).to_be_visible()
-    await expect(page.get_by_role("row", name=bob.handle).first).to_be_visible()
+    used = page.get_by_role("region", name="Usage by user")
+    await expect(used.get_by_role("row", name=f"{bob.handle} 1 1 1")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

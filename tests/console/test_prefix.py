@@ -53,7 +53,7 @@ async def test_the_console(chromium: Browser, below: str) -> None:
         await page.goto(f"{below}/console")  # without the slash, as people type it
         await console.sign_in(ADMIN_KEY)
         assert page.url.startswith(f"{below}/console/")
-        await page.get_by_role("link", name="Users").click()
+        await page.get_by_role("navigation").get_by_role("link", name="Users").click()
         await expect(page.get_by_role("link", name="_system")).to_be_visible()
         await page.reload()
         await expect(page.get_by_role("link", name="_system")).to_be_visible()

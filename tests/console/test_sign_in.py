@@ -39,7 +39,7 @@ async def test_the_key_stays_for_the_tab(console: Console) -> None:
     await console.goto()
     await console.sign_in(ADMIN_KEY)
     await console.page.reload()
-    await expect(console.page.get_by_role("link", name="Users")).to_be_visible()
+    await expect(console.page.get_by_role("navigation").get_by_role("link", name="Users")).to_be_visible()
 
 
 async def test_pages_for_the_admin_are_not_shown_to_others(

@@ -53,7 +53,8 @@ function seenBy({ is_public: isPublic }) {
 
 function UseIt({ definition: { owner, definition_handle: handle } }) {
   const query = new URLSearchParams({ definition: `${owner}/${handle}` });
-  return html`<a href=${`#/instances?${query}`}>Make an instance of it</a>`;
+  const name = html`<span class="unseen"> of ${owner}/${handle}</span>`;
+  return html`<a href=${`#/instances?${query}`}>Make an instance${name}</a>`;
 }
 
 function Fields({ field }) {

@@ -153,7 +153,8 @@ function Shares({ where, instance, reload }) {
     reload=${reload} fields=${fields} />`;
   return html`<${Card} title="Shared with" actions=${button}>
     ${rows.length
-      ? html`<${Table} caption="Users it is shared with" columns=${columns} rows=${rows} rowKey=${(one) => one.user_handle} />`
+      ? html`<${Table} caption="Users it is shared with" columns=${columns} rows=${rows}
+          rowKey=${(one) => one.user_handle} />`
       : html`<p class="faint">Nobody yet. You set how much each user may embed with it.</p>`}
   <//>`;
 }

@@ -37,21 +37,25 @@ export default function ProjectMap({ project, base, canEdit, canSearchTexts }) {
   const shown = kept.current;
   if (status.error && !status.data) return html`<${Loaded} from=${status} />`;
   if (status.data?.rows === 0) {
-    return html`<${Empty} title="There is nothing to draw yet."><p>Add texts first; each becomes a point of the map.</p><//>`;
+    return html`<${Empty} title="There is nothing to draw yet.">
+      <p>Add texts first; each becomes a point of the map.</p>
+    <//>`;
   }
   const isFailed = states?.[method] === "failed";
   const retry = () => {
     status.reload();
     points.reload();
   };
-  return html`${isFailed && html`<${Failure} error=${{ message: status.data.error ?? "The map could not be made." }} retry=${retry} />`}
-    <${Failure} error=${points.error} retry=${points.error && points.reload} />
-    ${states && !isFailed && !wanted &&
-    html`<${Progress} value=${status.data.progress ?? undefined} label=${states[method] === "waiting"
-      ? "The map is waiting for its turn …" : "The map is being computed …"} />`}
+  const failed = isFailed ? { message: status.data.error ?? "The map could not be made." } : points.error;
+  const what = states?.[method] === "waiting" ? "The map is waiting for its turn …" : "The map is being computed …";
+  const { isLoading } = points;
+  const fault = status.data?.error;
+  const props = { project, base, canEdit, canSearchTexts };
+  const more = { ...props, shown, states, method, colour, isLoading, fault, reload: retry };
+  return html`<${Failure} error=${failed} retry=${retry} />
+    ${states && !isFailed && !wanted && html`<${Progress} value=${status.data.progress ?? undefined} label=${what} />`}
     ${!states && html`<${Loaded} from=${status} />`}
-    ${shown && html`<${Drawn} ...${{ shown, states, method, colour, project, base, canEdit, canSearchTexts, reload: retry,
-      isLoading: points.isLoading, fault: status.data?.error }} />`}`;
+    ${shown && html`<${Drawn} ...${more} />`}`;
 }
 
 // Whether nothing is being made that one waits for.
@@ -86,7 +90,10 @@ function Drawn({ shown, states, method, colour, project, base, canEdit, canSearc
     [shown, colour, isDark],
   );
   useEffect(() => setHidden(new Set()), [colour, method]);
-  const colours = useMemo(() => colouring.groups.map((one, at) => (hidden.has(at) ? null : one.colour)), [colouring, hidden]);
+  const colours = useMemo(
+    () => colouring.groups.map((one, at) => (hidden.has(at) ? null : one.colour)),
+    [colouring, hidden],
+  );
   const opened = query.get("open");
   const near = useLoad(
     async (signal) => {
@@ -101,9 +108,11 @@ function Drawn({ shown, states, method, colour, project, base, canEdit, canSearc
   );
   const sought = query.get("q");
   const found = useLoad(
-    async (signal) => sought
-      ? (await post(`${base.similars}?limit=${RESULTS}&threshold=0`, { text: sought, include: ["text"] }, { signal })).results
-      : null,
+    async (signal) => {
+      if (!sought) return null;
+      const body = { text: sought, include: ["text"] };
+      return (await post(`${base.similars}?limit=${RESULTS}&threshold=0`, body, { signal })).results;
+    },
     [base.similars, sought],
   );
   const placed = (list) => list.map((id) => indexOf.get(id)).filter((one) => one !== undefined);
@@ -134,7 +143,8 @@ function Drawn({ shown, states, method, colour, project, base, canEdit, canSearc
         ${opened !== null && html`<${Opened} ...${{ opened, near, indexOf, project, open }} />`}
         ${sought && html`<${Found} ...${{ found, sought, indexOf, open }} />`}
         ${selected.length > 0 &&
-        html`<${Selection} ...${{ selected, setSelected, canEdit, base, reload, open, name: project.project_handle }} />`}
+        html`<${Selection} ...${{ selected, setSelected, canEdit, base, reload, open }}
+          name=${project.project_handle} />`}
         <${Legend} ...${{ groups: colouring.groups, hidden, setHidden }} />
       </div>
     </div>`;
@@ -147,33 +157,40 @@ function Bar({ shown, states, method, colour, base, canSearchTexts, indexOf, fau
     const page = await get(base.embeddings, { query: { include: "metadata", limit: 200 }, signal });
     return fieldsOf(page.embeddings);
   }, [base.embeddings]);
-  const known = (fields.data ?? []).map((one) => `field:${one}`);
-  if (colour.startsWith("field:") && !known.includes(colour)) known.unshift(colour);
-  const colourings = [["clusters", "Clusters on the map"], ["none", "One colour"], ...known.map((one) => [one, one.slice(6)])];
+  const known = new Set(fields.data);
+  if (colour.startsWith("field:")) known.add(colour.slice(6));
+  const colourings = [["clusters", "Clusters on the map"], ["none", "One colour"]];
+  for (const one of known) colourings.push([`field:${one}`, one]);
   const later = { waiting: " (being made)", computing: " (being made)", failed: " (not available)" };
   const methods = Object.entries(METHODS).map(([one, text]) => [one, text + (later[states?.[one]] ?? "")]);
+  const opened = query.get("open");
+  const isLost = opened && !canSearchTexts && !indexOf.has(opened);
   const action = {
-    run: () => canSearchTexts || !typed ? setQuery({ q: typed }) : setQuery({ open: typed }),
-    error: !canSearchTexts && query.get("open") && !indexOf.has(query.get("open")) ? { message: "This id is not on the map." } : null,
+    run: () => setQuery({ [canSearchTexts ? "q" : "open"]: typed }),
+    error: isLost ? { message: "This id is not on the map." } : null,
   };
+  const [label, submit] = canSearchTexts ? ["Light up what is like", "Search"] : ["Id of a text", "Open"];
   return html`<div class="row map-bar">
       <${Field} label="Method" options=${methods} value=${method} onValue=${(one) => setQuery({ method: one })} />
       <${Field} label="Colour by" options=${colourings} value=${colour}
         onValue=${(one) => setQuery({ colour: one === "clusters" ? "" : one })} />
-      <${Form} action=${action} submit=${canSearchTexts ? "Search" : "Open"}>
-        <${Field} label=${canSearchTexts ? "Light up what is like" : "Id of a text"} value=${typed} onValue=${setTyped} type="search" />
+      <${Form} action=${action} submit=${submit}>
+        <${Field} label=${label} value=${typed} onValue=${setTyped} type="search" />
       <//>
     </div>
-    ${states?.neighbours === "failed" && method === "pca" && fault && html`<p class="hint">Only PCA is available: ${fault}</p>`}`;
+    ${states?.neighbours === "failed" && fault && html`<p class="hint">Only PCA is available: ${fault}</p>`}`;
 }
 
 function Quality({ shown }) {
   const { trustworthiness: trust, explained_variance: explained, method } = shown;
   if (!trust || trust.value === null) return null;
+  const other = method === "pca" ? "" : ` (PCA: ${trust.pca.toFixed(3)})`;
+  const share = method === "pca" && explained?.length ? percent(explained.reduce((a, b) => a + b), 1) : "";
   return html`<p class="hint">
-    Trustworthiness at ${trust.k}: <strong>${trust.value.toFixed(3)}</strong>${method !== "pca" && ` (PCA: ${trust.pca.toFixed(3)})`}.
-    ${" "}It says how far the ${trust.k} nearest points of each on the map are near it among the vectors, too: 1 is best, and about 0.5
-    is chance.${method === "pca" && explained?.length > 0 && ` The two axes show ${percent(explained.reduce((a, b) => a + b), 1)} of the variance.`}
+    Trustworthiness at ${trust.k}: <strong>${trust.value.toFixed(3)}</strong>${other}.
+    ${" "}It says how far the ${trust.k} nearest points of each on the map are near it among the vectors, too:
+    1 is best, and about 0.5 is chance.
+    ${share && ` The two axes show ${share} of the variance.`}
   </p>`;
 }
 

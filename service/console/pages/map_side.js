@@ -46,8 +46,9 @@ function Similar({ results, indexOf, open }) {
 
 export function Opened({ opened, near, indexOf, project, open }) {
   const address = link`/projects/${project.owner}/${project.project_handle}/text/${opened}`;
-  const close = html`<button type="button" class="quiet" aria-label="Close the text" onClick=${() => open("")}>✕</button>`;
-  return html`<${Card} title=${opened} actions=${close}>
+  const close = () => open("");
+  const actions = html`<button type="button" class="quiet" aria-label="Close the text" onClick=${close}>✕</button>`;
+  return html`<${Card} title=${opened} actions=${actions}>
     <${Loaded} from=${near}>
       ${(data) => data && html`
         ${data.row?.text && html`<p class="text">${data.row.text}</p>`}
@@ -100,6 +101,7 @@ export function Selection({ selected, setSelected, canEdit, base, reload, open, 
 
 function Deletion({ selected, setSelected, base, reload, close }) {
   const [done, setDone] = useState(0);
+  const share = done / selected.length;
   const action = useAction(async ({ signal }) => {
     let left = selected;
     try {
@@ -117,6 +119,6 @@ function Deletion({ selected, setSelected, base, reload, close }) {
   return html`<${Confirmation} action=${action} submit="Delete" onCancel=${close}>
     <p>They cannot be brought back.</p>
     ${action.isRunning &&
-    html`<${Progress} value=${done / selected.length} label=${percent(done / selected.length)} onCancel=${action.cancel} />`}
+    html`<${Progress} value=${share} label=${percent(share)} onCancel=${action.cancel} />`}
   <//>`;
 }

@@ -58,19 +58,33 @@ export default function Search({ project, instance, base, canSearchTexts }) {
         <${Options} ...${fields} />
       <//>
       ${query.get("vector") === ELSEWHERE &&
-      html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address. Who opens it elsewhere
-        must paste the vector again.</p>`}
+      html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address.
+        Who opens it elsewhere must paste the vector again.</p>`}
     </section>
-    ${from.data ? html`<${Answer} ...${from.data} asked=${asked} project=${project} />` : !from.error && !asked.sought &&
-      html`<${Empty} title=${project.number_of_embeddings ? "What are you looking for?" : "This project has no texts yet."}>
-        ${project.number_of_embeddings
-          ? html`<p>Results are the texts that are nearest to what you ask for, best first.</p>`
-          : html`<p><a href=${link`/projects/${project.owner}/${project.project_handle}`}>Add some</a>, then search them.</p>`}
-      <//>`}`;
+    ${from.data && html`<${Answer} ...${from.data} asked=${asked} project=${project} />`}
+    ${!from.error && !asked.sought && html`<${Beginning} project=${project} />`}`;
+}
+
+function Beginning({ project }) {
+  if (!project.number_of_embeddings) {
+    const texts = link`/projects/${project.owner}/${project.project_handle}`;
+    return html`<${Empty} title="This project has no texts yet.">
+      <p><a href=${texts}>Add some</a>, then search them.</p>
+    <//>`;
+  }
+  return html`<${Empty} title="What are you looking for?">
+    <p>Results are the texts that are nearest to what you ask for, best first.</p>
+  <//>`;
 }
 
 function Question({ draft, change, canSearchTexts, dimensions }) {
   const ways = Object.entries(WAYS).filter(([way]) => way !== "text" || canSearchTexts);
+  const amount = dimensions ? `${number(dimensions)} numbers` : "Numbers";
+  const inputs = {
+    text: { label: "Text", name: "text" },
+    id: { label: "Id of the stored text", name: "text_id", hint: "Shows more like this one." },
+    vector: { label: "Vector", name: "vector", lines: 3, hint: `${amount} in brackets: [0.1, -0.2, …]` },
+  };
   return html`<fieldset class="ways">
       <legend>Search by</legend>
       ${ways.map(
@@ -80,11 +94,7 @@ function Question({ draft, change, canSearchTexts, dimensions }) {
         </label>`,
       )}
     </fieldset>
-    ${draft.by === "text" && html`<${Field} label="Text" name="text" value=${draft.sought} onValue=${change("sought")} isFirst />`}
-    ${draft.by === "id" && html`<${Field} label="Id of the stored text" name="text_id" value=${draft.sought} onValue=${change("sought")}
-      hint="Shows more like this one." isFirst />`}
-    ${draft.by === "vector" && html`<${Field} label="Vector" name="vector" value=${draft.sought} onValue=${change("sought")} lines=${3}
-      hint=${`${dimensions ? `${number(dimensions)} numbers` : "Numbers"} in brackets: [0.1, -0.2, …]`} isFirst />`}`;
+    <${Field} key=${draft.by} ...${inputs[draft.by]} value=${draft.sought} onValue=${change("sought")} isFirst />`;
 }
 
 function Options({ draft, change }) {
@@ -92,7 +102,8 @@ function Options({ draft, change }) {
     [String(one), `${percent(one, 1)} of the nearest`])];
   return html`<${FilterBox} value=${draft.filter} onValue=${change("filter")} />
     <div class="row">
-      <${Field} label="Results" name="limit" type="number" min="1" max="200" required value=${draft.limit} onValue=${change("limit")} />
+      <${Field} label="Results" name="limit" type="number" min="1" max="200" required
+        value=${draft.limit} onValue=${change("limit")} />
       <${Field} label="Least similarity" name="threshold" type="number" min="-1" max="1" step="any" required
         value=${draft.threshold} onValue=${change("threshold")} />
       <${Field} label="Find" name="recall" options=${recalls} value=${draft.recall} onValue=${change("recall")} />
@@ -141,8 +152,8 @@ function Answer({ found, request, milliseconds, asked, project }) {
   return html`<section aria-labelledby="results-title">
     <h2 id="results-title">Results</h2>
     <p role="status">${plural(results.length, "result")}, ${HOW[search.method](search.recall)}.${" "}
-      <span class="faint">Method <code>${search.method}</code>, recall ${number(search.recall)}, ${number(Math.round(milliseconds))} ms
-        from here and back.</span></p>
+      <span class="faint">Method <code>${search.method}</code>, recall ${number(search.recall)},
+        ${" "}${number(Math.round(milliseconds))} ms from here and back.</span></p>
     ${results.length === 0 && html`<${Empty} title="Nothing is that similar.">
       <p>Lower the least similarity${asked.filter ? ", or change the filter" : ""}.</p>
     <//>`}
@@ -153,7 +164,9 @@ function Answer({ found, request, milliseconds, asked, project }) {
             <a href=${address(one.id)} data-result>${one.id}</a>
             <${SimilarityBar} value=${one.similarity} />
             <button type="button" class="link" aria-label="More like this: ${one.id}"
-              onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>More like this</button>
+              onClick=${() => setQuery({ text: "", vector: "", id: one.id }, { replace: false })}>
+              More like this
+            </button>
           </div>
           ${one.text && html`<p class="text"><${Marked} text=${one.text} words=${words} /></p>`}
           <${Pairs} metadata=${one.metadata} />
