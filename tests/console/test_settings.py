@@ -2,13 +2,20 @@
 
 import httpx2
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.console.parts import HOSTILE, accessible, add, local_instance, poems, show
 from tests.support.browser import NEEDS_CHROMIUM, Console
 from tests.support.world import Headers, fetch, instance
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
+
+
+async def patched(page: Page, button: Locator) -> None:
+    """Presses a button that changes the project, and waits until it is changed."""
+    async with page.expect_response(lambda answer: answer.request.method == "PATCH") as answer:
+        await button.click()
+    assert (await answer.value).ok
 
 
 async def test_description_and_search_by_text(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
@@ -19,13 +26,12 @@ async def test_description_and_search_by_text(console: Console, http: httpx2.Asy
     await expect(save).to_be_disabled()
     await page.get_by_label("Description").fill(HOSTILE[0])
     await page.get_by_label("Who may search by text").select_option("readers")
-    await save.click()
-    await expect(page.get_by_role("main").get_by_text(HOSTILE[0]).first).to_be_visible()
+    await patched(page, save)
+    await expect(page.get_by_role("main").get_by_role("paragraph").get_by_text(HOSTILE[0])).to_be_visible()
     stored = await fetch(http, one.path, one.owner.headers)
     assert (stored["description"], stored["text_search"]) == (HOSTILE[0], "readers")
     await page.get_by_label("Description").fill("")
-    await save.click()
-    await expect(save).to_be_disabled()
+    await patched(page, save)
     assert "description" not in await fetch(http, one.path, one.owner.headers)
 
 
@@ -39,7 +45,7 @@ async def test_the_instance_is_exchanged(console: Console, http: httpx2.AsyncCli
     await exchange.click()
     await expect(page.get_by_role("alert")).to_contain_text("dimensions")
     await page.get_by_role("combobox", name="Instance").select_option(f"{one.owner.handle}/{same.handle}")
-    await exchange.click()
+    await patched(page, exchange)
     await expect(exchange).to_be_disabled()
     stored = await fetch(http, one.path, one.owner.headers)
     assert stored["instance"]["instance_handle"] == same.handle
@@ -65,12 +71,11 @@ async def test_a_schema_is_checked_before_it_is_saved(
     failing = page.get_by_role("link", name=HOSTILE[0])
     await accessible(console, failing)
     assert "metadataScheme" not in await fetch(http, one.path, one.owner.headers)
-    await page.get_by_role("button", name="Save anyway").click()
+    await patched(page, page.get_by_role("button", name="Save anyway"))
     await expect(page.get_by_role("button", name="Save anyway")).to_have_count(0)
     assert "integer" in (await fetch(http, one.path, one.owner.headers))["metadataScheme"]
     await box.fill('{"required": ["author"]}')
-    await page.get_by_role("button", name="Check and save").click()
-    await expect(page.get_by_text("The schema is stored.").first).to_be_visible()
+    await patched(page, page.get_by_role("button", name="Check and save"))
     await expect(box).to_have_value('{"required": ["author"]}')
     assert "integer" not in (await fetch(http, one.path, one.owner.headers))["metadataScheme"]  # not merged
     await box.fill("")

@@ -253,6 +253,7 @@ async def test_cancelled_and_gone_on_with(console: Console, http: httpx2.AsyncCl
     await dialog.get_by_role("button", name="Cancel").click()
     await dialog.get_by_role("button", name="Go on").click()
     await expect(dialog.get_by_text("150 new")).to_be_visible()
+    await page.unroute_all(behavior="ignoreErrors")
 
 
 async def test_an_instance_that_cannot_embed(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:

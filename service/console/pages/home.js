@@ -69,7 +69,7 @@ function ProjectName({ project }) {
   const isOwn = owner === session.value?.handle;
   return html`<a href=${link`/projects/${owner}/${handle}`}>${isOwn ? "" : `${owner}/`}${handle}</a>
     ${" "}${project.public_read && html`<${Badge} kind="warning">public<//>`}
-    ${project.description && html`<div class="faint clip">${project.description}</div>`}`;
+    ${project.description && html`<div class="faint short">${project.description}</div>`}`;
 }
 
 function InstanceName({ instance }) {

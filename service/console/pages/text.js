@@ -76,15 +76,9 @@ function Nearest({ id, project, base }) {
           ${one.text && html`<div class="short">${one.text}</div>`}
         </li>`)}
       </ol>
-      <p class="faint">Found ${FOUND[search.method]}: ${percent(search.recall, 1)} of the nearest.</p>`}<//>
+      <p class="faint">${percent(search.recall, 1)} of the nearest are found (method ${search.method}).</p>`}<//>
   <//>`;
 }
-
-const FOUND = {
-  exact: "by comparing all rows",
-  index: "through the vector index",
-  filtered: "by comparing the rows that pass the filter",
-};
 
 function Edit({ row, base, canEmbed, onDone }) {
   return html`<${DialogButton} label="Edit" title="Edit this text">
