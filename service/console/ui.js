@@ -256,11 +256,11 @@ export function CopyButton({ text, label = "Copy" }) {
 
 const escaped = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-// A text in which the words of a query are marked.
+// A text in which the words of a query are marked, where they are whole words.
 export function Marked({ text, words }) {
   const wanted = words.filter((word) => word.length > 1).map(escaped);
   if (!wanted.length) return text;
-  const parts = text.split(new RegExp(`(${wanted.join("|")})`, "giu"));
+  const parts = text.split(new RegExp(`(?<![\\p{L}\\p{N}])(${wanted.join("|")})(?![\\p{L}\\p{N}])`, "giu"));
   return toChildArray(parts.map((part, at) => (at % 2 ? html`<mark>${part}</mark>` : part)));
 }
 

@@ -31,7 +31,7 @@ async def new_user(console: Console, handle: str) -> str:
 async def make_project(page: Page, handle: str, instance: str) -> None:
     """First an instance of the model inside the service, then a project on it."""
     await page.get_by_role("link", name="Definitions", exact=True).click()
-    await page.get_by_role("row", name="_system/local-small").get_by_role("link", name="Make an instance of it").click()
+    await page.get_by_role("link", name="Make an instance of _system/local-small").click()
     dialog = page.get_by_role("dialog")
     await dialog.get_by_label("Name").fill(instance)
     await dialog.get_by_role("button", name="Make", exact=True).click()
@@ -39,7 +39,7 @@ async def make_project(page: Page, handle: str, instance: str) -> None:
     await page.get_by_role("button", name="Embed it").click()
     await expect(page.get_by_text("256").first).to_be_visible()
     await page.get_by_role("link", name="Projects", exact=True).click()
-    await page.get_by_role("button", name="Make a project").click()
+    await page.get_by_role("button", name="Make a project").first.click()
     await dialog.get_by_label("Name").fill(handle)
     await dialog.get_by_role("button", name="Make", exact=True).click()
     await expect(page.get_by_text("This project holds no texts yet.")).to_be_visible()
