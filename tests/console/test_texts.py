@@ -144,6 +144,7 @@ async def test_pasted_lines(console: Console, http: httpx2.AsyncClient, admin: H
     page = await show(console, one)
     await page.get_by_role("button", name="Add texts").click()
     dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Ids of texts without one").fill("line-")
     await dialog.get_by_label("Texts", exact=True).fill("\n\n".join(LINES))
     await expect(dialog.get_by_text("3 texts read")).to_be_visible()
     assert await console.serious() == []
@@ -151,10 +152,14 @@ async def test_pasted_lines(console: Console, http: httpx2.AsyncClient, admin: H
     await expect(dialog.get_by_text("3 new, 0 replaced, 0 as they were")).to_be_visible()
     await dialog.get_by_role("button", name="Close", exact=True).last.click()
     await expect(page.get_by_role("rowheader")).to_have_text(["line-1", "line-3", "line-5"])
-    await page.get_by_role("button", name="Add texts").click()
-    await dialog.get_by_label("Texts", exact=True).fill(LINES[0])
-    await dialog.get_by_role("button", name="Add 1 text").click()
-    await expect(dialog.get_by_text("0 new, 0 replaced, 1 as they were")).to_be_visible()
+    for prefix, stored in (("line-", "0 new, 0 replaced, 1 as they were"), (None, "1 new, 0 replaced")):
+        await page.get_by_role("button", name="Add texts").click()
+        if prefix is not None:
+            await dialog.get_by_label("Ids of texts without one").fill(prefix)
+        await dialog.get_by_label("Texts", exact=True).fill(LINES[0])
+        await dialog.get_by_role("button", name="Add 1 text").click()
+        await expect(dialog.get_by_text(stored)).to_be_visible()  # usually nothing is replaced by what is pasted later
+        await dialog.get_by_role("button", name="Close", exact=True).last.click()
 
 
 FILES = {

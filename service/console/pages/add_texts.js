@@ -23,7 +23,7 @@ export function AddTexts({ base, instance, canEmbed, onDone }) {
 function Adding({ base, instance, canEmbed, onClose }) {
   const [source, setSource] = useState({ content: "", name: "" });
   const [format, setFormat] = useState(canEmbed ? "lines" : "json");
-  const [prefix, setPrefix] = useState("line-");
+  const [prefix, setPrefix] = useState(newPrefix); // so that what is pasted later does not replace what was before
   const [left, setLeft] = useState(null); // the records that are still to be sent, once it has begun
   const [done, setDone] = useState({ sent: 0, inserted: 0, updated: 0, unchanged: 0, tokens: 0 });
   const [faults, setFaults] = useState([]); // lines that the service refused
@@ -84,6 +84,8 @@ function Adding({ base, instance, canEmbed, onClose }) {
   <//>`;
 }
 
+const newPrefix = () => `${new Date().toISOString().slice(0, 19).replace("T", "-").replaceAll(":", "")}-`;
+
 function Source({ source, setSource, format, setFormat, prefix, setPrefix, canEmbed, instance }) {
   const [problem, setProblem] = useState(null);
   const input = useRef(null);
@@ -101,6 +103,7 @@ function Source({ source, setSource, format, setFormat, prefix, setPrefix, canEm
   };
   const drop = () => {
     input.current.value = "";
+    setPrefix(newPrefix());
     setSource({ content: "", name: "" });
   };
   const vectors = `{"text_id": "rose", "vector": [0.9, 0.1, …], "text": "A rose", "metadata": {"author": "Stein"}}`;
