@@ -35,7 +35,7 @@ IMPORTED = {
 }
 """These modules and their parts. Without `keyring`, which reads the environment when it is imported."""
 _lock = threading.Lock()
-_started: "dict[str, subprocess.Popen[str]]" = {}
+_started: "dict[str, subprocess.Popen[bytes]]" = {}
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
         files = [Path(folder) / name for name in ("in", "out", "err")]
         files[0].write_text(stdin)
         asked = {"arguments": arguments, "cwd": str(cwd), "values": values, "files": list(map(str, files))}
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
         process.stdin.flush()
         number = int(process.stdout.readline())
         if not select.select([process.stdout], [], [], timeout)[0]:
@@ -67,17 +67,18 @@ def run(
         return subprocess.CompletedProcess(arguments, code, files[1].read_text(), files[2].read_text())
 
 
-def _process(program: str, root: Path) -> "subprocess.Popen[str]":
+def _process(program: str, root: Path) -> "subprocess.Popen[bytes]":
     if program not in _started:
         command = [sys.executable, "-m", "tests.support.prepared", program]
         paths = {**os.environ, "PYTHONPATH": f"{root}:{root / 'client'}"}
-        one = subprocess.Popen(command, cwd=root, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # Unbuffered, because `select` does not see what a buffer has taken beyond the line that was read.
+        one = subprocess.Popen(command, bufsize=0, cwd=root, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         atexit.register(_stop, one)
         _started[program] = one
     return _started[program]
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.communicate()
 
 
