@@ -23,7 +23,7 @@ export default function Search({ project, instance, base, canSearchTexts }) {
   const [longVector, setLongVector] = useState("");
   const fromAddress = () => {
     const by = Object.keys(WAYS).find((one) => query.has(one)) ?? (canSearchTexts ? "text" : "id");
-    const values = Object.entries(USUAL).map(([name, usual]) => [name, query.get(name) ?? usual]);
+    const values = Object.entries(USUAL).map(([name, usual]) => [name, valueOf(query.get(name) ?? usual, usual)]);
     const sought = query.get(by) ?? "";
     return { by, sought: by === "vector" && sought === ELSEWHERE ? longVector : sought, ...Object.fromEntries(values) };
   };
@@ -63,6 +63,12 @@ export default function Search({ project, instance, base, canSearchTexts }) {
     </section>
     ${from.data && html`<${Answer} ...${from.data} asked=${asked} project=${project} />`}
     ${!from.error && !asked.sought && html`<${Beginning} project=${project} />`}`;
+}
+
+// A value of the address. Fields for numbers, which have a usual one, take no others.
+function valueOf(given, usual) {
+  if (!usual) return given;
+  return Number.isFinite(Number(given)) ? String(Number(given)) : usual;
 }
 
 function Beginning({ project }) {

@@ -34,7 +34,7 @@ function Shown({ row, project, base, canEdit, canEmbed, reload, onDone }) {
     reload();
     go(all);
   };
-  const like = `${all}/search?${new URLSearchParams({ by: "id", q: row.text_id })}`;
+  const like = `${all}/search?${new URLSearchParams({ id: row.text_id })}`;
   const actions = html`<a class="button" href=${like}>More like this</a>
     ${canEdit && html`<${Edit} ...${{ row, base, canEmbed, onDone }} />
       <${ConfirmButton} label="Delete" title="Delete this text" submit="Delete it" act=${act}>
