@@ -227,6 +227,7 @@ async def test_metadata_are_a_column_or_made_of_columns(
     file = tmp_path / f"a{suffix}"
     if suffix == ".parquet":
         pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet")  # which is part of it only once it is imported
         pa.parquet.write_table(pa.table(table), file)
     else:
         records = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]

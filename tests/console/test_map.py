@@ -137,7 +137,7 @@ async def test_pointing_opening_and_nearest(
     await expect(card).to_have_count(0)
     assert "open=" not in page.url
     await shown(console, kinds, "?open=no%2Fsuch")
-    await expect(page.get_by_role("alert")).to_contain_text("no/such")
+    await expect(page.get_by_role("alert").filter(has_text="was not found")).to_contain_text("no/such")
 
 
 async def test_the_keyboard_and_the_address(console: Console, ada: User, kinds: Project) -> None:

@@ -342,7 +342,7 @@ def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
     for _ in range(6):
         process = migrating(killed)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0.35, 0.9) * seconds)
+            process.wait(chance.uniform(0.2, 0.9) * seconds)
         process.send_signal(signal.SIGKILL)
         process.wait()
         with psycopg.connect(killed) as connection:  # what the server still does for the dead ends
