@@ -1,11 +1,11 @@
 -- Maps of projects: their embeddings as points in the plane, made by the indexer when somebody has asked for one
 -- (service/storage/maps.py).
 
--- `asked_at` is null when nothing is to be done. What the indexer is at is its `stage` ('pca' or 'neighbours') and the
--- `progress` of that from 0 to 1; both stay when it is killed, and the next one begins anew. The points show the project as it
--- was after so many `changes`, at `made_at`. The projection onto the plane, `basis`, and the layout by neighbours are kept until
--- much has changed beyond `base_changes`, when the project had `base_rows` rows. Numbers are little-endian: float32 in `basis`,
--- the mean and then the axes.
+-- `asked_at` is null when nothing is to be done. `stage` ('pca' or 'neighbours') is the work that the indexer is at, `progress`
+-- how much of it is done, from 0 to 1; both stay when it is killed, and the next one begins anew. The points show the project
+-- at `made_at`, when its counter of changes was `changes`. The projection onto the plane, `basis`, and the layout by neighbours
+-- are kept until much has changed beyond `base_changes`, when the project had `base_rows` rows. Numbers are little-endian:
+-- float32 in `basis`, the mean and then the axes.
 CREATE TABLE project_maps (
     project_id         integer NOT NULL,
     asked_at           timestamptz,

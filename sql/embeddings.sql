@@ -92,7 +92,8 @@ SELECT text_id, created_at, updated_at,
  ORDER BY text_id;
 
 -- name: GetPassingIDs :one
--- The first ids behind `after` whose metadata fit, among so many rows; 'last' is the last of these, null at the end.
+-- The first ids whose metadata fit, among the next @rows rows behind @after; 'last' is the last of these rows, null at
+-- the end.
 SELECT ARRAY(SELECT text_id
                FROM (SELECT text_id, metadata
                        FROM {schema}.embeddings_{project_id}

@@ -59,7 +59,7 @@ async def project_index(db: Db, recall: float, project_id: int, rows: int) -> Pr
 
 
 def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectIndex:
-    """The index in this state of a project of so many rows, of which so many are behind it."""
+    """The index of a project with this number of `rows`, of which `tail` are not in the index yet."""
     built, left = state.built, seconds_left(state.progress, state.seconds)
     if built is None:
         is_building = state.progress is not None
@@ -81,5 +81,5 @@ def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectI
 
 
 def seconds_left(progress: float | None, seconds: float | None) -> float | None:
-    """How long a build still takes that has come so far in so many seconds."""
+    """The estimated rest of a build, from its `progress` (0 to 1) after this number of seconds."""
     return round(seconds * (1 - progress) / progress, 1) if progress and seconds is not None else None

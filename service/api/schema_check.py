@@ -40,8 +40,8 @@ class Failure(msgspec.Struct, frozen=True):
 class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many of the rows that were looked at break the schema, and the first 100 of them, in the order of text_id.
 
-    `next_after` is there when time ran out before the last row: sent as `after` it goes on. `number_of_embeddings` are
-    all of the project.
+    `next_after` is there when time ran out: sent as `after` it goes on, perhaps with no row left. `number_of_embeddings`
+    are all of the project.
     """
 
     checked: int

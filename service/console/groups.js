@@ -1,7 +1,7 @@
 // The groups by which points of a map are coloured: values of a field, ranges of numbers, or clusters of the points.
 import { number } from "./format.js";
 
-// Twelve colours that people with any kind of colour blindness can tell apart, as far as that goes for so many (after
+// Twelve colours that people with any kind of colour blindness can tell apart, as far as that goes for twelve (after
 // Paul Tol and CARTO); for dark pages those that are too dark are lighter.
 const LIGHT = "56b4e9 cc6677 c9a227 117733 332288 aa4499 44aa99 8a8a2b 882255 661100 4d7fc4 e07b39".split(" ");
 const DARK = "88ccee ee8899 ddcc77 44bb66 9f8fff dd77cc 55ccbb bbbb44 cc5588 c87855 7799dd ffa15c".split(" ");

@@ -13,7 +13,7 @@ PART_POINTS = 5000
 
 
 class Start(msgspec.Struct, array_like=True, tag=True):
-    """What to compute: a map of about so many embeddings of so many dimensions.
+    """The task: a map of about `rows` embeddings of `dimensions` numbers each.
 
     `basis` is the projection that is kept, None for a new one. `sequences` and `positions` are the layout by neighbours
     as it is; with `renews` another one follows.
@@ -35,7 +35,7 @@ class Progress(msgspec.Struct, array_like=True, tag=True):
 
 
 class Layout(msgspec.Struct, array_like=True, tag=True):
-    """A map in so many parts, which follow: by its projection, and perhaps by neighbours, and how good these are.
+    """A map by its projection, and perhaps by neighbours, with their quality. Its points follow in `parts` messages.
 
     `explained` is the part of the variance that each axis of the projection shows. The trustworthiness is None where
     there are too few points for it.

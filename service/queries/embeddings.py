@@ -131,7 +131,7 @@ async def get_embeddings_by_ids(
 
 @query
 async def get_passing_ids(db: Db, *, project_id: int, after: str, only: str, rows: int, max_rows: int) -> PassingIds:
-    """The ids of embeddings that fit a filter, among so many rows behind an id."""
+    """At most `max_rows` ids of embeddings that fit a filter, among the next `rows` rows behind an id."""
 
 
 @query

@@ -11,7 +11,7 @@ query = Queries(__name__)
 
 
 class KnownMap(msgspec.Struct, frozen=True):
-    """A map that was asked for, and what there is of it: as the project was after so many `changes`, at `made_at`."""
+    """A requested map and its state. It shows the project at `made_at`, when its counter of changes was `changes`."""
 
     project_id: int
     asked_at: datetime | None
@@ -100,7 +100,7 @@ async def note_map_progress(db: Db, *, project_id: int, stage: str, progress: fl
 
 @query
 async def retrieve_sample_end(db: Db, *, project_id: int, rows: int) -> int | None:
-    """Where the sample of so many rows ends in the order of samples; None when there are less."""
+    """The last hash of a sample of `rows` rows, in the order of samples; None for a project with fewer rows."""
 
 
 @query

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.conftest import ADMIN_KEY, serving, settings_for
-from tests.support.browser import NEEDS_CHROMIUM, opened
+from tests.support.browser import NEEDS_CHROMIUM, opened, tried_out
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 PREFIX = "/tools/embeddings"
@@ -62,13 +62,5 @@ async def test_the_console(chromium: Browser, below: str) -> None:
 async def test_the_page_of_the_interface(chromium: Browser, below: str) -> None:
     """It loads, and what one tries there goes to the service, too."""
     async with opened(chromium, below) as tab:
-        page = tab.page
-        await page.goto(f"{below}/docs")
-        await page.locator(".opblock").first.wait_for()
-        block = page.locator("[id$=-get_standards]")
-        await block.locator(".opblock-summary-control").click()
-        await block.locator(".try-out__btn").click()
-        await block.locator(".execute").click()
-        response = block.locator(".live-responses-table .response")
-        await expect(response.locator(".response-col_status")).to_contain_text("200")
-        await expect(response).to_contain_text("Google Gemini")
+        await tab.page.goto(f"{below}/docs")
+        await expect(await tried_out(tab.page, "[id$=-get_standards]")).to_contain_text("Google Gemini")

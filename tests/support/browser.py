@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Request
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = pytest.mark.skipif(not CHROMIUM, reason="LEFT OUT: the console in a browser; it needs chromium")
@@ -70,6 +70,17 @@ class Console:
         await self.page.evaluate("0")  # what was logged before has arrived when this has
         assert self.errors == [], self.errors
         assert self.hosts <= {"/".join(self.url.split("/")[:3])}
+
+
+async def tried_out(page: Page, block: str) -> Locator:
+    """The answer to a call that is tried in the page at /docs; `block` selects its operation."""
+    operation = page.locator(block)
+    await operation.locator(".opblock-summary-control").click()
+    await operation.locator(".try-out__btn").click()
+    await operation.locator(".execute").click()
+    answer = operation.locator(".live-responses-table .response")
+    await expect(answer.locator(".response-col_status")).to_contain_text("200")
+    return answer
 
 
 @asynccontextmanager

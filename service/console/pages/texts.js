@@ -9,7 +9,7 @@ import { ConfirmButton, Empty, Field, Form, html, Loaded, Pairs, Table } from ".
 import { AddTexts } from "./add_texts.js";
 
 const SIZES = ["10", "25", "50", "100", "200"];
-const LOOKS = 8; // a filtered page looks at rows for a second at most; so many are put together
+const LOOKS = 8; // answers that make up a filtered page: each looks at rows for a second at most
 
 export default function Texts(props) {
   const { project, base, canEdit, reload } = props;
