@@ -84,7 +84,7 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
     state = await maps.retrieve_map(req.pool, project_id=access.project_id, parts=parts)
     if state is None:
         raise NotFound("The project has just been deleted.")
-    if _is_to_be_made(state):
+    if _is_to_be_made(state, query.method):
         await maps.ask_for_map(req.pool, project_id=access.project_id)
     if not state.rows:
         return _described(state, query, "ready", [], b"", None if compiled is None else [])
@@ -131,14 +131,16 @@ def _not_ready(req: Req, state: MapState, query: MapQuery, now: State) -> Map:
     return _described(state, query, now)
 
 
-def _is_to_be_made(state: MapState) -> bool:
+def _is_to_be_made(state: MapState, method: Method) -> bool:
     """Whether the indexer is to be told that somebody has asked."""
     known = state.map
     if not state.rows or (known is not None and known.asked_at is not None):
         return False
-    if known is not None and known.failed_at is not None:
-        return known.failed_at < datetime.now(UTC) - AGAIN_AFTER
-    return known is None or known.changes != state.changes_now
+    if known is None:
+        return True
+    if known.failed_at is not None and known.failed_at >= datetime.now(UTC) - AGAIN_AFTER:
+        return False
+    return known.changes != state.changes_now or _state(known, method) != "ready"
 
 
 def _state(known: KnownMap, method: Method) -> State:

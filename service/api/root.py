@@ -32,8 +32,9 @@ class About(msgspec.Struct, frozen=True):
 @endpoint("GET", "/", guard=anyone)
 async def get_root(req: Req) -> Response:
     """What this service is, and where its documentation, its console and its health are; browsers go to the console."""
+    req.answer_headers["Vary"] = "Accept"
     if "text/html" in req.headers.get("accept", "")[:MAX_ACCEPT_LENGTH].lower():
-        return RedirectResponse("console/", headers={"Vary": "Accept"})
+        return RedirectResponse("console/")
     return await encode(About(__version__, Links()), accept=req.headers.get("accept"))
 
 

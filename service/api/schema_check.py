@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
+from service.api.embeddings import After
 from service.api.projects import ProjectPath, project_name, schema_text
 from service.database.statements import Db
 from service.errors import Invalid, Problem, found
@@ -26,7 +26,7 @@ class SchemaToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A JSON Schema as text or object, as in a project; `after` goes on behind an id."""
 
     metadata_scheme: str | dict[str, Any] | bool = msgspec.field(name="metadataScheme")
-    after: Annotated[str, Meta(max_length=2600)] = ""
+    after: After = ""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -40,8 +40,8 @@ class Failure(msgspec.Struct, frozen=True):
 class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many of the rows that were looked at break the schema, and the first 100 of them, in the order of text_id.
 
-    `next_after` is there when time ran out: sent as `after` it goes on, perhaps with no row left. `number_of_embeddings`
-    are all of the project.
+    `next_after` is there when time ran out: sent as `after` it goes on, perhaps with no row left.
+    `number_of_embeddings` are all of the project.
     """
 
     checked: int

@@ -1,12 +1,14 @@
 // The frame around all pages: who has signed in, the navigation, and which page an address shows.
 import { get, path } from "./api.js";
+import { useLoad } from "./hooks.js";
 import { Component, render } from "./vendor/preact.js";
 import { useEffect, useState } from "./vendor/hooks.js";
 import { SignIn } from "./pages/sign_in.js";
 import {
-  forgetKey, isAdmin, isAway, link, notices, returns, route, session, signedIn, signInReason, signOut, storedKey, theme,
+  forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signedIn, signInReason,
+  signOut, storedKey, theme,
 } from "./store.js";
-import { Dialog, Empty, Failure, html, Page } from "./ui.js";
+import { Dialog, Empty, Failure, html, Loaded, Page } from "./ui.js";
 
 // The first part of the address, the module of its page, and for whom it is.
 const PAGES = {
@@ -56,7 +58,7 @@ function Header() {
   const links = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
   if (isAdmin.value) links.push(["users", "Users"], ["service", "Service"]);
   const who = session.value;
-  const dark = theme.value === "dark" || (!theme.value && matchMedia("(prefers-color-scheme: dark)").matches);
+  const dark = isDark.value;
   return html`<header class="top">
     <a class="brand" href=${link`/`}><img src="icon.svg" alt="" width="28" height="28" />Embedding service</a>
     ${who &&
@@ -89,11 +91,9 @@ class Boundary extends Component {
 }
 
 function Current() {
-  const page = PAGES[route.value.parts[0] ?? ""];
-  const [shown, setShown] = useState({ page: null });
-  useEffect(() => {
-    page?.load().then((module) => setShown({ page, Show: module.default }), (error) => setShown({ page, error }));
-  }, [page]);
+  const name = route.value.parts[0] ?? "";
+  const page = PAGES[name];
+  const from = useLoad(async () => page?.load(), [name]);
   if (!page) {
     return html`<${Page} title="Not found">
       <${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//>
@@ -103,8 +103,7 @@ function Current() {
   if (page.needs === "admin" && !isAdmin.value) {
     return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
   }
-  if (shown.page !== page) return html`<p class="loading" role="status"><span class="spinner"></span>Loading …</p>`;
-  return shown.error ? html`<${Failure} error=${shown.error} />` : html`<${shown.Show} />`;
+  return html`<${Loaded} from=${from}>${({ default: Show }) => html`<${Show} />`}<//>`;
 }
 
 document.getElementById("app").replaceChildren();

@@ -1,13 +1,11 @@
 // Numbers, sizes and times for people, in the browser's language.
 const NUMBER = new Intl.NumberFormat();
-const SHORT = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
 export const number = (value) => NUMBER.format(value);
-export const shortNumber = (value) => SHORT.format(value);
 export const time = (value) => TIME.format(new Date(value));
 
 export function percent(value, digits = 0) {

@@ -30,15 +30,15 @@ export function useLoad(load, deps, every = 0) {
   const current = state.name === name ? state : { data: undefined, error: null };
   const wait = typeof every === "function" ? (current.data === undefined ? 0 : every(current.data)) : every;
   useEffect(() => {
-    if (!wait) return undefined;
+    if (!wait || isLoading) return undefined; // counted from the end of a load, which a slow service would never reach
     const timer = setInterval(() => document.hidden || setTurn((old) => old + 1), wait);
     return () => clearInterval(timer);
-  }, [wait, name]);
+  }, [wait, name, isLoading]);
   const reload = useCallback(() => setTurn((old) => old + 1), []);
   return { data: current.data, error: current.error, isLoading, reload };
 }
 
-// An action of a button or form: {run, isRunning, error, clear, cancel}. `act(...arguments, {signal})` is cancelled by
+// An action of a button or form: {run, isRunning, error, cancel}. `act(...arguments, {signal})` is cancelled by
 // `cancel`, and when the component goes. `run` resolves to whether it succeeded.
 export function useAction(act) {
   const [state, setState] = useState({ isRunning: false, error: null });
@@ -61,6 +61,6 @@ export function useAction(act) {
       running.current = null;
     }
   };
-  return { ...state, run, cancel, clear: () => setState({ isRunning: false, error: null }) };
+  return { ...state, run, cancel };
 }
 

@@ -21,6 +21,11 @@ export const route = signal(read(location.hash));
 // The address whose heading had the focus last: another one's gets it.
 export const announced = { address: null };
 
+const system = matchMedia("(prefers-color-scheme: dark)");
+const isSystemDark = signal(system.matches);
+system.addEventListener("change", () => (isSystemDark.value = system.matches));
+
+export const isDark = computed(() => (theme.value ? theme.value === "dark" : isSystemDark.value));
 export const isAdmin = computed(() => session.value?.role === "admin");
 
 export function storedKey() {
@@ -34,8 +39,7 @@ export function signedIn(who) {
 }
 
 export function signOut() {
-  location.hash = "#/";
-  route.value = read(location.hash); // at once, or the form to sign in would be made twice, and lose what is typed
+  go("#/"); // first, or the form to sign in would be made twice, and lose what is typed
   forgetKey();
 }
 
@@ -57,12 +61,9 @@ export function link(texts, ...values) {
 
 // Goes to an address of `link`. With `replace` the browser's history gets no new entry.
 export function go(hash, { replace = false } = {}) {
-  if (replace) {
-    history.replaceState(null, "", hash);
-    route.value = read(hash);
-  } else {
-    location.hash = hash;
-  }
+  if (replace) history.replaceState(null, "", hash);
+  else location.hash = hash;
+  route.value = read(hash); // at once: the event comes later
 }
 
 // Changes parameters of the address, so that it can be shared; an empty value removes one.

@@ -77,7 +77,7 @@ export function Form({ action, submit, onCancel, more, isDangerous, isReady = tr
     event.preventDefault();
     action.run();
   };
-  return html`<form onSubmit=${send} novalidate=${false}>
+  return html`<form onSubmit=${send}>
     <${FormError.Provider} value=${action.error}>${children}<//>
     <${Failure} error=${action.error} />
     <div class="actions">
@@ -185,7 +185,7 @@ function ConfirmedAction({ act, submit, name, onClose, children }) {
 
 // A table that scrolls within itself on small screens. `columns` are {title, cell(row), class}; the first is the
 // row's header.
-export function Table({ caption, columns, rows, rowKey, rowClass }) {
+export function Table({ caption, columns, rows, rowKey }) {
   return html`<div class="table" tabindex="0" role="region" aria-label=${caption}>
     <table>
       <caption class="unseen">${caption}</caption>
@@ -194,7 +194,7 @@ export function Table({ caption, columns, rows, rowKey, rowClass }) {
       </thead>
       <tbody>
         ${rows.map(
-          (row) => html`<tr key=${rowKey?.(row)} class=${rowClass?.(row)}>
+          (row) => html`<tr key=${rowKey?.(row)}>
             ${columns.map((one, at) =>
               at === 0
                 ? html`<th scope="row" class=${one.class}>${one.cell(row)}</th>`
@@ -267,7 +267,7 @@ export function Marked({ text, words }) {
 // Links to the pages of a list, by `offset` in the address.
 export function Pages({ offset, size, hasNext }) {
   if (!offset && !hasNext) return null;
-  const to = (place) => () => setQuery({ offset: place || "" });
+  const to = (place) => () => setQuery({ offset: place || "" }, { replace: false });
   return html`<nav class="actions" aria-label="Pages of the list">
     <button type="button" disabled=${!offset} onClick=${to(Math.max(0, offset - size))}>Previous</button>
     <button type="button" disabled=${!hasNext} onClick=${to(offset + size)}>Next</button>

@@ -17,7 +17,7 @@ class Trust:
 
     def __init__(self, sequences: NDArray[np.int64], vectors: NDArray[np.float32], rows: int) -> None:
         sampled = min(len(sequences), MOST_SAMPLED, COMPARISONS // max(rows, 1))
-        self._sequences, self._vectors = sequences[:sampled], vectors[:sampled]
+        self._sequences, self._vectors = sequences[:sampled], vectors[:sampled].copy()  # not a view of all
         self._similar: list[NDArray[np.float32]] = []
 
     def add(self, vectors: NDArray[np.float32]) -> None:

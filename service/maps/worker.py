@@ -64,7 +64,7 @@ class _Map:
         kept = self._start.basis
         self._basis = projection.fitted(vectors) if kept is None else projection.stored(kept, dimensions)
         self._say(Progress("pca", 0.5))
-        trust = Trust(first.sequences[by_order], vectors.copy(), self._start.rows)
+        trust = Trust(first.sequences[by_order], vectors, self._start.rows)
         del first, vectors
         variance = projection.Variance(self._basis)
         ids: list[str] = []

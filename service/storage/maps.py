@@ -91,6 +91,7 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
         is_outdated or not asked.has_neighbours,
     )
     logger.info("Making a map.", project=project_id, rows=asked.rows, renews=start.renews)
+    layouts_left = 1 + start.renews
     async with _Process.running() as process:
         await process.send(msgspec.msgpack.encode(start))
         for rows in (worker.basis_rows(asked.dimensions), worker.MOST_POINTS):
@@ -107,7 +108,11 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
                     connection, project_id=project_id, stage=answer.stage, progress=answer.done
                 )
             else:
-                there = await _store(connection, asked, answer, process, is_outdated=is_outdated)
+                layouts_left -= 1
+                # A layout by neighbours that was only kept follows anew. Its base stays until then, so that another
+                # indexer renews it if this one does not come so far.
+                is_renewed = is_outdated and not (layouts_left and answer.has_neighbours)
+                there = await _store(connection, asked, answer, process, is_renewed=is_renewed)
             if not there:
                 logger.info("A map was abandoned: its project was emptied or deleted.", project=project_id)
                 return None
@@ -116,11 +121,11 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
 
 
 async def _store(
-    connection: Connection, asked: AskedMap, layout: Layout, process: "_Process", *, is_outdated: bool
+    connection: Connection, asked: AskedMap, layout: Layout, process: "_Process", *, is_renewed: bool
 ) -> bool:
     """Stores a layout, whose parts come next; False when its project is not there any more."""
-    base_changes = asked.changes if is_outdated or asked.base_changes is None else asked.base_changes
-    base_rows = asked.rows if is_outdated or asked.base_rows is None else asked.base_rows
+    base_changes = asked.changes if is_renewed or asked.base_changes is None else asked.base_changes
+    base_rows = asked.rows if is_renewed or asked.base_rows is None else asked.base_rows
     parts = [await process.part() for _ in range(layout.parts)]
     async with connection.transaction():
         stored = await maps.store_map(

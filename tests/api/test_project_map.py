@@ -203,11 +203,36 @@ async def test_a_failure_is_told_and_not_tried_again_at_once(
         assert (found["state"], found["error"], found["methods"]["neighbours"]) == ("failed", "No.", "failed")
         found = await fetch(api, path(made), made.owner.headers)
         assert found["state"] == "failed"
-        await connection.execute("UPDATE project_maps SET failed_at = now() - interval '2 minutes'")
+        await connection.execute(
+            "UPDATE project_maps SET failed_at = now() - interval '2 minutes' WHERE project_id = $1", made.id
+        )
         await fetch(api, path(made), made.owner.headers)
         while (found := await ready(api, made))["state"] == "failed":
             await asyncio.sleep(0.2)
         assert (found["state"], found["ids"]) == ("ready", ["a"])
         assert "error" not in found
+    finally:
+        await connection.close()
+
+
+async def test_a_failed_method_is_tried_again_for_those_who_ask_for_it(
+    api: httpx2.AsyncClient, admin: Headers, service_database: str
+) -> None:
+    made = await project(api, await user(api, admin))
+    await upload(api, made, *(row(f"{n}", [1, n, 2]) for n in range(3)))
+    await ready(api, made, method="neighbours")
+    connection = await asyncpg.connect(service_database)
+    try:
+        await connection.execute("UPDATE project_map_parts SET neighbours = NULL WHERE project_id = $1", made.id)
+        await connection.execute(
+            "UPDATE project_maps SET has_neighbours = false, error = 'No.', failed_at = now() - interval '2 minutes' "
+            "WHERE project_id = $1",
+            made.id,
+        )
+        tried = "SELECT asked_at IS NOT NULL OR error IS NULL FROM project_maps WHERE project_id = $1"
+        await ready(api, made, method="pca")
+        assert not await connection.fetchval(tried, made.id)
+        await api.get(path(made), headers=made.owner.headers, params={"method": "neighbours"})
+        assert await connection.fetchval(tried, made.id)
     finally:
         await connection.close()

@@ -164,6 +164,7 @@ async def held_up(api: httpx2.AsyncClient, by: asyncpg.Connection, of: Project, 
     return (await searching).status_code
 
 
+@pytest.mark.alone
 async def test_slow_searches_are_kept(own: Own) -> None:
     api, connection = own
     mine = await project(api, await user(api, ADMIN))

@@ -89,6 +89,8 @@ async def test_each_page(chromium: Browser, place: tuple[str, str], theme: str, 
 
 async def look(console: Console, picture: Path) -> None:
     """Takes the picture of a page, and checks the page."""
+    await console.page.mouse.move(0, 0)
+    await expect(console.page.locator(".spinner")).to_have_count(0, timeout=60_000)
     assert len(await console.page.screenshot(path=picture)) > 5000
     assert await console.serious() == [], picture.name
     await console.page.set_viewport_size({"width": 390, "height": 760})

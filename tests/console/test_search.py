@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import Locator, Request, expect
+from playwright.async_api import Locator, expect
 
 from tests.support.browser import NEEDS_CHROMIUM, Console
 from tests.support.world import Headers, Project, User, project, row, unique, upload, user
@@ -93,6 +93,22 @@ async def test_by_text_with_the_keyboard(console: Console, ada: User, verses: st
     await expect(page.get_by_role("heading", name="rose")).to_be_visible()
     await page.go_back()
     await expect(results.first).to_contain_text("The modest rose")  # the address says what was sought
+
+
+async def test_each_search_is_sent_once(console: Console, ada: User, verses: str) -> None:
+    """A text that is embedded once more counts for somebody's budget."""
+    page = console.page
+    await signed_in(console, ada.key)
+    results = await opened(console, verses)
+    sent: list[str] = []
+    page.on("request", lambda one: sent.append(one.post_data_json["text"]) if "/similars/" in one.url else None)
+    for text in ("rose", "tiger", "tiger"):
+        await page.get_by_label("Text", exact=True).last.fill(text)
+        async with page.expect_response("**/similars/**"):
+            await page.keyboard.press("Enter")
+        await expect(results.first).to_be_visible()
+    await page.wait_for_timeout(300)  # one that is sent too often may come after the answer
+    assert sent == ["rose", "tiger", "tiger"]
 
 
 async def test_more_like_a_stored_text_whatever_its_id(console: Console, ada: User, verses: str) -> None:
@@ -180,23 +196,20 @@ TEXTS = ["""it's a "rose" \\ $HOME `id` $(id) !! %s é 🌹""", "'", "--data '@/
 async def test_the_same_by_curl_and_python(console: Console, ada: User, verses: str, text: str) -> None:
     """What is shown to be copied is run as it is, by a shell and by Python."""
     page = console.page
-    answers: list[Request] = []
-    page.on("requestfinished", lambda one: answers.append(one) if "/similars/" in one.url else None)
     await signed_in(console, ada.key)
     await opened(console, verses)
     await page.get_by_label("Text", exact=True).last.fill(text)
     await page.get_by_label("Filter").fill("""{"author": {"$ne": "O'Hara \\"x\\" true"}, "no": {"$exists": false}}""")
     await page.get_by_label("Least similarity").fill("-1")
-    await page.get_by_role("button", name="Search", exact=True).click()
+    async with page.expect_response("**/similars/**") as answer:
+        await page.get_by_role("button", name="Search", exact=True).click()
+    shown = await (await answer.value).json()
     await page.get_by_text("The same search elsewhere").click()
     curl = await page.locator("code").filter(has_text="curl -sS").text_content()
     python = await page.locator("code").filter(has_text="vecferry").text_content()
     assert curl
     assert python
     assert ada.key not in curl + python
-    response = await answers[-1].response()
-    assert response
-    shown = await response.json()
     assert len(shown["results"]) == len(VERSES)
     environment = {**os.environ, "KEY": ada.key, "PYTHONPATH": str(ROOT / "client"), "NO_PROXY": "127.0.0.1"}
     assert json.loads(await output("sh", "-c", curl, environment=environment)) == shown

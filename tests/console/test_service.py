@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.conftest import ADMIN_KEY
 from tests.support.browser import NEEDS_CHROMIUM, Console
@@ -72,3 +72,18 @@ async def test_it_is_looked_at_again_by_itself(console: Console, http: httpx2.As
     await user(http, admin)
     await page.clock.run_for(10_500)
     await expect(users).to_have_text(f"{before + 1:,}")
+
+
+async def test_a_service_that_answers_slowly_is_shown(console: Console) -> None:
+    """An answer that takes longer than the time between two looks is waited for."""
+    page = console.page
+    await page.clock.install()
+    asked: list[Route] = []
+    await page.route("**/v1/admin/status", lambda route: asked.append(route))
+    await console.goto("#/service")
+    await console.sign_in(ADMIN_KEY)
+    await expect(page.get_by_text("Loading …").first).to_be_visible()
+    await page.clock.run_for(25_000)
+    assert len(asked) == 1
+    await asked[0].continue_()
+    await expect(page.get_by_text("pgvector")).to_be_visible()

@@ -173,6 +173,25 @@ async def test_both_are_made_anew_when_a_fifth_has_changed(url: str, pool: Pool)
     assert any(not np.array_equal(after[one], before[one]) for one in before)
 
 
+async def test_a_layout_that_was_only_kept_is_made_anew_later(
+    url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The projection is stored first, with the older layout; then the process fails, as it might be killed."""
+    number = await made(pool, vectors(ROWS))
+    await look(url, pool, number)
+    await upsert(pool, number, vectors(ROWS, seed=2))
+    with monkeypatch.context() as absent:
+        without_the_extra(absent, tmp_path)
+        found = await look(url, pool, number)
+    assert (found.error, found.changes) == (worker.NOT_INSTALLED, 2 * ROWS)
+    before = await plane(pool, number, by_neighbours=True)
+    found = await look(url, pool, number)
+    assert (found.error, found.has_neighbours) == (None, True)
+    after = await plane(pool, number, by_neighbours=True)
+    assert any(not np.array_equal(after[one], before[one]) for one in before)
+    assert await pool.fetchval("SELECT base_changes FROM project_maps WHERE project_id = $1", number) == 2 * ROWS
+
+
 async def test_a_sample_stays_when_rows_come(url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "MOST_POINTS", 60)
     number = await made(pool, vectors(ROWS))

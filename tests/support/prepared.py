@@ -60,7 +60,8 @@ def run(
         process.stdin.flush()
         number = int(process.stdout.readline())
         if not select.select([process.stdout], [], [], timeout)[0]:
-            os.kill(number, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+                os.kill(number, signal.SIGKILL)
             process.stdout.readline()
             raise subprocess.TimeoutExpired(arguments, timeout)
         code = int(process.stdout.readline())

@@ -1,11 +1,11 @@
 // The first page: a user's projects and those shared with them; for the admin those of a user, or all.
-import { get, path, put } from "../api.js";
+import { get, mustBeFree, path, put } from "../api.js";
 import { number, plural } from "../format.js";
 import { useAction, useLoad } from "../hooks.js";
 import { go, isAdmin, link, notify, route, session, setQuery } from "../store.js";
 import { useId, useState } from "../vendor/hooks.js";
 import {
-  Badge, Card, DialogButton, Empty, Field, Form, html, IndexBadge, Loaded, Page, Progress, Table,
+  Badge, Card, DialogButton, Empty, Field, Form, html, IndexBadge, Loaded, Page, Pages, Progress, Table,
 } from "../ui.js";
 import { InstanceChoice, instanceOf, instanceName, useInstances } from "./instance_choice.js";
 
@@ -22,7 +22,6 @@ export default function Home() {
   );
   const instances = useInstances(user);
   const make = user && instances.data?.length > 0 && html`<${MakeProject} user=${user} instances=${instances.data} />`;
-  const to = (place) => setQuery({ offset: place > 0 ? place : "" }, { replace: false });
   const title = user && isAdmin.value ? `Projects of ${user}` : user ? "Projects" : "All projects";
   return html`<${Page} title=${title} actions=${make}>
     ${isAdmin.value && html`<${UserChoice} key=${user} user=${user ?? ""} />`}
@@ -37,10 +36,7 @@ export default function Home() {
         ${given.length > 0 && html`<${Projects} title="Shared by others" projects=${given} />`}
         ${!user && !projects.length && html`<${Empty} title="There is no project yet.">
           Choose a user, to make one for them; users are made at <a href=${link`/users`}>Users</a>.<//>`}
-        ${(offset > 0 || next) && html`<nav class="actions" aria-label="Pages of the list">
-          <button type="button" disabled=${!offset} onClick=${() => to(offset - PAGE)}>Previous</button>
-          <button type="button" disabled=${!next} onClick=${() => to(offset + PAGE)}>Next</button>
-        </nav>`}`;
+        <${Pages} offset=${offset} size=${PAGE} hasNext=${Boolean(next)} />`;
     }}<//>
   <//>`;
 }
@@ -114,8 +110,7 @@ function NewProject({ user, instances, onClose }) {
   const [isPublic, setPublic] = useState(false);
   const action = useAction(async ({ signal }) => {
     const place = path`/v1/projects/${user}/${handle}`;
-    const there = await get(place, { signal }).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
-    if (there) throw new Error(`There is a project ${user}/${handle} already.`); // a PUT would replace it
+    await mustBeFree(place, `There is a project ${user}/${handle} already.`, { signal }); // a PUT would replace it
     const body = { project_handle: handle, ...instanceOf(instance), public_read: isPublic };
     await put(place, description ? { ...body, description } : body, { signal });
     notify(`The project ${handle} is made.`);

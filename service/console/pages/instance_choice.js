@@ -1,21 +1,13 @@
 // Which instance a project belongs to: those that its owner may use, with what the chosen one is.
-import { get, path } from "../api.js";
+import { all, get, path } from "../api.js";
 import { plural } from "../format.js";
 import { useLoad } from "../hooks.js";
 import { Failure, Field, html } from "../ui.js";
 
 // The instances that a user owns or has been given.
 export function useInstances(user) {
-  const where = path`/v1/llm-instances/${user ?? ""}`;
-  return useLoad(async (signal) => {
-    const found = [];
-    for (let more = Boolean(user); more; ) {
-      const page = await get(where, { signal, query: { offset: found.length } });
-      found.push(...page.instances);
-      more = Boolean(page.next);
-    }
-    return found;
-  }, ["instances", user]);
+  const load = async (signal) => (user ? all(path`/v1/llm-instances/${user}`, "instances", { signal }) : []);
+  return useLoad(load, ["instances", user]);
 }
 
 // The name of an instance as a value of the choice; `instanceOf` is the other way round.

@@ -4,7 +4,7 @@ import { ago, number, percent, plural } from "../format.js";
 import { fieldsOf, grouped } from "../groups.js";
 import { useLoad } from "../hooks.js";
 import { Plot } from "../plot.js";
-import { route, setQuery, theme } from "../store.js";
+import { isDark as isPageDark, route, setQuery } from "../store.js";
 import { useEffect, useMemo, useRef, useState } from "../vendor/hooks.js";
 import { Empty, Failure, Field, Form, html, Loaded, Progress } from "../ui.js";
 import { Found, Legend, Opened, Selection } from "./map_side.js";
@@ -82,7 +82,7 @@ function decoded(map) {
 function Drawn({ shown, states, method, colour, project, base, canEdit, canSearchTexts, reload, isLoading, fault }) {
   const { query } = route.value;
   const { ids, indexOf, places } = shown;
-  const isDark = useDark();
+  const isDark = isPageDark.value;
   const [hidden, setHidden] = useState(new Set());
   const [selected, setSelected] = useState([]);
   const colouring = useMemo(
@@ -192,15 +192,4 @@ function Quality({ shown }) {
     1 is best, and about 0.5 is chance.
     ${share && ` The two axes show ${share} of the variance.`}
   </p>`;
-}
-
-function useDark() {
-  const system = useMemo(() => matchMedia("(prefers-color-scheme: dark)"), []);
-  const [isDark, setDark] = useState(system.matches);
-  useEffect(() => {
-    const change = () => setDark(system.matches);
-    system.addEventListener("change", change);
-    return () => system.removeEventListener("change", change);
-  }, []);
-  return theme.value ? theme.value === "dark" : isDark;
 }

@@ -3,7 +3,6 @@ import { get, path } from "../api.js";
 import { ago, number, percent, plural } from "../format.js";
 import { useLoad } from "../hooks.js";
 import { link, route } from "../store.js";
-import { useEffect, useState } from "../vendor/hooks.js";
 import { Badge, Empty, Facts, Failure, html, IndexBadge, Loaded, Page, Progress, Tabs } from "../ui.js";
 
 // The parts by their place in the address, the title of their tab, and for whom they are.
@@ -75,13 +74,8 @@ function Frame({ project, instance, from }) {
 }
 
 function Part({ load, props }) {
-  const [shown, setShown] = useState({});
-  useEffect(() => {
-    load().then((module) => setShown({ Show: module.default }), (error) => setShown({ error }));
-  }, []);
-  if (shown.error) return html`<${Failure} error=${shown.error} />`;
-  if (!shown.Show) return html`<p class="loading" role="status"><span class="spinner"></span>Loading …</p>`;
-  return html`<${shown.Show} ...${props} />`;
+  const from = useLoad(load, []);
+  return html`<${Loaded} from=${from}>${({ default: Show }) => html`<${Show} ...${props} />`}<//>`;
 }
 
 function Badges({ project }) {

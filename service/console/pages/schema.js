@@ -74,7 +74,7 @@ function Findings({ found, project, onCancel }) {
     ${onCancel && !isWhole
       ? html`<${Progress} value=${rows ? checked / rows : 1} label=${label} onCancel=${onCancel} />`
       : html`<p role="status" class=${failing ? "warning-box" : ""}>${label}</p>`}
-    ${failures.length > 0 && html`<ul class="failures">
+    ${failures.length > 0 && html`<ul>
       ${failures.map(({ text_id: id, path, message }) => html`<li key=${id}>
         <a href=${link`/projects/${project.owner}/${project.project_handle}/text/${id}`}>${id}</a>
         ${" "}${path && html`<code>${path}</code> `}${message}</li>`)}

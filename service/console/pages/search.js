@@ -29,7 +29,12 @@ export default function Search({ project, instance, base, canSearchTexts }) {
   };
   const [draft, setDraft] = useState(fromAddress);
   const asked = fromAddress();
-  useEffect(() => setDraft(fromAddress()), [query.toString()]);
+  const address = query.toString();
+  const drafted = useRef(address); // an effect comes late: what is typed right after the page is shown stays
+  useEffect(() => {
+    if (drafted.current !== address) setDraft(fromAddress());
+    drafted.current = address;
+  }, [address]);
   const change = (name) => (value) => setDraft((old) => ({ ...old, [name]: value }));
   const [turn, setTurn] = useState(0);
   const from = useLoad(
@@ -50,7 +55,7 @@ export default function Search({ project, instance, base, canSearchTexts }) {
     setQuery({ ...way, ...Object.fromEntries(changed) }, { replace: false });
     setTurn(turn + 1); // also when nothing was changed
   };
-  const action = { run: submit, error: from.error, isRunning: from.isLoading && Boolean(asked.sought) };
+  const action = { run: submit, error: from.error }; // also while another search is running, which then ends
   const fields = { draft, change, canSearchTexts, dimensions: instance?.dimensions };
   return html`<section class="card" aria-label="Search">
       <${Form} action=${action} submit="Search" isReady=${Boolean(draft.sought.trim())}>

@@ -125,8 +125,7 @@ function SanityCheck() {
 }
 
 function Report({ report }) {
-  const kinds = new Map();
-  for (const one of report.findings ?? []) kinds.set(one.kind, [...(kinds.get(one.kind) ?? []), one]);
+  const kinds = Map.groupBy(report.findings ?? [], (one) => one.kind);
   const kind = { PASSED: "good", WARNING: "warning", FAILED: "bad" }[report.status];
   return html`<p><${Badge} kind=${kind}>${report.status}<//> ${plural(report.total_projects, "project")}:
       ${" "}${plural(report.issues_count, "issue")}, ${plural(report.warnings_count, "warning")}.</p>

@@ -20,7 +20,7 @@ export default function Text(props) {
 }
 
 async function read(base, id, signal) {
-  if (!id) return undefined;
+  if (!id) return null;
   const answer = await post(`${base.embeddings}/get`, { text_ids: [id] }, { signal });
   return answer.embeddings[0] ?? null;
 }
@@ -94,8 +94,9 @@ function EditForm({ row, base, canEmbed, onDone, close }) {
     if (canEmbed && text !== (row.text ?? "")) {
       await post(base.texts, { texts: [{ ...changed, text }] }, { signal });
     } else {
-      const { vector } = await read(base, row.text_id, signal); // as it is now
-      await post(base.embeddings, { embeddings: [{ ...changed, vector }] }, { signal });
+      const now = await read(base, row.text_id, signal);
+      if (!now) throw new Error("The text was deleted meanwhile.");
+      await post(base.embeddings, { embeddings: [{ ...changed, vector: now.vector }] }, { signal });
     }
     notify("The text is stored.");
     onDone();

@@ -16,6 +16,7 @@ export default function Texts(props) {
   const query = route.value.query;
   const [after, filter, limit] = [query.get("after"), query.get("filter") ?? "", query.get("limit") ?? "25"];
   const trail = useRef([]); // the pages before this one
+  if (!after) trail.current = [];
   const [selected, setSelected] = useState(new Set());
   const where = [base.embeddings, after, filter, limit];
   const from = useLoad((signal) => page(base.embeddings, { after, filter, limit: Number(limit) }, signal), where);
@@ -37,13 +38,13 @@ export default function Texts(props) {
     setSelected(all);
   };
   const isEmpty = !from.error && from.data?.rows.length === 0 && !after && !filter;
-  const atFilter = from.error?.errors.some((one) => one.location?.startsWith("query.filter")) ? from.error : null;
+  const atFilter = from.error?.errors?.some((one) => one.location?.startsWith("query.filter")) ? from.error : null;
   // "Add texts" stays in its place: its dialog is open while the project fills.
   return html`
     ${isEmpty
       ? html`<${NoTexts} ...${props} />`
-      : html`<div class="columns tools">
-          <${FilterForm} key=${filter} filter=${filter} error=${atFilter} isRunning=${from.isLoading} />
+      : html`<div class="columns">
+          <${FilterForm} key=${filter} filter=${filter} error=${atFilter} />
           <${GoTo} project=${project} />
         </div>`}
     <div class="bar-of-actions">
@@ -100,7 +101,7 @@ function Rows({ project, rows, selected, select }) {
   return html`<${Table} caption="Texts of the project" columns=${columns} rows=${rows} rowKey=${rowKey} />`;
 }
 
-function FilterForm({ filter, error, isRunning }) {
+function FilterForm({ filter, error }) {
   const [text, setText] = useState(filter);
   const [wrong, setWrong] = useState(null);
   const apply = () => {
@@ -114,7 +115,7 @@ function FilterForm({ filter, error, isRunning }) {
   };
   const all = () => setQuery({ filter: "", after: "" }, { replace: false });
   const more = filter && html`<button type="button" onClick=${all}>Show all</button>`;
-  return html`<${Form} action=${{ run: apply, error: wrong ?? error, isRunning }} submit="Filter" more=${more}>
+  return html`<${Form} action=${{ run: apply, error: wrong ?? error }} submit="Filter" more=${more}>
     <${FilterBox} value=${text} onValue=${setText} />
   <//>`;
 }

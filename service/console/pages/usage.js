@@ -38,11 +38,7 @@ export function Usage({ where, turn, isAll }) {
 const sum = (rows, name) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
 
 // Rows by the value of a property: [[value, its rows], …].
-function grouped(rows, name) {
-  const groups = new Map();
-  for (const row of rows) groups.set(row[name], [...(groups.get(row[name]) ?? []), row]);
-  return [...groups];
-}
+const grouped = (rows, name) => [...Map.groupBy(rows, (row) => row[name])];
 
 function Used({ rows, days, count }) {
   const users = grouped(rows, "user_handle").sort(([, a], [, b]) => sum(b, count) - sum(a, count));
