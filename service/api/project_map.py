@@ -55,7 +55,8 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
 
     In JSON they are base64. `field` has a value for each. `state` is of this method, `methods` has that of each. While
     the first map is being made, there are no points yet, but a `progress` from 0 to 1. A ready one shows the project as
-    it was when its counter of changes was `changes`, without later deletions; `sampled` when some `rows` are left out.
+    it was when its counter of changes was `changes`, or a moment later, without what has been deleted since; `sampled`
+    when some `rows` are left out.
     `explained_variance`: the part that each axis of the projection shows. `error`: why it could not be made.
     """
 
