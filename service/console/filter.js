@@ -1,5 +1,5 @@
-// The box for a filter of metadata, which searches and lists share, with help on its language.
-import { Problem } from "./api.js";
+// The field for a filter of metadata, which searches and lists share, with help on its language.
+import { parsed, Problem } from "./api.js";
 import { Field, html } from "./ui.js";
 
 const EXAMPLES = [
@@ -9,37 +9,27 @@ const EXAMPLES = [
   ['{"about.place": {"$exists": true}}', "there is such a field; dots lead into objects and lists"],
   ['{"$or": [{"year": 1794}, {"$not": {"lang": "en"}}]}', "either holds; $and: all of them; $not: does not hold"],
 ];
+const hint = "Only texts whose metadata fit, as JSON. Empty: all.";
+export const FILTER = { name: "filter", label: "Filter", class: "mono", hint, is: FilterField };
 
-// The filter that was typed; undefined for none. Raises a Problem for the box when it is not a JSON object.
+// The filter that was typed; undefined for none. Raises a Problem for the field when it is not a JSON object.
 export function filterOf(text) {
-  if (!text.trim()) return undefined;
-  let filter;
-  let reason = "a filter is an object, in braces";
-  try {
-    filter = JSON.parse(text);
-  } catch (error) {
-    reason = error.message;
-  }
-  if (filter && typeof filter === "object" && !Array.isArray(filter)) return filter;
-  const message = `must be JSON, like {"author": "Blake"} (${reason})`;
+  if (!text?.trim()) return undefined;
+  const { value, fault = "a filter is an object, in braces" } = parsed(text);
+  if (value && typeof value === "object" && !Array.isArray(value)) return value;
+  const message = `must be JSON, like {"author": "Blake"} (${fault})`;
   throw new Problem(422, { detail: "The filter cannot be read.", errors: [{ location: "body.filter", message }] });
 }
 
-// Stands in a Form, whose error is shown at it. `value` is what was typed.
-export function FilterBox({ value, onValue }) {
+function FilterField(props) {
   return html`<div class="filter">
-    <${Field} label="Filter" name="filter" value=${value} onValue=${onValue} class="mono"
-      hint="Only texts whose metadata fit, as JSON. Empty: all." />
+    <${Field} ...${props} />
     <details>
       <summary>How to write a filter</summary>
-      <ul>
-        ${EXAMPLES.map(
-          ([example, meaning]) => html`<li>
-            <button type="button" class="link" onClick=${() => onValue(example)}><code>${example}</code></button>${" "}
-            ${meaning}
-          </li>`,
-        )}
-      </ul>
+      <ul>${EXAMPLES.map(([example, meaning]) => html`<li>
+        <button type="button" class="link" onClick=${() => props.onValue(example)}><code>${example}</code></button>
+        ${" "}${meaning}
+      </li>`)}</ul>
     </details>
   </div>`;
 }

@@ -27,10 +27,10 @@ system.addEventListener("change", () => (isSystemDark.value = system.matches));
 
 export const isDark = computed(() => (theme.value ? theme.value === "dark" : isSystemDark.value));
 export const isAdmin = computed(() => session.value?.role === "admin");
+// How many entries of a list are on the pages before the one that is shown.
+export const offset = computed(() => Number(route.value.query.get("offset")) || 0);
 
-export function storedKey() {
-  return sessionStorage.getItem(KEY);
-}
+export const storedKey = () => sessionStorage.getItem(KEY);
 
 export function signedIn(who) {
   sessionStorage.setItem(KEY, who.key);
@@ -49,15 +49,13 @@ export function forgetKey() {
 }
 
 export function notify(text) {
-  const notice = { id: crypto.randomUUID?.() ?? String(Math.random()), text };
+  const notice = { id: performance.now(), text };
   notices.value = [...notices.value, notice];
   setTimeout(() => (notices.value = notices.value.filter((one) => one !== notice)), 6000);
 }
 
 // The address of a page: link`/projects/${user}/${project}`, with what is filled in percent-encoded.
-export function link(texts, ...values) {
-  return "#" + String.raw({ raw: texts }, ...values.map(encodeURIComponent));
-}
+export const link = (texts, ...values) => "#" + String.raw({ raw: texts }, ...values.map(encodeURIComponent));
 
 // Goes to an address of `link`. With `replace` the browser's history gets no new entry.
 export function go(hash, { replace = false } = {}) {
@@ -70,8 +68,8 @@ export function go(hash, { replace = false } = {}) {
 export function setQuery(changes, options = { replace: true }) {
   const query = new URLSearchParams(route.value.query);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === "" || value === null || value === undefined || value === false) query.delete(name);
-    else query.set(name, value);
+    if (value) query.set(name, value);
+    else query.delete(name);
   }
   const path = "#/" + route.value.parts.map(encodeURIComponent).join("/");
   go(query.size ? `${path}?${query}` : path, options);

@@ -1,15 +1,17 @@
 // One's own account: who one is, the key and its exchange, what one owns, and the console's colours.
-import { get, path, post } from "../api.js";
-import { useLoad } from "../hooks.js";
+import { path, post } from "../api.js";
+import { FormButton } from "../forms.js";
+import { useGet } from "../hooks.js";
 import { session, signedIn, theme } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, ConfirmButton, Facts, Field, html, Loaded, Page, Secret } from "../ui.js";
-import { Owned } from "./owned.js";
+import { Card, Field, html, Loaded, Page, Secret } from "../ui.js";
+import { AboutUser } from "./lists.js";
 
 const THEMES = [["", "As the system has it"], ["light", "Light"], ["dark", "Dark"]];
 
 export default function Account() {
-  const { handle, role } = session.value;
+  const { handle } = session.value;
+  const from = useGet(handle && path`/v1/users/${handle}`);
   return html`<${Page} title="Account" lead=${`Signed in as ${handle ?? "the admin"}.`}>
     <div class="columns">
       <${Card} title="Key">
@@ -22,13 +24,13 @@ export default function Account() {
         <${Field} label="Colours" options=${THEMES} value=${theme.value} onValue=${(value) => (theme.value = value)} />
       <//>
     </div>
-    ${handle && html`<${About} handle=${handle} role=${role} />`}
+    <${Loaded} from=${from}>${(user) => user && html`<${AboutUser} title="About you" user=${user} />`}<//>
   <//>`;
 }
 
 function Key({ handle }) {
   const [key, setKey] = useState(null);
-  const exchange = async (options) => {
+  const exchange = async (body, options) => {
     const { vdb_key: made } = await post(path`/v1/users/${handle}/key`, undefined, options);
     setKey(made);
     signedIn({ ...session.value, key: made });
@@ -36,16 +38,8 @@ function Key({ handle }) {
   return html`
     ${key && html`<${Secret} value=${key}>Put it into your programs. This tab uses it already.<//>`}
     <p>Exchange it when somebody else may know it.</p>
-    <${ConfirmButton} label="Exchange my key …" title="Exchange my key" submit="Exchange it" act=${exchange}>
+    <${FormButton} label="Exchange my key …" title="Exchange my key" kind="danger" submit="Exchange it"
+        send=${exchange}>
       <p class="warning-box">All programs and tabs that use the present key stop working at once.</p>
     <//>`;
-}
-
-function About({ handle, role }) {
-  const from = useLoad((signal) => get(path`/v1/users/${handle}`, { signal }), [handle]);
-  return html`<${Loaded} from=${from}>${(user) => html`
-    <${Card} title="About you"><${Facts} pairs=${[
-      ["Handle", handle], ["Role", role], ["E-mail", user.email], ["Name", user.name],
-    ]} /><//>
-    <${Owned} user=${user} />`}<//>`;
 }

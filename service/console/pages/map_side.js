@@ -1,10 +1,10 @@
 // What stands beside a map: the legend, the opened text, what was found, and what is selected.
 import { post } from "../api.js";
 import { number, percent, plural } from "../format.js";
-import { useAction } from "../hooks.js";
-import { link, notify } from "../store.js";
+import { FormButton } from "../forms.js";
+import { link } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, Confirmation, CopyButton, DialogButton, html, Loaded, Pairs, Progress } from "../ui.js";
+import { Card, CopyButton, html, Loaded, Pairs, Progress } from "../ui.js";
 
 const LISTED = 100;
 const AT_ONCE = 5000; // ids in a request
@@ -72,6 +72,21 @@ export function Found({ found, sought, indexOf, open }) {
 }
 
 export function Selection({ selected, setSelected, canEdit, base, reload, open, name }) {
+  const [done, setDone] = useState(0); // the share of them that is deleted
+  const destroy = async (body, options) => {
+    let left = selected;
+    try {
+      while (left.length) {
+        await post(`${base.embeddings}/delete`, { text_ids: left.slice(0, AT_ONCE) }, options);
+        left = left.slice(AT_ONCE);
+        setDone(1 - left.length / selected.length);
+      }
+    } finally {
+      reload();
+      setSelected(left);
+    }
+  };
+  const amount = plural(selected.length, "text");
   const save = () => {
     const anchor = document.createElement("a");
     anchor.href = URL.createObjectURL(new Blob([selected.join("\n") + "\n"], { type: "text/plain" }));
@@ -80,13 +95,14 @@ export function Selection({ selected, setSelected, canEdit, base, reload, open, 
     setTimeout(() => URL.revokeObjectURL(anchor.href), 10_000);
   };
   return html`<${Card} title="Selection">
-    <p>${plural(selected.length, "text")} selected.</p>
+    <p>${amount} selected.</p>
     <div class="actions">
       <${CopyButton} text=${selected.join("\n")} label="Copy ids" />
       <button type="button" onClick=${save}>Save as a list</button>
-      ${canEdit &&
-      html`<${DialogButton} label="Delete …" title="Delete ${plural(selected.length, "text")}" kind="danger">
-        ${(close) => html`<${Deletion} ...${{ selected, setSelected, base, reload, close }} />`}
+      ${canEdit && html`<${FormButton} label="Delete …" title="Delete ${amount}" kind="danger" submit="Delete"
+          send=${destroy} done="${amount} deleted.">
+        <p>They cannot be brought back.</p>
+        ${done > 0 && html`<${Progress} value=${done} label=${percent(done)} />`}
       <//>`}
       <button type="button" onClick=${() => setSelected([])}>Select none</button>
     </div>
@@ -96,29 +112,5 @@ export function Selection({ selected, setSelected, canEdit, base, reload, open, 
       )}
     </ul>
     ${selected.length > LISTED && html`<p class="hint">and ${number(selected.length - LISTED)} more</p>`}
-  <//>`;
-}
-
-function Deletion({ selected, setSelected, base, reload, close }) {
-  const [done, setDone] = useState(0);
-  const share = done / selected.length;
-  const action = useAction(async ({ signal }) => {
-    let left = selected;
-    try {
-      while (left.length) {
-        await post(`${base.embeddings}/delete`, { text_ids: left.slice(0, AT_ONCE) }, { signal });
-        left = left.slice(AT_ONCE);
-        setDone(selected.length - left.length);
-      }
-      notify(`${plural(selected.length, "text")} deleted.`);
-    } finally {
-      reload();
-      setSelected(left);
-    }
-  });
-  return html`<${Confirmation} action=${action} submit="Delete" onCancel=${close}>
-    <p>They cannot be brought back.</p>
-    ${action.isRunning &&
-    html`<${Progress} value=${share} label=${percent(share)} onCancel=${action.cancel} />`}
   <//>`;
 }

@@ -1,4 +1,6 @@
 // Reads what is pasted, or a file, into records {line, text_id, text, metadata, vector}, and finds wrong lines.
+import { parsed } from "../api.js";
+
 const FIELDS = ["text_id", "text", "metadata", "vector"];
 
 export const FORMATS = [
@@ -32,34 +34,19 @@ export function readRecords(content, format, prefix) {
   return { records, wrong };
 }
 
-function* numbered(content) {
-  let line = 0;
-  for (const text of content.split(/\r\n|\n|\r/)) {
-    line += 1;
-    if (text.trim()) yield { line, text };
-  }
-}
+// The lines that are not blank: {line, text}.
+const numbered = (content) =>
+  content.split(/\r\n|\n|\r/).map((text, at) => ({ line: at + 1, text: text.trim() })).filter((one) => one.text);
 
-function* readLines(content) {
-  for (const { line, text } of numbered(content)) yield { line, record: { text: text.trim() } };
-}
+const readLines = (content) => numbered(content).map(({ line, text }) => ({ line, record: { text } }));
 
-function* readJson(content) {
-  for (const { line, text } of numbered(content)) {
-    let record;
-    try {
-      record = JSON.parse(text);
-    } catch (error) {
-      yield { line, message: `is not JSON: ${error.message}` };
-      continue;
-    }
-    const message = fault(record);
-    yield message ? { line, message } : { line, record };
-  }
-}
+const readJson = (content) => numbered(content).map(({ line, text }) => {
+  const { value, fault } = parsed(text);
+  return { line, record: value, message: fault ? `is not JSON: ${fault}` : faultOf(value) };
+});
 
-function fault(record) {
-  if (record === null || typeof record !== "object" || Array.isArray(record)) return "is not a JSON object";
+function faultOf(record) {
+  if (typeof record !== "object" || Array.isArray(record)) return "is not a JSON object";
   const unknown = Object.keys(record).find((name) => !FIELDS.includes(name));
   if (unknown !== undefined) return `has the field ${unknown}; known are ${FIELDS.join(", ")}`;
   if ("text_id" in record && typeof record.text_id !== "string") return "has a text_id that is not a text";
