@@ -6,29 +6,23 @@ const THEME = "embedding-service.theme";
 
 // {key, handle, role} of the user who has signed in, or null. The admin has no handle.
 export const session = signal(null);
+export const isAdmin = computed(() => session.value?.role === "admin");
 // Why the user must sign in (again), or null. The page stays below the dialog, so nothing typed is lost.
 export const signInReason = signal(null);
 // Whether the service could not be reached, and how often it came back: pages load again then.
 export const isAway = signal(false);
 export const returns = signal(0);
-// Short messages, {id, text}, each for some seconds.
+// Short messages, {text}, each for some seconds.
 export const notices = signal([]);
-// "light", "dark", or "" for what the system prefers.
-export const theme = signal(localStorage.getItem(THEME) ?? "");
 // The address: {parts: ["projects", "ada", "poems"], query: URLSearchParams}.
 export const route = signal(read(location.hash));
-
-// The address whose heading had the focus last: another one's gets it.
-export const announced = { address: null };
-
-const system = matchMedia("(prefers-color-scheme: dark)");
-const isSystemDark = signal(system.matches);
-system.addEventListener("change", () => (isSystemDark.value = system.matches));
-
-export const isDark = computed(() => (theme.value ? theme.value === "dark" : isSystemDark.value));
-export const isAdmin = computed(() => session.value?.role === "admin");
 // How many entries of a list are on the pages before the one that is shown.
 export const offset = computed(() => Number(route.value.query.get("offset")) || 0);
+// "light", "dark", or "" for what the system prefers.
+export const theme = signal(localStorage.getItem(THEME) ?? "");
+const system = matchMedia("(prefers-color-scheme: dark)");
+const isSystemDark = signal(system.matches);
+export const isDark = computed(() => (theme.value ? theme.value === "dark" : isSystemDark.value));
 
 export const storedKey = () => sessionStorage.getItem(KEY);
 
@@ -49,7 +43,7 @@ export function forgetKey() {
 }
 
 export function notify(text) {
-  const notice = { id: performance.now(), text };
+  const notice = { text };
   notices.value = [...notices.value, notice];
   setTimeout(() => (notices.value = notices.value.filter((one) => one !== notice)), 6000);
 }
@@ -80,6 +74,7 @@ function read(hash) {
   return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
 }
 
+// A part that was typed by hand may have a "%" that encodes nothing.
 function decoded(part) {
   try {
     return decodeURIComponent(part);
@@ -89,6 +84,7 @@ function decoded(part) {
 }
 
 window.addEventListener("hashchange", () => (route.value = read(location.hash)));
+system.addEventListener("change", () => (isSystemDark.value = system.matches));
 effect(() => {
   localStorage.setItem(THEME, theme.value);
   document.documentElement.dataset.theme = theme.value;

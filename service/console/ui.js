@@ -1,11 +1,13 @@
 // The parts that pages are made of. Texts are shown as text by preact, and nothing is ever set as HTML.
 import { percent } from "./format.js";
-import { announced, link, notify, offset, route, session, setQuery } from "./store.js";
+import { link, notify, offset, route, session, setQuery } from "./store.js";
 import { useContext, useEffect, useId, useRef } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
 import { createContext, h } from "./vendor/preact.js";
 
 export const html = htm.bind(h);
+
+let announced = null; // the address whose heading had the focus last
 
 // A page: its heading has the focus when one comes from another page, so that screen readers read it.
 export function Page({ title, lead, actions, children }) {
@@ -13,16 +15,11 @@ export function Page({ title, lead, actions, children }) {
   const where = route.value.parts.join("/");
   useEffect(() => {
     document.title = `${title} · Embedding service`;
-  }, [title]);
-  useEffect(() => {
-    if (announced.address !== null && announced.address !== where) heading.current?.focus();
-    announced.address = where;
-  }, [where]);
+    if (announced !== null && announced !== where) heading.current.focus();
+    announced = where;
+  }, [title, where]);
   return html`<header class="page-head">
-      <div>
-        <h1 tabindex="-1" ref=${heading}>${title}</h1>
-        ${lead && html`<p class="lead">${lead}</p>`}
-      </div>
+      <div><h1 tabindex="-1" ref=${heading}>${title}</h1>${lead && html`<p class="lead">${lead}</p>`}</div>
       ${actions && html`<div class="actions">${actions}</div>`}
     </header>
     ${children}`;
@@ -31,10 +28,7 @@ export function Page({ title, lead, actions, children }) {
 export function Card({ title, actions, children }) {
   const id = useId();
   return html`<section class="card" aria-labelledby=${title && id}>
-    ${title && html`<header>
-      <h2 id=${id}>${title}</h2>
-      ${actions && html`<div class="actions">${actions}</div>`}
-    </header>`}
+    ${title && html`<header><h2 id=${id}>${title}</h2><div class="actions">${actions}</div></header>`}
     ${children}
   </section>`;
 }
@@ -58,9 +52,7 @@ export function Failure({ error, retry }) {
   </div>`;
 }
 
-export function Empty({ title, children }) {
-  return html`<div class="empty"><p class="title">${title}</p>${children}</div>`;
-}
+export const Empty = ({ title, children }) => html`<div class="empty"><p class="title">${title}</p>${children}</div>`;
 
 const FormError = createContext(null);
 
@@ -96,7 +88,7 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
   const described = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ") || undefined;
   const common = { id, name, "aria-describedby": described, "aria-invalid": error ? "true" : undefined, ...rest };
   const change = ({ currentTarget: input }) => onValue(type === "checkbox" ? input.checked : input.value);
-  const choices = options?.map((one) => (Array.isArray(one) ? one : [one, one])).map(([key, text]) =>
+  const choices = options?.map((one) => [one].flat()).map(([key, text = key]) =>
     html`<option value=${key} selected=${key === value}>${text}</option>`);
   const plain = { type, [type === "checkbox" ? "checked" : "value"]: value, autocomplete: "off", spellcheck: false };
   return html`<div class="field ${type === "checkbox" ? "check" : ""}">
@@ -141,9 +133,8 @@ export function Table({ caption, columns, rows, rowKey, empty }) {
       <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
       <tbody>
         ${rows.map((row) => html`<tr key=${rowKey?.(row)}>
-          ${columns.map(([, cell, kind], at) => (at
-            ? html`<td class=${kind}>${cell(row)}</td>`
-            : html`<th scope="row" class=${kind}>${cell(row)}</th>`))}
+          ${columns.map(([, cell, kind], at) =>
+            (at ? html`<td class=${kind}>${cell(row)}</td>` : html`<th scope="row">${cell(row)}</th>`))}
         </tr>`)}
       </tbody>
     </table>
@@ -163,15 +154,11 @@ export function Pages({ size, hasNext }) {
 // Pairs of a term and its value; those without a value are left out.
 export function Facts({ pairs }) {
   const shown = pairs.filter(([, value]) => (value ?? "") !== "");
-  return html`<dl class="facts">
-    ${shown.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}
-  </dl>`;
+  return html`<dl class="facts">${shown.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 // `kind`: good, warning, bad, or nothing.
-export function Badge({ kind = "", children }) {
-  return html`<span class="badge ${kind}">${children}</span>`;
-}
+export const Badge = ({ kind = "", children }) => html`<span class="badge ${kind}">${children}</span>`;
 
 // Progress from 0 to 1, or without an end when `value` is not known.
 export function Progress({ value, label, onCancel }) {

@@ -9,7 +9,6 @@ export const HANDLE = {
   hint: "3 to 64 letters, digits and . _ ~ - ; it stands in addresses, and is not changed later.",
 };
 export const DESCRIPTION = { name: "description", label: "Description", lines: 2, class: "prose" };
-export const SHARED_WITH = { name: "share_with_handle", label: "User", required: true, hint: "Their handle." };
 export const KEY = {
   name: "api_key", label: "The provider's key", type: "password", autocomplete: "new-password",
   hint: "It is stored encrypted, and never shown again. Some providers need none.",

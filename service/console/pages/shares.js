@@ -2,14 +2,14 @@
 import { patch, path, post, remove } from "../api.js";
 import { DataForm, FormButton } from "../forms.js";
 import { Card, html, Table } from "../ui.js";
-import { SHARED_WITH } from "./fields.js";
+
+const USER = { name: "share_with_handle", label: "User", required: true, hint: "Their handle." };
 
 // `shares` are {user_handle, …}, and `columns` what is shown of them beside the user. `fields` are those of a share:
 // with `mayChange` they are changed later, in dialogs. `none` is said without any, `done` of a share that was made,
 // `ended` before it is ended, where [the button, the last button] are `verbs`.
-export function Shares(props) {
-  const { title = "Shared with", where, shares, columns = [], fields = [], mayChange, reload, children } = props;
-  const { none = "Nobody yet.", done, ended, verbs = ["End", "End it"] } = props;
+export function Shares({ title = "Shared with", where, shares, columns = [], fields = [], mayChange, ...words }) {
+  const { none = "Nobody yet.", done, ended, verbs = ["End", "End it"], reload, children } = words;
   const place = (one) => `${where}/share/` + path`${one.user_handle}`;
   const of = (one) => html`<span class="unseen"> ${one.user_handle}</span>`;
   const actions = (one) => html`<div class="actions">
@@ -20,11 +20,10 @@ export function Shares(props) {
       done="${one.user_handle} has no access any more."><p>${ended(one.user_handle)}</p><//>
   </div>`;
   const share = {
-    submit: "Share", done, onDone: reload, fields: [SHARED_WITH, ...fields], stored: { role: "reader" },
-    send: (body, options) => post(`${where}/share`, body, options),
+    submit: "Share", fields: [USER, ...fields], stored: { role: "reader" },
+    send: (body, options) => post(`${where}/share`, body, options), done, onDone: reload,
   };
-  const button = mayChange && html`<${FormButton} label="Share it" ...${share} />`;
-  return html`<${Card} title=${title} actions=${button}>
+  return html`<${Card} title=${title} actions=${mayChange && html`<${FormButton} label="Share it" ...${share} />`}>
     ${children}
     <${Table} caption="Users it is shared with" rows=${shares} rowKey=${(one) => one.user_handle} empty=${none}
       columns=${[["User", (one) => one.user_handle], ...columns, ["Actions", actions]]} />
