@@ -18,7 +18,7 @@ const PAGES = {
   definitions: { load: () => import("./pages/definitions.js"), needs: "key" },
   users: { load: () => import("./pages/users.js"), needs: "admin" },
   service: { load: () => import("./pages/service.js"), needs: "admin" },
-  account: { load: () => import("./pages/account.js"), needs: "key" },
+  account: { load: () => import("./pages/users.js"), needs: "key" },
 };
 const LINKS = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
 const ADMINS_LINKS = [["users", "Users"], ["service", "Service"]];

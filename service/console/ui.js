@@ -154,7 +154,8 @@ export function Pages({ size, hasNext }) {
 // Pairs of a term and its value; those without a value are left out.
 export function Facts({ pairs }) {
   const shown = pairs.filter(([, value]) => (value ?? "") !== "");
-  return html`<dl class="facts">${shown.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts">
+    ${shown.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 // `kind`: good, warning, bad, or nothing.

@@ -29,20 +29,17 @@ export function AddTexts({ base, instance, canEmbed, onDone }) {
 function Adding({ base, instance, canEmbed, onClose }) {
   const [left, setLeft] = useState(null); // the records that are still to be sent, once it has begun
   const [done, setDone] = useState({ sent: 0, inserted: 0, updated: 0, unchanged: 0, tokens: 0 });
-  const [faults, setFaults] = useState([]); // lines that the service refused
   const action = useAction(async (records, { signal }) => {
-    setFaults([]);
-    for (let rest = records; rest.length; ) {
+    for (let rest = records; ; ) {
       setLeft(rest);
+      if (!rest.length) return;
       const batch = firstBatch(rest);
       const rows = batch.map(({ line, ...record }) => record);
       const [place, body] = rows[0].vector ? [base.embeddings, { embeddings: rows }] : [base.texts, { texts: rows }];
       const answer = await post(place, body, { signal }).catch((error) => {
-        setFaults(faultsOf(error, batch));
-        throw error;
+        throw Object.assign(error, { faults: faultsOf(error, batch) });
       });
       rest = rest.slice(batch.length);
-      setLeft(rest);
       const counts = { sent: batch.length, tokens: 0, ...answer, ...answer.usage };
       setDone((old) => Object.fromEntries(Object.entries(old).map(([name, sum]) => [name, sum + counts[name]])));
     }
@@ -50,7 +47,8 @@ function Adding({ base, instance, canEmbed, onClose }) {
   const { sent, inserted, updated, unchanged, tokens } = done;
   const total = sent + (left?.length ?? 0);
   const summary = `${number(inserted)} new, ${number(updated)} replaced, ${number(unchanged)} as they were`;
-  const error = faults.length ? { message: action.error?.message } : action.error;
+  const faults = action.error?.faults ?? []; // lines that the service refused
+  const error = faults.length ? { message: action.error.message } : action.error;
   const refused = new Set(faults.map((one) => one.line));
   const leaveOut = () => action.run(left.filter((one) => !refused.has(one.line)));
   return html`<${Dialog} title="Add texts" class="wide" onClose=${action.isRunning ? undefined : onClose}>
@@ -110,10 +108,7 @@ function Source({ instance, canEmbed, start, onClose }) {
   const { prefix } = form.values;
   const format = canEmbed ? form.values.format : "json";
   const content = file?.content ?? form.values.content;
-  const { records, wrong } = useMemo(
-    () => checked(readRecords(content, format, prefix), canEmbed),
-    [content, format, prefix],
-  );
+  const { records, wrong } = useMemo(() => readRecords(content, format, prefix, canEmbed), [content, format, prefix]);
   const action = { run: () => start(records), error: read.error };
   return html`<${Form} action=${action} submit=${records.length ? `Add ${plural(records.length, "text")}` : "Add"}
       isReady=${records.length > 0 && !wrong.length} onCancel=${onClose}>
@@ -139,14 +134,6 @@ function Lines({ wrong }) {
   </div>`;
 }
 
-// Records are of one kind: all with vectors, or all without, to be embedded.
-function checked({ records, wrong }, canEmbed) {
-  const without = records.filter((one) => one.vector === undefined);
-  if (canEmbed && without.length === records.length) return { records, wrong };
-  const message = canEmbed ? "has no vector, but others have" : "has no vector";
-  return { records, wrong: [...wrong, ...without.map(({ line }) => ({ line, message }))] };
-}
-
 function firstBatch(records) {
   let characters = 0;
   const isFull = (one) => (characters += JSON.stringify(one).length) > BATCH_CHARACTERS;
@@ -155,11 +142,10 @@ function firstBatch(records) {
 }
 
 // The service names rows of a batch as body.texts[3].text: here they are lines.
-function faultsOf(error, batch) {
-  const lines = new Map();
-  for (const { location, message } of error.errors ?? []) {
-    const [, at, field] = /^body\.(?:texts|embeddings)\[(\d+)\]\.?(.*)$/.exec(location ?? "") ?? [];
-    if (batch[at]) lines.set(batch[at].line, `${field} ${message}`.trim());
-  }
-  return [...lines].map(([line, message]) => ({ line, message }));
+function faultsOf({ errors = [] }, batch) {
+  const found = errors.map(({ location, message }) => {
+    const [, at, field] = /^body\.(?:texts|embeddings)\[(\d+)\]\.?(.*)$/.exec(location) ?? [];
+    return { line: batch[at]?.line, message: `${field} ${message}`.trim() };
+  });
+  return found.filter(({ line }, at) => line && found.findIndex((one) => one.line === line) === at); // one of each line
 }

@@ -5,8 +5,7 @@ import { useGet, useLoad } from "../hooks.js";
 import { go, isAdmin, link, route, session } from "../store.js";
 import { Badge, Card, Empty, Facts, html, Loaded, Named, Page } from "../ui.js";
 import { HANDLE, modelFacts, modelFields } from "./fields.js";
-import { Grouped } from "./lists.js";
-import { Shares } from "./shares.js";
+import { Grouped, Shares } from "./lists.js";
 
 const FIELDS = [
   ...modelFields(),
@@ -35,7 +34,7 @@ function List() {
       ${user && !found.some((one) => one.owner === user) && html`<${Card} title="Own">
         <${Empty} title="You have made no definition yet.">
           <p>Make one for a model that several people use, or make an instance of one below.</p><//><//>`}
-      <${Grouped} rows=${found} user=${user} noun="definitions" columns=${COLUMNS} />`}<//>
+      <${Grouped} rows=${found} user=${user} noun="definition" columns=${COLUMNS} />`}<//>
   <//>`;
 }
 

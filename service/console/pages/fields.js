@@ -1,5 +1,5 @@
-// The fields that the forms of instances, definitions, projects and shares have in common.
-import { all, path } from "../api.js";
+// The fields that several forms have in common: of instances, definitions, projects, and the filter of metadata.
+import { all, parsed, path, Problem } from "../api.js";
 import { plural } from "../format.js";
 import { useGet, useLoad } from "../hooks.js";
 import { Failure, Field, html } from "../ui.js";
@@ -23,6 +23,18 @@ export const LIMITS = [
     name: "expires_at", label: "Ends", type: "datetime-local",
     hint: "Empty: no limit; 0: nothing. Days and months are those of UTC.",
   },
+];
+
+export const FILTER = {
+  name: "filter", label: "Filter", class: "mono", is: Filter,
+  hint: "Only texts whose metadata fit, as JSON. Empty: all.",
+};
+const FILTERS = [
+  ['{"author": "Blake"}', "the field has this value"],
+  ['{"year": {"$gte": 1780, "$lt": 1800}}', "from 1780 on, and before 1800; also $gt, $lte, $eq and $ne"],
+  ['{"lang": {"$in": ["en", "de"]}}', "one of these; $nin: none of these"],
+  ['{"about.place": {"$exists": true}}', "there is such a field; dots lead into objects and lists"],
+  ['{"$or": [{"year": 1794}, {"$not": {"lang": "en"}}]}', "either holds; $and: all of them; $not: does not hold"],
 ];
 
 // What describes a model. An instance must have dimensions.
@@ -92,4 +104,26 @@ function Instance({ value, hint, ...rest }) {
   const { data: one, error } = useGet(value && path`/v1/llm-instances/${owner}/${handle}`);
   const facts = one && [one.model, plural(one.dimensions, "dimension"), one.api_standard].filter(Boolean).join(", ");
   return html`<${Field} ...${rest} value=${value} hint=${facts || hint} /><${Failure} error=${error} />`;
+}
+
+// The filter that was typed; undefined for none. Raises a Problem for the field when it is not a JSON object.
+export function filterOf(text) {
+  if (!text?.trim()) return undefined;
+  const { value, fault = "a filter is an object, in braces" } = parsed(text);
+  if (value && typeof value === "object" && !Array.isArray(value)) return value;
+  const message = `must be JSON, like {"author": "Blake"} (${fault})`;
+  throw new Problem(422, { detail: "The filter cannot be read.", errors: [{ location: "body.filter", message }] });
+}
+
+function Filter(props) {
+  return html`<div class="filter">
+    <${Field} ...${props} />
+    <details>
+      <summary>How to write a filter</summary>
+      <ul>${FILTERS.map(([example, meaning]) => html`<li>
+        <button type="button" class="link" onClick=${() => props.onValue(example)}><code>${example}</code></button>
+        ${" "}${meaning}
+      </li>`)}</ul>
+    </details>
+  </div>`;
 }

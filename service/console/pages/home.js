@@ -37,8 +37,7 @@ export default function Home() {
     <${Loaded} from=${from}>${({ projects, next }) => html`
       ${user && !offset.value && !next && !projects.some((one) => one.owner === user) &&
       html`<${Loaded} from=${instances}>${(usable) => html`<${FirstSteps} instances=${usable} make=${make} />`}<//>`}
-      <${Grouped} rows=${projects} user=${user} noun="projects" columns=${COLUMNS}
-        rowKey=${(one) => `${one.owner}/${one.project_handle}`} />
+      <${Grouped} rows=${projects} user=${user} noun="project" columns=${COLUMNS} />
       ${!user && !projects.length && html`<${Empty} title="There is no project yet.">
         Choose a user, to make one for them; users are made at <a href=${link`/users`}>Users</a>.<//>`}
       <${Pages} size=${PAGE} hasNext=${Boolean(next)} />`}<//>

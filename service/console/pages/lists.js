@@ -1,13 +1,12 @@
-// What the lists of projects, instances and definitions have in common, and whose they are.
-import { path } from "../api.js";
-import { plural } from "../format.js";
+// What the pages of projects, instances and definitions have in common: whose they are, and with whom they are shared.
+import { patch, path, post, remove } from "../api.js";
+import { DataForm, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
-import { link } from "../store.js";
 import { useId, useState } from "../vendor/hooks.js";
-import { Card, Facts, Field, Form, html, Named, Table } from "../ui.js";
+import { Card, Field, Form, html, Table } from "../ui.js";
 
 const GROUPS = ["Own", "Shared by others", "Of all users", "Built in", "Public"];
-const NOUNS = ["project", "instance", "definition"];
+const USER = { name: "share_with_handle", label: "User", required: true, hint: "Their handle." };
 
 function groupOf({ owner, is_public: isPublic }, user) {
   if (owner === user) return "Own";
@@ -17,10 +16,11 @@ function groupOf({ owner, is_public: isPublic }, user) {
 }
 
 // A table for each group of the rows, as `user` sees them; null is the admin, who sees those of all users.
-export function Grouped({ rows, user, noun, columns, rowKey }) {
+export function Grouped({ rows, user, noun, ...table }) {
   const groups = Map.groupBy(rows, (one) => groupOf(one, user));
   return GROUPS.filter((group) => groups.has(group)).map((group) => html`<${Card} key=${group} title=${group}>
-    <${Table} caption="${group}: ${noun}" columns=${columns} rows=${groups.get(group)} rowKey=${rowKey} />
+    <${Table} caption="${group}: ${noun}s" rows=${groups.get(group)} ...${table}
+      rowKey=${(one) => `${one.owner}/${one[`${noun}_handle`]}`} />
   <//>`);
 }
 
@@ -37,22 +37,28 @@ export function UserChoice({ label, user = "", show, more }) {
   <//>`;
 }
 
-// Who a user is, what they own and what they have been given.
-export function AboutUser({ title, user }) {
-  const facts = [["Handle", user.user_handle], ["E-mail", user.email], ["Name", user.name]];
-  return html`<${Card} title=${title}><${Facts} pairs=${facts} /><//>
-    <div class="columns">${NOUNS.map((noun) => html`<${Card} title=${plural(user[`${noun}s`].length, noun)}>
-      ${!user[`${noun}s`].length && html`<p class="faint">None.</p>`}
-      <ul>${user[`${noun}s`].map((one) => html`<li>
-        <${Named} noun=${noun} ...${one} />
-        ${one.owner !== user.user_handle && html` <span class="faint">${one.role ?? "shared"}</span>`}
-      </li>`)}</ul>
-      ${noun === "instance" && html`<a href=${link`/instances/${user.user_handle}`}>Show all with their models</a>`}
-    <//>`)}</div>`;
-}
-
-// How many of each kind a user owns, in words.
-export function ownedInWords(user) {
-  const own = (noun) => user[`${noun}s`].filter((one) => one.owner === user.user_handle);
-  return NOUNS.map((noun) => plural(own(noun).length, noun)).join(", ");
+// `shares` are {user_handle, …}, and `columns` what is shown of them beside the user. `fields` are those of a share:
+// with `mayChange` they are changed later, in dialogs. `none` is said without any, `done` of a share that was made,
+// `ended` before it is ended, where [the button, the last button] are `verbs`.
+export function Shares({ title = "Shared with", where, shares, columns = [], fields = [], mayChange, ...words }) {
+  const { none = "Nobody yet.", done, ended, verbs = ["End", "End it"], reload, children } = words;
+  const place = (one) => `${where}/share/` + path`${one.user_handle}`;
+  const of = (one) => html`<span class="unseen"> ${one.user_handle}</span>`;
+  const actions = (one) => html`<div class="actions">
+    ${mayChange && html`<${FormButton} label=${html`Change${of(one)}`} submit="Save" stored=${one} fields=${fields}
+      send=${(body, options) => patch(place(one), body, options)} onDone=${reload} />`}
+    <${FormButton} label=${html`${verbs[0]}${of(one)}`} title="End the share with ${one.user_handle}" kind="danger"
+      submit=${verbs[1]} send=${(body, options) => remove(place(one), options)} onDone=${reload}
+      done="${one.user_handle} has no access any more."><p>${ended(one.user_handle)}</p><//>
+  </div>`;
+  const share = {
+    submit: "Share", fields: [USER, ...fields], stored: { role: "reader" },
+    send: (body, options) => post(`${where}/share`, body, options), done, onDone: reload,
+  };
+  return html`<${Card} title=${title} actions=${mayChange && html`<${FormButton} label="Share it" ...${share} />`}>
+    ${children}
+    <${Table} caption="Users it is shared with" rows=${shares} rowKey=${(one) => one.user_handle} empty=${none}
+      columns=${[["User", (one) => one.user_handle], ...columns, ["Actions", actions]]} />
+    ${!mayChange && html`<h3>Share it</h3><${DataForm} key=${shares.length} ...${share} />`}
+  <//>`;
 }

@@ -8,7 +8,7 @@ import { Badge, Empty, Facts, Failure, html, IndexBadge, Loaded, Page, Progress 
 // The parts by their place in the address, the title of their tab, and for whom they are.
 const PARTS = {
   texts: { load: () => import("./texts.js"), title: "Texts" },
-  text: { load: () => import("./text.js") },
+  text: { load: () => import("./texts.js") },
   search: { load: () => import("./search.js"), title: "Search" },
   map: { load: () => import("./map.js"), title: "Map" },
   sharing: { load: () => import("./sharing.js"), title: "Sharing", isOwners: true },

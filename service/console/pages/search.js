@@ -1,12 +1,12 @@
 // Search in a project: by a text, by a stored text, or by a vector; and how the same is asked for elsewhere.
 import { parsed, path, post, Problem, ROOT } from "../api.js";
-import { FILTER, filterOf } from "../filter.js";
 import { number, percent, plural } from "../format.js";
 import { useFields } from "../forms.js";
 import { useLoad } from "../hooks.js";
 import { link, route, session, setQuery } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Code, Empty, Form, html, Pairs, SimilarityBar } from "../ui.js";
+import { FILTER, filterOf } from "./fields.js";
 
 const LONGEST_IN_ADDRESS = 2000; // characters of a vector
 const ELSEWHERE = "-"; // in the address, in place of a longer one
@@ -23,10 +23,11 @@ const OPTIONS = [
     { name: "recall", label: "Find", options: RECALLS },
   ],
 ];
+const PYTHON = { null: "None", true: "True", false: "False" };
 const HOW = {
-  index: (recall) => `by the index, which finds ${percent(recall, 1)} of the nearest`,
-  exact: () => "all texts were compared, so none of the nearest is missing",
-  filtered: () => "all texts that pass the filter were compared, so none of the nearest is missing",
+  index: "by the index, which finds % of the nearest",
+  exact: "all texts were compared, so none of the nearest is missing",
+  filtered: "all texts that pass the filter were compared, so none of the nearest is missing",
 };
 
 export default function Search({ project, instance, base, canSearchTexts }) {
@@ -39,8 +40,7 @@ export default function Search({ project, instance, base, canSearchTexts }) {
       if (!asked[asked.by]) return null;
       const request = requestOf(asked, base, instance?.dimensions);
       const start = performance.now();
-      const found = await post(request.path, request.body, { signal });
-      return { found, request, milliseconds: performance.now() - start };
+      return { found: await post(request.path, request.body, { signal }), request, took: performance.now() - start };
     },
     [base.similars, asked, turn],
   );
@@ -77,14 +77,12 @@ export default function Search({ project, instance, base, canSearchTexts }) {
           <p><a href=${top}>Add some</a>, then search them.</p><//>`)}`;
 }
 
-function Ways({ ways, value, onValue }) {
-  return html`<fieldset class="ways">
-    <legend>Search by</legend>
-    ${ways.map(([way, label]) => html`<label>
-      <input type="radio" name="by" value=${way} checked=${value === way} onChange=${() => onValue(way)} /> ${label}
-    </label>`)}
-  </fieldset>`;
-}
+const Ways = ({ ways, value, onValue }) => html`<fieldset class="ways">
+  <legend>Search by</legend>
+  ${ways.map(([way, label]) => html`<label>
+    <input type="radio" name="by" value=${way} checked=${value === way} onChange=${() => onValue(way)} /> ${label}
+  </label>`)}
+</fieldset>`;
 
 // What the address asks for. In place of what is no number there is the usual one.
 function askedBy(query, usualWay, longVector) {
@@ -128,12 +126,12 @@ function move(event) {
   next.focus();
 }
 
-function Answer({ found: { results, search }, request, milliseconds, asked, project, top }) {
+function Answer({ found: { results, search }, request, took, asked, project, top }) {
   return html`<section aria-labelledby="results-title">
     <h2 id="results-title">Results</h2>
-    <p role="status">${plural(results.length, "result")}, ${HOW[search.method](search.recall)}.${" "}
-      <span class="faint">Method <code>${search.method}</code>, recall ${number(search.recall)},
-        ${" "}${number(Math.round(milliseconds))} ms from here and back.</span></p>
+    <p role="status">${plural(results.length, "result")}, ${HOW[search.method].replace("%", percent(search.recall, 1))}.
+      ${" "}<span class="faint">Method <code>${search.method}</code>, recall ${number(search.recall)},
+        ${" "}${number(Math.round(took))} ms from here and back.</span></p>
     ${results.length === 0 && html`<${Empty} title="Nothing is that similar.">
       <p>Lower the least similarity${asked.filter ? ", or change the filter" : ""}.</p>
     <//>`}
@@ -143,9 +141,7 @@ function Answer({ found: { results, search }, request, milliseconds, asked, proj
           <a href=${top + path`/text/${one.id}`}>${one.id}</a>
           <${SimilarityBar} value=${one.similarity} />
           <button type="button" class="link" aria-label="More like this: ${one.id}"
-            onClick=${() => setQuery({ ...NO_WAY, id: one.id }, { replace: false })}>
-            More like this
-          </button>
+            onClick=${() => setQuery({ ...NO_WAY, id: one.id }, { replace: false })}>More like this</button>
         </div>
         ${one.text && html`<p class="text">${marked(one.text, asked.text)}</p>`}
         <${Pairs} metadata=${one.metadata} />
@@ -173,15 +169,15 @@ function marked(text, query = "") {
 // For a POSIX shell: within single quotes only those themselves have a meaning.
 function curlOf({ path, body }) {
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-  const lines = [`curl -sS ${quoted(new URL(path.slice(1), ROOT).href)}`, `-H 'Content-Type: application/json'`];
-  if (session.value) lines.push('-H "Authorization: Bearer $KEY"');
-  lines.push(`--data-binary ${quoted(JSON.stringify(body))}`);
-  return lines.join(" \\\n  ");
+  const key = session.value ? '-H "Authorization: Bearer $KEY" ' : "";
+  return `curl -sS ${quoted(new URL(path.slice(1), ROOT).href)} \\
+  -H 'Content-Type: application/json' ${key}\\
+  --data-binary ${quoted(JSON.stringify(body))}`;
 }
 
 function pythonOf({ body, parameters }, project) {
   const { text_id: id, include, ...rest } = body;
-  const numbers = [...parameters].map(([name, value]) => [name, name === "exact" ? true : Number(value)]);
+  const numbers = [...parameters].map(([name, value]) => [name, name === "exact" || Number(value)]);
   const listed = Object.entries({ id, ...rest, ...Object.fromEntries(numbers), include })
     .filter(([, value]) => value !== undefined).map(([name, value]) => `    ${name}=${literal(value)},`);
   const key = session.value ? ', os.environ["KEY"]' : "";
@@ -195,12 +191,6 @@ for one in found:
     print(one.similarity, one.id, one.text)`;
 }
 
-// A value of JSON as Python writes it. Its texts are Python's, too.
-function literal(value) {
-  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
-  if (value && typeof value === "object") {
-    return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${literal(one)}`).join(", ")}}`;
-  }
-  if (typeof value === "string") return JSON.stringify(value);
-  return { null: "None", true: "True", false: "False" }[value] ?? String(value);
-}
+// A value as Python writes it: JSON but for three words, where they do not stand in a text.
+const literal = (value) =>
+  JSON.stringify(value).replace(/"(?:[^"\\]|\\.)*"|null|true|false/g, (one) => PYTHON[one] ?? one);

@@ -6,7 +6,7 @@ import { useAction } from "../hooks.js";
 import { go, link, notify, session } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Card, Code, Failure, Field, html } from "../ui.js";
-import { Shares } from "./shares.js";
+import { Shares } from "./lists.js";
 
 const ROLES = [["reader", "Reader: reads and searches"], ["editor", "Editor: adds and deletes texts, too"]];
 

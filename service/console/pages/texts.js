@@ -1,12 +1,13 @@
-// The texts of a project as a table: paged, filtered, selected to be deleted; and the ways to add some.
-import { get, path, post, remove } from "../api.js";
-import { FILTER, filterOf } from "../filter.js";
-import { number, plural } from "../format.js";
+// The texts of a project as a table: paged, filtered, selected to be deleted; the ways to add some; and one in full: its
+// text, metadata and vector, and the ten nearest to it.
+import { get, parsed, path, post, remove } from "../api.js";
+import { number, percent, plural, time } from "../format.js";
 import { DataForm, FormButton } from "../forms.js";
 import { useLoad } from "../hooks.js";
 import { go, link, route, setQuery } from "../store.js";
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
-import { Empty, html, Loaded, Pairs, Table } from "../ui.js";
+import { Card, Code, CopyButton, Empty, Facts, Field, html, Loaded, Pairs, SimilarityBar, Table } from "../ui.js";
+import { FILTER, filterOf } from "./fields.js";
 import { AddTexts } from "./add_texts.js";
 
 const SIZES = ["10", "25", "50", "100", "200"];
@@ -15,7 +16,14 @@ const ID = {
   name: "id", label: "Open a text by its id", required: true, isExact: true, hint: "The whole id, as it is stored.",
 };
 
-export default function Texts(props) {
+const FIRST_NUMBERS = 8; // of a vector
+
+export default function Part(props) {
+  const [, , , part, id = ""] = route.value.parts;
+  return part === "text" ? html`<${Text} ...${props} id=${id} />` : html`<${Texts} ...${props} />`;
+}
+
+function Texts(props) {
   const { project, base, canEdit, canEmbed, reload } = props;
   const { query } = route.value;
   const [after, filter, limit] = [query.get("after"), query.get("filter") ?? "", query.get("limit") ?? "25"];
@@ -65,10 +73,8 @@ export default function Texts(props) {
     <div class="bar-of-actions">
       ${canEdit && html`<${AddTexts} ...${props} onDone=${changed} />`}
       ${canEdit && !isEmpty && html`<${Deletion} ...${props} ids=${[...selected]} onDone=${changed} />`}
-      ${!isEmpty && html`<label class="last">Texts a page
-        ${" "}<select value=${limit} onChange=${(event) => setQuery({ limit: event.target.value })}>
-          ${SIZES.map((size) => html`<option value=${size} selected=${size === limit}>${size}</option>`)}
-        </select></label>`}
+      ${!isEmpty && html`<${Field} label="Texts a page" options=${SIZES} value=${limit}
+        onValue=${(size) => setQuery({ limit: size })} />`}
     </div>
     ${!atFilter && !isEmpty && html`<${Loaded} from=${from}>${({ rows, next }) => html`
       ${rows.length
@@ -127,4 +133,87 @@ function Deletion({ base, project, ids, onDone }) {
       <p>${all} of this project are deleted with their vectors and metadata, and cannot be brought back. The project,
         its settings and shares stay.</p>
     <//>`;
+}
+
+function Text(props) {
+  const { base, id } = props;
+  const from = useLoad((signal) => read(base, id, signal), [base.embeddings, id]);
+  return html`<${Loaded} from=${from}>${(row) => (row
+    ? html`<${Shown} key=${id} ...${props} row=${row} onStored=${from.reload} />`
+    : html`<${Empty} title="There is no text with this id."><p><code>${id}</code></p><//>`)}<//>`;
+}
+
+async function read(base, id, signal) {
+  if (!id) return null;
+  const answer = await post(`${base.embeddings}/get`, { text_ids: [id] }, { signal });
+  return answer.embeddings[0] ?? null;
+}
+
+function Shown({ row, project, base, canEdit, canEmbed, reload, onStored }) {
+  const { text_id: id, vector } = row;
+  const top = link`/projects/${project.owner}/${project.project_handle}`;
+  const metadata = JSON.stringify(row.metadata ?? {}, null, 2);
+  const fields = [{ name: "metadata", label: "Metadata", lines: 8, hint: "A JSON object." }];
+  if (canEmbed) {
+    const hint = "A changed text is embedded by the project's instance.";
+    fields.unshift({ name: "text", label: "Text", lines: 8, isFirst: true, required: Boolean(row.text), hint });
+  }
+  const deleted = () => {
+    reload();
+    go(top);
+  };
+  const actions = html`<a class="button" href="${top}/search?${new URLSearchParams({ id })}">More like this</a>
+    ${canEdit && html`<${FormButton} label="Edit" title="Edit this text" submit="Save" fields=${fields}
+        stored=${{ text: row.text, metadata }} done="The text is stored." onDone=${onStored}
+        send=${(body, { signal }) => store(base, row, body, signal)} />
+      <${FormButton} label="Delete" title="Delete this text" kind="danger" submit="Delete it"
+          send=${(body, options) => post(`${base.embeddings}/delete`, { text_ids: [id] }, options)}
+          done="The text is deleted." onDone=${deleted}>
+        <p>The text <code>${id}</code>, its vector and metadata cannot be brought back.</p>
+      <//>`}`;
+  const numbers = vector.slice(0, FIRST_NUMBERS).join(", ") + (vector.length > FIRST_NUMBERS ? ", …" : "");
+  return html`<div class="columns">
+    <div>
+      <${Card} title=${id} actions=${actions}>
+        ${row.text ? html`<p class="text">${row.text}</p>` : html`<p class="faint">Only a vector is stored.</p>`}
+        <${Facts} pairs=${[["Stored", time(row.created_at)], ["Changed", time(row.updated_at)]]} />
+      <//>
+      <${Card} title="Metadata">
+        ${metadata === "{}" ? html`<p class="faint">None.</p>` : html`<${Code} text=${metadata} />`}
+      <//>
+      <${Card} title="Vector" actions=${html`<${CopyButton} text=${JSON.stringify(vector)} label="Copy the vector" />`}>
+        <p>${plural(vector.length, "number")}, in half precision: ${" "}<code>${numbers}</code></p>
+      <//>
+    </div>
+    <${Nearest} id=${id} top=${top} base=${base} />
+  </div>`;
+}
+
+async function store(base, row, { text = null, metadata }, signal) {
+  const { value, fault } = parsed(metadata);
+  if (fault) throw new Error(`The metadata are not JSON: ${fault}`);
+  const changed = { text_id: row.text_id, metadata: value };
+  if (text !== null && text !== row.text) return post(base.texts, { texts: [{ ...changed, text }] }, { signal });
+  const now = await read(base, row.text_id, signal);
+  if (!now) throw new Error("The text was deleted meanwhile.");
+  return post(base.embeddings, { embeddings: [{ ...changed, vector: now.vector }] }, { signal });
+}
+
+function Nearest({ id, top, base }) {
+  const from = useLoad(
+    (signal) => post(`${base.similars}?limit=10&threshold=-1`, { text_id: id, include: ["text"] }, { signal }),
+    [base.similars, id],
+  );
+  return html`<${Card} title="Nearest texts">
+    <${Loaded} from=${from}>${({ results, search }) => html`
+      ${!results.length && html`<p class="faint">There is no other text.</p>`}
+      <ol class="nearest">
+        ${results.map((one) => html`<li key=${one.id}>
+          <a href=${top + path`/text/${one.id}`}>${one.id}</a>
+          <${SimilarityBar} value=${one.similarity} />
+          ${one.text && html`<div class="short">${one.text}</div>`}
+        </li>`)}
+      </ol>
+      <p class="faint">${percent(search.recall, 1)} of the nearest are found (method ${search.method}).</p>`}<//>
+  <//>`;
 }

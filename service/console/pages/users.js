@@ -1,22 +1,22 @@
-// Users, for the admin: the list, one who is made, and all of one.
+// Users, for the admin: the list, one who is made, and all of one; and for each user their own account.
 import { mustBeFree, patch, path, post } from "../api.js";
+import { plural } from "../format.js";
 import { Delete, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
-import { link, offset, route, setQuery } from "../store.js";
+import { link, offset, route, session, setQuery, signedIn, theme } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, Dialog, Empty, Field, html, Loaded, Page, Pages, Secret, Table } from "../ui.js";
+import { Card, Dialog, Empty, Facts, Field, html, Loaded, Named, Page, Pages, Secret, Table } from "../ui.js";
 import { HANDLE } from "./fields.js";
-import { AboutUser, ownedInWords } from "./lists.js";
 
 const PAGE = 50; // users
 const HIDDEN = "_system"; // it owns what is built in, and nobody has its key
-const FIELDS = [
-  { name: "email", label: "E-mail", type: "email", required: true },
-  { name: "name", label: "Name" },
-];
+const FIELDS = [{ name: "email", label: "E-mail", type: "email", required: true }, { name: "name", label: "Name" }];
+const NOUNS = ["project", "instance", "definition"];
+const THEMES = [["", "As the system has it"], ["light", "Light"], ["dark", "Dark"]];
 
 export default function Users() {
-  const handle = route.value.parts[1];
+  const [section, handle] = route.value.parts;
+  if (section === "account") return html`<${Account} />`;
   return handle === undefined ? html`<${List} />` : html`<${User} handle=${handle} />`;
 }
 
@@ -28,10 +28,10 @@ function List() {
     await mustBeFree(path`/v1/users/${body.user_handle}`, `a user ${body.user_handle}`, options);
     setMade(await post("/v1/users", body, options));
   };
-  const button = html`<${FormButton} label="Make a user" kind="primary" submit="Make" send=${send}
-    onDone=${from.reload} fields=${[{ ...HANDLE, name: "user_handle", label: "Handle" }, ...FIELDS]} />`;
+  const make = html`<${FormButton} label="Make a user" kind="primary" submit="Make" send=${send} onDone=${from.reload}
+    fields=${[{ ...HANDLE, name: "user_handle", label: "Handle" }, ...FIELDS]} />`;
   const columns = [["User", (handle) => html`<a href=${link`/users/${handle}`}>${handle}</a>`]];
-  return html`<${Page} title="Users" actions=${button}>
+  return html`<${Page} title="Users" actions=${make}>
     <${Card}>
       <${Field} label="Search" type="search" value=${search} hint="A part of the handle."
         onValue=${(value) => setQuery({ search: value, offset: "" })} />
@@ -54,6 +54,7 @@ function User({ handle }) {
   const from = useGet(where);
   const [key, setKey] = useState(null);
   const exchange = async (body, options) => setKey((await post(`${where}/key`, undefined, options)).vdb_key);
+  const own = (noun) => plural(from.data[`${noun}s`].filter((one) => one.owner === handle).length, noun);
   const actions = from.data && handle !== HIDDEN && html`
     <${FormButton} label="Edit" submit="Save" stored=${from.data} fields=${FIELDS} onDone=${from.reload}
       send=${(body, options) => patch(where, body, options)} />
@@ -61,11 +62,53 @@ function User({ handle }) {
       <p>All programs of ${handle} that use the present key stop working at once.</p>
     <//>
     <${Delete} noun="user" name=${handle} where=${where} to=${link`/users`}>
-      <p>Deleted with ${handle} is all that they own: ${ownedInWords(from.data)}, with all texts and vectors. It cannot
+      <p>Deleted with ${handle} is all that they own: ${NOUNS.map(own).join(", ")}, with all texts and vectors. It cannot
         be brought back. What others own and have shared with them stays.</p>
     <//>`;
   return html`<${Page} title=${handle} actions=${actions}>
     ${key && html`<${Secret} value=${key}>Give it to ${handle} on a safe way; the old one does not work any more.<//>`}
-    <${Loaded} from=${from}>${(user) => html`<${AboutUser} title="User" user=${user} />`}<//>
+    <${Loaded} from=${from}>${(user) => html`<${About} title="User" user=${user} />`}<//>
+  <//>`;
+}
+
+// Who a user is, what they own and what they have been given.
+function About({ title, user }) {
+  const facts = [["Handle", user.user_handle], ["E-mail", user.email], ["Name", user.name]];
+  const given = (one) => one.owner !== user.user_handle && html` <span class="faint">${one.role ?? "shared"}</span>`;
+  const card = (noun, all) => html`<${Card} title=${plural(all.length, noun)}>
+    ${!all.length && html`<p class="faint">None.</p>`}
+    <ul>${all.map((one) => html`<li><${Named} noun=${noun} ...${one} />${given(one)}</li>`)}</ul>
+    ${noun === "instance" && html`<a href=${link`/instances/${user.user_handle}`}>Show all with their models</a>`}
+  <//>`;
+  return html`<${Card} title=${title}><${Facts} pairs=${facts} /><//>
+    <div class="columns">${NOUNS.map((noun) => card(noun, user[`${noun}s`]))}</div>`;
+}
+
+function Account() {
+  const { handle } = session.value;
+  const where = handle && path`/v1/users/${handle}`;
+  const from = useGet(where);
+  const [key, setKey] = useState(null);
+  const exchange = async (body, options) => {
+    const { vdb_key: made } = await post(`${where}/key`, undefined, options);
+    setKey(made);
+    signedIn({ ...session.value, key: made });
+  };
+  return html`<${Page} title="Account" lead="Signed in as ${handle ?? "the admin"}.">
+    <div class="columns">
+      <${Card} title="Key">${handle
+        ? html`${key && html`<${Secret} value=${key}>Put it into your programs. This tab uses it already.<//>`}
+          <p>Exchange it when somebody else may know it.</p>
+          <${FormButton} label="Exchange my key …" title="Exchange my key" kind="danger" submit="Exchange it"
+              send=${exchange}>
+            <p class="warning-box">All programs and tabs that use the present key stop working at once.</p>
+          <//>`
+        : html`<p>The admin's key is the setting <code>SERVICE_ADMINKEY</code> of the service. It is exchanged there,
+            and the service is started again.</p>`}<//>
+      <${Card} title="Appearance">
+        <${Field} label="Colours" options=${THEMES} value=${theme.value} onValue=${(value) => (theme.value = value)} />
+      <//>
+    </div>
+    <${Loaded} from=${from}>${(user) => user && html`<${About} title="About you" user=${user} />`}<//>
   <//>`;
 }
