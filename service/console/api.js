@@ -40,10 +40,13 @@ export async function all(where, field, options) {
   return found;
 }
 
-// Raises Problem when there is something at `place`, `what`, which would be replaced.
-export async function mustBeFree(place, what, options) {
-  const known = await get(place, options).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
-  if (known) throw new Problem(409, { detail: `There is ${what} already.` });
+// What there is at `where`, or null.
+export const known = (where, options) =>
+  get(where, options).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
+
+// Raises Problem when there is something at `where`, `what`, which would be replaced.
+export async function mustBeFree(where, what, options) {
+  if (await known(where, options)) throw new Problem(409, { detail: `There is ${what} already.` });
 }
 
 // The answer's JSON (null when it has no body). Raises Problem. `key` is another than the session's.

@@ -1,6 +1,6 @@
 // The frame around all pages: who has signed in, the navigation, and which page an address shows.
 import { get } from "./api.js";
-import { DataForm } from "./forms.js";
+import { DataForm, field } from "./forms.js";
 import { useLoad } from "./hooks.js";
 import {
   forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signedIn, signInReason, signOut,
@@ -22,10 +22,8 @@ const PAGES = {
 };
 const LINKS = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
 const ADMINS_LINKS = [["users", "Users"], ["service", "Service"]];
-const KEY = {
-  name: "key", label: "Your key", type: "password", required: true, isFirst: true,
-  hint: "The admin who made your account has given it to you. It stays in this tab until you close it.",
-};
+const KEYS = "The admin who made your account has given it to you. It stays in this tab until you close it.";
+const KEY = field("key", "Your key", KEYS, { type: "password", required: true, isFirst: true });
 
 function App() {
   const [isStarted, setStarted] = useState(!storedKey());

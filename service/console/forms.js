@@ -1,9 +1,12 @@
 // Forms as data: what is typed in fields, a form that sends it, and buttons that open one in a dialog.
-import { remove } from "./api.js";
+import { patch, remove } from "./api.js";
 import { useAction } from "./hooks.js";
 import { go, notify } from "./store.js";
 import { useState } from "./vendor/hooks.js";
 import { Dialog, Field, Form, html } from "./ui.js";
+
+// A field of a form: what `Field` takes, where `is` names another component that draws it.
+export const field = (name, label, hint, more) => ({ name, label, hint, ...more });
 
 // What a field shows of what is stored: a moment in local time, as the browser's inputs want it.
 function shown({ type }, value) {
@@ -22,9 +25,8 @@ function sent({ type, lines, isExact }, value) {
 }
 
 // What is typed: {values, body, isFilled, isChanged, inputs, set}. `fields` are a list, or a function of the values.
-// Each is what `Field` takes, where `is` names another component that draws it, and an `isExact` one keeps its spaces;
-// a list within the list is a row, and markup stands as it is. `stored` are the first values; what was typed is
-// forgotten when `follows` changes.
+// An `isExact` one keeps its spaces; a list within the list is a row; markup stands as it is. `stored` are the first
+// values; what was typed is forgotten when `follows` changes.
 export function useFields(fields, stored = {}, follows = "") {
   const [state, setState] = useState({ follows, typed: {} });
   const typed = state.follows === follows ? state.typed : {};
@@ -51,22 +53,22 @@ export function useFields(fields, stored = {}, follows = "") {
   };
 }
 
-// A form that sends what is typed by `send(body, {signal})`. Then `done` is said, a text or a function of the body, and
-// `onDone` called. With `confirm` that name must be typed; with `isEdit` something must be changed; what takes long
-// `mayCancel`. `error` is one from elsewhere.
-export function DataForm({ fields = [], stored, send, done, onDone, error, children, ...rest }) {
-  const { confirm, isEdit, mayCancel, ...frame } = rest;
+// A form that changes what is at `where`, or sends what is typed by `send(body, {signal})`. Then `done` is said, a text
+// or a function of the body, and `onDone` called. With `confirm` that name must be typed; with `isEdit` something must
+// be changed; what takes long `mayCancel`. `error` is one from elsewhere.
+export function DataForm({ fields = [], stored, where, send, done, onDone, error, children, ...rest }) {
+  const { confirm, isEdit, mayCancel, submit = "Save", ...frame } = rest;
   const label = html`Type <code>${confirm}</code> to confirm`;
   const form = useFields(confirm ? [{ name: "confirm", label, required: true, isFirst: true }] : fields, stored);
   const act = useAction(async (by, options) => {
-    await send(form.body, options);
+    await (send ? send(form.body, options) : patch(where, form.body, options));
     if (done) notify(typeof done === "function" ? done(form.body) : done);
     onDone?.();
   });
   const action = { ...act, error: act.error ?? error };
   const isReady = form.isFilled && (!confirm || form.body.confirm === confirm) && (!isEdit || form.isChanged);
   const cancel = mayCancel && act.isRunning && act.cancel;
-  return html`<${Form} onCancel=${cancel} ...${frame} action=${action} isReady=${isReady}>
+  return html`<${Form} onCancel=${cancel} ...${frame} submit=${submit} action=${action} isReady=${isReady}>
     ${children}${form.inputs}
   <//>`;
 }
@@ -86,8 +88,8 @@ export function FormButton({ label, title = label, kind, disabled, onDone, ...fo
 }
 
 // A button that deletes what is at `where` when its name has been typed, and goes to `to`.
-export function Delete({ noun, name, where, to, send = remove, children }) {
+export function Delete({ noun, name, where, to, children }) {
   return html`<${FormButton} label="Delete …" title="Delete the ${noun}" submit="Delete the ${noun}" kind="danger"
-    confirm=${name} send=${(body, options) => send(where, options)} done="The ${noun} ${name} is deleted."
-    onDone=${() => go(to)} children=${children} />`;
+    confirm=${name} send=${(body, options) => remove(where, options)} done="The ${noun} ${name} is deleted."
+    onDone=${() => go(to)}>${children}<//>`;
 }

@@ -1,5 +1,5 @@
 // How components load and act.
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { returns, session } from "./store.js";
 import { useCallback, useEffect, useRef, useState } from "./vendor/hooks.js";
 
@@ -38,6 +38,9 @@ export function useLoad(load, deps, every = 0) {
 export function useGet(where, query, every) {
   return useLoad(async (signal) => (where ? get(where, { query, signal }) : null), [where, query], every);
 }
+
+// The same of a POST that only reads.
+export const usePost = (where, body) => useLoad((signal) => post(where, body, { signal }), [where, body]);
 
 // An action of a button or form: {run, isRunning, error, cancel}. `act(...arguments, {signal})` is cancelled by
 // `cancel`, and when the component goes.

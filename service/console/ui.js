@@ -86,16 +86,19 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
   }, []);
   const error = useContext(FormError)?.errors?.find((one) => name && one.location?.split(/[.[]/)[1] === name);
   const described = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ") || undefined;
-  const common = { id, name, "aria-describedby": described, "aria-invalid": error ? "true" : undefined, ...rest };
-  const change = ({ currentTarget: input }) => onValue(type === "checkbox" ? input.checked : input.value);
+  const isCheck = type === "checkbox";
+  const common = {
+    id, name, "aria-describedby": described, "aria-invalid": error ? "true" : undefined,
+    [isCheck ? "checked" : "value"]: value,
+  };
+  const change = ({ currentTarget: { checked, value: typed } }) => onValue(isCheck ? checked : typed);
   const choices = options?.map((one) => [one].flat()).map(([key, text = key]) =>
     html`<option value=${key} selected=${key === value}>${text}</option>`);
-  const plain = { type, [type === "checkbox" ? "checked" : "value"]: value, autocomplete: "off", spellcheck: false };
-  return html`<div class="field ${type === "checkbox" ? "check" : ""}">
+  const input = ["input", { type, autocomplete: "off", spellcheck: false }];
+  const [tag, own] = (options && ["select"]) || (lines && ["textarea", { rows: lines }]) || input;
+  return html`<div class="field ${isCheck ? "check" : ""}">
     <label for=${id}>${label}</label>
-    ${choices && html`<select ...${common} value=${value} onChange=${change}>${choices}</select>`}
-    ${lines && html`<textarea ...${common} rows=${lines} value=${value} onInput=${change}></textarea>`}
-    ${!choices && !lines && html`<input ...${plain} ...${common} onInput=${change} />`}
+    <${tag} ...${common} ...${own} ...${rest} onInput=${change}>${choices}<//>
     ${hint && html`<p class="hint" id="${id}-hint">${hint}</p>`}
     ${error && html`<p class="error" id="${id}-error">${error.message}</p>`}
   </div>`;
@@ -196,9 +199,10 @@ export function Secret({ value, children }) {
   </div>`;
 }
 
-// A link to a project, instance or definition, which `noun` says, whose owner is named when it is another than oneself.
-export function Named({ noun, owner, [`${noun}_handle`]: handle }) {
-  const shown = owner === session.value?.handle ? handle : `${owner}/${handle}`;
+// A link to a project, instance or definition, which `noun` says. The owner is named when it is another than oneself,
+// and with `isFull`.
+export function Named({ noun, isFull, owner, [`${noun}_handle`]: handle }) {
+  const shown = owner === session.value?.handle && !isFull ? handle : `${owner}/${handle}`;
   return html`<a href=${link`/${`${noun}s`}/${owner}/${handle}`}>${shown}</a>`;
 }
 

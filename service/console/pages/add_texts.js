@@ -1,7 +1,7 @@
 // Adding texts: pasted or of a file, embedded by the project's instance, or stored with vectors of their own.
 import { post } from "../api.js";
 import { bytes, number, plural } from "../format.js";
-import { useFields } from "../forms.js";
+import { field, useFields } from "../forms.js";
 import { useAction } from "../hooks.js";
 import { useMemo, useRef, useState } from "../vendor/hooks.js";
 import { Dialog, Failure, Form, html, Progress } from "../ui.js";
@@ -10,6 +10,7 @@ import { FORMATS, formatOf, readRecords } from "./records.js";
 const BATCH_ROWS = 100; // small, so that progress is seen
 const BATCH_CHARACTERS = 400_000;
 const FILE_BYTES = 64 * 2 ** 20; // larger ones are for the client, which reads them piece by piece
+const COST = "A text that is stored under its id is replaced; one that is stored as it is costs nothing.";
 const EXAMPLES = {
   lines: "The modest rose puts forth a thorn",
   csv: "text_id,text,author\nrose,A rose,Stein",
@@ -93,15 +94,12 @@ function Source({ instance, canEmbed, start, onClose }) {
         <input id="texts-file" type="file" ref=${input} accept=".jsonl,.ndjson,.json,.txt,.csv"
           onChange=${({ target }) => target.files[0] && read.run(target.files[0])} />
       </div>`,
-      canEmbed && { name: "format", label: "Format", options: FORMATS },
-      { name: "prefix", label: "Ids of texts without one", hint: `Before the number of the line: ${prefix}1` },
+      canEmbed && field("format", "Format", "", { options: FORMATS }),
+      field("prefix", "Ids of texts without one", `Before the number of the line: ${prefix}1`, { isExact: true }),
     ],
     file
       ? html`<p>${file.name} <button type="button" onClick=${drop}>Paste instead</button></p>`
-      : {
-          name: "content", label: "Texts", lines: 8, isFirst: true, placeholder: EXAMPLES[format],
-          hint: "A text that is stored under its id is replaced; one that is stored as it is costs nothing.",
-        },
+      : field("content", "Texts", COST, { lines: 8, isFirst: true, placeholder: EXAMPLES[format] }),
   ];
   const [stored] = useState({ format: canEmbed ? "lines" : "json", prefix: newPrefix(), content: "" });
   const form = useFields(fields, stored);
@@ -144,8 +142,8 @@ function firstBatch(records) {
 // The service names rows of a batch as body.texts[3].text: here they are lines.
 function faultsOf({ errors = [] }, batch) {
   const found = errors.map(({ location, message }) => {
-    const [, at, field] = /^body\.(?:texts|embeddings)\[(\d+)\]\.?(.*)$/.exec(location) ?? [];
-    return { line: batch[at]?.line, message: `${field} ${message}`.trim() };
+    const [, at, part] = /^body\.(?:texts|embeddings)\[(\d+)\]\.?(.*)$/.exec(location) ?? [];
+    return { line: batch[at]?.line, message: `${part} ${message}`.trim() };
   });
   return found.filter(({ line }, at) => line && found.findIndex((one) => one.line === line) === at); // one of each line
 }

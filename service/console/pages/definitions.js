@@ -1,19 +1,14 @@
 // Definitions, templates for instances: those that one may use, and one of them in full.
-import { all, mustBeFree, patch, path, post } from "../api.js";
-import { Delete, FormButton } from "../forms.js";
+import { all, mustBeFree, path, post } from "../api.js";
+import { Delete, field, FormButton } from "../forms.js";
 import { useGet, useLoad } from "../hooks.js";
 import { go, isAdmin, link, route, session } from "../store.js";
 import { Badge, Card, Empty, Facts, html, Loaded, Named, Page } from "../ui.js";
-import { HANDLE, modelFacts, modelFields } from "./fields.js";
+import { handleField, modelFacts, modelFields } from "./fields.js";
 import { Grouped, Shares } from "./lists.js";
 
-const FIELDS = [
-  ...modelFields(),
-  {
-    name: "is_public", type: "checkbox", label: "Public",
-    hint: "Every user sees it, and may make instances of it. It holds no key.",
-  },
-];
+const PUBLIC = "Every user sees it, and may make instances of it. It holds no key.";
+const FIELDS = [...modelFields(), field("is_public", "Public", PUBLIC, { type: "checkbox" })];
 const COLUMNS = [
   ["Definition", (one) => html`<${Named} noun="definition" ...${one} />`],
   ["Seen by", seenBy],
@@ -55,8 +50,8 @@ function NewDefinition() {
     await post(path`/v1/llm-definitions/${owner}`, body, options);
     go(link`/definitions/${owner}/${handle}`);
   };
-  const owner = { name: "owner", label: "Owner", required: true, hint: "The handle of a user." };
-  const fields = [isAdmin.value && owner, { ...HANDLE, name: "definition_handle" }, ...FIELDS];
+  const owner = field("owner", "Owner", "The handle of a user.", { required: true });
+  const fields = [isAdmin.value && owner, handleField("definition_handle"), ...FIELDS];
   return html`<${FormButton} label="Make a definition" kind="primary" submit="Make" send=${send} fields=${fields}
     stored=${{ api_standard: "openai" }} done=${(made) => `The definition ${made.definition_handle} is made.`} />`;
 }
@@ -69,8 +64,7 @@ function Definition({ owner, handle }) {
   const shares = useGet(mayChange && `${where}/shared-with`);
   const actions = definition && html`${UseIt(definition)}
     ${mayChange && html`
-      <${FormButton} label="Edit" submit="Save" stored=${definition} fields=${FIELDS} onDone=${reload}
-        send=${(body, options) => patch(where, body, options)} />
+      <${FormButton} label="Edit" where=${where} stored=${definition} fields=${FIELDS} onDone=${reload} />
       <${Delete} noun="definition" name=${handle} where=${where} to=${link`/definitions`}>
         <p>Instances that were made from it stay as they are.</p><//>`}`;
   return html`<${Page} title="${owner}/${handle}" lead=${definition?.description} actions=${actions}>

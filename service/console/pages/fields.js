@@ -1,34 +1,29 @@
 // The fields that several forms have in common: of instances, definitions, projects, and the filter of metadata.
 import { all, parsed, path, Problem } from "../api.js";
 import { plural } from "../format.js";
+import { field } from "../forms.js";
 import { useGet, useLoad } from "../hooks.js";
 import { Failure, Field, html } from "../ui.js";
 
-export const HANDLE = {
-  label: "Name", required: true, isFirst: true,
-  hint: "3 to 64 letters, digits and . _ ~ - ; it stands in addresses, and is not changed later.",
-};
-export const DESCRIPTION = { name: "description", label: "Description", lines: 2, class: "prose" };
-export const KEY = {
-  name: "api_key", label: "The provider's key", type: "password", autocomplete: "new-password",
-  hint: "It is stored encrypted, and never shown again. Some providers need none.",
-};
+const COUNT = { type: "number", min: 1 };
+const ENDPOINT = "Where the provider is asked: a whole URL, or the base to which the standard adds its path.";
+const HANDLES = "3 to 64 letters, digits and . _ ~ - ; it stands in addresses, and is not changed later.";
+export const handleField = (name, label = "Name") => field(name, label, HANDLES, { required: true, isFirst: true });
+export const DESCRIPTION = field("description", "Description", "", { lines: 2, class: "prose" });
+export const KEY = field(
+  "api_key", "The provider's key", "It is stored encrypted, and never shown again. Some providers need none.",
+  { type: "password", autocomplete: "new-password" },
+);
+export const DIMENSIONS = field("dimensions", "Dimensions", "How many numbers its vectors have.", COUNT);
 export const LIMITS = [
   [
-    { name: "tokens_per_day", label: "Tokens a day", type: "number", min: 0 },
-    { name: "tokens_per_month", label: "Tokens a month", type: "number", min: 0 },
-    { name: "requests_per_minute", label: "Requests a minute", type: "number", min: 0 },
+    field("tokens_per_day", "Tokens a day", "", { type: "number", min: 0 }),
+    field("tokens_per_month", "Tokens a month", "", { type: "number", min: 0 }),
+    field("requests_per_minute", "Requests a minute", "", { type: "number", min: 0 }),
   ],
-  {
-    name: "expires_at", label: "Ends", type: "datetime-local",
-    hint: "Empty: no limit; 0: nothing. Days and months are those of UTC.",
-  },
+  field("expires_at", "Ends", "Empty: no limit; 0: nothing. Days and months: of UTC.", { type: "datetime-local" }),
 ];
-
-export const FILTER = {
-  name: "filter", label: "Filter", class: "mono", is: Filter,
-  hint: "Only texts whose metadata fit, as JSON. Empty: all.",
-};
+export const FILTER = field("filter", "Filter", "Only texts whose metadata fit, as JSON. Empty: all.", { is: Filter });
 const FILTERS = [
   ['{"author": "Blake"}', "the field has this value"],
   ['{"year": {"$gte": 1780, "$lt": 1800}}', "from 1780 on, and before 1800; also $gt, $lte, $eq and $ne"],
@@ -40,22 +35,13 @@ const FILTERS = [
 // What describes a model. An instance must have dimensions.
 export const modelFields = (isInstance) => [
   [
-    { name: "api_standard", label: "API standard", is: Standard, required: true },
-    { name: "model", label: "Model", hint: "Its name at the provider." },
+    field("api_standard", "API standard", "", { is: Standard, required: true }),
+    field("model", "Model", "Its name at the provider."),
   ],
-  {
-    name: "endpoint", label: "Endpoint", type: "url",
-    hint: "Where the provider is asked: a whole URL, or the base to which the standard adds its path.",
-  },
+  field("endpoint", "Endpoint", ENDPOINT, { type: "url" }),
   [
-    {
-      name: "dimensions", label: "Dimensions", type: "number", min: 1, required: isInstance,
-      hint: "How many numbers its vectors have.",
-    },
-    {
-      name: "context_limit", label: "Context limit", type: "number", min: 1,
-      hint: "The most tokens that the model reads.",
-    },
+    { ...DIMENSIONS, required: isInstance },
+    field("context_limit", "Context limit", "The most tokens that the model reads.", COUNT),
   ],
   DESCRIPTION,
 ];
@@ -94,9 +80,8 @@ export function instanceOf(name) {
 }
 
 // The choice of a project's instance, with what the chosen one is.
-export const instanceField = (instances, hint) => ({
-  name: "instance_handle", label: "Instance", is: Instance, required: true, hint,
-  options: [["", "Choose …"], ...instances.map(instanceName)],
+export const instanceField = (instances, hint) => field("instance_handle", "Instance", hint, {
+  is: Instance, required: true, options: [["", "Choose …"], ...instances.map(instanceName)],
 });
 
 function Instance({ value, hint, ...rest }) {
@@ -117,7 +102,7 @@ export function filterOf(text) {
 
 function Filter(props) {
   return html`<div class="filter">
-    <${Field} ...${props} />
+    <${Field} ...${props} class="mono" />
     <details>
       <summary>How to write a filter</summary>
       <ul>${FILTERS.map(([example, meaning]) => html`<li>

@@ -1,14 +1,15 @@
 // The first page: a user's projects and those shared with them; for the admin those of a user, or all.
 import { mustBeFree, path, put } from "../api.js";
-import { number, plural } from "../format.js";
-import { FormButton } from "../forms.js";
+import { left, number, plural } from "../format.js";
+import { field, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
 import { go, isAdmin, link, offset, route, session, setQuery } from "../store.js";
 import { Badge, Card, Empty, html, IndexBadge, Loaded, Named, Page, Pages, Progress } from "../ui.js";
-import { DESCRIPTION, HANDLE, instanceField, instanceName, instanceOf, useInstances } from "./fields.js";
+import { DESCRIPTION, handleField, instanceField, instanceName, instanceOf, useInstances } from "./fields.js";
 import { Grouped, UserChoice } from "./lists.js";
 
 const PAGE = 50; // projects
+const PUBLIC = "Everybody who knows its address can read and search all its texts, also without a key.";
 const COLUMNS = [
   ["Project", (one) => html`<${Named} noun="project" ...${one} />
     ${" "}${one.public_read && html`<${Badge} kind="warning">public<//>`}
@@ -17,7 +18,7 @@ const COLUMNS = [
   ["Texts", (one) => number(one.number_of_embeddings), "number"],
   ["Instance", ({ instance }) => (instance ? html`<${InstanceName} ...${instance} />` : "none")],
   ["Search", ({ index }) => html`<${IndexBadge} index=${index} />
-    ${index.state === "building" && html`<${Progress} value=${index.progress} label=${left(index)} />`}`],
+    ${index.state === "building" && html`<${Progress} value=${index.progress} label="being built${left(index)}" />`}`],
 ];
 
 export default function Home() {
@@ -42,10 +43,6 @@ export default function Home() {
         Choose a user, to make one for them; users are made at <a href=${link`/users`}>Users</a>.<//>`}
       <${Pages} size=${PAGE} hasNext=${Boolean(next)} />`}<//>
   <//>`;
-}
-
-function left(index) {
-  return index.seconds_left ? `about ${plural(Math.ceil(index.seconds_left), "second")} left` : "being built";
 }
 
 function InstanceName({ owner, instance_handle: handle, model, dimensions }) {
@@ -78,13 +75,10 @@ function MakeProject({ user, instances }) {
     go(link`/projects/${user}/${handle}`);
   };
   const fields = ({ public_read: isPublic }) => [
-    { ...HANDLE, name: "project_handle" },
+    handleField("project_handle"),
     instanceField(instances, "Its model embeds the texts. All vectors of a project have the instance's dimensions."),
     DESCRIPTION,
-    {
-      name: "public_read", label: "Public", type: "checkbox",
-      hint: "Everybody who knows its address can read and search all its texts, also without a key.",
-    },
+    field("public_read", "Public", PUBLIC, { type: "checkbox" }),
     isPublic && html`<p class="warning-box">Be sure that no text of this project is confidential.</p>`,
   ];
   return html`<${FormButton} label="Make a project" kind="primary" submit="Make" send=${send} fields=${fields}

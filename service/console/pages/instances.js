@@ -2,18 +2,20 @@
 // connection, its key and limits, its shares, and what it was used for.
 import { all, get, mustBeFree, patch, path, post, remove } from "../api.js";
 import { number, plural, time } from "../format.js";
-import { DataForm, Delete, FormButton } from "../forms.js";
+import { DataForm, Delete, field, FormButton } from "../forms.js";
 import { useGet, useLoad } from "../hooks.js";
 import { go, isAdmin, link, offset, route, session, setQuery } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Badge, Card, Dialog, Empty, Facts, Field, html, Loaded, Named, Page, Pages } from "../ui.js";
-import { HANDLE, KEY, LIMITS, modelFacts, modelFields } from "./fields.js";
+import { DIMENSIONS, handleField, KEY, LIMITS, modelFacts, modelFields } from "./fields.js";
 import { Grouped, Shares, UserChoice } from "./lists.js";
 import { Usage } from "./usage.js";
 
 const PAGE = 25; // instances
+const WORD = [field("input", "A word", "It is embedded by the model, and counts for the budget.", { required: true })];
+const ROSE = { input: "rose" };
 const PLAIN = "-"; // in the address: without a definition
-const NAME = { ...HANDLE, name: "instance_handle" };
+const NAME = handleField("instance_handle");
 const COLUMNS = [
   ["Instance", (one) => html`<${Named} noun="instance" ...${one} />
     ${one.description && html`<div class="faint clip">${one.description}</div>`}`],
@@ -23,11 +25,8 @@ const COLUMNS = [
   ["API standard", (one) => one.api_standard],
   ["Key", keyBadge],
 ];
-
-const ROLE = {
-  name: "role", label: "Role", options: ["reader", "editor"],
-  hint: "Both may build projects on it and embed texts; neither changes it, nor sees its key.",
-};
+const ROLES = "Both may build projects on it and embed texts; neither changes it, nor sees its key.";
+const ROLE = field("role", "Role", ROLES, { options: ["reader", "editor"] });
 
 export default function Instances() {
   const [, owner, handle] = route.value.parts;
@@ -93,24 +92,15 @@ function FromDefinition({ name, form, send }) {
     return { definition, standard: await get(path`/v1/api-standards/${definition.api_standard}`, { signal }) };
   }, [name]);
   return html`<${Loaded} from=${from}>${({ definition, standard }) => {
-    const { dimensions, endpoint, description } = definition;
+    const { model, dimensions, endpoint, description, api_standard: named } = definition;
     const fields = [NAME];
-    if (!dimensions) {
-      fields.push({
-        name: "dimensions", label: "Dimensions", type: "number", min: 1, required: true,
-        hint: "The definition leaves them open.",
-      });
-    }
+    if (!dimensions) fields.push({ ...DIMENSIONS, required: true, hint: "The definition leaves them open." });
     if (standard.dialect !== "local") {
-      fields.push(KEY, {
-        name: "endpoint", label: "Endpoint", type: "url", placeholder: endpoint, required: !endpoint,
-        hint: endpoint && "Empty: that of the definition.",
-      });
+      const options = { type: "url", placeholder: endpoint, required: !endpoint };
+      fields.push(KEY, field("endpoint", "Endpoint", endpoint && "Empty: that of the definition.", options));
     }
-    return html`<${Facts} pairs=${[
-        ["Model", definition.model], ["Dimensions", dimensions],
-        ["API standard", standard.description || definition.api_standard], ["What it is", description],
-      ]} />
+    const facts = [["Model", model], ["Dimensions", dimensions], ["API standard", standard.description || named]];
+    return html`<${Facts} pairs=${[...facts, ["What it is", description]]} />
       <${DataForm} ...${form} fields=${fields} stored=${{ instance_handle: handle }}
         send=${send("/from-definition", { definition_owner: owner, definition_handle: handle })} />`;
   }}<//>`;
@@ -122,12 +112,18 @@ function Instance({ owner, handle }) {
   const from = useGet(where);
   const { data: instance, reload } = from;
   const mayChange = instance && ["owner", "admin"].includes(instance.access_role);
-  const send = (body, options) => patch(where, body, options);
   return html`<${Page} title="${owner}/${handle}" lead=${instance?.description}
-      actions=${mayChange && html`<${Changes} instance=${instance} send=${send} reload=${reload} />`}>
+      actions=${mayChange && html`<${Changes} instance=${instance} where=${where} reload=${reload} />`}>
     <${Loaded} from=${from}>${(one) => html`
       <div class="columns">
-        <${Card} title="Instance"><${Facts} pairs=${facts(one)} /><//>
+        <${Card} title="Instance"><${Facts} pairs=${[
+          ...modelFacts(one),
+          ["Key of the provider", keyBadge(one)],
+          ["Your role", one.access_role],
+          ["Made from", one.definition_handle && html`<${Named} noun="definition" owner=${one.definition_owner}
+            definition_handle=${one.definition_handle} />`],
+          ["Limit of all together", limits(one)],
+        ]} /><//>
         <${Connection} where=${where} onTested=${() => setTests((old) => old + 1)} />
       </div>
       <${Usage} where=${where} turn=${tests} isAll=${mayChange} />
@@ -137,7 +133,12 @@ function Instance({ owner, handle }) {
           columns=${[["Role", (share) => share.role], ["Limits", (share) => limits(share) || "none"]]}
           done=${(body) => `${body.share_with_handle} may use this instance now.`}
           ended=${(user) => `${user} embeds no more texts with it. Projects that they built on it stay.`} />
-        <${Deletion} where=${where} instance=${one} />`}`}<//>
+        <${Card} title="Delete the instance">
+          <${Delete} noun="instance" name=${handle} where=${where} to=${link`/instances/${owner}`}>
+            <p>It is deleted with its key, its shares and its usage, unless a project uses it.</p>
+            <${Projects} owner=${owner} handle=${handle} />
+          <//>
+        <//>`}`}<//>
   <//>`;
 }
 
@@ -145,41 +146,26 @@ function keyBadge({ has_api_key: isStored }) {
   return isStored ? html`<${Badge} kind="good">stored<//>` : html`<${Badge}>none<//>`;
 }
 
-function facts(instance) {
-  const { definition_owner: owner, definition_handle: handle } = instance;
-  return [
-    ...modelFacts(instance),
-    ["Key of the provider", keyBadge(instance)],
-    ["Your role", instance.access_role],
-    ["Made from", handle && html`<${Named} noun="definition" owner=${owner} definition_handle=${handle} />`],
-    ["Limit of all together", limits(instance)],
-  ];
-}
-
 // The limits of an instance or a share in words; "" when there are none.
 function limits(one) {
-  const texts = [
-    [one.tokens_per_day, "token", "a day"],
-    [one.tokens_per_month, "token", "a month"],
-    [one.requests_per_minute, "request", "a minute"],
-  ].filter(([value]) => value !== undefined).map(([value, noun, span]) => `${plural(value, noun)} ${span}`);
+  const spans = [["tokens_per_day", "token", "a day"], ["tokens_per_month", "token", "a month"],
+    ["requests_per_minute", "request", "a minute"]].filter(([name]) => name in one);
+  const texts = spans.map(([name, noun, span]) => `${plural(one[name], noun)} ${span}`);
   if (one.expires_at) texts.push(`${new Date(one.expires_at) < Date.now() ? "ended" : "ends"} ${time(one.expires_at)}`);
   return texts.join(", ");
 }
 
-function Changes({ instance, send, reload }) {
-  const own = { submit: "Save", stored: instance, send, onDone: reload };
+function Changes({ instance, where, reload }) {
+  const own = { where, stored: instance, onDone: reload };
   const hasKey = instance.has_api_key;
   return html`<${FormButton} label="Edit" ...${own} fields=${modelFields(true)} />
     <${FormButton} label=${hasKey ? "Replace the key" : "Store a key"} ...${own}
       fields=${[{ ...KEY, required: true, isFirst: true }]} done="The provider's key is stored." />
     ${hasKey && html`<${FormButton} label="Remove the key" kind="danger" submit="Remove the key" onDone=${reload}
-        send=${(body, options) => send({ api_key: null }, options)} done="The provider's key is removed.">
-      <p>Providers that need a key embed no more texts until another one is stored.</p>
-    <//>`}
+        send=${(body, options) => patch(where, { api_key: null }, options)} done="The provider's key is removed.">
+      <p>Providers that need a key embed no more texts until another one is stored.</p><//>`}
     <${FormButton} label="Limits" ...${own} fields=${LIMITS}>
-      <p>What all together may embed with this instance.</p>
-    <//>`;
+      <p>What all together may embed with this instance.</p><//>`;
 }
 
 function Connection({ where, onTested }) {
@@ -190,33 +176,18 @@ function Connection({ where, onTested }) {
     const answer = await post(`${where}/embed`, { input: [input] }, options);
     setFound({ ...answer, milliseconds: performance.now() - start });
   };
-  const hint = "It is embedded by the model, and counts for the budget.";
   return html`<${Card} title="Test the connection">
-    <${DataForm} submit="Embed it" send=${send} onDone=${onTested} stored=${{ input: "rose" }} mayCancel
-      fields=${[{ name: "input", label: "A word", required: true, hint }]} />
+    <${DataForm} submit="Embed it" fields=${WORD} stored=${ROSE} send=${send} onDone=${onTested} mayCancel />
     <p role="status">${found && html`<${Badge} kind="good">It works<//> ${found.model ?? ""}:
       ${" "}${plural(found.dimensions, "dimension")}, ${number(Math.round(found.milliseconds))} ms,
       ${" "}${plural(found.usage.tokens, "token")}`}</p>
   <//>`;
 }
 
-function Deletion({ where, instance }) {
-  const { owner, instance_handle: handle } = instance;
-  const [users, setUsers] = useState([]);
-  const send = (place, options) => remove(place, options).catch(async (error) => {
-    const isOn = (one) => one.instance?.owner === owner && one.instance.instance_handle === handle;
-    const projects = error.status === 409 ? await all(path`/v1/projects/${owner}`, "projects", options) : [];
-    setUsers(projects.filter(isOn));
-    throw error;
-  });
-  return html`<${Card} title="Delete the instance">
-    <${Delete} noun="instance" name=${handle} where=${where} to=${link`/instances/${owner}`} send=${send}>
-      <p>It is deleted with its key, its shares and its usage, unless a project uses it.</p>
-      ${users.length > 0 && html`<p>Projects that use it:</p>
-        
-        <ul>${users.map((one) => html`<li>
-          <a href=${link`/projects/${one.owner}/${one.project_handle}`}>${one.owner}/${one.project_handle}</a>
-        </li>`)}</ul>`}
-    <//>
-  <//>`;
+// The projects of its owner that use an instance.
+function Projects({ owner, handle }) {
+  const isOn = ({ instance }) => instance?.owner === owner && instance.instance_handle === handle;
+  const from = useLoad((signal) => all(path`/v1/projects/${owner}`, "projects", { signal }), [owner]);
+  return html`<${Loaded} from=${from}>${(projects) => html`
+    <ul>${projects.filter(isOn).map((one) => html`<li><${Named} noun="project" ...${one} isFull /></li>`)}</ul>`}<//>`;
 }

@@ -1,12 +1,12 @@
 // What the pages of projects, instances and definitions have in common: whose they are, and with whom they are shared.
-import { patch, path, post, remove } from "../api.js";
-import { DataForm, FormButton } from "../forms.js";
+import { path, post, remove } from "../api.js";
+import { DataForm, field, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
 import { useId, useState } from "../vendor/hooks.js";
 import { Card, Field, Form, html, Table } from "../ui.js";
 
 const GROUPS = ["Own", "Shared by others", "Of all users", "Built in", "Public"];
-const USER = { name: "share_with_handle", label: "User", required: true, hint: "Their handle." };
+const USER = field("share_with_handle", "User", "Their handle.", { required: true });
 
 function groupOf({ owner, is_public: isPublic }, user) {
   if (owner === user) return "Own";
@@ -45,8 +45,8 @@ export function Shares({ title = "Shared with", where, shares, columns = [], fie
   const place = (one) => `${where}/share/` + path`${one.user_handle}`;
   const of = (one) => html`<span class="unseen"> ${one.user_handle}</span>`;
   const actions = (one) => html`<div class="actions">
-    ${mayChange && html`<${FormButton} label=${html`Change${of(one)}`} submit="Save" stored=${one} fields=${fields}
-      send=${(body, options) => patch(place(one), body, options)} onDone=${reload} />`}
+    ${mayChange && html`<${FormButton} label=${html`Change${of(one)}`} where=${place(one)}
+      stored=${one} fields=${fields} onDone=${reload} />`}
     <${FormButton} label=${html`${verbs[0]}${of(one)}`} title="End the share with ${one.user_handle}" kind="danger"
       submit=${verbs[1]} send=${(body, options) => remove(place(one), options)} onDone=${reload}
       done="${one.user_handle} has no access any more."><p>${ended(one.user_handle)}</p><//>

@@ -1,9 +1,9 @@
 // Search in a project: by a text, by a stored text, or by a vector; and how the same is asked for elsewhere.
 import { parsed, path, post, Problem, ROOT } from "../api.js";
 import { number, percent, plural } from "../format.js";
-import { useFields } from "../forms.js";
+import { field, useFields } from "../forms.js";
 import { useLoad } from "../hooks.js";
-import { link, route, session, setQuery } from "../store.js";
+import { route, session, setQuery } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Code, Empty, Form, html, Pairs, SimilarityBar } from "../ui.js";
 import { FILTER, filterOf } from "./fields.js";
@@ -18,9 +18,9 @@ const RECALLS = [["", "as usual"], ["exact", "all of the nearest"], ...[0.999, 0
 const OPTIONS = [
   FILTER,
   [
-    { name: "limit", label: "Results", type: "number", min: 1, max: 200, required: true },
-    { name: "threshold", label: "Least similarity", type: "number", min: -1, max: 1, step: "any", required: true },
-    { name: "recall", label: "Find", options: RECALLS },
+    field("limit", "Results", "", { type: "number", min: 1, max: 200, required: true }),
+    field("threshold", "Least similarity", "", { type: "number", min: -1, max: 1, step: "any", required: true }),
+    field("recall", "Find", "", { options: RECALLS }),
   ],
 ];
 const PYTHON = { null: "None", true: "True", false: "False" };
@@ -46,9 +46,9 @@ export default function Search({ project, instance, base, canSearchTexts }) {
   );
   const amount = instance ? `${number(instance.dimensions)} numbers` : "Numbers";
   const sought = {
-    text: { name: "text", label: "Text" },
-    id: { name: "id", label: "Id of the stored text", isExact: true, hint: "Shows more like this one." },
-    vector: { name: "vector", label: "Vector", lines: 3, hint: `${amount} in brackets: [0.1, -0.2, …]` },
+    text: field("text", "Text"),
+    id: field("id", "Id of the stored text", "Shows more like this one.", { isExact: true }),
+    vector: field("vector", "Vector", `${amount} in brackets: [0.1, -0.2, …]`, { lines: 3 }),
   };
   const ways = { name: "by", is: Ways, ways: canSearchTexts ? WAYS : WAYS.slice(1) };
   const fields = ({ by }) => [ways, { ...sought[by], required: true, isFirst: true }, ...OPTIONS];
@@ -62,19 +62,18 @@ export default function Search({ project, instance, base, canSearchTexts }) {
     setTurn(turn + 1); // also when nothing was changed
   };
   const action = { run: submit, error: from.error }; // also while another search is running, which then ends
-  const top = link`/projects/${project.owner}/${project.project_handle}`;
   return html`<section class="card" aria-label="Search">
       <${Form} action=${action} submit="Search" isReady=${form.isFilled}>${form.inputs}<//>
       ${query.get("vector") === ELSEWHERE &&
       html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address.
         Who opens it elsewhere must paste the vector again.</p>`}
     </section>
-    ${from.data && html`<${Answer} ...${from.data} asked=${asked} project=${project} top=${top} />`}
+    ${from.data && html`<${Answer} ...${from.data} asked=${asked} project=${project} base=${base} />`}
     ${!from.error && !asked[asked.by] && (project.number_of_embeddings
       ? html`<${Empty} title="What are you looking for?">
           <p>Results are the texts that are nearest to what you ask for, best first.</p><//>`
       : html`<${Empty} title="This project has no texts yet.">
-          <p><a href=${top}>Add some</a>, then search them.</p><//>`)}`;
+          <p><a href=${base.page}>Add some</a>, then search them.</p><//>`)}`;
 }
 
 const Ways = ({ ways, value, onValue }) => html`<fieldset class="ways">
@@ -87,14 +86,11 @@ const Ways = ({ ways, value, onValue }) => html`<fieldset class="ways">
 // What the address asks for. In place of what is no number there is the usual one.
 function askedBy(query, usualWay, longVector) {
   const [by] = WAYS.find(([way]) => query.has(way)) ?? [usualWay];
-  const numberOf = (name) => (Number.isFinite(Number(query.get(name) ?? "-")) ? Number(query.get(name)) : USUAL[name]);
+  const { [by]: sought, limit, threshold, filter = "", recall = "" } = Object.fromEntries(query);
+  const numberOf = (given, usual) => (Number.isFinite(Number(given ?? NaN)) ? Number(given) : usual);
   return {
-    by,
-    [by]: by === "vector" && query.get(by) === ELSEWHERE ? longVector : query.get(by)?.trim() && query.get(by),
-    filter: query.get("filter") ?? "",
-    limit: numberOf("limit"),
-    threshold: numberOf("threshold"),
-    recall: query.get("recall") ?? "",
+    by, filter, recall, limit: numberOf(limit, USUAL.limit), threshold: numberOf(threshold, USUAL.threshold),
+    [by]: by === "vector" && sought === ELSEWHERE ? longVector : sought?.trim() && sought,
   };
 }
 
@@ -126,7 +122,7 @@ function move(event) {
   next.focus();
 }
 
-function Answer({ found: { results, search }, request, took, asked, project, top }) {
+function Answer({ found: { results, search }, request, took, asked, project, base }) {
   return html`<section aria-labelledby="results-title">
     <h2 id="results-title">Results</h2>
     <p role="status">${plural(results.length, "result")}, ${HOW[search.method].replace("%", percent(search.recall, 1))}.
@@ -138,7 +134,7 @@ function Answer({ found: { results, search }, request, took, asked, project, top
     <ol class="results" onKeyDown=${move}>
       ${results.map((one) => html`<li key=${one.id}>
         <div class="result-head">
-          <a href=${top + path`/text/${one.id}`}>${one.id}</a>
+          <a href=${base.page + path`/text/${one.id}`}>${one.id}</a>
           <${SimilarityBar} value=${one.similarity} />
           <button type="button" class="link" aria-label="More like this: ${one.id}"
             onClick=${() => setQuery({ ...NO_WAY, id: one.id }, { replace: false })}>More like this</button>

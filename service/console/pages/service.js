@@ -1,6 +1,6 @@
 // The state of the service, for the admin: versions, sizes, indexes, encryption keys, slow searches, the sanity check.
 import { get } from "../api.js";
-import { ago, bytes, duration, number, percent, plural, time } from "../format.js";
+import { ago, bytes, left, number, percent, plural, time } from "../format.js";
 import { useAction, useGet } from "../hooks.js";
 import { link } from "../store.js";
 import { useState } from "../vendor/hooks.js";
@@ -48,7 +48,6 @@ export default function Service() {
 }
 
 function State({ schema, indexes, encryption_keys: keys, builds, ...state }) {
-  const left = (one) => (one.seconds_left ? `, about ${duration(one.seconds_left)} left` : "");
   const below = number(indexes.below_recall);
   return html`<div class="columns">
       <${Card} title="Versions">

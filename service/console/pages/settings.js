@@ -1,8 +1,8 @@
 // What the owner of a project sets: description, instance, who searches by text, the schema of its metadata, which is
 // checked against what is stored before it is saved; and its deletion.
-import { parsed, patch, post } from "../api.js";
+import { parsed, patch, path, post } from "../api.js";
 import { number, plural } from "../format.js";
-import { DataForm, Delete, useFields } from "../forms.js";
+import { DataForm, Delete, field, useFields } from "../forms.js";
 import { useAction } from "../hooks.js";
 import { link, notify } from "../store.js";
 import { useState } from "../vendor/hooks.js";
@@ -15,29 +15,21 @@ const EXAMPLE = `{
   "required": ["author"],
   "properties": {"author": {"type": "string"}, "year": {"type": "integer"}}
 }`;
-const GENERAL = [
-  DESCRIPTION,
-  {
-    name: "text_search", label: "Who may search by text",
-    options: [
-      ["editors", "Its owner and editors"], ["readers", "Readers, too"], ["public", "Everybody who may read it"],
-    ],
-    hint: "Each such search is embedded by the instance, and counts for its budget.",
-  },
-];
+const SEARCHERS = [["editors", "Owner and editors"], ["readers", "Readers, too"], ["public", "All who may read it"]];
+const COST = "Each such search is embedded by the instance, and counts for its budget.";
+const GENERAL = [DESCRIPTION, field("text_search", "Who may search by text", COST, { options: SEARCHERS })];
 
 export default function Settings(props) {
   const { project, base, reload } = props;
-  const name = project.project_handle;
   return html`<div class="columns">
     <div>
       <${Card} title="General">
-        <${DataForm} submit="Save" fields=${GENERAL} stored=${project} isEdit done="The settings are stored."
-          send=${(body, options) => patch(base.project, body, options)} onDone=${reload} />
+        <${DataForm} where=${base.project} fields=${GENERAL} stored=${project} isEdit
+          done="The settings are stored." onDone=${reload} />
       <//>
       <${Card} title="Instance"><${Instance} ...${props} /><//>
       <${Card} title="Delete the project">
-        <${Delete} noun="project" name=${name} where=${base.project} to=${link`/`}>
+        <${Delete} noun="project" name=${project.project_handle} where=${base.project} to=${link`/`}>
           <p>The project is deleted with its ${number(project.number_of_embeddings)} texts, vectors and metadata, its
             shares and settings. It cannot be brought back.</p>
         <//>
@@ -64,10 +56,10 @@ function Instance({ project: { owner, instance, number_of_embeddings: rows }, ba
 
 function Schema({ project, base, reload }) {
   const [found, setFound] = useState({}); // what a check has found, and of which text
-  const fields = ({ metadataScheme: typed }) => [{
-    name: "metadataScheme", label: "Schema", lines: 16, placeholder: EXAMPLE,
-    hint: fault(typed) ? `Not JSON: ${fault(typed)}` : "Empty: no schema. Metadata are checked when they are stored.",
-  }];
+  const hint = (typed) =>
+    (fault(typed) ? `Not JSON: ${fault(typed)}` : "Empty: no schema. Metadata are checked when they are stored.");
+  const fields = ({ metadataScheme: typed }) =>
+    [field("metadataScheme", "Schema", hint(typed), { lines: 16, placeholder: EXAMPLE })];
   const form = useFields(fields, { metadataScheme: pretty(project.metadataScheme) });
   const text = form.values.metadataScheme;
   const check = async (signal) => {
@@ -100,11 +92,11 @@ function Schema({ project, base, reload }) {
   return html`<${Card} title="Metadata schema">
     <p>A JSON Schema that the metadata of each text must keep to. Without one they may be anything.</p>
     <${Form} action=${action} submit="Check and save" isReady=${isReady} more=${more}>${form.inputs}<//>
-    ${isCurrent && html`<${Findings} ...${found} project=${project} onCancel=${action.isRunning && action.cancel} />`}
+    ${isCurrent && html`<${Findings} ...${found} base=${base} onCancel=${action.isRunning && action.cancel} />`}
   <//>`;
 }
 
-function Findings({ checked, failing, failures, rows, isWhole, project, onCancel }) {
+function Findings({ checked, failing, failures, rows, isWhole, base, onCancel }) {
   const looked = isWhole ? `All ${plural(checked, "text")}` : `${number(checked)} of ${plural(rows, "text")}`;
   const label = `${looked} looked at: ${failing ? `${number(failing)} do not` : "they"} keep to the schema.`;
   return html`
@@ -112,9 +104,9 @@ function Findings({ checked, failing, failures, rows, isWhole, project, onCancel
       ? html`<${Progress} value=${rows ? checked / rows : 1} label=${label} onCancel=${onCancel} />`
       : html`<p role="status" class=${failing ? "warning-box" : ""}>${label}</p>`}
     <ul>
-      ${failures.map(({ text_id: id, path, message }) => html`<li key=${id}>
-        <a href=${link`/projects/${project.owner}/${project.project_handle}/text/${id}`}>${id}</a>
-        ${" "}${path && html`<code>${path}</code> `}${message}</li>`)}
+      ${failures.map(({ text_id: id, path: place, message }) => html`<li key=${id}>
+        <a href=${base.page + path`/text/${id}`}>${id}</a>
+        ${" "}${place && html`<code>${place}</code> `}${message}</li>`)}
     </ul>
     ${failing > failures.length && html`<p>These are the first ${number(failures.length)}.</p>`}`;
 }

@@ -1,7 +1,7 @@
 // Who has access to a project: users and their roles, the public, and handing it over to another user.
 import { patch, post } from "../api.js";
 import { plural } from "../format.js";
-import { DataForm, FormButton } from "../forms.js";
+import { DataForm, field, FormButton } from "../forms.js";
 import { useAction } from "../hooks.js";
 import { go, link, notify, session } from "../store.js";
 import { useState } from "../vendor/hooks.js";
@@ -25,23 +25,20 @@ function Users({ project, base, reload }) {
     notify(done(body));
     reload();
   });
-  const role = ({ user_handle: user, role: present }) => html`<select value=${present} disabled=${change.isRunning}
-      aria-label="Role of ${user}" onChange=${({ target }) => change.run(user, target.value)}>
-    ${ROLES.map(([one]) => html`<option value=${one} selected=${one === present}>${one}</option>`)}
-  </select>`;
+  const role = ({ user_handle: user, role: present }) => html`<${Field} value=${present} options=${["reader", "editor"]}
+    label=${html`<span class="unseen">Role of ${user}</span>`} onValue=${(chosen) => change.run(user, chosen)} />`;
   const ended = (handle) => `${handle} ${project.public_read
     ? "keeps no role, but reads and searches the project as everybody does: it is public."
     : "cannot read or search this project any more."}`;
   return html`<${Shares} title="Users with access" where=${base.project} shares=${project.shared_with ?? []}
       none="It is shared with nobody else yet." verbs=${["Remove", "Remove"]} done=${done} ended=${ended}
-      columns=${[["Role", role]]} fields=${[{ name: "role", label: "Role", options: ROLES }]} reload=${reload}>
+      columns=${[["Role", role]]} fields=${[field("role", "Role", "", { options: ROLES })]} reload=${reload}>
     <p>${project.owner} owns the project.</p>
     <${Failure} error=${change.error} />
   <//>`;
 }
 
 function Public({ project, base, reload }) {
-  const address = new URL(link`/projects/${project.owner}/${project.project_handle}`, document.baseURI).href;
   const set = (isPublic) => (body, options) => patch(base.project, { public_read: isPublic }, options);
   return html`<${Card} title="The public">
     ${project.public_read
@@ -57,7 +54,7 @@ function Public({ project, base, reload }) {
             without a key. What others have copied meanwhile cannot be called back.</p>
         <//>`}
     <h3>Its address</h3>
-    <${Code} text=${address} />
+    <${Code} text=${new URL(base.page, document.baseURI).href} />
   <//>`;
 }
 

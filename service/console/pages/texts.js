@@ -1,10 +1,9 @@
-// The texts of a project as a table: paged, filtered, selected to be deleted; the ways to add some; and one in full: its
-// text, metadata and vector, and the ten nearest to it.
+// The texts of a project as a table: paged, filtered, selected to be deleted; the ways to add some; and one in full.
 import { get, parsed, path, post, remove } from "../api.js";
 import { number, percent, plural, time } from "../format.js";
-import { DataForm, FormButton } from "../forms.js";
-import { useLoad } from "../hooks.js";
-import { go, link, route, setQuery } from "../store.js";
+import { DataForm, field, FormButton } from "../forms.js";
+import { useLoad, usePost } from "../hooks.js";
+import { go, route, setQuery } from "../store.js";
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
 import { Card, Code, CopyButton, Empty, Facts, Field, html, Loaded, Pairs, SimilarityBar, Table } from "../ui.js";
 import { FILTER, filterOf } from "./fields.js";
@@ -12,10 +11,7 @@ import { AddTexts } from "./add_texts.js";
 
 const SIZES = ["10", "25", "50", "100", "200"];
 const LOOKS = 8; // answers that make up a filtered page: each looks at rows for a second at most
-const ID = {
-  name: "id", label: "Open a text by its id", required: true, isExact: true, hint: "The whole id, as it is stored.",
-};
-
+const ID = field("id", "Open a text by its id", "The whole id, as it is stored.", { required: true, isExact: true });
 const FIRST_NUMBERS = 8; // of a vector
 
 export default function Part(props) {
@@ -48,12 +44,11 @@ function Texts(props) {
     all[event.target.checked ? "add" : "delete"](id);
     setSelected(all);
   };
-  const top = link`/projects/${project.owner}/${project.project_handle}`;
   const columns = [
     ["Id", ({ text_id: id }) => html`<span class="pick">
       ${canEdit &&
       html`<input type="checkbox" aria-label="Select ${id}" checked=${selected.has(id)} onChange=${select(id)} />`}
-      <a href=${top + path`/text/${id}`}>${id}</a></span>`],
+      <a href=${base.page + path`/text/${id}`}>${id}</a></span>`],
     ["Text", ({ text }) => html`<div class="short">${text ?? html`<i class="faint">none</i>`}</div>`],
     ["Metadata", ({ metadata }) => html`<div class="short"><${Pairs} metadata=${metadata} /></div>`],
   ];
@@ -68,7 +63,7 @@ function Texts(props) {
       ? html`<${Empty} title="This project holds no texts yet.">${canEdit && html`<p>${first}</p>`}<//>`
       : html`<div class="columns">
           <${FilterForm} filter=${filter} error=${atFilter} />
-          <${DataForm} submit="Open" fields=${[ID]} send=${async ({ id }) => go(top + path`/text/${id}`)} />
+          <${DataForm} submit="Open" fields=${[ID]} send=${async ({ id }) => go(base.page + path`/text/${id}`)} />
         </div>`}
     <div class="bar-of-actions">
       ${canEdit && html`<${AddTexts} ...${props} onDone=${changed} />`}
@@ -137,32 +132,25 @@ function Deletion({ base, project, ids, onDone }) {
 
 function Text(props) {
   const { base, id } = props;
-  const from = useLoad((signal) => read(base, id, signal), [base.embeddings, id]);
-  return html`<${Loaded} from=${from}>${(row) => (row
+  const from = usePost(`${base.embeddings}/get`, { text_ids: [id] });
+  return html`<${Loaded} from=${from}>${({ embeddings: [row] }) => (row
     ? html`<${Shown} key=${id} ...${props} row=${row} onStored=${from.reload} />`
     : html`<${Empty} title="There is no text with this id."><p><code>${id}</code></p><//>`)}<//>`;
 }
 
-async function read(base, id, signal) {
-  if (!id) return null;
-  const answer = await post(`${base.embeddings}/get`, { text_ids: [id] }, { signal });
-  return answer.embeddings[0] ?? null;
-}
-
-function Shown({ row, project, base, canEdit, canEmbed, reload, onStored }) {
+function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
   const { text_id: id, vector } = row;
-  const top = link`/projects/${project.owner}/${project.project_handle}`;
   const metadata = JSON.stringify(row.metadata ?? {}, null, 2);
-  const fields = [{ name: "metadata", label: "Metadata", lines: 8, hint: "A JSON object." }];
-  if (canEmbed) {
-    const hint = "A changed text is embedded by the project's instance.";
-    fields.unshift({ name: "text", label: "Text", lines: 8, isFirst: true, required: Boolean(row.text), hint });
-  }
+  const options = { lines: 8, isFirst: true, required: Boolean(row.text) };
+  const fields = [
+    canEmbed && field("text", "Text", "A changed text is embedded by the project's instance.", options),
+    field("metadata", "Metadata", "A JSON object.", { lines: 8 }),
+  ];
   const deleted = () => {
     reload();
-    go(top);
+    go(base.page);
   };
-  const actions = html`<a class="button" href="${top}/search?${new URLSearchParams({ id })}">More like this</a>
+  const actions = html`<a class="button" href="${base.page}/search?${new URLSearchParams({ id })}">More like this</a>
     ${canEdit && html`<${FormButton} label="Edit" title="Edit this text" submit="Save" fields=${fields}
         stored=${{ text: row.text, metadata }} done="The text is stored." onDone=${onStored}
         send=${(body, { signal }) => store(base, row, body, signal)} />
@@ -185,7 +173,7 @@ function Shown({ row, project, base, canEdit, canEmbed, reload, onStored }) {
         <p>${plural(vector.length, "number")}, in half precision: ${" "}<code>${numbers}</code></p>
       <//>
     </div>
-    <${Nearest} id=${id} top=${top} base=${base} />
+    <${Nearest} id=${id} base=${base} />
   </div>`;
 }
 
@@ -194,22 +182,19 @@ async function store(base, row, { text = null, metadata }, signal) {
   if (fault) throw new Error(`The metadata are not JSON: ${fault}`);
   const changed = { text_id: row.text_id, metadata: value };
   if (text !== null && text !== row.text) return post(base.texts, { texts: [{ ...changed, text }] }, { signal });
-  const now = await read(base, row.text_id, signal);
+  const { embeddings: [now] } = await post(`${base.embeddings}/get`, { text_ids: [row.text_id] }, { signal });
   if (!now) throw new Error("The text was deleted meanwhile.");
   return post(base.embeddings, { embeddings: [{ ...changed, vector: now.vector }] }, { signal });
 }
 
-function Nearest({ id, top, base }) {
-  const from = useLoad(
-    (signal) => post(`${base.similars}?limit=10&threshold=-1`, { text_id: id, include: ["text"] }, { signal }),
-    [base.similars, id],
-  );
+function Nearest({ id, base }) {
+  const from = usePost(`${base.similars}?limit=10&threshold=-1`, { text_id: id, include: ["text"] });
   return html`<${Card} title="Nearest texts">
     <${Loaded} from=${from}>${({ results, search }) => html`
       ${!results.length && html`<p class="faint">There is no other text.</p>`}
       <ol class="nearest">
         ${results.map((one) => html`<li key=${one.id}>
-          <a href=${top + path`/text/${one.id}`}>${one.id}</a>
+          <a href=${base.page + path`/text/${one.id}`}>${one.id}</a>
           <${SimilarityBar} value=${one.similarity} />
           ${one.text && html`<div class="short">${one.text}</div>`}
         </li>`)}

@@ -1,16 +1,16 @@
 // Users, for the admin: the list, one who is made, and all of one; and for each user their own account.
-import { mustBeFree, patch, path, post } from "../api.js";
+import { mustBeFree, path, post } from "../api.js";
 import { plural } from "../format.js";
-import { Delete, FormButton } from "../forms.js";
+import { Delete, field, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
 import { link, offset, route, session, setQuery, signedIn, theme } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Card, Dialog, Empty, Facts, Field, html, Loaded, Named, Page, Pages, Secret, Table } from "../ui.js";
-import { HANDLE } from "./fields.js";
+import { handleField } from "./fields.js";
 
 const PAGE = 50; // users
 const HIDDEN = "_system"; // it owns what is built in, and nobody has its key
-const FIELDS = [{ name: "email", label: "E-mail", type: "email", required: true }, { name: "name", label: "Name" }];
+const FIELDS = [field("email", "E-mail", "", { type: "email", required: true }), field("name", "Name")];
 const NOUNS = ["project", "instance", "definition"];
 const THEMES = [["", "As the system has it"], ["light", "Light"], ["dark", "Dark"]];
 
@@ -29,7 +29,7 @@ function List() {
     setMade(await post("/v1/users", body, options));
   };
   const make = html`<${FormButton} label="Make a user" kind="primary" submit="Make" send=${send} onDone=${from.reload}
-    fields=${[{ ...HANDLE, name: "user_handle", label: "Handle" }, ...FIELDS]} />`;
+    fields=${[handleField("user_handle", "Handle"), ...FIELDS]} />`;
   const columns = [["User", (handle) => html`<a href=${link`/users/${handle}`}>${handle}</a>`]];
   return html`<${Page} title="Users" actions=${make}>
     <${Card}>
@@ -56,14 +56,13 @@ function User({ handle }) {
   const exchange = async (body, options) => setKey((await post(`${where}/key`, undefined, options)).vdb_key);
   const own = (noun) => plural(from.data[`${noun}s`].filter((one) => one.owner === handle).length, noun);
   const actions = from.data && handle !== HIDDEN && html`
-    <${FormButton} label="Edit" submit="Save" stored=${from.data} fields=${FIELDS} onDone=${from.reload}
-      send=${(body, options) => patch(where, body, options)} />
+    <${FormButton} label="Edit" where=${where} stored=${from.data} fields=${FIELDS} onDone=${from.reload} />
     <${FormButton} label="New key …" title="A new key" kind="danger" submit="Exchange the key" send=${exchange}>
       <p>All programs of ${handle} that use the present key stop working at once.</p>
     <//>
     <${Delete} noun="user" name=${handle} where=${where} to=${link`/users`}>
-      <p>Deleted with ${handle} is all that they own: ${NOUNS.map(own).join(", ")}, with all texts and vectors. It cannot
-        be brought back. What others own and have shared with them stays.</p>
+      <p>Deleted with ${handle} is all that they own: ${NOUNS.map(own).join(", ")}, with all texts and vectors. It
+        cannot be brought back. What others own and have shared with them stays.</p>
     <//>`;
   return html`<${Page} title=${handle} actions=${actions}>
     ${key && html`<${Secret} value=${key}>Give it to ${handle} on a safe way; the old one does not work any more.<//>`}
