@@ -25,11 +25,13 @@ export function Page({ title, lead, actions, children }) {
     ${children}`;
 }
 
-export function Card({ title, actions, children }) {
+// A part of a page. `facts` are pairs that it begins with; `from` is what its content is loaded from.
+export function Card({ title, actions, facts, from, children }) {
   const id = useId();
   return html`<section class="card" aria-labelledby=${title && id}>
     ${title && html`<header><h2 id=${id}>${title}</h2><div class="actions">${actions}</div></header>`}
-    ${children}
+    ${facts && html`<${Facts} pairs=${facts} />`}
+    ${from ? html`<${Loaded} from=${from}>${children}<//>` : children}
   </section>`;
 }
 
@@ -180,15 +182,10 @@ export function Code({ text, label }) {
 }
 
 export function CopyButton({ text, label = "Copy" }) {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      notify("Copied.");
-    } catch {
-      notify("The browser did not allow it: select the text and copy it.");
-    }
-  };
-  return html`<button type="button" class="copy" onClick=${copy}>${label}</button>`;
+  const copy = async () => navigator.clipboard.writeText(text);
+  const refused = () => notify("The browser did not allow it: select the text and copy it.");
+  const copied = () => copy().then(() => notify("Copied."), refused);
+  return html`<button type="button" class="copy" onClick=${copied}>${label}</button>`;
 }
 
 // A key that is shown this once.

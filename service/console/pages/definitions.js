@@ -3,7 +3,7 @@ import { all, mustBeFree, path, post } from "../api.js";
 import { Delete, field, FormButton } from "../forms.js";
 import { useGet, useLoad } from "../hooks.js";
 import { go, isAdmin, link, route, session } from "../store.js";
-import { Badge, Card, Empty, Facts, html, Loaded, Named, Page } from "../ui.js";
+import { Badge, Card, Empty, html, Loaded, Named, Page } from "../ui.js";
 import { handleField, modelFacts, modelFields } from "./fields.js";
 import { Grouped, Shares } from "./lists.js";
 
@@ -69,7 +69,7 @@ function Definition({ owner, handle }) {
         <p>Instances that were made from it stay as they are.</p><//>`}`;
   return html`<${Page} title="${owner}/${handle}" lead=${definition?.description} actions=${actions}>
     <${Loaded} from=${from}>${(one) => html`
-      <${Card} title="Definition"><${Facts} pairs=${[...modelFacts(one), ["Seen by", seenBy(one)]]} /><//>`}<//>
+      <${Card} title="Definition" facts=${[...modelFacts(one), ["Seen by", seenBy(one)]]} />`}<//>
     ${mayChange && html`<${Loaded} from=${shares}>${(users) => html`
       <${Shares} where=${where} shares=${users.map((one) => ({ user_handle: one }))} reload=${shares.reload}
         done=${(made) => `${made.share_with_handle} may use this definition now.`}

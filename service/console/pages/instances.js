@@ -116,14 +116,12 @@ function Instance({ owner, handle }) {
       actions=${mayChange && html`<${Changes} instance=${instance} where=${where} reload=${reload} />`}>
     <${Loaded} from=${from}>${(one) => html`
       <div class="columns">
-        <${Card} title="Instance"><${Facts} pairs=${[
-          ...modelFacts(one),
-          ["Key of the provider", keyBadge(one)],
-          ["Your role", one.access_role],
+        <${Card} title="Instance" facts=${[
+          ...modelFacts(one), ["Key of the provider", keyBadge(one)], ["Your role", one.access_role],
           ["Made from", one.definition_handle && html`<${Named} noun="definition" owner=${one.definition_owner}
             definition_handle=${one.definition_handle} />`],
           ["Limit of all together", limits(one)],
-        ]} /><//>
+        ]} />
         <${Connection} where=${where} onTested=${() => setTests((old) => old + 1)} />
       </div>
       <${Usage} where=${where} turn=${tests} isAll=${mayChange} />

@@ -4,7 +4,7 @@ import { number, percent, plural } from "../format.js";
 import { FormButton } from "../forms.js";
 import { link } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, CopyButton, html, Loaded, Pairs, Progress } from "../ui.js";
+import { Card, CopyButton, html, Pairs, Progress } from "../ui.js";
 
 const LISTED = 100;
 const AT_ONCE = 5000; // ids in a request
@@ -37,23 +37,20 @@ function Similar({ results, indexOf, open }) {
 
 export function Opened({ opened, near, indexOf, project, open }) {
   const top = link`/projects/${project.owner}/${project.project_handle}`;
-  return html`<${Card} title=${opened} actions=${html`<button type="button" class="quiet" aria-label="Close the text"
-      onClick=${() => open("")}>✕</button>`}>
-    <${Loaded} from=${near}>${(data) => data && html`
-      ${data.row?.text && html`<p class="text">${data.row.text}</p>`}
-      <${Pairs} metadata=${data.row?.metadata} />
-      <p><a href=${top + path`/text/${opened}`}>The whole entry</a></p>
-      <h3>Nearest ten</h3>
-      <${Similar} results=${data.results} indexOf=${indexOf} open=${open} />`}<//>
-  <//>`;
+  return html`<${Card} title=${opened} from=${near} actions=${html`<button type="button" class="quiet"
+      aria-label="Close the text" onClick=${() => open("")}>✕</button>`}>${(data) => data && html`
+    ${data.row?.text && html`<p class="text">${data.row.text}</p>`}
+    <${Pairs} metadata=${data.row?.metadata} />
+    <p><a href=${top + path`/text/${opened}`}>The whole entry</a></p>
+    <h3>Nearest ten</h3>
+    <${Similar} results=${data.results} indexOf=${indexOf} open=${open} />`}<//>`;
 }
 
 export function Found({ found, sought, indexOf, open }) {
-  return html`<${Card} title="Found"><${Loaded} from=${found}>${(results) => results && html`
+  return html`<${Card} title="Found" from=${found}>${(results) => results && html`
     <p role="status">${plural(results.length, "text")} like “${sought}”,
       ${" "}${number(results.filter((one) => indexOf.has(one.id)).length)} of them on the map.</p>
-    <${Similar} results=${results} indexOf=${indexOf} open=${open} />`}<//>
-  <//>`;
+    <${Similar} results=${results} indexOf=${indexOf} open=${open} />`}<//>`;
 }
 
 export function Selection({ selected, setSelected, canEdit, base, reload, open, name }) {

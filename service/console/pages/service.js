@@ -4,7 +4,7 @@ import { ago, bytes, left, number, percent, plural, time } from "../format.js";
 import { useAction, useGet } from "../hooks.js";
 import { link } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Badge, Card, Facts, Failure, html, IndexBadge, Loaded, Named, Page, Progress, Table } from "../ui.js";
+import { Badge, Card, Failure, html, IndexBadge, Loaded, Named, Page, Progress, Table } from "../ui.js";
 
 const EVERY = 10_000; // milliseconds between two looks
 const MOST_OF_KIND = 100; // findings of a kind that are shown
@@ -36,13 +36,12 @@ export default function Service() {
   const slow = useGet("/v1/admin/slow-searches", {}, EVERY);
   return html`<${Page} title="Service">
     <${Loaded} from=${from}>${(state) => html`<${State} ...${state} />`}<//>
-    <${Card} title="Slow searches"><${Loaded} from=${slow}>${(found) => html`
+    <${Card} title="Slow searches" from=${slow}>${(found) => html`
       <p>${plural(found.slow, "search", "searches")} of process ${found.process} took
         ${" "}${number(found.threshold_seconds * 1000)} ms or longer since ${time(found.since)}. Other processes have
         their own list.</p>
       ${found.slow > 0 && [["Slowest", found.slowest], ["Latest", found.latest]].map(([title, rows]) => html`
         <h3>${title}</h3><${Table} caption="${title} searches" columns=${SLOW} rows=${rows} />`)}`}<//>
-    <//>
     <${SanityCheck} />
   <//>`;
 }
@@ -50,24 +49,21 @@ export default function Service() {
 function State({ schema, indexes, encryption_keys: keys, builds, ...state }) {
   const below = number(indexes.below_recall);
   return html`<div class="columns">
-      <${Card} title="Versions">
-        <${Facts} pairs=${[
+      <${Card} title="Versions" facts=${[
           ["Service", state.version], ["Python", state.python], ["PostgreSQL", state.postgresql],
           ["pgvector", state.pgvector], ["Schema", schema.version],
           ["Process", `${state.process}, started ${ago(state.started_at)}`],
-        ]} />
+        ]}>
         <${Warning} if=${schema.pending.length}>Run <code>migrate</code>: ${schema.pending.join(", ")}<//>
         <${Warning} if=${schema.unknown.length}>A newer version has migrated it: ${schema.unknown.join(", ")}<//>
       <//>
-      <${Card} title="Sizes">
-        <${Facts} pairs=${[
-          ["Users", number(state.users)], ["Projects", number(state.projects)], ["Instances", number(state.instances)],
-          ["Texts", state.embeddings === null ? "being counted" : number(state.embeddings)],
-          ["Database", bytes(state.database_bytes)],
-          ["Indexes", `${number(indexes.projects)}, with ${plural(indexes.rows, "text")}`],
-          ["Below the wanted recall", indexes.below_recall ? html`<${Badge} kind="warning">${below}<//>` : "none"],
-        ]} />
-      <//>
+      <${Card} title="Sizes" facts=${[
+        ["Users", number(state.users)], ["Projects", number(state.projects)], ["Instances", number(state.instances)],
+        ["Texts", state.embeddings === null ? "being counted" : number(state.embeddings)],
+        ["Database", bytes(state.database_bytes)],
+        ["Indexes", `${number(indexes.projects)}, with ${plural(indexes.rows, "text")}`],
+        ["Below the wanted recall", indexes.below_recall ? html`<${Badge} kind="warning">${below}<//>` : "none"],
+      ]} />
     </div>
     <${Card} title="Largest projects">
       ${builds.map((one) => html`<${Progress} key="${one.project_id} ${one.kind}" value=${one.progress}

@@ -167,8 +167,7 @@ function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
         <${Facts} pairs=${[["Stored", time(row.created_at)], ["Changed", time(row.updated_at)]]} />
       <//>
       <${Card} title="Metadata">
-        ${metadata === "{}" ? html`<p class="faint">None.</p>` : html`<${Code} text=${metadata} />`}
-      <//>
+        ${metadata === "{}" ? html`<p class="faint">None.</p>` : html`<${Code} text=${metadata} />`}<//>
       <${Card} title="Vector" actions=${html`<${CopyButton} text=${JSON.stringify(vector)} label="Copy the vector" />`}>
         <p>${plural(vector.length, "number")}, in half precision: ${" "}<code>${numbers}</code></p>
       <//>
@@ -189,16 +188,12 @@ async function store(base, row, { text = null, metadata }, signal) {
 
 function Nearest({ id, base }) {
   const from = usePost(`${base.similars}?limit=10&threshold=-1`, { text_id: id, include: ["text"] });
-  return html`<${Card} title="Nearest texts">
-    <${Loaded} from=${from}>${({ results, search }) => html`
-      ${!results.length && html`<p class="faint">There is no other text.</p>`}
-      <ol class="nearest">
-        ${results.map((one) => html`<li key=${one.id}>
-          <a href=${base.page + path`/text/${one.id}`}>${one.id}</a>
-          <${SimilarityBar} value=${one.similarity} />
-          ${one.text && html`<div class="short">${one.text}</div>`}
-        </li>`)}
-      </ol>
-      <p class="faint">${percent(search.recall, 1)} of the nearest are found (method ${search.method}).</p>`}<//>
-  <//>`;
+  return html`<${Card} title="Nearest texts" from=${from}>${({ results, search }) => html`
+    ${!results.length && html`<p class="faint">There is no other text.</p>`}
+    <ol class="nearest">${results.map((one) => html`<li key=${one.id}>
+      <a href=${base.page + path`/text/${one.id}`}>${one.id}</a>
+      <${SimilarityBar} value=${one.similarity} />
+      ${one.text && html`<div class="short">${one.text}</div>`}
+    </li>`)}</ol>
+    <p class="faint">${percent(search.recall, 1)} of the nearest are found (method ${search.method}).</p>`}<//>`;
 }

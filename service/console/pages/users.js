@@ -5,7 +5,7 @@ import { Delete, field, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
 import { link, offset, route, session, setQuery, signedIn, theme } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, Dialog, Empty, Facts, Field, html, Loaded, Named, Page, Pages, Secret, Table } from "../ui.js";
+import { Card, Dialog, Field, html, Loaded, Named, Page, Pages, Secret, Table } from "../ui.js";
 import { handleField } from "./fields.js";
 
 const PAGE = 50; // users
@@ -32,15 +32,12 @@ function List() {
     fields=${[handleField("user_handle", "Handle"), ...FIELDS]} />`;
   const columns = [["User", (handle) => html`<a href=${link`/users/${handle}`}>${handle}</a>`]];
   return html`<${Page} title="Users" actions=${make}>
-    <${Card}>
-      <${Field} label="Search" type="search" value=${search} hint="A part of the handle."
-        onValue=${(value) => setQuery({ search: value, offset: "" })} />
-      <${Loaded} from=${from}>${(found) => html`
-        ${found.length
-          ? html`<${Table} caption="Users" columns=${columns} rows=${found.slice(0, PAGE)} />`
-          : html`<${Empty} title="There is no user whose handle contains this." />`}
-        <${Pages} size=${PAGE} hasNext=${found.length > PAGE} />`}<//>
-    <//>
+    <${Field} label="Search" type="search" value=${search} hint="A part of the handle."
+      onValue=${(value) => setQuery({ search: value, offset: "" })} />
+    <${Card} from=${from}>${(found) => html`
+      <${Table} caption="Users" columns=${columns} rows=${found.slice(0, PAGE)}
+        empty="There is no user whose handle contains this." />
+      <${Pages} size=${PAGE} hasNext=${found.length > PAGE} />`}<//>
     ${made && html`<${Dialog} title="Make a user">
       <p>The user <a href=${link`/users/${made.user_handle}`}>${made.user_handle}</a> is made.</p>
       <${Secret} value=${made.vdb_key}>Give it to them on a safe way: it is not stored, and cannot be shown again.<//>
@@ -79,7 +76,7 @@ function About({ title, user }) {
     <ul>${all.map((one) => html`<li><${Named} noun=${noun} ...${one} />${given(one)}</li>`)}</ul>
     ${noun === "instance" && html`<a href=${link`/instances/${user.user_handle}`}>Show all with their models</a>`}
   <//>`;
-  return html`<${Card} title=${title}><${Facts} pairs=${facts} /><//>
+  return html`<${Card} title=${title} facts=${facts} />
     <div class="columns">${NOUNS.map((noun) => card(noun, user[`${noun}s`]))}</div>`;
 }
 
