@@ -6,22 +6,20 @@ import {
   forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signedIn, signInReason, signOut,
   storedKey, theme,
 } from "./store.js";
-import { useEffect, useState } from "./vendor/hooks.js";
-import { Component, render } from "./vendor/preact.js";
+import { useEffect, useErrorBoundary, useState } from "./vendor/hooks.js";
+import { render } from "./vendor/preact.js";
 import { Dialog, Empty, Failure, html, Loaded, Page } from "./ui.js";
 
-// The first part of the address, the module of its page, and for whom it is.
+// The first part of the address, the module of its page, for whom it is, and its title in the navigation.
 const PAGES = {
-  "": { load: () => import("./pages/home.js"), needs: "key" },
+  "": { load: () => import("./pages/home.js"), needs: "key", title: "Projects" },
   projects: { load: () => import("./pages/project.js"), needs: "" }, // a public project is for everybody
-  instances: { load: () => import("./pages/instances.js"), needs: "key" },
-  definitions: { load: () => import("./pages/definitions.js"), needs: "key" },
-  users: { load: () => import("./pages/users.js"), needs: "admin" },
-  service: { load: () => import("./pages/service.js"), needs: "admin" },
+  instances: { load: () => import("./pages/instances.js"), needs: "key", title: "Instances" },
+  definitions: { load: () => import("./pages/definitions.js"), needs: "key", title: "Definitions" },
+  users: { load: () => import("./pages/users.js"), needs: "admin", title: "Users" },
+  service: { load: () => import("./pages/service.js"), needs: "admin", title: "Service" },
   account: { load: () => import("./pages/users.js"), needs: "key" },
 };
-const LINKS = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
-const ADMINS_LINKS = [["users", "Users"], ["service", "Service"]];
 const KEYS = "The admin who made your account has given it to you. It stays in this tab until you close it.";
 const KEY = field("key", "Your key", KEYS, { type: "password", required: true, isFirst: true });
 
@@ -74,13 +72,13 @@ function SignIn() {
 function Header() {
   const here = route.value.parts[0] ?? "";
   const section = here === "projects" ? "" : here;
-  const links = isAdmin.value ? [...LINKS, ...ADMINS_LINKS] : LINKS;
+  const links = Object.entries(PAGES).filter(([, { title, needs }]) => title && (needs !== "admin" || isAdmin.value));
   const who = session.value;
   const dark = isDark.value;
   return html`<header class="top">
     <a class="brand" href=${link`/`}><img src="icon.svg" alt="" width="28" height="28" />Embedding service</a>
-    ${who && html`<nav aria-label="Console">${links.map(([part, text]) =>
-      html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${text}</a>`)}</nav>`}
+    ${who && html`<nav aria-label="Console">${links.map(([part, { title }]) =>
+      html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${title}</a>`)}</nav>`}
     <div class="who">
       <button type="button" class="quiet" aria-pressed=${dark} onClick=${() => (theme.value = dark ? "light" : "dark")}>
         ${dark ? "☾" : "☀"}<span class="unseen"> Dark colours</span>
@@ -93,29 +91,20 @@ function Header() {
 }
 
 // An error of the console itself is shown in place of the page.
-class Boundary extends Component {
-  componentDidCatch(error) {
-    this.setState({ error });
-  }
-
-  render({ children }, { error }) {
-    return error ? html`<${Failure} error=${error} retry=${() => this.setState({ error: null })} />` : children;
-  }
+function Boundary({ children }) {
+  const [error, reset] = useErrorBoundary();
+  return error ? html`<${Failure} error=${error} retry=${reset} />` : children;
 }
 
 function Current() {
   const name = route.value.parts[0] ?? "";
   const page = PAGES[name];
   const from = useLoad(async () => page?.load(), [name]);
-  if (!page) {
-    return html`<${Page} title="Not found">
-      <${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//>
-    <//>`;
-  }
+  const refused = (title, why) =>
+    html`<${Page} title=${title}><${Empty} title=${why}><a href=${link`/`}>To the projects</a><//><//>`;
+  if (!page) return refused("Not found", "There is no such page.");
   if (page.needs && !session.value) return html`<${Page} title="Sign in"><${SignIn} /><//>`;
-  if (page.needs === "admin" && !isAdmin.value) {
-    return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
-  }
+  if (page.needs === "admin" && !isAdmin.value) return refused("Not allowed", "This page is for the admin.");
   return html`<${Loaded} from=${from}>${({ default: Show }) => html`<${Show} />`}<//>`;
 }
 

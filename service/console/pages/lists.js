@@ -5,14 +5,14 @@ import { useGet } from "../hooks.js";
 import { useId, useState } from "../vendor/hooks.js";
 import { Card, Field, Form, html, Table } from "../ui.js";
 
-const GROUPS = ["Own", "Shared by others", "Of all users", "Built in", "Public"];
+const GROUPS = ["Own", "Shared by others", "Everybody's", "Built in", "Public"];
 const USER = field("share_with_handle", "User", "Their handle.", { required: true });
 
 function groupOf({ owner, is_public: isPublic }, user) {
   if (owner === user) return "Own";
   if (owner === "_system") return "Built in";
   if (isPublic) return "Public";
-  return user ? "Shared by others" : "Of all users";
+  return user ? "Shared by others" : "Everybody's";
 }
 
 // A table for each group of the rows, as `user` sees them; null is the admin, who sees those of all users.
@@ -31,7 +31,7 @@ export function UserChoice({ label, user = "", show, more }) {
   const id = useId();
   return html`<${Card}>
     <${Form} action=${{ run: () => show(typed.trim()) }} submit="Show" more=${more}>
-      <${Field} label=${label} value=${typed} onValue=${setTyped} list=${id} hint="The handle of a user." isFirst />
+      <${Field} label=${label} value=${typed} onValue=${setTyped} list=${id} hint="The handle of a user." />
       <datalist id=${id}>${known.data?.map((one) => html`<option key=${one} value=${one} />`)}</datalist>
     <//>
   <//>`;
