@@ -96,11 +96,11 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
   const change = ({ currentTarget: { checked, value: typed } }) => onValue(isCheck ? checked : typed);
   const choices = options?.map((one) => [one].flat()).map(([key, text = key]) =>
     html`<option value=${key} selected=${key === value}>${text}</option>`);
-  const input = ["input", { type, autocomplete: "off", spellcheck: false }];
-  const [tag, own] = (options && ["select"]) || (lines && ["textarea", { rows: lines }]) || input;
+  const input = { type, autocomplete: "off", spellcheck: false };
+  const [tag, own] = (options && ["select"]) || (lines && ["textarea", { rows: lines }]) || ["input", input];
   return html`<div class="field ${isCheck ? "check" : ""}">
     <label for=${id}>${label}</label>
-    <${tag} ...${common} ...${own} ...${rest} onInput=${change}>${choices}<//>
+    <${tag} ...${own} ...${common} ...${rest} onInput=${change}>${choices}<//>
     ${hint && html`<p class="hint" id="${id}-hint">${hint}</p>`}
     ${error && html`<p class="error" id="${id}-error">${error.message}</p>`}
   </div>`;

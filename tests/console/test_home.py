@@ -90,6 +90,19 @@ async def test_rows_that_come_meanwhile(console: Console, http: httpx2.AsyncClie
     await expect(cells.nth(1)).to_have_text("7")
 
 
+async def test_handles_are_searched_as_they_are_typed(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
+    ada, _ = await user(http, admin), await user(http, admin)
+    page = console.page
+    await console.goto()
+    await console.sign_in(ADMIN_KEY)
+    await page.get_by_label("Projects of").fill(ada.handle[1:].upper())
+    offered = page.locator("datalist option")
+    await expect(offered).to_have_count(1)
+    await expect(offered).to_have_attribute("value", ada.handle)
+
+
 async def test_the_admin_chooses_a_user(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
     ada = await user(http, admin)
     one = await project(http, ada)

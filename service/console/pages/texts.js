@@ -39,15 +39,11 @@ function Texts(props) {
     trail.current.push(after);
     turn(to);
   };
-  const select = (id) => (event) => {
-    const all = new Set(selected);
-    all[event.target.checked ? "add" : "delete"](id);
-    setSelected(all);
-  };
+  const toggle = (id) => setSelected(selected.symmetricDifference(new Set([id])));
   const columns = [
     ["Id", ({ text_id: id }) => html`<span class="pick">
-      ${canEdit &&
-      html`<input type="checkbox" aria-label="Select ${id}" checked=${selected.has(id)} onChange=${select(id)} />`}
+      ${canEdit && html`<input type="checkbox" aria-label="Select ${id}" checked=${selected.has(id)}
+        onChange=${() => toggle(id)} />`}
       <a href=${base.page + path`/text/${id}`}>${id}</a></span>`],
     ["Text", ({ text }) => html`<div class="short">${text ?? html`<i class="faint">none</i>`}</div>`],
     ["Metadata", ({ metadata }) => html`<div class="short"><${Pairs} metadata=${metadata} /></div>`],
@@ -72,10 +68,8 @@ function Texts(props) {
         onValue=${(size) => setQuery({ limit: size })} />`}
     </div>
     ${!atFilter && !isEmpty && html`<${Loaded} from=${from}>${({ rows, next }) => html`
-      ${rows.length
-        ? html`<${Table} caption="Texts of the project" columns=${columns} rows=${rows}
-            rowKey=${(one) => one.text_id} />`
-        : html`<${Empty} title=${next ? "None of the texts looked at so far." : "There is no text here."} />`}
+      <${Table} caption="Texts of the project" columns=${columns} rows=${rows} rowKey=${(one) => one.text_id}
+        empty=${next ? "None of the texts looked at so far." : "There is no text here."} />
       <nav class="bar-of-actions" aria-label="Pages of the texts">
         <button type="button" disabled=${!after} onClick=${() => turn("")}>First page</button>
         <button type="button" disabled=${!trail.current.length} onClick=${() => turn(trail.current.pop())}>
@@ -103,13 +97,9 @@ async function page(where, { after, filter, limit }, signal) {
 
 function FilterForm({ filter, error }) {
   const show = (wanted) => setQuery({ filter: wanted, after: "" }, { replace: false });
-  const send = async (body) => {
-    filterOf(body.filter);
-    show(body.filter);
-  };
-  const all = html`<button type="button" onClick=${() => show("")}>Show all</button>`;
+  const send = async ({ filter: typed }) => show(filterOf(typed) && typed);
   return html`<${DataForm} key=${filter} submit="Filter" fields=${[FILTER]} stored=${{ filter }} send=${send}
-    error=${error} more=${filter && all} />`;
+    error=${error} more=${filter && html`<button type="button" onClick=${() => show("")}>Show all</button>`} />`;
 }
 
 function Deletion({ base, project, ids, onDone }) {
