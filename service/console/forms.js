@@ -88,8 +88,7 @@ export function FormButton({ label, title = label, kind, disabled, onDone, ...fo
 }
 
 // A button that deletes what is at `where` when its name has been typed, and goes to `to`.
-export function Delete({ noun, name, where, to, children }) {
-  return html`<${FormButton} label="Delete …" title="Delete the ${noun}" submit="Delete the ${noun}" kind="danger"
+export const Delete = ({ noun, name, where, to, children }) =>
+  html`<${FormButton} label="Delete …" title="Delete the ${noun}" submit="Delete the ${noun}" kind="danger"
     confirm=${name} send=${(body, options) => remove(where, options)} done="The ${noun} ${name} is deleted."
     onDone=${() => go(to)}>${children}<//>`;
-}

@@ -167,19 +167,15 @@ export function Facts({ pairs }) {
 export const Badge = ({ kind = "", children }) => html`<span class="badge ${kind}">${children}</span>`;
 
 // Progress from 0 to 1, or without an end when `value` is not known.
-export function Progress({ value, label, onCancel }) {
-  return html`<div class="progress">
-    <progress max="1" value=${value} aria-label=${label}></progress><span role="status">${label}</span>
-    ${onCancel && html`<button type="button" onClick=${onCancel}>Cancel</button>`}
-  </div>`;
-}
+export const Progress = ({ value, label, onCancel }) => html`<div class="progress">
+  <progress max="1" value=${value} aria-label=${label}></progress><span role="status">${label}</span>
+  ${onCancel && html`<button type="button" onClick=${onCancel}>Cancel</button>`}
+</div>`;
 
-export function Code({ text, label }) {
-  return html`<div class="code">
-    <pre tabindex="0"><code>${text}</code></pre>
-    <${CopyButton} text=${text} label=${label} />
-  </div>`;
-}
+export const Code = ({ text, label }) => html`<div class="code">
+  <pre tabindex="0"><code>${text}</code></pre>
+  <${CopyButton} text=${text} label=${label} />
+</div>`;
 
 export function CopyButton({ text, label = "Copy" }) {
   const copy = async () => navigator.clipboard.writeText(text);
@@ -189,12 +185,10 @@ export function CopyButton({ text, label = "Copy" }) {
 }
 
 // A key that is shown this once.
-export function Secret({ value, children }) {
-  return html`<div class="warning-box" role="status">
-    <p><strong>This key is shown only now.</strong> ${children}</p>
-    <${Code} text=${value} label="Copy the key" />
-  </div>`;
-}
+export const Secret = ({ value, children }) => html`<div class="warning-box" role="status">
+  <p><strong>This key is shown only now.</strong> ${children}</p>
+  <${Code} text=${value} label="Copy the key" />
+</div>`;
 
 // A link to a project, instance or definition, which `noun` says. The owner is named when it is another than oneself,
 // and with `isFull`.
@@ -219,9 +213,7 @@ export function IndexBadge({ index }) {
 }
 
 // A similarity from -1 to 1 as a number and a bar, which is empty below 0.
-export function SimilarityBar({ value }) {
-  return html`<span class="similarity">
-    <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, value) * 100}%` }}></span></span>
-    <span class="number"><span class="unseen">Similarity </span>${value.toFixed(4)}</span>
-  </span>`;
-}
+export const SimilarityBar = ({ value }) => html`<span class="similarity">
+  <span class="bar" aria-hidden="true"><span style=${{ width: `${Math.max(0, value) * 100}%` }}></span></span>
+  <span class="number"><span class="unseen">Similarity </span>${value.toFixed(4)}</span>
+</span>`;

@@ -45,10 +45,9 @@ export default function Home() {
   <//>`;
 }
 
-function InstanceName({ owner, instance_handle: handle, model, dimensions }) {
-  return html`${handle}${owner !== session.value?.handle && html` <span class="faint">of ${owner}</span>`}
+const InstanceName = ({ owner, instance_handle: handle, model, dimensions }) =>
+  html`${handle}${owner !== session.value?.handle && html` <span class="faint">of ${owner}</span>`}
     <div class="faint">${[model, plural(dimensions, "dimension")].filter(Boolean).join(", ")}</div>`;
-}
 
 // What a new user does first, in this order.
 function FirstSteps({ instances, make }) {

@@ -27,13 +27,12 @@ export function Legend({ groups, hidden, setHidden }) {
 // A button that opens a text by its id.
 const Opener = ({ id, open }) => html`<button type="button" class="link" onClick=${() => open(id)}>${id}</button>`;
 
-function Similar({ results, indexOf, open }) {
-  return html`<ol class="similar">${results.map(({ id, similarity, text }) => html`<li key=${id}>
+const Similar = ({ results, indexOf, open }) =>
+  html`<ol class="similar">${results.map(({ id, similarity, text }) => html`<li key=${id}>
     <${Opener} id=${id} open=${open} />
     <span class="number"> ${similarity.toFixed(3)}${!indexOf.has(id) && " (not on the map)"}</span>
     ${text && html`<p class="clip">${text}</p>`}
   </li>`)}</ol>`;
-}
 
 export function Opened({ opened, near, indexOf, project, open }) {
   const top = link`/projects/${project.owner}/${project.project_handle}`;
@@ -46,12 +45,11 @@ export function Opened({ opened, near, indexOf, project, open }) {
     <${Similar} results=${data.results} indexOf=${indexOf} open=${open} />`}<//>`;
 }
 
-export function Found({ found, sought, indexOf, open }) {
-  return html`<${Card} title="Found" from=${found}>${(results) => results && html`
+export const Found = ({ found, sought, indexOf, open }) =>
+  html`<${Card} title="Found" from=${found}>${(results) => results && html`
     <p role="status">${plural(results.length, "text")} like “${sought}”,
       ${" "}${number(results.filter((one) => indexOf.has(one.id)).length)} of them on the map.</p>
     <${Similar} results=${results} indexOf=${indexOf} open=${open} />`}<//>`;
-}
 
 export function Selection({ selected, setSelected, canEdit, base, reload, open, name }) {
   const [done, setDone] = useState(0); // the share of them that is deleted

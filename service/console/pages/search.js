@@ -122,8 +122,8 @@ function move(event) {
   next.focus();
 }
 
-function Answer({ found: { results, search }, request, took, asked, project, base }) {
-  return html`<section aria-labelledby="results-title">
+const Answer = ({ found: { results, search }, request, took, asked, project, base }) =>
+  html`<section aria-labelledby="results-title">
     <h2 id="results-title">Results</h2>
     <p role="status">${plural(results.length, "result")}, ${HOW[search.method].replace("%", percent(search.recall, 1))}.
       ${" "}<span class="faint">Method <code>${search.method}</code>, recall ${number(search.recall)},
@@ -152,7 +152,6 @@ function Answer({ found: { results, search }, request, took, asked, project, bas
       <${Code} text=${pythonOf(request, project)} label="Copy Python" />
     </details>
   </section>`;
-}
 
 // A text in which the words of a query are marked, where they are whole words.
 function marked(text, query = "") {
