@@ -3,7 +3,7 @@ import { post } from "./api.js";
 import { useLoad } from "./hooks.js";
 import { ALL, Scatter } from "./scatter.js";
 import { route, setQuery } from "./store.js";
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
 import { html } from "./ui.js";
 
 const REST = 150; // milliseconds until the text at the pointer is fetched
@@ -29,7 +29,8 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
     outline: (points) => line.current.setAttribute("points", points.join(" ")),
   };
   if (scatter.current) Object.assign(scatter.current, { on, isLasso });
-  useEffect(() => {
+  // At once, so that the canvas shows what the page says.
+  useLayoutEffect(() => {
     try {
       scatter.current = new Scatter(canvas.current, on);
     } catch (error) {
@@ -43,12 +44,12 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
       scatter.current.destroy();
     };
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     setHovered(null);
     scatter.current?.setPoints(places);
   }, [places]);
-  useEffect(() => scatter.current?.setGroups(colouring.of, colours), [colouring, colours]);
-  useEffect(() => {
+  useLayoutEffect(() => scatter.current?.setGroups(colouring.of, colours), [colouring, colours]);
+  useLayoutEffect(() => {
     const pointed = hovered ? [{ indices: [hovered.index], ring: [0.5, 0.5, 0.5], more: 6 }] : [];
     scatter.current?.setLayers([...layers, ...pointed]);
   }, [layers, hovered]);
