@@ -52,7 +52,7 @@ def test_own_code_is_small_and_names_no_host() -> None:
         assert text.startswith("// "), path  # what it is for
         assert not re.findall(r"https?://(?!www\.w3\.org/)", text), path
         assert "innerHTML" not in text, path
-    assert lines <= 3250
+    assert lines <= 3260
 
 
 def test_libraries_are_as_published() -> None:

@@ -2,7 +2,7 @@
 import { all, parsed, path, Problem } from "../api.js";
 import { plural } from "../format.js";
 import { field } from "../forms.js";
-import { useGet, useLoad } from "../hooks.js";
+import { useLoad } from "../hooks.js";
 import { Failure, Field, html } from "../ui.js";
 
 const COUNT = { type: "number", min: 1 };
@@ -80,15 +80,14 @@ export function instanceOf(name) {
 }
 
 // The choice of a project's instance, with what the chosen one is.
-export const instanceField = (instances, hint) => field("instance_handle", "Instance", hint, {
-  is: Instance, required: true, options: [["", "Choose …"], ...instances.map(instanceName)],
-});
+export const instanceField = (instances, hint) =>
+  field("instance_handle", "Instance", hint, { is: Instance, required: true, instances });
 
-function Instance({ value, hint, ...rest }) {
-  const { instance_owner: owner, instance_handle: handle } = instanceOf(value);
-  const { data: one, error } = useGet(value && path`/v1/llm-instances/${owner}/${handle}`);
+function Instance({ instances, hint, ...rest }) {
+  const one = instances.find((known) => instanceName(known) === rest.value);
   const facts = one && [one.model, plural(one.dimensions, "dimension"), one.api_standard].filter(Boolean).join(", ");
-  return html`<${Field} ...${rest} value=${value} hint=${facts || hint} /><${Failure} error=${error} />`;
+  const options = [["", "Choose …"], ...instances.map(instanceName)];
+  return html`<${Field} ...${rest} options=${options} hint=${facts || hint} />`;
 }
 
 // The filter that was typed; undefined for none. Raises a Problem for the field when it is not a JSON object.

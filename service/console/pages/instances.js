@@ -40,13 +40,7 @@ export default function Instances() {
 }
 
 function List({ user }) {
-  const from = useLoad(async (signal) => {
-    const query = { limit: PAGE, offset: offset.value };
-    const page = await get(path`/v1/llm-instances/${user}`, { signal, query });
-    const full = (one) => get(path`/v1/llm-instances/${one.owner}/${one.instance_handle}`, { signal });
-    const facts = await Promise.all(page.instances.map((one) => full(one).catch(() => one))); // it may be gone by now
-    return { ...page, instances: page.instances.map((one, at) => ({ ...facts[at], ...one })) };
-  }, [user, offset.value]);
+  const from = useGet(path`/v1/llm-instances/${user}`, { limit: PAGE, offset: offset.value });
   const make = html`<button type="button" class="primary"
     onClick=${() => setQuery({ definition: "_system/local-small" })}>Make an instance</button>`;
   return html`<${Page} title=${isAdmin.value ? `Instances of ${user}` : "Instances"} actions=${make}
