@@ -1,6 +1,6 @@
 // Instances: a user's own and those shared with them, a form that makes one, and all of one: what it is, a test of its
 // connection, its key and limits, its shares, and what it was used for.
-import { all, get, mustBeFree, patch, path, post, remove } from "../api.js";
+import { all, get, mustBeFree, patch, path, post } from "../api.js";
 import { number, plural, time } from "../format.js";
 import { DataForm, Delete, field, FormButton } from "../forms.js";
 import { useGet, useLoad } from "../hooks.js";
