@@ -25,7 +25,6 @@ export function get(where, { query = {}, ...options } = {}) {
 }
 
 export const post = (where, body, options) => call("POST", where, { body, ...options });
-export const put = (where, body, options) => call("PUT", where, { body, ...options });
 export const patch = (where, body, options) => call("PATCH", where, { body, ...options });
 export const remove = (where, options) => call("DELETE", where, options);
 

@@ -1,7 +1,7 @@
 // The parts that pages are made of. Texts are shown as text by preact, and nothing is ever set as HTML.
 import { percent } from "./format.js";
 import { link, notify, offset, route, session, setQuery } from "./store.js";
-import { useContext, useEffect, useId, useRef } from "./vendor/hooks.js";
+import { useContext, useEffect, useId, useLayoutEffect, useRef } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
 import { createContext, h } from "./vendor/preact.js";
 
@@ -110,7 +110,7 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
 export function Dialog({ title, onClose, children, class: more = "" }) {
   const dialog = useRef(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => { // before a field within takes the focus
     const before = document.activeElement;
     dialog.current.showModal();
     return () => before?.isConnected && before.focus();

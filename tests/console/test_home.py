@@ -32,6 +32,7 @@ async def test_the_first_steps_of_a_new_user(console: Console, http: httpx2.Asyn
     await expect(steps.get_by_text("done")).to_be_visible()
     await steps.get_by_role("button", name="Make a project").click()
     dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("Name")).to_be_focused()
     assert await console.serious() == []
     await dialog.get_by_label("Name").fill("no spaces")
     await expect(dialog.get_by_label("Instance")).to_have_value(f"{ada.handle}/{made.handle}")

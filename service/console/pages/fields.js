@@ -21,7 +21,7 @@ export const LIMITS = [
     field("tokens_per_month", "Tokens a month", "", { type: "number", min: 0 }),
     field("requests_per_minute", "Requests a minute", "", { type: "number", min: 0 }),
   ],
-  field("expires_at", "Ends", "Empty: no limit; 0: nothing. Days and months: of UTC.", { type: "datetime-local" }),
+  field("expires_at", "Ends", "Empty: no limit; 0: nothing. Days and months are UTC's.", { type: "datetime-local" }),
 ];
 export const FILTER = field("filter", "Filter", "Only texts whose metadata fit, as JSON. Empty: all.", { is: Filter });
 const FILTERS = [

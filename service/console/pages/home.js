@@ -1,5 +1,5 @@
 // The first page: a user's projects and those shared with them; for the admin those of a user, or all.
-import { mustBeFree, path, put } from "../api.js";
+import { mustBeFree, path, post } from "../api.js";
 import { left, number, plural } from "../format.js";
 import { field, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
@@ -68,9 +68,8 @@ function FirstSteps({ instances, make }) {
 function MakeProject({ user, instances }) {
   const send = async ({ instance_handle: instance, ...body }, options) => {
     const handle = body.project_handle;
-    const place = path`/v1/projects/${user}/${handle}`;
-    await mustBeFree(place, `a project ${user}/${handle}`, options); // a PUT would replace it
-    await put(place, { ...body, ...instanceOf(instance) }, options);
+    await mustBeFree(path`/v1/projects/${user}/${handle}`, `a project ${user}/${handle}`, options);
+    await post(path`/v1/projects/${user}`, { ...body, ...instanceOf(instance) }, options);
     go(link`/projects/${user}/${handle}`);
   };
   const fields = ({ public_read: isPublic }) => [

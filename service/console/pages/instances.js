@@ -179,7 +179,8 @@ function Connection({ where, onTested }) {
 // The projects of its owner that use an instance.
 function Projects({ owner, handle }) {
   const isOn = ({ instance }) => instance?.owner === owner && instance.instance_handle === handle;
-  const from = useLoad((signal) => all(path`/v1/projects/${owner}`, "projects", { signal }), [owner]);
-  return html`<${Loaded} from=${from}>${(projects) => html`
-    <ul>${projects.filter(isOn).map((one) => html`<li><${Named} noun="project" ...${one} isFull /></li>`)}</ul>`}<//>`;
+  const load = async (signal) => (await all(path`/v1/projects/${owner}`, "projects", { signal })).filter(isOn);
+  return html`<${Loaded} from=${useLoad(load, [owner, handle])}>${(projects) => projects.length > 0 && html`
+    <p>Projects that use it:</p>
+    <ul>${projects.map((one) => html`<li><${Named} noun="project" ...${one} isFull /></li>`)}</ul>`}<//>`;
 }

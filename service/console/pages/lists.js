@@ -52,7 +52,7 @@ export function Shares({ title = "Shared with", where, shares, columns = [], fie
       done="${one.user_handle} has no access any more."><p>${ended(one.user_handle)}</p><//>
   </div>`;
   const share = {
-    submit: "Share", fields: [USER, ...fields], stored: { role: "reader" },
+    submit: "Share", fields: [{ ...USER, isFirst: mayChange }, ...fields], stored: { role: "reader" },
     send: (body, options) => post(`${where}/share`, body, options), done, onDone: reload,
   };
   return html`<${Card} title=${title} actions=${mayChange && html`<${FormButton} label="Share it" ...${share} />`}>
