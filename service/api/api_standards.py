@@ -79,10 +79,7 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
     async def lock(db: Db) -> dict[str, Any] | None:
         return await api_standards.lock_api_standard(db, api_standard_handle=path.standard)
 
-    async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (
-        tx,
-        standard,
-    ):
+    async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
         same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
         return await _store(tx, standard)
 

@@ -105,11 +105,7 @@ async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> 
 
 
 @endpoint(
-    "PATCH",
-    "/v1/llm-definitions/{user}/{definition}",
-    guard=definition_owner,
-    patches=DefinitionIn,
-    errors=(404,),
+    "PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn, errors=(404,)
 )
 async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any]) -> Definition:
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
@@ -143,11 +139,7 @@ async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShare
 
 
 @endpoint(
-    "DELETE",
-    "/v1/llm-definitions/{user}/{definition}/share/{other}",
-    guard=definition_owner,
-    status=204,
-    errors=(404,),
+    "DELETE", "/v1/llm-definitions/{user}/{definition}/share/{other}", guard=definition_owner, status=204, errors=(404,)
 )
 async def unshare_definition(req: Req, path: SharePath) -> None:
     """End the sharing of a definition with a user."""

@@ -128,10 +128,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             stored.pop("instance_owner")
         return stored
 
-    async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (
-        tx,
-        project,
-    ):
+    async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
         same_handle(path.project, project.project_handle, "project_handle")
         if "metadataScheme" in body:
             await _check_schema(req, path.user, project.metadata_scheme)
@@ -266,11 +263,4 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
 
 
-endpoints = [
-    post_project,
-    get_project,
-    get_project_instance,
-    put_project,
-    patch_project,
-    delete_project,
-]
+endpoints = [post_project, get_project, get_project_instance, put_project, patch_project, delete_project]

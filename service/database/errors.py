@@ -4,15 +4,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import (
-    ApiError,
-    BadRequest,
-    Conflict,
-    Invalid,
-    NotFound,
-    Problem,
-    Unavailable,
-)
+from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
 
 READ_ONLY = "The database takes no changes at the moment: it is read-only. Nothing was changed; try again."
 

@@ -90,11 +90,7 @@ async def _prepare(connection: Any, statement_timeout: float, settings: dict[str
     if installation.vector_schema is not None:
         # service.vectors makes PostgreSQL's binary form.
         await connection.set_type_codec(
-            "halfvec",
-            schema=installation.vector_schema,
-            format="binary",
-            encoder=bytes,
-            decoder=HalfVector.from_binary,
+            "halfvec", schema=installation.vector_schema, format="binary", encoder=bytes, decoder=HalfVector.from_binary
         )
     # The binary form of jsonb is a version number, 1, and the text.
     await connection.set_type_codec(

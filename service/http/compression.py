@@ -1,4 +1,4 @@
-"""Decompression of request bodies, gzip and zstd, in bounded memory."""
+"""Decompression of request bodies (gzip and zstd) in bounded memory."""
 
 import sys
 import zlib
@@ -19,17 +19,17 @@ SLICE = 256 * 1024
 
 
 class Decompressor(Protocol):
-    """Decompresses a body piece by piece."""
+    """Decompresses a body in pieces."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decompresses the next bytes into slices of at most SLICE bytes. Raises BadRequest for invalid data."""
 
     def finish(self) -> None:
-        """Raises BadRequest when the end is missing."""
+        """Raises BadRequest if the data is incomplete."""
 
 
 def decompressor(encoding: str) -> Decompressor:
-    """For `gzip` or `zstd`."""
+    """A decompressor for `gzip` or `zstd`."""
     return _Gzip() if encoding == "gzip" else _Zstd()
 
 
@@ -44,14 +44,14 @@ class _Empty:
         self._encoding, self._count = encoding, 0
 
     def note(self, out: bytes, ended: bool) -> None:
-        """Counts members or frames that ended without output. Raises BadRequest for too many in a row."""
+        """Counts members or frames without output. Raises BadRequest for too many in a row."""
         self._count = 0 if out else self._count + ended
         if self._count > MAX_EMPTY_FRAMES:
             raise _bad(self._encoding, f"more than {MAX_EMPTY_FRAMES:,} consecutive empty frames")
 
 
 class _Gzip:
-    """One member after the other, as gzip itself reads them."""
+    """Consecutive members, like gzip."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
@@ -78,7 +78,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """One frame after the other."""
+    """Consecutive frames."""
 
     def __init__(self) -> None:
         self._frame = self._new()

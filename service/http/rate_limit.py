@@ -1,7 +1,7 @@
-"""Rate limits of each user, of the admin, and of each address without a known key.
+"""Rate limits for each user, for the admin, and for each address without a known key.
 
-The database knows the user of a key. This is remembered, so that all keys and requests of a user share one budget. An
-unknown key counts for its address, so that guessing keys is as slow as having none.
+The user of a key is cached, so that all keys of a user share one budget. Unknown keys count for their address, which
+limits guessing.
 """
 
 import ipaddress
@@ -27,14 +27,14 @@ MAX_REMEMBERED = 100_000
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """The budget of a caller: `remaining` of `limit` requests; more in `reset` seconds."""
+    """The budget of a caller: `remaining` of `limit` requests, refilled in `reset` seconds."""
 
     limit: int
     remaining: int
     reset: int
 
     def headers(self) -> dict[str, str]:
-        """As the header fields RateLimit-*."""
+        """The header fields RateLimit-*."""
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -43,9 +43,9 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class RateLimits:
-    """The budgets. `users` and `anonymous` are like `600/minute`; an empty one is unlimited.
+    """The budgets. `users` and `anonymous` are like `600/minute`, or empty for no limit.
 
-    `storage`: `memory://` of this process, or a shared `redis://…`. When it does not answer, all requests pass.
+    `storage`: `memory://` of this process, or a shared `redis://…`. If it is unavailable, all requests pass.
     """
 
     def __init__(self, *, users: str, anonymous: str, storage: str) -> None:
@@ -68,10 +68,9 @@ class RateLimits:
             await self._connections.aclose()
 
     async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
-        """Counts a request of a known caller. Raises TooManyRequests.
+        """Counts a request of a known caller; returns None for an unknown key, which `recognise` counts later.
 
-        Returns None for a key whose user is not known yet; `recognise` counts it later. Raises TooManyRequests also for
-        an address that has sent too many unknown keys.
+        Raises TooManyRequests, also for an address that has sent too many unknown keys.
         """
         if is_admin:
             return await self._hit(self._users, "admin")
@@ -84,7 +83,7 @@ class RateLimits:
         return None
 
     async def recognise(self, key_hash: str, handle: str | None, address: str) -> Budget | None:
-        """Counts a request whose key was not known before: for its user, or for its address when there is none.
+        """Counts a request with a key that was unknown before, for its user or else its address.
 
         Raises TooManyRequests.
         """
@@ -96,11 +95,11 @@ class RateLimits:
         return await self._hit(self._users, "user", handle)
 
     def knows(self, key_hash: str | None, is_admin: bool) -> bool:
-        """Whether a request can be counted without asking the database whose key it has."""
+        """Whether the caller of a key is known without a query."""
         return key_hash is None or is_admin or key_hash in self._known
 
     def forget(self, key_hash: str) -> None:
-        """Forgets the user of a key that was revoked."""
+        """Forgets the user of a revoked key."""
         self._known.pop(key_hash, None)
 
     async def _passes(self, item: RateLimitItem, *who: str) -> bool:
@@ -126,7 +125,7 @@ class RateLimits:
 
 
 def _network(address: str) -> str:
-    """The network that shares a budget: of IPv6 a /64, except for IPv4 addresses like `::ffff:192.0.2.1`."""
+    """The network that shares a budget: the /64 of an IPv6 address, unless it maps an IPv4 address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -138,10 +137,9 @@ def _network(address: str) -> str:
 
 @asynccontextmanager
 async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
-    """Counts a request. In the block the guard asks the database who calls, where that is not known yet.
+    """Counts a request, before or after the block, in which the guard identifies the caller.
 
-    A probe does not count, unless it comes with a key that is not the service's own, which may be a guess. Raises
-    TooManyRequests.
+    A probe counts only with a key that is not the service's own, which may be a guess. Raises TooManyRequests.
     """
     limits, given = req.services.rate_limits, req.credentials
     if limits is None or (is_probe and (given.key_hash is None or given.is_admin or req.is_metrics_key)):
@@ -156,7 +154,7 @@ async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
     except Exception as error:
         if isinstance(error, Unauthorized) and given.key_hash is not None:
             limits.forget(given.key_hash)
-        is_known = is_known or not isinstance(error, ApiError)  # the database did not say
+        is_known = is_known or not isinstance(error, ApiError)  # the guard did not finish
         raise
     finally:
         if not is_known:

@@ -226,13 +226,7 @@ async def get_distances_of_neighbours(
 
 @query
 async def count_neighbours_found(
-    db: Db,
-    *,
-    project_id: int,
-    watermark: int,
-    dimensions: int,
-    vectors: Sequence[bytes],
-    distances: Sequence[float],
+    db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], distances: Sequence[float]
 ) -> list[int]:
     """How many rows the index finds, of ten, that are at most as far from each vector as its distance says."""
 

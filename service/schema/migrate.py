@@ -37,7 +37,7 @@ _DROPPED_BY = {
         ("sealed provider keys", "SELECT count(*) FROM llm_service_instances WHERE api_key_encrypted IS NOT NULL"),
         ("definitions", "SELECT count(*) FROM llm_service_definitions WHERE owner <> '_system'"),
         ("shares of definitions", "SELECT count(*) FROM llm_service_definitions_shared_with"),
-    ],
+    ]
 }
 
 

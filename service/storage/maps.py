@@ -69,7 +69,7 @@ async def _make(connection: Connection, asked: AskedMap) -> str | None:
         logger.error("A map could not be made.", project=asked.project_id, kind=type(fault).__name__)
         return ENDED
     if error is not None:
-        logger.warning("A map could not be made.", project=asked.project_id, what=error)
+        logger.warning("A map could not be made.", project=asked.project_id, error=error)
     return error
 
 

@@ -17,7 +17,7 @@ from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, BadRequest
+from service.errors import INTERNAL_ERROR, ApiError, BadRequest
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
@@ -199,4 +199,4 @@ def _explained(error: Exception) -> str:
     if known is not None:
         return known.detail
     logger.error("fault", kind=type(error).__name__, where="stream")
-    return "Something went wrong in the service; it has been logged."
+    return INTERNAL_ERROR

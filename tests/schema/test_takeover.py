@@ -194,7 +194,7 @@ async def test_users_go_on_with_their_keys(old: tuple[str, int]) -> None:
         admin = {"Authorization": f"Bearer {ADMIN_KEY}"}
         async with httpx2.AsyncClient(base_url=base, headers=admin) as client:
             report = (await client.get("/v1/admin/sanity-check")).json()
-    assert ("2 provider keys are stored in the clear: run `keys encrypt`" in report["warnings"]) == (version == 3)
+    assert ("2 provider keys are stored in plaintext: run `keys encrypt`" in report["warnings"]) == (version == 3)
     assert (
         "project bert/none: 1 embeddings of the original system left over: its project has no instance"
         in report["warnings"]

@@ -347,7 +347,7 @@ async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Call
         assert (await asyncio.wait_for(client.line(), SOON))["rows"] == 3
         start = time.perf_counter()
         last = await client.line()
-        assert last["error"] == f"Nothing came of the body for {silence} seconds."
+        assert last["error"] == f"No part of the body arrived for {silence} seconds."
         assert silence * 0.5 < time.perf_counter() - start < silence + SOON
         await client.close()
 
