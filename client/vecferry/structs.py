@@ -72,18 +72,18 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """What turns texts into vectors; its key is never shown. In lists, only the first four fields are told."""
+    """What turns texts into vectors; its key is never shown. Lists have the fields up to `model` only."""
 
     owner: str
     instance_handle: str
     instance_id: int
     access_role: str
-    api_standard: str | None = None
-    dimensions: int | None = None
-    has_api_key: bool | None = None
-    endpoint: str | None = None
+    api_standard: str
+    dimensions: int
+    has_api_key: bool
     description: str | None = None
     model: str | None = None
+    endpoint: str | None = None
     context_limit: int | None = None
     definition_id: int | None = None
     definition_owner: str | None = None
