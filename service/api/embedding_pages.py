@@ -88,7 +88,7 @@ async def _filtered(
         )
 
     rows = await read_embeddings(req, ask)
-    return rows, page.looked_up_to and await _goes_on(req, project, page.looked_up_to)
+    return rows, page.read_up_to and await _goes_on(req, project, page.read_up_to)
 
 
 async def _goes_on(req: Req, project: ProjectAccess, last: str) -> str | None:

@@ -209,7 +209,10 @@ async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: H
             {"dimensions": 256, "api_standard": "local", "model": "large"},
             "has the model 'large'",
         ),
-        "narrow": ({"dimensions": 3, "api_standard": "local", "model": local.NAME}, "3 dimensions, but its model has 256"),
+        "narrow": (
+            {"dimensions": 3, "api_standard": "local", "model": local.NAME},
+            "3 dimensions, but its model has 256",
+        ),
     }
     for handle, (fields, says) in wrong.items():
         body = {"instance_handle": handle, **fields}  # type: ignore[dict-item]

@@ -104,7 +104,7 @@ def test_migrate_and_its_status(new_database: Callable[..., str]) -> None:
 
     unknown = command("migrate", "--to", "0099", **values)
     assert unknown.returncode == 1
-    assert "There is no migration 0099" in unknown.stderr
+    assert "Unknown migration 0099" in unknown.stderr
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -200,7 +200,7 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
     done = command("keys", "rotate", "--json", **values)
     assert done.returncode == 4
     assert json.loads(done.stdout) == {"changed": 3, "not_opening": 1}
-    assert "anna/inst-1 stays as it is" in done.stderr
+    assert "anna/inst-1 was not changed" in done.stderr
     async with (
         serving(settings_for(url, encryption_key="new")) as base,
         httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
@@ -236,13 +236,13 @@ async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
             assert "Traceback" not in done.stderr
 
     # Before there is a sentinel the sealed keys prove it, afterwards the sentinel alone.
-    refused(settings(url, "wrong"), "No provider key of this database opens with ENCRYPTION_KEY.")
+    refused(settings(url, "wrong"), "No provider key of this database can be decrypted with ENCRYPTION_KEY.")
     with served(tmp_path / "log", cwd=tmp_path, **settings(url, "right")):
         pass
     connection = await asyncpg.connect(url)
     await connection.execute("UPDATE llm_service_instances SET api_key_encrypted = NULL, api_key_sealed_by = NULL")
     await connection.close()
-    refused(settings(url, "wrong"), f"the key of this database, whose key has the id {Key('right').id}.")
+    refused(settings(url, "wrong"), f"the key of this database, which has the id {Key('right').id}.")
     refused(settings(url, "wrong", "also-wrong"), f"the ids {Key('wrong').id}, {Key('also-wrong').id}.")
     with served(tmp_path / "log", cwd=tmp_path, **settings(url, "new", "right")):
         pass

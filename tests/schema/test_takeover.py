@@ -391,7 +391,7 @@ def test_50_000_embeddings_of_1536_dimensions_in_bounded_memory(new_database: Ne
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = max(peak, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status)), 0)
     assert process.returncode == 0, said
-    assert re.search(r"Carried \d\d,000 of 50,013 embeddings …", said)
+    assert re.search(r"Moved \d\d,000 of 50,013 embeddings …", said)
     assert 0 < peak < 150 * 1024  # the rows are 260 MB
     assert rows(url, "SELECT count(*), count(DISTINCT vector) FROM embeddings_2 WHERE text_id ~ '^row-'") == [
         (50_000, 97)

@@ -159,7 +159,10 @@ async def test_a_record_without_end(api: httpx2.AsyncClient, place: Project, for
 
 async def test_what_is_no_messagepack_ends_a_packed_stream(api: httpx2.AsyncClient, place: Project) -> None:
     good = packed(row("a", [1, 2, 3]), row("b", [1, 2, 3]))
-    for bad, says in ((b"\xc1", "No MessagePack record begins"), (good[:9], "The stream ends in the middle of a record.")):
+    for bad, says in (
+        (b"\xc1", "No MessagePack record begins"),
+        (good[:9], "The stream ends in the middle of a record."),
+    ):
         lines = await send(api, place, good + bad, kind=PACKED["Content-Type"], on_error="skip")
         assert lines[-1]["rows"] == 2
         assert says in lines[-1]["error"]
