@@ -6,9 +6,9 @@ import msgspec
 from msgspec import Meta
 
 from service import decoding
-from service.api.llm_instances import InstancePath, instance_name
+from service.api.llm_instances import InstancePath, retrieved
 from service.api.texts import EMBED_ERRORS
-from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem, found
+from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.openai_errors import as_openai
@@ -18,7 +18,6 @@ from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
-from service.queries import llm_instances
 from service.queries.llm_instances import Instance
 from service.uploads.texts import SentText, Usage, usage_of
 
@@ -94,7 +93,7 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     """Embed texts without storing them. For the owner and users with whom the instance is shared."""
     body = await req.body.read(req.services.settings.service_max_texts_bytes, FORMATS)
     sent = decoding.decode(body, EmbedIn, wire=req.body.wire(FORMATS))
-    instance = await _instance(req, path, access)
+    instance = await retrieved(req.pool, path, access.role)
     made = await _embedded(req, path, access, instance, sent.input, sent.input_type)
     form = sent.encoding
     vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
@@ -116,7 +115,7 @@ async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -
     texts = [sent.input] if isinstance(sent.input, str) else sent.input
     if not texts or not all(texts) or any("\0" in text for text in texts):
         raise Invalid(problems=[Problem("must be a non-empty text without NUL, or a list of them", "body.input")])
-    instance = await _instance(req, path, access)
+    instance = await retrieved(req.pool, path, access.role)
     if sent.model not in (instance.model, path.instance):
         raise NotFound(f"This instance has the model {instance.model!r}, not {sent.model!r}.")
     if sent.dimensions not in (None, instance.dimensions):
@@ -127,13 +126,6 @@ async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -
     vectors: list[Any] = [one.astype("<f4").tobytes() if is_base64 else one for one in made.vectors]
     data = [OpenAIVector(row, one) for row, one in enumerate(vectors)]
     return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
-
-
-async def _instance(req: Req, path: InstancePath, access: Caller) -> Instance:
-    row = await llm_instances.retrieve_llm_instance(
-        req.pool, owner=path.user, instance_handle=path.instance, role=access.role
-    )
-    return found(row, instance_name(path))
 
 
 async def _embedded(

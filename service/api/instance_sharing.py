@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from service.api.fields import Moment, RequestCount, ShareRole, Tokens
-from service.api.llm_instances import InstancePath, instance_name
+from service.api.llm_instances import InstancePath, instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
 from service.database.statements import Db
@@ -121,8 +121,7 @@ async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> N
 
 
 async def _shares(db: Db, path: InstancePath) -> list[InstanceShare]:
-    row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role="owner")
-    return found(row, instance_name(path)).shared_with or []
+    return (await retrieved(db, path, "owner")).shared_with or []
 
 
 def _share_name(path: SharePath) -> str:

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from service.api.llm_instances import InstancePath, instance_name
-from service.errors import Invalid, Problem, found
+from service.api.llm_instances import InstancePath, retrieved
+from service.errors import Invalid, Problem
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
-from service.queries import llm_instances, usage
+from service.queries import usage
 from service.queries.usage import Used
 
 USUAL_DAYS = 30
@@ -53,10 +53,7 @@ async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Call
     if not first <= last <= first + timedelta(days=MOST_DAYS):
         message = f"must not be after `to`, or more than {MOST_DAYS:,} days before it"
         raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
-    row = await llm_instances.retrieve_llm_instance(
-        req.pool, owner=path.user, instance_handle=path.instance, role=access.role
-    )
-    instance = found(row, instance_name(path))
+    instance = await retrieved(req.pool, path, access.role)
     rows = await usage.get_usage(
         req.pool,
         instance_id=instance.instance_id,

@@ -121,7 +121,7 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
 async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
     """An instance. Its key is never shown, only whether it exists."""
-    return await _retrieve(req.pool, path, access.role)
+    return await retrieved(req.pool, path, access.role)
 
 
 @endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
@@ -144,7 +144,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
     async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, path.user, instance)
-        return await _retrieve(tx, path, access.role)
+        return await retrieved(tx, path, access.role)
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(404, 409))
@@ -195,7 +195,8 @@ async def _store(
     return row
 
 
-async def _retrieve(db: Db, path: InstancePath, role: str) -> Instance:
+async def retrieved(db: Db, path: InstancePath, role: str) -> Instance:
+    """The instance of a path as visible to a caller with `role`. Raises NotFound."""
     row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role=role)
     return found(row, instance_name(path))
 

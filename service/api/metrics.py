@@ -15,7 +15,7 @@ async def get_metrics(req: Req) -> Response:
     """Metrics of requests, uploads, searches, connections and indexes, with the admin key or the metrics key."""
     summary = await indexes.summarise_indexes(req.pool, recall=req.services.settings.service_recall)
     metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds)
-    metrics.note_connections(req.pool)
+    metrics.note_connections(req.pool.get_size(), req.pool.get_idle_size())
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
 
 

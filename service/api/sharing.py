@@ -19,17 +19,16 @@ class SharesPage(Page, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_SHARES)] = MAX_SHARES
 
 
-class ShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A user to share with, and the role; sharing again changes the role."""
-
-    share_with_handle: AnyHandle
-    role: ShareRole
-
-
 class DefinitionShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A user to share a definition with."""
 
     share_with_handle: AnyHandle
+
+
+class ShareIn(DefinitionShareIn, frozen=True, forbid_unknown_fields=True):
+    """A user to share with, and the role; sharing again changes the role."""
+
+    role: ShareRole
 
 
 def not_the_owner(owner: str, share_with: str) -> None:

@@ -24,14 +24,11 @@ else:
 
 
 @asynccontextmanager
-async def connected(url: str, *, statement_timeout: float = 0, **settings: str) -> AsyncIterator[Connection]:
-    """A separate connection to a migrated database during the block.
-
-    `settings` are of the session (`service.database.session`), `statement_timeout` is in seconds, 0 for none.
-    """
+async def connected(url: str, **settings: str) -> AsyncIterator[Connection]:
+    """A separate connection to a migrated database during the block, with `settings` of the session."""
     connection = await asyncpg.connect(**for_asyncpg(url), connection_class=ServiceConnection)
     try:
-        await _prepare(connection, statement_timeout, settings)
+        await _prepare(connection, 0, settings)
         yield connection
     finally:
         await connection.close(timeout=CLOSE_SECONDS)

@@ -136,13 +136,12 @@ def read(resource: str) -> dict[str, Statement]:
 class Queries:
     """The decorator for the functions of a module in `service/queries/`.
 
-    Use: `query = Queries(__name__)` at the top, `@query` on each function, `query.complete()` at the end.
+    Use: `query = Queries(__name__)` at the top, `@query` on each function.
     """
 
     def __init__(self, module: str) -> None:
         self.resource = module.rpartition(".")[2]
         self.statements = read(self.resource)
-        self.functions: dict[str, Callable[..., Awaitable[Any]]] = {}
 
     def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         """Binds a function to its statement. Raises BindError if names or parameters differ."""
@@ -166,13 +165,7 @@ class Queries:
                 arguments = [values[name] for name in statement.parameters]
                 return await run(db, text, arguments if statement.kind != "copy" else [values["output"]])
 
-        self.functions[statement.name] = bound
         return cast("Callable[P, Awaitable[R]]", bound)
-
-    def complete(self) -> None:
-        """Raises BindError if a statement has no function."""
-        if missing := self.statements.keys() - self.functions.keys():
-            raise BindError(f"sql/{self.resource}.sql: no function for {', '.join(sorted(missing))}")
 
 
 def row_type(kind: Kind, returned: Any) -> Any:

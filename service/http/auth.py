@@ -69,24 +69,24 @@ async def definition_owner(req: Req, path: dict[str, str]) -> Caller:
 
 async def definition_reader(req: Req, path: dict[str, str]) -> Caller:
     """A, O, R of a definition, and any user if it is public."""
-    if req.credentials.is_admin:
-        return Caller(None, "admin")
-    caller = await _authenticate(req, None)
+    caller = await any_user(req, path)
+    if caller.handle is None:
+        return caller
     role = await llm_definitions.retrieve_llm_definition_role(
-        req.pool, owner=path["user"], definition_handle=path["definition"], caller=caller
+        req.pool, owner=path["user"], definition_handle=path["definition"], caller=caller.handle
     )
-    return Caller(caller, _allowed(role, caller, path))
+    return _with_role(caller.handle, role, path)
 
 
 async def instance_reader(req: Req, path: dict[str, str]) -> Caller:
     """A, O, E, R of an instance."""
-    if req.credentials.is_admin:
-        return Caller(None, "admin")
-    caller = await _authenticate(req, None)
+    caller = await any_user(req, path)
+    if caller.handle is None:
+        return caller
     role = await llm_instances.retrieve_llm_instance_role(
-        req.pool, owner=path["user"], instance_handle=path["instance"], caller=caller
+        req.pool, owner=path["user"], instance_handle=path["instance"], caller=caller.handle
     )
-    return Caller(caller, _allowed(role, caller, path))
+    return _with_role(caller.handle, role, path)
 
 
 async def project_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
@@ -150,13 +150,11 @@ async def _authenticate(req: Req, named: str | None) -> str:
     return known.caller
 
 
-def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
-    """The role. Without a role, the owner goes on (to NotFound), and others are refused."""
-    if role is not None:
-        return role
-    if caller == path["user"]:
-        return "owner"
-    raise Forbidden
+def _with_role(caller: str, role: str | None, path: dict[str, str]) -> Caller:
+    """A caller with a role. Without a role, the owner goes on (to NotFound), and others are refused."""
+    if role is None and caller != path["user"]:
+        raise Forbidden
+    return Caller(caller, role or "owner")
 
 
 # Guards that admit callers without a key to public resources.

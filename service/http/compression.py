@@ -3,7 +3,7 @@
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from service.errors import BadRequest, Problem
 from service.http.limits import MAX_EMPTY_FRAMES, MAX_WINDOW_LOG
@@ -18,18 +18,8 @@ OLDER_NAMES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
 SLICE = 256 * 1024
 
 
-class Decompressor(Protocol):
-    """Decompresses a body in pieces."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompresses the next bytes into slices of at most SLICE bytes. Raises BadRequest for invalid data."""
-
-    def finish(self) -> None:
-        """Raises BadRequest if the data is incomplete."""
-
-
-def decompressor(encoding: str) -> Decompressor:
-    """A decompressor for `gzip` or `zstd`."""
+def decompressor(encoding: str) -> "_Gzip | _Zstd":
+    """A decompressor for `gzip` or `zstd`. Its methods raise BadRequest for invalid and for incomplete data."""
     return _Gzip() if encoding == "gzip" else _Zstd()
 
 

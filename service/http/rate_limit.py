@@ -9,9 +9,8 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 from limits import RateLimitItem, parse
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
@@ -24,22 +23,7 @@ if TYPE_CHECKING:
     from service.http.request import Req
 
 MAX_REMEMBERED = 100_000
-
-
-class Budget(msgspec.Struct, frozen=True):
-    """The budget of a caller: `remaining` of `limit` requests, refilled in `reset` seconds."""
-
-    limit: int
-    remaining: int
-    reset: int
-
-    def headers(self) -> dict[str, str]:
-        """The header fields RateLimit-*."""
-        return {
-            "RateLimit-Limit": str(self.limit),
-            "RateLimit-Remaining": str(self.remaining),
-            "RateLimit-Reset": str(self.reset),
-        }
+Headers: TypeAlias = dict[str, str]  # RateLimit-*; None without a limit
 
 
 class RateLimits:
@@ -67,7 +51,7 @@ class RateLimits:
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
+    async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Headers | None:
         """Counts a request of a known caller; returns None for an unknown key, which `recognise` counts later.
 
         Raises TooManyRequests, also for an address that has sent too many unknown keys.
@@ -82,7 +66,7 @@ class RateLimits:
             raise TooManyRequests(1)
         return None
 
-    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Budget | None:
+    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Headers | None:
         """Counts a request with a key that was unknown before, for its user or else its address.
 
         Raises TooManyRequests.
@@ -109,7 +93,7 @@ class RateLimits:
             logger.warning("The rate limits' storage does not answer.", kind=type(error).__name__)
             return True
 
-    async def _hit(self, item: RateLimitItem | None, *who: str) -> Budget | None:
+    async def _hit(self, item: RateLimitItem | None, *who: str) -> Headers | None:
         if item is None:
             return None
         try:
@@ -118,10 +102,15 @@ class RateLimits:
         except StorageError as error:
             logger.warning("The rate limits' storage does not answer.", kind=type(error).__name__)
             return None
-        budget = Budget(item.amount, max(window.remaining, 0), max(1, math.ceil(window.reset_time - time.time())))
+        reset = max(1, math.ceil(window.reset_time - time.time()))
+        headers = {
+            "RateLimit-Limit": str(item.amount),
+            "RateLimit-Remaining": str(max(window.remaining, 0)),
+            "RateLimit-Reset": str(reset),
+        }
         if not passes:
-            raise TooManyRequests(budget.reset, budget.headers())
-        return budget
+            raise TooManyRequests(reset, headers)
+        return headers
 
 
 def _network(address: str) -> str:
@@ -145,10 +134,9 @@ async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
     if limits is None or (is_probe and (given.key_hash is None or given.is_admin or req.is_metrics_key)):
         yield
         return
-    budget = await limits.arrive(given.key_hash, given.is_admin, req.address)
-    is_known = budget is not None or given.key_hash is None or given.is_admin
-    if budget is not None:
-        req.answer_headers.update(budget.headers())
+    headers = await limits.arrive(given.key_hash, given.is_admin, req.address)
+    is_known = headers is not None or given.key_hash is None or given.is_admin
+    req.answer_headers.update(headers or {})
     try:
         yield
     except Exception as error:
@@ -158,6 +146,5 @@ async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
         raise
     finally:
         if not is_known:
-            budget = await limits.recognise(given.key_hash or "", req.record.principal, req.address)
-            if budget is not None:
-                req.answer_headers.update(budget.headers())
+            headers = await limits.recognise(given.key_hash or "", req.record.principal, req.address)
+            req.answer_headers.update(headers or {})

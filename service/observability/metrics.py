@@ -1,7 +1,6 @@
 """Prometheus metrics of this process, or of all worker processes together."""
 
 from functools import cache
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
@@ -11,13 +10,6 @@ from service.observability.access_log import RequestRecord
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
-
-
-class Connections(Protocol):
-    """A pool of connections."""
-
-    def get_size(self) -> int: ...  # noqa: D102
-    def get_idle_size(self) -> int: ...  # noqa: D102
 
 
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
@@ -81,11 +73,10 @@ def _of_search(method: str) -> Histogram:
     return _SEARCH_SECONDS.labels(method)
 
 
-def note_connections(pool: Connections) -> None:
+def note_connections(total: int, idle: int) -> None:
     """Sets the numbers of idle and used connections."""
-    idle = pool.get_idle_size()
     _CONNECTIONS.labels("idle").set(idle)
-    _CONNECTIONS.labels("used").set(pool.get_size() - idle)
+    _CONNECTIONS.labels("used").set(total - idle)
 
 
 def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> None:

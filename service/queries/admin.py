@@ -134,6 +134,3 @@ async def delete_all_users(db: Db) -> int:
 @query
 async def delete_custom_api_standards(db: Db) -> int:
     """Deletes the API standards that are not built in."""
-
-
-query.complete()

@@ -47,6 +47,3 @@ async def retrieve_api_standard(db: Db, *, api_standard_handle: str) -> APIStand
 @query
 async def delete_api_standard(db: Db, *, api_standard_handle: str) -> bool | None:
     """Deletes a standard; False if a definition or an instance uses it, None if it does not exist."""
-
-
-query.complete()

@@ -105,6 +105,3 @@ async def get_bucket_digests(db: Db, *, project_id: int, after: str | None, max_
 @query
 async def forget_deletions(db: Db, *, days: int) -> None:
     """Removes deletions from the logs after some days, and those of deleted projects."""
-
-
-query.complete()

@@ -158,6 +158,3 @@ async def delete_embeddings(
 @query
 async def delete_embeddings_by_project(db: Db, *, project_id: int) -> None:
     """Deletes all embeddings of a project."""
-
-
-query.complete()

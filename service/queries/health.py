@@ -13,6 +13,3 @@ async def is_read_only(db: Db) -> bool:
 @query
 async def get_applied_migrations(db: Db) -> list[str]:
     """The names of applied migrations, in order."""
-
-
-query.complete()

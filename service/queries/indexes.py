@@ -276,6 +276,3 @@ async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
 @query
 async def summarise_indexes(db: Db, *, recall: float) -> IndexSummary:
     """Totals of all indexes; `below` counts those below this recall."""
-
-
-query.complete()

@@ -102,6 +102,3 @@ async def insert_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
 @query
 async def replace_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
     """Replaces the sentinel."""
-
-
-query.complete()

@@ -105,6 +105,3 @@ async def unshare_llm_definition(db: Db, *, owner: str, definition_handle: str, 
 @query
 async def get_shared_users_for_definition(db: Db, *, owner: str, definition_handle: str) -> list[Any] | None:
     """The handles of the users with whom a definition is shared; None if it does not exist."""
-
-
-query.complete()

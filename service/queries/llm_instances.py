@@ -214,6 +214,3 @@ async def link_user_to_llm_instance(
 @query
 async def unshare_llm_instance(db: Db, *, owner: str, instance_handle: str, user_handle: str) -> int | None:
     """Ends a share; None if there was none."""
-
-
-query.complete()

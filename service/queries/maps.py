@@ -147,6 +147,3 @@ async def store_map_part(
 @query
 async def end_map(db: Db, *, project_id: int, error: str | None) -> None:
     """Ends a request, perhaps with an error."""
-
-
-query.complete()

@@ -224,6 +224,3 @@ async def transfer_project(db: Db, *, owner: str, project_handle: str, new_owner
     Violates `projects_owner_fkey` for an unknown user, `projects_owner_project_handle_key` for an existing project with
     this handle.
     """
-
-
-query.complete()

@@ -17,6 +17,3 @@ class WalPosition(msgspec.Struct, frozen=True):
 @query
 async def retrieve_wal_position(db: Db) -> WalPosition:
     """The position replayed by a replica, or written by a primary."""
-
-
-query.complete()

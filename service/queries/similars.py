@@ -126,6 +126,3 @@ async def get_texts_and_metadata(
     db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
 ) -> list[Shown]:
     """Text and metadata of some embeddings, in any order."""
-
-
-query.complete()

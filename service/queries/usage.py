@@ -84,6 +84,3 @@ async def get_usage(
     skip: int,
 ) -> list[Used]:
     """A page of the usage by day, by user or by both, perhaps only of one user."""
-
-
-query.complete()

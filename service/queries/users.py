@@ -96,6 +96,3 @@ async def delete_user(db: Db, *, user_handle: str) -> str | None:
 @query
 async def lock_user(db: Db, *, user_handle: str) -> dict[str, Any] | None:
     """A user as the body of a PUT, locked until the end of the transaction."""
-
-
-query.complete()

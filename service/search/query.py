@@ -44,17 +44,13 @@ class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include: list[Part] | None = None
 
 
-class _Undecoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Undecoded(SearchIn, frozen=True, forbid_unknown_fields=True):
     """SearchIn with undecoded large fields."""
 
     vector: msgspec.Raw | UnsetType = UNSET
-    vectors: msgspec.Raw | UnsetType = UNSET
-    text: SentText | UnsetType = UNSET
-    texts: msgspec.Raw | UnsetType = UNSET
-    text_id: StoredId | UnsetType = UNSET
-    encoding: Encoding = "f4"
-    filter: msgspec.Raw | UnsetType = UNSET
-    include: list[Part] | None = None
+    vectors: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
+    texts: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
+    filter: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
 class Query(msgspec.Struct, frozen=True):

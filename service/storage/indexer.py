@@ -54,14 +54,11 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     async def fold(connection: Connection) -> None:
         await indexes.fold_counts(connection, threshold=aims.threshold)
 
-    async def make_maps(connection: Connection) -> None:
-        await maps.look(connection)
-
-    async with beside(_polling(url, fold, Signs())), beside(_polling(url, make_maps, Signs())):
+    async with beside(_polling(url, fold, Signs())), beside(_polling(url, maps.look, Signs())):
         await _polling(url, poll, signs)
 
 
-async def _polling(url: str, poll: Callable[[Connection], Awaitable[None]], signs: Signs) -> None:
+async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], signs: Signs) -> None:
     """Polls until it is cancelled, and reconnects after errors of the database."""
     while True:
         try:
