@@ -87,7 +87,7 @@ def test_a_dry_run_says_what_will_be_done_and_changes_nothing(old: tuple[str, in
     done = command("migrate", "--dry-run", **SETTINGS, SERVICE_DATABASE_URL=url)
     assert done.returncode == 3
     assert f"This is a database of dhamps-vdb, version {version}; it would be taken over." in done.stdout
-    assert "would not be carried: 1 embeddings of bert/none: its project has no instance" in done.stdout
+    assert "would not be migrated: 1 embeddings of bert/none: its project has no instance" in done.stdout
 
 
 def test_serving_does_not_take_over_unasked(old: tuple[str, int]) -> None:
