@@ -19,7 +19,8 @@ from service.probe import LOOK_SECONDS, SILENT_SECONDS, Signs
 from service.settings import IndexAims
 from service.storage import indexer
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
-from tests.support.processes import ROOT, environment, served
+from tests.support.prepared import Prepared
+from tests.support.processes import ROOT, environment, served, started
 
 pytestmark = pytest.mark.slow
 
@@ -42,14 +43,9 @@ def probed(folder: Path, **values: str) -> tuple[int, str]:
 
 
 @contextmanager
-def indexing(folder: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
+def indexing(folder: Path, url: str) -> Iterator[Prepared]:
     """`index`, from its first sign on."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "index"],
-        cwd=folder,
-        env=environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder), SERVICE_DATABASE_URL=url, **SECRETS),
-        stderr=subprocess.DEVNULL,
-    )
+    process = started("index", log=folder / "log", cwd=folder, TMPDIR=str(folder), SERVICE_DATABASE_URL=url, **SECRETS)
     deadline = time.monotonic() + 30
     while not Signs(folder).file.exists():
         assert time.monotonic() < deadline
