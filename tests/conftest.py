@@ -35,6 +35,12 @@ hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take the longest come first, so that none is left when all others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Half as many processes again as there are processors: many tests wait for something most of their time."""
     return -(-3 * (os.cpu_count() or 1) // 2)

@@ -38,7 +38,8 @@ from tests.support.processes import ROOT, command, environment
 pytestmark = pytest.mark.slow
 
 DIMENSIONS = 16
-RECALL_ROWS = 10_000
+RECALL_ROWS = 5000
+LARGE = 8000
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
@@ -96,7 +97,7 @@ def by_numpy(rows: dict[str, Any], vector: Any, limit: int, threshold: float = -
     stored = np.array([rows[one] for one in ids], dtype=np.float64)
     query = np.asarray(vector, dtype=np.float64)
     similarities = stored @ query / (np.linalg.norm(stored, axis=1) * np.linalg.norm(query))
-    order = sorted(range(len(ids)), key=lambda place: (-similarities[place], ids[place]))
+    order = np.argsort(-similarities, kind="stable")  # equal ones stay in the order of their ids
     return [ids[place] for place in order[:limit] if similarities[place] >= threshold]
 
 
@@ -407,14 +408,22 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-async def large(new_database: Callable[..., str]) -> Any:
-    """A database, and a project in it whose index takes some seconds to build."""
-    url = new_database()
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
+@pytest.fixture(scope="module")
+async def template(new_database: Callable[..., str]) -> tuple[str, ProjectAccess, Any]:
+    """The name of a database, and a project in it whose index takes some seconds to build."""
+    async with await open_pool(new_database(), size=4, statement_timeout=60) as pool:
         project = await made(pool, 256)
-        stored = clustered(12_000, 256)
+        stored = clustered(LARGE, 256)
         await put(pool, project, {f"{row:05}": stored[row] for row in range(len(stored))})
+        return await pool.fetchval("SELECT current_database()"), project, stored
+
+
+@pytest.fixture
+async def large(new_database: Callable[..., str], template: tuple[str, ProjectAccess, Any]) -> Any:
+    """A copy of it."""
+    name, project, stored = template
+    url = new_database(template=name)
+    async with await open_pool(url, size=4, statement_timeout=60) as pool:
         yield url, pool, project, stored
 
 
@@ -438,11 +447,11 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any) -> None:
     second = running_indexer(url, "--once", "--json")
     said, _ = await asyncio.to_thread(second.communicate, timeout=100)
     assert second.returncode == 0
-    assert [one["indexed_rows"] for one in json.loads(said)["built"]] == [12_000]
+    assert [one["indexed_rows"] for one in json.loads(said)["built"]] == [LARGE]
     assert await pool.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
     assert await indexes.get_stray_indexes(pool) == []
     project = await known(pool, project)
-    for row in range(0, 12_000, 1000):
+    for row in range(0, LARGE, 1000):
         ids, method = await found(pool, project, stored[row], question())
         assert (ids[0], method) == (f"{row:05}", "index")
 

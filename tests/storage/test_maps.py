@@ -273,7 +273,7 @@ def workers(number: int) -> set[int]:
 
 async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool) -> None:
     random = np.random.default_rng(1)
-    rows = {f"{row:05}": random.normal(size=3).tolist() for row in range(15_000)}
+    rows = {f"{row:05}": random.normal(size=3).tolist() for row in range(6000)}
     number = await made(pool, rows)
     await maps.ask_for_map(pool, project_id=number)
     first = running(url)
