@@ -25,11 +25,14 @@ from service.database.pool import Connection, Pool, open_pool
 from service.schema import migrate
 from service.server.protocol import Protocol
 from service.settings import Settings
+from service.storage import calibration
 from tests.support.browser import CHROMIUM
 
 ADMIN_KEY = "admin-key-of-the-tests"
 ENCRYPTION_KEY = "test-encryption-key"
 TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a parallel run has its own
+
+QUERIES = calibration.QUERIES
 
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
@@ -44,6 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Half as many processes again as there are processors: many tests wait for something most of their time."""
     return -(-3 * (os.cpu_count() or 1) // 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fewer_queries() -> Iterator[None]:
+    """For tests of what an index is used for: to measure its recall takes longer than to build a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "QUERIES", calibration.LEAST_QUERIES)
+        yield
+
+
+@pytest.fixture
+def every_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the recall itself: it is measured with as many queries as the service takes."""
+    monkeypatch.setattr(calibration, "QUERIES", QUERIES)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ import contextlib
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +31,7 @@ from service.settings import IndexAims
 from service.storage import builds, indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import factories, world
-from tests.support.processes import ROOT, command, environment
+from tests.support.processes import ROOT, command, started
 
 pytestmark = pytest.mark.slow
 
@@ -389,16 +387,16 @@ async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
     assert (await known(pool, project)).watermark == built.watermark
 
 
-def running_indexer(url: str, *arguments: str, threshold: int = 100) -> "subprocess.Popen[str]":
+def values_for(url: str) -> dict[str, str]:
     values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
-    return subprocess.Popen(
-        [sys.executable, "-m", "service", "index", *arguments],
-        cwd=ROOT,
-        env=environment(**values, SERVICE_INDEX_THRESHOLD=str(threshold)),
-        stdout=subprocess.PIPE if arguments else subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
+
+
+async def indexed_once(url: str) -> list[Any]:
+    """What a process has built."""
+    done = await asyncio.to_thread(command, "index", "--once", "--json", **values_for(url))
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout)["built"])
 
 
 async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -433,9 +431,9 @@ async def building(pool: Pool) -> Any:
     )
 
 
-async def test_an_indexer_that_is_killed_is_taken_over(large: Any) -> None:
+async def test_an_indexer_that_is_killed_is_taken_over(large: Any, tmp_path: Path) -> None:
     url, pool, project, stored = large
-    first = running_indexer(url)
+    first = started("index", log=tmp_path / "log", **values_for(url))
     await until(lambda: building(pool))
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -444,10 +442,7 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any) -> None:
     pid = await pool.fetchval("SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()")
     if pid:
         await pool.execute("SELECT pg_terminate_backend($1)", pid)
-    second = running_indexer(url, "--once", "--json")
-    said, _ = await asyncio.to_thread(second.communicate, timeout=100)
-    assert second.returncode == 0
-    assert [one["indexed_rows"] for one in json.loads(said)["built"]] == [LARGE]
+    assert [one["indexed_rows"] for one in await indexed_once(url)] == [LARGE]
     assert await pool.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
     assert await indexes.get_stray_indexes(pool) == []
     project = await known(pool, project)
@@ -458,18 +453,16 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any) -> None:
 
 async def test_two_indexers_at_once_build_once(large: Any) -> None:
     url, pool, project, _ = large
-    both = [running_indexer(url, "--once", "--json") for _ in range(2)]
-    said = [await asyncio.to_thread(one.communicate, timeout=100) for one in both]
-    assert [one.returncode for one in both] == [0, 0]
-    assert sum(len(json.loads(out)["built"]) for out, _ in said) == 1
+    both = await asyncio.gather(indexed_once(url), indexed_once(url))
+    assert sum(map(len, both)) == 1
     assert await indexes.get_stray_indexes(pool) == []
     assert (await known(pool, project)).watermark
 
 
 @pytest.mark.parametrize("action", ["delete", "empty", "user"])
-async def test_nobody_waits_for_a_build(large: Any, action: str) -> None:
+async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str) -> None:
     url, pool, project, _ = large
-    process = running_indexer(url)
+    process = started("index", log=tmp_path / "log", **values_for(url))
     async with serving(settings_for(url, service_indexer=False)) as base, httpx2.AsyncClient(base_url=base) as api:
         path = f"/v1/projects/{project.owner}/proj"
         await until(lambda: building(pool))
@@ -540,6 +533,7 @@ async def test_the_service_indexes_by_itself(new_database: Callable[..., str]) -
             assert (await api.get(f"{similars}/0007?recall=1.5")).status_code == 422
 
 
+@pytest.mark.usefixtures("every_query")
 async def test_recall_on_real_or_clustered_vectors(pool: Pool, url: str) -> None:
     if (REAL / "minilm-384.npz").exists():
         real = np.load(REAL / "minilm-384.npz")
