@@ -41,7 +41,10 @@ SELECT fit_embeddings_partition(project_id, dimensions) FROM project;
 
 -- name: GetLLMInstancesByUser :many
 -- The user's own instances and those shared with the user; never both, as an owner has no share.
-SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role
+SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role,
+       instance.api_standard, instance.dimensions,
+       instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
+       instance.description, instance.model
   FROM instance_access AS access
   JOIN llm_service_instances AS instance USING (instance_id)
  WHERE access.user_handle = @user_handle::text
@@ -50,7 +53,10 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, access.ro
 
 -- name: GetSharedLLMInstances :many
 -- Those of others that the user may use.
-SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role
+SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role,
+       instance.api_standard, instance.dimensions,
+       instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
+       instance.description, instance.model
   FROM instance_access AS access
   JOIN llm_service_instances AS instance USING (instance_id)
  WHERE access.user_handle = @user_handle::text AND access.role <> 'owner'

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -14,12 +16,27 @@ from numpy.typing import NDArray
 from vecferry.errors import Unavailable, VecferryError
 from vecferry.names import given, path_to
 from vecferry.results import UploadResult
-from vecferry.structs import Deleted, Embedded, Found, ManySimilars, Similar, Similars, Stored, Usage
-from vecferry.transport import Transport
+from vecferry.structs import (
+    Deleted,
+    Embedded,
+    Found,
+    ManySimilars,
+    MapMethod,
+    ProjectMap,
+    SchemaCheck,
+    SchemaFailure,
+    Similar,
+    Similars,
+    Stored,
+    Trustworthiness,
+    Usage,
+)
+from vecferry.transport import Transport, decoded
 
 VECTORS = 1000  # of a search
 SEARCHES = 4  # at once
 IDS = 1000  # of a request
+FAILURES = 100  # of a schema, that are listed
 TEXTS = 200  # of a request
 TEXTS_BYTES = 1024 * 1024
 RECORDS = 500  # of an asynchronous iterator, handed over to the thread together
@@ -36,6 +53,24 @@ class RawEmbedded(msgspec.Struct):
 
 class _Many(msgspec.Struct):
     results: list[list[Similar]]
+
+
+class _Checked(SchemaCheck, frozen=True):
+    next_after: str | None = None
+
+
+class _Map(msgspec.Struct):
+    state: str
+    method: MapMethod
+    rows: int
+    sampled: bool
+    error: str | None = None
+    changes: int | None = None
+    computed_at: datetime | None = None
+    trustworthiness: Trustworthiness | None = None
+    positions: bytes = b""
+    ids: list[str] = []
+    field: list[Any] | None = None
 
 
 def embedded(raw: RawEmbedded) -> Embedded:
@@ -62,32 +97,13 @@ def halves(vectors: Any, dimensions: int) -> NDArray[np.float16]:
 
 
 async def search(
-    transport: Transport, project: str, vector: Any, text: str | None, query: dict[str, Any], more: dict[str, Any]
+    transport: Transport, project: str, like: dict[str, Any], query: dict[str, Any], more: dict[str, Any]
 ) -> Similars:
-    """What is similar to a vector or a text."""
-    body = {"text": text} if vector is None else {"vector": halves(vector, 1).tobytes(), "encoding": "f2"}
-    content = msgspec.msgpack.encode({**body, **more})
+    """What is similar to one `vector`, `text` or stored `text_id`, whichever `like` has."""
+    if "vector" in like:
+        like = {"vector": halves(like["vector"], 1).tobytes(), "encoding": "f2"}
+    content = msgspec.msgpack.encode({**like, **more})
     return await transport.send("POST", path_to("similars", project), Similars, query=query, body=content)
-
-
-async def search_by_id(
-    transport: Transport, project: str, text_id: str, query: dict[str, Any], more: dict[str, Any]
-) -> Similars:
-    """What is similar to a stored text. The service does that without a filter; with one its vector is fetched."""
-    if "filter" not in more:
-        include = more.get("include")
-        return await transport.send(
-            "GET", path_to("similars", project, text_id), Similars, query={**query, "include": include}
-        )
-    path = path_to("embeddings", project, "get")
-    found = await transport.send("POST", path, Found, body={"text_ids": [text_id], "include": ["vector"]})
-    if not found.embeddings:  # the service says it in its own words
-        return await transport.send("GET", path_to("similars", project, text_id), Similars)
-    limit = query["limit"]
-    query = {**query, "limit": min(200, limit + 1)}
-    similars = await search(transport, project, found.embeddings[0].vector, None, query, more)
-    others = [one for one in similars.results if one.id != found.embeddings[0].text_id]
-    return Similars(others[:limit], similars.search)
 
 
 async def search_many(
@@ -216,3 +232,47 @@ async def _all(coroutines: list[Any]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def check_schema(transport: Transport, project: str, schema: Any) -> SchemaCheck:
+    """What a schema would refuse of all stored rows, in as many requests as the service needs for them."""
+    path = path_to("projects", project, "schema-check")
+    checked, failing = 0, 0
+    failures: list[SchemaFailure] = []
+    after: str | None = ""
+    while after is not None:
+        body = {"metadataScheme": schema, "after": after}
+        page = await transport.send("POST", path, _Checked, body=body)
+        checked, failing = checked + page.checked, failing + page.failing
+        failures += page.failures[: FAILURES - len(failures)]
+        after = page.next_after
+    return SchemaCheck(checked, failing, failures, page.number_of_embeddings)
+
+
+async def map_of(
+    transport: Transport, project: str, method: MapMethod, limit: int | None, field: str | None, wait: float
+) -> ProjectMap:
+    """The map of a project, when it is ready."""
+    query = {"method": method, "limit": limit, "field": field}
+    end = time.monotonic() + wait
+    while True:
+        answer = await transport.answer("GET", path_to("projects", project, "map"), query=query)
+        found = decoded(answer.content, _Map)
+        if found.state == "ready":
+            break
+        if found.state == "failed":
+            raise VecferryError(f"The map of {project} could not be made: {found.error}")
+        if time.monotonic() > end:
+            raise TimeoutError(f"The map of {project} is not ready after {wait:g} s. Ask again later.")
+        await asyncio.sleep(float(answer.headers.get("Retry-After", 2)))
+    return ProjectMap(
+        method=found.method,
+        ids=found.ids,
+        positions=np.frombuffer(found.positions, dtype="<f4").reshape(-1, 2),
+        field=found.field,
+        rows=found.rows,
+        sampled=found.sampled,
+        changes=found.changes,
+        computed_at=found.computed_at,
+        trustworthiness=found.trustworthiness,
+    )

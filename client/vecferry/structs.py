@@ -12,6 +12,7 @@ from msgspec import field
 from numpy.typing import NDArray
 
 Role = Literal["reader", "editor"]
+MapMethod = Literal["pca", "neighbours"]
 Part = Literal["vector", "text", "metadata"]
 TextSearch = Literal["editors", "readers", "public"]
 InputType = Literal["document", "query"]
@@ -72,18 +73,18 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """What turns texts into vectors; its key is never shown. In lists, only the first four fields are told."""
+    """What turns texts into vectors; its key is never shown. Lists have the fields up to `model` only."""
 
     owner: str
     instance_handle: str
     instance_id: int
     access_role: str
-    api_standard: str | None = None
-    dimensions: int | None = None
-    has_api_key: bool | None = None
-    endpoint: str | None = None
+    api_standard: str
+    dimensions: int
+    has_api_key: bool
     description: str | None = None
     model: str | None = None
+    endpoint: str | None = None
     context_limit: int | None = None
     definition_id: int | None = None
     definition_owner: str | None = None
@@ -242,3 +243,50 @@ class ManySimilars(msgspec.Struct, frozen=True):
             ids[place, : len(found)] = [one.id for one in found]
             similarities[place, : len(found)] = [one.similarity for one in found]
         return ids, similarities
+
+
+class SchemaFailure(msgspec.Struct, frozen=True):
+    """A stored embedding whose metadata break a schema: where, like `.author.name`, and how."""
+
+    text_id: str
+    path: str
+    message: str
+
+
+class SchemaCheck(msgspec.Struct, frozen=True):
+    """How many of the `checked` rows break a schema, and the first 100 of them, in the order of their ids."""
+
+    checked: int
+    failing: int
+    failures: list[SchemaFailure]
+    number_of_embeddings: int
+
+
+class Trustworthiness(msgspec.Struct, frozen=True):
+    """Whether the nearest `k` points in a map are near among the vectors, too: 1 is the best, 0.5 is chance.
+
+    `value` is of this map, `pca` of the principal components, of a `sample` of points; None for very few points.
+    """
+
+    k: int
+    value: float | None
+    pca: float | None
+    sample: int
+
+
+class ProjectMap(msgspec.Struct, frozen=True):
+    """A project in the plane: `positions` are `(n, 2) float32`, of the `ids`.
+
+    `field` has a value of the metadata of each, if it was asked for. `sampled`: only some of all `rows` are
+    shown. `changes` is the project's counter when the map was made.
+    """
+
+    method: MapMethod
+    ids: list[str]
+    positions: NDArray[np.float32]
+    field: list[Any] | None
+    rows: int
+    sampled: bool
+    changes: int | None
+    computed_at: datetime | None
+    trustworthiness: Trustworthiness | None

@@ -41,7 +41,7 @@ class ServiceRef(InstanceRef, frozen=True, rename=OLDER_NAMES):
     instance_id: int
 
 
-class ServiceBrief(InstanceBrief, frozen=True, rename=OLDER_NAMES):
+class ServiceBrief(InstanceBrief, frozen=True, omit_defaults=True, rename=OLDER_NAMES):
     """InstanceBrief under its older names."""
 
     instance_handle: str

@@ -1,4 +1,5 @@
-// Draws points in the plane with WebGL 2, and knows which one is where. It draws only when something has changed.
+// Draws points in the plane with WebGL 2, and knows which one is where. It draws only when something has changed. Where
+// that is too slow for a smooth movement, it draws some of them, chosen at random, and all when the movement has ended.
 import Flatbush from "./vendor/flatbush.js";
 
 const REACH = 10; // pixels between the pointer and a point that it means
@@ -7,6 +8,9 @@ const FINE = 1e6; // paths are not exact for short lines
 const ZOOMS = [0.5, 2000];
 export const ALL = { x: 0, y: 0, zoom: 1 }; // the view of all points
 const EVENTS = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave", "wheel", "keydown"];
+const SMOOTH = 19; // milliseconds until a frame
+const LEAST = 5000; // points of a frame
+const REST = 150; // milliseconds without a frame that end a movement
 const KEYS = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
 
 const VERTEX = `#version 300 es
@@ -50,6 +54,8 @@ export class Scatter {
     this.hovered = null;
     this.pointers = new Map();
     this.drawn = 0;
+    this.share = 1; // of the points, which the last frames of a movement had time for
+    this.hasEnded = false;
     this.stop = new AbortController();
     const listen = (name, act) => canvas.addEventListener(name, act, { signal: this.stop.signal, passive: false });
     for (const name of EVENTS) listen(name, (event) => this[name](event));
@@ -65,6 +71,7 @@ export class Scatter {
     this.stop.abort();
     this.sizes.disconnect();
     cancelAnimationFrame(this.frame);
+    clearTimeout(this.rest);
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
@@ -82,7 +89,8 @@ export class Scatter {
     if (!isReady) throw new Error(gl.getProgramInfoLog(program));
     gl.useProgram(program);
     this.at = (name) => gl.getUniformLocation(program, name);
-    this.buffers = { place: gl.createBuffer(), group: gl.createBuffer(), layer: gl.createBuffer() };
+    this.buffers = {};
+    for (const name of ["place", "group", "order", "layer"]) this.buffers[name] = gl.createBuffer();
     for (const [name, size, type] of [["place", 2, gl.FLOAT], ["group", 1, gl.UNSIGNED_BYTE]]) {
       gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
       gl.enableVertexAttribArray(gl.getAttribLocation(program, name));
@@ -90,7 +98,7 @@ export class Scatter {
     }
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    this.fill("place", this.places);
+    this.setPoints(this.places);
     this.fill("group", this.groups);
   }
 
@@ -105,6 +113,13 @@ export class Scatter {
     this.places = places;
     this.tree = null;
     this.hovered = null;
+    const order = Uint32Array.from({ length: places.length / 2 }, (_, at) => at);
+    for (let at = order.length - 1; at > 0; at--) {
+      const other = Math.floor(Math.random() * (at + 1));
+      [order[at], order[other]] = [order[other], order[at]];
+    }
+    this.gl.bindBuffer(this.gl.ELEMENT_ARRAY_BUFFER, this.buffers.order);
+    this.gl.bufferData(this.gl.ELEMENT_ARRAY_BUFFER, order, this.gl.STATIC_DRAW);
     this.fill("place", places);
   }
 
@@ -153,10 +168,26 @@ export class Scatter {
   }
 
   draw() {
-    this.frame ??= requestAnimationFrame(() => this.drawNow());
+    const asked = performance.now();
+    this.frame ??= requestAnimationFrame(() => this.drawNow(performance.now() - asked));
   }
 
-  drawNow() {
+  drawAll() {
+    this.hasEnded = true;
+    this.draw();
+  }
+
+  // The number of points to draw, when the frame came `late` milliseconds after it was asked for.
+  pointsFor(late) {
+    clearTimeout(this.rest);
+    this.share = Math.min(1, this.share * Math.min(1.05, Math.max(0.5, SMOOTH / late)));
+    const points = Math.max(LEAST, Math.round(this.share * this.groups.length));
+    if (this.hasEnded || points >= this.groups.length) return this.groups.length;
+    this.rest = setTimeout(() => this.drawAll(), REST);
+    return points;
+  }
+
+  drawNow(late) {
     this.frame = null;
     const { gl, canvas, view } = this;
     const ratio = canvas.width / Math.max(1, canvas.clientWidth);
@@ -174,7 +205,10 @@ export class Scatter {
     };
     const dense = this.groups.length > 20_000 ? 0.6 : 0.8;
     pass(this.pointSize, this.layers.some((one) => one.indices.length > 1) ? 0.4 * dense : dense, [0, 0, 0, 0]);
-    gl.drawArrays(gl.POINTS, 0, this.groups.length);
+    const points = this.pointsFor(late);
+    this.hasEnded = false;
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.order);
+    gl.drawElements(gl.POINTS, points, gl.UNSIGNED_INT, 0);
     for (const { indices, ring, more } of this.layers) {
       pass(this.pointSize + more, 1, [...ring, 1]);
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.layer);
@@ -182,6 +216,7 @@ export class Scatter {
       gl.drawElements(gl.POINTS, indices.length, gl.UNSIGNED_INT, 0);
     }
     canvas.dataset.drawn = ++this.drawn;
+    canvas.dataset.points = points;
   }
 
   isShown(index) {

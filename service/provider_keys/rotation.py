@@ -3,7 +3,7 @@
 Every step is a page of a transaction, and may be interrupted and repeated.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,18 +57,17 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """All provider keys by the key that sealed them. `does_not_open` names at most 1,000 instances."""
+    """All provider keys by the key that sealed them. `does_not_open` names at most 1,000 instances.
+
+    `is_done` as in Progress. `sentinel` is the key that sealed what proves the key at a start.
+    """
 
     keys: list[KeyUse]
     plaintext: int
     not_opening: int
     does_not_open: list[str]
     sentinel: str | None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the current key sealed everything, so that no other is needed."""
-        return not self.plaintext and all(use.known_as == "current" for use in self.keys)
+    is_done: bool
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -89,16 +88,19 @@ async def status(db: Db, keyring: Keyring) -> Status:
             count[1] += 1
         elif len(failing) < MAX_LISTED:
             failing.append(f"{row.owner}/{row.instance_handle}")
-    sentinel = await keys.get_sentinel(db)
+    uses = [
+        KeyUse(key_id, _known_as(keyring, key_id), all_, open_)
+        for key_id, (all_, open_) in sorted(counts.items(), key=lambda item: item[0] or "")
+    ]
+    plaintext, sentinel = await keys.count_plaintext_keys(db), await keys.get_sentinel(db)
+    sealed_by = sentinel.key_id if sentinel else None
     return Status(
-        keys=[
-            KeyUse(key_id, _known_as(keyring, key_id), all_, open_)
-            for key_id, (all_, open_) in sorted(counts.items(), key=lambda item: item[0] or "")
-        ],
-        plaintext=await keys.count_plaintext_keys(db),
-        not_opening=sum(all_ - open_ for all_, open_ in counts.values()),
+        keys=uses,
+        plaintext=plaintext,
+        not_opening=sum(one.sealed - one.open for one in uses),
         does_not_open=failing,
-        sentinel=sentinel.key_id if sentinel else None,
+        sentinel=sealed_by,
+        is_done=_is_done(keyring, uses, plaintext, sealed_by),
     )
 
 
@@ -107,8 +109,12 @@ async def progress(db: Db, keyring: Keyring) -> Progress:
     counts, plaintext = await keys.count_sealed_keys(db), await keys.count_plaintext_keys(db)
     sentinel = await keys.get_sentinel(db)
     sealed = [SealedBy(row.key_id, _known_as(keyring, row.key_id), row.sealed) for row in counts]
-    is_proved = sentinel is None or sentinel.key_id == keyring.current.id
-    return Progress(sealed, plaintext, is_proved and not plaintext and all(one.known_as == "current" for one in sealed))
+    return Progress(sealed, plaintext, _is_done(keyring, sealed, plaintext, sentinel.key_id if sentinel else None))
+
+
+def _is_done(keyring: Keyring, keys: Sequence[KeyUse | SealedBy], plaintext: int, sentinel: str | None) -> bool:
+    is_proved = sentinel in (None, keyring.current.id)
+    return is_proved and not plaintext and all(one.known_as == "current" for one in keys)
 
 
 async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:

@@ -74,13 +74,18 @@ class ProjectInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     text_search: str
 
 
-class InstanceBrief(msgspec.Struct, frozen=True):
-    """An instance as it stands in a user's list; `access_role` is `owner`, `editor` or `reader`."""
+class InstanceBrief(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An instance in a user's list; `access_role` is `owner`, `editor` or `reader`."""
 
     owner: str
     instance_handle: str
     instance_id: int
     access_role: str
+    api_standard: str
+    dimensions: int
+    has_api_key: bool
+    description: str | None = None
+    model: str | None = None
 
 
 class Instance(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -174,6 +174,7 @@ async def test_the_other_side_is_killed(place: Place, break_it: Break, way: str)
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
     running = asyncio.create_task(place.run(*arguments))
     await asyncio.sleep(random.Random(way).uniform(0.1, 0.8))
+    assert not running.done()  # else nothing breaks
     await break_it(place)
     await running
     code, said = await place.run(*arguments)

@@ -138,6 +138,12 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
     assert all(one.vector is None and one.metadata is None for one in behind)
     assert behind[1].text == "The text 401"
 
+    odd = [
+        one.text_id
+        async for one in embeddings.list(include=["metadata"], filter={"odd": True, "place": {"$lt": 30}}, page_size=4)
+    ]
+    assert odd == [part.ids[place] for place in range(30) if place % 2 and place % 5]
+
     one = await embeddings.get(part.ids[7])
     assert one.vector is not None
     assert one.vector.dtype == np.float16
@@ -252,3 +258,35 @@ async def test_names_and_questions_are_checked(client: AsyncClient) -> None:
         await client.similar("alice/poems")
     with pytest.raises(ValueError, match="One of"):
         await client.similar("alice/poems", id="x", text="y")
+
+
+async def test_a_schema_is_checked_before_it_is_set(client: AsyncClient, project: str) -> None:
+    part = rows(250)
+    await client.project(project).upload_rows(iter([part]))
+    schema = {"properties": {"place": {"maximum": 99}}}
+    found = await client.project(project).check_schema(schema)
+    wrong = [part.ids[place] for place in range(100, 250) if place % 5]
+    assert (found.checked, found.failing, found.number_of_embeddings) == (250, len(wrong), 250)
+    assert [one.text_id for one in found.failures] == wrong[:100]
+    assert (found.failures[0].path, "99" in found.failures[0].message) == (".place", True)
+    assert (await client.project(project).get()).metadata_scheme is None
+    with pytest.raises(Invalid):
+        await client.project(project).check_schema({"type": "nothing"})
+
+
+async def test_a_map(client: AsyncClient, project: str) -> None:
+    part = rows(120)
+    await client.project(project).upload_rows(iter([part]))
+    shown = await client.project(project).map(field="place")
+    assert sorted(shown.ids) == part.ids
+    assert (shown.positions.shape, shown.positions.dtype) == ((120, 2), np.float32)
+    assert shown.field == [int(one[-3:]) if int(one[-3:]) % 5 else None for one in shown.ids]
+    assert (shown.method, shown.rows, shown.sampled) == ("pca", 120, False)
+    assert shown.trustworthiness is not None
+    some = await client.project(project).map(limit=10)
+    assert (len(some.ids), len(some.positions), some.sampled, some.field) == (10, 10, True, None)
+    with pytest.raises(NotFound):
+        await client.project(f"{project}-none").map()
+    empty = (await client.projects.put(f"{project}-empty", instance=f"{project.partition('/')[0]}/inst")).name
+    nothing = await client.project(empty).map()
+    assert (nothing.ids, nothing.positions.shape) == ([], (0, 2))

@@ -1,13 +1,18 @@
 """The first page: projects, the first steps of a new user, and making a project."""
 
+import asyncio
+import base64
+import itertools
+
 import httpx2
+import numpy as np
 import pytest
 from playwright.async_api import expect
 
 from tests.conftest import ADMIN_KEY
 from tests.console.parts import HOSTILE, accessible
 from tests.support.browser import NEEDS_CHROMIUM, Console
-from tests.support.world import Headers, instance, project, random_vectors, row, unique, upload, user
+from tests.support.world import Headers, fetch, instance, project, random_vectors, row, unique, upload, user
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
@@ -105,3 +110,32 @@ async def test_the_admin_chooses_a_user(console: Console, http: httpx2.AsyncClie
     await page.get_by_label("Projects of").fill(unique("none"))
     await page.get_by_role("button", name="Show").click()
     await expect(page.get_by_role("alert").first).to_contain_text("was not found")
+
+
+async def test_the_build_of_an_index_is_followed(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    """A real build of 10,100 rows: its progress, and what comes of it, without a reload of the page."""
+    ada = await user(http, admin)
+    made = await project(http, ada, dimensions=128)
+    page = console.page
+    await console.goto()
+    await console.sign_in(ada.key)
+    chance = np.random.default_rng(2)
+    vectors = (chance.normal(size=(10_100, 8)) @ chance.normal(size=(8, 128))).astype("<f2")
+    sent = [
+        [{"text_id": f"{n}", "vector": base64.b64encode(vectors[n].tobytes()).decode()} for n in range(first, last)]
+        for first, last in itertools.pairwise(range(0, 10_101, 1010))
+    ]
+    for rows in sent:
+        answer = await http.post(made.embeddings, json={"encoding": "f2", "embeddings": rows}, headers=ada.headers)
+        assert answer.status_code == 201, answer.text
+    while (await fetch(http, made.path, ada.headers))["index"]["state"] != "building":
+        await asyncio.sleep(0.2)
+    await console.goto(f"#/projects/{ada.handle}/{made.handle}")
+    await expect(page.get_by_role("progressbar", name="The index is being built")).to_be_visible()
+    await console.goto("#/")
+    line = page.get_by_role("row", name=made.handle)
+    await expect(line.get_by_role("progressbar")).to_be_visible()
+    await expect(line).to_contain_text("Indexed, finds", timeout=60_000)
+    await expect(line.get_by_role("progressbar")).to_have_count(0)
+    state = (await fetch(http, made.path, ada.headers))["index"]
+    await expect(line).to_contain_text(f"{100 * state['recall']:.1f}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import math
 import re
 from typing import Any
 
@@ -26,6 +27,18 @@ PIXELS = """async (canvas, places) => {
   copy.drawImage(canvas, 0, 0);
   return places.map(([x, y]) => [...copy.getImageData(x, y, 1, 1).data]);
 }"""
+
+# Takes the drawing context away from the canvas, and gives it back.
+LOSE = """canvas => {
+  const gl = canvas.getContext("webgl2");
+  canvas.lost = gl.getExtension("WEBGL_lose_context");
+  canvas.lost.loseContext();
+  return gl.isContextLost();
+}"""
+RESTORE = """canvas => new Promise((done) => {
+  canvas.addEventListener("webglcontextrestored", done);
+  canvas.lost.restoreContext();
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +296,58 @@ async def test_accessibility_and_hostile_texts(console: Console, ada: User, kind
     assert await console.serious() == []
     await page.set_viewport_size({"width": 360, "height": 700})
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_lost_drawing_context_comes_back(
+    console: Console, http: httpx2.AsyncClient, ada: User, kinds: Project
+) -> None:
+    """A browser takes the graphics memory of a page away at any time: after sleep, a driver's reset, too many tabs."""
+    canvas = await shown(console, kinds, "?colour=field:kind", ada.key)
+    where = await places(http, kinds, canvas)
+    some = [where["north 1"], where["east 2"]]
+    before = await canvas.evaluate(PIXELS, some)
+    assert await canvas.evaluate(LOSE)
+    await canvas.press("ArrowLeft")  # while there is nothing to draw with
+    await canvas.press("ArrowRight")
+    await canvas.evaluate(RESTORE)
+    assert await canvas.evaluate(PIXELS, some) == before
+    await canvas.click(position={"x": some[0][0], "y": some[0][1]})
+    await expect(console.page.get_by_role("region", name="north 1")).to_be_visible()
+
+
+async def test_two_fingers_zoom(console: Console, http: httpx2.AsyncClient, ada: User, kinds: Project) -> None:
+    """What lies between two fingers that move apart stays between them, and nothing is opened."""
+    canvas = await shown(console, kinds, "?colour=field:kind", ada.key)
+    where = await places(http, kinds, canvas)
+    box = await canvas.bounding_box()
+    assert box
+    width, height = box["width"], box["height"]
+    # Two texts of which the second can still be seen five times as far from the first.
+    first, second, later = next(
+        (one, other, moved)
+        for one, at in where.items()
+        for other, of in where.items()
+        if one != other
+        and 0 < (moved := (at[0] + 5 * (of[0] - at[0]), at[1] + 5 * (of[1] - at[1])))[0] < width
+        and 0 < moved[1] < height
+        and math.dist(at, moved) > 30
+        and 100 < at[0] < width - 100
+    )
+    x, y = where[first]
+    session = await console.page.context.new_cdp_session(console.page)
+
+    async def touch(kind: str, apart: float | None) -> None:
+        points = [] if apart is None else [
+            {"x": box["x"] + x + side * apart, "y": box["y"] + y, "id": number}
+            for number, side in enumerate((-1, 1))
+        ]  # fmt: skip
+        await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    await touch("touchStart", 20)
+    for apart in range(22, 102, 2):
+        await touch("touchMove", apart)
+    await touch("touchEnd", None)
+    await expect(console.page.get_by_role("button", name="Close the text")).to_have_count(0)
+    for name, (left, top) in ((first, (x, y)), (second, later)):
+        await canvas.hover(position={"x": left, "y": top})
+        await expect(console.page.locator(".tip")).to_contain_text(name)

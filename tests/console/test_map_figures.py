@@ -21,26 +21,33 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "console"
 DATA = ROOT.parent / "shared" / "data" / "minilm-384.npz"
 ROWS = 100_200
-# Moves and zooms in each frame, and counts those that were drawn.
+# Moves and zooms in each frame, and counts those that were drawn, and the points in each; then waits for all points.
 FRAMES = """async (canvas, time) => {
   const before = Number(canvas.dataset.drawn);
+  const parts = [];
   const start = performance.now();
   for (let n = 0; performance.now() - start < time; n++) {
     const key = ["ArrowLeft", "+", "ArrowUp", "ArrowRight", "-", "ArrowDown"][n % 6];
     canvas.dispatchEvent(new KeyboardEvent("keydown", { key }));
     await new Promise(requestAnimationFrame);
+    parts.push(Number(canvas.dataset.points));
   }
-  const pixel = new Uint8Array(4);
-  canvas.getContext("webgl2").readPixels(0, 0, 1, 1, 6408, 5121, pixel); // waits until all has been drawn
-  const seconds = (performance.now() - start) / 1000;
+  const wait = () => canvas.getContext("webgl2").readPixels(0, 0, 1, 1, 6408, 5121, new Uint8Array(4)); // until drawn
+  wait();
+  const end = performance.now();
+  const a_second = Math.round((10000 * (canvas.dataset.drawn - before)) / (end - start)) / 10;
   const points = Number(canvas.getAttribute("aria-label").match(/Map of ([\\d,]+)/)[1].replace(",", ""));
-  const a_second = Math.round(10 * (canvas.dataset.drawn - before) / seconds) / 10;
-  return { points, a_second, width: canvas.width, height: canvas.height };
+  while (Number(canvas.dataset.points) < points && performance.now() - end < 10000)
+    await new Promise(requestAnimationFrame);
+  wait();
+  const all_after_ms = Math.round(performance.now() - end);
+  const drawn_of_them = parts.sort((one, other) => one - other)[Math.floor(parts.length / 2)];
+  return { points, a_second, drawn_of_them, all_after_ms, width: canvas.width, height: canvas.height };
 }"""
 
 
 async def test_frames_a_second_with_100_000_points(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
-    """Chromium draws by the processor here, which is far slower than a graphics card."""
+    """Chromium draws by the processor here: a movement stays smooth with some of the points, and ends with all."""
     ada = await user(http, admin)
     made = await project(http, ada)
     drawn = np.random.default_rng(1).normal(0, 1, (ROWS, 3)) + np.repeat(np.eye(3) * 6, -(-ROWS // 3), axis=0)[:ROWS]
@@ -57,7 +64,9 @@ async def test_frames_a_second_with_100_000_points(console: Console, http: httpx
     if "WRITE_FIGURES" in os.environ:
         (DOCS / "frames.json").write_text(json.dumps(frames) + "\n")
     assert frames["points"] == 100_000
-    assert frames["a_second"] > 2
+    assert frames["a_second"] > 20
+    assert frames["drawn_of_them"] >= 5000
+    assert frames["all_after_ms"] < 2000
     idle = await canvas.get_attribute("data-drawn")
     await asyncio.sleep(1)
     assert await canvas.get_attribute("data-drawn") == idle  # nothing is drawn while nothing changes

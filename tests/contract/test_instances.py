@@ -370,10 +370,15 @@ async def test_from_definition_refuses_bad_values(
 async def test_the_list_holds_every_instance_once(api: httpx2.AsyncClient, admin: Headers, limit: int) -> None:
     ada = await user(api, admin)
     made = [await instance(api, ada) for _ in range(3)]
-    expected = [
-        {"owner": ada.handle, "instance_handle": one.handle, "instance_id": one.id, "access_role": "owner"}
-        for one in made
-    ]
+    described = {"description": "About it", "model": "a-model", "api_key": "sk-of-the-list"}
+    assert (await api.patch(made[0].path, json=described, headers=ada.headers)).status_code == 200
+    shown = ("owner", "instance_handle", "instance_id", "access_role", "api_standard", "dimensions", "has_api_key",
+             "description", "model")  # fmt: skip
+    expected = []
+    for one in made:
+        full = await fetch(api, f"{collection(ada)}/{one.handle}", ada.headers)
+        expected.append({name: full[name] for name in shown if name in full})
+    assert [one["has_api_key"] for one in expected] == [True, False, False]
     for headers in (ada.headers, admin):
         found = await pages(api, collection(ada), headers, field="instances", limit=limit)
         assert [entry["instance_handle"] for entry in found] == [

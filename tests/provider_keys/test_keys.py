@@ -105,6 +105,18 @@ async def test_rotation(new_database: Callable[..., str], original: bool) -> Non
     assert await secrets(url, Keyring("new")) == EXPECTED
 
 
+async def test_a_rotation_without_provider_keys(new_database: Callable[..., str]) -> None:
+    """What proves the key at a start is sealed too: until it is sealed anew, the old key is needed."""
+    url = new_database()
+    values = settings(url, "new", "old")
+    assert command("keys", "rotate", **settings(url, "old")).returncode == 0
+    code, found = status(values)
+    assert (code, found["keys"], found["sentinel"], found["is_done"]) == (3, [], Key("old").id, False)
+    assert command("keys", "rotate", **values).returncode == 0
+    code, found = status(values)
+    assert (code, found["sentinel"], found["is_done"]) == (0, Key("new").id, True)
+
+
 async def test_a_blob_that_was_moved_to_another_instance_does_not_open(new_database: Callable[..., str]) -> None:
     url = new_database()
     await filled(url, Keyring("key"), 2)

@@ -142,6 +142,10 @@ class TestGetLLMInstancesByUser:
             ("anna", "given", "editor"),
             ("bert", "own", "owner"),
         ]
+        for row, of in zip(rows, ("anna", "bert"), strict=True):
+            full = await retrieve(connection, of, row.instance_handle, row.access_role)
+            for name in ("instance_id", "api_standard", "dimensions", "has_api_key", "description", "model"):
+                assert getattr(row, name) == getattr(full, name)
         assert rows[1:] == await llm_instances.get_llm_instances_by_user(
             connection, user_handle=bert, max_rows=1, skip=1
         )

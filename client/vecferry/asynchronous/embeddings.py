@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,19 @@ class AsyncEmbeddings:
         return self.list()
 
     async def list(
-        self, *, include: Sequence[Part] = PARTS, after: str | None = None, page_size: int = 200
+        self,
+        *,
+        include: Sequence[Part] = PARTS,
+        after: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        page_size: int = 200,
     ) -> AsyncIterator[Embedding]:
-        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once."""
-        query = {"include": ",".join(include), "after": after, "limit": page_size}
+        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once.
+
+        `filter`: only those whose metadata fit, as in a search.
+        """
+        only = None if filter is None else json.dumps(filter)
+        query = {"include": ",".join(include), "after": after, "limit": page_size, "filter": only}
         async for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
             for one in page.embeddings:
                 yield one

@@ -13,7 +13,19 @@ from vecferry.pull import pull_to
 from vecferry.push import push_data
 from vecferry.results import Progress, PullResult, PushResult, UploadResult
 from vecferry.rows import Rows
-from vecferry.structs import ManySimilars, Part, ProjectInfo, ProjectInstance, Role, Share, Similars, Stored
+from vecferry.structs import (
+    ManySimilars,
+    MapMethod,
+    Part,
+    ProjectInfo,
+    ProjectInstance,
+    ProjectMap,
+    Role,
+    SchemaCheck,
+    Share,
+    Similars,
+    Stored,
+)
 from vecferry.transport import Transport
 from vecferry.upload import OnBadRow, Upload, upload_data
 
@@ -208,13 +220,10 @@ class AsyncProject:
             raise ValueError("One of vector, id and text is needed.")
         query = {"limit": limit, "threshold": threshold, "exact": exact or None, "recall": recall}
         more = given(filter=filter, include=list(include) or None)
-        if id is not None:
-            text_id = id
-            return await self._transport.run(
-                lambda transport: engines.search_by_id(transport, self.name, text_id, query, more)
-            )
         return await self._transport.run(
-            lambda transport: engines.search(transport, self.name, vector, text, query, more)
+            lambda transport: engines.search(
+                transport, self.name, given(vector=vector, text_id=id, text=text), query, more
+            )
         )
 
     async def search_many(
@@ -233,4 +242,21 @@ class AsyncProject:
         more = given(filter=filter, include=list(include) or None)
         return await self._transport.run(
             lambda transport: engines.search_many(transport, self.name, vectors, query, more)
+        )
+
+    async def check_schema(self, schema: Mapping[str, Any] | str) -> SchemaCheck:
+        """Which stored metadata a JSON Schema would refuse. Nothing is changed. For the owner."""
+        return await self._transport.run(lambda transport: engines.check_schema(transport, self.name, schema))
+
+    async def map(
+        self, method: MapMethod = "pca", *, limit: int | None = None, field: str | None = None, wait: float = 600
+    ) -> ProjectMap:
+        """The embeddings as points in the plane, by principal components, or so that neighbours stay together.
+
+        Of a large project `limit` of them, chosen at random; 100,000 at most. `field` adds a field of the metadata,
+        named as in filters. The first map of a project takes seconds, by neighbours minutes. Raises TimeoutError when
+        it is not ready after `wait` seconds, and VecferryError when it cannot be made.
+        """
+        return await self._transport.run(
+            lambda transport: engines.map_of(transport, self.name, method, limit, field, wait)
         )

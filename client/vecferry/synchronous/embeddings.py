@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,10 +25,19 @@ class Embeddings:
         return self.list()
 
     def list(
-        self, *, include: Sequence[Part] = PARTS, after: str | None = None, page_size: int = 200
+        self,
+        *,
+        include: Sequence[Part] = PARTS,
+        after: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        page_size: int = 200,
     ) -> Iterator[Embedding]:
-        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once."""
-        query = {"include": ",".join(include), "after": after, "limit": page_size}
+        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once.
+
+        `filter`: only those whose metadata fit, as in a search.
+        """
+        only = None if filter is None else json.dumps(filter)
+        query = {"include": ",".join(include), "after": after, "limit": page_size, "filter": only}
         for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
             for one in page.embeddings:
                 yield one

@@ -35,12 +35,10 @@ function definitionQuery() {
 
 function List({ user }) {
   const offset = Number(route.value.query.get("offset")) || 0;
-  const from = useLoad(async (signal) => {
-    const page = await get(path`/v1/llm-instances/${user}`, { signal, query: { limit: PAGE, offset } });
-    const full = (one) => get(path`/v1/llm-instances/${one.owner}/${one.instance_handle}`, { signal });
-    const facts = await Promise.all(page.instances.map((one) => full(one).catch(() => one))); // it may be gone by now
-    return { ...page, instances: page.instances.map((one, at) => ({ ...facts[at], ...one })) };
-  }, [user, offset]);
+  const from = useLoad(
+    (signal) => get(path`/v1/llm-instances/${user}`, { signal, query: { limit: PAGE, offset } }),
+    [user, offset],
+  );
   const isMaking = route.value.query.has("definition");
   const make = html`<button type="button" class="primary"
     onClick=${() => setQuery({ definition: "_system/local-small" })}>Make an instance</button>`;
