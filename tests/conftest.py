@@ -45,8 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Half as many processes again as there are processors: many tests wait for something most of their time."""
-    return -(-3 * (os.cpu_count() or 1) // 2)
+    """Twice as many processes as there are processors: many tests wait for something most of their time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
