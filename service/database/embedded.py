@@ -115,7 +115,8 @@ class _Server:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL does not start. {self.log} ends:\n{self._log_end()}")
 
     def stop(self) -> None:
-        self._control("stop", "-m", "fast", "-w", "-t", "60")
+        # What is thrown away need not be written before.
+        self._control("stop", "-m", "fast" if self.durable else "immediate", "-w", "-t", "60")
 
     def _make_cluster(self) -> None:
         version = self.cluster / "PG_VERSION"
