@@ -25,19 +25,42 @@ from service.database.pool import Connection, Pool, open_pool
 from service.schema import migrate
 from service.server.protocol import Protocol
 from service.settings import Settings
+from service.storage import calibration
 from tests.support.browser import CHROMIUM
 
 ADMIN_KEY = "admin-key-of-the-tests"
 ENCRYPTION_KEY = "test-encryption-key"
 TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a parallel run has its own
 
+QUERIES = calibration.QUERIES
+
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take the longest come first, so that none is left when all others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Half as many processes again as there are processors: many tests wait for something most of their time."""
-    return -(-3 * (os.cpu_count() or 1) // 2)
+    """Twice as many processes as there are processors: many tests wait for something most of their time."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fewer_queries() -> Iterator[None]:
+    """For tests of what an index is used for: to measure its recall takes longer than to build a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "QUERIES", calibration.LEAST_QUERIES)
+        yield
+
+
+@pytest.fixture
+def every_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the recall itself: it is measured with as many queries as the service takes."""
+    monkeypatch.setattr(calibration, "QUERIES", QUERIES)
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +98,8 @@ def new_database(server: str) -> Iterator[Callable[..., str]]:
         connection.execute(f"CREATE DATABASE {TEMPLATE}")
     migrate.upgrade(of_database(server, TEMPLATE))
     yield make
+    if "TEST_DATABASE_URL" not in os.environ:  # the server goes with its data
+        return
     with psycopg.connect(server, autocommit=True) as connection:
         for name in [*made, TEMPLATE]:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]

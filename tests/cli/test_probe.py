@@ -19,7 +19,8 @@ from service.probe import LOOK_SECONDS, SILENT_SECONDS, Signs
 from service.settings import IndexAims
 from service.storage import indexer
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
-from tests.support.processes import ROOT, environment, served
+from tests.support.prepared import Prepared
+from tests.support.processes import ROOT, environment, served, started
 
 pytestmark = pytest.mark.slow
 
@@ -42,14 +43,9 @@ def probed(folder: Path, **values: str) -> tuple[int, str]:
 
 
 @contextmanager
-def indexing(folder: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
+def indexing(folder: Path, url: str) -> Iterator[Prepared]:
     """`index`, from its first sign on."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "index"],
-        cwd=folder,
-        env=environment(PYTHONPATH=str(ROOT), TMPDIR=str(folder), SERVICE_DATABASE_URL=url, **SECRETS),
-        stderr=subprocess.DEVNULL,
-    )
+    process = started("index", log=folder / "log", cwd=folder, TMPDIR=str(folder), SERVICE_DATABASE_URL=url, **SECRETS)
     deadline = time.monotonic() + 30
     while not Signs(folder).file.exists():
         assert time.monotonic() < deadline
@@ -139,6 +135,7 @@ def test_a_container_that_can_write_nothing_serves(
     new_database: Callable[..., str], tmp_path: Path, arguments: list[str]
 ) -> None:
     """As one with a read-only file system and no /tmp; here no file may have more than no bytes."""
+    says = "running on" if arguments == ["serve"] else "The probe's file cannot be written"
     process = subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         cwd=tmp_path,
@@ -147,13 +144,18 @@ def test_a_container_that_can_write_nothing_serves(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
         text=True,
     )
-    time.sleep(6)
-    assert process.poll() is None
+    said = ""
+    for line in process.stderr or []:
+        said += line
+        if says in line:
+            break
+    time.sleep(1)  # it goes on
+    assert process.poll() is None, said
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
+    said += process.communicate(timeout=30)[1]
     assert process.returncode == 0, said
     assert "Traceback" not in said
-    assert ("running on" if arguments == ["serve"] else "The probe's file cannot be written") in said
+    assert says in said
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])

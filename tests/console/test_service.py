@@ -18,7 +18,8 @@ async def test_state_and_findings(console: Console, http: httpx2.AsyncClient, ad
     ada = await user(http, admin)
     await instance(http, ada, api_key="k")
     broken = await project(http, ada)
-    await upload(http, broken, row(HOSTILE, [1, 0, 0], metadata={"year": HOSTILE}))
+    many = [row(f"r{number}", [1, number, 0]) for number in range(1000)]  # so that it is one of the 20 largest
+    await upload(http, broken, row(HOSTILE, [1, 0, 0], metadata={"year": HOSTILE}), *many)
     scheme_of_years = {"metadataScheme": {"type": "object", "properties": {"year": {"type": "integer"}}}}
     patched = await http.patch(broken.path, json=scheme_of_years, headers=ada.headers)
     assert patched.status_code == 200, patched.text

@@ -218,8 +218,8 @@ def client(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFa
         yield client
 
 
-@settings(max_examples=20)
-@given(actions=st.lists(action, max_size=12))
+@settings(max_examples=10)
+@given(actions=st.lists(action, max_size=24))
 def test_nothing_of_a_thing_reaches_those_without_access(client: httpx2.Client, actions: list[tuple[object]]) -> None:
     world = World(client)
     for name, *arguments in actions:

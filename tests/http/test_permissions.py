@@ -349,11 +349,17 @@ ABOUT_THINGS = [
 ]
 
 
+@pytest.fixture(scope="module")
+async def untouched(api: httpx2.AsyncClient, admin: Headers, others: dict[str, Any]) -> World:
+    """A world for requests that are all refused."""
+    return await make_world(api, admin, others, public=False)
+
+
 @pytest.mark.parametrize(("method", "path"), ABOUT_THINGS)
 async def test_only_owner_and_admin_are_told_whether_a_thing_exists(
-    api: httpx2.AsyncClient, admin: Headers, others: dict[str, Any], method: str, path: str
+    api: httpx2.AsyncClient, untouched: World, method: str, path: str
 ) -> None:
-    world = await make_world(api, admin, others, public=False)
+    world = untouched
     names = [world.names, {**world.names, "definition": "none", "instance": "none", "project": "none"}]
     names.append({**names[1], "user": unique("nobody")})
     body = world.body(method, path)

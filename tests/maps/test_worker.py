@@ -13,7 +13,7 @@ from service.maps import worker
 from service.maps.messages import Answer, Failed, Layout, Part, Start, framed, received
 from tests.support.processes import ROOT, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 MOST_RESIDENT = 600 * 1024 * 1024  # of a projection; all that the process allocates is limited to 1 GiB
 RUNS = f"""

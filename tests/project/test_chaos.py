@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 2.0
+SECONDS = 1.0
 NAMES = [
     pytest.param(
         name,

@@ -18,7 +18,7 @@ from tests.support.world import Headers, problem
 
 pytestmark = pytest.mark.slow
 
-RUNS = 8
+RUNS = 3
 CLIENTS = 50
 
 

@@ -23,8 +23,8 @@ PLACE = "/v1/embeddings/anna/two"
 CARRIED = ["doc%2F1", "low%2fer", "50%25", "pair/1", "pair%2F1", "a%2520b", "again%2F1", "changed%2F1"]
 
 
-def original(url: str, version: int) -> str:
-    """A database of the original system in which anna/two has the texts."""
+def taken_over(url: str, version: int) -> None:
+    """Makes a database of the original system in which anna/two has the texts, and takes it over."""
     legacy.build(url, version)
     link = {3: "llm_service_id", 4: "instance_id"}[version]
     with psycopg.connect(url) as connection:
@@ -34,7 +34,7 @@ def original(url: str, version: int) -> str:
                 "updated_at) VALUES (%s, 'anna', 1, 1, %s, '[1,2,3]', 3, '2025-01-01', '2025-01-01')",
                 [text_id, text_id],
             )
-    return url
+    migrate.upgrade(url, take_over=True)
 
 
 async def upload(client: httpx2.AsyncClient, text_id: str, text: str) -> None:
@@ -60,11 +60,8 @@ async def delete(client: httpx2.AsyncClient, segment: str) -> int:
 
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("by", ["this version", "an earlier version"])
-async def test_older_clients_find_what_they_stored_and_nothing_else(
-    new_database: NewDatabase, version: int, by: str
-) -> None:
-    url = original(new_database(template=None), version)
-    migrate.upgrade(url, take_over=True)
+async def test_older_clients_find_what_they_stored_and_nothing_else(copied: NewDatabase, version: int, by: str) -> None:
+    url = copied(taken_over, version)
     if by == "an earlier version":  # which left no marks
         migrate.downgrade(url, BEFORE)
         assert rows(url, "SELECT to_regclass('carried_ids')") == [(None,)]
@@ -118,9 +115,8 @@ async def test_older_clients_find_what_they_stored_and_nothing_else(
 
 
 @pytest.mark.parametrize("way", ["project", "user", "reset"])
-async def test_no_mark_is_left_of_what_is_deleted(new_database: NewDatabase, way: str) -> None:
-    url = original(new_database(template=None), 3)
-    migrate.upgrade(url, take_over=True)
+async def test_no_mark_is_left_of_what_is_deleted(copied: NewDatabase, way: str) -> None:
+    url = copied(taken_over, 3)
     assert len(rows(url, "SELECT text_id FROM carried_ids WHERE project_id = 1")) == 1 + sum(
         "%" in one for one in CARRIED
     )
@@ -136,9 +132,8 @@ async def test_no_mark_is_left_of_what_is_deleted(new_database: NewDatabase, way
     assert rows(url, "SELECT text_id FROM carried_ids") == []
 
 
-def test_both_ways_with_data(new_database: NewDatabase) -> None:
-    url = original(new_database(template=None), 4)
-    migrate.upgrade(url, take_over=True)
+def test_both_ways_with_data(copied: NewDatabase) -> None:
+    url = copied(taken_over, 4)
     marks = "SELECT project_id, text_id FROM carried_ids ORDER BY 1, 2"
     everything = "project_id, text_id, sequence, text, vector::text, created_at, updated_at"
     before, stored = rows(url, marks), embeddings(url, everything)
@@ -157,8 +152,7 @@ def test_both_ways_with_data(new_database: NewDatabase) -> None:
 
 
 def test_a_database_that_was_always_ours_has_no_marks(new_database: NewDatabase) -> None:
-    url = new_database(template=None)
-    migrate.upgrade(url)
+    url = new_database()
     migrate.downgrade(url, BEFORE)
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO users (user_handle, email, vdb_key) VALUES ('ada', 'a@x', repeat('a', 64))")

@@ -34,9 +34,12 @@ SELECT 'ada', 'p' || number, instance_id FROM llm_service_instances, generate_se
 
 
 @pytest.fixture
-def old(new_database: Callable[..., str]) -> str:
+def old(copied: Callable[..., str]) -> str:
     """A database of the version before, with partitions of which each has as many rows as its number modulo 3."""
-    url = new_database(template=None)
+    return copied(fill)
+
+
+def fill(url: str) -> None:
     migrate.upgrade(url)
     migrate.downgrade(url, BEFORE)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -51,7 +54,6 @@ def old(new_database: Callable[..., str]) -> str:
                 f"INSERT INTO embeddings_{number} (project_id, text_id, vector)"  # type: ignore[call-overload]
                 f" SELECT {number}, text_id, '[1,2,3]' FROM generate_series(1, {number % 3}) AS text_id"
             )
-    return url
 
 
 async def test_both_ways_with_data(old: str) -> None:

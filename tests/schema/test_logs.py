@@ -25,16 +25,18 @@ DELETIONS = "SELECT project_id, text_id FROM embedding_deletions ORDER BY sequen
 
 
 @pytest.fixture
-def old(new_database: Callable[..., str]) -> str:
+def old(copied: Callable[..., str]) -> str:
     """A database of the version before, with an embedding in each project."""
-    url = new_database(template=None)
+    return copied(fill)
+
+
+def fill(url: str) -> None:
     migrate.upgrade(url)
     migrate.downgrade(url, BEFORE)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(FILL)
         for number in range(1, PROJECTS + 1):
             connection.execute(ADD.format(number, "a"))  # type: ignore[call-overload]
-    return url
 
 
 def execute(url: str, statement: str) -> None:

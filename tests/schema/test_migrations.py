@@ -16,6 +16,11 @@ NewDatabase = Callable[..., str]
 
 
 @pytest.fixture
+def full(new_database: NewDatabase) -> str:
+    return new_database()
+
+
+@pytest.fixture
 def empty(new_database: NewDatabase) -> str:
     return new_database(template=None)
 
@@ -37,12 +42,11 @@ def test_each_step_down_and_up_again_is_the_same_schema(empty: str) -> None:
     migrate.upgrade(empty)
 
 
-def test_all_the_way_down_and_up_is_the_same_schema(empty: str) -> None:
-    migrate.upgrade(empty)
-    before = schema(empty)
-    assert migrate.downgrade(empty, "0000") == NAMES[::-1]
-    assert migrate.upgrade(empty) == NAMES
-    assert schema(empty) == before
+def test_all_the_way_down_and_up_is_the_same_schema(full: str) -> None:
+    before = schema(full)
+    assert migrate.downgrade(full, "0000") == NAMES[::-1]
+    assert migrate.upgrade(full) == NAMES
+    assert schema(full) == before
 
 
 def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
@@ -51,7 +55,7 @@ def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
     assert migrate.upgrade(empty) == []
     assert migrate.downgrade(empty, "0003") == NAMES[:2:-1]
     assert [one.applied for one in migrate.status(empty)] == [True] * 3 + [False] * (len(NAMES) - 3)
-    with pytest.raises(ValueError, match="There is no migration 0099"):
+    with pytest.raises(ValueError, match="Unknown migration 0099"):
         migrate.downgrade(empty, "0099")
 
 
@@ -110,45 +114,43 @@ EVERYTHING = {
 }
 
 
-def test_embeddings_go_back_from_a_schema_without_the_latest_functions(empty: str) -> None:
-    migrate.upgrade(empty)
-    migrate.downgrade(empty, "0003")
-    with psycopg.connect(empty) as connection:
+def test_embeddings_go_back_from_a_schema_without_the_latest_functions(full: str) -> None:
+    migrate.downgrade(full, "0003")
+    with psycopg.connect(full) as connection:
         connection.execute(ORIGINAL)
-    before = {name: rows(empty, statement) for name, statement in EVERYTHING.items()}
-    migrate.upgrade(empty)
-    migrate.downgrade(empty, "0010")
-    migrate.downgrade(empty, "0003", discard=True)
-    assert rows(empty, EVERYTHING["embeddings"]) == before["embeddings"]
+    before = {name: rows(full, statement) for name, statement in EVERYTHING.items()}
+    migrate.upgrade(full)
+    migrate.downgrade(full, "0010")
+    migrate.downgrade(full, "0003", discard=True)
+    assert rows(full, EVERYTHING["embeddings"]) == before["embeddings"]
 
 
-def test_the_rows_of_the_original_go_forth_and_back(empty: str) -> None:
-    migrate.upgrade(empty)
-    migrate.downgrade(empty, "0003")
-    with psycopg.connect(empty) as connection:
+def test_the_rows_of_the_original_go_forth_and_back(full: str) -> None:
+    migrate.downgrade(full, "0003")
+    with psycopg.connect(full) as connection:
         connection.execute(ORIGINAL)
-    before = {name: rows(empty, statement) for name, statement in EVERYTHING.items()}
+    before = {name: rows(full, statement) for name, statement in EVERYTHING.items()}
 
-    migrate.upgrade(empty)
-    assert rows(empty, "SELECT project_id, llm_service_instance_id, public_read FROM projects ORDER BY 1") == [
+    migrate.upgrade(full)
+    assert rows(full, "SELECT project_id, llm_service_instance_id, public_read FROM projects ORDER BY 1") == [
         (1, 1, False),
         (2, 2, True),
         (3, None, False),
     ]
-    assert rows(empty, "SELECT user_handle, project_id, role FROM project_access ORDER BY 2, 1") == [
+    assert rows(full, "SELECT user_handle, project_id, role FROM project_access ORDER BY 2, 1") == [
         ("anna", 1, "owner"),
         ("bert", 1, "reader"),
         ("carl", 1, "editor"),
         ("anna", 2, "owner"),
         ("bert", 3, "owner"),
     ]
-    assert rows(empty, "SELECT user_handle, instance_id, role FROM instance_access ORDER BY 2, 1") == [
+    assert rows(full, "SELECT user_handle, instance_id, role FROM instance_access ORDER BY 2, 1") == [
         ("anna", 1, "owner"),
         ("bert", 1, "reader"),
         ("anna", 2, "owner"),
     ]
     assert embeddings(
-        empty,
+        full,
         "project_id, text_id, sequence, vector::text, text, metadata, "
         "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')",
     ) == [
@@ -157,12 +159,12 @@ def test_the_rows_of_the_original_go_forth_and_back(empty: str) -> None:
         (2, "four", 4, "[4,3,2,1]", None, None, "2025-01-01 00:00"),
     ]
     # What has no place is kept, and can be fetched: an earlier service's, one without an id, one without a service.
-    assert rows(empty, "SELECT embeddings_id, text_id FROM embeddings_unmigrated ORDER BY 1") == [
+    assert rows(full, "SELECT embeddings_id, text_id FROM embeddings_unmigrated ORDER BY 1") == [
         (3, "plain"),
         (5, None),
         (6, "lost"),
     ]
-    assert rows(empty, "SELECT nextval('embeddings_sequence') > 6") == [(True,)]
+    assert rows(full, "SELECT nextval('embeddings_sequence') > 6") == [(True,)]
 
-    migrate.downgrade(empty, "0003")
-    assert {name: rows(empty, statement) for name, statement in EVERYTHING.items()} == before
+    migrate.downgrade(full, "0003")
+    assert {name: rows(full, statement) for name, statement in EVERYTHING.items()} == before

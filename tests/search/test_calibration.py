@@ -1,7 +1,7 @@
 """The recall of an index as it is measured, beside what numpy says."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -14,7 +14,7 @@ from service.queries import embeddings, indexes
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN_KEY, QUERIES, serving, settings_for
 from tests.search.test_search import clustered
 from tests.support import factories
 
@@ -89,6 +89,13 @@ async def test_the_exact_scan_takes_little_memory(dimensions: int) -> None:
         assert tracemalloc.get_traced_memory()[1] < 100 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _every_query() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "QUERIES", QUERIES)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -146,18 +146,26 @@ async def test_finds_what_it_says(pool: tuple[Pool, str]) -> None:
 async def check(db: Pool, project: ProjectAccess, rows: dict[str, Any], queries: Any, asked: Any) -> None:
     """That the recall of searches is no less than the one that they tell."""
     answers = await searches.nearest(db, project, vectors.to_binary(queries), asked)
-    shares = []
-    for query, (ids, _) in zip(queries, answers.nearest, strict=True):
-        wanted = set(by_numpy(rows, query, asked.max_rows))
-        shares.append(len(wanted & set(ids)) / len(wanted))
+    names = np.array(sorted(rows))
+    stored = np.array([rows[one] for one in names], dtype=np.float64)
+    similarities = queries.astype(np.float64) @ (stored / np.linalg.norm(stored, axis=1, keepdims=True)).T
+    nearest = names[np.argsort(-similarities, axis=1, kind="stable")[:, : asked.max_rows]]
+    shares = [
+        len(set(wanted) & set(ids)) / len(wanted)
+        for wanted, (ids, _) in zip(nearest.tolist(), answers.nearest, strict=True)
+    ]
     assert np.mean(shares) >= answers.recall - 0.005, (asked, answers.method)
 
 
-@pytest.mark.parametrize("probes", [1, 2, 10, 30, 60])
-async def test_plans_use_the_index(pool: tuple[Pool, str], probes: int) -> None:
+async def test_plans_use_the_index(pool: tuple[Pool, str]) -> None:
     db, url = pool
     project, rows = await coarse(db, url)
     stored = np.array(list(rows.values()))
+    for probes in (1, 2, 10, 30, 60):
+        await check_plans(db, project, stored, probes)
+
+
+async def check_plans(db: Pool, project: ProjectAccess, stored: Any, probes: int) -> None:
     statement = read("similars")["GetSimilarsByIndex"]
     async with searching(db, Scan(probes, goes_on=True, is_coarse=True)) as connection:
         assert await connection.fetchval("SHOW ivfflat.probes") == str(probes)

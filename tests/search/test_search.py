@@ -5,8 +5,6 @@ import contextlib
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,12 +31,13 @@ from service.settings import IndexAims
 from service.storage import builds, indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import factories, world
-from tests.support.processes import ROOT, command, environment
+from tests.support.processes import ROOT, command, started
 
 pytestmark = pytest.mark.slow
 
 DIMENSIONS = 16
-RECALL_ROWS = 10_000
+RECALL_ROWS = 5000
+LARGE = 8000
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
@@ -96,7 +95,7 @@ def by_numpy(rows: dict[str, Any], vector: Any, limit: int, threshold: float = -
     stored = np.array([rows[one] for one in ids], dtype=np.float64)
     query = np.asarray(vector, dtype=np.float64)
     similarities = stored @ query / (np.linalg.norm(stored, axis=1) * np.linalg.norm(query))
-    order = sorted(range(len(ids)), key=lambda place: (-similarities[place], ids[place]))
+    order = np.argsort(-similarities, kind="stable")  # equal ones stay in the order of their ids
     return [ids[place] for place in order[:limit] if similarities[place] >= threshold]
 
 
@@ -388,16 +387,16 @@ async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
     assert (await known(pool, project)).watermark == built.watermark
 
 
-def running_indexer(url: str, *arguments: str, threshold: int = 100) -> "subprocess.Popen[str]":
+def values_for(url: str) -> dict[str, str]:
     values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
-    return subprocess.Popen(
-        [sys.executable, "-m", "service", "index", *arguments],
-        cwd=ROOT,
-        env=environment(**values, SERVICE_INDEX_THRESHOLD=str(threshold)),
-        stdout=subprocess.PIPE if arguments else subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
+
+
+async def indexed_once(url: str) -> list[Any]:
+    """What a process has built."""
+    done = await asyncio.to_thread(command, "index", "--once", "--json", **values_for(url))
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout)["built"])
 
 
 async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -407,14 +406,22 @@ async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-async def large(new_database: Callable[..., str]) -> Any:
-    """A database, and a project in it whose index takes some seconds to build."""
-    url = new_database()
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
+@pytest.fixture(scope="module")
+async def template(new_database: Callable[..., str]) -> tuple[str, ProjectAccess, Any]:
+    """The name of a database, and a project in it whose index takes some seconds to build."""
+    async with await open_pool(new_database(), size=4, statement_timeout=60) as pool:
         project = await made(pool, 256)
-        stored = clustered(12_000, 256)
+        stored = clustered(LARGE, 256)
         await put(pool, project, {f"{row:05}": stored[row] for row in range(len(stored))})
+        return await pool.fetchval("SELECT current_database()"), project, stored
+
+
+@pytest.fixture
+async def large(new_database: Callable[..., str], template: tuple[str, ProjectAccess, Any]) -> Any:
+    """A copy of it."""
+    name, project, stored = template
+    url = new_database(template=name)
+    async with await open_pool(url, size=4, statement_timeout=60) as pool:
         yield url, pool, project, stored
 
 
@@ -424,9 +431,9 @@ async def building(pool: Pool) -> Any:
     )
 
 
-async def test_an_indexer_that_is_killed_is_taken_over(large: Any) -> None:
+async def test_an_indexer_that_is_killed_is_taken_over(large: Any, tmp_path: Path) -> None:
     url, pool, project, stored = large
-    first = running_indexer(url)
+    first = started("index", log=tmp_path / "log", **values_for(url))
     await until(lambda: building(pool))
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -435,32 +442,27 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any) -> None:
     pid = await pool.fetchval("SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()")
     if pid:
         await pool.execute("SELECT pg_terminate_backend($1)", pid)
-    second = running_indexer(url, "--once", "--json")
-    said, _ = await asyncio.to_thread(second.communicate, timeout=100)
-    assert second.returncode == 0
-    assert [one["indexed_rows"] for one in json.loads(said)["built"]] == [12_000]
+    assert [one["indexed_rows"] for one in await indexed_once(url)] == [LARGE]
     assert await pool.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
     assert await indexes.get_stray_indexes(pool) == []
     project = await known(pool, project)
-    for row in range(0, 12_000, 1000):
+    for row in range(0, LARGE, 1000):
         ids, method = await found(pool, project, stored[row], question())
         assert (ids[0], method) == (f"{row:05}", "index")
 
 
 async def test_two_indexers_at_once_build_once(large: Any) -> None:
     url, pool, project, _ = large
-    both = [running_indexer(url, "--once", "--json") for _ in range(2)]
-    said = [await asyncio.to_thread(one.communicate, timeout=100) for one in both]
-    assert [one.returncode for one in both] == [0, 0]
-    assert sum(len(json.loads(out)["built"]) for out, _ in said) == 1
+    both = await asyncio.gather(indexed_once(url), indexed_once(url))
+    assert sum(map(len, both)) == 1
     assert await indexes.get_stray_indexes(pool) == []
     assert (await known(pool, project)).watermark
 
 
 @pytest.mark.parametrize("action", ["delete", "empty", "user"])
-async def test_nobody_waits_for_a_build(large: Any, action: str) -> None:
+async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str) -> None:
     url, pool, project, _ = large
-    process = running_indexer(url)
+    process = started("index", log=tmp_path / "log", **values_for(url))
     async with serving(settings_for(url, service_indexer=False)) as base, httpx2.AsyncClient(base_url=base) as api:
         path = f"/v1/projects/{project.owner}/proj"
         await until(lambda: building(pool))
@@ -531,6 +533,7 @@ async def test_the_service_indexes_by_itself(new_database: Callable[..., str]) -
             assert (await api.get(f"{similars}/0007?recall=1.5")).status_code == 422
 
 
+@pytest.mark.usefixtures("every_query")
 async def test_recall_on_real_or_clustered_vectors(pool: Pool, url: str) -> None:
     if (REAL / "minilm-384.npz").exists():
         real = np.load(REAL / "minilm-384.npz")

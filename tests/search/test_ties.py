@@ -14,7 +14,7 @@ from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.world import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fewer_queries")]
+pytestmark = pytest.mark.slow
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)

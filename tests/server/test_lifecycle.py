@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +14,10 @@ import httpx2
 import psycopg
 import pytest
 
+from service.probe import Signs
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
 from tests.support import world
-from tests.support.processes import ROOT, environment, served
+from tests.support.processes import served, started
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
@@ -84,7 +83,7 @@ async def test_it_says_so_before_it_stops(new_database: Callable[..., str], tmp_
         while httpx2.get(f"{url}/readyz").status_code == 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
-        assert httpx2.get(f"{url}/readyz").json()["detail"] == "The service is stopping."
+        assert httpx2.get(f"{url}/readyz").json()["detail"] == "The service is shutting down."
         assert httpx2.get(f"{url}/v1/users", headers=ADMIN).status_code == 200  # it still serves
         assert process.wait(20) == 0
 
@@ -128,7 +127,7 @@ async def test_a_stream_ends_with_its_last_line(new_database: Callable[..., str]
         rows = connection.execute(f"SELECT text_id FROM embeddings_{project.id} ORDER BY text_id")  # type: ignore[call-overload]
         stored = [text_id for (text_id,) in rows]
     if lines:  # a client that only writes may lose the answer to the reset of its connection
-        assert lines[-1]["error"].startswith("The service is stopping.")
+        assert lines[-1]["error"].startswith("The service is shutting down;")
         assert lines[-1]["rows"] == lines[-1]["inserted"] == len(stored)
     assert stored
     assert stored == [f"{number:06}" for number in range(len(stored))]  # all up to one row, and none beyond it
@@ -136,15 +135,13 @@ async def test_a_stream_ends_with_its_last_line(new_database: Callable[..., str]
 
 @pytest.mark.parametrize("arguments", [["index"]])
 def test_other_commands_end_at_once(new_database: Callable[..., str], tmp_path: Path, arguments: list[str]) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(ROOT), SERVICE_DATABASE_URL=new_database(), **SETTINGS),
-        stderr=subprocess.PIPE,
-    )
-    time.sleep(2)
+    values = {**SETTINGS, "SERVICE_DATABASE_URL": new_database(), "TMPDIR": str(tmp_path)}
+    process = started(*arguments, log=tmp_path / "log", cwd=tmp_path, **values)
+    deadline = time.monotonic() + 60
+    while not Signs(tmp_path).file.exists():  # it is at work
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 0
-    assert b"Traceback" not in errors
+    assert process.wait(10) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()

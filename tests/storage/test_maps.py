@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from service.storage import maps as making
 from service.turns import beside
 from tests.support import factories
 from tests.support.factories import upsert
-from tests.support.processes import ROOT, environment
+from tests.support.prepared import Prepared
+from tests.support.processes import started
 from tests.support.watched import command_line, descendants, is_alive
 
 pytestmark = pytest.mark.slow
@@ -259,30 +258,27 @@ async def test_the_indexer_makes_one_that_was_asked_for(url: str, pool: Pool) ->
             await asyncio.sleep(0.1)
 
 
-def running(url: str, *arguments: str) -> "subprocess.Popen[bytes]":
+def running(url: str, log: Path) -> Prepared:
     values = {"SERVICE_ADMINKEY": "admin-key-of-the-tests", "ENCRYPTION_KEY": "key", "SERVICE_DATABASE_URL": url}
-    command = [sys.executable, "-m", "service", "index", *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(**values), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return started("index", log=log, **values)
 
 
 def workers(number: int) -> set[int]:
     return {one for one in descendants(number) if "maps/worker.py" in command_line(one)}
 
 
-async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool) -> None:
+async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    rows = {f"{row:05}": random.normal(size=3).tolist() for row in range(15_000)}
+    rows = {f"{row:05}": random.normal(size=3).tolist() for row in range(6000)}
     number = await made(pool, rows)
     await maps.ask_for_map(pool, project_id=number)
-    first = running(url)
+    first = running(url, tmp_path / "first")
     second = None
     try:
         while (await known(pool, number)).stage != "neighbours":  # the projection is stored, the layout not yet
             await asyncio.sleep(0.1)
         (computing,) = workers(first.pid)
-        second = running(url)
+        second = running(url, tmp_path / "second")
         await asyncio.sleep(3)
         assert workers(second.pid) == set()  # it does not do the same
         os.kill(first.pid, signal.SIGKILL)

@@ -91,6 +91,7 @@ async def state(pool: Pool, number: int) -> indexes.BuiltIndex:
     return built
 
 
+@pytest.mark.usefixtures("every_query")
 async def test_queries_unlike_the_stored_vectors(place: tuple[Pool, str]) -> None:
     """What they find is what is told then; and the number of candidates is chosen by them."""
     pool, url = place

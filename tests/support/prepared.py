@@ -12,12 +12,12 @@ import json
 import os
 import pkgutil
 import runpy
-import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,69 @@ IMPORTED = {
 """These modules and their parts. Without `keyring`, which reads the environment when it is imported."""
 _lock = threading.Lock()
 _started: "dict[str, subprocess.Popen[bytes]]" = {}
+WRITES = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both outputs may go into one file
+LOOKS = 0.01  # seconds between two looks whether a process has ended
+
+
+class Prepared:
+    """A process that was forked so, as `subprocess.Popen` shows one that was started."""
+
+    def __init__(self, number: int, ending: Path, arguments: Sequence[str]) -> None:
+        self.pid = number
+        self.args = arguments
+        self.returncode: int | None = None
+        self._ending = ending
+
+    def poll(self) -> int | None:
+        if self.returncode is None and self._ending.exists():
+            self.returncode = int(self._ending.read_text())
+            self._ending.unlink()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = time.monotonic() + timeout if timeout is not None else float("inf")
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            time.sleep(LOOKS)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    program: str,
+    arguments: Sequence[str],
+    *,
+    root: Path,
+    cwd: Path,
+    values: dict[str, str],
+    out: Path,
+    err: Path,
+    stdin: Path | None = None,
+) -> Prepared:
+    """Starts `python -m service …` or `python -m vecferry …`, its output into these files, which may be the same."""
+    with _lock:
+        process = _process(program, root)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        handle, ending = tempfile.mkstemp(prefix="ending-")
+        os.close(handle)
+        Path(ending).unlink()
+        files = [str(stdin or os.devnull), str(out), str(err)]
+        asked = {"arguments": arguments, "cwd": str(cwd), "values": values, "files": files, "ending": ending}
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
+        return Prepared(int(process.stdout.readline()), Path(ending), arguments)
 
 
 def run(
@@ -48,24 +111,17 @@ def run(
     timeout: float,
     stdin: str = "",
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs `python -m service …` or `python -m vecferry …` to its end, or kills it after `timeout`; one at a time."""
-    with _lock, tempfile.TemporaryDirectory() as folder:
-        process = _process(program, root)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        files = [Path(folder) / name for name in ("in", "out", "err")]
-        files[0].write_text(stdin)
-        asked = {"arguments": arguments, "cwd": str(cwd), "values": values, "files": list(map(str, files))}
-        process.stdin.write(json.dumps(asked).encode() + b"\n")
-        process.stdin.flush()
-        number = int(process.stdout.readline())
-        if not select.select([process.stdout], [], [], timeout)[0]:
-            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
-                os.kill(number, signal.SIGKILL)
-            process.stdout.readline()
-            raise subprocess.TimeoutExpired(arguments, timeout)
-        code = int(process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, files[1].read_text(), files[2].read_text())
+    """Runs `python -m service …` or `python -m vecferry …` to its end, or kills it after `timeout`."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, out, err = (Path(folder) / name for name in ("in", "out", "err"))
+        given.write_text(stdin)
+        process = start(program, arguments, root=root, cwd=cwd, values=values, out=out, err=err, stdin=given)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+            process.wait()
+        return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
 
 
 def _process(program: str, root: Path) -> "subprocess.Popen[bytes]":
@@ -85,9 +141,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 def _become(program: str, asked: dict[str, Any]) -> None:
     """Makes a forked process what `python -m program` is from its start on."""
-    for number, (path, flags) in enumerate(
-        zip(asked["files"], (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT), strict=True)
-    ):
+    for number, (path, flags) in enumerate(zip(asked["files"], (os.O_RDONLY, WRITES, WRITES), strict=True)):
         os.dup2(os.open(path, flags), number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
     os.environ.clear()
@@ -97,20 +151,39 @@ def _become(program: str, asked: dict[str, Any]) -> None:
     runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
+_going_on: dict[int, str] = {}
+
+
+def _reap(*_: object) -> None:
+    """Says of each child that has ended what its exit code is, in a file that is whole as soon as it is there."""
+    for number, ending in list(_going_on.items()):
+        ended, status = os.waitpid(number, os.WNOHANG)
+        if ended:
+            del _going_on[number]
+            unfinished = Path(f"{ending}.new")
+            unfinished.write_text(str(os.waitstatus_to_exitcode(status)))
+            unfinished.rename(ending)
+
+
 def main(program: str) -> None:
     """Reads what is asked for, a line each, until there is no more."""
     for name in IMPORTED[program]:
         for part in pkgutil.iter_modules(getattr(importlib.import_module(name), "__path__", [])):
             importlib.import_module(f"{name}.{part.name}")
     gc.freeze()  # a collection in a child would copy all memory
+    signal.signal(signal.SIGCHLD, _reap)
     while line := sys.stdin.readline():
+        asked = json.loads(line)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until it is known who has ended
         child = os.fork()
         if child == 0:
-            _become(program, json.loads(line))
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            _become(program, asked)
             sys.exit(0)
+        _going_on[child] = asked["ending"]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

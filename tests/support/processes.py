@@ -44,20 +44,34 @@ def command(
     )
 
 
+def started(*arguments: str, log: Path, cwd: Path = ROOT, **values: str) -> prepared.Prepared:
+    """Starts `python -m service …` in a prepared process; `log` gets its output."""
+    log.write_text("")
+    return prepared.start("service", arguments, root=ROOT, cwd=cwd, values=environment(**values), out=log, err=log)
+
+
 @contextmanager
 def served(
     log: Path, *arguments: str, cwd: Path = ROOT, program: str = "service", **values: str
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Runs `python -m service serve …` until the block ends; yields the process and its URL. `log` gets its output."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", program, "serve", *arguments],
-            cwd=cwd,
-            env=environment(PYTHONPATH=str(ROOT), **{"SERVICE_PORT": "0", **values}),
-            stdout=output,
-            stderr=output,
-            text=True,
-        )
+) -> Iterator[tuple["subprocess.Popen[str] | prepared.Prepared", str]]:
+    """Runs `python -m service serve …` until the block ends; yields the process and its URL. `log` gets its output.
+
+    With other arguments, or another program, it is started in a new interpreter.
+    """
+    values = {"SERVICE_PORT": "0", **values}
+    process: subprocess.Popen[str] | prepared.Prepared
+    if program == "service" and not arguments:
+        process = started("serve", log=log, cwd=cwd, **values)
+    else:
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", program, "serve", *arguments],
+                cwd=cwd,
+                env=environment(PYTHONPATH=str(ROOT), **values),
+                stdout=output,
+                stderr=output,
+                text=True,
+            )
     try:
         yield process, wait_until_ready(process, log)
     finally:
@@ -66,7 +80,7 @@ def served(
             process.wait(30)
 
 
-def wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
+def wait_until_ready(process: "subprocess.Popen[str] | prepared.Prepared", log: Path) -> str:
     """The URL that the log names, once the service answers on it."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
