@@ -54,15 +54,15 @@ export function useFields(fields, stored = {}, follows = "") {
 }
 
 // A form that changes what is at `where`, or sends what is typed by `send(body, {signal})`. Then `done` is said, a text
-// or a function of the body, and `onDone` called. With `confirm` that name must be typed; with `isEdit` something must
-// be changed; what takes long `mayCancel`. `error` is one from elsewhere.
+// or a function of the body and the answer, and `onDone` called. With `confirm` that name must be typed; with `isEdit`
+// something must be changed; what takes long `mayCancel`. `error` is one from elsewhere.
 export function DataForm({ fields = [], stored, where, send, done, onDone, error, children, ...rest }) {
   const { confirm, isEdit, mayCancel, submit = "Save", ...frame } = rest;
   const label = html`Type <code>${confirm}</code> to confirm`;
   const form = useFields(confirm ? [{ name: "confirm", label, required: true, isFirst: true }] : fields, stored);
   const act = useAction(async (by, options) => {
-    await (send ? send(form.body, options) : patch(where, form.body, options));
-    if (done) notify(typeof done === "function" ? done(form.body) : done);
+    const answer = await (send ? send(form.body, options) : patch(where, form.body, options));
+    if (done) notify(typeof done === "function" ? done(form.body, answer) : done);
     onDone?.();
   });
   const action = { ...act, error: act.error ?? error };

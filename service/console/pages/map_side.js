@@ -54,11 +54,12 @@ export const Found = ({ found, sought, indexOf, open }) =>
 export function Selection({ selected, setSelected, canEdit, base, reload, open, name }) {
   const [done, setDone] = useState(0); // the share of them that is deleted
   const amount = plural(selected.length, "text");
-  const destroy = async (body, options) => {
-    let left = selected;
+  const destroy = async (_, options) => {
+    let [left, deleted] = [selected, 0];
     try {
       while (left.length) {
-        await post(`${base.embeddings}/delete`, { text_ids: left.slice(0, AT_ONCE) }, options);
+        const body = { text_ids: left.slice(0, AT_ONCE) };
+        deleted += (await post(`${base.embeddings}/delete`, body, options)).deleted;
         left = left.slice(AT_ONCE);
         setDone(1 - left.length / selected.length);
       }
@@ -66,6 +67,7 @@ export function Selection({ selected, setSelected, canEdit, base, reload, open, 
       reload();
       setSelected(left);
     }
+    return deleted;
   };
   const save = () => {
     const href = URL.createObjectURL(new Blob([selected.join("\n") + "\n"], { type: "text/plain" }));
@@ -78,7 +80,7 @@ export function Selection({ selected, setSelected, canEdit, base, reload, open, 
       <${CopyButton} text=${selected.join("\n")} label="Copy ids" />
       <button type="button" onClick=${save}>Save as a list</button>
       ${canEdit && html`<${FormButton} label="Delete …" title="Delete ${amount}" kind="danger" submit="Delete"
-          send=${destroy} done="${amount} deleted.">
+          send=${destroy} done=${(_, deleted) => `${plural(deleted, "text")} deleted.`}>
         <p>They cannot be brought back.</p>
         ${done > 0 && html`<${Progress} value=${done} label=${percent(done)} />`}
       <//>`}

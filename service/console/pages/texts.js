@@ -107,7 +107,7 @@ function Deletion({ base, project, ids, onDone }) {
   return html`<${FormButton} label=${ids.length ? `Delete ${number(ids.length)} selected` : "Delete selected"}
       kind="danger" disabled=${!ids.length} submit="Delete ${plural(ids.length, "text")}" onDone=${onDone}
       send=${(body, options) => post(`${base.embeddings}/delete`, { text_ids: ids }, options)}
-      done="${plural(ids.length, "text")} deleted.">
+      done=${(body, { deleted }) => `${plural(deleted, "text")} deleted.`}>
       <p>These texts, their vectors and metadata cannot be brought back:</p>
       <ul>${ids.slice(0, 10).map((id) => html`<li><code>${id}</code></li>`)}</ul>
       ${ids.length > 10 && html`<p>and ${number(ids.length - 10)} more.</p>`}
