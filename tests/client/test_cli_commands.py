@@ -146,7 +146,7 @@ async def test_deletions_are_asked_for_or_said_before(ferry: Ferry, filled: str,
 
     nobody = await ferry("delete", filled, "näh")
     assert nobody.code == 2
-    assert "say --yes to delete, or --dry-run" in nobody.err
+    assert "give --yes to delete, or --dry-run" in nobody.err
     assert (await ferry("delete", filled)).code == 2
     assert (await ferry("delete", filled, "näh", "--filter", "{}", "--yes")).code == 2
     dry = await ferry("delete", filled, "--filter", '{"odd": true}', "--dry-run", "--json")
