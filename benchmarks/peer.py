@@ -169,8 +169,8 @@ async def compare(data: Data, url: str, admin_key: str, port: int) -> dict[str, 
         side = await add(f"Chroma, ef {effort}", await fill_chroma(port, data, effort))
         if side.recall >= AIM:
             break
-        if effort != EFFORTS[0]:
-            del sides[f"Chroma, ef {effort}"]
+    for effort in EFFORTS[1 : len(sides) - 2]:  # those between its default and the last one
+        del sides[f"Chroma, ef {effort}"]
     for _ in range(ROUNDS):
         for side, ask in sides.values():
             side.p50.append(float(np.median(await each(lambda number: ask(number, False), QUERIES))))  # noqa: B023

@@ -83,7 +83,7 @@ SELECT project.owner, project.project_handle, project.project_id,
  LIMIT @max_rows::int;
 
 -- name: LockAll :exec
--- Reading is not blocked. Users come last, in the usual lock order.
+-- Reading is not blocked. Users come last: other transactions lock rows that refer to users before these.
 LOCK TABLE llm_service_instances, llm_service_definitions, projects, users IN EXCLUSIVE MODE;
 
 -- name: DeleteAllProjects :execrows

@@ -28,7 +28,7 @@ SELECT found.ids, found.similarities
 
 -- name: GetSimilarsByIndex :many
 -- Reads the index up to its watermark, and the tail sequentially.
--- 'complete' is false if the index may have omitted rows: it returned too few, all above the threshold. With a filter
+-- 'complete' is false if the index may have omitted rows: it returned too few, none below the threshold. With a filter
 -- all candidates are needed, because the recall depends on them.
 -- 'tied' is true if the index returned no row beyond the last wanted one: others may be equally near, with lower ids.
 -- All that affects the plan is in the text (watermark, filter or not, numbers of vectors and candidates), so a generic

@@ -139,7 +139,7 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) ->
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         row = await embeddings.retrieve_embeddings(
-            db, project_id=access.project_id, text_ids=candidates(req, path), max_bytes=max_bytes
+            db, project_id=access.project_id, text_ids=candidates(path.text_id, req), max_bytes=max_bytes
         )
         return [found(row, f"The embedding {path.text_id!r}")]
 
@@ -150,7 +150,8 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) ->
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
 async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
     """Delete an embedding."""
-    row = await embeddings.delete_embedding(req.pool, project_id=access.project_id, text_ids=candidates(req, path))
+    ids = candidates(path.text_id, req)
+    row = await embeddings.delete_embedding(req.pool, project_id=access.project_id, text_ids=ids)
     found(row, f"The embedding {path.text_id!r}")
 
 
@@ -214,9 +215,10 @@ def columns(include: list[Part] | None) -> dict[str, bool]:
     return {f"with_{part}": include is None or part in include for part in ("vector", "text", "metadata")}
 
 
-def candidates(req: Req, path: EmbeddingPath) -> list[str]:
-    """The id in a path, and its percent-encoded forms, which only migrated ids may have (migration 0012)."""
-    return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
+def candidates(text_id: str, req: Req | None = None) -> list[str]:
+    """An id, and its percent-encoded forms, as in the request's path, which only migrated ids have (migration 0012)."""
+    in_path = [] if req is None else [req.path_params["text_id"]]
+    return list(dict.fromkeys([text_id, *in_path, quote(text_id, safe="")]))
 
 
 def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:

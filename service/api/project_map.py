@@ -87,6 +87,8 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
         raise NotFound("The project has just been deleted.")
     if _is_to_be_made(state, query.method):
         await maps.ask_for_map(req.pool, project_id=access.project_id)
+        if state.map is not None:
+            state = replace(state, map=replace(state.map, asked_at=datetime.now(UTC)))
     if not state.rows:
         return _described(state, query, "ready", [], b"", None if compiled is None else [])
     known = state.map
@@ -147,7 +149,7 @@ def _is_to_be_made(state: MapState, method: Method) -> bool:
 def _state(known: KnownMap, method: Method) -> State:
     if known.made_at is not None and (method == "pca" or known.has_neighbours):
         return "ready"
-    if known.error is not None:
+    if known.error is not None and known.asked_at is None:
         return "failed"
     return "waiting" if known.stage is None else "computing"
 
@@ -167,7 +169,8 @@ def _described(
     made = replace(made, positions=positions, ids=ids, field=field)
     if known is None:
         return made
-    made = replace(made, progress=known.progress, error=known.error, changes=known.changes, computed_at=known.made_at)
+    error = known.error if known.asked_at is None else None  # of the attempt before
+    made = replace(made, progress=known.progress, error=error, changes=known.changes, computed_at=known.made_at)
     if ids is None or known.made_at is None:
         return made
     value = known.trust_of_pca if query.method == "pca" else known.trust_of_neighbours

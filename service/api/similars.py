@@ -102,7 +102,7 @@ class Similars(msgspec.Struct, frozen=True):
 )
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, which is excluded."""
-    stored = await _stored(req, access, candidates(req, path), path.text_id)
+    stored = await _stored(req, access, candidates(path.text_id, req), path.text_id)
     question = _question(req, query, None, stored.text_id)
     return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
 
@@ -125,7 +125,7 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     if sent.text_id is not None:
         if req.is_provisional:
             raise Unconfirmed  # authorize before reading
-        stored = await _stored(req, access, [sent.text_id], sent.text_id)
+        stored = await _stored(req, access, candidates(sent.text_id), sent.text_id)
         question = _question(req, query, sent.only, stored.text_id)
         return await _similars(req, access, question, [stored.vector.to_binary()], include, single=True)
     halves = sent.halves

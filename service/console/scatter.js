@@ -9,6 +9,7 @@ const ZOOMS = [0.5, 2000];
 export const ALL = { x: 0, y: 0, zoom: 1 }; // the view of all points
 const EVENTS = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave", "wheel", "keydown"];
 const SMOOTH = 19; // milliseconds until a frame
+const SLOW = 50; // the same, on displays that are slow with few points, too
 const LEAST = 5000; // points of a frame
 const REST = 150; // milliseconds without a frame that end a movement
 const KEYS = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
@@ -113,6 +114,7 @@ export class Scatter {
     this.places = places;
     this.tree = null;
     this.hovered = null;
+    this.smooth = SMOOTH;
     const order = Uint32Array.from({ length: places.length / 2 }, (_, at) => at);
     for (let at = order.length - 1; at > 0; at--) {
       const other = Math.floor(Math.random() * (at + 1));
@@ -180,9 +182,11 @@ export class Scatter {
   // The number of points to draw, when the frame came `late` milliseconds after it was asked for.
   pointsFor(late) {
     clearTimeout(this.rest);
-    this.share = Math.min(1, this.share * Math.min(1.05, Math.max(0.5, SMOOTH / late)));
-    const points = Math.max(LEAST, Math.round(this.share * this.groups.length));
-    if (this.hasEnded || points >= this.groups.length) return this.groups.length;
+    const least = Math.min(1, LEAST / this.groups.length);
+    if (this.share === least) this.smooth = Math.min(SLOW, Math.max(this.smooth, late)); // the display is slow
+    this.share = Math.min(1, Math.max(least, this.share * Math.min(1.05, Math.max(0.5, this.smooth / late))));
+    const points = Math.ceil(this.share * this.groups.length);
+    if (this.hasEnded || points === this.groups.length) return this.groups.length;
     this.rest = setTimeout(() => this.drawAll(), REST);
     return points;
   }

@@ -47,8 +47,8 @@ def url(data_dir: Path) -> str:
 def running(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
     """Runs the server of this data folder during the block, and yields its URL.
 
-    The last process that uses it stops it. With `durable=False` a crash may lose all data. Raises
-    EmbeddedPostgresError.
+    The last process that uses it stops it. With `durable=False` a crash may lose all data, and a stop the latest.
+    Raises EmbeddedPostgresError.
     """
     server = _Server(data_dir.resolve(), durable=durable)
     server.folder.mkdir(parents=True, exist_ok=True)

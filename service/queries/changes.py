@@ -94,7 +94,7 @@ async def get_changes(
 async def get_digests(
     db: Db, *, project_id: int, after: str | None, buckets: Sequence[int] | None, max_rows: int
 ) -> list[DigestRow]:
-    """Digests in the order of text_id, from `after` on if given, of all embeddings or those in some buckets."""
+    """Digests in the order of text_id, behind `after` if given, of all embeddings or those in some buckets."""
 
 
 @query

@@ -103,7 +103,7 @@ async def get_embeddings_by_project(
     with_metadata: bool,
     max_bytes: int,
 ) -> list[PageRow]:
-    """A page in the order of text_id, from `after` on if given, without text and metadata above `max_bytes`."""
+    """A page in the order of text_id, behind `after` if given, without text and metadata above `max_bytes`."""
 
 
 @query

@@ -53,7 +53,7 @@ async def get_similars_by_vector(
     max_rows: int,
     skip: int,
 ) -> list[Nearest]:
-    """For each vector the nearest texts above `threshold`, ties by id, without `except_id`."""
+    """For each vector the nearest texts from `threshold` on, ties by id, without `except_id`."""
 
 
 @query

@@ -37,7 +37,7 @@ async def test_making_a_user_shows_the_key_once(console: Console, http: httpx2.A
     assert (await http.get(f"/v1/users/{handle}", headers=admin)).json()["email"] == "zoe@example"
     await dialog.get_by_label("Handle").fill(handle.upper())
     await dialog.get_by_role("button", name="Make", exact=True).click()
-    await expect(dialog.get_by_role("alert")).to_contain_text("another user's but for upper and lower case")
+    await expect(dialog.get_by_role("alert")).to_contain_text("another user's in upper and lower case only")
 
 
 async def test_searching_and_paging(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:

@@ -211,7 +211,7 @@ async def test_one_that_does_not_end_is_told(
         await other.execute("BEGIN")
         await other.execute(f"DELETE FROM embeddings_{own.id}")
         answer = await api.get(f"{own.embeddings}/changes", headers=own.owner.headers)
-        assert "take long" in problem(answer, 503)["detail"]
+        assert "Long uploads" in problem(answer, 503)["detail"]
     finally:
         await other.close()
 

@@ -160,7 +160,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "PG_VERSION").write_text("14\n")
     with (
-        pytest.raises(embedded.EmbeddedPostgresError, match="is of PostgreSQL 14, and this package brings 18"),
+        pytest.raises(embedded.EmbeddedPostgresError, match="is of PostgreSQL 14, but this package has 18"),
         embedded.running(tmp_path),
     ):
         pass

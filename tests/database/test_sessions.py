@@ -119,7 +119,7 @@ def test_a_pooler_of_transactions_is_refused(
         for arguments in (["serve"], ["migrate"], ["migrate", "--status"], ["index", "--once"], ["keys", "status"]):
             ended = command(*arguments, cwd=tmp_path, PYTHONPATH=str(ROOT), **values)
             assert ended.returncode == 1
-            assert ended.stderr.strip().splitlines()[-1].startswith("Error: The pooler in front of this database pools")
+            assert ended.stderr.strip().splitlines()[-1].startswith("Error: The pooler of this database pools")
     with psycopg.connect(of_database(server, name)) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 

@@ -232,7 +232,7 @@ async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
             done = command(*action, cwd=tmp_path, PYTHONPATH=str(ROOT), **values)
             assert done.returncode == 1
             assert problem in done.stderr
-            assert "put the new one there, the old one in ENCRYPTION_KEY_PREVIOUS" in done.stderr.replace("\n", " ")
+            assert "new key there and the old one in ENCRYPTION_KEY_PREVIOUS" in done.stderr.replace("\n", " ")
             assert "Traceback" not in done.stderr
 
     # Before there is a sentinel the sealed keys prove it, afterwards the sentinel alone.

@@ -54,6 +54,13 @@ async def read(client: httpx2.AsyncClient, segment: str) -> str | None:
     return found
 
 
+async def searched(client: httpx2.AsyncClient, text_id: str) -> list[str] | None:
+    """The texts that are similar to what this text_id means in the body of a search."""
+    place = f"{PLACE.replace('embeddings', 'similars')}?threshold=-1&limit=200"
+    answer = await client.post(place, json={"text_id": text_id})
+    return None if answer.status_code == 404 else [one["id"] for one in answer.json()["results"]]
+
+
 async def delete(client: httpx2.AsyncClient, segment: str) -> int:
     return (await client.delete(f"{PLACE}/{segment}")).status_code
 
@@ -85,6 +92,8 @@ async def test_older_clients_find_what_they_stored_and_nothing_else(copied: NewD
             await upload(anna, "again%2F1", "again")
         # As older clients write it, and as its id itself is written.
         assert await read(anna, "doc%2F1") == await read(anna, "doc%252F1") == "doc%2F1"
+        assert await searched(anna, "doc/1") == await searched(anna, "doc%2F1") is not None
+        assert await searched(anna, "new/1") is None
         assert await read(anna, "low%2fer") == "low%2fer"
         assert await read(anna, "50%25") == "50%25"
         assert await read(anna, "a%2520b") == "a%2520b"

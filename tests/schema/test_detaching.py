@@ -79,7 +79,7 @@ def test_partitions_in_use_are_left_for_later(old: str) -> None:
         reader.execute("SELECT FROM embeddings_100")
         migrate.upgrade(old, say=said.append)
         assert rows(old, PARTITIONS) == [(1,)]
-    assert said == ["Some partitions are in use: they work as they are, and are detached at the next start."]
+    assert said == ["Some partitions are in use: they work unchanged, and are detached at the next start."]
     with psycopg.connect(old, autocommit=True) as connection:
         add = "INSERT INTO embeddings_100 (project_id, text_id, vector) VALUES (100, 'new', '[1,2,3]')"
         connection.execute(add)
