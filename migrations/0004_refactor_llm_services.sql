@@ -1,4 +1,4 @@
--- Definitions (reusable templates) and instances (a user's own service, with a sealed provider key)
+-- Definitions (reusable templates) and instances (a user's own service, with an encrypted provider key)
 -- take the place of LLM services; a project belongs to exactly one instance; instances and definitions
 -- can be shared. Handles grow from 20 to 64 characters (the built-in 'cohere-multilingual-v3' has 22),
 -- and times, which were UTC by convention, become timestamps with a time zone.

@@ -1,4 +1,4 @@
--- What was written since migration 0005 goes back too, unless migration 0007 has been there before. Rows left over then whose user, project or
+-- Rows written since migration 0005 go back too, unless migration 0007 was applied before. Rows left over then whose user, project or
 -- instance has been deleted meanwhile are deleted with them, as the original schema would have done.
 DELETE FROM embeddings_unmigrated AS old
  WHERE NOT EXISTS (SELECT FROM users WHERE user_handle = old.owner)

@@ -4,7 +4,7 @@
 ALTER TABLE embeddings RENAME TO embeddings_unmigrated;
 ALTER TABLE embeddings_unmigrated RENAME CONSTRAINT embeddings_pkey TO embeddings_unmigrated_pkey;
 -- Those of a database that was taken over are gone already, whatever their names were.
--- Named with the schema: what is missing here would be found in another installation's.
+-- Named with the schema: else a missing object would be found in another installation's.
 DO $$
 DECLARE
     index text;
@@ -100,7 +100,7 @@ $$;
 -- The old number of a row becomes its sequence, so that the rollback can give it back.
 SELECT setval('embeddings_sequence', last_value, is_called) FROM embeddings_embeddings_id_seq;
 
--- The rows stay here until migration 0007 carries them into the partitions, a batch a transaction. What has no place
+-- The rows stay here until migration 0007 moves them into the partitions, a batch a transaction. What has no place
 -- there stays for good, and can be fetched; it must not hold back the other tables.
 ALTER TABLE embeddings_unmigrated
     DROP CONSTRAINT embeddings_owner_fkey,

@@ -1,4 +1,4 @@
--- Who may see what, decided in one place for each kind of resource.
+-- Access to each kind of resource, decided in one place.
 
 CREATE VIEW project_access AS
 SELECT project_id, owner AS user_handle, 'owner'::text AS role FROM projects

@@ -1,11 +1,11 @@
 -- Carries the embeddings of the original schema into the partitions, and back, in batches that the migrating
 -- process calls for: each call is a transaction, so an interrupted process goes on where it was.
 
--- NULL: not looked at yet. Rows that cannot be carried stay, with the reason.
+-- NULL: not processed yet. Rows that cannot be migrated stay, with the reason.
 ALTER TABLE embeddings_unmigrated ADD COLUMN obstacle text;
 CREATE INDEX embeddings_unmigrated_waiting ON embeddings_unmigrated (embeddings_id) WHERE obstacle IS NULL;
 
--- What was left over goes with its project, as it would have in the original schema.
+-- The rest is deleted with its project, as in the original schema.
 DELETE FROM embeddings_unmigrated AS old
  WHERE NOT EXISTS (SELECT FROM projects AS project WHERE project.project_id = old.project_id);
 CREATE INDEX embeddings_unmigrated_project_id ON embeddings_unmigrated (project_id);

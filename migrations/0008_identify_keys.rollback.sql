@@ -1,7 +1,7 @@
--- The sealed keys stay as they are. Without the ids, each key that is known is tried on each.
+-- The encrypted keys stay as they are. Without the ids, each known key is tried on each.
 DROP TABLE encryption_sentinel;
 
--- A plaintext key that nobody has sealed yet stays where the original system has it.
+-- A plaintext key that is not encrypted yet stays where the original system has it.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM llm_service_instances WHERE api_key IS NOT NULL) THEN

@@ -1,6 +1,6 @@
--- Which ENCRYPTION_KEY sealed what, so that it can be exchanged while the service serves.
+-- The ENCRYPTION_KEY of each encrypted value, so that it can be rotated while the service runs.
 
--- The id of the key (service/provider_keys/keyring.py). NULL: sealed as the original system does it, without associated data.
+-- The id of the key (service/provider_keys/keyring.py). NULL: encrypted as by the original system, without associated data.
 ALTER TABLE llm_service_instances
     ADD COLUMN api_key_sealed_by text,
     ADD CONSTRAINT llm_service_instances_api_key_sealed_by_check
@@ -10,7 +10,7 @@ ALTER TABLE llm_service_instances
 -- Nothing else writes it.
 ALTER TABLE llm_service_instances ADD COLUMN IF NOT EXISTS api_key text;
 
--- A known text, sealed: it opens only with the right key.
+-- A known text, encrypted: it decrypts only with the right key.
 CREATE TABLE encryption_sentinel (
     only_row  boolean NOT NULL DEFAULT true
         CONSTRAINT encryption_sentinel_pkey PRIMARY KEY

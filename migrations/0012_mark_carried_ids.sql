@@ -1,7 +1,7 @@
 -- An id in a path means itself. Clients of an original database stored ids percent-encoded and name them so in paths,
 -- which would then be other ids: only what came from such a database is found by that form too.
 
--- The ids with a percent escape that were carried over. A mark goes when its embedding is deleted.
+-- The migrated ids with a percent escape. A mark is deleted with its embedding.
 CREATE TABLE carried_ids (
     project_id integer NOT NULL
         CONSTRAINT carried_ids_project_id_fkey REFERENCES projects ON DELETE CASCADE,

@@ -113,7 +113,7 @@ BEGIN
 END
 $$;
 
--- Projects that were deleted, and whose tables have yet to be dropped.
+-- Deleted projects whose tables are not dropped yet.
 CREATE TABLE deleted_projects (
     project_id integer NOT NULL CONSTRAINT deleted_projects_pkey PRIMARY KEY
 );

@@ -1,6 +1,6 @@
 ALTER TABLE projects DROP COLUMN text_search;
 DELETE FROM llm_service_definitions WHERE owner = '_system' AND definition_handle = 'local-small';
--- What users made of the standard stays, and with it the standard.
+-- The standard stays if it has definitions or instances.
 DELETE FROM api_standards
  WHERE api_standard_handle = 'local'
    AND NOT EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = 'local')

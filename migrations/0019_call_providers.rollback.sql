@@ -15,7 +15,7 @@ ALTER TABLE llm_service_instances_shared_with
 ALTER TABLE llm_service_instances
     DROP COLUMN tokens_per_day, DROP COLUMN tokens_per_month, DROP COLUMN requests_per_minute, DROP COLUMN expires_at;
 
--- What users made of the standards stays, and with it the standards.
+-- A standard with definitions or instances stays.
 DELETE FROM api_standards
  WHERE api_standard_handle IN ('voyage', 'jina', 'mistral', 'azure-openai', 'ollama', 'tei')
    AND NOT EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = api_standard_handle)

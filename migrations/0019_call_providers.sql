@@ -16,7 +16,7 @@ VALUES ('voyage', 'Voyage AI embeddings API', 'auth_bearer', 'Authorization', 'v
        ('tei', 'Hugging Face Text Embeddings Inference', 'auth_bearer', 'Authorization', 'tei')
     ON CONFLICT (api_standard_handle) DO NOTHING;
 
--- What may be spent: of an instance by all together, of a share by the one with whom it is shared.
+-- Budgets: of an instance for all together, of a share for its user.
 ALTER TABLE llm_service_instances
     ADD COLUMN tokens_per_day bigint
         CONSTRAINT llm_service_instances_tokens_per_day_check CHECK (tokens_per_day >= 0),
@@ -44,7 +44,7 @@ SELECT instance_id, user_handle, role::text
   FROM llm_service_instances_shared_with
  WHERE expires_at IS NULL OR expires_at > now();
 
--- The ledger: what was spent on a day (UTC), by whom, and with whose access. The caller may be 'admin' or 'public',
+-- The ledger: the usage of a day (UTC), by caller and by the user whose access it was. The caller may be 'admin' or 'public',
 -- which are no handles of users.
 CREATE TABLE instance_usage (
     instance_id      integer NOT NULL

@@ -14,16 +14,13 @@ from service.cli.serve import serve
 from service.observability import logs
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    commands=[serve, index, migrate, keys, routes],
-)
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=[serve, index, migrate, keys, routes])
 @click.version_option(__version__)
 def main() -> None:
-    """Keeps embeddings, and answers what is similar. Settings: the environment, and .env where that is silent."""
+    """Embedding registry and similarity search. Settings come from the environment, then from .env."""
     logs.configure()
-    # Without this a command that is process 1 of a container would not notice. uvicorn raises the signal once more when
-    # it has shut down; the embedded PostgreSQL is to be stopped then.
+    # The kernel ignores SIGTERM for process 1 of a container unless there is a handler. uvicorn raises it again after
+    # its shutdown; sys.exit then stops the embedded PostgreSQL.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 

@@ -1,4 +1,4 @@
-"""The application: routes, middleware, and the services that live as long as it does."""
+"""The application: routes, middleware and long-lived services."""
 
 import asyncio
 import contextlib
@@ -34,8 +34,7 @@ PROBE_SECONDS = 2.0
 
 
 def create_app(config: Settings) -> ASGIApp:
-    """The service on a migrated database; `service.__main__` sees to that."""
-
+    """The ASGI application for a migrated database."""
     served = [one for one in endpoints if config.service_debug or not one.only_debug]
     document = openapi.document(served)
     encoded = {"json": msgspec.json.encode(document), "yaml": msgspec.yaml.encode(document)}
@@ -50,7 +49,7 @@ def create_app(config: Settings) -> ASGIApp:
             wait=config.service_wait_seconds,
             share=config.service_caller_share,
         )
-        # Probes do not wait behind users.
+        # Separate, so that probes do not queue behind users.
         probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rate_limits = asyncio.Event(), _rate_limits(config)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
@@ -65,7 +64,7 @@ def create_app(config: Settings) -> ASGIApp:
             aclosing(schemas),
             aclosing(Embedder(pool, keyring, config)) as embedder,
         ):
-            await tables.drop_orphans(pool)  # of deletions that were interrupted
+            await tables.drop_orphans(pool)  # left by interrupted deletions
             services = Services(
                 settings=config,
                 pool=pool,
@@ -75,7 +74,7 @@ def create_app(config: Settings) -> ASGIApp:
                 admission=Admission(
                     body_bytes=config.service_bodies_bytes,
                     largest=config.service_max_body_bytes,
-                    uploads=max(1, config.service_pool_size // 2),  # the others are for small requests
+                    uploads=max(1, config.service_pool_size // 2),  # the rest serves small requests
                     share=config.service_caller_share,
                     wait=config.service_wait_seconds,
                 ),
@@ -93,13 +92,13 @@ def create_app(config: Settings) -> ASGIApp:
             if rate_limits is not None:
                 await rate_limits.close()
 
-    # Without Starlette's application, which handles errors around all of this: service.http does.
+    # Not Starlette's application class, whose error handling would wrap that of service.http.
     app: ASGIApp = PathRouter(routes(served), redirect_slashes=False, lifespan=lifespan)
     app = Cors(
         app,
         allow_origins=config.cors_origins,
         allow_methods=["*"],
-        # Browsers never add a key by themselves, so pages of other origins may send any header.
+        # Safe with any origin: browsers never add the key by themselves.
         allow_headers=["*"],
         expose_headers=[
             *("X-Request-ID", "X-Read-From", "Retry-After", "Deprecation", "Link", "WWW-Authenticate"),
@@ -122,7 +121,7 @@ def _rate_limits(config: Settings) -> RateLimits | None:
 
 
 def from_environment() -> ASGIApp:
-    """For uvicorn's worker processes, which find their settings themselves."""
+    """The application for uvicorn's worker processes, which load the settings themselves."""
     config = settings.load()
     logs.configure(config.service_log_format, debug=config.service_debug)
     return create_app(config)

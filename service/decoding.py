@@ -1,7 +1,7 @@
-"""Untrusted JSON, MessagePack, paths and queries into msgspec structs, with every problem named and located.
+"""Decoding of untrusted JSON, MessagePack, paths and queries into msgspec structs, with all problems located.
 
-msgspec decodes and validates in one pass and stops at the first problem. Only when it has found one is the
-value walked again, field by field, to list them all.
+msgspec decodes and validates in one pass and stops at the first problem. Only then is the value validated again, field
+by field, to list all problems.
 """
 
 import re
@@ -20,19 +20,19 @@ from service import number_arrays
 from service.errors import MAX_MESSAGE_LENGTH, MAX_PROBLEMS, BadRequest, Invalid, Problem, show
 
 EXPLAINED_BYTES = 1024 * 1024
-EXPLAINED_LISTS = 100_000  # and objects: 25 ms to decode them
+EXPLAINED_LISTS = 100_000  # and objects: 25 ms to decode
 MAX_NAME_SHOWN = 64
-ITEMS_AT_ONCE = 100  # of a list are looked at together, and one by one only when there is something wrong with them
+ITEMS_AT_ONCE = 100  # of a list are validated together; one by one only if that fails
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
-# A field that is annotated with it is never repeated in an error.
+# The value of a field with this annotation is never shown in an error.
 SECRET = msgspec.Meta(extra={"secret": True})
 
 
 class Wire(msgspec.Struct, frozen=True):
-    """A form in which a body comes: its name, and msgspec's module for it."""
+    """A body format: its name and its msgspec module."""
 
     name: str
     module: Any
@@ -43,7 +43,7 @@ MESSAGE_PACK = Wire("MessagePack", msgspec.msgpack)
 
 
 def unreadable(error: Exception, wire: Wire = JSON) -> BadRequest:
-    """What is said of a body that cannot be read at all, for the errors that msgspec raises then."""
+    """The client's error for a malformed body, from the error that msgspec raised."""
     if isinstance(error, RecursionError):
         return BadRequest("The body is nested too deeply.", [Problem("is nested too deeply", "body")])
     if isinstance(error, UnicodeDecodeError):
@@ -51,33 +51,36 @@ def unreadable(error: Exception, wire: Wire = JSON) -> BadRequest:
     return BadRequest(f"The body is not {wire.name}.", [Problem(str(error), "body")])
 
 
-def decode(data: bytes, kind: type[T], location: str = "body", wire: Wire = JSON) -> T:
-    """Decodes strictly. Raises BadRequest when it cannot be read, Invalid with all its problems otherwise."""
+def decode(data: bytes, kind: type[T], location: str = "body", wire: Wire = JSON, *, explained_as: Any = None) -> T:
+    """Decodes strictly. Raises BadRequest for malformed data, Invalid with all problems for invalid values.
+
+    `explained_as` is the type that the problems are listed for, where `kind` leaves parts undecoded.
+    """
     try:
         value: T = wire.module.decode(data, type=kind)
         return value
     except msgspec.ValidationError as error:
-        raise Invalid(problems=problems(data, kind, location, error, wire)) from None
+        raise Invalid(problems=problems(data, explained_as or kind, location, error, wire)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(error, wire) from None
 
 
 def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationError, wire: Wire = JSON) -> list[Problem]:
-    """All that is wrong with this body for this type, at most 100; `error` is what msgspec found first.
+    """All problems of a body for this type, at most 100; `error` is the first one, found by msgspec.
 
-    Only that one is reported of a body above EXPLAINED_BYTES, of one with more than EXPLAINED_LISTS lists and objects
-    (as Python objects they take forty times their size), and of one with numbers that are slow to decode; of the last
-    two after its syntax was checked. Raises BadRequest when the body is malformed.
+    Only the first is reported for a body above EXPLAINED_BYTES, with more than EXPLAINED_LISTS lists and objects (which
+    take forty times their size as Python objects), or with numbers that are slow to decode; in the last two cases after
+    a check of the syntax. Raises BadRequest for a malformed body.
     """
     first = _UNKNOWN_FIELD.fullmatch(str(error))
     only = [unknown(first[1], _names(kind), location) if first else _problem(error, location)]
     if len(data) > EXPLAINED_BYTES:
         return only
-    lists = data.count(b"[") + data.count(b"{") if wire is JSON else len(data)  # in MessagePack each byte may be one
+    lists = data.count(b"[") + data.count(b"{") if wire is JSON else len(data)  # in MessagePack any byte may be a list
     syntax_only = lists > EXPLAINED_LISTS or number_arrays.are_slow(data)
     try:
         value = wire.module.decode(data, type=msgspec.Raw if syntax_only else Any)
-    except msgspec.ValidationError as out_of_range:  # a number that no double holds
+    except msgspec.ValidationError as out_of_range:  # a number beyond the range of a double
         return [_problem(out_of_range, location)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise unreadable(malformed, wire) from None
@@ -90,14 +93,14 @@ _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
 def unknown(name: str, known: Iterable[str], location: str, what: str = "property") -> Problem:
-    """What is said of a name that is not among those that are known."""
+    """The problem of an unknown property or parameter, with the nearest known name."""
     shown, names = name[:MAX_NAME_SHOWN], tuple(known)
     nearest = _nearest(shown, names)
     if nearest is not None:
         message = f"is not a known {what}: did you mean {nearest!r}? Known are {', '.join(names)}"
     else:
         message = f"is not a known {what}; " + (f"known are {', '.join(names)}" if names else "none is known here")
-    # Its value is not repeated: a misspelt name may hide a secret.
+    # The value is not shown: a misspelt name may hide a secret.
     return Problem(message, f"{location}.{shown}")
 
 
@@ -113,7 +116,7 @@ def _names(kind: type[msgspec.Struct]) -> list[str]:
 
 
 def query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
-    """A query into a struct; None for a route that takes none. Raises Invalid with all problems."""
+    """Decodes a query string into a struct; None for a route without parameters. Raises Invalid with all problems."""
     lists = dict(_parameters(kind)) if kind is not None else {}
     values: dict[str, str] = {}
     found: list[Problem] = []
@@ -126,7 +129,7 @@ def query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
         elif name in values and not lists[name]:
             found.append(Problem("is given more than once", where))
         else:
-            values[name] = f"{values[name]},{value}" if name in values else value  # one that is repeated is a list
+            values[name] = f"{values[name]},{value}" if name in values else value  # a repeated parameter is a list
         if len(found) >= MAX_PROBLEMS:
             break
     arguments = None
@@ -140,7 +143,7 @@ def query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
 
 
 def _unusable(text: str) -> str | None:
-    """What is wrong with a piece of a path or query, percent-decoded with `surrogateescape`, if anything is."""
+    """The problem of a piece of a path or query that was percent-decoded with `surrogateescape`, if any."""
     if "\0" in text:
         return "must not contain a NUL"
     try:
@@ -151,9 +154,9 @@ def _unusable(text: str) -> str | None:
 
 
 def convert(values: dict[str, str], kind: type[S], location: str) -> S:
-    """Path or query parameters into a struct: text becomes what the field wants, `a,b` a list.
+    """Converts path or query parameters into a struct; `a,b` becomes a list, unknown parameters are ignored.
 
-    Raises Invalid with all problems. Parameters that the struct does not know are left alone.
+    Raises Invalid with all problems.
     """
     typed: dict[str, Any] = {}
     for name, is_list in _parameters(kind):
@@ -174,10 +177,10 @@ def _parameters(kind: type[msgspec.Struct]) -> list[tuple[str, bool]]:
 
 
 def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """A JSON merge patch (RFC 7396) as the fields of a struct that it sets: null becomes the field's default.
+    """The fields of a struct that a JSON merge patch (RFC 7396) sets; null stands for the field's default.
 
-    Only fields that the patch names are checked, so that older values which are no longer valid can stay.
-    Raises Invalid with all problems.
+    Only fields in the patch are validated: other stored values may date from before the current rules. Raises Invalid
+    with all problems.
     """
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     found: list[Problem] = []
@@ -204,8 +207,8 @@ def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]
 
 
 def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Iterator[Problem]:
-    """Yields the problems of a value, innermost first known."""
-    if msgspec.Raw in _members(kind):  # it is looked at later
+    """Yields the problems of a value: those of its members if there are any, else its own."""
+    if msgspec.Raw in _members(kind):  # decoded later
         return
     struct = next((one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
     if struct is not None and isinstance(value, dict):
@@ -221,7 +224,7 @@ def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Itera
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        # Nor is what stands in the place of an object or a list repeated: it may be anything.
+        # A value in place of an object or list is not shown: it may contain anything.
         holds_more = struct is not None or any(typing.get_origin(one) in (dict, list) for one in _members(kind))
         shown = isinstance(value, str | int | float | bool) and not holds_more and not _is_secret(kind)
         yield _problem(error, location, show(value) if shown else None)
@@ -239,7 +242,7 @@ def _walk_list(value: list[Any], item: Any, location: str) -> Iterator[Problem]:
 
 def _problem(error: msgspec.ValidationError, location: str, value: str | int | float | bool | None = None) -> Problem:
     message, _, path = str(error).partition(" - at `$")
-    # It names an unknown property, which may be as long as the body.
+    # Cut, because the message names an unknown property, which may be as long as the body.
     return Problem(message[:MAX_MESSAGE_LENGTH], location + path.rstrip("`")[:MAX_MESSAGE_LENGTH], value)
 
 
@@ -259,7 +262,7 @@ def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: b
         for name in value.keys() - fields.keys():
             before = True
             yield unknown(name, fields, location)
-    if not before:  # each field is fine, so it is a rule of the whole struct (__post_init__)
+    if not before:  # all fields are valid, so the struct's own rule (__post_init__) failed
         try:
             msgspec.convert(value, struct, strict=strict)
         except msgspec.ValidationError as error:
@@ -277,11 +280,7 @@ def _members(kind: Any) -> list[Any]:
 
 def _list_item(kind: Any) -> Any:
     """The type of the items, for a type that may be a list; else None."""
-    for member in _members(kind):
-        origin: Any = typing.get_origin(member)
-        if origin is list:
-            return typing.get_args(member)[0]
-    return None
+    return next((typing.get_args(one)[0] for one in _members(kind) if typing.get_origin(one) is list), None)
 
 
 def _is_secret(kind: Any) -> bool:

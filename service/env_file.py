@@ -1,4 +1,4 @@
-"""The file `.env`: read literally, and never silently passed over."""
+"""Reading of `.env` files: values are literal, and errors are reported."""
 
 from io import StringIO
 from pathlib import Path
@@ -8,19 +8,19 @@ from dotenv.parser import parse_stream
 
 
 class Unreadable(Exception):
-    """The file cannot be read; the message says where, and repeats nothing of it."""
+    """The file cannot be read. The message gives the place, and no content of the file."""
 
 
 class EnvFile(msgspec.Struct, frozen=True):
-    """The values of a file by their names, and which names it has several times; the last of them counts."""
+    """The values by name, and the names that occur more than once; the last value counts."""
 
     values: dict[str, str]
     repeated: list[str]
 
 
 def read(path: Path) -> EnvFile:
-    """Reads a file; one that is not there is empty. `$` in a value means nothing. Raises Unreadable."""
-    if path.is_dir():  # a virtual environment may be called so
+    """Reads a file; a missing file is empty. `$` has no special meaning. Raises Unreadable."""
+    if path.is_dir():  # some virtual environments have this name
         return EnvFile({}, [])
     try:
         text = path.read_text("utf-8-sig")
@@ -36,7 +36,7 @@ def read(path: Path) -> EnvFile:
         if one.error:
             before = one.original.string[: -len(one.original.string.lstrip())]  # empty lines
             line = one.original.line + before.count("\n")
-            raise Unreadable(f"{path}, line {line}, is not like NAME=value; perhaps a quotation mark is not closed.")
+            raise Unreadable(f"{path}, line {line}, is not NAME=value; perhaps a quotation mark is not closed.")
         if one.key is None or one.value is None:
             continue
         if one.key in values:

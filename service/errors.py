@@ -1,4 +1,4 @@
-"""What can go wrong for a caller, and the one form of the answer (RFC 9457, contract section 1).
+"""Errors that clients see, and their body (RFC 9457, contract section 1).
 
 The docstring of a class is its default detail. Handlers raise; only `service.http.endpoint` renders.
 """
@@ -11,15 +11,16 @@ import msgspec
 T = TypeVar("T")
 
 MAX_PROBLEMS = 100
+INTERNAL_ERROR = "Internal error; it has been logged."
 MAX_VALUE_LENGTH = 200
 MAX_MESSAGE_LENGTH = 1000
 
 
 class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
-    """One thing wrong with a request.
+    """One problem of a request.
 
-    `location` is like `body.embeddings[3].vector`, `query.limit` or `path.user_handle`; `value` is the
-    offending value alone, a text cut at 200 characters, and left out where it may be a secret.
+    `location` is like `body.embeddings[3].vector`, `query.limit` or `path.user_handle`. `value` is the offending value,
+    cut at 200 characters; it is left out if it may be a secret.
     """
 
     message: str
@@ -48,12 +49,12 @@ class ApiError(Exception):
         super().__init__(self.detail)
 
     def body(self) -> ProblemDetails:
-        """What the caller is shown."""
+        """The body of the answer."""
         return ProblemDetails(self.status.phrase, self.status.value, self.detail, self.problems)
 
 
 class BadRequest(ApiError):
-    """The request cannot be read, or contradicts itself or the stored data."""
+    """The request is malformed, or contradicts itself or the stored data."""
 
     status = HTTPStatus.BAD_REQUEST
 
@@ -84,7 +85,7 @@ class MethodNotAllowed(ApiError):
 
 
 class Gone(ApiError):
-    """What was asked for was forgotten."""
+    """The requested data is no longer available."""
 
     status = HTTPStatus.GONE
 
@@ -104,7 +105,7 @@ class ContentTooLarge(ApiError):
 
 
 class TooSlow(ApiError):
-    """The body did not come, or came too slowly."""
+    """The body did not arrive, or arrived too slowly."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
     headers = {"Connection": "close"}  # as above
@@ -118,26 +119,26 @@ class HeadTooLarge(ApiError):
 
 
 class UnsupportedEncoding(ApiError):
-    """The body is compressed in a way that is not understood here."""
+    """The Content-Encoding of the body is not supported."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     headers: ClassVar[dict[str, str]] = {"Accept-Encoding": "gzip, zstd"}
 
 
 class UnsupportedMediaType(ApiError):
-    """The body is of a media type that is not understood here."""
+    """The media type of the body is not supported."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 class Invalid(ApiError):
-    """The request can be read, but some of its values are not valid."""
+    """Some values of the request are not valid."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class UnknownCoding(ApiError):
-    """The only Transfer-Encoding that is understood is chunked; for a compressed body there is Content-Encoding."""
+    """Only the Transfer-Encoding chunked is supported; compressed bodies use Content-Encoding."""
 
     status = HTTPStatus.NOT_IMPLEMENTED
     headers = {"Connection": "close"}
@@ -151,7 +152,7 @@ class Unavailable(ApiError):
 
 
 class Busy(Unavailable):
-    """More is asked of the service at once than it can do; try again."""
+    """The service is overloaded; try again."""
 
 
 class TooManyRequests(ApiError):
@@ -161,11 +162,11 @@ class TooManyRequests(ApiError):
 
     def __init__(self, seconds: int, headers: dict[str, str] | None = None) -> None:
         super().__init__(f"Too many requests in a short time. Try again in {seconds} s.")
-        self.headers = {"Retry-After": str(seconds), **(headers or {})}  # type: ignore[misc]  # of this one
+        self.headers = {"Retry-After": str(seconds), **(headers or {})}  # type: ignore[misc]  # of this instance
 
 
 def show(value: str | int | float | bool) -> str | int | float | bool:
-    """An offending value for `Problem.value`: cut at 200 characters, numbers too."""
+    """A value for `Problem.value`, cut at 200 characters."""
     text = str(value)
     return value if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH]
 

@@ -1,6 +1,6 @@
 """Large JSON, checked and converted from and to MessagePack token by token, with turns for other requests.
 
-Decoding a megabyte of small lists at once takes a tenth of a second, and encoding it as long.
+Decoding or encoding a megabyte of small lists in one step takes a tenth of a second.
 """
 
 import itertools
@@ -19,7 +19,7 @@ _TOKEN = re.compile(rb'\s*(?:([\[{])|([\]}])|([,:])|("(?:[^"\\]|\\.)*"|[^\s,:\[\
 
 
 class _Open:
-    """An array or object that is not closed yet, and its packed items."""
+    """An open array or object, and its packed items."""
 
     def __init__(self, *, is_object: bool) -> None:
         self.is_object = is_object
@@ -31,7 +31,7 @@ class _Open:
 
 
 async def to_msgpack(text: bytes) -> bytes:
-    """The MessagePack of valid JSON, as PostgreSQL writes it. Integers beyond 64 bits become floats."""
+    """Converts valid JSON from PostgreSQL to MessagePack. Integers beyond 64 bits become floats."""
     stack = [_Open(is_object=False)]
     turns = Turns()
     for place, (opening, closing, scalar) in enumerate(_tokens(text)):
@@ -48,9 +48,9 @@ async def to_msgpack(text: bytes) -> bytes:
 
 
 async def fault(text: bytes, levels: int) -> str | None:
-    """Why valid JSON cannot be stored: it is nested too deeply, or has a NUL; None when it can be.
+    """The reason why valid JSON cannot be stored, too deep a nesting or a NUL; None if it can.
 
-    Raises msgspec's errors for a text or number that it cannot decode.
+    Raises msgspec's errors for a string or number that it cannot decode.
     """
     depth = 0
     turns = Turns()
@@ -79,22 +79,22 @@ def _scalar(text: bytes) -> bytes:
 
 
 def packable(value: int) -> float | str:
-    """An integer beyond 64 bits as a float, or a text: PostgreSQL's jsonb writes 1e300 as an integer."""
+    """An integer beyond 64 bits as a float or a string: jsonb writes 1e300 as an integer."""
     try:
         return float(value)
     except OverflowError:
-        return str(value)  # no double is so large
+        return str(value)  # beyond the range of a double
 
 
 class NoJson(ValueError):
-    """MessagePack that has no form in JSON, or is nested too deeply; the message names the problem."""
+    """MessagePack that JSON cannot represent, or that is nested too deeply; the message names the problem."""
 
 
 async def from_msgpack(packed: bytes, levels: int) -> bytes:
-    """The JSON of valid MessagePack, nested at most `levels` deep. Raises NoJson, and UnicodeDecodeError."""
+    """Converts valid MessagePack, at most `levels` deep, to JSON. Raises NoJson and UnicodeDecodeError."""
     unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
     unpacker.feed(packed)
-    text = bytearray()  # joining a million pieces at the end would take long
+    text = bytearray()  # faster than joining a million pieces at the end
     stack: list[_Left] = []
     turns = Turns()
     for count in itertools.count(1):
@@ -121,14 +121,14 @@ async def from_msgpack(packed: bytes, levels: int) -> bytes:
 
 
 class _Left:
-    """The items that are left of an array or object, a name and its value being two."""
+    """The remaining items of an array or object; a name and its value are two."""
 
     def __init__(self, items: int, *, is_object: bool) -> None:
         self.items, self.is_object = items, is_object
         self._is_first = True
 
     def begin(self, text: bytearray) -> bool:
-        """Begins the next item, and says whether it is a name."""
+        """Begins the next item; True if it is a name."""
         is_key = self.is_object and self.items % 2 == 0
         if not self._is_first:
             text += b":" if self.is_object and not is_key else b","

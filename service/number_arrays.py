@@ -1,7 +1,7 @@
 """Arrays of numbers in request bodies: counted without decoding, and decoded with turns for other requests.
 
-msgspec 0.22 takes 6 to 8 µs for a JSON number whose double is not normal (5e-324 to 2e-308), a hundred times as long as
-for others: 16,000 of them are a tenth of a second.
+msgspec 0.22 takes 6 to 8 µs for a JSON number with a subnormal double (5e-324 to 2e-308), a hundred times the usual
+time: 16,000 of them take a tenth of a second.
 """
 
 import re
@@ -11,24 +11,24 @@ import msgspec
 from service.turns import Turns
 
 _ITEM = re.compile(rb'\s*(\[[^][{}"]*\]|"[^"\\]*")\s*([,\]])')
-QUICK_BYTES = 64 * 1024  # of JSON that take 50 ms at most, whatever the numbers
+QUICK_BYTES = 64 * 1024  # of JSON take at most 50 ms with any numbers
 NUMBERS_AT_ONCE = 500
 
 
 def are_slow(text: bytes) -> bool:
-    """Whether decoding JSON at once might take too long."""
+    """Whether decoding this JSON in one step might block the event loop for too long."""
     return len(text) > QUICK_BYTES and (b"e-3" in text or b"E-3" in text)
 
 
 def count_json(text: bytes) -> int | None:
-    """The number of numbers in an array; None for anything but a flat array of numbers."""
+    """The length of a flat array of numbers; None for anything else."""
     if not text.startswith(b"[") or text.count(b"[") > 1 or b'"' in text or b"{" in text:
         return None
     return text.count(b",") + 1 if text[1:-1].strip() else 0
 
 
 def split_json(text: bytes, most: int) -> list[bytes] | None:
-    """The items of a list of flat arrays and strings, undecoded; None for another list, or one of more items."""
+    """The undecoded items of a list of at most `most` flat arrays and strings; None for anything else."""
     items: list[bytes] = []
     end = 1
     while text.startswith(b"[") and len(items) < most and (item := _ITEM.match(text, end)):
@@ -40,7 +40,7 @@ def split_json(text: bytes, most: int) -> list[bytes] | None:
 
 
 def count_msgpack(array: memoryview) -> int | None:
-    """The number of items of a MessagePack array by its header; None for anything else."""
+    """The length of a MessagePack array, from its header; None for anything else."""
     if not array:
         return None
     if array[0] in (0xDC, 0xDD):
@@ -49,7 +49,7 @@ def count_msgpack(array: memoryview) -> int | None:
 
 
 async def decode_json(text: bytes) -> list[float] | bytes:
-    """The numbers, or the bytes of a base64 string. Raises what msgspec raises."""
+    """Decodes an array of numbers, or a base64 string to bytes. Raises msgspec's errors."""
     if not text.startswith(b"["):
         return msgspec.json.decode(text, type=bytes)
     if len(text) <= QUICK_BYTES:

@@ -1,4 +1,4 @@
-"""Where the package finds its `sql/` and `migrations/` folders: in a checkout beside it, in a wheel inside it."""
+"""The `sql/` and `migrations/` folders: beside the package in a checkout, inside it in a wheel."""
 
 from pathlib import Path
 

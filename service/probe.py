@@ -1,7 +1,7 @@
-"""Whether what runs in this container is well: `python -m service.probe`, which imports little, for it runs often.
+"""The health check of containers: `python -m service.probe`. It runs often, so it imports little.
 
-A service is asked over HTTP. An indexer listens nowhere; it writes a file every few seconds, from which one can tell
-that it goes on looking. Commands that end by themselves are well as long as they run.
+A service is checked over HTTP. An indexer has no port; it writes its state to a file every few seconds. Commands that
+end by themselves are healthy while they run.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 BEAT_SECONDS = 5.0
-SILENT_SECONDS = 60.0  # from which on an indexer that writes nothing is not well
-LOOK_SECONDS = 600.0  # for a look, beside the work on a project, which may take hours
+SILENT_SECONDS = 60.0  # without a write, after which an indexer is unhealthy
+LOOK_SECONDS = 600.0  # of one poll, without the work on a project, which may take hours
 HTTP_SECONDS = 3.0
-ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (addresses to listen on, and to ask)
+ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (addresses to listen on, and to connect to)
 
 
 class Signs:
-    """What an indexer says of itself, in `embedding-service-indexer.json` in the folder for temporary files."""
+    """The state of an indexer, in `embedding-service-indexer.json` in the folder for temporary files."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.file = (folder or _temporary()) / "embedding-service-indexer.json"
@@ -31,12 +31,12 @@ class Signs:
         self.note_look()
 
     def note_look(self) -> None:
-        """A look has ended: all was done, or the database was away, which is not the indexer's fault."""
+        """Records the end of a poll: the work is done, or the database is unavailable."""
         self._looked = time.monotonic()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """While the block runs, a project is worked on."""
+        """Marks work on a project during the block."""
         self._is_at_work = True
         try:
             yield
@@ -51,9 +51,9 @@ class Signs:
         new.replace(self.file)
 
     def fault(self, now: float) -> str | None:
-        """What is wrong with the indexer that wrote the file last; None when nothing is."""
+        """The problem of the indexer that wrote the file; None if it is healthy."""
         said = json.loads(self.file.read_text())
-        if not 0 <= now - said["at"] <= SILENT_SECONDS:  # less than 0: the machine has been started anew
+        if not 0 <= now - said["at"] <= SILENT_SECONDS:  # less than 0: the machine was restarted
             return f"The indexer has given no sign for more than {SILENT_SECONDS:g} s."
         if now - said["looked"] > LOOK_SECONDS and not said["is_at_work"]:
             return f"The indexer's poll has taken more than {LOOK_SECONDS:g} s."
@@ -63,12 +63,12 @@ class Signs:
 def _temporary() -> Path:
     try:
         return Path(tempfile.gettempdir())
-    except FileNotFoundError:  # nothing can be written anywhere
+    except FileNotFoundError:  # no folder is writable
         return Path("/tmp")  # noqa: S108
 
 
 def fault(first: Path = Path("/proc/1/cmdline")) -> str | None:
-    """What is wrong with what runs here; None when nothing is. `first` has the command line of the first process."""
+    """The problem of the container's main process, whose command line is in `first`; None if it is healthy."""
     signs = Signs()
     if signs.file.exists():
         return signs.fault(time.monotonic())
@@ -79,12 +79,12 @@ def fault(first: Path = Path("/proc/1/cmdline")) -> str | None:
 
 
 def _service_fault() -> str | None:
-    from service import settings  # the other ways do without
+    from service import settings  # slow, and not needed for the other checks
 
     try:
         config = settings.load()
         host = ANY.get(config.service_host, config.service_host)
-        connection = HTTPConnection(host, config.service_port, timeout=HTTP_SECONDS)  # without a proxy, whatever is set
+        connection = HTTPConnection(host, config.service_port, timeout=HTTP_SECONDS)  # ignores proxy settings
         with contextlib.closing(connection):
             connection.request("GET", "/healthz")
             status = connection.getresponse().status

@@ -1,4 +1,4 @@
-"""Checks of secrets when the service starts: unusable, well-known and easily guessed ones."""
+"""Checks of secrets at the start of the service: unusable, well-known and weak ones."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,31 +6,31 @@ from itertools import combinations
 from urllib.parse import parse_qs, unquote, urlsplit
 
 LEAST_CHARACTERS = 16
-MOST_CHARACTERS = 4096  # in a header, beside others; a proxy in front may take 8 KiB a line
+MOST_CHARACTERS = 4096  # proxies may limit a header line to 8 KiB
 
 _PLACEHOLDER = re.compile(r"\W*change[-_ ]?(?:me|this)\W*|<.*>|\$\(.*\)|\$?\{.*\}", re.IGNORECASE | re.DOTALL)
-# A previous encryption key may equal another secret: it is being replaced, perhaps because of that.
+# A previous encryption key may equal another secret: that may be why it is being replaced.
 _MAY_BE_EQUAL = ({"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"}, {"ENCRYPTION_KEY_PREVIOUS", "the database's password"})
 
 
 def is_placeholder(secret: str) -> bool:
-    """Whether it is a placeholder of an example, or a command or variable that was not substituted."""
+    """Whether a secret is a placeholder, or a command or variable that was not substituted."""
     return _PLACEHOLDER.fullmatch(secret) is not None
 
 
 def key_fault(key: str) -> str | None:
-    """The fault of a key that clients send in a header; None for a usable one."""
+    """The problem of a key that clients send in a header; None for a usable key."""
     if not key.isascii() or not key.isprintable() or " " in key:
-        return "must be of ASCII letters, digits and signs, without spaces: headers carry nothing else"
+        return "must consist of printable ASCII characters without spaces, because it is sent in a header"
     if key[0] == key[-1] and key[0] in "\"'`":
-        return "begins and ends with a quotation mark, which would be a part of it"
+        return "begins and ends with a quotation mark, which would be part of the key"
     if not LEAST_CHARACTERS <= len(key) <= MOST_CHARACTERS:
         return f"must have {LEAST_CHARACTERS} to {MOST_CHARACTERS:,} characters"
     return None
 
 
 def equal(values: Mapping[str, str], previous: list[str]) -> tuple[str, str] | None:
-    """The names of two secrets that are the same, if any are; `values` by the names of the settings' fields."""
+    """The names of two equal secrets, if any; `values` are by the names of the settings' fields."""
     secrets = {
         "SERVICE_ADMINKEY": {values.get("service_adminkey", "")},
         "SERVICE_METRICS_KEY": {values.get("service_metrics_key", "")},

@@ -1,4 +1,4 @@
-"""The settings of the service: one struct, read once. The only reader of the environment."""
+"""The settings of the service. Only this module reads the environment."""
 
 import difflib
 import os
@@ -13,22 +13,22 @@ from msgspec import Meta
 from service import env_file as env_files
 from service import secret_checks
 
-# prometheus-client reads it before its first metric is made: the folder that worker processes share.
+# The folder that worker processes share. prometheus-client reads it before it creates the first metric.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
-# A library may show a URL that it cannot parse, with its password. So only these are given to one.
+# Checked here, because libraries may show the password of a URL that they cannot parse.
 _SIGN = r"[^\s%/?#@\[\]]|%[0-9A-Fa-f]{2}"
 _HOSTS = rf"(?:\[[\w:.%]+\](?=[:,/?]|$)|{_SIGN})*"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?:{_SIGN})*)?(?:\?[^\s#@]*)?")
 
-_SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # beside true, false, 1 and 0
+_SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # besides true, false, 1 and 0
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+")
-# A host that providers may be at, with the scheme: `*.` stands for any names before it.
+# A permitted host of providers, with its scheme: `*.` stands for any subdomain.
 PROVIDER_HOST = re.compile(
     r"(?P<scheme>https?)://(?P<host>(?:\*\.)?[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
 )
-# Those of the built-in API standards.
+# The hosts of the built-in API standards.
 PROVIDER_HOSTS = (
     "https://api.openai.com",
     "https://*.openai.azure.com",
@@ -39,19 +39,19 @@ PROVIDER_HOSTS = (
     "https://api.mistral.ai",
 )
 _PREFIXES = ("SERVICE_", "ENCRYPTION_")
-# Not trimmed: data that was sealed with white space in the key opens with no other key.
+# Not trimmed: white space is part of a key that data was sealed with.
 _LITERAL = ("encryption_key", "encryption_key_previous")
 _RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
 
 
 class SettingsError(Exception):
-    """A setting is not usable; the message says which, and how to correct it."""
+    """A setting is not usable. The message names it and the correction."""
 
 
 class IndexAims(msgspec.Struct, frozen=True):
-    """From how many rows on a project is indexed, and the recall of a usual search.
+    """The number of rows from which a project is indexed, and the recall that searches aim at.
 
-    `memory` is that of a build in bytes; without it `service.storage.memory` decides, as PostgreSQL is embedded or not.
+    `memory` is the memory of a build in bytes; None for the default of `service.database.memory`.
     """
 
     threshold: int
@@ -117,9 +117,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def previous_keys(self) -> list[str]:
-        """The previous keys, separated by commas or as a JSON list of texts.
+        """The previous keys, from a list with commas or a JSON list of strings.
 
-        A key with white space around it counts as two, with and without it: the setting does not say which is meant.
+        A key with surrounding white space counts twice, with and without it: either may have been used.
         """
         previous = self.encryption_key_previous
         if previous.strip().startswith("["):
@@ -129,17 +129,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cors_origins(self) -> list[str]:
-        """The origins whose pages may call the service."""
+        """The origins that may call the service from a browser."""
         return [origin.strip() for origin in self.service_cors_origins.split(",") if origin.strip()]
 
     @property
     def named_provider_hosts(self) -> list[str]:
-        """The hosts that the setting names, whose addresses need not be public."""
+        """The hosts in the setting, whose addresses need not be public."""
         return [one.strip() for one in self.service_provider_hosts.split(",") if one.strip()]
 
     @property
     def provider_hosts(self) -> list[str]:
-        """The hosts of providers that the service may call."""
+        """The permitted hosts of providers."""
         return self.named_provider_hosts or list(PROVIDER_HOSTS)
 
     @property
@@ -154,7 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def named_database_url(self) -> str | None:
-        """The URL of the database; None without one in the settings."""
+        """The URL of the database; None for the embedded PostgreSQL."""
         if self.service_database_url:
             return self.service_database_url
         if not self.service_dbhost:
@@ -171,18 +171,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def share_metrics(folder: Path) -> None:
-    """Lets processes that are started from now on keep their metrics in one folder."""
+    """Sets the folder in which processes started from now on keep their metrics."""
     os.environ[_SHARED_METRICS] = str(folder)
 
 
 def shared_metrics() -> Path | None:
-    """The folder of the metrics of all worker processes; None with one process."""
+    """The folder with the metrics of all worker processes; None with one process."""
     folder = os.environ.get(_SHARED_METRICS)
     return Path(folder) if folder else None
 
 
 def load(env_file: Path = Path(".env")) -> Settings:
-    """Reads the environment, and `env_file` for variables that it does not have. Empty values count as missing.
+    """Reads the settings from the environment, then from `env_file`. Empty values count as missing.
 
     Raises SettingsError for a missing, unusable or well-known secret, and for an invalid value.
     """
@@ -218,19 +218,19 @@ def load(env_file: Path = Path(".env")) -> Settings:
             raise SettingsError(f"{name.upper()} must be like 600/minute: a number, and second, minute, hour or day.")
     if not all(_ORIGIN.fullmatch(one) for one in settings.cors_origins):
         raise SettingsError(
-            "SERVICE_CORS_ORIGINS must be * or, between commas, origins as browsers send them, like "
+            "SERVICE_CORS_ORIGINS must be * or a list of origins, separated by commas, as browsers send them, like "
             "https://app.example.org or http://localhost:3000: in lower case, without a path or a slash at the end."
         )
     if not all(PROVIDER_HOST.fullmatch(one) for one in settings.named_provider_hosts):
         raise SettingsError(
-            "SERVICE_PROVIDER_HOSTS must be, between commas, hosts like https://api.example.org, "
+            "SERVICE_PROVIDER_HOSTS must be a list of hosts, separated by commas, like https://api.example.org, "
             "https://*.example.org or http://localhost:11434: in lower case, without a path."
         )
     return settings
 
 
 def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
-    """Warnings about loaded settings: repeated or unknown names, `${…}`, and weak keys."""
+    """Warnings about the settings: repeated or unknown names, `${…}`, and weak keys."""
     file = env_files.read(env_file)
     known = {field.upper() for field in Settings.__struct_fields__}
     found = [
@@ -251,12 +251,12 @@ def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
     if key != key.strip():
         found.append("ENCRYPTION_KEY begins or ends with white space, perhaps a newline, which is a part of the key.")
     if len(key) < secret_checks.LEAST_CHARACTERS:
-        found.append(f"ENCRYPTION_KEY has less than {secret_checks.LEAST_CHARACTERS} characters: it can be guessed.")
+        found.append(f"ENCRYPTION_KEY has fewer than {secret_checks.LEAST_CHARACTERS} characters: it can be guessed.")
     return found
 
 
 def _trimmed(field: str, value: str) -> str:
-    """A value without the white space that a file or a Secret adds, most often a newline."""
+    """A value without surrounding white space, such as the newline that a file or a Secret adds."""
     if not value.strip():
         return ""
     if field in _LITERAL:
@@ -265,7 +265,7 @@ def _trimmed(field: str, value: str) -> str:
 
 
 def _check_secrets(settings: Settings, values: dict[str, str], env_file: Path) -> None:
-    """Raises SettingsError for an unusable, well-known or easily guessed secret. Messages repeat no secret."""
+    """Raises SettingsError for an unusable, well-known or weak secret, without showing it."""
     for name in ("service_adminkey", "service_metrics_key", "encryption_key"):
         if secret_checks.is_placeholder(values.get(name, "")):
             raise SettingsError(f"{name.upper()} is a placeholder. {_how_to_set(env_file)}")

@@ -1,6 +1,6 @@
-"""Fair sharing of limited resources among callers: connections, turns of uploads, memory for bodies.
+"""Fair sharing of limited resources among callers: connections, concurrent uploads, memory for bodies.
 
-A caller is a user, the admin, or all clients without a key together.
+A caller is a user, the admin, or the group of all clients without a key.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from contextvars import ContextVar
 from service.errors import Busy
 
 ANONYMOUS = ""
-# The caller, in the task of a request: the hash of a key, or ANONYMOUS. Not set where the service works for itself.
+# The caller of the current request: the hash of its key, or ANONYMOUS. Not set in background work.
 caller: ContextVar[str] = ContextVar("caller")
 
 
 class Shares:
-    """A resource of `total` units, of which a caller has `part` at most. Waiting callers get free units in turn.
+    """A resource of `total` units, at most `part` of them for one caller. Waiting callers are served in turn.
 
-    The last `reserve` units are for callers that hold none. A caller waits for `wait` seconds at most; then Busy says
-    "Too many {what} at once".
+    The last `reserve` units are for callers that hold none. A caller waits at most `wait` seconds; then Busy is raised
+    with "Too many {what}".
     """
 
     def __init__(self, total: int, *, part: int, reserve: int, wait: float, what: str) -> None:
@@ -29,9 +29,9 @@ class Shares:
         self._waiting: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
 
     async def acquire(self, who: str, amount: int = 1, *, patient: bool = False) -> int:
-        """Takes units, at most the caller's part, and returns their number, to be given back by `release`.
+        """Takes units, at most the caller's part, and returns their number for `release`.
 
-        A `patient` caller waits as long as it takes. Raises Busy.
+        A `patient` caller waits without limit. Raises Busy.
         """
         amount = min(amount, self.part)
         if who not in self._waiting and self._is_free(who, amount):
@@ -41,7 +41,7 @@ class Shares:
         return amount
 
     def release(self, who: str, amount: int = 1) -> None:
-        """Gives units back."""
+        """Returns units."""
         if not amount:
             return
         self._free += amount
@@ -49,7 +49,7 @@ class Shares:
         if not self._held[who]:
             del self._held[who]
         if who in self._waiting:
-            self._waiting[who] = self._waiting.pop(who)  # behind all others
+            self._waiting[who] = self._waiting.pop(who)  # to the end of the queue
         if self._waiting:
             self._hand_out()
 
@@ -70,7 +70,7 @@ class Shares:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.release(who, amount)  # granted in the moment of the timeout
+                self.release(who, amount)  # granted at the moment of the timeout
             else:
                 self._forget(who, mine)
             if isinstance(error, TimeoutError):
@@ -83,17 +83,17 @@ class Shares:
             line.remove(mine)
             if not line:
                 del self._waiting[who]
-        self._hand_out()  # smaller requests may have waited behind it
+        self._hand_out()  # smaller requests may have queued behind it
 
     def _hand_out(self) -> None:
-        """Gives free units to waiting callers, one after the other."""
+        """Gives free units to waiting callers, one request each in turn."""
         is_any = True
         while is_any:
             is_any = False
             for who in list(self._waiting):
                 line = self._waiting[who]
                 while line and line[0][1].done():
-                    line.popleft()  # cancelled in this moment
+                    line.popleft()  # just cancelled
                 if not line:
                     del self._waiting[who]
                 elif self._is_free(who, line[0][0]):
@@ -106,17 +106,18 @@ class Shares:
                     is_any = True
 
     def _busy(self, who: str, amount: int) -> Busy:
+        limit = ""
         if self._held.get(who, 0) + amount > self.part:
-            whose = "callers without a key together have" if who == ANONYMOUS else "a caller has"
-            return Busy(f"Too many {self._what} at once: {whose} {self.part:,} at most. Nothing was changed.")
-        return Busy(f"Too many {self._what} at once. Nothing was changed.")
+            whose = "all callers without a key together" if who == ANONYMOUS else "a caller"
+            limit = f": {whose} may have at most {self.part:,}"
+        return Busy(f"Too many {self._what}{limit}. Nothing was changed; retry later.")
 
 
 def part_of(total: int, share: float) -> int:
-    """The most units of a caller: its share rounded up, one at least."""
+    """The most units of a caller: its share, rounded up to at least one."""
     return max(1, math.ceil(share * total))
 
 
 def reserve_of(total: int, share: float) -> int:
-    """The units that are kept for callers that hold none: a fifth, unless a caller may have all."""
+    """The units reserved for callers that hold none: a fifth, unless a caller may have all."""
     return total // 5 if share < 1 else 0

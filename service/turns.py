@@ -1,4 +1,4 @@
-"""Turns on the event loop: long work is done in pieces, with turns for other requests between, or beside."""
+"""Cooperation on the event loop: long work in pieces, with turns for other requests, and background tasks."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,13 @@ SECONDS = 0.005  # of work before other requests get a turn
 
 
 class Turns:
-    """Gives other requests a turn when enough time has passed since the last one."""
+    """Yields to other requests when enough time has passed since the last turn."""
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
 
     async def give(self) -> None:
-        """To be called between pieces of work of a few milliseconds."""
+        """Call between pieces of work of a few milliseconds."""
         if time.perf_counter() - self._since > SECONDS:
             await asyncio.sleep(0)
             self._since = time.perf_counter()
@@ -24,12 +24,12 @@ class Turns:
 
 @contextlib.asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs work that does not end beside the block, and cancels it after."""
+    """Runs a background task during the block, and cancels it at the end."""
     running = asyncio.create_task(work)
     try:
         yield
     finally:
-        while not running.done():  # work that is cancelled while it waits for a lost server may take it for an error
+        while not running.done():  # a task that waits for a lost server may handle the cancellation as an error
             running.cancel()
             await asyncio.wait([running], timeout=1)
         if not running.cancelled():

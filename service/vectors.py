@@ -1,7 +1,7 @@
-"""Vectors as they come from a client and as PostgreSQL stores them. No SQL, no HTTP.
+"""Vectors in requests and in PostgreSQL. No SQL, no HTTP.
 
-Stored are halves: IEEE 754 half precision, `(dimensions,) float16`. pgvector's binary form of one is a
-header of two 16-bit numbers (dimensions, unused) and the halves, all big-endian.
+Vectors are stored as halves (IEEE 754 half precision). pgvector's binary format of a vector is a header of two 16-bit
+numbers (dimensions, unused) and the halves, all big-endian.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 HALF_MAX = 65504.0
-MAX_DIMENSIONS = 16_000  # the most that pgvector's halfvec takes
+MAX_DIMENSIONS = 16_000  # of pgvector's halfvec
 
 
 def fault(vector: NDArray[Any]) -> tuple[str, int | None] | None:
-    """The problem of a vector `(dimensions,)` of floats, and the place of its component if it is one.
+    """The problem of a vector `(dimensions,)` of floats, and the index of the component if it has a single cause.
 
-    None when it can be stored: finite, within half precision, and not all zero once rounded to it.
+    None if it can be stored: finite, within half precision, and not all zero after rounding to it.
     """
     if not np.isfinite(vector).all():
         return "must be finite", int(np.argmin(np.isfinite(vector)))
@@ -32,14 +32,14 @@ def fault(vector: NDArray[Any]) -> tuple[str, int | None] | None:
 
 
 def faulty_rows(vectors: NDArray[Any]) -> list[int]:
-    """The numbers of the rows of `(n, dimensions)` floats for which `fault` has something to say."""
+    """The indices of the rows of `(n, dimensions)` floats for which `fault` finds a problem."""
     if vectors.dtype == np.float16:
-        # As integers, because few machines calculate with halves: all ones in the exponent are infinite or no number.
+        # As integers, which are faster: few CPUs compute with halves. An exponent of all ones is infinity or NaN.
         largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1).tolist()
         return [row for row, bits in enumerate(largest) if not 0 < bits < 0x7C00]
     with np.errstate(over="ignore", invalid="ignore"):
         halves = vectors.astype(np.float16)
-    # A NaN fails every comparison, so the comparison must be for valid numbers.
+    # Compares for valid numbers, because a NaN fails every comparison.
     fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
     return np.flatnonzero(~fine).tolist()
 
@@ -49,7 +49,7 @@ _TYPES: dict[Encoding, np.dtype[Any]] = {"f4": np.dtype("<f4"), "f2": np.dtype("
 
 
 def length(sent: list[float] | bytes, encoding: Encoding) -> int | None:
-    """How many dimensions a sent vector has; None for bytes that are no whole number of numbers."""
+    """The dimensions of a sent vector; None for bytes that are not a whole number of components."""
     if isinstance(sent, list):
         return len(sent)
     whole, rest = divmod(len(sent), _TYPES[encoding].itemsize)
@@ -57,7 +57,7 @@ def length(sent: list[float] | bytes, encoding: Encoding) -> int | None:
 
 
 def from_sent(sent: Sequence[list[float] | bytes], encoding: Encoding) -> NDArray[Any]:
-    """Sent vectors of one length, numbers or raw little-endian bytes, as `(n, dimensions)` float64, f4 or f2."""
+    """Sent vectors of equal length, numbers or little-endian bytes, as an array `(n, dimensions)`."""
     if all(type(one) is bytes for one in sent):
         return np.frombuffer(b"".join(cast("Sequence[bytes]", sent)), _TYPES[encoding]).reshape(len(sent), -1)
     numbers = [one if isinstance(one, list) else np.frombuffer(one, _TYPES[encoding]) for one in sent]
@@ -65,7 +65,7 @@ def from_sent(sent: Sequence[list[float] | bytes], encoding: Encoding) -> NDArra
 
 
 def to_halves(vectors: NDArray[Any]) -> NDArray[np.float16]:
-    """What is stored of `(n, dimensions)`. Those beyond half precision must have been refused."""
+    """The halves of `(n, dimensions)`, whose values must be within half precision."""
     if vectors.dtype == np.float16:
         return vectors
     with np.errstate(over="ignore"):
@@ -73,7 +73,7 @@ def to_halves(vectors: NDArray[Any]) -> NDArray[np.float16]:
 
 
 def to_binary(halves: NDArray[np.float16]) -> list[bytes]:
-    """pgvector's binary form of each row of `(n, dimensions) float16`."""
+    """pgvector's binary format of each row of `(n, dimensions) float16`."""
     rows, dimensions = halves.shape
     buffer = np.zeros((rows, dimensions + 2), dtype=">u2")
     buffer[:, 0] = dimensions
@@ -88,12 +88,12 @@ def in_bytes(vector: HalfVector, encoding: Encoding) -> bytes:
 
 @cache
 def _shortest_decimals() -> NDArray[np.float64]:
-    """For each of the 65,536 halves the double whose shortest decimal is the half's shortest decimal."""
+    """For each of the 65,536 halves, the double with the same shortest decimal."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     return np.array([float(str(half)) for half in halves])
 
 
 def to_decimals(vector: HalfVector) -> list[float]:
-    """The components as the shortest decimals that still name the stored halves: 0.1, not 0.0999755859375."""
+    """The components as the shortest decimals that identify the halves: 0.1, not 0.0999755859375."""
     decimals: list[float] = _shortest_decimals()[vector.to_numpy().view(np.uint16)].tolist()
     return decimals

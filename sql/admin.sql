@@ -1,4 +1,4 @@
--- Looking after the whole: sanity check and reset. Everything that may be long is read in pages by key.
+-- Administration: state, sanity check and reset.
 
 -- name: GetProjectsToCheck :many
 SELECT project.project_id, project.owner || '/' || project.project_handle AS name,
@@ -9,14 +9,11 @@ SELECT project.project_id, project.owner || '/' || project.project_handle AS nam
  ORDER BY project.project_id
  LIMIT @max_rows::int;
 
--- name: CountProjects :one
-SELECT count(*) FROM projects;
-
 -- name: CountWrongDimensions :one
 SELECT count(*) FROM {schema}.embeddings_{project_id} WHERE vector_dims(vector) <> @dimensions::int;
 
 -- name: GetMetadataToCheck :many
--- In the order of text_id, as JSON; absent ones count as {}. Together some max_bytes, but one row at least.
+-- Absent metadata count as {}.
 SELECT text_id, convert_to(metadata, 'UTF8') AS metadata
   FROM (SELECT text_id, metadata, sum(octet_length(metadata)) OVER (ORDER BY text_id) - octet_length(metadata) AS before
           FROM (SELECT text_id, coalesce(nullif(metadata, 'null'), '{}')::text AS metadata
@@ -28,7 +25,7 @@ SELECT text_id, convert_to(metadata, 'UTF8') AS metadata
  ORDER BY text_id;
 
 -- name: GetInvalidIndexes :many
--- Left by a build that was interrupted. One that is going on has an invalid index too.
+-- Builds in progress have invalid indexes too.
 SELECT indexrelid::regclass::text AS name
   FROM pg_index
   JOIN pg_class ON pg_class.oid = pg_index.indrelid
@@ -38,7 +35,6 @@ SELECT indexrelid::regclass::text AS name
  ORDER BY name;
 
 -- name: GetProjectsBelowRecall :many
--- Those whose index does not reach this recall with any number of candidates.
 SELECT project.owner || '/' || project.project_handle AS name
   FROM project_indexes AS built
   JOIN projects AS project USING (project_id)
@@ -46,7 +42,7 @@ SELECT project.owner || '/' || project.project_handle AS name
  ORDER BY name;
 
 -- name: CountUnmigratedEmbeddings :many
--- What migration 0007 could not carry, by project and reason.
+-- Left over by migration 0007.
 SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, count(*) AS embeddings
   FROM embeddings_unmigrated AS old
   JOIN projects AS project USING (project_id)
@@ -59,7 +55,6 @@ SELECT current_setting('server_version') AS postgresql,
        pg_database_size(current_database()) AS bytes;
 
 -- name: CountAll :one
--- Embeddings as they were counted some seconds ago; null while there is a project that is not counted yet.
 SELECT (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
        (SELECT count(*) FROM projects) AS projects,
        (SELECT count(*) FROM llm_service_instances) AS instances,
@@ -67,13 +62,12 @@ SELECT (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
           FROM embedding_counts) AS embeddings;
 
 -- name: GetTableSizes :many
--- Of these projects, in their order, with their indexes; 0 without a table.
 SELECT coalesce(pg_total_relation_size(embeddings_partition(sent.project_id)), 0) AS bytes
   FROM unnest(@project_ids::int[]) WITH ORDINALITY AS sent (project_id, place)
  ORDER BY place;
 
 -- name: GetBuilds :many
--- The indexes that are being built, the oldest first. 'progress' as in RetrieveIndexState.
+-- 'progress' is computed as in RetrieveIndexState.
 SELECT project.owner, project.project_handle, project.project_id,
        CASE parts[2] WHEN 'hnsw' THEN 'graph' WHEN 'ivf' THEN 'coarse' WHEN 'meta' THEN 'metadata' ELSE 'tail' END AS kind,
        greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
@@ -89,20 +83,17 @@ SELECT project.owner, project.project_handle, project.project_id,
  LIMIT @max_rows::int;
 
 -- name: LockAll :exec
--- Against all changes but those of embeddings, until the end of the transaction; reading goes on. Users come last: what
--- points to them is locked before they are, by everybody.
+-- Reading is not blocked. Users come last, in the usual lock order.
 LOCK TABLE llm_service_instances, llm_service_definitions, projects, users IN EXCLUSIVE MODE;
 
 -- name: DeleteAllProjects :execrows
--- But for the tables (DropTable).
 DELETE FROM projects;
 
 -- name: DeleteAllInstances :execrows
--- Those of _system too, which the admin may have made.
+-- Also those of _system, which the admin may have created.
 DELETE FROM llm_service_instances;
 
 -- name: DeleteAllUsers :execrows
--- With all that they own, but for the tables (DropTable).
 DELETE FROM users WHERE user_handle <> '_system';
 
 -- name: DeleteCustomAPIStandards :execrows

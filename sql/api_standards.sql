@@ -1,15 +1,14 @@
--- API standards: how a provider's interface is spoken.
+-- API standards: how the interfaces of providers work.
 
 -- name: UpsertAPIStandard :one
 INSERT INTO api_standards (api_standard_handle, description, key_method, key_field, dialect)
 VALUES (@api_standard_handle::text, @description::text, @key_method::text, @key_field::text, @dialect::text)
 ON CONFLICT (api_standard_handle) DO UPDATE
    SET description = excluded.description, key_method = excluded.key_method, key_field = excluded.key_field,
-       dialect = excluded.dialect,       updated_at = now()
+       dialect = excluded.dialect, updated_at = now()
 RETURNING api_standard_handle, key_method, description, key_field, dialect;
 
 -- name: LockAPIStandard :one
--- As the body of a PUT, and locked until the end of the transaction.
 SELECT jsonb_build_object('api_standard_handle', api_standard_handle, 'description', description,
                           'key_method', key_method, 'key_field', key_field, 'dialect', dialect)
   FROM api_standards
@@ -28,7 +27,6 @@ SELECT api_standard_handle, key_method, description, key_field, dialect
  WHERE api_standard_handle = @api_standard_handle::text;
 
 -- name: DeleteAPIStandard :one
--- Whether it was deleted: not while a definition or an instance uses it. No row when there is none.
 WITH standard AS (
     SELECT standard.api_standard_handle,
            EXISTS (SELECT FROM llm_service_definitions AS definition

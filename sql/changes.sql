@@ -1,16 +1,14 @@
--- What has changed in a project, and digests to compare it with: so that clients send and fetch only what differs.
+-- Changes of a project, and digests for comparison, so that clients transfer only differences.
 -- See service/storage/changes.py.
 
 -- name: RetrieveLogState :one
--- The last sequence that was given to a row or a deletion of any project, and the log of this one.
 SELECT CASE WHEN numbers.is_called THEN numbers.last_value ELSE numbers.last_value - 1 END AS last_sequence,
        counted.log::text AS log, counted.log_begins AS begins
   FROM embeddings_sequence AS numbers
   LEFT JOIN embedding_counts AS counted ON counted.project_id = @project_id::int;
 
 -- name: GetWriters :many
--- The transactions that may have written embeddings of a project, and are not visible yet: each holds this lock until its
--- end.
+-- A transaction that writes embeddings holds such a lock until its end.
 SELECT DISTINCT lock.virtualtransaction
   FROM pg_locks AS lock
  WHERE lock.locktype = 'relation' AND lock.granted
@@ -19,13 +17,12 @@ SELECT DISTINCT lock.virtualtransaction
    AND lock.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
 
 -- name: MakeSequencesDurable :exec
--- A sequence is not written to disk before a transaction that took it commits: after a crash it would be given again.
+-- A sequence is only durable after a commit that used it. After a crash it could be used again.
 SELECT pg_logical_emit_message(true, 'embeddings', '');
 
 -- name: GetChanges :many
--- Embeddings that were inserted or changed, and deletions, after one sequence and up to another, in that order. An embedding is
--- listed with its last change only. 'after' stands in the statement so that the index of the tail is used where it can be. Text
--- and metadata as in a page of embeddings.
+-- An embedding is listed with its last change only. 'after' is a literal, so that the tail index can be used. Texts and
+-- metadata are as in GetEmbeddingsByProject.
 SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
        vector,
        CASE WHEN fits THEN text END AS text,
@@ -52,7 +49,6 @@ SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
  ORDER BY sequence;
 
 -- name: GetDigests :many
--- In the order of text_id, of all embeddings or of those in some buckets.
 SELECT text_id,
        lpad(to_hex(embedding_digest(text_id, 'v', halfvec_send(vector))::bigint), 16, '0') AS vector,
        lpad(to_hex(embedding_digest(text_id, 't', convert_to(text, 'UTF8'))::bigint), 16, '0') AS text,
@@ -64,8 +60,6 @@ SELECT text_id,
  LIMIT @max_rows::int;
 
 -- name: GetBucketDigests :many
--- Of the next embeddings in the order of text_id: how many are in each bucket, their digests combined by XOR, and the last id
--- in it.
 SELECT bucket, count(*) AS rows,
        lpad(to_hex(bit_xor(vector)::bigint), 16, '0') AS vectors,
        lpad(to_hex(coalesce(bit_xor(text), 0::bit(64))::bigint), 16, '0') AS texts,
@@ -82,7 +76,7 @@ SELECT bucket, count(*) AS rows,
  GROUP BY bucket;
 
 -- name: ForgetDeletions :exec
--- Those older than this number of days, and of deleted projects; the logs of the others begin behind them.
+-- The logs then begin after the removed deletions.
 WITH forgotten AS (
     DELETE FROM embedding_deletions AS deletion
      WHERE deletion.deleted_at < now() - make_interval(days => @days::int)

@@ -1,11 +1,9 @@
--- Embeddings. Each project has a table of its own, embeddings_{project_id}. What writes rows adds what it did to
+-- Embeddings. Each project has its own table, embeddings_{project_id}. Statements that write rows add their counts to
 -- embedding_count_deltas: see FoldCounts in indexes.sql.
 
 -- name: UpsertEmbeddings :one
--- A batch, in one statement; how many rows are new, and how many have changed. The arrays come sorted by text_id, so that concurrent batches take their
--- locks in the same order and cannot deadlock. A text or metadata that was not sent stays as it is
--- (keep_text, keep_metadata: the ids for which that holds); a row that would not change is not written,
--- and does not count.
+-- The arrays are sorted by text_id, so that concurrent batches lock rows in the same order and cannot deadlock.
+-- Unchanged rows are not written.
 WITH written AS (
     INSERT INTO {schema}.embeddings_{project_id} AS stored
            (project_id, text_id, vector, text, metadata, created_at, updated_at)
@@ -18,8 +16,7 @@ WITH written AS (
            metadata = CASE WHEN stored.text_id = ANY (@keep_metadata::text[]) THEN stored.metadata
                            ELSE excluded.metadata END,
            sequence = excluded.sequence,
-           -- Always later than created_at, even in the transaction that created the row: so the two tell
-           -- an inserted row from an updated one.
+           -- Always later than created_at, even in the same transaction, to distinguish inserts and updates.
            updated_at = greatest(now(), stored.created_at + interval '1 microsecond')
      WHERE stored.vector IS DISTINCT FROM excluded.vector
         OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id <> ALL (@keep_text::text[]))
@@ -34,15 +31,12 @@ WITH written AS (
 SELECT inserted, updated FROM summed;
 
 -- name: GetWithoutMetadata :many
--- Those of these ids that have no metadata, or do not exist.
 SELECT sent.text_id
   FROM unnest(@text_ids::text[]) AS sent (text_id)
  WHERE NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
                     WHERE stored.text_id = sent.text_id AND stored.metadata <> 'null');
 
 -- name: GetEmbeddedTexts :many
--- Those of these ids that are stored with this very text, and the vectors that were made of it; none where the metadata are
--- the same too, or are to be kept, so that there is nothing to store, unless all are asked for.
 SELECT stored.text_id,
        CASE WHEN @with_all_vectors::bool
               OR (NOT sent.keeps_metadata AND stored.metadata IS DISTINCT FROM sent.metadata) THEN stored.vector END AS vector
@@ -51,8 +45,8 @@ SELECT stored.text_id,
   JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
 
 -- name: GetEmbeddingsByProject :many
--- In the order of text_id. Columns that are not asked for are not read: a vector may be most of a row. Text and metadata of
--- more than max_bytes are left out; 'page_bytes' is their size, so that memory can be acquired first.
+-- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes are
+-- left out; 'page_bytes' is their size, so that the caller can reserve memory first.
 SELECT text_id, created_at, updated_at,
        CASE WHEN @with_vector::bool THEN vector END AS vector,
        CASE WHEN fits THEN text END AS text,
@@ -73,7 +67,6 @@ SELECT text_id, created_at, updated_at,
  ORDER BY text_id;
 
 -- name: GetEmbeddingsByIDs :many
--- As a page, of these ids.
 SELECT text_id, created_at, updated_at,
        CASE WHEN @with_vector::bool THEN vector END AS vector,
        CASE WHEN fits THEN text END AS text,
@@ -92,8 +85,6 @@ SELECT text_id, created_at, updated_at,
  ORDER BY text_id;
 
 -- name: GetPassingIDs :one
--- The first ids whose metadata fit, among the next @rows rows behind @after; 'last' is the last of these rows, null at
--- the end.
 SELECT ARRAY(SELECT text_id
                FROM (SELECT text_id, metadata
                        FROM {schema}.embeddings_{project_id}
@@ -112,8 +103,6 @@ SELECT ARRAY(SELECT text_id
 SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @after::text);
 
 -- name: RetrieveEmbeddings :one
--- The embedding of the first id, or else of the next id that was carried over from an original database. Text and metadata
--- of more than max_bytes are left out, as in a page.
 SELECT text_id, created_at, updated_at, vector,
        CASE WHEN bytes <= @max_bytes::bigint THEN text END AS text,
        CASE WHEN bytes <= @max_bytes::bigint THEN metadata END AS metadata,
@@ -127,7 +116,6 @@ SELECT text_id, created_at, updated_at, vector,
          LIMIT 1) AS embedding;
 
 -- name: RetrieveVector :one
--- The vector of an embedding, looked for as in RetrieveEmbeddings.
 SELECT text_id, vector
   FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
@@ -137,7 +125,7 @@ SELECT text_id, vector
  LIMIT 1;
 
 -- name: DeleteEmbedding :one
--- Looked for as in RetrieveEmbeddings. All the ids lose their mark: the same path must not mean another one next.
+-- All the ids lose their mark, so that the same path does not find another embedding afterwards.
 WITH doomed AS (
     DELETE FROM {schema}.embeddings_{project_id}
      WHERE text_id = (SELECT text_id FROM {schema}.embeddings_{project_id}
@@ -156,8 +144,7 @@ WITH doomed AS (
 SELECT text_id FROM doomed;
 
 -- name: DeleteEmbeddings :many
--- Those of these ids, or all whose metadata fit, or both; with is_dry_run they stay. In the order of text_id, as uploads lock
--- them.
+-- Locks rows in the order of text_id, like uploads.
 WITH doomed AS MATERIALIZED (
     SELECT text_id FROM {schema}.embeddings_{project_id}
      WHERE (@text_ids::text[] IS NULL OR text_id = ANY (@text_ids::text[]))
@@ -178,7 +165,7 @@ WITH doomed AS MATERIALIZED (
 SELECT text_id FROM doomed;
 
 -- name: DeleteEmbeddingsByProject :exec
--- In about the same time for any number of them.
+-- Truncates the table.
 WITH unmarked AS (
     DELETE FROM carried_ids WHERE project_id = @project_id::int
 )

@@ -1,7 +1,6 @@
--- Whether the service is able to serve.
+-- Readiness.
 
 -- name: IsReadOnly :one
--- Whether sessions may change nothing: by a setting, or because this server is a standby (any more).
 SELECT current_setting('transaction_read_only')::bool OR pg_is_in_recovery();
 
 -- name: GetAppliedMigrations :many

@@ -1,16 +1,14 @@
 -- The vector indexes of projects: when to build them, and building them. See service/storage/indexer.py.
 
 -- name: LockProjectIndex :one
--- An advisory lock of the session; false when another session has it. The schema is part of the key, because projects of
--- other installations have the same numbers.
+-- The schema is part of the key, because projects of other installations have the same ids.
 SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
 -- name: UnlockProjectIndex :one
 SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
 -- name: FoldCounts :exec
--- Adds deltas to the numbers, and notes which projects may now need another index. Whoever deletes or empties a project has
--- its number locked: it is left for the next time, as two that wait for each other's locks would stop each other.
+-- Skips projects that are being deleted or emptied: these hold the lock on the count, and waiting could deadlock.
 WITH free AS MATERIALIZED (
     SELECT project_id FROM embedding_counts
      WHERE project_id = ANY (ARRAY(SELECT DISTINCT project_id FROM embedding_count_deltas))
@@ -32,23 +30,21 @@ UPDATE embedding_counts AS counted
  WHERE counted.project_id = summed.project_id;
 
 -- name: GetUncounted :many
--- Projects whose number of embeddings is not known: they are of an older version, or were changed by one.
+-- The number is unknown after the use of an older version.
 SELECT project_id FROM embedding_counts
  WHERE to_index AND embeddings IS NULL AND embeddings_partition(project_id) IS NOT NULL
  ORDER BY project_id;
 
 -- name: LockEmbeddings :exec
--- Against their being emptied or dropped, until the end of the transaction.
 LOCK TABLE {schema}.embeddings_{project_id} IN ACCESS SHARE MODE;
 
 -- name: LockCount :one
--- Until the end of the transaction: no delta is added meanwhile. LockEmbeddings comes first, as an emptying locks the rows
--- before the number. No row when the number is locked, or the project deleted: a deletion locks the number first, so it is
--- not waited for.
+-- LockEmbeddings comes first, because truncation locks the rows before the count. A deletion locks the count first, so
+-- there is no wait for it.
 SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: Recount :exec
--- Reads all rows. LockCount comes first. The deltas that this statement sees and deletes are of rows that it sees too.
+-- The deltas that this statement sees and deletes belong to rows that it counts.
 WITH delta AS (
     DELETE FROM embedding_count_deltas WHERE project_id = {project_id} RETURNING changes
 )
@@ -58,13 +54,10 @@ UPDATE embedding_counts
  WHERE project_id = {project_id};
 
 -- name: DropStrayDeltas :exec
--- Those of deleted projects.
 DELETE FROM embedding_count_deltas AS delta
  WHERE NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = delta.project_id);
 
 -- name: GetProjectsToIndex :many
--- Projects with an index, and those with enough rows to need one: all of them, or those that have changed since they
--- were looked at.
 SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes
   FROM embedding_counts AS counted
   JOIN projects AS project USING (project_id)
@@ -75,12 +68,9 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
  ORDER BY counted.project_id;
 
 -- name: NoteLookedAt :exec
--- Unless the project has changed since.
 UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int AND changes = @changes::bigint;
 
 -- name: GetStrayIndexes :many
--- Indexes that are not the current ones: of builds that were interrupted or are going on, or replaced. 'kind' is
--- hnsw, ivf, tail or meta.
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
   FROM pg_class AS index
  CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta)_(\d+)$') AS parts
@@ -90,14 +80,13 @@ SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS waterm
  ORDER BY project_id, kind, watermark;
 
 -- name: GetNextWatermark :one
--- No row that is written later has this sequence or a lower one, and no index had it before.
+-- Later rows get higher sequences, and no other index has this watermark.
 SELECT nextval('embeddings_sequence');
 
 -- name: CountRowsUpTo :one
 SELECT count(*) FROM {schema}.embeddings_{project_id} WHERE sequence <= @watermark::bigint;
 
 -- name: CountTail :one
--- Not further than to max_rows.
 SELECT count(*)
   FROM (SELECT FROM {schema}.embeddings_{project_id} WHERE sequence > {watermark} LIMIT @max_rows::bigint) AS tail;
 
@@ -135,11 +124,11 @@ CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.e
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_meta_{watermark};
 
 -- name: SampleMoreMetadata :exec
--- The statistics are a sample of 500 values of metadata, from which PostgreSQL estimates how many rows pass a filter.
+-- From this sample, of 500 values, PostgreSQL estimates how many rows pass a filter.
 ALTER TABLE {schema}.embeddings_{project_id} ALTER COLUMN metadata SET STATISTICS 500;
 
 -- name: AnalyzeRows :exec
--- Without it the planner takes the tail for a third of the rows, and reads all of them.
+-- Without statistics the planner assumes that the tail has a third of the rows, and reads all of them.
 ANALYZE {schema}.embeddings_{project_id} (sequence, metadata);
 
 -- name: NoteMetadataIndex :execrows
@@ -147,15 +136,12 @@ UPDATE project_indexes SET metadata_indexed = true
  WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
 
 -- name: UseMemory :one
--- For builds in this session, in KiB.
 SELECT set_config('maintenance_work_mem', @kibibytes::int || 'kB', false);
 
 -- name: UseWorkers :one
--- For builds in this session.
 SELECT set_config('max_parallel_maintenance_workers', @workers::int::text, false);
 
 -- name: SampleVectors :many
--- Random ones, of the rows up to the watermark.
 SELECT vector
   FROM {schema}.embeddings_{project_id}
  WHERE sequence <= @watermark::bigint
@@ -163,11 +149,10 @@ SELECT vector
  LIMIT @max_rows::int;
 
 -- name: CopyVectors :copy
--- All of the rows up to the watermark.
 SELECT vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
 -- name: GetDistancesOfNeighbours :many
--- How far, by the index, the neighbour of this number of each stored vector is; without as many the last one.
+-- The first neighbour of a stored vector is the vector itself.
 SELECT (SELECT coalesce(max(near.distance), 0)
           FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
                   FROM {schema}.embeddings_{project_id} AS stored
@@ -178,7 +163,7 @@ SELECT (SELECT coalesce(max(near.distance), 0)
  ORDER BY sample.place;
 
 -- name: CountNeighboursFound :many
--- How many of the ten nearest of each vector the index finds. Equally far ones are equally good.
+-- Equally near rows are equally good.
 SELECT (SELECT count(*)
           FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
                   FROM {schema}.embeddings_{project_id} AS stored
@@ -189,8 +174,7 @@ SELECT (SELECT count(*)
   FROM unnest(@vectors::halfvec[], @distances::float8[]) AS sample (vector, distance);
 
 -- name: SwitchIndex :one
--- No row when the project has been deleted.
--- The efforts, numbers of candidates of a graph or of lists of a coarse index, are in different columns (migration 0016).
+-- The efforts of graphs and of coarse indexes are in different columns (migration 0016).
 INSERT INTO project_indexes (project_id, watermark, indexed_rows, lists, ef_searches, recalls, probes, probe_recalls,
                              queries, recall_error, exact_seconds, m, built_at, measured_with, measured_at)
 SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @lists::int,
@@ -203,13 +187,13 @@ SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @lists::int,
     ON CONFLICT (project_id) DO UPDATE
    SET watermark = excluded.watermark, metadata_indexed = false, indexed_rows = excluded.indexed_rows,
        lists = excluded.lists, ef_searches = excluded.ef_searches, recalls = excluded.recalls,
-       probes = excluded.probes, probe_recalls = excluded.probe_recalls, queries = excluded.queries, recall_error = excluded.recall_error,
+       probes = excluded.probes, probe_recalls = excluded.probe_recalls, queries = excluded.queries,
+       recall_error = excluded.recall_error,
        exact_seconds = excluded.exact_seconds, m = excluded.m, built_at = excluded.built_at,
        measured_with = excluded.measured_with, measured_at = excluded.measured_at
 RETURNING project_id;
 
 -- name: NoteMeasurement :execrows
--- Of a graph, with real queries. Nothing happens when it has been replaced.
 UPDATE project_indexes
    SET ef_searches = @efforts::int[], recalls = @recalls::float8[], queries = @queries::int,
        recall_error = @recall_error::float8, exact_seconds = @exact_seconds::float8,
@@ -220,8 +204,7 @@ UPDATE project_indexes
 DELETE FROM project_indexes WHERE project_id = @project_id::int;
 
 -- name: RetrieveIndexState :one
--- 'progress' while an index is being built, from 0 to 1: of the tuples where their number is known, else of the blocks;
--- 'seconds' is how long it has been built.
+-- 'progress' is relative to tuples if their number is known, otherwise to blocks.
 SELECT built.watermark, built.indexed_rows, built.lists,
        CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
        CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
@@ -239,7 +222,7 @@ SELECT built.watermark, built.indexed_rows, built.lists,
         LIMIT 1) AS building ON true;
 
 -- name: SummariseIndexes :one
--- Of all projects. What is being built is known to its server only: a replica has none.
+-- Builds in progress are only visible on the primary.
 SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building

@@ -1,4 +1,4 @@
--- The providers' keys as a whole: which key sealed them, and sealing them anew. Pages go by instance_id.
+-- All providers' keys: counts by encryption key, and rotation.
 
 -- name: GetSealedKeys :many
 SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
@@ -8,7 +8,6 @@ SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_s
  LIMIT @max_rows::int;
 
 -- name: CountSealedKeys :many
--- By the key that sealed them, null for those of the original system.
 SELECT api_key_sealed_by AS key_id, count(*) AS sealed
   FROM llm_service_instances
  WHERE api_key_encrypted IS NOT NULL
@@ -16,7 +15,6 @@ SELECT api_key_sealed_by AS key_id, count(*) AS sealed
  ORDER BY api_key_sealed_by NULLS FIRST;
 
 -- name: GetKeysToRotate :many
--- Those that another key sealed, or an unknown one.
 SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
@@ -25,15 +23,13 @@ SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_s
  LIMIT @max_rows::int;
 
 -- name: ResealKeys :execrows
--- Exchanges blobs. One that has changed since it was read is left alone: its owner has set another key. An
--- exchange is not a change of the instance, so updated_at stays.
+-- Skips a blob that its owner has replaced meanwhile. A rotation is not a change of the instance: updated_at stays.
 UPDATE llm_service_instances AS instance
    SET api_key_encrypted = sealed.blob, api_key_sealed_by = @key_id::text
   FROM unnest(@instance_ids::int[], @old_blobs::bytea[], @blobs::bytea[]) AS sealed (instance_id, old_blob, blob)
  WHERE instance.instance_id = sealed.instance_id AND instance.api_key_encrypted = sealed.old_blob;
 
 -- name: DiscardKeys :execrows
--- Removes keys, but for those that have changed since they were read.
 UPDATE llm_service_instances AS instance
    SET api_key_encrypted = NULL, api_key_sealed_by = NULL
   FROM unnest(@instance_ids::int[], @old_blobs::bytea[]) AS sealed (instance_id, old_blob)
@@ -50,7 +46,7 @@ SELECT instance_id, owner, instance_handle, api_key
  LIMIT @max_rows::int;
 
 -- name: SealPlaintextKeys :execrows
--- A sealed key that is there already is newer than the plaintext one, and stays. NULL: there was nothing to seal.
+-- An existing encrypted key is newer than the plaintext one, and stays. A null blob is for an empty plaintext key.
 UPDATE llm_service_instances AS instance
    SET api_key_encrypted = coalesce(instance.api_key_encrypted, sealed.blob),
        api_key_sealed_by = CASE WHEN instance.api_key_encrypted IS NULL AND sealed.blob IS NOT NULL THEN @key_id::text
@@ -60,14 +56,14 @@ UPDATE llm_service_instances AS instance
  WHERE instance.instance_id = sealed.instance_id AND instance.api_key = sealed.api_key;
 
 -- name: RewriteInstances :exec
--- What an UPDATE replaces stays readable in the table's file until the table is written anew.
+-- Old row versions with plaintext keys remain in the table's file until it is rewritten.
 VACUUM (FULL) llm_service_instances;
 
 -- name: GetSentinel :one
 SELECT key_id, sealed FROM encryption_sentinel;
 
 -- name: InsertSentinel :exec
--- The first process to start with a database decides.
+-- The first process decides.
 INSERT INTO encryption_sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea) ON CONFLICT DO NOTHING;
 
 -- name: ReplaceSentinel :exec

@@ -1,7 +1,6 @@
--- Definitions: templates for instances. Those of _system are built in.
+-- Definitions: templates for instances. The definitions of _system are built in.
 
 -- name: GetLLMDefinitionsByUser :many
--- Their own, those of _system, and those they have been given; each once.
 SELECT definition.definition_id, definition.definition_handle, definition.owner, definition.is_public
   FROM llm_service_definitions AS definition
  WHERE definition.owner = '_system'
@@ -12,7 +11,6 @@ SELECT definition.definition_id, definition.definition_handle, definition.owner,
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: GetAllLLMDefinitions :many
--- All that the caller may use, also public ones of others; for the admin (no caller) all there are.
 SELECT definition.definition_id, definition.definition_handle, definition.owner, definition.is_public
   FROM llm_service_definitions AS definition
  WHERE @caller::text IS NULL OR definition.owner = '_system'
@@ -22,7 +20,6 @@ SELECT definition.definition_id, definition.definition_handle, definition.owner,
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: GetSystemLLMDefinitions :many
--- The built-in ones.
 SELECT definition_id, definition_handle, owner, is_public
   FROM llm_service_definitions
  WHERE owner = '_system'
@@ -30,7 +27,6 @@ SELECT definition_id, definition_handle, owner, is_public
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: RetrieveLLMDefinitionRole :one
--- What the caller may do with a definition: 'owner', 'reader' or 'public'; no row when nothing.
 SELECT min(access.role)
   FROM llm_service_definitions AS definition
   JOIN definition_access AS access USING (definition_id)
@@ -45,8 +41,6 @@ SELECT definition_id, definition_handle, owner, api_standard, is_public,
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text;
 
 -- name: LockUsableLLMDefinition :one
--- A definition that the user may use: their own, a public one, one of _system, or one shared with them. Until the end of
--- the transaction it is not deleted.
 SELECT definition_id, definition_handle, owner, api_standard, is_public,
        endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions AS definition
@@ -68,7 +62,6 @@ ON CONFLICT (owner, definition_handle) DO UPDATE
 RETURNING definition_id, definition_handle, owner, is_public;
 
 -- name: LockLLMDefinition :one
--- As the body of a PUT, and locked until the end of the transaction.
 SELECT jsonb_build_object(
            'definition_handle', definition_handle, 'api_standard', api_standard, 'endpoint', endpoint,
            'description', description, 'model', model, 'dimensions', dimensions,
@@ -78,13 +71,12 @@ SELECT jsonb_build_object(
    FOR UPDATE;
 
 -- name: DeleteLLMDefinition :one
--- Instances made from it stay, unlinked.
 DELETE FROM llm_service_definitions
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text
 RETURNING definition_id;
 
 -- name: ShareLLMDefinition :one
--- No row when there is no such definition. Sharing again changes nothing.
+-- DO UPDATE, because DO NOTHING would return no row for an existing share.
 INSERT INTO llm_service_definitions_shared_with AS share (user_handle, definition_id)
 SELECT @user_handle::text, definition_id
   FROM (SELECT definition_id FROM llm_service_definitions
@@ -101,7 +93,6 @@ DELETE FROM llm_service_definitions_shared_with AS share
 RETURNING share.definition_id;
 
 -- name: GetSharedUsersForDefinition :one
--- The handles, as a JSON array; no row when there is no such definition.
 SELECT (SELECT coalesce(jsonb_agg(share.user_handle ORDER BY share.user_handle), '[]')
           FROM llm_service_definitions_shared_with AS share
          WHERE share.definition_id = definition.definition_id)

@@ -1,8 +1,6 @@
--- Instances: a user's own services, with the sealed key of their provider.
+-- Instances: users' configured models, with the encrypted key of their provider.
 
 -- name: UpsertLLMInstance :one
--- Creates an instance, or replaces the one of the same owner and handle. The stored key stays unless
--- change_key says otherwise. FitTablesOfInstance comes next.
 INSERT INTO llm_service_instances AS instance
     (owner, instance_handle, endpoint, description, api_standard, model, dimensions, context_limit,
      definition_id, tokens_per_day, tokens_per_month, requests_per_minute, expires_at,
@@ -27,8 +25,7 @@ ON CONFLICT (owner, instance_handle) DO UPDATE
 RETURNING instance.owner, instance.instance_handle, instance.instance_id;
 
 -- name: FitTablesOfInstance :exec
--- Gives the empty projects of an instance its number of dimensions; one that holds embeddings refuses another number
--- (projects_dimensions_fixed). Projects are locked first, so that none of their tables is dropped meanwhile.
+-- Projects are locked first, so that none of their tables is dropped meanwhile.
 WITH project AS MATERIALIZED (
     SELECT project.project_id, instance.dimensions
       FROM llm_service_instances AS instance
@@ -40,7 +37,7 @@ WITH project AS MATERIALIZED (
 SELECT fit_embeddings_partition(project_id, dimensions) FROM project;
 
 -- name: GetLLMInstancesByUser :many
--- The user's own instances and those shared with the user; never both, as an owner has no share.
+-- Without duplicates: an owner has no share.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role,
        instance.api_standard, instance.dimensions,
        instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
@@ -52,7 +49,6 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, access.ro
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: GetSharedLLMInstances :many
--- Those of others that the user may use.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role,
        instance.api_standard, instance.dimensions,
        instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
@@ -64,7 +60,6 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, access.ro
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: RetrieveLLMInstanceRole :one
--- What the caller may do with an instance: 'owner', 'editor' or 'reader'; no row when nothing.
 SELECT access.role
   FROM llm_service_instances AS instance
   JOIN instance_access AS access USING (instance_id)
@@ -72,8 +67,6 @@ SELECT access.role
    AND access.user_handle = @caller::text;
 
 -- name: RetrieveLLMInstanceByID :one
--- What is needed to call it, with the access of its owner or of one with whom it is shared. The caller opens the key for
--- one call.
 SELECT instance.instance_id, instance.owner, instance.instance_handle, standard.dialect, standard.key_method,
        standard.key_field, instance.endpoint, instance.model AS name, instance.dimensions,
        instance.api_key_encrypted AS sealed_key, instance.api_key_sealed_by AS sealed_by,
@@ -90,7 +83,6 @@ SELECT instance.instance_id, instance.owner, instance.instance_handle, standard.
  WHERE instance.instance_id = @instance_id::int;
 
 -- name: RetrieveLLMInstance :one
--- All but the key itself. Only the owner and the admin see whom it is shared with.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::text AS access_role,
        instance.api_standard, instance.dimensions,
        instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
@@ -110,7 +102,6 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::te
  WHERE instance.owner = @owner::text AND instance.instance_handle = @instance_handle::text;
 
 -- name: GetLLMInstancesByProject :one
--- The one instance of a project, as far as its readers may know it.
 SELECT instance.owner, instance.instance_handle, instance.model, instance.dimensions, instance.api_standard,
        standard.dialect IS NOT NULL
            AND (standard.dialect = 'local' OR (instance.endpoint <> '' AND instance.model <> '') IS TRUE)
@@ -129,7 +120,6 @@ DELETE FROM llm_service_instances
 RETURNING instance_id;
 
 -- name: LockLLMInstance :one
--- As the body of a PUT without the key, and locked until the end of the transaction.
 SELECT jsonb_build_object(
            'instance_handle', instance_handle, 'dimensions', dimensions, 'endpoint', endpoint,
            'description', description, 'api_standard', api_standard, 'model', model,
@@ -140,7 +130,6 @@ SELECT jsonb_build_object(
    FOR UPDATE;
 
 -- name: LockInstanceShare :one
--- As the body of its change, and locked until the end of the transaction.
 SELECT jsonb_build_object(
            'role', share.role, 'tokens_per_day', share.tokens_per_day, 'tokens_per_month', share.tokens_per_month,
            'requests_per_minute', share.requests_per_minute, 'expires_at', share.expires_at)
@@ -151,7 +140,6 @@ SELECT jsonb_build_object(
    FOR UPDATE OF share;
 
 -- name: LinkUserToLLMInstance :one
--- No row when there is no such instance. Sharing again changes the role and the limits.
 INSERT INTO llm_service_instances_shared_with
     (user_handle, instance_id, role, tokens_per_day, tokens_per_month, requests_per_minute, expires_at)
 SELECT @user_handle::text, instance_id, @role::text, @tokens_per_day::bigint, @tokens_per_month::bigint,

@@ -1,8 +1,6 @@
--- Maps of projects: their embeddings as points in the plane. See service/storage/maps.py.
+-- Maps of projects: their embeddings as points in two dimensions. See service/storage/maps.py.
 
 -- name: RetrieveMap :one
--- The state of a project's map, null without one, beside what the project is now. 'id_bytes' are those of the ids in the first
--- parts.
 SELECT count_embeddings(counted.project_id) AS rows,
        counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint FROM embedding_count_deltas AS delta
                            WHERE delta.project_id = counted.project_id) AS changes_now,
@@ -15,14 +13,12 @@ SELECT count_embeddings(counted.project_id) AS rows,
  WHERE counted.project_id = @project_id::int;
 
 -- name: AskForMap :exec
--- Unless that was done, and the indexer has not come to it yet.
 INSERT INTO project_maps AS map (project_id, asked_at)
 SELECT project_id, clock_timestamp() FROM projects WHERE project_id = @project_id::int
     ON CONFLICT (project_id) DO UPDATE SET asked_at = excluded.asked_at WHERE map.asked_at IS NULL;
 
 -- name: GetMapPoints :many
--- The points of the first parts, as far as their embeddings exist, and their places in the part. 'field' has a short scalar for
--- each, null in place of other values; of an array the first.
+-- 'field' has short scalars, and null for other values.
 SELECT placed.part, CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE placed.pca END AS positions,
        coalesce(live.places, '{}') AS places, coalesce(live.text_ids, '{}') AS text_ids, live.field
   FROM project_map_parts AS placed
@@ -45,7 +41,6 @@ SELECT placed.part, CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE p
  ORDER BY placed.part;
 
 -- name: RetrieveAskedMap :one
--- The map that was asked for first, and what of it is kept. No row when there is nothing to do.
 SELECT map.project_id, instance.dimensions, counted.log::text AS log,
        count_embeddings(map.project_id) AS rows,
        counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint FROM embedding_count_deltas AS delta
@@ -64,23 +59,20 @@ UPDATE project_maps SET stage = @stage::text, progress = @progress::float8, erro
  WHERE project_id = @project_id::int;
 
 -- name: RetrieveSampleEnd :one
--- How far the first embeddings go in the order of samples. No row when there are less.
 SELECT embedding_order(text_id) AS last FROM {schema}.embeddings_{project_id}
  ORDER BY last OFFSET @rows::int - 1 LIMIT 1;
 
 -- name: CopySample :copy
--- The embeddings up to that.
 SELECT text_id, sequence, embedding_order(text_id), vector FROM {schema}.embeddings_{project_id}
  WHERE embedding_order(text_id) <= {last};
 
 -- name: GetMapLayout :many
--- The layout by neighbours as it is.
 SELECT sequences, neighbours AS positions FROM project_map_parts
  WHERE project_id = @project_id::int AND neighbours IS NOT NULL
  ORDER BY part;
 
 -- name: StoreMap :execrows
--- Nothing happens when the project was emptied or deleted meanwhile. StoreMapPart comes next, in the same transaction.
+-- StoreMapPart comes next, in the same transaction. An emptied project has another log.
 UPDATE project_maps AS map
    SET made_at = clock_timestamp(), changes = @changes::bigint, base_changes = @base_changes::bigint,
        base_rows = @base_rows::bigint, basis = @basis::bytea, has_neighbours = @has_neighbours::bool,
@@ -97,7 +89,6 @@ INSERT INTO project_map_parts (project_id, part, text_ids, sequences, pca, neigh
 VALUES (@project_id::int, @part::int, @text_ids::text[], @sequences::bytea, @pca::bytea, @neighbours::bytea);
 
 -- name: EndMap :exec
--- What was asked for is done, or cannot be: `error` says why.
 UPDATE project_maps
    SET asked_at = NULL, stage = NULL, progress = NULL, error = @error::text,
        failed_at = CASE WHEN @error::text IS NOT NULL THEN clock_timestamp() END

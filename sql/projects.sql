@@ -1,11 +1,9 @@
--- Projects, who may do what with them, and their tables of embeddings, embeddings_{project_id}.
+-- Projects, access to them, and their tables embeddings_{project_id}.
 
 -- name: RetrieveProjectAccess :one
--- The caller, and the facts that a request on the project needs. 'project_id' is null when there is no such
--- project; 'role' is 'none' when the caller may not see it; without an instance 'dimensions' is 0.
 SELECT caller.user_handle::text AS caller, project.project_id, project.owner::text, project.project_handle::text,
        CASE WHEN @is_admin::bool THEN 'admin'
-            -- A caller with an unknown key is not even the public.
+            -- An unknown key has no access, not even to public projects.
             WHEN @key_hash::text IS NOT NULL AND caller.user_handle IS NULL THEN 'none'
             ELSE coalesce((SELECT access.role FROM project_access AS access
                             WHERE access.project_id = project.project_id
@@ -27,10 +25,8 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
   LEFT JOIN project_indexes AS built ON built.project_id = project.project_id;
 
 -- name: UpsertProject :one
--- Creates a project, or replaces the one of the same owner and handle; FitTable comes next. No row when its
--- owner has no access to the instance, unless the project belongs to it already: an owner who lost an instance must still
--- be able to close the project. Shares are replaced when change_shares says so.
--- Neither the instance nor the one that the project had can get other dimensions meanwhile.
+-- The owner needs access to the instance, unless the project already uses it: an owner who lost access must still be
+-- able to make the project private. The locks prevent changes of the dimensions of the old and the new instance.
 WITH locked AS MATERIALIZED (
     SELECT instance.instance_id, instance.owner, instance.instance_handle
       FROM llm_service_instances AS instance
@@ -77,14 +73,13 @@ SELECT stored.owner, stored.project_handle, stored.project_id, stored.public_rea
   FROM stored;
 
 -- name: FitTable :exec
--- Creates the table of a project's embeddings, or gives an empty one the dimensions of its instance.
 SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
   FROM projects AS project
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
  WHERE project.project_id = @project_id::int;
 
 -- name: GetProjectsByUser :many
--- The user's own projects and those shared with the user; never both, as an owner has no share.
+-- Without duplicates: an owner has no share.
 SELECT project.project_id, access.role
   FROM project_access AS access
   JOIN projects AS project USING (project_id)
@@ -96,11 +91,10 @@ SELECT project.project_id, access.role
 SELECT project_id FROM projects ORDER BY owner, project_handle LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: GetLargestProjects :many
--- Those with the most embeddings, as they were counted some seconds ago; without those that are not counted yet.
 SELECT project_id FROM embedding_counts WHERE embeddings IS NOT NULL ORDER BY embeddings DESC, project_id LIMIT @max_rows::int;
 
 -- name: DescribeProjects :many
--- In the order of their numbers; 'progress' as in RetrieveIndexState.
+-- 'progress' is computed as in RetrieveIndexState.
 WITH building AS MATERIALIZED (
     SELECT DISTINCT ON (build.relid) build.relid,
            greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
@@ -127,7 +121,7 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
  ORDER BY listed.place;
 
 -- name: RetrieveProject :one
-SELECT project.project_id, project.project_handle, project.owner, project.public_read, @role::text AS role,
+SELECT project.owner, project.project_handle, project.project_id, project.public_read, @role::text AS role,
        count_embeddings(project.project_id) AS number_of_embeddings,
        counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint
                             FROM embedding_count_deltas AS delta
@@ -151,22 +145,18 @@ SELECT project_id, count_embeddings(project_id) AS number_of_embeddings
  WHERE owner = @owner::text AND project_handle = @project_handle::text;
 
 -- name: DeleteProject :one
--- The project without its table: DropTable comes next.
 DELETE FROM projects WHERE owner = @owner::text AND project_handle = @project_handle::text
 RETURNING project_id;
 
 -- name: DropTable :exec
--- All embeddings of a deleted project, in about the same time for any number of them. First the build of an index ends,
--- which holds the table, perhaps for hours.
+-- First cancels the build of an index, which may lock the table for hours.
 SELECT CASE WHEN cancel_index_build(@project_id::int) THEN drop_embeddings_partition(@project_id::int) END;
 
 -- name: GetOrphanedTables :many
--- The numbers of deleted projects whose tables are still there.
 SELECT project_id FROM deleted_projects ORDER BY project_id;
 
 -- name: LockProject :one
--- As the body of a PUT without the shares, and locked until the end of the transaction. Not FOR UPDATE: the deletion of
--- an instance would wait for it, and the PUT then for the deletion.
+-- Not FOR UPDATE, which could deadlock with the deletion of an instance.
 SELECT jsonb_build_object(
            'project_handle', project.project_handle, 'description', project.description,
            'metadataScheme', project.metadata_scheme, 'public_read', project.public_read,
@@ -178,7 +168,6 @@ SELECT jsonb_build_object(
    FOR NO KEY UPDATE OF project;
 
 -- name: ShareProject :one
--- No row when there is no such project. Sharing again changes the role.
 INSERT INTO users_projects (user_handle, project_id, role)
 SELECT @user_handle::text, project_id, @role::text
   FROM (SELECT project_id FROM projects
@@ -195,7 +184,6 @@ DELETE FROM users_projects AS share
 RETURNING share.project_id;
 
 -- name: GetSharedUsersForProject :one
--- As a JSON array; no row when there is no such project.
 SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
                                   ORDER BY share.user_handle), '[]')
           FROM users_projects AS share
@@ -204,8 +192,7 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_h
  WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text;
 
 -- name: TransferProject :one
--- Hands a project over; 'fits' is false, and nothing happens, when the new owner has no access to its
--- instance. The new owner's share, if any, ends. No row when there is no such project.
+-- A share of the new owner ends.
 WITH project AS (
     SELECT project.project_id,
            project.llm_service_instance_id IS NULL

@@ -1,8 +1,8 @@
--- How far a server is, so that a replica can be compared with its primary.
+-- WAL positions, to measure the lag of a replica.
 
 -- name: RetrieveWalPosition :one
--- Whose copy the database is: a replica shares with its primary the number that initdb gave it, and the database's.
--- Then bytes of WAL: those replayed by a replica; of a server that is none, or no longer one, those it has written.
+-- A replica has the system identifier (from initdb) and the database's oid of its primary. The position is 0 before the
+-- first replay.
 SELECT (SELECT system_identifier FROM pg_control_system())
        || '/' || (SELECT oid FROM pg_database WHERE datname = current_database()) AS identity,
        coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END

@@ -1,9 +1,7 @@
--- What is similar. See indexes.sql for the index and its tail.
--- Each sent vector gives a row, in order, of the ids and similarities of its nearest, best first, ties by id. Rows that
--- are cut off are cut off before the threshold is looked at: a row nearer than one that passes passes too.
+-- Similarity search. See indexes.sql for the index and its tail. Results have a row per sent vector, in order. LIMIT is
+-- applied before the threshold, which does not change the result: rows nearer than a passing row pass too.
 
 -- name: GetSimilarsByVector :many
--- Exactly: all rows are read.
 SELECT found.ids, found.similarities
   FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sent (vector, place)
  CROSS JOIN LATERAL (
@@ -13,11 +11,10 @@ SELECT found.ids, found.similarities
                 FROM (SELECT text_id, vector <=> sent.vector AS distance
                         FROM {schema}.embeddings_{project_id}
                        WHERE text_id IS DISTINCT FROM @except_id::text
-                         -- Leaves out the rows whose metadata field has the value.
                          AND (@metadata_path::text IS NULL
                               OR btrim(metadata ->> @metadata_path::text)
                                  IS DISTINCT FROM btrim(@metadata_value::text))
-                         -- A filter document as service/search/filters.py puts it. A row without metadata has no fields.
+                         -- A filter compiled by service/search/filters.py.
                          AND (@only::jsonpath IS NULL
                               OR coalesce(metadata, '{}') @@ @only::jsonpath)
                        ORDER BY distance, text_id
@@ -30,17 +27,15 @@ SELECT found.ids, found.similarities
  ORDER BY sent.place;
 
 -- name: GetSimilarsByIndex :many
--- Through the index up to its watermark, and one by one in the tail behind it. 'complete' is false when the index may
--- have left out rows that should be here: it stopped before there were enough, with rows that pass the threshold. Of
--- rows that pass a filter it needs all candidates, because those are what the recall depends on.
--- 'tied' is true when the index gave no row that is farther than the last one wanted: others may be as near as that one,
--- and come before it by their id.
--- What decides the plan stands in the text: the watermark, whether anything is filtered, and how many vectors and
--- candidates there are. So the plan that PostgreSQL keeps is as good as a new one; to plan each search anew takes 0.2 ms.
--- No rows when the project has neither this index nor a later one, which has its rows too: without it the search would
--- be slow. On a replica it may not have come yet.
--- With 'confirms' also none unless the caller may see the project now (as RetrieveProjectAccess decides), which still
--- has this name and this very index, with the recalls that were measured then: earlier access is only remembered.
+-- Reads the index up to its watermark, and the tail sequentially.
+-- 'complete' is false if the index may have omitted rows: it returned too few, all above the threshold. With a filter
+-- all candidates are needed, because the recall depends on them.
+-- 'tied' is true if the index returned no row beyond the last wanted one: others may be equally near, with lower ids.
+-- All that affects the plan is in the text (watermark, filter or not, numbers of vectors and candidates), so a generic
+-- plan is as good as a custom one, which would take 0.2 ms per search.
+-- No rows without this index or a later one: the search would be slow. A replica may not have the index yet.
+-- With 'confirms', the caller must have access now (as in RetrieveProjectAccess) to the project of this name, with the
+-- same measured index, because the earlier access is only cached.
 SELECT found.ids, found.similarities, found.complete, found.tied
   FROM (SELECT vector, place
           FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
@@ -62,8 +57,8 @@ SELECT found.ids, found.similarities, found.complete, found.tied
          LIMIT {at_most}) AS sent
  CROSS JOIN LATERAL (
       WITH indexed AS MATERIALIZED (
-          -- Not the expression of the index: its scan is ordered by rounded distances only, and the planner would take
-          -- this column for sorted.
+          -- Not the expression of the index, whose scan is ordered by rounded distances, so that the planner does not
+          -- assume that this column is sorted.
           SELECT text_id, vector <=> sent.vector AS distance
             FROM {schema}.embeddings_{project_id}
            WHERE sequence <= {watermark}
@@ -72,7 +67,7 @@ SELECT found.ids, found.similarities, found.complete, found.tied
                   OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
              AND ({filtered} = 0 OR @only::jsonpath IS NULL
                   OR coalesce(metadata, '{}') @@ @only::jsonpath)
-             -- Without text_id, which the index does not know.
+             -- Without text_id, which is not in the index.
            ORDER BY vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions})
            LIMIT {candidates}
       ), tail AS MATERIALIZED (
@@ -104,7 +99,7 @@ SELECT found.ids, found.similarities, found.complete, found.tied
  ORDER BY sent.place;
 
 -- name: GetSimilarsByFilter :many
--- Exactly, of the rows that pass a filter: the index of the metadata finds those up to its watermark.
+-- The metadata index finds the rows up to its watermark.
 WITH passing AS MATERIALIZED (
     SELECT text_id, vector
       FROM {schema}.embeddings_{project_id}
@@ -141,11 +136,10 @@ SELECT found.ids, found.similarities
  ORDER BY sent.place;
 
 -- name: EstimatePassingRows :one
--- PostgreSQL's plan, in which is how many rows it takes to pass the filter, from its statistics of the metadata.
 EXPLAIN (FORMAT JSON) SELECT FROM {schema}.embeddings_{project_id} WHERE metadata @@ @only::jsonpath;
 
 -- name: GetShownSizes :many
--- The number of bytes of the texts and metadata to be shown of the results. A text is not read for that.
+-- The length of a text is known without reading it.
 SELECT text_id,
        CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
            + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
@@ -153,7 +147,7 @@ SELECT text_id,
  WHERE text_id = ANY (@text_ids::text[]);
 
 -- name: GetTextsAndMetadata :many
--- What is to be shown of the results. What is not asked for is not read.
+-- Columns that are not requested are not read.
 SELECT text_id,
        CASE WHEN @with_text::bool THEN text END AS text,
        CASE WHEN @with_metadata::bool THEN metadata END AS metadata

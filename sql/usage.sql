@@ -1,12 +1,12 @@
--- The use of instances: the ledger, and the rest of budgets.
+-- The usage of instances: the ledger, and budgets.
 
 -- name: LockUsage :exec
--- Reservations of one instance are made one after the other. The next statement sees the ones committed before.
+-- A separate statement, so that the next one sees all reservations committed before.
 SELECT FROM llm_service_instances WHERE instance_id = @instance_id::int FOR NO KEY UPDATE;
 
 -- name: ReserveUsage :one
--- Reserves tokens for `seconds` unless a limit is reached: that of all together (`limit_of` is null), or that of the
--- holder's share. Otherwise the result is the exceeded limit with the latest refill.
+-- Reserves tokens for `seconds`, unless a limit of the instance (`limit_of` is null) or of the holder's share is
+-- reached. Otherwise the result is the exceeded limit with the latest reset.
 WITH forgotten AS (
     DELETE FROM usage_reservations
      WHERE instance_id = @instance_id::int
@@ -71,7 +71,7 @@ SELECT made.reservation_id, reached.name, reached.holder AS limit_of, reached.al
  LIMIT 1;
 
 -- name: SettleUsage :exec
--- Adds a cost to the ledger, and ends the reservation. A deleted instance has no ledger.
+-- A deleted instance has no ledger.
 WITH ended AS (
     UPDATE usage_reservations SET tokens = 0, expires_at = least(expires_at, statement_timestamp())
      WHERE reservation_id = @reservation_id::bigint
@@ -90,7 +90,7 @@ ON CONFLICT (instance_id, day, holder, caller) DO UPDATE
        failures = usage.failures + excluded.failures;
 
 -- name: GetUsage :many
--- What was spent, by day, by user, or by both: all of it, or what concerns one user, as the caller or as the holder.
+-- The usage of a user is that of the caller or of the holder.
 SELECT CASE WHEN @by_day::bool THEN day END AS day, CASE WHEN @by_user::bool THEN caller::text END AS user_handle,
        sum(requests)::bigint AS requests, sum(texts)::bigint AS texts, sum(tokens)::bigint AS tokens,
        sum(estimated_tokens)::bigint AS estimated_tokens, sum(failures)::bigint AS failures

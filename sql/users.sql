@@ -1,21 +1,18 @@
 -- Users and their keys. Only the SHA-256 of a key is stored.
 
 -- name: AuthenticateUser :one
--- The user of the key with this digest, and whether the user that the path names exists. The time of the look-up gives
--- nothing away about the key, because it is one of digests.
+-- The duration of the look-up reveals nothing about the key, because it compares hashes.
 SELECT (SELECT user_handle::text FROM users WHERE vdb_key = @key_hash::text) AS caller,
        EXISTS (SELECT FROM users WHERE user_handle = @named::text) AS named_exists;
 
 -- name: LockOwners :exec
--- Until the end of the transaction; other changes of what these users own wait. The lock order, and why this is a
--- statement of its own, is in service/storage/locks.py.
+-- For the lock order, and the reason for a separate statement, see service/storage/locks.py.
 SELECT pg_advisory_xact_lock(hashtextextended(handle, 0))
   FROM (SELECT handle FROM unnest(@user_handles::text[]) AS handle ORDER BY handle COLLATE "C") AS in_order;
 
 -- name: UpsertUser :one
--- Creates a user with a key, or changes one, whose key stays. Of many at once exactly one creates.
--- (Their owner is locked before. Otherwise the loser of a race may stumble over the winner's e-mail before it comes to ON
--- CONFLICT, which looks at the handle only.)
+-- Users are locked before. Otherwise the loser of a race might violate the uniqueness of the e-mail address, which ON
+-- CONFLICT does not handle.
 INSERT INTO users (user_handle, email, name, vdb_key)
 VALUES (@user_handle::text, @email::text, @name::text, @key_hash::text)
 ON CONFLICT (user_handle) DO UPDATE
@@ -23,8 +20,7 @@ ON CONFLICT (user_handle) DO UPDATE
 RETURNING user_handle, vdb_key = @key_hash::text AS created;
 
 -- name: RetrieveTakenNames :one
--- The fields of a user that are, but for case, another one's already, or reserved. Not those the user had before: an
--- original database may hold two that are alike. Always one row.
+-- Current names of the user are accepted: an original database may have names that differ in case only.
 SELECT NOT EXISTS (SELECT FROM users WHERE user_handle = @user_handle::text)
        AND (lower(@user_handle::text) IN ('admin', 'public')
             OR EXISTS (SELECT FROM users WHERE lower(user_handle) = lower(@user_handle::text))) AS handle,
@@ -32,14 +28,12 @@ SELECT NOT EXISTS (SELECT FROM users WHERE user_handle = @user_handle::text)
        AND EXISTS (SELECT FROM users WHERE lower(email) = lower(@email::text)) AS email;
 
 -- name: ReplaceUserKey :one
--- The old key stops working with the commit of this statement.
 UPDATE users
    SET vdb_key = @key_hash::text, updated_at = now()
  WHERE user_handle = @user_handle::text AND user_handle <> '_system'
 RETURNING user_handle;
 
 -- name: GetAllUsers :many
--- Those whose handle contains a text, ignoring case; "" is in all.
 SELECT user_handle
   FROM users
  WHERE strpos(lower(user_handle), lower(@search::text)) > 0
@@ -47,7 +41,6 @@ SELECT user_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: RetrieveUser :one
--- The user with everything they own or have been given, as JSON arrays of the shapes of the contract.
 SELECT users.user_handle, users.email,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'project_handle', project.project_handle, 'owner', project.owner, 'role', access.role)
@@ -72,7 +65,7 @@ SELECT users.user_handle, users.email,
  WHERE users.user_handle = @user_handle::text;
 
 -- name: LockInstancesOfUser :exec
--- And the projects on them. Storing a project locks its instance before its shares, so deleting them does too.
+-- In the same order as storing a project: instances before shares.
 WITH instance AS (
     SELECT instance_id FROM llm_service_instances
      WHERE owner = @user_handle::text
@@ -85,14 +78,11 @@ SELECT FROM projects
    FOR KEY SHARE;
 
 -- name: DeleteUser :one
--- What they own goes with them, but for the tables of their projects: those are dropped one by one
--- afterwards (DropTable), because PostgreSQL cannot lock thousands of tables in one transaction.
 DELETE FROM users
  WHERE user_handle = @user_handle::text AND user_handle <> '_system'
 RETURNING user_handle;
 
 -- name: LockUser :one
--- As the body of a PUT, and locked until the end of the transaction.
 SELECT jsonb_build_object('user_handle', user_handle, 'email', email, 'name', name)
   FROM users
  WHERE user_handle = @user_handle::text AND user_handle <> '_system'

@@ -1,4 +1,4 @@
-"""Digests of embeddings as the service defines them (its docs/API.md), to find what differs without sending it."""
+"""Digests of embeddings as the service defines them (its docs/API.md), to find differences without sending the rows."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def digested(rows: Rows) -> Digested:
 def canonical(value: Any) -> str:
     """JSON as PostgreSQL writes a jsonb.
 
-    What it writes differently (some numbers) only makes an equal row look changed, so that it is sent once more.
+    A number that it writes differently only makes an equal row look changed: it is sent once more.
     """
     if isinstance(value, str):
         return encode_basestring(value)

@@ -1,4 +1,4 @@
-"""What takes several requests: searches of many vectors, texts in batches, reading and deleting by many ids."""
+"""Operations of several requests: searches of many vectors, texts in batches, reading and deleting by many ids."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vecferry.structs import (
 from vecferry.transport import Transport, decoded
 
 VECTORS = 1000  # of a search
-SEARCHES = 4  # at once
+SEARCHES = 4  # in parallel
 IDS = 1000  # of a request
 FAILURES = 100  # of a schema, that are listed
 TEXTS = 200  # of a request
@@ -99,7 +99,7 @@ def halves(vectors: Any, dimensions: int) -> NDArray[np.float16]:
 async def search(
     transport: Transport, project: str, like: dict[str, Any], query: dict[str, Any], more: dict[str, Any]
 ) -> Similars:
-    """What is similar to one `vector`, `text` or stored `text_id`, whichever `like` has."""
+    """Texts similar to the one `vector`, `text` or stored `text_id` in `like`."""
     if "vector" in like:
         like = {"vector": halves(like["vector"], 1).tobytes(), "encoding": "f2"}
     content = msgspec.msgpack.encode({**like, **more})
@@ -109,7 +109,7 @@ async def search(
 async def search_many(
     transport: Transport, project: str, vectors: Any, query: dict[str, Any], more: dict[str, Any]
 ) -> ManySimilars:
-    """What is similar to each of many vectors; several requests at once."""
+    """Texts similar to each of many vectors; several requests in parallel."""
     numbers = np.asarray(vectors)
     if numbers.ndim != 2:
         raise ValueError(f"Vectors of the shape (n, dimensions) are needed, not {numbers.shape}.")
@@ -120,7 +120,7 @@ async def search_many(
     async def ask(first: int, last: int) -> None:
         rows = [row.tobytes() for row in halves(numbers[first:last], 2)]
         body = msgspec.msgpack.encode({"vectors": rows, "encoding": "f2", **more})
-        # What takes the service too long is asked for in parts.
+        # A request that takes the service too long is sent in parts.
         never = frozenset({503}) if last - first > 1 else frozenset()
         try:
             answer = await transport.send("POST", path, _Many, query=query, body=body, never_repeat=never)
@@ -235,7 +235,7 @@ async def _all(coroutines: list[Any]) -> None:
 
 
 async def check_schema(transport: Transport, project: str, schema: Any) -> SchemaCheck:
-    """What a schema would refuse of all stored rows, in as many requests as the service needs for them."""
+    """The stored rows that violate a schema, in as many requests as the service needs."""
     path = path_to("projects", project, "schema-check")
     checked, failing = 0, 0
     failures: list[SchemaFailure] = []

@@ -1,4 +1,4 @@
-"""What can go wrong. None of it ever holds a key."""
+"""The errors of this package. None of them ever contains a key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 5  # problems that the text of an error names
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a request: the reason, where (like `body.embeddings[3].vector`), and the value."""
+    """One problem of a request: the reason, where (like `body.embeddings[3].vector`), and the value."""
 
     reason: str = msgspec.field(name="message")
     where: str | None = msgspec.field(name="location", default=None)
@@ -22,7 +22,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What the service says of a request that it refused; at most 100 `problems`."""
+    """The answer of the service to a request that it refused; at most 100 `problems`."""
 
     title: str
     status: int
@@ -31,7 +31,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class VecferryError(Exception):
-    """All errors of this package. `uploaded` is what an upload had stored when it ended with this error."""
+    """All errors of this package. `uploaded` is the result of an upload until it ended with this error."""
 
     uploaded: UploadResult | None = None
 
@@ -44,11 +44,11 @@ class VecferryError(Exception):
 
 
 class ConnectionFailed(VecferryError):
-    """No answer came: the service is away, the address is wrong, or the connection broke, again and again."""
+    """No answer after all attempts: the service is not running, the address is wrong, or the connection broke."""
 
 
 class BadAnswer(VecferryError):
-    """What answered is not the service, or is of a version that this client does not understand."""
+    """The answer is not one of the service, or of a version that this client does not support."""
 
 
 class BadRows(VecferryError):
@@ -78,43 +78,43 @@ class ServiceError(VecferryError):
 
 
 class BadRequest(ServiceError):
-    """400: the request is not readable, or contradicts its path, the project or the stored rows."""
+    """400: the request is malformed, or contradicts its path, the project or the stored rows."""
 
 
 class Unauthorized(ServiceError):
-    """401: there was no key, or the service does not know it."""
+    """401: the key is missing or unknown."""
 
 
 class Forbidden(ServiceError):
-    """403: this key is not allowed to do that."""
+    """403: this key is not allowed to do this."""
 
 
 class NotFound(ServiceError):
-    """404: there is nothing of that name."""
+    """404: not found."""
 
 
 class RequestTimeout(ServiceError):
-    """408: the request came too slowly."""
+    """408: the request took too long to arrive."""
 
 
 class Conflict(ServiceError):
-    """409: it conflicts with what is stored."""
+    """409: a conflict with stored data."""
 
 
 class Gone(ServiceError):
-    """410: changes since then are not known any more."""
+    """410: the changes since then are no longer available."""
 
 
 class TooLarge(ServiceError):
-    """413: the body is larger than the service, or a proxy before it, takes."""
+    """413: the body exceeds the limit of the service, or of a proxy before it."""
 
 
 class UnsupportedMediaType(ServiceError):
-    """415: the service does not understand this type of body."""
+    """415: the service does not support this content type."""
 
 
 class Invalid(ServiceError):
-    """422: some values are not valid; `problem.problems` names each."""
+    """422: some values are invalid; `problem.problems` names each."""
 
 
 class ProviderRefused(ServiceError):
@@ -122,19 +122,19 @@ class ProviderRefused(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """429: too many requests in a short time, or a budget that is spent."""
+    """429: too many requests in a short time, or an exhausted budget."""
 
 
 class BadGateway(ServiceError):
-    """502: a provider's answer is not usable, or a proxy does not reach the service."""
+    """502: a provider's answer is invalid, or a proxy does not reach the service."""
 
 
 class Unavailable(ServiceError):
-    """503: the service, its database or a provider is busy, away or stopping."""
+    """503: the service, its database or a provider is busy, unavailable or shutting down."""
 
 
 class GatewayTimeout(ServiceError):
-    """504: a provider, or the service behind a proxy, is late."""
+    """504: a provider, or the service behind a proxy, timed out."""
 
 
 BY_STATUS: dict[int, type[ServiceError]] = {

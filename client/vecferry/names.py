@@ -21,10 +21,10 @@ def owner_and_handle(name: str) -> tuple[str, str]:
 
 
 def path_to(kind: str, name: str, *more: str) -> str:
-    """The path of what has a name such as `alice/poems`."""
+    """The path of a resource with a name such as `alice/poems`."""
     return path_of(kind, *owner_and_handle(name), *more)
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """A body of what is not None."""
+    """A body of the values that are not None."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""How large the bodies of an upload are, and how many are sent at once: what this service likes best."""
+"""The size of the bodies of an upload, and the number sent in parallel, adapted to the service."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 MIB = 1024 * 1024
 LARGEST = 8 * MIB
 SMALLEST = 16 * 1024
-MOST = 8  # requests at once
+MOST = 8  # requests in parallel
 QUICK_SECONDS = 0.1  # an answer that takes less is worth a larger body
 SLOW_SECONDS = 5.0
 WINDOW_SECONDS = 1.0  # the shortest time in which throughput is measured
-GAIN = 1.05  # one request more at once stays when it brings more than this
+GAIN = 1.05  # one more request in parallel stays when it brings more than this
 
 
 class Pace:
-    """Larger bodies while answers are quick, smaller ones when they are slow; more at once while throughput grows.
+    """Larger bodies while answers are quick, smaller ones when they are slow; more in parallel while throughput grows.
 
-    `size`: of the next body, `largest`: that any may have, in bytes; `parallel`: how many are sent at once, which may
+    `size`: of the next body, `largest`: that any may have, in bytes; `parallel`: the number sent in parallel, which may
     be fixed.
     """
 
@@ -30,7 +30,7 @@ class Pace:
         self._start_again()
 
     def answered(self, sent: int, seconds: float) -> None:
-        """Notes a good answer to a body of so many bytes after so many seconds."""
+        """Records the success of a body of this size after these seconds."""
         size = self.size
         if seconds > SLOW_SECONDS:
             self.size = max(min(SMALLEST, size), size // 2)
@@ -46,19 +46,19 @@ class Pace:
             self._climb(self._sent / elapsed)
 
     def refused(self, status: int) -> None:
-        """Notes that the service was too busy to take a body."""
+        """Records that the service was too busy for a body."""
         if status in (429, 503) and not self._is_fixed:
             self.parallel = max(1, self.parallel // 2)
             self._start_again()
 
     def too_large(self, limit: int) -> None:
-        """Notes that bodies may have at most so many bytes."""
+        """Records the largest size of a body, in bytes."""
         self.largest = min(self.largest, limit)
         self.size = min(self.size, self.largest)
         self._start_again()
 
     def _climb(self, rate: float) -> None:
-        """One more at once, as long as that pays; the last one that did not is taken back."""
+        """One more in parallel, while throughput grows; the last one without effect is taken back."""
         has_paid = rate > GAIN * self._best
         if not has_paid:
             self.parallel -= 1

@@ -38,6 +38,6 @@ class Usage(msgspec.Struct):
 
 
 class Shares(msgspec.Struct):
-    """Those with whom something is shared."""
+    """The users with whom something is shared."""
 
     shared_with: list[Share]

@@ -1,7 +1,7 @@
 """Where `vecferry login` keeps the URL and the key of a service, and what a command uses.
 
 A profile is a name for both. Its key is in the system's keyring where that works, else in the file of the profiles,
-which nobody else can read. The environment wins: VECFERRY_URL and VECFERRY_KEY.
+which other users cannot read. The environment wins: VECFERRY_URL and VECFERRY_KEY.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Keeper = Literal["keyring", "file", "environment"]
 
 
 class ProfileError(VecferryError):
-    """There is no profile of that name, or what is kept of it cannot be used; the message says what to do."""
+    """A profile that does not exist or cannot be used; the message says what to do."""
 
 
 class Profile(msgspec.Struct, omit_defaults=True):
-    """A service and who one is there. `user` is a handle, or `admin`. `key` is None where the keyring has it."""
+    """A service and its user. `user` is a handle, or `admin`. `key` is None where the keyring has it."""
 
     url: str
     user: str
@@ -39,8 +39,9 @@ class Profile(msgspec.Struct, omit_defaults=True):
 
 
 class Access(msgspec.Struct):
-    """What a command uses. `profile` is None where the environment has the key; without a `key` only public projects
-    can be read.
+    """The URL and the key of a command. `profile` is None where the environment has the key.
+
+    Without a `key` only public projects can be read.
     """
 
     url: str
@@ -83,7 +84,7 @@ def environment_wins() -> bool:
 
 
 def check_url(url: str) -> None:
-    """Raises ValueError, which says what is wrong with the URL of a service, but no password in it."""
+    """Raises ValueError for an invalid URL of a service; its message contains no password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("this is not the URL of a service: it looks like https://vectors.example.org")

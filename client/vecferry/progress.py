@@ -1,4 +1,4 @@
-"""How an upload shows how far it is."""
+"""The display of the progress of an upload."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Show = Callable[[Progress], None]
 
 
 def shown(progress: Show | bool | None, total: int | None) -> tuple[Show, Callable[[], object]]:
-    """What is called with each progress, and what at the end.
+    """The function to call with each progress, and the one to call at the end.
 
-    True is a bar; None is one where somebody may see it: on a terminal or in a notebook.
+    True is a bar; None is one on a terminal or in a notebook.
     """
     if callable(progress):
         return progress, lambda: None

@@ -1,4 +1,4 @@
-"""What a project holds, told by its digests."""
+"""The contents of a project, as digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = 10_000
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a project is: `changes` counts all insertions, changes and deletions in a `log`, if they are known."""
+    """The state of a project: `changes` counts all insertions, changes and deletions in a `log`, if known."""
 
     number_of_embeddings: int
     changes: int | None = None
@@ -40,7 +40,7 @@ class _Digests(msgspec.Struct):
 
 
 async def position(transport: Transport, project: str) -> Position:
-    """How far a project is."""
+    """The state of a project."""
     return await transport.send("GET", path_to("projects", project), Position)
 
 
@@ -65,7 +65,7 @@ def differing(ours: Totals, theirs: Totals, parts: Sequence[int]) -> NDArray[np.
 class Remote:
     """The embeddings of some buckets of a project: hashes of their ids and digests, 33 bytes each.
 
-    `SAME`, `CHANGED` and `NEW` are what a row of ours can be. Two ids of one hash would only make equal rows look
+    `SAME`, `CHANGED` and `NEW` are the states of a local row. Two ids of one hash would only make equal rows look
     changed, as the digests are of the ids as well.
     """
 
@@ -78,7 +78,7 @@ class Remote:
         self._sent = np.zeros(len(ids), np.bool_)
 
     def compare(self, ours: Digested, parts: Sequence[int]) -> NDArray[np.int8]:
-        """What each row is, by these parts of it: `(n,) int8`. A row is to be sent as well when one of its id was."""
+        """The state of each row, by these parts: `(n,) int8`. A row is sent as well when one of its id was."""
         kinds = np.full(len(ours.ids), self.NEW, np.int8)
         if not len(self._ids):
             return kinds
@@ -98,7 +98,7 @@ class Remote:
 
     @property
     def unseen(self) -> int:
-        """How many of these embeddings were in no comparison."""
+        """The number of these embeddings in no comparison."""
         return int(len(self._seen) - self._seen.sum())
 
     def is_unseen(self, text_id: str, parts: NDArray[np.uint64]) -> bool:

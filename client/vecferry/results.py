@@ -1,4 +1,4 @@
-"""What uploads, pushes and pulls did, and how far they are."""
+"""The results and the progress of uploads, pushes and pulls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vecferry.rows import BadRow
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far an upload is: rows `stored` and `bad` so far, of `total` where it is known.
+    """The progress of an upload: rows `stored` and `bad` so far, of `total` where it is known.
 
     In other phases than `sending`, `stored` are the rows that were compared, received, or written.
     """
@@ -25,7 +25,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class UploadResult(msgspec.Struct):
-    """What became of an upload.
+    """The result of an upload.
 
     `bad` are the first 1,000 rows that could not be stored, `bad_count` all of them. `largest_loss` is the largest
     error of a component by rounding to half precision, as a share of the largest component of its vector.
@@ -47,7 +47,7 @@ class UploadResult(msgspec.Struct):
 
 
 class PushResult(UploadResult):
-    """What a push did, or with `dry_run` would do. `unchanged` are rows that need not be sent, or were stored already.
+    """The result of a push, with `dry_run` the expected one. `unchanged` rows were already stored.
 
     `total` are the rows of the source, without bad ones. `bytes_received` are those of digests.
     """
@@ -59,7 +59,7 @@ class PushResult(UploadResult):
 
 
 class PullResult(msgspec.Struct):
-    """What a pull did: `rows` are in the file now; `changed` and `deleted` is how many were since the last pull.
+    """The result of a pull: `rows` in the file now; `changed` and `deleted` since the last pull.
 
     `since_last` tells whether only these were fetched.
     """

@@ -14,11 +14,11 @@ from vecferry.errors import VecferryError
 HALF_MAX = 65504.0
 ROUNDS_TO_ZERO = 2.0**-25
 NOTABLE_LOSS = 1e-3
-_BLOCK = 64  # rows that are converted at a time, so that what is in between stays in the processor's cache
+_BLOCK = 64  # rows that are converted at a time, so that intermediate values stay in the processor's cache
 
 
 class SourceError(VecferryError, ValueError):
-    """A source as a whole cannot be read, or is not what it must be; the message says what would be right."""
+    """A source cannot be read, or is invalid as a whole; the message says what is expected."""
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct):
-    """What rounding to float16 took from the vectors.
+    """The loss by rounding the vectors to float16.
 
     The loss of a vector is its largest absolute error divided by its largest absolute value. It is below 0.0005
     unless all components are so small (below 0.00003) that float16 keeps only a few of their digits.

@@ -1,7 +1,7 @@
-"""What a pull has received, on disk until the file is written: so that a pull that is interrupted goes on where it was.
+"""The answers of a pull, on disk until the file is written: an interrupted pull continues from there.
 
 A header of JSON in a line, then answers of the service one after the other, each with its kind, its length and its CRC
-before it. What follows the last whole answer is cut off.
+before it. Anything behind the last complete answer is cut off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SYNCED = 64 * 1024 * 1024  # bytes that are written before they are made safe
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What is pulled. `sequence` is where the project's changes go on from, at the beginning of the pull."""
+    """The subject of a pull. `sequence` is that of the project at its beginning: the next pull continues there."""
 
     url: str
     log: str | None
@@ -48,7 +48,7 @@ class Spool:
         self._begin = self._unsafe = 0
 
     def open(self, header: Header) -> None:
-        """Opens it, with what an interrupted pull of the same has received.
+        """Opens it, with the answers of an interrupted pull of the same.
 
         Raises SourceError while another process pulls into the same file.
         """

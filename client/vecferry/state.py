@@ -1,4 +1,4 @@
-"""What is remembered of a file that was pushed or pulled, so that it need not be read when nothing has changed."""
+"""The stored state of a file that was pushed or pulled: an unchanged file need not be read again."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SETTLED = 2.0  # seconds, as exact as the times of some file systems are: what c
 
 
 class FileState(msgspec.Struct, frozen=True):
-    """A file as it was."""
+    """The state of a file."""
 
     size: int
     changed: int  # nanoseconds
     inode: int
-    noted: int  # nanoseconds; nobody can set this time
+    noted: int  # nanoseconds; no program can set this time
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """That these files and a project were equal when the `log` of the project was at `changes`.
+    """These files and a project were equal when the `log` of the project was at `changes`.
 
-    `rows` are those of the file. `sequence` is where the changes of the project go on from there. `is_whole`: the
-    project had nothing that the file has not.
+    `rows` are those of the file. The next changes of the project follow `sequence`. `is_whole`: the project had no
+    other rows than the file.
     """
 
     log: str
@@ -39,9 +39,9 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class Memory:
-    """The place for what is remembered of files and a project of a service.
+    """The stored state of files and a project of a service.
 
-    `files` are they as they are when this is made. What is read of them later is at least as new.
+    `files` are their states when this is made. Anything read from them later is at least as new.
     """
 
     def __init__(self, url: str, project: str, paths: list[Path], options: object = None) -> None:
@@ -60,7 +60,7 @@ class Memory:
             return False
 
     def recall(self) -> Remembered | None:
-        """What is remembered, if the files are as they were."""
+        """The stored state, if the files are unchanged."""
         if self._place is None:
             return None
         try:
@@ -72,7 +72,7 @@ class Memory:
     def remember(self, what: Remembered, *, is_ours: bool = False) -> None:
         """Keeps it, unless a later change of a file could not be seen, or there is no place to keep it in.
 
-        A file that `is_ours` was just written, and by nobody else.
+        A file that `is_ours` was just written by this process.
         """
         if self._place is None or not (self._is_settled or is_ours):
             return
@@ -89,7 +89,7 @@ def _state(path: Path) -> FileState:
 
 
 def _folder() -> Path | None:
-    """The folder of the platform for what can be made again; None for a user without a home."""
+    """The platform's folder for caches; None for a user without a home."""
     try:
         home = Path.home()
     except RuntimeError:

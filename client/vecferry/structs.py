@@ -1,4 +1,4 @@
-"""What the service answers. Fields that it does not tell are None."""
+"""The answers of the service. Fields that an answer does not have are None."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ InputType = Literal["document", "query"]
 
 
 class WhoAmI(msgspec.Struct, frozen=True):
-    """Whose key it is: `role` is `user` or `admin`; the admin has no handle."""
+    """The owner of the key: `role` is `user` or `admin`; the admin has no handle."""
 
     user_handle: str | None
     role: str
 
 
 class UserKey(msgspec.Struct, frozen=True):
-    """A user and their `key`, which is shown this once, and not in the `repr`; `not changed` for one that exists."""
+    """A user and their `key`, which is shown only once, and not in the `repr`; `not changed` for one that exists."""
 
     user_handle: str
     key: str = field(name="vdb_key")
@@ -36,7 +36,7 @@ class UserKey(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True):
-    """A user with all that they own and have been given."""
+    """A user with everything that they own, and that is shared with them."""
 
     user_handle: str
     email: str
@@ -47,7 +47,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """A template for instances. In lists, only the first four fields are told."""
+    """A template for instances. Lists have only the first four fields."""
 
     definition_id: int
     definition_handle: str
@@ -73,7 +73,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """What turns texts into vectors; its key is never shown. Lists have the fields up to `model` only."""
+    """A model that embeds texts; its key is never shown. Lists have the fields up to `model` only."""
 
     owner: str
     instance_handle: str
@@ -97,7 +97,7 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What embedding took: texts, tokens, calls of the provider; `unchanged` texts were stored already."""
+    """The cost of embedding: texts, tokens, calls of the provider; `unchanged` texts were already stored."""
 
     texts: int = 0
     tokens: int = 0
@@ -128,7 +128,7 @@ class Embedded(msgspec.Struct, frozen=True):
 
 
 class ProjectInfo(msgspec.Struct, frozen=True):
-    """A project as this key may see it; `role` is that of the key. Lists tell the fields up to the number."""
+    """A project as this key may see it; `role` is that of the key. Lists have only the fields up to the number."""
 
     owner: str
     project_handle: str
@@ -145,7 +145,7 @@ class ProjectInfo(msgspec.Struct, frozen=True):
 
 
 class ProjectInstance(msgspec.Struct, frozen=True):
-    """What readers of a project may know of its instance."""
+    """The part of its instance that readers of a project may see."""
 
     owner: str
     instance_handle: str
@@ -170,7 +170,7 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The embeddings that there are, and the ids that there are not."""
+    """The embeddings found, and the ids not found."""
 
     embeddings: list[Embedding]
     missing: list[str]
@@ -185,7 +185,7 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What became of a batch; `usage` is told for texts."""
+    """The result of a batch; texts have `usage`."""
 
     inserted: int
     updated: int
@@ -203,7 +203,7 @@ class Similar(msgspec.Struct, frozen=True):
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How an answer was found (`exact`, `index` or `filtered`), and the share of the nearest that it finds."""
+    """How an answer was found (`exact`, `index` or `filtered`), and its recall."""
 
     method: str
     recall: float
@@ -246,7 +246,7 @@ class ManySimilars(msgspec.Struct, frozen=True):
 
 
 class SchemaFailure(msgspec.Struct, frozen=True):
-    """A stored embedding whose metadata break a schema: where, like `.author.name`, and how."""
+    """A stored embedding whose metadata violate a schema: where, like `.author.name`, and how."""
 
     text_id: str
     path: str
@@ -254,7 +254,7 @@ class SchemaFailure(msgspec.Struct, frozen=True):
 
 
 class SchemaCheck(msgspec.Struct, frozen=True):
-    """How many of the `checked` rows break a schema, and the first 100 of them, in the order of their ids."""
+    """How many of the `checked` rows violate a schema, and the first 100 of them, in the order of their ids."""
 
     checked: int
     failing: int
@@ -263,7 +263,7 @@ class SchemaCheck(msgspec.Struct, frozen=True):
 
 
 class Trustworthiness(msgspec.Struct, frozen=True):
-    """Whether the nearest `k` points in a map are near among the vectors, too: 1 is the best, 0.5 is chance.
+    """Whether the nearest `k` points in a map are also near among the vectors: 1 is the best, 0.5 is chance.
 
     `value` is of this map, `pca` of the principal components, of a `sample` of points; None for very few points.
     """

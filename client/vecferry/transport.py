@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 LONGEST_PAUSE = 30.0  # seconds between two attempts
-LONGEST_WAIT = 120.0  # what an answer may ask to wait: a budget of a day that is spent is an error
+LONGEST_WAIT = 120.0  # seconds that an answer may ask for: an exhausted daily budget is an error
 REPEATED = {408, 429, 502, 503, 504}
 logger = logging.getLogger("vecferry")
 
@@ -54,7 +54,7 @@ class Transport:
             await self._http.aclose()
 
     async def run(self, engine: Callable[[Transport], Awaitable[T]]) -> T:
-        """Runs what sends several requests."""
+        """Runs a function that sends several requests."""
         return await engine(self)
 
     async def send(self, method: str, path: str, kind: type[T], **options: Any) -> T:
@@ -83,11 +83,11 @@ class Transport:
         refused: Callable[[int], None] | None = None,
         more_headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
-        """Sends a request until its answer is good, or there is no hope. Raises ServiceError, or ConnectionFailed.
+        """Sends a request until it succeeds or another attempt is useless. Raises ServiceError, or ConnectionFailed.
 
-        `body`: bytes are MessagePack, all else becomes JSON. Without `repeat` only what never reached the service is
-        sent again; answers with a status of `never_repeat` are not. `refused` hears of each refusal that is waited for.
-        `more_headers` come beside, or in place of, the usual ones.
+        `body`: bytes are MessagePack, all else becomes JSON. Without `repeat` only a request that never reached the
+        service is sent again; answers with a status of `never_repeat` are not. `refused` is called with each refusal
+        before the next attempt. `more_headers` are added to the usual ones, or replace them.
         """
         headers = {**self._headers, "Accept": "application/json", **(more_headers or {})}
         if body is not None:
@@ -152,7 +152,7 @@ def _parameter(value: Any) -> str:
 
 
 def _may_be_sent_again(error: httpx2.RequestError, repeat: bool) -> bool:
-    """Whether it may help, and is harmless: of what must not be repeated only when nothing can have come through."""
+    """Whether another attempt may help, and is harmless: without `repeat` only if the service received nothing."""
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
         return False
     if repeat:

@@ -1,4 +1,4 @@
-"""The upload engine: bodies are read and encoded in a thread, and several are on their way at once."""
+"""The upload engine: bodies are read and encoded in a thread, and sent in parallel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OnBadRow = Literal["report", "stop"]
 
 
 class Upload:
-    """One upload into one project; `result` is what became of it so far."""
+    """One upload into one project; `result` is its result so far."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Upload:
         self._lock = threading.Lock()
 
     async def run(self, rows: Iterator[Rows]) -> UploadResult:
-        """Stores all rows. Raises what ended it, with `uploaded` as the result so far.
+        """Stores all rows. Raises the error that ended it, with `uploaded` as the result so far.
 
         Of rows of the same id the last one counts.
         """
@@ -60,7 +60,7 @@ class Upload:
         try:
             await self._send_all(reader, bodies)
         except Exception as error:
-            await asyncio.gather(*self._underway, return_exceptions=True)  # so that what they store is counted
+            await asyncio.gather(*self._underway, return_exceptions=True)  # their rows are counted, too
             if isinstance(error, VecferryError):
                 error.uploaded = self.result
             raise
@@ -94,7 +94,7 @@ class Upload:
         return is_full or any(not ids.isdisjoint(others) for others in self._underway.values())
 
     async def _wait(self, until: str) -> None:
-        """Waits for bodies, and raises what one of them met."""
+        """Waits for bodies, and raises their first error."""
         if not self._underway:
             return
         done, _ = await asyncio.wait(self._underway, return_when=until)
@@ -104,7 +104,7 @@ class Upload:
             task.result()
 
     async def _store(self, body: Body) -> None:
-        """Stores a body: what is too large for the service in parts, and without the rows that it refuses."""
+        """Stores a body: in parts if it is too large for the service, and without the rows that it refuses."""
         waiting = [body]
         while waiting and self._stopped_by is None:
             body = waiting.pop()
@@ -144,7 +144,7 @@ class Upload:
         self._show(Progress(result.stored, result.bad_count, self._total, result.bytes_sent, seconds))
 
     def skip_bad(self, bad: BadRow) -> None:
-        """Notes a row that cannot be stored, of the source or of the service."""
+        """Records a row that the source or the service cannot store."""
         if self._on_bad_row == "stop" and self._stopped_by is None:
             self._stopped_by = bad
         with self._lock:  # the source, which a thread reads, reports too
@@ -170,7 +170,7 @@ def _bad_rows(error: ServiceError) -> dict[int, str]:
 
 
 def _limit(error: TooLarge, size: int) -> int:
-    """How many bytes a body may have, as the service says; a proxy does not say: half of what this one had."""
+    """The limit of a body in bytes, as the service says; without one (a proxy) half the size of this body."""
     said = re.search(r"at most (\d+)", error.problem.detail)
     return min(int(said[1]), size - 1) if said else size // 2
 
@@ -178,7 +178,7 @@ def _limit(error: TooLarge, size: int) -> int:
 async def upload_data(
     transport: Transport, project: str, data: Any, *, ids: Any, texts: Any, metadata: Any, columns: Any, **options: Any
 ) -> UploadResult:
-    """Stores what `open_source` understands, or an asynchronous iterator of records."""
+    """Stores anything that `open_source` reads, or an asynchronous iterator of records."""
     from vecferry.sources import open_source
 
     if hasattr(data, "__aiter__"):

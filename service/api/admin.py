@@ -15,17 +15,17 @@ from service.storage import tables
 
 
 class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The words without which nothing is deleted."""
+    """The confirmation of a reset."""
 
     confirm: Literal["delete all data"]
 
 
 @endpoint("GET", "/v1/admin/sanity-check", guard=admin)
 async def get_sanity_check(req: Req) -> Report:
-    """Look for what is wrong with what is stored.
+    """Check the stored data.
 
-    Dimensions, metadata against the schemas, keys that do not open, invalid indexes. A project without a
-    schema is a warning.
+    Finds wrong dimensions, metadata that violate their schema, provider keys that cannot be decrypted, and invalid
+    indexes. A project without a schema is a warning.
     """
     return await sanity_check.check(
         req.pool, req.services.keyring, req.services.schemas, req.services.settings.service_recall
@@ -34,13 +34,13 @@ async def get_sanity_check(req: Req) -> Report:
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)
 async def post_reset(req: Req, body: Reset) -> None:
-    """Delete everything but the built-in data."""
+    """Delete everything except the built-in data."""
     await _reset(req.pool)
 
 
 @endpoint("GET", "/v1/admin/footgun", guard=admin, status=204, only_debug=True)
 async def get_footgun(req: Req) -> None:
-    """Delete everything but the built-in data, without being asked. Only with SERVICE_DEBUG."""
+    """Delete everything except the built-in data, without a confirmation. Only with SERVICE_DEBUG."""
     await _reset(req.pool)
 
 

@@ -1,4 +1,4 @@
-"""API standards: how a provider's interface is spoken (contract section 3)."""
+"""API standards: how the interfaces of providers work (contract section 3)."""
 
 from typing import Any, Literal
 
@@ -26,9 +26,9 @@ class StandardPath(msgspec.Struct, frozen=True):
 
 
 class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An API standard to be created or replaced: how, and under which name, a provider wants its key.
+    """An API standard to create or replace: how a provider expects its key, and in which field.
 
-    `dialect`: how the service speaks to it; null for one whose instances the service does not call.
+    `dialect` is the format of its API; null if the service does not call it.
     """
 
     api_standard_handle: Handle
@@ -39,7 +39,7 @@ class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Standards(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of API standards; `next` is where the list goes on, if it does."""
+    """A page of API standards; `next` is the URL of the next page."""
 
     api_standards: list[APIStandard]
     next: str | None = None
@@ -79,10 +79,7 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
     async def lock(db: Db) -> dict[str, Any] | None:
         return await api_standards.lock_api_standard(db, api_standard_handle=path.standard)
 
-    async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (
-        tx,
-        standard,
-    ):
+    async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
         same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
         return await _store(tx, standard)
 
@@ -91,23 +88,15 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
 async def delete_standard(req: Req, path: StandardPath) -> None:
     """Delete an API standard that no definition and no instance uses."""
     async with transaction(req.pool) as tx:
-        await api_standards.lock_api_standard(
-            tx, api_standard_handle=path.standard
-        )  # so that no instance starts to use it
+        # Locked first, so that no new instance uses it.
+        await api_standards.lock_api_standard(tx, api_standard_handle=path.standard)
         deleted = await api_standards.delete_api_standard(tx, api_standard_handle=path.standard)
     if not found(deleted, f"The API standard {path.standard!r}"):
         raise Conflict("A definition or an instance still uses this API standard.")
 
 
 async def _store(db: Db, standard: StandardIn) -> APIStandard:
-    return await api_standards.upsert_api_standard(
-        db,
-        api_standard_handle=standard.api_standard_handle,
-        description=standard.description,
-        key_method=standard.key_method,
-        key_field=standard.key_field,
-        dialect=standard.dialect,
-    )
+    return await api_standards.upsert_api_standard(db, **msgspec.structs.asdict(standard))
 
 
 endpoints = [get_standards, post_standard, get_standard, put_standard, patch_standard, delete_standard]

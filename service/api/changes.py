@@ -1,4 +1,4 @@
-"""What has changed in a project: changes since a sequence, and digests to compare one's own copy with."""
+"""Changes of a project since a sequence, and digests to compare copies."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from service.api.embeddings import COMPONENT_BYTES, After, Part, Vector, read_embeddings, vector_of
+from service.api.embeddings import COMPONENT_BYTES, After, Part, Vector, columns, read_embeddings, vector_of
 from service.api.fields import Document
 from service.database.pool import Pool
 from service.errors import Gone, Invalid, Problem
@@ -22,17 +22,17 @@ from service.uploads.limits import MAX_CHANGES, MAX_DIGESTED, MAX_DIGESTS
 from service.vectors import Encoding
 
 BUCKETS = 4096
-MAX_BUCKETS = 1000  # in a URL
-DIGEST_BYTES = 500  # of memory for each id with its digests
-AGAIN = "Ask for the sequence with limit=0, read all embeddings from the primary, then the changes since that sequence."
+MAX_BUCKETS = 1000  # fit in a URL
+DIGEST_BYTES = 500  # of memory for an id and its digests
+AGAIN = "Get the sequence with limit=0, read all embeddings from the primary, then the changes since that sequence."
 
 Sequence = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class ChangesQuery(msgspec.Struct, frozen=True):
-    """Which changes: those since the `sequence` of an earlier answer, 0 for all; `after` goes on within them.
+    """Selects changes since the `sequence` of an earlier answer, 0 for all; `after` continues a list.
 
-    `log` is that of the earlier answer: a sequence of another one means nothing. A `limit` of 0 asks for both only.
+    `log` is the log of the earlier answer: sequences are valid within one log only. A `limit` of 0 returns only both.
     """
 
     since: Sequence = 0
@@ -44,7 +44,7 @@ class ChangesQuery(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An embedding as it is since its last change, or the deletion of one; changes have ascending sequences."""
+    """An embedding in its current state, or a deletion; sequences are ascending."""
 
     sequence: int
     text_id: str
@@ -57,9 +57,9 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Changes, in their order. `next` is where the list goes on, if it does.
+    """A page of changes in order; `next` is the URL of the next page.
 
-    `sequence`, on the last page, is what to ask for next time, with the `log`: all changes up to it were listed.
+    The last page has a `sequence`: all changes up to it were listed. The next request sends it with the `log`.
     """
 
     changes: list[Change]
@@ -69,7 +69,7 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DigestsQuery(msgspec.Struct, frozen=True):
-    """Of which embeddings: behind the id `after`, and in some of the buckets, or in all."""
+    """Selects embeddings after the id `after`, in some or all buckets."""
 
     after: After | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTS)] = MAX_DIGESTS
@@ -87,16 +87,16 @@ class Digests(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BucketsQuery(msgspec.Struct, frozen=True):
-    """Of which embeddings: the next `limit` behind the id `after`."""
+    """Selects the next `limit` embeddings after the id `after`."""
 
     after: After | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_DIGESTED)] = MAX_DIGESTED
 
 
 class BucketDigests(msgspec.Struct, frozen=True, omit_defaults=True):
-    """For each bucket how many of these embeddings are in it, and their digests combined by XOR.
+    """For each bucket the number of selected embeddings in it, and their digests combined by XOR.
 
-    Those of several pages are combined in the same way.
+    Clients combine several pages in the same way.
     """
 
     rows: list[int]
@@ -108,16 +108,15 @@ class BucketDigests(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/changes", guard=embeddings_reader, errors=(404, 409, 410))
 async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> Changes:
-    """What was inserted, changed or deleted since a sequence, in that order; deletions for 30 days."""
+    """Insertions, changes and deletions since a sequence, in order. Deletions are kept for 30 days."""
     project_id = access.project_id
     after = query.since if query.after is None else query.after
     if after < query.since:
         raise Invalid(problems=[Problem("must not be less than `since`", "query.after")])
-    parts = ("vector", "text", "metadata") if query.include is None else query.include
-    shown = query.limit * access.dimensions if "vector" in parts else 0
+    parts = columns(query.include)
     state = await settled(req.pool, project_id)
     if after > state.last_sequence:
-        raise Gone(f"There is no such sequence; was the database restored? {AGAIN}")
+        raise Gone(f"Unknown sequence; was the database restored? {AGAIN}")
 
     async def ask(db: Pool, max_bytes: int) -> list[ChangeRow]:
         return await changes.get_changes(
@@ -126,19 +125,17 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
             after=after,
             up_to=state.last_sequence,
             max_rows=query.limit,
-            with_vector="vector" in parts,
-            with_text="text" in parts,
-            with_metadata="metadata" in parts,
             max_bytes=max_bytes,
+            **parts,
         )
 
-    vector_bytes = shown * COMPONENT_BYTES[query.encoding]
+    vector_bytes = query.limit * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, from_replica=False)
-    # Asked for after the rows: a deletion before they were read that is not in the log is noticed.
+    # Read after the rows, to detect deletions before the reading that the log has already dropped.
     log = await changes.retrieve_log_state(req.pool, project_id=project_id)
     is_forgotten = query.since and (log.begins is None or query.since < log.begins)
     if is_forgotten or log.log != state.log or query.log not in (None, log.log):
-        raise Gone(f"What was deleted since then is not known any more. {AGAIN}")
+        raise Gone(f"The deletions since then are no longer available. {AGAIN}")
     listed = [_change(row, query.encoding) for row in rows]
     if query.limit and len(rows) == query.limit:
         onward: dict[str, str] = {} if log.log is None else {"log": log.log}
@@ -150,7 +147,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader, errors=(404, 409))
 async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> Digests:
-    """Digests of a project's embeddings, in the order of text_id."""
+    """Digests of a project's embeddings in the order of text_id."""
     await req.body.make_room(query.limit * DIGEST_BYTES)
     rows = await changes.get_digests(
         req.pool, project_id=access.project_id, after=query.after, buckets=query.buckets, max_rows=query.limit
@@ -166,7 +163,7 @@ async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> D
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader, errors=(404, 409))
 async def get_bucket_digests(req: Req, query: BucketsQuery, access: ProjectAccess) -> BucketDigests:
-    """Digests of a project's embeddings, combined in 4,096 buckets: a few kilobytes to see where copies differ."""
+    """Digests of a project's embeddings, combined in 4,096 buckets: a compact way to find where copies differ."""
     rows = await changes.get_bucket_digests(
         req.pool, project_id=access.project_id, after=query.after, max_rows=query.limit
     )

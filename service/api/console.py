@@ -1,4 +1,4 @@
-"""The console: a page in the browser for people, made of static files that talk to the public interface only."""
+"""The console: a web page made of static files, which uses the public API only."""
 
 import gzip
 import hashlib
@@ -16,14 +16,14 @@ from service.http.request import Req
 
 FOLDER = Path(__file__).parent.parent / "console"
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-# The console loads files of this service only, and talks to no other. No script or style stands within the page, and
-# no text becomes a script or markup (trusted types), so that what users store is never run.
+# The console may load from and connect to this service only. Inline scripts and styles are forbidden, and no text can
+# become a script or markup (trusted types), so that stored data is never executed.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS = {
-    "Cache-Control": "no-cache",  # the same for everybody, but not for every version
+    "Cache-Control": "no-cache",  # the files change with the version
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -55,8 +55,8 @@ class _File(msgspec.Struct, frozen=True):
 
 @endpoint("GET", "/console", guard=anyone, status=307, produces="text/html")
 async def get_console(req: Req) -> Response:
-    """To the console; its files are named relative to `/console/`."""
-    # Relative, so that it is right behind a path prefix, too.
+    """Redirect to the console."""
+    # Relative, so that it works behind a path prefix.
     return RedirectResponse("console/", headers={"Content-Type": "text/html"})
 
 
@@ -92,7 +92,7 @@ def _file(req: Req, name: str) -> Response:
 
 @cache
 def _files() -> dict[str, _File]:
-    """All files by their names, so that no name which a client sends is looked for on the disk."""
+    """All files by name, so that no name in a request reaches the file system."""
     found = {}
     for path in FOLDER.rglob("*"):
         if path.suffix in KINDS:

@@ -1,7 +1,7 @@
 """`/v1/llm-services`: the routes of instances under their older names (contract section 5), deprecated.
 
-`llm_service_handle` and `llm_service_id` stand for `instance_handle` and `instance_id` in what comes in and
-goes out; all else is done by the endpoints of `service.api.llm_instances`.
+`llm_service_handle` and `llm_service_id` replace `instance_handle` and `instance_id` in requests and answers; the
+endpoints of `service.api.llm_instances` do the rest.
 """
 
 from typing import Any
@@ -56,7 +56,7 @@ class Service(Instance, frozen=True, omit_defaults=True, rename=OLDER_NAMES):
 
 
 class Services(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Instances under its older names; `next` is where the list goes on, if it does."""
+    """Instances under its older names; `next` is the URL of the next page."""
 
     instances: list[ServiceBrief]
     next: str | None = None
@@ -80,7 +80,7 @@ OLDER_STRUCTS: dict[Any, Any] = {
 
 
 def _older(one: Endpoint) -> Endpoint:
-    """The same endpoint at its older path, under the older names."""
+    """The endpoint at its older path, with the older names."""
 
     async def handler(req: Req, **arguments: Any) -> Any:
         body = arguments.get("body")
@@ -113,7 +113,7 @@ def _renamed(problem: Problem) -> Problem:
     location, message = problem.location or "", problem.message
     for name, older in OLDER_NAMES.items():
         location = location.replace(f"body.{name}", f"body.{older}")
-        if "is not a known" in message:  # which lists those that are
+        if "is not a known" in message:  # it lists the known names
             message = message.replace(name, older)
     return Problem(message, location or None, problem.value)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and a page to read and try it (contract section 9). Nothing comes from another host."""
+"""The OpenAPI document, and a page to read and try it (contract section 9), without files of other hosts."""
 
 from functools import cache
 from pathlib import Path
@@ -12,20 +12,19 @@ from service.http.endpoint import endpoint
 from service.http.request import Req
 
 PAGE = Path(__file__).parent / "docs_page"
-# Its file, which may be compressed, and its type.
+# File, possibly compressed, and media type by name.
 ASSETS = {
     "index.html": ("index.html", "text/html"),
     "start.js": ("start.js", "text/javascript"),
     "swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript"),
     "swagger-ui.css": ("swagger-ui.css.gz", "text/css"),
 }
-# The page may load from, and talk to, this service only; its styles are partly in its elements.
+# The page may load from and connect to this service only. It uses inline styles.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# The same for everybody, but not for every version.
-ASKED_AGAIN = {"Cache-Control": "no-cache"}
+REVALIDATED = {"Cache-Control": "no-cache"}  # the files change with the version
 
 
 class AssetPath(msgspec.Struct, frozen=True):
@@ -37,18 +36,18 @@ class AssetPath(msgspec.Struct, frozen=True):
 @endpoint("GET", "/openapi.json", guard=anyone)
 async def get_openapi_json(req: Req) -> Response:
     """This document as JSON."""
-    return Response(req.services.openapi["json"], headers=ASKED_AGAIN, media_type="application/json")
+    return Response(req.services.openapi["json"], headers=REVALIDATED, media_type="application/json")
 
 
 @endpoint("GET", "/openapi.yaml", guard=anyone, produces="application/yaml")
 async def get_openapi_yaml(req: Req) -> Response:
     """This document as YAML."""
-    return Response(req.services.openapi["yaml"], headers=ASKED_AGAIN, media_type="application/yaml")
+    return Response(req.services.openapi["yaml"], headers=REVALIDATED, media_type="application/yaml")
 
 
 @endpoint("GET", "/docs", guard=anyone, produces="text/html")
 async def get_docs(req: Req) -> Response:
-    """A page to read and try this document."""
+    """A page to read this document and try requests."""
     return _asset("index.html")
 
 
@@ -60,9 +59,9 @@ async def get_docs_asset(req: Req, path: AssetPath) -> Response:
 
 def _asset(name: str) -> Response:
     file, kind = ASSETS[name]
-    headers = {**ASKED_AGAIN, "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
+    headers = {**REVALIDATED, "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
     if file.endswith(".gz"):
-        headers["Content-Encoding"] = "gzip"  # which every browser takes
+        headers["Content-Encoding"] = "gzip"  # supported by every browser
     return Response(_content(file), headers=headers, media_type=kind)
 
 

@@ -1,4 +1,4 @@
-"""Vectors of texts that are not stored: in this service's form, and in OpenAI's."""
+"""Embedding of texts without storing them: in this service's format, and in OpenAI's."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,9 +6,9 @@ import msgspec
 from msgspec import Meta
 
 from service import decoding
-from service.api.llm_instances import InstancePath, instance_name
+from service.api.llm_instances import InstancePath, retrieved
 from service.api.texts import EMBED_ERRORS
-from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem, found
+from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.openai_errors import as_openai
@@ -18,7 +18,6 @@ from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
-from service.queries import llm_instances
 from service.queries.llm_instances import Instance
 from service.uploads.texts import SentText, Usage, usage_of
 
@@ -26,10 +25,9 @@ FORMATS = (JSON, MSGPACK)
 
 
 class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Texts to be embedded. `input_type` matters to models that tell queries from documents.
+    """Texts to embed. `input_type` matters for models that distinguish queries and documents.
 
-    `encoding`: vectors as numbers, or as the raw little-endian bytes of float32 (`f4`) or float16 (`f2`), in JSON as
-    base64.
+    `encoding`: vectors as numbers, or as little-endian bytes of float32 (`f4`) or float16 (`f2`), base64 in JSON.
     """
 
     input: Annotated[list[SentText], Meta(min_length=1)]
@@ -38,7 +36,7 @@ class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Vectors(msgspec.Struct, frozen=True):
-    """The vectors of texts, in their order, of unit length."""
+    """The vectors of the texts, in order, of unit length."""
 
     model: str
     dimensions: int
@@ -47,9 +45,9 @@ class Vectors(msgspec.Struct, frozen=True):
 
 
 class OpenAIEmbedIn(msgspec.Struct, frozen=True):
-    """OpenAI's request for embeddings, of which this is understood; other fields are left alone.
+    """OpenAI's request for embeddings; other fields are ignored.
 
-    `model` is the instance's handle, or its model. `input` is a text or a list of texts; lists of tokens are not taken.
+    `model` is the instance's handle or its model. `input` is a text or a list of texts; tokens are not supported.
     """
 
     input: str | list[str]
@@ -92,14 +90,11 @@ class OpenAIVectors(msgspec.Struct, frozen=True):
     only_reads=True,
 )
 async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
-    """Embed texts without storing them. For the owner, and all with whom the instance is shared."""
+    """Embed texts without storing them. For the owner and users with whom the instance is shared."""
     body = await req.body.read(req.services.settings.service_max_texts_bytes, FORMATS)
     sent = decoding.decode(body, EmbedIn, wire=req.body.wire(FORMATS))
-    instance = await _instance(req, path, access)
-    try:
-        made = await _embedded(req, path, access, instance, sent.input, sent.input_type)
-    except BadTexts as error:
-        raise error.located([f"body.input[{row}]" for row in range(len(sent.input))]) from None
+    instance = await retrieved(req.pool, path, access.role)
+    made = await _embedded(req, path, access, instance, sent.input, sent.input_type)
     form = sent.encoding
     vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
     return Vectors(made.model, instance.dimensions, vectors, usage_of(made.spent))
@@ -115,43 +110,36 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     error_body=as_openai,
 )
 async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -> OpenAIVectors:
-    """Embed texts as OpenAI's clients ask for it: their `base_url` is this path without its last part."""
+    """Embed texts with OpenAI's protocol. The `base_url` of clients is this path without its last segment."""
     sent = decoding.decode(await req.body.read(req.services.settings.service_max_texts_bytes), OpenAIEmbedIn)
     texts = [sent.input] if isinstance(sent.input, str) else sent.input
     if not texts or not all(texts) or any("\0" in text for text in texts):
-        raise Invalid(problems=[Problem("must be a text or some, none of them empty or with a NUL", "body.input")])
-    instance = await _instance(req, path, access)
+        raise Invalid(problems=[Problem("must be a non-empty text without NUL, or a list of them", "body.input")])
+    instance = await retrieved(req.pool, path, access.role)
     if sent.model not in (instance.model, path.instance):
-        raise NotFound(f"This address has the model {instance.model!r}, not {sent.model!r}.")
+        raise NotFound(f"This instance has the model {instance.model!r}, not {sent.model!r}.")
     if sent.dimensions not in (None, instance.dimensions):
-        problem = Problem(f"must be {instance.dimensions}, as of the instance", "body.dimensions", sent.dimensions)
-        raise BadRequest("An instance has one number of dimensions.", [problem])
-    try:
-        made = await _embedded(req, path, access, instance, texts, "document")
-    except BadTexts as error:
-        raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
+        problem = Problem(f"must be {instance.dimensions}, as in the instance", "body.dimensions", sent.dimensions)
+        raise BadRequest("The number of dimensions is fixed for an instance.", [problem])
+    made = await _embedded(req, path, access, instance, texts, "document")
     is_base64 = sent.encoding_format == "base64"
     vectors: list[Any] = [one.astype("<f4").tobytes() if is_base64 else one for one in made.vectors]
     data = [OpenAIVector(row, one) for row, one in enumerate(vectors)]
     return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
 
 
-async def _instance(req: Req, path: InstancePath, access: Caller) -> Instance:
-    row = await llm_instances.retrieve_llm_instance(
-        req.pool, owner=path.user, instance_handle=path.instance, role=access.role
-    )
-    return found(row, instance_name(path))
-
-
 async def _embedded(
     req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose
 ) -> Embedded:
-    """Texts as an instance embeds them for the caller; the admin has the access of its owner."""
+    """Embeds texts for the caller; the admin acts with the access of the owner."""
     most = req.services.settings.service_max_texts
     if len(texts) > most:
-        raise ContentTooLarge(f"A request may have at most {most:,} texts: send several.")
+        raise ContentTooLarge(f"A request may have at most {most:,} texts: split it.")
     spender = Spender(instance.instance_id, access.handle or path.user, access.handle or "admin")
-    return await req.services.embedder.embed(spender, texts, purpose)
+    try:
+        return await req.services.embedder.embed(spender, texts, purpose)
+    except BadTexts as error:
+        raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
 
 
 endpoints = [post_embed, post_openai_embeddings]

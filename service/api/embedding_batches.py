@@ -1,4 +1,4 @@
-"""Many embeddings at once, by their ids or their metadata: read, and deleted."""
+"""Reading and deleting many embeddings, by id or by a metadata filter."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service import decoding
-from service.api.embeddings import COMPONENT_BYTES, Embedding, Part, embedding_of, read_embeddings
+from service.api.embeddings import COMPONENT_BYTES, Embedding, Part, columns, embedding_of, read_embeddings
 from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_editor, embeddings_reader
@@ -25,7 +25,7 @@ StoredIds = Annotated[list[StoredId], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class GetIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which embeddings to read, and what of them, all unless said otherwise; `encoding` is of vectors in bytes."""
+    """Selects embeddings, and the parts to `include`, all by default; `encoding` is for vectors as bytes."""
 
     text_ids: StoredIds
     include: list[Part] | None = None
@@ -33,16 +33,16 @@ class GetIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The embeddings that there are, in the order of their ids, and the ids that there are not."""
+    """The embeddings found, in the order of their ids, and the missing ids."""
 
     embeddings: list[Embedding]
     missing: list[str]
 
 
 class DeleteIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which embeddings to delete: those of these ids, those whose metadata pass a filter, or those that are both.
+    """Selects embeddings to delete by their ids, by a filter of their metadata, or by both.
 
-    With `dry_run` they stay, and the answer says which would go.
+    With `dry_run` nothing is deleted, and the answer lists what would be.
     """
 
     text_ids: StoredIds | None = None
@@ -51,13 +51,13 @@ class DeleteIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _RawDelete(DeleteIn, frozen=True, forbid_unknown_fields=True):
-    """DeleteIn with the filter still undecoded, which may grow to many objects."""
+    """DeleteIn with an undecoded filter, which may expand to many objects."""
 
     filter: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """How many embeddings were deleted, or would be, and the first 10,000 of their ids, in order."""
+    """The number of embeddings that were, or would be, deleted, and the first 10,000 of their ids, in order."""
 
     deleted: int
     text_ids: list[str]
@@ -77,22 +77,15 @@ class Deleted(msgspec.Struct, frozen=True):
 async def post_get(req: Req, access: ProjectAccess) -> Found:
     """Read embeddings by their ids, up to 10,000."""
     sent = await _body(req, GetIn)
-    parts = ("vector", "text", "metadata") if sent.include is None else sent.include
-
-    shown = len(set(sent.text_ids)) * access.dimensions if "vector" in parts else 0
+    parts = columns(sent.include)
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         return await embeddings.get_embeddings_by_ids(
-            db,
-            project_id=access.project_id,
-            text_ids=sent.text_ids,
-            with_vector="vector" in parts,
-            with_text="text" in parts,
-            with_metadata="metadata" in parts,
-            max_bytes=max_bytes,
+            db, project_id=access.project_id, text_ids=sent.text_ids, max_bytes=max_bytes, **parts
         )
 
-    vector_bytes = shown * COMPONENT_BYTES[sent.encoding]
+    count = len(set(sent.text_ids)) if parts["with_vector"] else 0
+    vector_bytes = count * access.dimensions * COMPONENT_BYTES[sent.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")
     there = {row.text_id for row in rows}
     missing = [text_id for text_id in dict.fromkeys(sent.text_ids) if text_id not in there]

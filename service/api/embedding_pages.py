@@ -1,11 +1,11 @@
-"""The embeddings of a project, page by page: all of them, or those whose metadata pass a filter."""
+"""Pages of a project's embeddings: all, or those that pass a metadata filter."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from service.api.embeddings import After, Embedding, Part, embedding_of, read_embeddings
+from service.api.embeddings import After, Embedding, Part, columns, embedding_of, read_embeddings
 from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_reader
@@ -22,9 +22,9 @@ from service.vectors import Encoding
 
 
 class EmbeddingsPage(Page, frozen=True):
-    """Which part of a project's embeddings; `after` pages at any depth at constant cost.
+    """The part of a project's embeddings; paging with `after` has a constant cost at any depth.
 
-    `filter` lets in only those whose metadata fit, as in a search, in JSON.
+    `filter` is a metadata filter in JSON, as in a search.
     """
 
     after: After | None = None
@@ -34,7 +34,7 @@ class EmbeddingsPage(Page, frozen=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of embeddings in the order of text_id; `next` is where the list goes on, if it does."""
+    """A page of embeddings in the order of text_id; `next` is the URL of the next page."""
 
     embeddings: list[Embedding]
     next: str | None = None
@@ -44,21 +44,19 @@ class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess) -> Embeddings:
     """A page of a project's embeddings.
 
-    With a `filter` a page looks at rows for a second at most: it may be short, or empty, and still have a `next`.
+    With a `filter`, a page takes at most a second: it may be short or empty and still have a `next`.
     """
-    parts = ("vector", "text", "metadata") if query.include is None else query.include
-    asked = {f"with_{part}": part in parts for part in ("vector", "text", "metadata")}
     read = _all if query.filter is None else _filtered
-    rows, last = await read(req, query, access, asked)
+    rows, last = await read(req, query, access, columns(query.include))
     return Embeddings(
         [embedding_of(row, access, query.encoding) for row in rows], None if last is None else req.go_on(after=last)
     )
 
 
 async def _all(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, asked: dict[str, Any]
+    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
 ) -> tuple[list[PageRow], str | None]:
-    """A page, and the id behind which the list goes on, if it does."""
+    """A page, and the id after which the next page begins, if there is one."""
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         return await embeddings.get_embeddings_by_project(
@@ -68,7 +66,7 @@ async def _all(
             max_rows=query.limit,
             skip=query.offset,
             max_bytes=max_bytes,
-            **asked,
+            **parts,
         )
 
     rows = await read_embeddings(req, ask)
@@ -76,25 +74,25 @@ async def _all(
 
 
 async def _filtered(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, asked: dict[str, Any]
+    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
 ) -> tuple[list[PageRow], str | None]:
-    """A page of what passes the filter, and the id behind which the list goes on, if it does."""
+    """A page that passes the filter, and the id after which the next page begins, if there is one."""
     if query.offset:
-        raise Invalid(problems=[Problem("does not go with `filter`: go on with `after`", "query.offset")])
+        raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
     only = filter_of_query(query.filter or "")
     page = await req.reading(lambda db: passing(db, project.project_id, only, query.after, query.limit))
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         return await embeddings.get_embeddings_by_ids(
-            db, project_id=project.project_id, text_ids=page.text_ids, max_bytes=max_bytes, **asked
+            db, project_id=project.project_id, text_ids=page.text_ids, max_bytes=max_bytes, **parts
         )
 
     rows = await read_embeddings(req, ask)
-    return rows, page.looked_up_to and await _goes_on(req, project, page.looked_up_to)
+    return rows, page.read_up_to and await _goes_on(req, project, page.read_up_to)
 
 
 async def _goes_on(req: Req, project: ProjectAccess, last: str) -> str | None:
-    """The id, if there are embeddings behind it. At any depth at the same cost."""
+    """The id, if there are embeddings after it."""
     goes_on = await req.reading(
         lambda db: embeddings.are_embeddings_after(db, project_id=project.project_id, after=last)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Literal, Protocol, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -22,50 +22,47 @@ from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
+from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
-from service.uploads import stream
 from service.uploads.batch import EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_schema, checked, store_batch
+from service.uploads.stream import Upload
 from service.vectors import Encoding, in_bytes
 
 Part = Literal["vector", "text", "metadata"]
-After = Annotated[str, Meta(max_length=2600)]  # as long as a carried id may be
-# A vector as it is shown: the shortest decimals of its halves, or raw bytes.
+After = Annotated[str, Meta(max_length=2600)]  # the length of the longest migrated id
+# A vector in an answer: the shortest decimals of its halves, or bytes.
 Vector = list[float] | bytes
 
 
-class Sized(Protocol):
-    """A row of a page, whose texts and metadata have `page_bytes` together."""
-
-    @property
-    def page_bytes(self) -> int:
-        """In bytes."""
-
-
-R = TypeVar("R", bound=Sized)
+OnError = Literal["stop", "skip"]
+R = TypeVar("R", PageRow, ChangeRow)
+U = TypeVar("U", bound=Upload)
 
 
 class EmbeddingPath(ProjectPath, frozen=True):
-    """A path that names an embedding by its text_id, percent-encoded, slashes too."""
+    """A path that names an embedding by its percent-encoded text_id."""
 
     text_id: str
 
 
-class StreamQuery(msgspec.Struct, frozen=True):
-    """What to do with a record that is not valid, and what vectors are that come as bytes.
+class TextStreamQuery(msgspec.Struct, frozen=True):
+    """The handling of invalid records: `stop` ends the upload before the first one, `skip` stores all others."""
 
-    `stop`: what came before it is stored, it and what follows is not; `skip`: all others are stored.
-    """
+    on_error: OnError = "stop"
 
-    on_error: Literal["stop", "skip"] = "stop"
+
+class StreamQuery(TextStreamQuery, frozen=True):
+    """Options of a stream of embeddings; `encoding` is for vectors as bytes."""
+
     encoding: Encoding = "f4"
 
 
 class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An embedding as stored.
+    """A stored embedding.
 
-    The vector as the shortest decimals of its halves, or with an `encoding` as raw little-endian bytes, in JSON base64.
+    The vector is the shortest decimals of its halves, or with an `encoding` little-endian bytes, base64 in JSON.
     """
 
     text_id: str
@@ -82,9 +79,9 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 FORMATS = (JSON, MSGPACK)
-# Of a component in an answer; decimals of halves have eight characters at most, but for a few.
-COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 STREAMS = (NDJSON, MSGPACK)
+# Of a component in an answer; decimals of almost all halves have at most eight characters.
+COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 
 
 @endpoint(
@@ -116,27 +113,12 @@ async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     produces=NDJSON,
 )
 async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: ProjectAccess) -> Response:
-    """Store embeddings without end: one record a line, or MessagePack records one after the other.
+    """Store a stream of embeddings of any length: one record per line, or consecutive MessagePack records.
 
-    Answers with a line of JSON for each chunk that is safely stored, while records are still coming. What a line counts
-    is stored; sending everything again is harmless. A record replaces an earlier one of the same text_id.
+    Answers with a line of JSON for each stored chunk while the upload goes on. Everything that a line counts is stored.
+    An upload can be repeated safely. A record replaces an earlier one with the same text_id.
     """
-    wire = MESSAGE_PACK if req.body.media_type(STREAMS) == MSGPACK else JSON_WIRE
-    await check_schema(req.services.schemas, access)
-    names = {"user": path.user, "project": path.project}
-    upload = stream.Upload(
-        req.pool,
-        req.services.admission,
-        req.services.schemas,
-        req.services.draining,
-        access,
-        lambda: embeddings_editor(req, names),
-        wire,
-        query.encoding,
-        query.on_error,
-    )
-    req.record.rows = upload.counts
-    return Lines(upload.lines(req.body.chunks(upload.kept_waiting_until)))
+    return received(req, await upload_of(Upload, req, path, access, query.on_error, query.encoding))
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
@@ -172,6 +154,32 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess)
     found(row, f"The embedding {path.text_id!r}")
 
 
+async def upload_of(
+    kind: type[U], req: Req, path: ProjectPath, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4"
+) -> U:
+    """A stream into the project of a path. Raises UnsupportedMediaType, and Conflict for an unusable schema."""
+    wire = MESSAGE_PACK if req.body.media_type(STREAMS) == MSGPACK else JSON_WIRE
+    services, names = req.services, {"user": path.user, "project": path.project}
+    await check_schema(services.schemas, access)
+    return kind(
+        req.pool,
+        services.admission,
+        services.schemas,
+        services.draining,
+        access,
+        lambda: embeddings_editor(req, names),
+        wire,
+        encoding,
+        on_error,
+    )
+
+
+def received(req: Req, upload: Upload) -> Lines:
+    """The answer to a stream, which stores it."""
+    req.record.rows = upload.counts
+    return Lines(upload.lines(req.body.chunks(upload.chunks.kept_waiting_until)))
+
+
 async def read_embeddings(
     req: Req,
     ask: Callable[[Pool, int], Awaitable[list[R]]],
@@ -180,10 +188,10 @@ async def read_embeddings(
     where: str = "query.limit",
     from_replica: bool = True,
 ) -> list[R]:
-    """Embeddings with their texts and metadata: where these are many bytes, room is made before they are fetched.
+    """Reads embeddings, after reserving memory for their vectors, and for texts and metadata if they are large.
 
-    So it is for the vectors, of which an answer shows `vector_bytes` at most. `where` is the part of the request that
-    says how many embeddings. Raises Invalid when all are larger than a body may be, and Busy.
+    The vectors take at most `vector_bytes`. `where` is the parameter that sets the number of embeddings. Raises Invalid
+    above the limit of a body's size, and Busy.
     """
     room = SHORT_BYTES
     await req.make_room_to_show(vector_bytes, where)
@@ -193,7 +201,7 @@ async def read_embeddings(
 
     while (rows := await (req.reading(page) if from_replica else page(req.pool))) and rows[0].page_bytes > room:
         req.body.leave_room()
-        if len(rows) == 1:  # it could be sent, so it can be shown
+        if len(rows) == 1:  # never too large: it was uploaded
             await req.body.make_room(rows[0].page_bytes)
         else:
             await req.make_room_to_show(vector_bytes + rows[0].page_bytes, where)
@@ -201,13 +209,18 @@ async def read_embeddings(
     return rows
 
 
+def columns(include: list[Part] | None) -> dict[str, bool]:
+    """The arguments of queries that select the parts of embeddings, all by default."""
+    return {f"with_{part}": include is None or part in include for part in ("vector", "text", "metadata")}
+
+
 def candidates(req: Req, path: EmbeddingPath) -> list[str]:
-    """The id that a path means, and its percent-encoded forms, which only carried ids may have (migration 0012)."""
+    """The id in a path, and its percent-encoded forms, which only migrated ids may have (migration 0012)."""
     return list(dict.fromkeys([path.text_id, req.path_params["text_id"], quote(path.text_id, safe="")]))
 
 
 def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:
-    """A row of a project as it is shown."""
+    """The answer for a row of a project."""
     return Embedding(
         text_id=row.text_id,
         user_handle=project.owner,
@@ -224,7 +237,7 @@ def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess, encoding:
 
 
 def vector_of(vector: HalfVector | None, encoding: Encoding | None) -> Vector | None:
-    """A vector as it is shown: in an `encoding`, or as it is, to become decimals."""
+    """A vector as bytes in an `encoding`, or unchanged, to be encoded as decimals."""
     if vector is None or encoding is None:
         return cast("Vector | None", vector)
     return in_bytes(vector, encoding)

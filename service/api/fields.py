@@ -1,4 +1,4 @@
-"""Types of fields that several resources share, with the limits that the contract sets for them."""
+"""Field types shared by several resources, with the limits of the contract."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from msgspec import Meta
 from service.decoding import SECRET
 from service.vectors import MAX_DIMENSIONS
 
-# `$` alone would let a newline at the end pass.
+# `$` alone would accept a newline at the end.
 Handle = Annotated[
     str,
     Meta(
@@ -21,23 +21,25 @@ Handle = Annotated[
     ),
 ]
 
-# A handle that names something existing: older ones may hold other characters.
+# The handle of an existing resource: older ones may contain other characters.
 AnyHandle = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\u0000]*$(?!\n)")]
 
-# Limits of what is spent: 0 allows nothing.
+# Limits of use: 0 permits nothing.
 Tokens = Annotated[int, Meta(ge=0, le=10**15)]
 RequestCount = Annotated[int, Meta(ge=0, le=10**6)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
-# PostgreSQL's text takes every character but NUL.
+# PostgreSQL's text can store every character except NUL.
 Text = Annotated[str, Meta(max_length=100_000, pattern=r"^[^\u0000]*$")]
 ShortText = Annotated[str, Meta(max_length=1000, pattern=r"^[^\u0000]*$")]
 Email = Annotated[
     str, Meta(max_length=320, pattern=r"^[^@\s\u0000]+@[^@\s\u0000]+$(?!\n)", examples=["alice@example.org"])
 ]
-Dimensions = Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS, description="The count of numbers in a vector.")]
-ContextLimit = Annotated[int, Meta(ge=1, le=2**31 - 1, description="The most tokens that the model reads.")]
+Dimensions = Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS, description="The number of components of a vector.")]
+ContextLimit = Annotated[
+    int, Meta(ge=1, le=2**31 - 1, description="The maximum number of tokens of the model's input.")
+]
 ApiKey = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\u0000]*$", description="Write-only."), SECRET]
-# Stored JSON, as the text that PostgreSQL gives.
+# Stored JSON, as text from PostgreSQL.
 Document = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 ShareRole = Literal["reader", "editor"]

@@ -1,4 +1,4 @@
-"""Sharing of instances, with limits of what may be spent."""
+"""Sharing of instances, with limits of use."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from service.api.fields import Moment, RequestCount, ShareRole, Tokens
-from service.api.llm_instances import InstancePath, instance_name
+from service.api.llm_instances import InstancePath, instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
 from service.database.statements import Db
@@ -26,9 +26,9 @@ class SharePath(InstancePath, frozen=True):
 
 
 class InstanceShareIn(ShareIn, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """With whom to share an instance, in what role, and what may be spent: days and months in UTC.
+    """A user to share an instance with, the role, and limits of use; days and months are in UTC.
 
-    The limits of an earlier share stay where they are left out; null ends one.
+    An omitted limit keeps its value; null removes it.
     """
 
     tokens_per_day: Tokens | UnsetType | None = UNSET
@@ -38,7 +38,7 @@ class InstanceShareIn(ShareIn, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class ShareChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be changed of a share."""
+    """The role and limits of a share."""
 
     role: ShareRole
     tokens_per_day: Tokens | None = None
@@ -48,7 +48,7 @@ class ShareChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All with whom an instance is shared; `next` is where the list goes on, if it does."""
+    """The users with whom an instance is shared; `next` is the URL of the next page."""
 
     owner: str
     instance_handle: str
@@ -58,7 +58,7 @@ class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201, errors=(404,))
 async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) -> InstanceShares:
-    """Share an instance with a user, who may build projects on it and embed, and neither change it nor see its key."""
+    """Share an instance with a user, who may use it for projects and embed texts, but not change it or see its key."""
     not_the_owner(path.user, body.share_with_handle)
     sent = {
         name: value
@@ -82,7 +82,7 @@ async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) ->
     errors=(404,),
 )
 async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) -> InstanceShares:
-    """Change the role or the limits of a share (JSON merge patch, RFC 7396); null ends a limit."""
+    """Change the role or the limits of a share (JSON merge patch, RFC 7396); null removes a limit."""
 
     async def lock(db: Db) -> dict[str, Any] | None:
         return await llm_instances.lock_instance_share(
@@ -96,7 +96,7 @@ async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
 async def unshare_instance(req: Req, path: SharePath) -> None:
-    """End the sharing of an instance with a user. Projects that they built on it stay, and embed no more texts."""
+    """End the sharing of an instance with a user. The user's projects on it stay, but embed no more texts."""
     row = await llm_instances.unshare_llm_instance(
         req.pool, owner=path.user, instance_handle=path.instance, user_handle=path.other
     )
@@ -105,7 +105,7 @@ async def unshare_instance(req: Req, path: SharePath) -> None:
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
 async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
-    """All with whom an instance is shared."""
+    """The users with whom an instance is shared."""
     return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.pool, path))[query.offset :]))
 
 
@@ -121,8 +121,7 @@ async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> N
 
 
 async def _shares(db: Db, path: InstancePath) -> list[InstanceShare]:
-    row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role="owner")
-    return found(row, instance_name(path)).shared_with or []
+    return (await retrieved(db, path, "owner")).shared_with or []
 
 
 def _share_name(path: SharePath) -> str:

@@ -1,4 +1,4 @@
-"""What instances are used for."""
+"""The usage of instances."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from service.api.llm_instances import InstancePath, instance_name
-from service.errors import Invalid, Problem, found
+from service.api.llm_instances import InstancePath, retrieved
+from service.errors import Invalid, Problem
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
-from service.queries import llm_instances, usage
+from service.queries import usage
 from service.queries.usage import Used
 
 USUAL_DAYS = 30
@@ -22,9 +22,9 @@ BY_DAY: By = "day"
 
 
 class UsagePage(Page, frozen=True, rename={"first": "from", "last": "to"}):
-    """Which days, in UTC, both included; the last 30 unless said otherwise.
+    """Selects days in UTC, both inclusive; the last 30 by default.
 
-    `by`: a row for each `day` or each `user`, or with `day,user` for each day and user.
+    `by`: a row per `day`, per `user`, or with `day,user` per day and user.
     """
 
     first: date | None = None
@@ -35,7 +35,7 @@ class UsagePage(Page, frozen=True, rename={"first": "from", "last": "to"}):
 
 
 class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"first": "from", "last": "to"}):
-    """What an instance was used for; `next` is where the list goes on, if it does."""
+    """The usage of an instance; `next` is the URL of the next page."""
 
     owner: str
     instance_handle: str
@@ -47,16 +47,13 @@ class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"fi
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader, errors=(404,))
 async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Caller) -> InstanceUsage:
-    """What an instance was used for: all of it for its owner; for others what they, or their projects, used."""
+    """The usage of an instance: all for its owner; for others that of themselves and their projects."""
     last = query.last or datetime.now(UTC).date()
     first = query.first or last - timedelta(days=USUAL_DAYS - 1)
     if not first <= last <= first + timedelta(days=MOST_DAYS):
-        message = f"must not be after `to`, nor more than {MOST_DAYS:,} days before it"
+        message = f"must not be after `to`, or more than {MOST_DAYS:,} days before it"
         raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
-    row = await llm_instances.retrieve_llm_instance(
-        req.pool, owner=path.user, instance_handle=path.instance, role=access.role
-    )
-    instance = found(row, instance_name(path))
+    instance = await retrieved(req.pool, path, access.role)
     rows = await usage.get_usage(
         req.pool,
         instance_id=instance.instance_id,

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.api.merge_patch import merged
@@ -31,7 +32,7 @@ class SharePath(DefinitionPath, frozen=True):
 
 
 class DefinitionIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A definition to be created or replaced."""
+    """A definition to create or replace."""
 
     definition_handle: Handle
     api_standard: AnyHandle
@@ -44,14 +45,14 @@ class DefinitionIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Definitions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of definitions; `next` is where the list goes on, if it does."""
+    """A page of definitions; `next` is the URL of the next page."""
 
     definitions: list[DefinitionBrief]
     next: str | None = None
 
 
 class DefinitionShares(msgspec.Struct, frozen=True):
-    """All with whom a definition is shared."""
+    """The users with whom a definition is shared."""
 
     owner: str
     definition_handle: str
@@ -59,14 +60,14 @@ class DefinitionShares(msgspec.Struct, frozen=True):
 
 
 class AllDefinitionsPage(Page, frozen=True):
-    """Which part of the definitions; with `owner=_system` of the built-in ones."""
+    """The part of the definitions; with `owner=_system` only built-in ones."""
 
     owner: Literal["_system"] | None = None
 
 
 @endpoint("GET", "/v1/llm-definitions", guard=any_user)
 async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Caller) -> Definitions:
-    """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all there are."""
+    """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all."""
     page = {"max_rows": query.limit + 1, "skip": query.offset}
     if query.owner is not None:
         rows = await llm_definitions.get_system_llm_definitions(req.pool, **page)
@@ -77,7 +78,7 @@ async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Calle
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner, errors=(404,))
 async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
-    """A user's own definitions, those of `_system`, and those shared with the user."""
+    """A user's definitions: own, built-in and shared ones."""
     rows = await llm_definitions.get_llm_definitions_by_user(
         req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
@@ -105,11 +106,7 @@ async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> 
 
 
 @endpoint(
-    "PATCH",
-    "/v1/llm-definitions/{user}/{definition}",
-    guard=definition_owner,
-    patches=DefinitionIn,
-    errors=(404,),
+    "PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn, errors=(404,)
 )
 async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any]) -> Definition:
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
@@ -126,14 +123,14 @@ async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any])
 
 @endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204, errors=(404,))
 async def delete_definition(req: Req, path: DefinitionPath) -> None:
-    """Delete a definition. Instances made from it stay, unlinked."""
+    """Delete a definition. Instances made from it stay, without the link."""
     row = await llm_definitions.delete_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
     found(row, _name(path))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}/{definition}/share", guard=definition_owner, status=201, errors=(404,))
 async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShareIn) -> DefinitionShares:
-    """Share a definition with a user, to be read and used."""
+    """Share a definition with a user, who may read and use it."""
     not_the_owner(path.user, body.share_with_handle)
     row = await llm_definitions.share_llm_definition(
         req.pool, owner=path.user, definition_handle=path.definition, user_handle=body.share_with_handle
@@ -143,11 +140,7 @@ async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShare
 
 
 @endpoint(
-    "DELETE",
-    "/v1/llm-definitions/{user}/{definition}/share/{other}",
-    guard=definition_owner,
-    status=204,
-    errors=(404,),
+    "DELETE", "/v1/llm-definitions/{user}/{definition}/share/{other}", guard=definition_owner, status=204, errors=(404,)
 )
 async def unshare_definition(req: Req, path: SharePath) -> None:
     """End the sharing of a definition with a user."""
@@ -159,23 +152,13 @@ async def unshare_definition(req: Req, path: SharePath) -> None:
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner, errors=(404,))
 async def get_definition_shares(req: Req, path: DefinitionPath, query: SharesPage) -> list[str]:
-    """The handles of all with whom a definition is shared."""
+    """The handles of the users with whom a definition is shared."""
     return query.of(req, (await _shared_with(req, path))[query.offset :])[0]
 
 
 async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:
-    return await llm_definitions.upsert_llm_definition(
-        db,
-        owner=owner_handle,
-        definition_handle=definition.definition_handle,
-        endpoint=definition.endpoint,
-        description=definition.description,
-        api_standard=definition.api_standard,
-        model=definition.model,
-        dimensions=definition.dimensions,
-        context_limit=definition.context_limit,
-        is_public=bool(definition.is_public),
-    )
+    sent = replace(definition, is_public=bool(definition.is_public))
+    return await llm_definitions.upsert_llm_definition(db, owner=owner_handle, **msgspec.structs.asdict(sent))
 
 
 async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:

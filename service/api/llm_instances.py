@@ -1,4 +1,4 @@
-"""Instances: users' own services, with the sealed key of their provider (contract section 5)."""
+"""Instances: users' configured models, with the encrypted key of their provider (contract section 5)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,10 +41,10 @@ class InstancePath(UserPath, frozen=True):
 
 
 class InstanceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be said of an instance. `api_key`: left out, the stored one stays; `""` removes it.
+    """The fields of an instance. `api_key`: if omitted, the stored key stays; `""` removes it.
 
-    `tokens_per_day`, `tokens_per_month` (in UTC) and `requests_per_minute` limit what all together may embed with it,
-    until `expires_at`.
+    `tokens_per_day`, `tokens_per_month` (in UTC) and `requests_per_minute` limit the use by all users together, until
+    `expires_at`.
     """
 
     instance_handle: Handle
@@ -61,13 +61,13 @@ class InstanceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class InstanceIn(InstanceFields, frozen=True, kw_only=True):
-    """An instance to be created or replaced. `api_key`: left out, the stored one stays; `""` removes it."""
+    """An instance to create or replace. `api_key`: if omitted, the stored key stays; `""` removes it."""
 
     dimensions: Dimensions
 
 
 class FromDefinition(InstanceFields, frozen=True, kw_only=True):
-    """An instance to be made from a definition; what is not given is inherited."""
+    """An instance to make from a definition; omitted fields are inherited."""
 
     definition_owner: AnyHandle
     definition_handle: AnyHandle
@@ -75,21 +75,21 @@ class FromDefinition(InstanceFields, frozen=True, kw_only=True):
 
 
 class Instances(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of instances; `next` is where the list goes on, if it does."""
+    """A page of instances; `next` is the URL of the next page."""
 
     instances: list[InstanceBrief]
     next: str | None = None
 
 
 class InstancesPage(Page, frozen=True):
-    """Which part of a user's instances; with `access=shared` those of others only."""
+    """The part of a user's instances; with `access=shared` only those of others."""
 
     access: Literal["all", "shared"] = "all"
 
 
 @endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
 async def get_instances(req: Req, path: UserPath, query: InstancesPage) -> Instances:
-    """A user's own instances and those shared with the user; with `access=shared` the latter only."""
+    """A user's own and shared instances; with `access=shared` only the latter."""
     ask = (
         llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
     )
@@ -120,8 +120,8 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
 async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
-    """An instance. Its key is never shown, only whether there is one."""
-    return await _retrieve(req.pool, path, access.role)
+    """An instance. Its key is never shown, only whether it exists."""
+    return await retrieved(req.pool, path, access.role)
 
 
 @endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
@@ -144,7 +144,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
     async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, path.user, instance)
-        return await _retrieve(tx, path, access.role)
+        return await retrieved(tx, path, access.role)
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(404, 409))
@@ -156,7 +156,7 @@ async def delete_instance(req: Req, path: InstancePath) -> None:
 
 @asynccontextmanager
 async def _locked(req: Req, owner_handle: str, handle: str) -> AsyncIterator[Connection]:
-    """A transaction with locks on the owner and on the instance, if it exists."""
+    """A transaction that locks the owner, and the instance if it exists."""
     async with locked(req.pool, owner_handle) as tx:
         await llm_instances.lock_llm_instance(tx, owner=owner_handle, instance_handle=handle)
         yield tx
@@ -165,7 +165,7 @@ async def _locked(req: Req, owner_handle: str, handle: str) -> AsyncIterator[Con
 async def _store(
     db: Db, keyring: Keyring, owner_handle: str, sent: InstanceIn | FromDefinition, definition: Definition | None = None
 ) -> InstanceRef:
-    """Stores an instance; fields that were not sent are those of the definition."""
+    """Stores an instance, with omitted fields from the definition."""
 
     def chosen(field: str) -> Any:
         value = getattr(sent, field)
@@ -195,13 +195,14 @@ async def _store(
     return row
 
 
-async def _retrieve(db: Db, path: InstancePath, role: str) -> Instance:
+async def retrieved(db: Db, path: InstancePath, role: str) -> Instance:
+    """The instance of a path as visible to a caller with `role`. Raises NotFound."""
     row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role=role)
     return found(row, instance_name(path))
 
 
 def instance_name(path: InstancePath) -> str:
-    """The instance of a path, as errors call it."""
+    """The name of an instance in errors."""
     return f"The instance {path.user}/{path.instance}"
 
 

@@ -1,7 +1,7 @@
-"""JSON merge patch (RFC 7396), one mechanism for every kind of resource.
+"""JSON merge patch (RFC 7396) for all resources.
 
-The resource is read as the body of its PUT and locked, the patch is laid over it, and the result is stored
-as a PUT would: all in one transaction, so that of two patches at once neither is lost.
+The resource is read as the body of its PUT and locked, the patch is applied, and the result is stored like a PUT. All
+this is one transaction, so that concurrent patches are not lost.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,10 +28,10 @@ async def merged(
     lock: Callable[[Connection], Awaitable[dict[str, Any] | None]],
     owners: tuple[str, ...] = (),
 ) -> AsyncIterator[tuple[Connection, S]]:
-    """Yields a connection in a transaction, and the stored values with the patch laid over them.
+    """Yields a connection in a transaction, and the patched values.
 
-    `lock` reads the resource, by the names of its PUT, and locks it, after its `owners` (see `service.storage.locks`).
-    Raises NotFound with `what`, and Invalid for a patch that does not fit.
+    `lock` reads the resource with the field names of its PUT, and locks it, after its `owners` (see
+    `service.storage.locks`). Raises NotFound with `what`, and Invalid for an invalid patch.
     """
     changed = decoding.changes(patch, kind)
     async with locked(pool, *owners) as connection:
@@ -48,17 +48,17 @@ async def merged(
             raise decoding.unreadable(error) from None
         for field in fields:
             if field.required and values.get(field.name) is None:
-                raise Invalid(problems=[Problem("is required: there is none yet", f"body.{field.encode_name}")])
+                raise Invalid(problems=[Problem("is required: no value is stored", f"body.{field.encode_name}")])
         yield connection, kind(**values)
 
 
 def _stored(value: Any, kind: Any) -> Any:
-    """A stored value; JSON has times as texts."""
+    """A stored value; times are strings in JSON."""
     return msgspec.convert(value, Moment) if value is not None and kind == Moment | None else value
 
 
 def _laid_over(stored: Any, sent: Any) -> Any:
-    """What becomes of a value: of two objects one, null removing what is in it; anything else replaces."""
+    """A stored value after a patch: objects are merged, other values replaced."""
     if not isinstance(sent, dict):
         return sent
     merged = dict(stored) if isinstance(stored, dict) else {}

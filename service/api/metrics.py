@@ -1,4 +1,4 @@
-"""What Prometheus scrapes."""
+"""Metrics for Prometheus."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -12,10 +12,10 @@ from service.queries import indexes
 
 @endpoint("GET", "/metrics", guard=metrics_reader, produces="text/plain", is_probe=True)
 async def get_metrics(req: Req) -> Response:
-    """Requests, uploads, searches, connections and indexes, for Prometheus, with the admin's key or the metrics key."""
+    """Metrics of requests, uploads, searches, connections and indexes, with the admin key or the metrics key."""
     summary = await indexes.summarise_indexes(req.pool, recall=req.services.settings.service_recall)
     metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds)
-    metrics.note_connections(req.pool)
+    metrics.note_connections(req.pool.get_size(), req.pool.get_idle_size())
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
 
 

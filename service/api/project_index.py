@@ -1,4 +1,4 @@
-"""How a project is searched, as those who may see it are told (contract section 6)."""
+"""The state of a project's vector index in answers (contract section 6)."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,13 +10,13 @@ from service.queries import indexes
 from service.queries.indexes import IndexState
 from service.storage.builds import PLAIN
 
-COUNTED_TAIL = 10_000  # rows, which takes 3 ms
+COUNTED_TAIL = 10_000  # rows, counted in 3 ms
 
 
 class IndexMeasurement(msgspec.Struct, frozen=True):
-    """How the recall of an index was measured, when, and its standard error, twice which is taken off the mean.
+    """The measurement of an index's recall. Twice the standard `error` is subtracted from the mean.
 
-    `kind`: with `queries` made of stored vectors (synthetic), or sampled from recent searches (real).
+    `kind`: with `queries` made from stored vectors (synthetic), or sampled from recent searches (real).
     """
 
     queries: int
@@ -26,12 +26,11 @@ class IndexMeasurement(msgspec.Struct, frozen=True):
 
 
 class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a project is searched: `rows` through its vector index, and `tail` one by one; above 10,000 an estimate.
+    """The vector index of a project with `rows` rows; the `tail` is not in it, and is an estimate above 10,000.
 
-    `recall` is the share of the nearest that is found, as measured, with `ef_search` candidates. `graph` is dense where
-    a plain one did not reach the recall that searches want, and coarse where a large project has an index of lists
-    until its graph is ready. `progress` goes from 0 to 1 while the first or the next index is being built, for some
-    `seconds_left`.
+    `recall` is the measured share of nearest neighbours found with `ef_search` candidates. `graph` is dense if a plain
+    one did not reach the desired recall, and coarse for an index of lists, used until the graph of a large project is
+    ready. `progress` is from 0 to 1 while an index is being built, for about `seconds_left` more.
     """
 
     state: Literal["exact", "building", "indexed"]
@@ -46,7 +45,7 @@ class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def project_index(db: Db, recall: float, project_id: int, rows: int) -> ProjectIndex:
-    """The index of a project of `rows` rows, for searches that want this recall."""
+    """The index of a project with `rows` rows, for searches that aim at this recall."""
     state = await indexes.retrieve_index_state(db, project_id=project_id)
     tail = 0
     if state.built is not None:
@@ -59,7 +58,7 @@ async def project_index(db: Db, recall: float, project_id: int, rows: int) -> Pr
 
 
 def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectIndex:
-    """The index of a project with this number of `rows`, of which `tail` are not in the index yet."""
+    """The index of a project with `rows` rows, of which `tail` are not indexed yet."""
     built, left = state.built, seconds_left(state.progress, state.seconds)
     if built is None:
         is_building = state.progress is not None
@@ -81,5 +80,5 @@ def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectI
 
 
 def seconds_left(progress: float | None, seconds: float | None) -> float | None:
-    """The estimated rest of a build, from its `progress` (0 to 1) after this number of seconds."""
+    """The estimated remaining time of a build, from its `progress` (0 to 1) after `seconds`."""
     return round(seconds * (1 - progress) / progress, 1) if progress and seconds is not None else None

@@ -1,6 +1,4 @@
-"""Lists of projects, each with its instance and how it is searched."""
-
-from typing import cast
+"""Lists of projects with their instances and indexes."""
 
 import msgspec
 
@@ -16,7 +14,7 @@ from service.queries.projects import ListedInstance, ProjectBrief, ProjectInList
 
 
 class ListedProject(ProjectBrief, frozen=True, omit_defaults=True):
-    """A project as it stands in a list. The `tail` of its `index` is not counted: it is what the index has not."""
+    """A project in a list. The `tail` of its `index` is estimated from the numbers of rows."""
 
     number_of_embeddings: int
     text_search: TextSearch
@@ -26,7 +24,7 @@ class ListedProject(ProjectBrief, frozen=True, omit_defaults=True):
 
 
 class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of projects; `next` is where the list goes on, if it does."""
+    """A page of projects; `next` is the URL of the next page."""
 
     projects: list[ListedProject]
     next: str | None = None
@@ -42,7 +40,7 @@ async def get_all_projects(req: Req, query: Page) -> Projects:
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
-    """A user's own projects and those shared with the user."""
+    """A user's own and shared projects."""
     rows = await projects.get_projects_by_user(
         req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
@@ -51,7 +49,7 @@ async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
 
 
 async def listed(req: Req, project_ids: list[int], roles: list[str] | None = None) -> list[ListedProject]:
-    """These projects as they are shown in a list; without roles to the admin."""
+    """The list entries of projects, by default for the admin."""
     rows = await projects.describe_projects(
         req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
     )
@@ -61,18 +59,7 @@ async def listed(req: Req, project_ids: list[int], roles: list[str] | None = Non
 def _listed(row: ProjectInList, recall: float) -> ListedProject:
     rows = row.number_of_embeddings
     tail = max(0, rows - row.index.built.indexed_rows) if row.index.built else 0
-    return ListedProject(
-        owner=row.owner,
-        project_handle=row.project_handle,
-        project_id=row.project_id,
-        public_read=row.public_read,
-        role=row.role,
-        number_of_embeddings=rows,
-        text_search=cast("TextSearch", row.text_search),
-        index=index_of(row.index, recall, rows, tail),
-        instance=row.instance,
-        description=row.description,
-    )
+    return ListedProject(**msgspec.structs.asdict(row) | {"index": index_of(row.index, recall, rows, tail)})
 
 
 endpoints = [get_all_projects, get_projects]

@@ -1,4 +1,4 @@
-"""The map of a project: its embeddings as points in the plane."""
+"""The map of a project: its embeddings as points in two dimensions."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 
 from service.api.projects import ProjectPath
 from service.errors import NotFound
@@ -25,13 +26,13 @@ from service.turns import Turns
 Method = Literal["pca", "neighbours"]
 State = Literal["ready", "waiting", "computing", "failed"]
 POINT_BYTES = 8
-VALUE_BYTES = 6 * MAX_FIELD_CHARACTERS + 4  # of JSON, where each may be escaped
+VALUE_BYTES = 6 * MAX_FIELD_CHARACTERS + 4  # of JSON, with all characters escaped
 SECONDS_BETWEEN_ASKS = 2
-AGAIN_AFTER = timedelta(minutes=1)  # a failure
+AGAIN_AFTER = timedelta(minutes=1)  # since a failure
 
 
 class MapQuery(msgspec.Struct, frozen=True):
-    """Which map, of how many embeddings at most, and with which field of the metadata, named as in filters."""
+    """The method, the maximum number of points, and a metadata field, named as in filters, to return with them."""
 
     method: Method = "pca"
     limit: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = MAX_POINTS
@@ -39,9 +40,9 @@ class MapQuery(msgspec.Struct, frozen=True):
 
 
 class Trustworthiness(msgspec.Struct, frozen=True):
-    """Whether neighbours in the map, the nearest `k`, are so among the vectors: 1 is the best. Of a `sample` of points.
+    """The trustworthiness of the `k` nearest neighbours in the map, from a `sample` of points; 1 is the best.
 
-    `value` is of this method, `pca` of that one; null for very few points.
+    `value` is for this method, `pca` for that one; null for very few points.
     """
 
     k: int
@@ -51,13 +52,12 @@ class Trustworthiness(msgspec.Struct, frozen=True):
 
 
 class Map(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A project's embeddings in the plane: `positions` are x and y of each of the `ids` as little-endian float32.
+    """A map of a project: `positions` are x and y of each of the `ids`, as little-endian float32, base64 in JSON.
 
-    In JSON they are base64. `field` has a value for each. `state` is of this method, `methods` has that of each. While
-    the first map is being made, there are no points yet, but a `progress` from 0 to 1. A ready one shows the project as
-    it was when its counter of changes was `changes`, or a moment later, without what has been deleted since; `sampled`
-    when some `rows` are left out.
-    `explained_variance`: the part that each axis of the projection shows. `error`: why it could not be made.
+    `field` has a value for each id. `state` is the state of this method, `methods` that of all. While the first map is
+    computed, there are no points, but a `progress` from 0 to 1. A ready map shows the project at its `changes` or
+    slightly later, without embeddings deleted since. `sampled`: some of the `rows` are left out. `explained_variance`:
+    the share of each axis of the projection. `error`: the reason of a failure.
     """
 
     state: State
@@ -79,8 +79,8 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, errors=(404, 409), may_be_accepted=True)
 async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectAccess) -> Map:
-    """A project's embeddings as points in the plane; 202 while the map is being made, because it was asked for."""
-    compiled = None if query.field is None else field_path(query.field) + "[*]"  # of a list the first
+    """A project's embeddings as points in two dimensions. The first request starts the computation (202)."""
+    compiled = None if query.field is None else field_path(query.field) + "[*]"  # the first item of a list
     parts = -(-query.limit // PART_POINTS)
     state = await maps.retrieve_map(req.pool, project_id=access.project_id, parts=parts)
     if state is None:
@@ -108,7 +108,7 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
     turns = Turns()
     for part in found:
         some = np.frombuffer(part.positions or b"", dtype="<f8")  # a pair of float32 at once
-        if not len(some) and part.places:  # another map has just taken its place, which has this method later
+        if not len(some) and part.places:  # just replaced by a map without this method yet
             return _not_ready(req, state, query, "computing")
         positions.append(some[np.array(part.places, dtype=np.int64) - 1].tobytes())
         ids += part.text_ids
@@ -117,7 +117,7 @@ async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectA
         await turns.give()
     del ids[query.limit :], values[query.limit :]
     plane = b"".join(positions)[: query.limit * POINT_BYTES]
-    if compiled is not None:  # values are shorter than they may be, mostly
+    if compiled is not None:  # most values are shorter than the limit
         req.body.leave_room()
         await req.make_room_to_show(
             state.id_bytes + len(plane) + sum(len(memoryview(part.field or b"")) for part in found)
@@ -133,7 +133,7 @@ def _not_ready(req: Req, state: MapState, query: MapQuery, now: State) -> Map:
 
 
 def _is_to_be_made(state: MapState, method: Method) -> bool:
-    """Whether the indexer is to be told that somebody has asked."""
+    """Whether to request a computation from the indexer."""
     known = state.map
     if not state.rows or (known is not None and known.asked_at is not None):
         return False
@@ -160,29 +160,19 @@ def _described(
     positions: bytes | None = None,
     field: list[str | float | bool | None] | None = None,
 ) -> Map:
-    known = state.map
+    known, rows = state.map, state.rows
     methods: list[Method] = ["pca", "neighbours"]
-    trust = None
-    if ids is not None and known is not None and known.made_at is not None:
-        value = known.trust_of_pca if query.method == "pca" else known.trust_of_neighbours
-        trust = Trustworthiness(NEIGHBOURS, value, known.trust_of_pca, known.trust_sample or 0)
-    return Map(
-        now,
-        query.method,
-        {one: now if known is None or not state.rows else _state(known, one) for one in methods},
-        state.rows,
-        len(ids or []),
-        state.rows > query.limit,
-        progress=None if known is None else known.progress,
-        error=None if known is None else known.error,
-        changes=None if known is None else known.changes,
-        computed_at=None if known is None else known.made_at,
-        trustworthiness=trust,
-        explained_variance=known.explained if trust is not None and known is not None else None,
-        positions=positions,
-        ids=ids,
-        field=field,
-    )
+    states: dict[str, State] = {one: now if known is None or not rows else _state(known, one) for one in methods}
+    made = Map(now, query.method, states, rows, len(ids or []), rows > query.limit)
+    made = replace(made, positions=positions, ids=ids, field=field)
+    if known is None:
+        return made
+    made = replace(made, progress=known.progress, error=known.error, changes=known.changes, computed_at=known.made_at)
+    if ids is None or known.made_at is None:
+        return made
+    value = known.trust_of_pca if query.method == "pca" else known.trust_of_neighbours
+    trust = Trustworthiness(NEIGHBOURS, value, known.trust_of_pca, known.trust_sample or 0)
+    return replace(made, trustworthiness=trust, explained_variance=known.explained)
 
 
 endpoints = [get_map]

@@ -22,7 +22,7 @@ class SharePath(ProjectPath, frozen=True):
 
 
 class ProjectShares(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All with whom a project is shared; `next` is where the list goes on, if it does."""
+    """The users with whom a project is shared; `next` is the URL of the next page."""
 
     owner: str
     project_handle: str
@@ -31,13 +31,13 @@ class ProjectShares(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TransferIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to hand a project over to."""
+    """The new owner of a project."""
 
     new_owner: AnyHandle
 
 
 class Transferred(msgspec.Struct, frozen=True):
-    """A project that has been handed over to `owner`."""
+    """A transferred project with its new `owner`."""
 
     owner: str
     project_handle: str
@@ -65,15 +65,15 @@ async def unshare_project(req: Req, path: SharePath) -> None:
 
 @endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner, errors=(404,))
 async def get_project_shares(req: Req, path: ProjectPath, query: SharesPage) -> ProjectShares:
-    """All with whom a project is shared, beside the public."""
+    """The users with whom a project is shared, besides the public."""
     return ProjectShares(path.user, path.project, *query.of(req, (await _shared(req.pool, path))[query.offset :]))
 
 
 @endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(404, 409))
 async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Transferred:
-    """Hand a project over to another user.
+    """Transfer a project to another user.
 
-    They must have access to its instance, and no project of its name. The former owner keeps no access.
+    The new owner must have access to its instance, and no project with its handle. The former owner loses access.
     """
     not_the_system(body.new_owner, "body.new_owner")
     if body.new_owner == path.user:

@@ -1,7 +1,7 @@
 """Projects (contract section 6)."""
 
 import contextlib
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -41,19 +41,19 @@ class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OlderService(msgspec.Struct, frozen=True):
-    """An instance as older clients name it; what else they say of it is left alone."""
+    """An instance in the format of older clients; other fields are ignored."""
 
     llm_service_handle: AnyHandle
     owner: AnyHandle | None = None
 
 
 class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A project to be created or replaced.
+    """A project to create or replace.
 
-    `metadataScheme` is a JSON Schema as text or object. `text_search`: who may search with texts, which the instance
-    embeds: editors (the usual), readers, or everybody who may read the project (public). In `shared_with` a handle
-    alone is a reader, and `"*"` is the same as `public_read: true`; left out, the shares stay as they are.
-    `authorizedReaders` and `llmServices` (its first counts) are the older names of `shared_with` and `instance_handle`.
+    `metadataScheme` is a JSON Schema as text or object. `text_search`: the users who may search with texts, which the
+    instance embeds: editors (default), readers, or all who may read the project (public). In `shared_with` a plain
+    handle is a reader, and `"*"` means `public_read: true`; if it is omitted, the shares stay. `authorizedReaders` and
+    `llmServices` (of which the first counts) are older names of `shared_with` and `instance_handle`.
     """
 
     project_handle: Handle
@@ -71,10 +71,10 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Project(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A project as the caller may see it; `role` is the caller's.
+    """A project as visible to the caller with this `role`.
 
-    `changes` grows by one with each embedding that is inserted, changed or deleted: while it is the same, and `log`, so
-    are they.
+    `changes` grows by one with each inserted, changed or deleted embedding. While `changes` and `log` stay the same, so
+    do the embeddings.
     """
 
     project_id: int
@@ -114,24 +114,21 @@ async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Call
 async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], access: Caller) -> Project:
     """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares.
 
-    A `metadataScheme` that is an object is merged with the stored one, one that is a text replaces it.
+    A `metadataScheme` as object is merged with the stored one, as text it replaces it.
     """
     body |= {name: [] for name in ("shared_with", "authorizedReaders") if name in body and body[name] is None}
 
     async def lock(db: Db) -> dict[str, Any] | None:
         stored = await projects.lock_project(db, owner=path.user, project_handle=path.project)
         if stored is not None and isinstance(body.get("metadataScheme"), dict):
-            with contextlib.suppress(msgspec.DecodeError, RecursionError):  # as the original system may have left it
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):  # invalid schemas of the original system
                 stored["metadataScheme"] = msgspec.json.decode(stored["metadataScheme"] or "null")
         if stored is not None and body.get("llmServices") and "instance_handle" not in body:
-            stored.pop("instance_handle")  # the older name means the same, and is newer
+            stored.pop("instance_handle")  # replaced by llmServices, the older name
             stored.pop("instance_owner")
         return stored
 
-    async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (
-        tx,
-        project,
-    ):
+    async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
         same_handle(path.project, project.project_handle, "project_handle")
         if "metadataScheme" in body:
             await _check_schema(req, path.user, project.metadata_scheme)
@@ -143,7 +140,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
 
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
 async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
-    """A project, with the number of its embeddings and how it is searched."""
+    """A project with the number of its embeddings and the state of its index."""
     return await _retrieve(
         req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
     )
@@ -151,7 +148,7 @@ async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Pro
 
 @endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
 async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
-    """What readers of a project may know of its instance: its model, and whether it can embed texts."""
+    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
     row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
     return found(row, f"An instance of {project_name(path)}")
 
@@ -196,31 +193,17 @@ async def _retrieve(
     shares = None
     if role in ("owner", "admin"):
         shares = await projects.get_shared_users_for_project(db, owner=row.owner, project_handle=row.project_handle)
-    return Project(
-        project_id=row.project_id,
-        project_handle=row.project_handle,
-        owner=row.owner,
-        public_read=row.public_read,
-        role=row.role,
-        number_of_embeddings=row.number_of_embeddings,
-        text_search=cast("TextSearch", row.text_search),
-        index=await project_index(db, recall, project_id, row.number_of_embeddings),
-        changes=row.changes,
-        log=row.log,
-        instance=row.instance,
-        description=row.description,
-        metadata_scheme=row.metadata_scheme,
-        shared_with=shares,
-    )
+    index = await project_index(db, recall, project_id, row.number_of_embeddings)
+    return Project(**msgspec.structs.asdict(row), index=index, shared_with=shares)
 
 
 def project_name(path: ProjectPath) -> str:
-    """How an error names a project."""
+    """The name of a project in errors."""
     return f"The project {path.user}/{path.project}"
 
 
 def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
-    """Owner and handle of the instance that a project is to belong to. Raises Invalid when none is named."""
+    """Owner and handle of the instance in a body. Raises Invalid without one."""
     if body.instance_handle is not None:
         return body.instance_owner or owner_handle, body.instance_handle
     first = body.llm_services[0] if body.llm_services else None
@@ -232,7 +215,7 @@ def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
 
 
 def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
-    """Role by handle, None when the body says nothing of shares. Raises Invalid, or BadRequest for the owner."""
+    """Roles by handle; None if the body has no shares. Raises Invalid, or BadRequest for the owner."""
     if body.shared_with is None and body.authorized_readers is None:
         return None
     shares: dict[str, str] = {}
@@ -250,14 +233,14 @@ def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
 
 
 def schema_text(scheme: str | dict[str, Any] | bool | None) -> str | None:
-    """The schema as it is stored, as text."""
+    """The schema as text, which is stored."""
     if scheme is None or scheme == "":
         return None
     return scheme if isinstance(scheme, str) else msgspec.json.encode(scheme).decode()
 
 
 async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any] | bool | None) -> None:
-    """Raises Invalid for an unusable schema. Before locks are taken, because it may take seconds."""
+    """Raises Invalid for an unusable schema. Call before taking locks: it may take seconds."""
     if (text := schema_text(scheme)) is None:
         return
     try:
@@ -266,11 +249,4 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
 
 
-endpoints = [
-    post_project,
-    get_project,
-    get_project_instance,
-    put_project,
-    patch_project,
-    delete_project,
-]
+endpoints = [post_project, get_project, get_project_instance, put_project, patch_project, delete_project]

@@ -1,4 +1,4 @@
-"""The address itself: people are led to the console, programs are told where things are."""
+"""The root: redirects browsers to the console, and lists links for programs."""
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -12,7 +12,7 @@ from service.http.responses import encode
 
 
 class Links(msgspec.Struct, frozen=True):
-    """Where things are, relative to this address, so that they are right behind a path prefix, too."""
+    """Links relative to the root, which work behind a path prefix."""
 
     console: str = "console/"
     docs: str = "docs"
@@ -21,17 +21,17 @@ class Links(msgspec.Struct, frozen=True):
 
 
 class About(msgspec.Struct, frozen=True):
-    """What this service is, and where to go on."""
+    """A description of the service, with links."""
 
     version: str
     links: Links
     title: str = "embedding-service"
-    description: str = "Keeps embeddings for many users and projects, and answers what is similar."
+    description: str = "Stores embeddings for many users and projects, and finds similar ones."
 
 
 @endpoint("GET", "/", guard=anyone)
 async def get_root(req: Req) -> Response:
-    """What this service is, and where its documentation, its console and its health are; browsers go to the console."""
+    """A description of the service with links; browsers are redirected to the console."""
     req.answer_headers["Vary"] = "Accept"
     if "text/html" in req.headers.get("accept", "")[:MAX_ACCEPT_LENGTH].lower():
         return RedirectResponse("console/")

@@ -1,4 +1,4 @@
-"""The sanity check of all stored data, in bounded memory at any size, and what to do for each finding."""
+"""The sanity check of all stored data, in bounded memory, with a remedy for each finding."""
 
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -13,7 +13,7 @@ from service.provider_keys.keyring import Keyring
 from service.queries import admin
 
 PAGE = 1000
-MAX_LISTED = 1000  # issues, and warnings, that are listed; all are counted
+MAX_LISTED = 1000  # issues and warnings each; all are counted
 
 Level = Literal["issue", "warning"]
 Kind = Literal[
@@ -29,32 +29,32 @@ Kind = Literal[
     "no_schema",
     "plaintext_keys",
 ]
-# What is done about each kind. docs/OPERATIONS.md has the same table.
+# docs/OPERATIONS.md has the same table.
 REMEDIES: dict[Kind, str] = {
     "wrong_dimensions": "Delete these embeddings, and upload them again as vectors of the project's instance.",
-    "invalid_metadata": "Upload the embedding again with metadata that fit, or change the schema of the project.",
+    "invalid_metadata": "Upload the embedding again with valid metadata, or change the schema of the project.",
     "unusable_schema": "Replace the schema of the project (metadataScheme). Until then its uploads are refused.",
     "costly_schema": "Make the schema of the project simpler (metadataScheme), or the metadata smaller.",
     "unopened_key": (
-        "Put the encryption key that sealed it into ENCRYPTION_KEY_PREVIOUS and run `keys rotate`, or have the owner "
-        "send it again (a PATCH of the instance with api_key)."
+        "Put its encryption key into ENCRYPTION_KEY_PREVIOUS and run `keys rotate`, or have the owner set the provider "
+        "key again (a PATCH of the instance with api_key)."
     ),
     "invalid_index": "Wait: the indexer drops it within ten minutes. Without one (SERVICE_INDEXER), run `index`.",
     "low_recall": (
-        "Nothing, if the recall that searches tell is enough. Where all of the nearest are needed, search with "
-        "exact=true; for exact searches in general raise SERVICE_EXACT_SECONDS."
+        "Nothing, if the recall in the answers of searches is sufficient. Otherwise search with exact=true, or raise "
+        "SERVICE_EXACT_SECONDS for more exact searches."
     ),
     "left_over_embeddings": "See docs/MIGRATION.md for this reason. They stay in the table embeddings_unmigrated.",
     "no_instance": "Give the project an instance (a PUT of the project with instance_handle), or delete it.",
-    "no_schema": "Nothing, if its metadata may be anything. Otherwise give the project a schema (metadataScheme).",
+    "no_schema": "Nothing, if any metadata are allowed. Otherwise give the project a schema (metadataScheme).",
     "plaintext_keys": "Run `keys encrypt`.",
 }
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that is wrong: the `message` as in `issues` or `warnings`, and what to do about it.
+    """A problem, with the `message` as in `issues` or `warnings`, and its remedy.
 
-    Project and instance are named as owner/handle.
+    Project and instance are owner/handle.
     """
 
     level: Level
@@ -67,7 +67,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, omit_defaults=True):
-    """FAILED with any issue, else WARNING with any warning. The first 1,000 of each are spelt out, in two forms."""
+    """FAILED with any issue, else WARNING with any warning. The first 1,000 of each are listed, in two formats."""
 
     status: Literal["PASSED", "WARNING", "FAILED"]
     total_projects: int
@@ -79,25 +79,17 @@ class Report(msgspec.Struct, omit_defaults=True):
 
 
 class _Findings:
-    """Those of one level."""
+    """The findings of one level."""
 
     def __init__(self, level: Level) -> None:
         self.level = level
         self.count = 0
         self.listed: list[Finding] = []
 
-    def add(
-        self,
-        kind: Kind,
-        text: str,
-        *,
-        project: str | None = None,
-        text_id: str | None = None,
-        instance: str | None = None,
-    ) -> None:
+    def add(self, kind: Kind, message: str, **place: str) -> None:
         self.count += 1
         if len(self.listed) < MAX_LISTED:
-            self.listed.append(Finding(self.level, kind, text, REMEDIES[kind], project, text_id, instance))
+            self.listed.append(Finding(self.level, kind, message, REMEDIES[kind], **place))
 
     @property
     def messages(self) -> list[str] | None:
@@ -105,7 +97,7 @@ class _Findings:
 
 
 async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Report:
-    """Looks at every project, sealed key and index."""
+    """Checks all projects, provider keys and indexes."""
     issues, warnings = _Findings("issue"), _Findings("warning")
     async for project in _projects(db):
         await _check_project(db, schemas, project, issues, warnings)
@@ -116,12 +108,12 @@ async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Re
         message = f"project {name}: its vector index does not reach a recall of {recall:g}"
         warnings.add("low_recall", message, project=name)
     for left in await admin.count_unmigrated_embeddings(db):
-        reason = left.obstacle or "not carried yet"
+        reason = left.obstacle or "not migrated yet"
         message = f"project {left.project}: {left.embeddings} embeddings of the original system left over: {reason}"
         warnings.add("left_over_embeddings", message, project=left.project)
     return Report(
         status="FAILED" if issues.count else "WARNING" if warnings.count else "PASSED",
-        total_projects=await admin.count_projects(db),
+        total_projects=(await admin.count_all(db)).projects,
         issues_count=issues.count,
         warnings_count=warnings.count,
         issues=issues.messages,
@@ -171,9 +163,9 @@ async def _check_project(
 async def _check_keys(db: Db, keyring: Keyring, issues: _Findings, warnings: _Findings) -> None:
     found = await rotation.status(db, keyring)
     for name in found.does_not_open:
-        message = f"instance {name}: its provider key does not open with ENCRYPTION_KEY"
+        message = f"instance {name}: its provider key cannot be decrypted with ENCRYPTION_KEY"
         issues.add("unopened_key", message, instance=name)
     issues.count += found.not_opening - len(found.does_not_open)
     if found.plaintext:
-        message = f"{found.plaintext} provider keys are stored in the clear: run `keys encrypt`"
+        message = f"{found.plaintext} provider keys are stored in plaintext: run `keys encrypt`"
         warnings.add("plaintext_keys", message)

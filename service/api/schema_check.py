@@ -1,4 +1,4 @@
-"""What a metadata schema would find among the stored rows of a project, before it is saved."""
+"""Checks of a metadata schema against the stored rows of a project, before it is saved."""
 
 import time
 from collections.abc import AsyncIterator
@@ -18,19 +18,19 @@ from service.queries import admin, projects
 
 PAGE = 1000
 PAGE_BYTES = 4 * 1024 * 1024
-MAX_FAILURES = 100  # that are listed; all are counted
-MAX_SECONDS = 10.0  # after which no further page is looked at
+MAX_FAILURES = 100  # in the list; all are counted
+MAX_SECONDS = 10.0  # after which no further page is checked
 
 
 class SchemaToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A JSON Schema as text or object, as in a project; `after` goes on behind an id."""
+    """A JSON Schema as text or object, as in a project; `after` continues after an id."""
 
     metadata_scheme: str | dict[str, Any] | bool = msgspec.field(name="metadataScheme")
     after: After = ""
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A stored embedding whose metadata break the schema: where, like `.author.name`, and how."""
+    """A stored embedding whose metadata violate the schema, with a path like `.author.name`."""
 
     text_id: str
     path: str
@@ -38,10 +38,10 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many of the rows that were looked at break the schema, and the first 100 of them, in the order of text_id.
+    """The number of checked and of failing rows, and the first 100 failures in the order of text_id.
 
-    `next_after` is there when time ran out: sent as `after` it goes on, perhaps with no row left.
-    `number_of_embeddings` are all of the project.
+    After a timeout there is a `next_after`, with which to continue (as `after`); perhaps no rows are left.
+    `number_of_embeddings` is that of the whole project.
     """
 
     checked: int
@@ -53,7 +53,7 @@ class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, errors=(404,), only_reads=True)
 async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck, access: Caller) -> SchemaChecked:
-    """Say which stored metadata a schema would refuse. Nothing is changed."""
+    """Find the stored metadata that a schema would refuse. Nothing is changed."""
     row = await projects.retrieve_project_size(req.pool, owner=path.user, project_handle=path.project)
     project = found(row, project_name(path))
     schema, schemas = schema_text(body.metadata_scheme), req.services.schemas
@@ -64,7 +64,7 @@ async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck, ac
     end = time.monotonic() + MAX_SECONDS
     try:
         await schemas.check(path.user, schema)
-        if not project.number_of_embeddings:  # one without an instance has no table either
+        if not project.number_of_embeddings:  # perhaps without a table
             return SchemaChecked(0, 0, [], 0)
         async for page in checked_pages(req.pool, schemas, path.user, schema, project.project_id, after=last):
             wrong = [Failure(text_id, fault.path, fault.message) for text_id, fault in page if fault is not None]
@@ -76,14 +76,14 @@ async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck, ac
     except BadSchema as error:
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
     except TooCostly as error:
-        raise Invalid(problems=[Problem(f"{error}, behind text_id {last!r}", "body.metadataScheme")]) from None
+        raise Invalid(problems=[Problem(f"{error}, after text_id {last!r}", "body.metadataScheme")]) from None
     return SchemaChecked(checked, failing, failures, project.number_of_embeddings, goes_on)
 
 
 async def checked_pages(
     db: Db, schemas: Schemas, owner: str, schema: str, project_id: int, *, after: str = "", patient: bool = False
 ) -> AsyncIterator[list[tuple[str, Fault | None]]]:
-    """The ids of a project's embeddings and what is wrong with their metadata, in pages that are never empty.
+    """Yields the ids of a project's embeddings with the faults of their metadata, in non-empty pages.
 
     Raises BadSchema, TooCostly, Unavailable, and, unless `patient`, Busy.
     """
@@ -93,7 +93,7 @@ async def checked_pages(
     ):
         faults = await schemas.faults(owner, schema, [row.metadata for row in page], patient=patient)
         yield [(row.text_id, fault) for row, fault in zip(page, faults, strict=True)]
-        after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # when they are large, no more are looked at
+        after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # fewer if the rows are large
 
 
 endpoints = [post_schema_check]

@@ -1,4 +1,4 @@
-"""Sharing, as definitions, instances and projects have it in common."""
+"""Common parts of sharing definitions, instances and projects."""
 
 from typing import Annotated
 
@@ -14,22 +14,21 @@ MAX_SHARES = 10_000
 
 
 class SharesPage(Page, frozen=True):
-    """Which part of those with whom something is shared: all, unless they are very many."""
+    """The part of a list of shares, by default up to 10,000."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_SHARES)] = MAX_SHARES
 
 
-class ShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With whom to share, and in what role: sharing again changes it."""
-
-    share_with_handle: AnyHandle
-    role: ShareRole
-
-
 class DefinitionShareIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With whom to share a definition, to be read and used."""
+    """A user to share a definition with."""
 
     share_with_handle: AnyHandle
+
+
+class ShareIn(DefinitionShareIn, frozen=True, forbid_unknown_fields=True):
+    """A user to share with, and the role; sharing again changes the role."""
+
+    role: ShareRole
 
 
 def not_the_owner(owner: str, share_with: str) -> None:
@@ -37,10 +36,10 @@ def not_the_owner(owner: str, share_with: str) -> None:
     not_the_system(share_with, "body.share_with_handle")
     if owner == share_with:
         problem = Problem("is the owner", "body.share_with_handle", share_with)
-        raise BadRequest("Nothing can be shared with its owner.", [problem])
+        raise BadRequest("A resource cannot be shared with its owner.", [problem])
 
 
 def not_the_system(handle: str, where: str) -> None:
-    """Raises BadRequest for `_system`, from which nothing could be taken back."""
+    """Raises BadRequest for `_system`, which is not a real user."""
     if handle == SYSTEM:
-        raise BadRequest("_system is not a user to share with.", [Problem("must be a user", where, handle)])
+        raise BadRequest("Sharing with _system is not possible.", [Problem("must be a user", where, handle)])

@@ -1,4 +1,4 @@
-"""Similar texts (contract section 8)."""
+"""Similarity search (contract section 8)."""
 
 import asyncio
 import math
@@ -39,10 +39,10 @@ Limit = Annotated[int, Meta(ge=1, le=200)]
 
 
 class Search(msgspec.Struct, frozen=True):
-    """How to search. `count` is the older name of `limit`; the smaller counts.
+    """Options of a search. `count` is the older name of `limit`; the smaller one counts.
 
-    `metadata_path` and `metadata_value` leave out the texts whose metadata field has the value. `recall` is the share
-    of the nearest that must be found, instead of the service's aim; `exact` finds all of them.
+    `metadata_path` and `metadata_value` exclude texts with this value in a metadata field. `recall` is the required
+    share of the nearest neighbours, instead of the service's default; `exact` finds all of them.
     """
 
     limit: Limit | None = None
@@ -57,11 +57,11 @@ class Search(msgspec.Struct, frozen=True):
 
     @property
     def max_rows(self) -> int:
-        """How many results are asked for."""
+        """The requested number of results."""
         return min(self.limit or self.count or 10, self.count or self.limit or 10)
 
 
-# Whose role may search with texts, by the project's `text_search`.
+# The roles that may search with texts, by the project's `text_search`.
 TEXT_SEARCHERS = {"editors": EDITORS, "readers": EDITORS | {"reader"}, "public": READERS}
 
 
@@ -75,9 +75,9 @@ class Similar(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Method(msgspec.Struct, frozen=True):
-    """How an answer was found. `recall`: the share of the nearest that is found, as measured; 1 for an exact one.
+    """The method of a search, and its measured recall, 1 for an exact search.
 
-    `filtered` is exact too: the index of the metadata found the rows that pass, and all of them were compared.
+    `filtered` is exact too: the metadata index found the rows that pass, and all of them were compared.
     """
 
     method: Literal["exact", "index", "filtered"]
@@ -85,7 +85,7 @@ class Method(msgspec.Struct, frozen=True):
 
 
 class Similars(msgspec.Struct, frozen=True):
-    """Similar texts, best first, ties by id; for several vectors a list for each, in their order."""
+    """Similar texts, best first, ties by id; for several vectors a list per vector, in order."""
 
     user_handle: str
     project_handle: str
@@ -101,8 +101,7 @@ class Similars(msgspec.Struct, frozen=True):
     reads_from_replica=True,
 )
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
-    """Texts that are similar to a stored one, itself left out."""
-
+    """Texts that are similar to a stored one, which is excluded."""
     stored = await _stored(req, access, candidates(req, path), path.text_id)
     question = _question(req, query, None, stored.text_id)
     return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
@@ -119,13 +118,13 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     reads_from_replica=True,
 )
 async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
-    """Texts that are similar to a raw vector, to each of several, to texts, or to a stored text, itself left out."""
+    """Texts that are similar to one or more vectors or texts, or to a stored text, which is excluded."""
     body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
     sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
     include = query.include if sent.include is None else sent.include
     if sent.text_id is not None:
         if req.is_provisional:
-            raise Unconfirmed  # access is decided before anything is read
+            raise Unconfirmed  # authorize before reading
         stored = await _stored(req, access, [sent.text_id], sent.text_id)
         question = _question(req, query, sent.only, stored.text_id)
         return await _similars(req, access, question, [stored.vector.to_binary()], include, single=True)
@@ -141,19 +140,19 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
 
 
 async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> embeddings.StoredVector:
-    """The vector of the embedding that these ids mean (`candidates`). Raises NotFound, which calls it by this name."""
+    """The vector of the embedding with one of these ids (`candidates`). Raises NotFound with this name."""
 
     async def ask(db: Pool) -> embeddings.StoredVector:
         row = await embeddings.retrieve_vector(db, project_id=project.project_id, text_ids=text_ids)
-        return found(row, f"The embedding {name!r}")  # the primary may know one that the replica does not know yet
+        return found(row, f"The embedding {name!r}")  # on a replica: perhaps not replicated yet
 
     return await req.reading(ask)
 
 
 async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np.float16]:
-    """The vectors of its texts, for callers who may spend what the instance costs."""
+    """The vectors of the texts in a search, for callers who may use the instance."""
     if req.is_provisional:
-        raise Unconfirmed  # access is decided before anything is spent
+        raise Unconfirmed  # authorize before embedding
     if project.role not in TEXT_SEARCHERS[project.text_search]:
         if req.credentials.key_hash is None:
             raise Unauthorized
@@ -161,10 +160,8 @@ async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np
     try:
         made = await embedded(req, project, sent.texts, "query")
     except BadTexts as error:
-        count = len(sent.texts)
-        raise error.located(
-            ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(count)]
-        ) from None
+        places = ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(len(sent.texts))]
+        raise error.located(places) from None
     return vectors.to_halves(made.vectors)
 
 
@@ -195,11 +192,9 @@ async def _similars(
     results: list[Any] = []
     turns = Turns()
     for ids, similarities in answer.nearest:
+        pairs = zip(ids, similarities, strict=True)
         results.append(
-            [
-                Similar(text_id, similarity, *shown.get(text_id, (UNSET, UNSET)))
-                for text_id, similarity in zip(ids, similarities, strict=True)
-            ]
+            [Similar(text_id, similarity, *shown.get(text_id, (UNSET, UNSET))) for text_id, similarity in pairs]
         )
         await turns.give()
     method = Method(answer.method, answer.recall)
@@ -207,7 +202,7 @@ async def _similars(
 
 
 async def _timed(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:
-    """What is found, and a note of how long it took."""
+    """Searches, and records the duration."""
     start = time.perf_counter()
     answer, outcome = None, Outcome.FAILED
     try:
@@ -224,7 +219,7 @@ async def _timed(req: Req, project: ProjectAccess, question: Question, sent: lis
 
 
 async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:
-    """What is found. Raises Busy for a search that takes too long, which is cancelled in PostgreSQL too."""
+    """Searches within a time limit. Raises Busy."""
     seconds = req.services.settings.service_search_timeout
     fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
     async with time_limit(seconds, f"The search timed out after {seconds:g} s: ask for {fewer}."):
@@ -235,12 +230,12 @@ async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: l
             return answer
         try:
             return await req.reading(lambda db: nearest(db, project, sent, question))
-        except Unanswered:  # its index has just gone: it was emptied
+        except Unanswered:  # the index was just dropped: the project was emptied
             return await nearest(req.pool, replace(project, watermark=None), sent, question)
 
 
 async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:
-    """Text and metadata of all results, as far as they are asked for."""
+    """Text and metadata of the results, if requested."""
     if not include:
         return {}
     times = Counter(text_id for ids, _ in answer.nearest for text_id in ids)
@@ -250,7 +245,7 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
         "with_text": "text" in include,
         "with_metadata": "metadata" in include,
     }
-    # Each of a thousand vectors may find the same long texts again.
+    # Sizes first: a thousand vectors may all find the same long texts.
     sizes = await req.reading(lambda db: similars.get_shown_sizes(db, **asked))
     await req.make_room_to_show(sum(row.size * times[row.text_id] for row in sizes))
     rows = await req.reading(lambda db: similars.get_texts_and_metadata(db, **asked))

@@ -1,4 +1,4 @@
-"""The state of the whole service, for its operator. No rows are counted, so it is as quick at any number of them."""
+"""The state of the service, for its operator. It counts no rows, so it is fast at any size."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ MAX_BUILDS = 50
 
 
 class SchemaState(msgspec.Struct, frozen=True):
-    """The last migration of the database; those that it lacks, and those that this version does not know."""
+    """The last migration of the database, pending ones, and those unknown to this version."""
 
     version: str | None
     pending: list[str]
@@ -33,13 +33,13 @@ class SchemaState(msgspec.Struct, frozen=True):
 
 
 class LargeProject(ListedProject, frozen=True, kw_only=True):
-    """A project, and the size of its table with all indexes."""
+    """A project, and the size of its table with indexes."""
 
     bytes: int
 
 
 class IndexesState(msgspec.Struct, frozen=True):
-    """Projects with a vector index, the embeddings in them, and those whose index does not reach SERVICE_RECALL."""
+    """Projects with a vector index, their indexed embeddings, and indexes below SERVICE_RECALL."""
 
     projects: int
     rows: int
@@ -47,17 +47,17 @@ class IndexesState(msgspec.Struct, frozen=True):
 
 
 class BuildState(Build, frozen=True, omit_defaults=True):
-    """An index that is being built: a graph, a coarse index, or that of the tail or the metadata."""
+    """An index that is being built: of kind graph, coarse, tail or metadata."""
 
     seconds_left: float | None = None
 
 
 class ServiceState(msgspec.Struct, frozen=True):
-    """The state of the service, as the process with this number sees it, which was started at `started_at`.
+    """The state of the service, as seen by the process `process`, started at `started_at`.
 
-    `embeddings` is null while there is a project that is not counted yet. `largest_projects` are those with the most
-    embeddings, at most 20. `encryption_keys` shows by their ids which keys sealed the providers' keys; `is_done` is
-    false while there are some that the current one did not seal. At most 50 builds are shown.
+    `embeddings` is null until all projects are counted. `largest_projects` are up to 20 with the most embeddings.
+    `encryption_keys` counts provider keys by the id of their encryption key; `is_done` is false while some need
+    rotation. At most 50 builds are shown.
     """
 
     version: str
@@ -79,9 +79,9 @@ class ServiceState(msgspec.Struct, frozen=True):
 
 
 class SlowSearches(msgspec.Struct, frozen=True):
-    """Searches that took `threshold_seconds` or longer in the database, 50 of the `slowest` and 50 of the `latest`.
+    """Searches of at least `threshold_seconds`: up to 50 of the `slowest` and of the `latest`; `slow` counts all.
 
-    Of this process only, since its start: where several serve, each has its own. `slow` counts all.
+    Only of this server process, since its start.
     """
 
     process: int
@@ -123,7 +123,7 @@ async def get_status(req: Req) -> ServiceState:
 
 @endpoint("GET", "/v1/admin/slow-searches", guard=admin)
 async def get_slow_searches(req: Req) -> SlowSearches:
-    """The slow searches of the process that answers."""
+    """The slow searches of the server process that answers."""
     kept = req.services.slow_searches
     return SlowSearches(os.getpid(), kept.since, SLOW_SECONDS, kept.count, kept.slowest, kept.latest)
 

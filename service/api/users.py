@@ -30,13 +30,13 @@ class UserPath(msgspec.Struct, frozen=True):
 
 
 class UsersPage(Page, frozen=True):
-    """Which part of the users' handles."""
+    """The part of the users' handles."""
 
     search: Annotated[str, Meta(max_length=64, pattern=r"^[^\u0000]*$")] = ""
 
 
 class UserIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A user to be created or changed."""
+    """A user to create or change."""
 
     user_handle: Handle
     email: Email
@@ -44,14 +44,14 @@ class UserIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserKey(msgspec.Struct, frozen=True):
-    """A user and their key, which is shown this once: 64 hexadecimal characters, or `not changed`."""
+    """A user and their key: 64 hexadecimal characters, shown only once, or `not changed`."""
 
     user_handle: str
     vdb_key: str
 
 
 class WhoAmI(msgspec.Struct, frozen=True):
-    """Whose key was sent: a user's, or the admin's, who has no handle."""
+    """The owner of the sent key: a user, or the admin, who has no handle."""
 
     user_handle: str | None
     role: str
@@ -59,7 +59,7 @@ class WhoAmI(msgspec.Struct, frozen=True):
 
 @endpoint("GET", "/v1/whoami", guard=any_user)
 async def get_whoami(req: Req, access: Caller) -> WhoAmI:
-    """Whose key this is."""
+    """The owner of the sent key."""
     return WhoAmI(access.handle, access.role)
 
 
@@ -101,20 +101,20 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
 
 @endpoint("GET", "/v1/users", guard=admin)
 async def get_users(req: Req, query: UsersPage) -> list[str]:
-    """All users' handles; with `search` those that contain it, ignoring case."""
+    """All users' handles; with `search` only those that contain it, ignoring case."""
     rows = await users.get_all_users(req.pool, search=query.search, max_rows=query.limit + 1, skip=query.offset)
     return query.of(req, rows)[0]
 
 
 @endpoint("GET", "/v1/users/{user}", guard=owner, errors=(404,))
 async def get_user(req: Req, path: UserPath) -> User:
-    """A user with all that they own and have been given."""
+    """A user with their own and shared resources."""
     return found(await users.retrieve_user(req.pool, user_handle=path.user), f"The user {path.user!r}")
 
 
 @endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201, errors=(404,))
 async def post_user_key(req: Req, path: UserPath) -> UserKey:
-    """A new key for a user; the old one stops working at once."""
+    """Create a new key for a user; the old one is revoked immediately."""
     key = secrets.token_hex(KEY_BYTES)
     row = await users.replace_user_key(req.pool, user_handle=path.user, key_hash=hash_key(key))
     return UserKey(found(row, f"The user {path.user!r}"), key)
@@ -122,7 +122,7 @@ async def post_user_key(req: Req, path: UserPath) -> UserKey:
 
 @endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(404, 409))
 async def delete_user(req: Req, path: UserPath) -> None:
-    """Delete a user with all that they own."""
+    """Delete a user with all their resources."""
     async with locked(req.pool, path.user, SYSTEM) as tx:
         await users.lock_instances_of_user(tx, user_handle=path.user)
         found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
@@ -130,14 +130,14 @@ async def delete_user(req: Req, path: UserPath) -> None:
 
 
 def _alike(*names: Any) -> list[str]:
-    """What is locked so that of several users whose names are alike but for case only one is made."""
+    """Names in lower case, locked so that only one of several users that differ in case only is created."""
     return [name.lower() for name in names if isinstance(name, str)]
 
 
 async def _store(db: Db, user: UserIn) -> UserKey:
     taken = await users.retrieve_taken_names(db, user_handle=user.user_handle, email=user.email)
     if taken.handle:
-        message = "This handle is reserved, or another user's but for upper and lower case."
+        message = "This handle is reserved, or differs from another user's in upper and lower case only."
         raise Conflict(message, [Problem(message, "body.user_handle", user.user_handle)])
     if taken.email:
         message = "Another user has this e-mail address."
@@ -150,7 +150,7 @@ async def _store(db: Db, user: UserIn) -> UserKey:
 
 
 def same_handle(in_path: str, in_body: str, field: str) -> None:
-    """Raises BadRequest when a body names another thing than its path."""
+    """Raises BadRequest if the handles in path and body differ."""
     if in_path != in_body:
         problem = Problem(f"must be {in_path!r}, as in the path", f"body.{field}", in_body)
         raise BadRequest("The body contradicts the path.", [problem])

@@ -1,1 +1,1 @@
-"""The command line: one module a command, and the common parts."""
+"""The command line: one module per command, and their common parts."""

@@ -1,4 +1,4 @@
-"""The commands of the command line, one module each, and the common parts: settings, database, exit codes, errors."""
+"""Common parts of the commands: settings, database, exit codes, errors."""
 
 import contextlib
 import sys
@@ -21,14 +21,16 @@ from service.schema.migrate import Refused
 from service.schema.takeover import CannotTakeOver
 from service.settings import Settings
 
-EXIT_PENDING = 3  # there is something left to do
-EXIT_NOT_OPENING = 4  # some provider keys do not open
+EXIT_PENDING = 3  # work is left to do
+EXIT_NOT_OPENING = 4  # some provider keys cannot be decrypted
+
+_REFUSALS = (UnsupportedDatabase, Refused, CannotTakeOver, WrongKey, embedded.EmbeddedPostgresError)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def say(text: str) -> None:
-    """Prints to standard error, which leaves standard output to the result."""
+    """Prints to standard error; standard output is for results."""
     click.echo(text, err=True)
 
 
@@ -38,7 +40,7 @@ def show(result: object) -> None:
 
 
 def load_settings() -> Settings:
-    """The settings, or exit code 1 and their problems."""
+    """Loads the settings, or exits with code 1 and the problem."""
     try:
         config = settings.load()
     except settings.SettingsError as error:
@@ -49,45 +51,38 @@ def load_settings() -> Settings:
 
 @contextlib.contextmanager
 def database(config: Settings) -> Iterator[str]:
-    """Yields the URL of the database, and starts and stops the embedded one where none is named."""
+    """Yields the URL of the database; runs the embedded PostgreSQL during the block if none is configured."""
     if config.service_database_read_url is not None:
         parse(config.service_database_read_url)
     if config.named_database_url is not None:
         parse(config.named_database_url)
         yield config.named_database_url
         return
-    say(f"No database is named: the embedded PostgreSQL serves, with its data in {config.service_data_dir}.")
+    say(f"No database is configured: using the embedded PostgreSQL with its data in {config.service_data_dir}.")
     with embedded.running(config.service_data_dir) as url:
         yield url
 
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """What can go wrong with a database, as one line and exit code 1 instead of a traceback."""
+    """Reports database errors in one line with exit code 1, without a traceback."""
     try:
         yield
-    except (
-        UnsupportedDatabase,
-        Refused,
-        CannotTakeOver,
-        WrongKey,
-        embedded.EmbeddedPostgresError,
-        ValueError,
-    ) as error:
+    except (*_REFUSALS, ValueError) as error:
         raise click.ClickException(str(error)) from None
     except (psycopg.Error, asyncpg.PostgresError, OSError) as error:
         raise click.ClickException(f"The database: {str(error).strip()}") from None
 
 
 def show_left_over(left: list[backfill.LeftOver]) -> None:
-    """Says which embeddings of the original system have no place here."""
+    """Reports the embeddings of the original system that could not be migrated."""
     for one in left:
-        say(f"Not carried: {one.rows:,} embeddings of {one.project}: {one.reason}.")
+        say(f"Not migrated: {one.rows:,} embeddings of {one.project}: {one.reason}.")
     if left:
-        say("They stay in the table embeddings_unmigrated; docs/MIGRATION.md says what can be done with them.")
+        say("They stay in the table embeddings_unmigrated; see docs/MIGRATION.md.")
 
 
 def finish(code: int) -> Any:
-    """Ends the process when the exit code is not 0."""
+    """Exits if the code is not 0."""
     if code:
         sys.exit(code)

@@ -1,4 +1,4 @@
-"""`index`: builds the projects' vector indexes, as a process of its own."""
+"""`index`: builds the vector indexes of projects in a separate process."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ from service.storage import indexer
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Do what there is to do now, and end.")
+@click.option("--once", is_flag=True, help="Do the pending work, then exit.")
 @as_json
 def index(once: bool, as_json: bool) -> None:
-    """Build the vector indexes of projects, and make their maps, until SIGTERM or SIGINT.
+    """Build the vector indexes and maps of projects until SIGTERM or SIGINT.
 
-    For a service with SERVICE_INDEXER=off. Any number may run: one works on a project at a time.
+    For a service with SERVICE_INDEXER=off. Several may run: only one works on a project at a time.
     """
     config = load_settings()
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
-        with contextlib.suppress(psycopg.OperationalError):  # one that is away is waited for
+        with contextlib.suppress(psycopg.OperationalError):  # an unavailable database is waited for
             check(url)
         if not once:
             with contextlib.suppress(asyncio.CancelledError):
@@ -40,10 +40,10 @@ def index(once: bool, as_json: bool) -> None:
 
 
 async def _run(url: str, aims: IndexAims) -> None:
-    """Runs the indexer, and beside it writes its signs for the probe."""
+    """Runs the indexer, and writes its state for the probe."""
     signs = Signs()
     task = asyncio.current_task()
-    if task is not None:  # an exception that a signal raises anywhere may be lost in somebody's callback
+    if task is not None:  # an exception raised by the signal handler could be lost in a callback
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     beating = asyncio.create_task(_beat(signs))
     try:
@@ -60,4 +60,4 @@ async def _beat(signs: Signs) -> None:
             signs.write()
             await asyncio.sleep(BEAT_SECONDS)
     except OSError as error:
-        logger.warning("The probe's file cannot be written, so the probe will report a failure.", what=str(error))
+        logger.warning("The probe's file cannot be written, so the probe will report a failure.", error=str(error))

@@ -1,4 +1,4 @@
-"""`keys`: which key sealed the providers' keys, and exchanging it while the service serves."""
+"""`keys`: the state of the providers' encrypted keys, and rotation of the encryption key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,24 +29,24 @@ R = TypeVar("R")
 
 @click.group()
 def keys() -> None:
-    """Look after the sealed keys of the providers. The database must have the schema of this version."""
+    """Manage the encrypted keys of the providers. The database must have the schema of this version."""
 
 
 @keys.command()
 @as_json
 def status(as_json: bool) -> None:
-    """Say which key sealed how many (exit 3: not all by the current one; 4: some do not open)."""
+    """Count the provider keys by encryption key (exit 3: some need rotation; 4: some cannot be decrypted)."""
     found = _run(lambda db, keyring: actions.status(db, keyring))
     if as_json:
         show(found)
     else:
         for use in found.keys:
-            by = f"key {use.key_id} ({use.known_as})" if use.key_id else "the original system, which names no key"
-            click.echo(f"{use.sealed:,} sealed by {by}, of which {use.open:,} open")
-        click.echo(f"{found.plaintext:,} in the clear")
-        click.echo(f"The sentinel is sealed by {found.sentinel or 'no key yet'}.")
+            by = f"key {use.key_id} ({use.known_as})" if use.key_id else "an unnamed key of the original system"
+            click.echo(f"{use.sealed:,} encrypted with {by}, of which {use.open:,} can be decrypted")
+        click.echo(f"{found.plaintext:,} in plaintext")
+        click.echo(f"The sentinel is encrypted with {found.sentinel or 'no key yet'}.")
         for name in found.does_not_open:
-            click.echo(f"does not open: {name}")
+            click.echo(f"cannot be decrypted: {name}")
         if found.not_opening > len(found.does_not_open):
             click.echo(f"… {found.not_opening:,} in all")
     finish(EXIT_NOT_OPENING if found.not_opening else 0 if found.is_done else EXIT_PENDING)
@@ -55,31 +55,31 @@ def status(as_json: bool) -> None:
 @keys.command()
 @as_json
 def rotate(as_json: bool) -> None:
-    """Seal all with ENCRYPTION_KEY that ENCRYPTION_KEY_PREVIOUS sealed (exit 4: some do not open, and stay).
+    """Re-encrypt with ENCRYPTION_KEY what an older key encrypted (exit 4: some cannot be decrypted, and stay).
 
-    The service may serve meanwhile; interrupted, run it again.
+    The service may run meanwhile. After an interruption, run it again.
     """
-    _report(_run(lambda db, keyring: actions.rotate(db, keyring, say)), "Sealed {:,} keys anew.", as_json)
+    _report(_run(lambda db, keyring: actions.rotate(db, keyring, say)), "Re-encrypted {:,} keys.", as_json)
 
 
 @keys.command()
 @as_json
 def encrypt(as_json: bool) -> None:
-    """Seal what the original system kept in the clear, and clear it. Repeating it is harmless."""
-    _report(_run(lambda db, keyring: actions.encrypt(db, keyring, say)), "Sealed {:,} keys.", as_json)
+    """Encrypt the plaintext keys of the original system. It can be repeated safely."""
+    _report(_run(lambda db, keyring: actions.encrypt(db, keyring, say)), "Encrypted {:,} keys.", as_json)
 
 
 @keys.command()
-@click.option("--yes", is_flag=True, required=True, help="Needed: what is removed cannot be brought back.")
+@click.option("--yes", is_flag=True, required=True, help="Required: removed keys cannot be restored.")
 @as_json
 def discard(yes: bool, as_json: bool) -> None:
-    """Remove the keys that do not open, because the key that sealed them is lost, and go on with ENCRYPTION_KEY."""
+    """Remove the keys that cannot be decrypted, for when the encryption key is lost. Then use ENCRYPTION_KEY."""
     _report(_run(lambda db, keyring: actions.discard(db, keyring, say)), "Removed {:,} keys.", as_json)
 
 
 @keys.command()
 def generate() -> None:
-    """Print a fresh key for ENCRYPTION_KEY."""
+    """Print a new key for ENCRYPTION_KEY."""
     click.echo(keyring.Key.generate())
 
 

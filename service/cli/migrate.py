@@ -1,4 +1,4 @@
-"""`migrate`: brings the database to the schema of this version, or back, and takes over one of the original system."""
+"""`migrate`: migrates the database to this version or an older one, and takes over an original database."""
 
 import click
 
@@ -17,17 +17,15 @@ from service.schema import migrate as migrations
 
 
 @click.command()
-@click.option("--to", "target", metavar="NUMBER", help="Take back all migrations after this one; 0000 takes all back.")
-@click.option("--discard", is_flag=True, help="With --to: let go of what the older schema has no place for.")
-@click.option(
-    "--status", "only_status", is_flag=True, help="Change nothing; say what is applied (exit 3: some are not)."
-)
-@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done (exit 3: something).")
+@click.option("--to", "target", metavar="NUMBER", help="Roll back all migrations after this one; 0000 rolls back all.")
+@click.option("--discard", is_flag=True, help="With --to: drop the data that the older schema cannot hold.")
+@click.option("--status", "only_status", is_flag=True, help="Only list the migrations (exit 3: some are pending).")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done (exit 3: something).")
 @as_json
 def migrate(target: str | None, discard: bool, only_status: bool, dry_run: bool, as_json: bool) -> None:
-    """Bring the database to the schema of this version, or back to an older one.
+    """Migrate the database to the schema of this version, or back to an older one.
 
-    A database of dhamps-vdb at version 3 or 4 is taken over: back it up and look at --dry-run first.
+    A database of dhamps-vdb at version 3 or 4 is taken over: back it up and check --dry-run first.
     """
     config = load_settings()
     with clear_errors(), database(config) as url:
@@ -44,8 +42,7 @@ def _status(url: str, as_json: bool) -> None:
     if as_json:
         show({"migrations": status})
     else:
-        for one in status:
-            click.echo(f"{'applied' if one.applied else 'pending':8} {one.name}")
+        _list(status)
     finish(0 if all(one.applied for one in status) else EXIT_PENDING)
 
 
@@ -61,7 +58,7 @@ def _dry_run(url: str, as_json: bool) -> None:
         for name, count in plan.contents.items():
             click.echo(f"{name.replace('_', ' ')}: {count:,}")
         for one in plan.left_over:
-            click.echo(f"would not be carried: {one.rows:,} embeddings of {one.project}: {one.reason}")
+            click.echo(f"would not be migrated: {one.rows:,} embeddings of {one.project}: {one.reason}")
     finish(EXIT_PENDING if plan.migrations or plan.contents["embeddings_to_carry"] else 0)
 
 
@@ -77,7 +74,11 @@ def _migrate(url: str, target: str | None, discard: bool, as_json: bool) -> None
         show({"changed": done, "migrations": status, "left_over": left})
         return
     for name in done:
-        click.echo(f"{'Took back' if target else 'Applied'} {name}.")
+        click.echo(f"{'Rolled back' if target else 'Applied'} {name}.")
+    _list(status)
+    show_left_over(left)
+
+
+def _list(status: list[migrations.Migration]) -> None:
     for one in status:
         click.echo(f"{'applied' if one.applied else 'pending':8} {one.name}")
-    show_left_over(left)

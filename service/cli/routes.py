@@ -8,7 +8,7 @@ from service.cli.common import as_json, show
 
 
 class RouteLine(msgspec.Struct, frozen=True):
-    """A route, the guard that decides who may call it, and the function in `service/api/` that handles it."""
+    """A route, its guard, and its handler in `service/api/`."""
 
     method: str
     path: str
@@ -21,7 +21,7 @@ class RouteLine(msgspec.Struct, frozen=True):
 @click.command()
 @as_json
 def routes(as_json: bool) -> None:
-    """Print all routes, with their guards and handlers."""
+    """Print all routes with their guards and handlers."""
     lines = [
         RouteLine(
             one.method,

@@ -1,4 +1,4 @@
-"""`serve`: migrates, proves the encryption key, and serves HTTP."""
+"""`serve`: migrates the database, verifies the encryption key, and serves HTTP."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from service.settings import Settings
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of server processes.")
 def serve(workers: int) -> None:
     """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
     config = load_settings()
@@ -46,8 +46,8 @@ def _run(config: Settings, workers: int) -> None:
             port=config.service_port,
             loop="uvloop",
             http=Protocol,
-            log_config=None,  # service.logs has done it
-            access_log=False,  # service.middleware writes a line a request
+            log_config=None,  # see service.observability
+            access_log=False,
             server_header=False,
             forwarded_allow_ips=config.service_trusted_proxies,
             timeout_keep_alive=config.service_keepalive_seconds,
@@ -59,4 +59,4 @@ async def _prove_key(url: str, config: Settings) -> None:
     async with connected(url) as connection:
         await rotation.prove(connection, Keyring(config.encryption_key, config.previous_keys))
         if plaintext := await statements.count_plaintext_keys(connection):
-            say(f"WARNING: {plaintext} provider keys are stored in the clear. Run `keys encrypt`.")
+            say(f"WARNING: {plaintext} provider keys are stored in plaintext. Run `keys encrypt`.")

@@ -1,25 +1,27 @@
 // The frame around all pages: who has signed in, the navigation, and which page an address shows.
-import { get, path } from "./api.js";
+import { get } from "./api.js";
+import { DataForm, field } from "./forms.js";
 import { useLoad } from "./hooks.js";
-import { Component, render } from "./vendor/preact.js";
-import { useEffect, useState } from "./vendor/hooks.js";
-import { SignIn } from "./pages/sign_in.js";
 import {
-  forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signedIn, signInReason,
-  signOut, storedKey, theme,
+  forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signedIn, signInReason, signOut,
+  storedKey, theme,
 } from "./store.js";
+import { useEffect, useErrorBoundary, useState } from "./vendor/hooks.js";
+import { render } from "./vendor/preact.js";
 import { Dialog, Empty, Failure, html, Loaded, Page } from "./ui.js";
 
-// The first part of the address, the module of its page, and for whom it is.
+// The first part of the address, the module of its page, for whom it is, and its title in the navigation.
 const PAGES = {
-  "": { load: () => import("./pages/home.js"), needs: "key" },
+  "": { load: () => import("./pages/home.js"), needs: "key", title: "Projects" },
   projects: { load: () => import("./pages/project.js"), needs: "" }, // a public project is for everybody
-  instances: { load: () => import("./pages/instances.js"), needs: "key" },
-  definitions: { load: () => import("./pages/definitions.js"), needs: "key" },
-  users: { load: () => import("./pages/users.js"), needs: "admin" },
-  service: { load: () => import("./pages/service.js"), needs: "admin" },
-  account: { load: () => import("./pages/account.js"), needs: "key" },
+  instances: { load: () => import("./pages/instances.js"), needs: "key", title: "Instances" },
+  definitions: { load: () => import("./pages/definitions.js"), needs: "key", title: "Definitions" },
+  users: { load: () => import("./pages/users.js"), needs: "admin", title: "Users" },
+  service: { load: () => import("./pages/service.js"), needs: "admin", title: "Service" },
+  account: { load: () => import("./pages/users.js"), needs: "key" },
 };
+const KEYS = "The admin who made your account has given it to you. It stays in this tab until you close it.";
+const KEY = field("key", "Your key", KEYS, { type: "password", required: true, isFirst: true });
 
 function App() {
   const [isStarted, setStarted] = useState(!storedKey());
@@ -27,10 +29,7 @@ function App() {
   useEffect(() => {
     const key = storedKey();
     if (!key || who) return;
-    get(path`/v1/whoami`, { key })
-      .then((found) => signedIn({ key, handle: found.user_handle, role: found.role }))
-      .catch((error) => error.status === 401 && forgetKey())
-      .finally(() => setStarted(true));
+    enter(key).catch((error) => error.status === 401 && forgetKey()).finally(() => setStarted(true));
   }, [returns.value]); // a service that was away is asked again
   const place = route.value.parts.slice(0, 3).join("/"); // the parts of a project share its frame
   return html`<a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
@@ -39,11 +38,9 @@ function App() {
     <main id="main" tabindex="-1">
       ${isStarted && html`<${Boundary} key=${place}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
     </main>
-    <div class="notices" role="status">${notices.value.map((one) => html`<p key=${one.id}>${one.text}</p>`)}</div>
-    ${signInReason.value &&
-    html`<${Dialog} title="Sign in" onClose=${() => (signInReason.value = null)}>
-      <p>${signInReason.value}</p>
-      <${SignIn} />
+    <div class="notices" role="status">${notices.value.map((one) => html`<p key=${one}>${one.text}</p>`)}</div>
+    ${signInReason.value && html`<${Dialog} title="Sign in" onClose=${() => (signInReason.value = null)}>
+      <p>${signInReason.value}</p><${SignIn} />
     <//>`}`;
 }
 
@@ -52,57 +49,62 @@ function toMain(event) {
   document.getElementById("main").focus();
 }
 
+// Signs in with a key. It is kept in this tab's session only, and sent to the service as a header.
+async function enter(key) {
+  const who = await get("/v1/whoami", { key });
+  signedIn({ key, handle: who.user_handle, role: who.role });
+}
+
+function SignIn() {
+  const send = async ({ key }) => {
+    if (!/^[!-~]+$/.test(key)) throw new Error("A key has only letters, digits and signs, and no spaces.");
+    await enter(key).catch((error) => {
+      if (error.status !== 401) throw error;
+      throw new Error("This key is not known. Was it copied as a whole, or exchanged meanwhile?");
+    });
+  };
+  return html`<div class="sign-in">
+    <${DataForm} fields=${[KEY]} submit="Sign in" send=${send} />
+    <p>Without a key you can open the address of a public project.</p>
+  </div>`;
+}
+
 function Header() {
   const here = route.value.parts[0] ?? "";
   const section = here === "projects" ? "" : here;
-  const links = [["", "Projects"], ["instances", "Instances"], ["definitions", "Definitions"]];
-  if (isAdmin.value) links.push(["users", "Users"], ["service", "Service"]);
+  const links = Object.entries(PAGES).filter(([, { title, needs }]) => title && (needs !== "admin" || isAdmin.value));
   const who = session.value;
   const dark = isDark.value;
   return html`<header class="top">
     <a class="brand" href=${link`/`}><img src="icon.svg" alt="" width="28" height="28" />Embedding service</a>
-    ${who &&
-    html`<nav aria-label="Console">
-      ${links.map(
-        ([part, text]) => html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${text}</a>`,
-      )}
-    </nav>`}
+    ${who && html`<nav aria-label="Console">${links.map(([part, { title }]) =>
+      html`<a href="#/${part}" aria-current=${part === section ? "page" : undefined}>${title}</a>`)}</nav>`}
     <div class="who">
       <button type="button" class="quiet" aria-pressed=${dark} onClick=${() => (theme.value = dark ? "light" : "dark")}>
         ${dark ? "☾" : "☀"}<span class="unseen"> Dark colours</span>
       </button>
-      ${who
-        ? html`<a href=${link`/account`}>${who.handle ?? "admin"}</a>
-            <button type="button" onClick=${signOut}>Sign out</button>`
-        : here && html`<a class="button" href=${link`/`}>Sign in</a>`}
+      ${who && html`<a href=${link`/account`}>${who.handle ?? "admin"}</a>
+        <button type="button" onClick=${signOut}>Sign out</button>`}
+      ${!who && here && html`<a class="button" href=${link`/`}>Sign in</a>`}
     </div>
   </header>`;
 }
 
 // An error of the console itself is shown in place of the page.
-class Boundary extends Component {
-  componentDidCatch(error) {
-    this.setState({ error });
-  }
-
-  render({ children }, { error }) {
-    return error ? html`<${Failure} error=${error} retry=${() => this.setState({ error: null })} />` : children;
-  }
+function Boundary({ children }) {
+  const [error, reset] = useErrorBoundary();
+  return error ? html`<${Failure} error=${error} retry=${reset} />` : children;
 }
 
 function Current() {
   const name = route.value.parts[0] ?? "";
   const page = PAGES[name];
   const from = useLoad(async () => page?.load(), [name]);
-  if (!page) {
-    return html`<${Page} title="Not found">
-      <${Empty} title="There is no such page."><a href=${link`/`}>To the projects</a><//>
-    <//>`;
-  }
+  const refused = (title, why) =>
+    html`<${Page} title=${title}><${Empty} title=${why}><a href=${link`/`}>To the projects</a><//><//>`;
+  if (!page) return refused("Not found", "There is no such page.");
   if (page.needs && !session.value) return html`<${Page} title="Sign in"><${SignIn} /><//>`;
-  if (page.needs === "admin" && !isAdmin.value) {
-    return html`<${Page} title="Not allowed"><${Empty} title="This page is for the admin." /><//>`;
-  }
+  if (page.needs === "admin" && !isAdmin.value) return refused("Not allowed", "This page is for the admin.");
   return html`<${Loaded} from=${from}>${({ default: Show }) => html`<${Show} />`}<//>`;
 }
 

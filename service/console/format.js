@@ -19,10 +19,10 @@ export function bytes(value) {
   return `${amount.toLocaleString(undefined, { maximumFractionDigits: digits })} ${SIZES[power]}`;
 }
 
-export function duration(seconds) {
+// How long something will take that says `seconds_left`, if it does.
+export function left({ seconds_left: seconds }) {
   const [unit, size] = UNITS.find(([, length]) => seconds >= length) ?? UNITS[3];
-  const amount = Math.round(seconds / size);
-  return `${number(amount)} ${unit}${amount === 1 ? "" : "s"}`;
+  return seconds ? `, about ${plural(Math.ceil(seconds / size), unit)} left` : "";
 }
 
 export function ago(value) {

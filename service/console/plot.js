@@ -1,37 +1,36 @@
 // The canvas of a map with its buttons, and what is shown at the pointer.
 import { post } from "./api.js";
+import { useLoad } from "./hooks.js";
 import { ALL, Scatter } from "./scatter.js";
 import { route, setQuery } from "./store.js";
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
 import { html } from "./ui.js";
 
 const REST = 150; // milliseconds until the text at the pointer is fetched
-const KNOWN = 500; // texts that are kept
 
 // `colours` are those of the groups of `colouring`, null for a hidden one. `onSelect` gets ids.
 export function Plot({ ids, places, colouring, colours, layers, base, nameOf, label, onOpen, onSelect }) {
   const canvas = useRef(null);
   const line = useRef(null);
+  const timer = useRef(0);
   const scatter = useRef(null);
-  const latest = useRef();
-  latest.current = { ids, onOpen, onSelect };
   const [fault, setFault] = useState("");
   const [hovered, setHovered] = useState(null);
   const [isLasso, setLasso] = useState(false);
-  useEffect(() => {
-    let timer;
-    const moved = ({ x, y, zoom }) => {
-      clearTimeout(timer);
+  const on = {
+    moved: ({ x, y, zoom }) => {
       const view = [x, y, zoom].map((one) => Number(one.toPrecision(5))).join(",");
-      timer = setTimeout(() => setQuery({ view: view === "0,0,1" ? "" : view }), 400);
-    };
-    const on = {
-      moved,
-      hover: (index, x, y) => setHovered(index === null ? null : { index, x, y }),
-      pick: (index) => latest.current.onOpen(index === null ? "" : latest.current.ids[index]),
-      lasso: (indices) => latest.current.onSelect(indices.map((one) => latest.current.ids[one])),
-      outline: (points) => line.current.setAttribute("points", points.join(" ")),
-    };
+      clearTimeout(timer.current);
+      timer.current = setTimeout(() => setQuery({ view: view === "0,0,1" ? "" : view }), 400);
+    },
+    hover: (index, x, y) => setHovered(index === null ? null : { index, x, y }),
+    pick: (index) => onOpen(index === null ? "" : ids[index]),
+    lasso: (indices) => onSelect(indices.map((one) => ids[one])),
+    outline: (points) => line.current.setAttribute("points", points.join(" ")),
+  };
+  if (scatter.current) Object.assign(scatter.current, { on, isLasso });
+  // At once, so that the canvas shows what the page says.
+  useLayoutEffect(() => {
     try {
       scatter.current = new Scatter(canvas.current, on);
     } catch (error) {
@@ -41,26 +40,22 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
     const [x, y, zoom] = (route.value.query.get("view") ?? "").split(",").map(Number);
     if (zoom > 0 && Number.isFinite(x + y + zoom)) scatter.current.setView({ x, y, zoom });
     return () => {
-      clearTimeout(timer);
+      clearTimeout(timer.current);
       scatter.current.destroy();
     };
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     setHovered(null);
     scatter.current?.setPoints(places);
   }, [places]);
-  useEffect(() => scatter.current?.setGroups(colouring.of, colours), [colouring, colours]);
-  useEffect(() => {
+  useLayoutEffect(() => scatter.current?.setGroups(colouring.of, colours), [colouring, colours]);
+  useLayoutEffect(() => {
     const pointed = hovered ? [{ indices: [hovered.index], ring: [0.5, 0.5, 0.5], more: 6 }] : [];
     scatter.current?.setLayers([...layers, ...pointed]);
   }, [layers, hovered]);
-  useEffect(() => {
-    if (scatter.current) scatter.current.isLasso = isLasso;
-  }, [isLasso]);
   const inView = () => {
     const { clientWidth: right, clientHeight: bottom } = canvas.current;
-    const seen = scatter.current.within([[0, 0], [right, 0], [right, bottom], [0, bottom]]);
-    onSelect(seen.map((one) => ids[one]));
+    on.lasso(scatter.current.within([[0, 0], [right, 0], [right, bottom], [0, bottom]]));
   };
   if (fault) return html`<p class="failure" role="alert">${fault} Search by a text instead.</p>`;
   return html`<div class="plot">
@@ -76,36 +71,19 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
     </div>
     <p id="plot-keys" class="hint">Drag or arrow keys: move. Wheel, + and −: zoom, 0: all. Shift and drag: select.
       Enter: open the point in the middle. Escape: close it.</p>
-    ${hovered && ids[hovered.index] !== undefined &&
-    html`<${Tip} key=${ids[hovered.index]} id=${ids[hovered.index]} ...${hovered} group=${nameOf(hovered.index)}
-      base=${base} right=${canvas.current.clientWidth} />`}
+    ${hovered && ids[hovered.index] !== undefined && html`<${Tip} ...${hovered} id=${ids[hovered.index]}
+      group=${nameOf(hovered.index)} base=${base} right=${canvas.current.clientWidth} />`}
   </div>`;
 }
 
-const texts = new Map();
-
+// It is only a help: an error of the request shows where the point is opened.
 function Tip({ id, x, y, right, group, base }) {
-  const name = JSON.stringify([base.embeddings, id]);
-  const [text, setText] = useState(texts.get(name));
-  useEffect(() => {
-    if (texts.has(name)) return undefined;
-    const abort = new AbortController();
-    const timer = setTimeout(async () => {
-      try {
-        const body = { text_ids: [id], include: ["text"] };
-        const { embeddings } = await post(`${base.embeddings}/get`, body, { signal: abort.signal });
-        if (texts.size >= KNOWN) texts.clear();
-        texts.set(name, embeddings[0]?.text ?? "");
-        setText(texts.get(name));
-      } catch {
-        // It is only a help; an error shows where the point is opened.
-      }
-    }, REST);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [name]);
+  const { data: text } = useLoad(async (signal) => {
+    await new Promise((done) => setTimeout(done, REST));
+    signal.throwIfAborted();
+    const { embeddings } = await post(`${base.embeddings}/get`, { text_ids: [id], include: ["text"] }, { signal });
+    return embeddings[0]?.text;
+  }, [base.embeddings, id]);
   const side = x > right / 2 ? { right: `${right - x + 14}px` } : { left: `${x + 14}px` };
   return html`<div class="tip" style=${{ ...side, top: `${y + 8}px` }}>
     <strong>${id}</strong><span class="faint"> ${group}</span>

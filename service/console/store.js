@@ -6,31 +6,25 @@ const THEME = "embedding-service.theme";
 
 // {key, handle, role} of the user who has signed in, or null. The admin has no handle.
 export const session = signal(null);
+export const isAdmin = computed(() => session.value?.role === "admin");
 // Why the user must sign in (again), or null. The page stays below the dialog, so nothing typed is lost.
 export const signInReason = signal(null);
 // Whether the service could not be reached, and how often it came back: pages load again then.
 export const isAway = signal(false);
 export const returns = signal(0);
-// Short messages, {id, text}, each for some seconds.
+// Short messages, {text}, each for some seconds.
 export const notices = signal([]);
-// "light", "dark", or "" for what the system prefers.
-export const theme = signal(localStorage.getItem(THEME) ?? "");
 // The address: {parts: ["projects", "ada", "poems"], query: URLSearchParams}.
 export const route = signal(read(location.hash));
-
-// The address whose heading had the focus last: another one's gets it.
-export const announced = { address: null };
-
+// How many entries of a list are on the pages before the one that is shown.
+export const offset = computed(() => Number(route.value.query.get("offset")) || 0);
+// "light", "dark", or "" for what the system prefers.
+export const theme = signal(localStorage.getItem(THEME) ?? "");
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isSystemDark = signal(system.matches);
-system.addEventListener("change", () => (isSystemDark.value = system.matches));
-
 export const isDark = computed(() => (theme.value ? theme.value === "dark" : isSystemDark.value));
-export const isAdmin = computed(() => session.value?.role === "admin");
 
-export function storedKey() {
-  return sessionStorage.getItem(KEY);
-}
+export const storedKey = () => sessionStorage.getItem(KEY);
 
 export function signedIn(who) {
   sessionStorage.setItem(KEY, who.key);
@@ -49,15 +43,13 @@ export function forgetKey() {
 }
 
 export function notify(text) {
-  const notice = { id: crypto.randomUUID?.() ?? String(Math.random()), text };
+  const notice = { text };
   notices.value = [...notices.value, notice];
   setTimeout(() => (notices.value = notices.value.filter((one) => one !== notice)), 6000);
 }
 
 // The address of a page: link`/projects/${user}/${project}`, with what is filled in percent-encoded.
-export function link(texts, ...values) {
-  return "#" + String.raw({ raw: texts }, ...values.map(encodeURIComponent));
-}
+export const link = (texts, ...values) => "#" + String.raw({ raw: texts }, ...values.map(encodeURIComponent));
 
 // Goes to an address of `link`. With `replace` the browser's history gets no new entry.
 export function go(hash, { replace = false } = {}) {
@@ -70,8 +62,8 @@ export function go(hash, { replace = false } = {}) {
 export function setQuery(changes, options = { replace: true }) {
   const query = new URLSearchParams(route.value.query);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === "" || value === null || value === undefined || value === false) query.delete(name);
-    else query.set(name, value);
+    if (value) query.set(name, value);
+    else query.delete(name);
   }
   const path = "#/" + route.value.parts.map(encodeURIComponent).join("/");
   go(query.size ? `${path}?${query}` : path, options);
@@ -82,6 +74,7 @@ function read(hash) {
   return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
 }
 
+// A part that was typed by hand may have a "%" that encodes nothing.
 function decoded(part) {
   try {
     return decodeURIComponent(part);
@@ -91,6 +84,7 @@ function decoded(part) {
 }
 
 window.addEventListener("hashchange", () => (route.value = read(location.hash)));
+system.addEventListener("change", () => (isSystemDark.value = system.matches));
 effect(() => {
   localStorage.setItem(THEME, theme.value);
   document.documentElement.dataset.theme = theme.value;

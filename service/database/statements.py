@@ -1,21 +1,21 @@
 """Reads the hand-written statements of `sql/*.sql` and binds each to its typed function in `service/queries/`.
 
-A statement is headed `-- name: UpsertUser :one`. Its function is the `upsert_user` of the module that is
-named like the file, and has the same parameters. In the text
+A statement has a header like `-- name: UpsertUser :one`. Its function is `upsert_user` in the module with the name of
+the file, with the same parameters. In the text
 
-- `@name` is a bound parameter, sent apart from the statement. (`:name` would collide with `::cast`.)
-- `{name}` is an integer that stands in the text itself, for the few places where PostgreSQL takes no
-  parameter: the number of a table, the dimensions of a cast. Nothing but an `int` is ever put there.
-- `{schema}` is the schema of the installation, quoted, which the connection knows: for what may be missing there, and
-  would then be found in another installation's.
+- `@name` is a bound parameter. (`:name` would collide with `::cast`.)
+- `{name}` is an integer in the text itself, where PostgreSQL does not accept a parameter: the number of a table, the
+  dimensions of a cast. Only an `int` is accepted.
+- `{schema}` is the quoted schema of the installation, from the connection. It qualifies names that may be missing, so
+  that they are not found in the schema of another installation.
 
-The suffix names the result: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count; `:copy` gives its
-rows, in the binary format of COPY, piece by piece to the function's parameter `output`. A `:one` whose
-function returns `T | None` may find no row; one that returns `T` always finds exactly one, and raises NoRow otherwise.
-A row becomes the msgspec struct that the function's annotation names, column by column in order; a field that is a
-struct itself takes as many columns, and is None when the first of them is null and the field may be None. A row of one
-column becomes that value when the annotation is not a struct. A jsonb column stays text where the annotation is
-msgspec.Raw; it is decoded where the annotation is a dict, or a list of dicts or structs.
+The suffix is the kind of result: `:one` a row, `:many` a list, `:exec` None, `:execrows` a count; `:copy` passes its
+rows in the binary format of COPY to the function's parameter `output`. If the function of a `:one` returns `T | None`,
+there may be no row; if it returns `T`, a missing row raises NoRow.
+
+A row becomes the msgspec struct of the annotation, with the columns in order. A field that is a struct takes several
+columns; if it is optional, it is None if the first of them is null. Without a struct, a single column becomes the
+value. A jsonb column is decoded for a dict, or a list of dicts or structs; for msgspec.Raw it remains text.
 """
 
 import inspect
@@ -37,7 +37,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 if TYPE_CHECKING:  # the classes are generic in the stubs only
-    # What a query function runs on: the pool, or a connection, inside a transaction or not.
+    # A query function runs on the pool or on a connection.
     Db: TypeAlias = (
         asyncpg.Pool[asyncpg.Record]
         | asyncpg.Connection[asyncpg.Record]
@@ -48,7 +48,7 @@ else:
 POSTGRESQL = {"db.system.name": "postgresql"}
 Kind = Literal["one", "many", "exec", "execrows", "copy"]
 SCHEMA = "schema"
-MAX_RENDERED = 200  # texts that are kept of a statement, each of some KB
+MAX_RENDERED = 200  # cached texts of a statement, of some KB each
 
 _HEADER = re.compile(r"^-- name: (\w+) :(one|many|exec|execrows|copy)$", re.MULTILINE)
 _TOKEN = re.compile(
@@ -60,15 +60,15 @@ _TOKEN = re.compile(
 
 
 class BindError(Exception):
-    """A statement and its function do not fit together."""
+    """A statement and its function do not match."""
 
 
 class NoRow(Exception):
-    """A statement that always finds a row found none, or null in its place: a fault of the statement."""
+    """A statement returned no row, or null, contrary to its function's type."""
 
 
 class Statement:
-    """One statement of a file in `sql/`, ready to be rendered."""
+    """A parsed statement."""
 
     def __init__(self, name: str, kind: Kind, text: str) -> None:
         self.name = name
@@ -95,9 +95,9 @@ class Statement:
         self._rendered: dict[tuple[int | str, ...], str] = {}
 
     def render(self, values: dict[str, Any]) -> str:
-        """The text for PostgreSQL, with the integers of `values`, and the `schema`, in their places.
+        """The text for PostgreSQL, with the integers and the `schema` from `values`.
 
-        Raises TypeError for anything else that is not an integer of zero or more.
+        Raises TypeError unless the integers are zero or more.
         """
         if not self.literals:
             return self._parts[0]
@@ -122,30 +122,29 @@ class Statement:
 
 
 def read(resource: str) -> dict[str, Statement]:
-    """The statements of `sql/{resource}.sql` by name."""
+    """The statements in `sql/{resource}.sql` by name."""
     source = (folder("sql") / f"{resource}.sql").read_text()
     pieces = _HEADER.split(source)[1:]
     statements: dict[str, Statement] = {}
     for name, kind, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
         if name in statements:
-            raise BindError(f"sql/{resource}.sql has two statements of the name {name}")
+            raise BindError(f"sql/{resource}.sql has two statements with the name {name}")
         statements[name] = Statement(name, cast("Kind", kind), text)
     return statements
 
 
 class Queries:
-    """The decorator for the functions of one module in `service/queries/`, and the check that none is missing.
+    """The decorator for the functions of a module in `service/queries/`.
 
-    Use: `query = Queries(__name__)` on top, `@query` on each function, `query.complete()` at the end.
+    Use: `query = Queries(__name__)` at the top, `@query` on each function.
     """
 
     def __init__(self, module: str) -> None:
         self.resource = module.rpartition(".")[2]
         self.statements = read(self.resource)
-        self.functions: dict[str, Callable[..., Awaitable[Any]]] = {}
 
     def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        """Makes a function run its statement. Raises BindError when their names or parameters differ."""
+        """Binds a function to its statement. Raises BindError if names or parameters differ."""
         wanted = function.__name__.replace("_", "")
         statement = next((one for one in self.statements.values() if one.name.lower() == wanted), None)
         if statement is None:
@@ -166,19 +165,13 @@ class Queries:
                 arguments = [values[name] for name in statement.parameters]
                 return await run(db, text, arguments if statement.kind != "copy" else [values["output"]])
 
-        self.functions[statement.name] = bound
         return cast("Callable[P, Awaitable[R]]", bound)
-
-    def complete(self) -> None:
-        """Raises BindError when a statement of the file has no function."""
-        if missing := self.statements.keys() - self.functions.keys():
-            raise BindError(f"sql/{self.resource}.sql: no function for {', '.join(sorted(missing))}")
 
 
 def row_type(kind: Kind, returned: Any) -> Any:
     """The type of one row: `T` of `T` or `T | None` for :one, and of `list[T]` for :many; None for the others.
 
-    Raises BindError when `returned` does not fit the kind.
+    Raises BindError if `returned` does not match the kind.
     """
     if kind == "one":
         inner = [member for member in typing.get_args(returned) if member is not type(None)]
@@ -195,7 +188,7 @@ def row_type(kind: Kind, returned: Any) -> Any:
 
 
 def columns(row: Any) -> list[tuple[str, Any]]:
-    """Name and type of each column that a row type takes, in order; those of a struct within it in its place."""
+    """Names and types of the columns of a row type in order, including those of nested structs."""
     found: list[tuple[str, Any]] = []
     for field in msgspec.structs.fields(row):
         inner = _struct(field.type)
@@ -208,13 +201,13 @@ def _is_optional(annotation: Any) -> bool:
 
 
 def _struct(annotation: Any) -> Any:
-    """The struct that an annotation names, optional or not; None when it names another type."""
+    """The struct in an annotation, optional or not; None for other types."""
     kinds = typing.get_args(annotation) if _is_optional(annotation) else (annotation,)
     return next((one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
 
 
 def _converter(row: Any) -> Callable[[Any], Any]:
-    """A function that makes the row type of a record."""
+    """A function that converts a record to the row type."""
     if _struct(row) is None:
         return _of_json(0, row) if _is_json(row) else itemgetter(0)
     types = [field.type for field in msgspec.structs.fields(row)]
@@ -224,7 +217,7 @@ def _converter(row: Any) -> Callable[[Any], Any]:
 
 
 def _builder(row: Any, start: int) -> tuple[Callable[[Any], Any], int]:
-    """A function that makes the struct `row` of a record's columns from `start` on, and the place behind them."""
+    """A function that converts a record's columns from `start` on to the struct `row`, and the next column."""
     getters: list[Callable[[Any], Any]] = []
     place = start
     for field in msgspec.structs.fields(row):
@@ -244,7 +237,7 @@ def _unless_null(place: int, build: Callable[[Any], Any]) -> Callable[[Any], Any
 
 
 def _is_json(annotation: Any) -> bool:
-    """Whether a value of this type is decoded from jsonb: a dict, or a list of dicts, structs or anything."""
+    """Whether a type is decoded from jsonb: a dict, or a list of dicts, structs or anything."""
     if typing.get_origin(annotation) is dict:
         return True
     if typing.get_origin(annotation) is list:

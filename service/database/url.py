@@ -1,7 +1,7 @@
-"""The URL of a database, parsed by libpq for both drivers.
+"""Database URLs, parsed by libpq for both drivers.
 
-psycopg is libpq. asyncpg takes parameters that it does not know for settings of the server, and fails: it gets only
-those that it knows.
+psycopg uses libpq. asyncpg would send unknown parameters as settings to the server, and fail, so it gets only known
+ones.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 APPLICATION_NAME = "embedding-service"
 CONNECT_SECONDS = 60.0  # without connect_timeout in the URL
-# Parameters that asyncpg reads from a URL by libpq's names, beside its arguments.
+# Parameters that asyncpg reads from a URL, besides its arguments.
 _KNOWN = frozenset(
     (
         *("passfile", "service", "target_session_attrs", "krbsrvname", "gsslib"),
@@ -20,21 +20,21 @@ _KNOWN = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version"),
     )
 )
-# Guarantees that asyncpg cannot give.
+# Guarantees that asyncpg does not support.
 _REQUIRED = frozenset(("require_auth", "requirepeer", "sslcrldir", "sslcertmode", "requiressl"))
 _WITHOUT_TLS = (None, "disable", "allow", "prefer")
 
 
 class BadDatabaseUrl(ValueError):
-    """The URL of a database cannot be used; the message says which part of it and repeats none of its values."""
+    """The URL of a database is not usable; the message names the part, without values."""
 
 
 def parse(url: str) -> dict[str, Any]:
-    """The parameters of a URL by libpq's names. Raises BadDatabaseUrl for those that are unknown, or not supported."""
+    """The parameters of a URL by libpq's names. Raises BadDatabaseUrl for unknown or unsupported ones."""
     try:
         parameters = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        # libpq names the parameter, or repeats the part that it cannot read, which may be a password.
+        # Other messages contain the unreadable part, which may be a password.
         message = str(error).strip()
         known = message if message.startswith("invalid URI query parameter") else "it cannot be read"
         raise BadDatabaseUrl(f"The URL of the database: {known}.") from None
@@ -49,8 +49,8 @@ def parse(url: str) -> dict[str, Any]:
 def for_asyncpg(url: str) -> dict[str, Any]:
     """The arguments of `asyncpg.connect` for a URL, `timeout` in seconds.
 
-    asyncpg has no channel binding: with channel_binding=require it uses TLS at least. (psycopg, which connects first to
-    migrate, has it.) Raises BadDatabaseUrl.
+    asyncpg has no channel binding: with channel_binding=require it uses at least TLS. (psycopg, which connects first
+    for migrations, supports it.) Raises BadDatabaseUrl.
     """
     parameters = parse(url)
     known = {name: value for name, value in parameters.items() if name in _KNOWN}
@@ -59,7 +59,7 @@ def for_asyncpg(url: str) -> dict[str, Any]:
     settings = {"application_name": str(parameters.get("application_name", APPLICATION_NAME))}
     if options := parameters.get("options"):
         settings["options"] = str(options)
-    # As libpq has it: zero and less are for ever, one is two.
+    # As in libpq: zero and less mean no limit, one means two.
     seconds = int(parameters.get("connect_timeout", 0))
     timeout = float(max(seconds, 2)) if seconds > 0 else CONNECT_SECONDS
     return {

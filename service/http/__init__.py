@@ -1,1 +1,1 @@
-"""HTTP for the handlers: endpoints, requests, responses, authentication, rate limits, OpenAPI."""
+"""HTTP: endpoints, requests, responses, authentication, rate limits, OpenAPI."""

@@ -24,7 +24,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 async def anyone(req: Req, path: dict[str, str]) -> None:
-    """Any: no key is looked at."""
+    """Any: no key is needed."""
 
 
 async def admin(req: Req, path: dict[str, str]) -> Caller:
@@ -36,7 +36,7 @@ async def admin(req: Req, path: dict[str, str]) -> Caller:
 
 
 async def metrics_reader(req: Req, path: dict[str, str]) -> None:
-    """A, and the key of the metrics, which opens nothing else."""
+    """A, and the metrics key, which permits nothing else."""
     if not req.is_metrics_key:
         await admin(req, path)
 
@@ -47,7 +47,7 @@ async def any_user(req: Req, path: dict[str, str]) -> Caller:
 
 
 async def owner(req: Req, path: dict[str, str]) -> Caller:
-    """A and O: the admin, and the user that the path names. The admin gets NotFound for an unknown user."""
+    """A and O: the admin, and the user in the path. The admin gets NotFound for an unknown user."""
     if not req.credentials.is_admin:
         caller = await _authenticate(req, path["user"])
         if caller != path["user"]:
@@ -60,7 +60,7 @@ async def owner(req: Req, path: dict[str, str]) -> Caller:
 
 
 async def definition_owner(req: Req, path: dict[str, str]) -> Caller:
-    """A and O of a definition; those of `_system` are immutable, for the admin too."""
+    """A and O of a definition. The definitions of `_system` are immutable, even for the admin."""
     caller = await owner(req, path)
     if path["user"] == "_system":
         raise Forbidden("The definitions of _system are built in and cannot be changed.")
@@ -68,25 +68,25 @@ async def definition_owner(req: Req, path: dict[str, str]) -> Caller:
 
 
 async def definition_reader(req: Req, path: dict[str, str]) -> Caller:
-    """A, O, R of a definition, and any user when it is public."""
-    if req.credentials.is_admin:
-        return Caller(None, "admin")
-    caller = await _authenticate(req, None)
+    """A, O, R of a definition, and any user if it is public."""
+    caller = await any_user(req, path)
+    if caller.handle is None:
+        return caller
     role = await llm_definitions.retrieve_llm_definition_role(
-        req.pool, owner=path["user"], definition_handle=path["definition"], caller=caller
+        req.pool, owner=path["user"], definition_handle=path["definition"], caller=caller.handle
     )
-    return Caller(caller, _allowed(role, caller, path))
+    return _with_role(caller.handle, role, path)
 
 
 async def instance_reader(req: Req, path: dict[str, str]) -> Caller:
     """A, O, E, R of an instance."""
-    if req.credentials.is_admin:
-        return Caller(None, "admin")
-    caller = await _authenticate(req, None)
+    caller = await any_user(req, path)
+    if caller.handle is None:
+        return caller
     role = await llm_instances.retrieve_llm_instance_role(
-        req.pool, owner=path["user"], instance_handle=path["instance"], caller=caller
+        req.pool, owner=path["user"], instance_handle=path["instance"], caller=caller.handle
     )
-    return Caller(caller, _allowed(role, caller, path))
+    return _with_role(caller.handle, role, path)
 
 
 async def project_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
@@ -100,7 +100,7 @@ async def embeddings_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
 
 
 async def searcher(req: Req, path: dict[str, str]) -> ProjectAccess:
-    """A O E R P of a project's embeddings, for a search; perhaps provisionally (`service.http.provisional`)."""
+    """A O E R P of a project's embeddings, for a search; may be provisional (`service.http.provisional`)."""
     access = await recall(req)
     if access is None:
         access = await embeddings_reader(req, path)
@@ -114,7 +114,7 @@ async def embeddings_editor(req: Req, path: dict[str, str]) -> ProjectAccess:
 
 
 async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> ProjectAccess:
-    """A project that exists and that the caller may see in one of these roles."""
+    """The access to a project for a caller in one of these roles."""
     given = req.credentials
     row = await projects.retrieve_project_access(
         req.pool,
@@ -135,12 +135,12 @@ async def _project(req: Req, path: dict[str, str], roles: frozenset[str]) -> Pro
 
 def _with_instance(project: ProjectAccess) -> ProjectAccess:
     if not project.dimensions:
-        raise Conflict("The project has no instance, so it has no embeddings: give it one with a PUT of the project.")
+        raise Conflict("The project has no instance, so it has no embeddings: set one with a PUT of the project.")
     return project
 
 
 async def _authenticate(req: Req, named: str | None) -> str:
-    """The handle of the caller, who is not the admin."""
+    """The handle of a caller other than the admin."""
     if req.credentials.key_hash is None:
         raise Unauthorized
     known = await users.authenticate_user(req.pool, key_hash=req.credentials.key_hash, named=named)
@@ -150,13 +150,11 @@ async def _authenticate(req: Req, named: str | None) -> str:
     return known.caller
 
 
-def _allowed(role: str | None, caller: str, path: dict[str, str]) -> str:
-    """The role; without one the resource is missing, and only its owner may know that it exists."""
-    if role is not None:
-        return role
-    if caller == path["user"]:
-        return "owner"
-    raise Forbidden
+def _with_role(caller: str, role: str | None, path: dict[str, str]) -> Caller:
+    """A caller with a role. Without a role, the owner goes on (to NotFound), and others are refused."""
+    if role is None and caller != path["user"]:
+        raise Forbidden
+    return Caller(caller, role or "owner")
 
 
 # Guards that admit callers without a key to public resources.

@@ -1,4 +1,4 @@
-"""The body of a request, read within limits of size and time."""
+"""Request bodies, read within limits of size and time."""
 
 import asyncio
 import contextlib
@@ -24,18 +24,18 @@ def _never() -> float:
 
 
 class Body:
-    """The body of one request. `seconds` is the longest that the client may send nothing."""
+    """The body of a request. `seconds` limits the pause between two pieces."""
 
     def __init__(self, headers: Mapping[str, str], receive: Receive, admission: Admission, seconds: float) -> None:
         self._headers, self._receive, self._admission, self._seconds = headers, receive, admission, seconds
         self._room = 0
         self._kept: Message | None = None
         length = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
-        # Not more digits than Python converts.
+        # Cut, because Python limits the digits of int().
         self._announced = int(length.lstrip("0")[:20] or "0") if length.isdecimal() else None
 
     async def has_come(self) -> bool:
-        """Whether the whole body is there already: then it is read without a wait, and can be read again."""
+        """Whether the whole body has arrived. It can then be read without a wait, and more than once."""
         if self._kept is None and "expect" not in self._headers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0):
@@ -43,9 +43,9 @@ class Body:
         return self._kept is not None and not self._kept.get("more_body", True)
 
     def media_type(self, consumes: Sequence[str]) -> str:
-        """The media type of the body; without a Content-Type the first of `consumes`.
+        """The media type of the body, by default the first of `consumes`.
 
-        Raises UnsupportedMediaType for any other, and for text that is not UTF-8.
+        Raises UnsupportedMediaType for others, and for a charset other than UTF-8.
         """
         header = self._headers.get("content-type")
         if not header:
@@ -59,19 +59,19 @@ class Body:
         return kind
 
     def wire(self, consumes: Sequence[str]) -> Wire:
-        """The format in which the body is decoded. Raises as `media_type` does."""
+        """The format of the body. Raises UnsupportedMediaType."""
         return MESSAGE_PACK if self.media_type(consumes) == MSGPACK else JSON_WIRE
 
     async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
-        """The whole body, decompressed. Its size is counted as it comes, whatever its headers say.
+        """The whole body, decompressed. The size is counted while reading, not taken from the headers.
 
-        Raises ContentTooLarge above `limit` bytes, Busy when there is no memory for it, and what `media_type` and
-        `chunks` raise.
+        Raises ContentTooLarge above `limit` bytes, Busy without memory for it, and the errors of `media_type` and
+        `chunks`.
         """
         self.media_type(consumes)
         too_large = self._announced is not None and self._announced > limit
         if too_large and self._headers.get("expect", "").lower() == "100-continue":
-            raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits, and need not send
+            raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits before it sends
         is_counted = self._announced is None or "content-encoding" in self._headers
         announced = limit if self._announced is None or is_counted else self._announced
         room = SHORT_BYTES
@@ -83,7 +83,7 @@ class Body:
                     raise ContentTooLarge(f"The body may have at most {limit} bytes.")
                 body += chunk
                 if len(body) > room:
-                    # In steps: a client that only announces a large body takes no room from others.
+                    # In steps, so that announcing a large body without sending it reserves no memory.
                     more = max(len(body), min(len(body) + ROOM_STEP, announced)) - room
                     await self.make_room(more)
                     room += more
@@ -92,13 +92,12 @@ class Body:
     def chunks(
         self, kept_waiting_until: Callable[[], float] = _never, *, least: int = 0
     ) -> AsyncGenerator[bytes, None]:
-        """The body as it comes, decompressed; the pieces of a compressed one have at most 256 KiB.
+        """Yields the body in pieces as it arrives, decompressed to at most 256 KiB each.
 
-        Raises UnsupportedEncoding for an unknown Content-Encoding, BadRequest for a body that is not encoded so,
-        ClientDisconnect when the client is gone, and TooSlow when nothing comes for too long, or, once it has taken
-        long, less than `least` bytes a second. Only the time in which the service waits for the client counts, and
-        only what comes after `kept_waiting_until`: the time, by the clock of the event loop, until which the client may
-        have waited for a part of the answer.
+        Raises UnsupportedEncoding for an unknown Content-Encoding, BadRequest for invalid compressed data,
+        ClientDisconnect, and TooSlow when nothing arrives for too long, or less than `least` bytes a second on average
+        after that time. Only the time that the service waits for the client counts, after `kept_waiting_until`: the
+        time (of the event loop's clock) until which the client may have waited for a part of the answer.
         """
         encoding = self._headers.get("content-encoding", "").strip().lower() or "identity"
         encoding = compression.OLDER_NAMES.get(encoding, encoding)
@@ -124,7 +123,7 @@ class Body:
             waited += loop.time() - since
             came += len(piece)
             if waited > self._seconds and came < waited * least:
-                raise TooSlow(f"The body came with less than {least:,} bytes a second.")
+                raise TooSlow(f"The body arrived with less than {least:,} bytes a second.")
             if piece:
                 yield piece
             more = message.get("more_body", False)
@@ -144,14 +143,14 @@ class Body:
                 if not timeout.expired():
                     raise
                 if max(since, kept_waiting_until()) + self._seconds <= end:
-                    raise TooSlow(f"Nothing came of the body for {self._seconds:g} seconds.") from None
+                    raise TooSlow(f"No part of the body arrived for {self._seconds:g} seconds.") from None
 
     async def make_room(self, size: int) -> None:
-        """Waits until there are `size` bytes of memory for the request, until its answer is sent. Raises Busy."""
+        """Reserves `size` bytes of memory for the request until its answer is sent. Raises Busy."""
         self._room += await self._admission.acquire(size)
 
     def leave_room(self) -> None:
-        """Gives back the memory, when the answer is sent."""
+        """Releases the memory."""
         if self._room:
             self._admission.release(self._room)
             self._room = 0
@@ -163,12 +162,12 @@ async def _decompressed(encoding: str, pieces: AsyncGenerator[bytes, None]) -> A
         async for piece in compressed:
             for slice_ in decompressor.feed(piece):
                 yield slice_
-                await asyncio.sleep(0)  # a small piece may become a large one
+                await asyncio.sleep(0)  # a small piece may decompress to a large one
     decompressor.finish()
 
 
 async def _discard(chunks: AsyncIterator[bytes], limit: int) -> None:
-    """Reads on for a while: a client that is still sending would lose the answer to a reset connection."""
+    """Reads on for a while, so that a client that is still sending gets the answer instead of a reset."""
     with contextlib.suppress(TimeoutError, TooSlow):
         async with asyncio.timeout(LINGER_SECONDS):
             async for chunk in chunks:

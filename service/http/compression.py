@@ -1,9 +1,9 @@
-"""Decompression of request bodies, gzip and zstd, in bounded memory."""
+"""Decompression of request bodies (gzip and zstd) in bounded memory."""
 
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from service.errors import BadRequest, Problem
 from service.http.limits import MAX_EMPTY_FRAMES, MAX_WINDOW_LOG
@@ -18,18 +18,8 @@ OLDER_NAMES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
 SLICE = 256 * 1024
 
 
-class Decompressor(Protocol):
-    """Decompresses a body piece by piece."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompresses the next bytes into slices of at most SLICE bytes. Raises BadRequest for invalid data."""
-
-    def finish(self) -> None:
-        """Raises BadRequest when the end is missing."""
-
-
-def decompressor(encoding: str) -> Decompressor:
-    """For `gzip` or `zstd`."""
+def decompressor(encoding: str) -> "_Gzip | _Zstd":
+    """A decompressor for `gzip` or `zstd`. Its methods raise BadRequest for invalid and for incomplete data."""
     return _Gzip() if encoding == "gzip" else _Zstd()
 
 
@@ -44,14 +34,14 @@ class _Empty:
         self._encoding, self._count = encoding, 0
 
     def note(self, out: bytes, ended: bool) -> None:
-        """Counts members or frames that ended without output. Raises BadRequest for too many in a row."""
+        """Counts members or frames without output. Raises BadRequest for too many in a row."""
         self._count = 0 if out else self._count + ended
         if self._count > MAX_EMPTY_FRAMES:
             raise _bad(self._encoding, f"more than {MAX_EMPTY_FRAMES:,} consecutive empty frames")
 
 
 class _Gzip:
-    """One member after the other, as gzip itself reads them."""
+    """Consecutive members, like gzip."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
@@ -78,7 +68,7 @@ class _Gzip:
 
 
 class _Zstd:
-    """One frame after the other."""
+    """Consecutive frames."""
 
     def __init__(self) -> None:
         self._frame = self._new()

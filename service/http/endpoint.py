@@ -1,8 +1,7 @@
 """One way through a request: guard, decode, handle, encode (`Endpoint.answer`).
 
-The metadata of an endpoint (method, path, structs, statuses) is the only source for routing, decoding and
-the OpenAPI document, so these cannot disagree. The order of checks is the contract's: route, key,
-permission, path, query, body, and only then the resource.
+The metadata of an endpoint (method, path, structs, statuses) is the single source for routing, decoding and the OpenAPI
+document. The order of checks is the contract's: route, key, permission, path, query, body, then the resource.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ from service.http.responses import JSON, encode, render
 from service.http.time_limit import time_limit
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
 
-# When the names that have a successor were deprecated (RFC 9745): 2026-11-23, in seconds since 1970.
+# The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
 
 Guard = Callable[[Req, dict[str, str]], Awaitable[Any]]
@@ -36,20 +35,19 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One method of one path, and everything that there is to know about it.
+    """The metadata and handler of one method of a path.
 
-    - `guard` decides whether the caller may do this, and returns the handler's `access`.
-    - `status` is that of a success; `errors` are the statuses of failures beside those that every route has.
-    - `path_type`, `query_type`, `body_type`: the structs into which these are decoded, if any. A handler that has no
-      parameter `body` reads the body itself, because it is large, in one of the media types that it `consumes`.
-    - `patches`: the struct to which a merge patch is applied; `streams`: that of each record of an endless body.
-    - `returns` is the struct of the answer, in the media type that the endpoint `produces`.
-    - `only_debug`: served with SERVICE_DEBUG only. `only_reads`: changes nothing, so it is cancelled when its client
-      has gone. `is_probe`: requested by machines every few seconds, so it is neither counted nor logged.
-      `reads_from_replica`: its answer may come from the replica.
-    - `may_be_accepted`: it is answered with 202 when the handler says so (`Req.is_accepted`).
-    - `successor`: the path that replaces this one, which is deprecated.
-    - `error_body` makes the body of an error, where it is not problem+json.
+    - `guard` decides whether the caller is authorized, and returns the handler's `access`.
+    - `status` is the status of a success; `errors` are statuses of failures besides those of every route.
+    - `path_type`, `query_type`, `body_type`: the structs to decode into, if any. A handler without a parameter `body`
+      reads the (large) body itself, in one of the media types of `consumes`.
+    - `patches`: the struct to which a merge patch is applied; `streams`: the struct of each record of a stream.
+    - `returns`: the struct of the answer, in the media type `produces`.
+    - `only_debug`: available with SERVICE_DEBUG only. `only_reads`: changes nothing, so it is cancelled when its client
+      disconnects. `is_probe`: not rate-limited, and not logged on success. `reads_from_replica`: a replica may answer.
+    - `may_be_accepted`: the handler may answer with 202 (`Req.is_accepted`).
+    - `successor`: the path that replaces this deprecated one.
+    - `error_body` makes the body of an error, if it is not problem+json.
     """
 
     handler: Handler
@@ -79,7 +77,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     error_body: Callable[[ProblemDetails], Any] | None = None
 
     async def answer(self, req: Req) -> Response:
-        """Answers a request; every error becomes its problem+json."""
+        """Answers a request; renders errors."""
         req.record.is_probe = self.is_probe
         if self.successor is not None:
             req.answer_headers["Deprecation"] = DEPRECATED_SINCE
@@ -100,18 +98,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except ClientGone:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has gone
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has disconnected
         except Exception as error:
             response = render(error, self.error_body)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                await req.pool.expire_connections()  # new ones go where the database's name leads now
+                await req.pool.expire_connections()  # new ones resolve the host name of the database again
         response.headers.update(req.answer_headers)
         if req.links:
             response.headers["Link"] = ", ".join(req.links)
         return response
 
     async def _guarded(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
-        """The guard's result; or that the resource is missing, which is reported after all other problems."""
+        """The guard's result, or the error of a missing resource, which is reported after all other problems."""
         async with counted(req, is_probe=self.is_probe):
             return await self._asked(req)
 
@@ -129,7 +127,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return await self.handler(req, **arguments)
 
     async def _decoded(self, req: Req, missing: NotFound | Conflict | None) -> dict[str, Any]:
-        """Path, query and body as the handler's arguments. Raises Invalid with all problems, then `missing`."""
+        """The handler's arguments from path, query and body. Raises Invalid with all problems, then `missing`."""
         names, unreadable = path_names(req.path_params)
         if unreadable is not None:
             raise unreadable
@@ -138,7 +136,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.path_type is not None:
             with _collecting(problems):
                 arguments["path"] = decoding.convert(names, self.path_type, "path")
-        if self.query_type is not None or self.path.startswith("/v1/"):  # elsewhere browsers and machines may add some
+        if self.query_type is not None or self.path.startswith("/v1/"):  # elsewhere clients may add parameters
             with _collecting(problems):
                 query = decoding.query(req.query_string, self.query_type)
                 if self.query_type is not None:
@@ -148,7 +146,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                 body = await req.body.read(SMALL_BODY_BYTES, self.consumes)
                 arguments["body"] = decoding.decode(body, self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:
-            # The handler, which would read this body, is not called.
+            # The handler, which would read the body, will not be called.
             body = await req.body.read(req.services.settings.service_max_body_bytes, self.consumes)
             if len(body) <= SMALL_BODY_BYTES:
                 with _collecting(problems):
@@ -162,7 +160,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def _collecting(problems: list[Problem]) -> Iterator[None]:
-    """Keeps the problems of a block, so that all of a request are reported at once."""
+    """Collects the problems of a block, so that all problems of a request are reported together."""
     try:
         yield
     except Invalid as error:
@@ -172,11 +170,10 @@ def _collecting(problems: list[Problem]) -> Iterator[None]:
 def endpoint(
     method: str, path: str, *, guard: Guard, body: Any = None, **options: Any
 ) -> Callable[[Handler], Endpoint]:
-    """Makes a handler an Endpoint; `options` are further fields of it.
+    """Makes a handler an Endpoint; `options` are further fields.
 
-    The handler's parameters choose its arguments: `path`, `query`, `body` are decoded into the struct of their
-    annotation, `access` is what the guard returned. A handler that reads the body itself names its struct as `body`.
-    The handler's docstring is the endpoint's documentation.
+    The names of the handler's parameters select its arguments: `path`, `query` and `body` are decoded into the struct
+    of the annotation, `access` is the guard's result. The handler's docstring is the documentation of the endpoint.
     """
 
     def make(handler: Handler) -> Endpoint:

@@ -1,4 +1,4 @@
-"""Plain ASGI middleware."""
+"""ASGI middleware: CORS, request ids, access log and metrics."""
 
 import os
 import re
@@ -21,10 +21,10 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 class Cors(CORSMiddleware):
-    """CORS, with refusals in the form of all others."""
+    """CORS with refusals as problem+json."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to a browser that asks what a page may send."""
+        """Answers a preflight request."""
         answer = super().preflight_response(request_headers)
         if answer.status_code == HTTPStatus.OK:
             return answer
@@ -36,26 +36,26 @@ class Cors(CORSMiddleware):
 
 
 class Observed:
-    """Gives every answer an `X-Request-ID`, the caller's or a new one, and the headers against caches and sniffing.
+    """Adds an `X-Request-ID`, the caller's or a new one, and the headers against caching and sniffing.
 
-    When the request has ended, writes its line in the access log, and counts it in the metrics.
+    Writes the access log and the metrics after each request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, with `headers` and the `record` in its state (`service.http.request.State`)."""
+        """Handles a request, with `headers` and `record` in its state (`service.http.request.State`)."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        # By their names in lower case; of several the first.
+        # By name in lower case; the first of several counts.
         sent_headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         sent = sent_headers.get("x-request-id", "")
         record = RequestRecord(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
         scope.setdefault("state", {}).update(record=record, headers=sent_headers)
-        structlog.contextvars.bind_contextvars(request_id=record.request_id)  # the request's task has its own
+        structlog.contextvars.bind_contextvars(request_id=record.request_id)  # local to the task of the request
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -76,5 +76,5 @@ class Observed:
             access_log.write(record)
             metrics.count(record)
             services = scope["state"].get("services")
-            if services is not None and shared_metrics() is not None:  # else GET /metrics asks the pool
-                metrics.note_connections(services.pool)
+            if services is not None and shared_metrics() is not None:  # else GET /metrics reads the pool
+                metrics.note_connections(services.pool.get_size(), services.pool.get_idle_size())

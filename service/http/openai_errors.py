@@ -1,19 +1,14 @@
-"""Errors in the form that OpenAI's clients read (platform.openai.com/docs/guides/error-codes, 2026-11)."""
+"""Errors in OpenAI's format (platform.openai.com/docs/guides/error-codes, 2026-11)."""
 
 import msgspec
 
 from service.errors import ProblemDetails
 
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class OpenAIError(msgspec.Struct, frozen=True):
-    """What went wrong. `param` is where in the request."""
+    """An error; `param` is its location in the request."""
 
     message: str
     type: str
@@ -28,9 +23,9 @@ class OpenAIProblem(msgspec.Struct, frozen=True):
 
 
 def as_openai(problem: ProblemDetails) -> OpenAIProblem:
-    """A problem with all its details in one message."""
-    told = [": ".join(filter(None, (one.location, one.message))) for one in problem.errors]
+    """Converts a problem, with all details in one message."""
+    details = [": ".join(filter(None, (one.location, one.message))) for one in problem.errors]
     usual = "server_error" if problem.status >= 500 else "invalid_request_error"
     param = problem.errors[0].location if problem.errors else None
-    message = " ".join([problem.detail, *(f"{one}." for one in told)])
+    message = " ".join([problem.detail, *(f"{one}." for one in details)])
     return OpenAIProblem(OpenAIError(message, _TYPES.get(problem.status, usual), param, str(problem.status)))

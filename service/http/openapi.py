@@ -23,22 +23,21 @@ READ_FROM = {
     "name": "X-Read-From",
     "in": "header",
     "required": False,
-    "description": "`primary`: no replica is to answer, which may not know yet what was just written.",
+    "description": "`primary`: read from the primary, because a replica may not have the latest writes yet.",
     "schema": {"type": "string"},
 }
-READ_FROM_ANSWER = {"description": "`replica` when a replica has answered.", "schema": {"type": "string"}}
-NEXT = {"description": 'Where the list goes on, as `rel="next"`, if it does.', "schema": {"type": "string"}}
-WITH_BODY = ("POST", "PUT", "PATCH")
+READ_FROM_ANSWER = {"description": "`replica` if a replica has answered.", "schema": {"type": "string"}}
+NEXT = {"description": 'The next page, as `rel="next"`, if there is one.', "schema": {"type": "string"}}
 TAGS = {
     "users": "Users and their keys.",
-    "api-standards": "How a provider's interface is spoken.",
+    "api-standards": "How the interfaces of providers work.",
     "llm-definitions": "Templates for instances.",
     "llm-instances": "Users' own services, with the sealed key of their provider.",
     "llm-services": "Instances under their older names. Deprecated.",
-    "projects": "Projects: what belongs together, made by one instance, shared as a whole.",
+    "projects": "Projects: collections of embeddings of one instance, shared as a whole.",
     "embeddings": "Storing and reading embeddings.",
-    "similars": "What is similar.",
-    "admin": "Looking after the whole.",
+    "similars": "Similarity search.",
+    "admin": "Administration.",
     "service": "The service itself.",
 }
 
@@ -46,15 +45,12 @@ TAGS = {
 def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these endpoints, as JSON values."""
     listed = list(endpoints)
-    kinds = {
-        kind for one in listed for kind in (one.body_type, one.returns, one.patches, one.streams) if _has_schema(kind)
-    }
-    kinds |= {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
-    kinds |= {_error_type(one) for one in listed}
+    parameters = {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
+    bodies = {kind for one in listed for kind in (one.body_type, one.returns, one.patches, one.streams)}
+    kinds = parameters | {_error_type(one) for one in listed} | (bodies - {None, type(None), Response})
     ordered = sorted(kinds, key=str)
     schemas, components = msgspec.json.schema_components(ordered, schema_hook=_schema_hook, ref_template=REFERENCE)
     schema_of = dict(zip(ordered, schemas, strict=True))
-    parameters = {kind for one in listed for kind in (one.path_type, one.query_type) if kind is not None}
     patched = {one.patches for one in listed if one.patches is not None}
 
     paths: dict[str, Any] = {}
@@ -63,14 +59,14 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     for kind in patched:
         name = schema_of[kind]["$ref"].rpartition("/")[2]
         components[f"{name}Patch"] = _without_required(components[name])
-    for kind in parameters:  # they stand where they are used
+    for kind in parameters:  # documented inline
         components.pop(schema_of[kind]["$ref"].rpartition("/")[2], None)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "embedding-service",
             "version": __version__,
-            "summary": "Keeps embeddings for many users and projects, and answers what is similar.",
+            "summary": "Stores embeddings for many users and projects, and finds similar ones.",
             "description": "Errors are `application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -98,18 +94,15 @@ def _operation(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, A
     if description.strip():
         operation["description"] = description.strip()
     if one.guard is not anyone:
-        # An empty requirement: without a key as well, where the thing is public.
+        # The empty requirement: no key is needed for public resources.
         operation["security"] = [{"key": []}, *([{}] if one.guard in PUBLIC_GUARDS else [])]
     if one.successor is not None:
         operation["deprecated"] = True
     if one.patches is not None:
         patch = {"schema": {"$ref": schema_of[one.patches]["$ref"] + "Patch"}}
         operation["requestBody"] = {"required": True, "content": {MERGE_PATCH: patch, JSON: patch}}
-    elif one.body_type is not None:
-        content = {kind: {"schema": schema_of[one.body_type]} for kind in one.consumes}
-        operation["requestBody"] = {"required": True, "content": content}
-    elif one.streams is not None:
-        content = {kind: {"schema": schema_of[one.streams]} for kind in one.consumes}
+    elif (sent := one.body_type or one.streams) is not None:
+        content = {kind: {"schema": schema_of[sent]} for kind in one.consumes}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -136,7 +129,7 @@ def _parameters(one: Endpoint, schema_of: dict[Any, Any], components: dict[str, 
 
 
 def _properties(kind: Any, schema_of: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
-    """The schemas of a struct's fields."""
+    """The schemas of the fields of a struct."""
     if kind is None:
         return {}
     properties: dict[str, Any] = components[schema_of[kind]["$ref"].rpartition("/")[2]]["properties"]
@@ -144,7 +137,7 @@ def _properties(kind: Any, schema_of: dict[Any, Any], components: dict[str, Any]
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter may be left out, but it is never null."""
+    """Removes null from a schema: an optional parameter is omitted instead."""
     rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
     alternatives = [member for member in schema.get("anyOf", []) if member != {"type": "null"}]
     if len(alternatives) == 1:
@@ -164,7 +157,7 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
         success.setdefault("headers", {})["Link"] = NEXT
     responses = {str(one.status): success}
     if one.may_be_accepted:
-        responses["202"] = {**success, "description": "Accepted: not ready yet; ask again after `Retry-After` seconds"}
+        responses["202"] = {**success, "description": "Accepted: not ready yet; retry after `Retry-After` seconds"}
     for status in sorted(_error_statuses(one)):
         media_type = PROBLEM if one.error_body is None else JSON
         content = {media_type: {"schema": schema_of[_error_type(one)]}}
@@ -178,7 +171,7 @@ def _error_type(one: Endpoint) -> Any:
 
 
 def _error_statuses(one: Endpoint) -> set[int]:
-    """The statuses that every route of its kind may answer with, and its own."""
+    """The error statuses of an endpoint: its own, and those of every route of its kind."""
     statuses = {*one.errors, 500}
     if not one.is_probe:
         statuses.add(429)
@@ -187,7 +180,7 @@ def _error_statuses(one: Endpoint) -> set[int]:
     if "{" in one.path:
         statuses |= {400, 404, 422}
     if one.path.startswith("/v1/"):
-        statuses.add(422)  # for a parameter that is not known
+        statuses.add(422)  # for unknown parameters
     if one.query_type is not None:
         statuses.add(503)
     if one.body_type is not None or one.streams is not None:
@@ -196,7 +189,7 @@ def _error_statuses(one: Endpoint) -> set[int]:
 
 
 def _without_required(struct: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a merge patch: every property may be left out, and is removed by null."""
+    """The schema of a merge patch: every property is optional and nullable."""
     properties = {
         name: schema if {"type": "null"} in schema.get("anyOf", []) else {"anyOf": [schema, {"type": "null"}]}
         for name, schema in struct["properties"].items()
@@ -204,11 +197,7 @@ def _without_required(struct: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in struct.items() if key != "required"}, "properties": properties}
 
 
-def _has_schema(kind: Any) -> bool:
-    return kind is not None and kind not in (type(None), Response)
-
-
 def _schema_hook(kind: type) -> dict[str, Any]:
     if kind is HalfVector:
-        return {"type": "array", "items": {"type": "number"}, "description": "The shortest decimals of its halves."}
+        return {"type": "array", "items": {"type": "number"}, "description": "The shortest decimals of the halves."}
     raise NotImplementedError

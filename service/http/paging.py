@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Which part of a list."""
+    """The part of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 200
     offset: Annotated[int, Meta(ge=0, le=10**12)] = 0
 
     def of(self, req: Req, rows: list[T]) -> tuple[list[T], str | None]:
-        """The rows of this page, from a query for one more, and the URL of the next page, if there is one."""
+        """The rows of this page, from `limit` + 1 rows, and the URL of the next page, if there is one."""
         if len(rows) <= self.limit:
             return rows, None
         return rows[: self.limit], req.go_on(offset=self.offset + self.limit)

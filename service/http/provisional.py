@@ -1,9 +1,8 @@
-"""Searches that are begun with the access that their caller had before, and confirm it in their own statement.
+"""Searches that start with the caller's cached access, and confirm it in the search statement itself.
 
-To ask first takes a round trip: 0.25 ms of 2.4. So the project that a caller was allowed to search is remembered, as a
-hint only: nothing is answered that the statement has not confirmed, and no error is told that came before it
-(`Endpoint.answer` asks the guard then, and begins anew). Nothing is waited for, so that nobody learns from a delay that
-a project is there.
+A guard's own statement costs a round trip: 0.25 ms of 2.4. The cached access is only a hint: no result is returned
+unless the statement confirms the access, and after an earlier error `Endpoint.answer` runs the guard and starts again.
+The provisional part never waits, so that its duration does not reveal that a project exists.
 """
 
 import asyncpg
@@ -14,14 +13,14 @@ from service.http.request import Req
 from service.queries.projects import ProjectAccess
 from service.search.nearest import Unconfirmed
 
-MAX_REMEMBERED = 10_000  # pairs of a caller and a project
+MAX_REMEMBERED = 10_000  # pairs of caller and project
 
 
 async def recall(req: Req) -> ProjectAccess | None:
-    """What a caller was allowed before, where the search can confirm it; the request is provisional then.
+    """The cached access of the caller, if the search can confirm it; the request is provisional then.
 
-    The whole body must have come already, the rate limits must know the user of the key, and there must be no replica,
-    which does not know permissions.
+    The whole body must have arrived, the rate limits must know the user of the key, and there must be no replica, whose
+    permissions may be out of date.
     """
     if req.is_refuted or req.services.replica is not None:
         return None
@@ -36,26 +35,26 @@ async def recall(req: Req) -> ProjectAccess | None:
 
 
 def remember(req: Req, access: ProjectAccess) -> None:
-    """Keeps the access that the guard granted, if the project is indexed: only index searches confirm access."""
+    """Caches the access granted by the guard, if the project is indexed: only index searches confirm access."""
     remembered = req.services.remembered
     if access.watermark is None:
         remembered.pop(_key(req), None)
         return
     if len(remembered) >= MAX_REMEMBERED:
         remembered.clear()
-    remembered[_key(req)] = replace(access, metadata_scheme=None)  # a search does not need it, and it may be large
+    remembered[_key(req)] = replace(access, metadata_scheme=None)  # large, and not needed by a search
 
 
 def confirm(req: Req, access: ProjectAccess) -> None:
-    """The statement has confirmed the remembered access."""
+    """Ends the provisional state: the statement has confirmed the access."""
     req.is_provisional = False
     req.record.principal = req.record.principal or access.caller
 
 
 def refuted(req: Req, error: Exception) -> bool:
-    """Whether an error ends a provisional request, so that the guard decides; the client has seen nothing.
+    """Whether a provisional request failed and must be started again with the guard.
 
-    A project that is gone has no table, and one that was made again may have other dimensions.
+    Database errors count too: the table of a deleted project is missing, and a new one may have other dimensions.
     """
     if not req.is_provisional or isinstance(error, Busy):
         return False

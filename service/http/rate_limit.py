@@ -1,7 +1,7 @@
-"""Rate limits of each user, of the admin, and of each address without a known key.
+"""Rate limits for each user, for the admin, and for each address without a known key.
 
-The database knows the user of a key. This is remembered, so that all keys and requests of a user share one budget. An
-unknown key counts for its address, so that guessing keys is as slow as having none.
+The user of a key is cached, so that all keys of a user share one budget. Unknown keys count for their address, which
+limits guessing.
 """
 
 import ipaddress
@@ -9,9 +9,8 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 from limits import RateLimitItem, parse
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
@@ -24,28 +23,13 @@ if TYPE_CHECKING:
     from service.http.request import Req
 
 MAX_REMEMBERED = 100_000
-
-
-class Budget(msgspec.Struct, frozen=True):
-    """The budget of a caller: `remaining` of `limit` requests; more in `reset` seconds."""
-
-    limit: int
-    remaining: int
-    reset: int
-
-    def headers(self) -> dict[str, str]:
-        """As the header fields RateLimit-*."""
-        return {
-            "RateLimit-Limit": str(self.limit),
-            "RateLimit-Remaining": str(self.remaining),
-            "RateLimit-Reset": str(self.reset),
-        }
+Headers: TypeAlias = dict[str, str]  # RateLimit-*; None without a limit
 
 
 class RateLimits:
-    """The budgets. `users` and `anonymous` are like `600/minute`; an empty one is unlimited.
+    """The budgets. `users` and `anonymous` are like `600/minute`, or empty for no limit.
 
-    `storage`: `memory://` of this process, or a shared `redis://…`. When it does not answer, all requests pass.
+    `storage`: `memory://` of this process, or a shared `redis://…`. If it is unavailable, all requests pass.
     """
 
     def __init__(self, *, users: str, anonymous: str, storage: str) -> None:
@@ -67,11 +51,10 @@ class RateLimits:
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Budget | None:
-        """Counts a request of a known caller. Raises TooManyRequests.
+    async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Headers | None:
+        """Counts a request of a known caller; returns None for an unknown key, which `recognise` counts later.
 
-        Returns None for a key whose user is not known yet; `recognise` counts it later. Raises TooManyRequests also for
-        an address that has sent too many unknown keys.
+        Raises TooManyRequests, also for an address that has sent too many unknown keys.
         """
         if is_admin:
             return await self._hit(self._users, "admin")
@@ -83,8 +66,8 @@ class RateLimits:
             raise TooManyRequests(1)
         return None
 
-    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Budget | None:
-        """Counts a request whose key was not known before: for its user, or for its address when there is none.
+    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Headers | None:
+        """Counts a request with a key that was unknown before, for its user or else its address.
 
         Raises TooManyRequests.
         """
@@ -96,11 +79,11 @@ class RateLimits:
         return await self._hit(self._users, "user", handle)
 
     def knows(self, key_hash: str | None, is_admin: bool) -> bool:
-        """Whether a request can be counted without asking the database whose key it has."""
+        """Whether the caller of a key is known without a query."""
         return key_hash is None or is_admin or key_hash in self._known
 
     def forget(self, key_hash: str) -> None:
-        """Forgets the user of a key that was revoked."""
+        """Forgets the user of a revoked key."""
         self._known.pop(key_hash, None)
 
     async def _passes(self, item: RateLimitItem, *who: str) -> bool:
@@ -110,7 +93,7 @@ class RateLimits:
             logger.warning("The rate limits' storage does not answer.", kind=type(error).__name__)
             return True
 
-    async def _hit(self, item: RateLimitItem | None, *who: str) -> Budget | None:
+    async def _hit(self, item: RateLimitItem | None, *who: str) -> Headers | None:
         if item is None:
             return None
         try:
@@ -119,14 +102,19 @@ class RateLimits:
         except StorageError as error:
             logger.warning("The rate limits' storage does not answer.", kind=type(error).__name__)
             return None
-        budget = Budget(item.amount, max(window.remaining, 0), max(1, math.ceil(window.reset_time - time.time())))
+        reset = max(1, math.ceil(window.reset_time - time.time()))
+        headers = {
+            "RateLimit-Limit": str(item.amount),
+            "RateLimit-Remaining": str(max(window.remaining, 0)),
+            "RateLimit-Reset": str(reset),
+        }
         if not passes:
-            raise TooManyRequests(budget.reset, budget.headers())
-        return budget
+            raise TooManyRequests(reset, headers)
+        return headers
 
 
 def _network(address: str) -> str:
-    """The network that shares a budget: of IPv6 a /64, except for IPv4 addresses like `::ffff:192.0.2.1`."""
+    """The network that shares a budget: the /64 of an IPv6 address, unless it maps an IPv4 address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -138,28 +126,25 @@ def _network(address: str) -> str:
 
 @asynccontextmanager
 async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
-    """Counts a request. In the block the guard asks the database who calls, where that is not known yet.
+    """Counts a request, before or after the block, in which the guard identifies the caller.
 
-    A probe does not count, unless it comes with a key that is not the service's own, which may be a guess. Raises
-    TooManyRequests.
+    A probe counts only with a key that is not the service's own, which may be a guess. Raises TooManyRequests.
     """
     limits, given = req.services.rate_limits, req.credentials
     if limits is None or (is_probe and (given.key_hash is None or given.is_admin or req.is_metrics_key)):
         yield
         return
-    budget = await limits.arrive(given.key_hash, given.is_admin, req.address)
-    is_known = budget is not None or given.key_hash is None or given.is_admin
-    if budget is not None:
-        req.answer_headers.update(budget.headers())
+    headers = await limits.arrive(given.key_hash, given.is_admin, req.address)
+    is_known = headers is not None or given.key_hash is None or given.is_admin
+    req.answer_headers.update(headers or {})
     try:
         yield
     except Exception as error:
         if isinstance(error, Unauthorized) and given.key_hash is not None:
             limits.forget(given.key_hash)
-        is_known = is_known or not isinstance(error, ApiError)  # the database did not say
+        is_known = is_known or not isinstance(error, ApiError)  # the guard did not finish
         raise
     finally:
         if not is_known:
-            budget = await limits.recognise(given.key_hash or "", req.record.principal, req.address)
-            if budget is not None:
-                req.answer_headers.update(budget.headers())
+            headers = await limits.recognise(given.key_hash or "", req.record.principal, req.address)
+            req.answer_headers.update(headers or {})

@@ -1,4 +1,4 @@
-"""A request as guards and handlers see it, and the services of the application that they use."""
+"""Requests as seen by guards and handlers, and the services of the application."""
 
 import asyncio
 import contextlib
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 class Services(msgspec.Struct, frozen=True):
-    """Everything that lives as long as the application.
+    """The long-lived services of the application.
 
-    `probe_pool` has a connection of its own for probes. `draining` is set when the service was asked to stop.
+    `probe_pool` has a separate connection for probes. `draining` is set during the shutdown.
     """
 
     settings: Settings
@@ -54,12 +54,12 @@ class Services(msgspec.Struct, frozen=True):
 
 
 class State(TypedDict):
-    """The state of a request: the services, and its own."""
+    """The state of a request."""
 
     services: Services
     record: NotRequired[RequestRecord]
-    headers: NotRequired[dict[str, str]]  # by their names in lower case; of several the first
-    abandonable: NotRequired[asyncio.Task[Any]]  # service.server.protocol cancels it when the client has gone
+    headers: NotRequired[dict[str, str]]  # by name in lower case; the first of several
+    abandonable: NotRequired[asyncio.Task[Any]]  # service.server.protocol cancels it when the client disconnects
 
 
 class ClientGone(Exception):
@@ -67,14 +67,14 @@ class ClientGone(Exception):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """The SHA-256 of the key that was sent (None without one), and whether it is the admin's."""
+    """The SHA-256 of the sent key, if any, and whether it is the admin key."""
 
     key_hash: str | None
     is_admin: bool
 
 
 class Req:
-    """A request: what guards and handlers may use of it."""
+    """A request, as guards and handlers use it."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         state: State = scope["state"]
@@ -82,16 +82,16 @@ class Req:
         self.pool = self.services.pool
         self.headers, self.record = state["headers"], state["record"]
         self.method: str = scope["method"]
-        self.path: str = scope["path"]  # as it was sent
-        self.path_params: dict[str, str] = scope["path_params"]  # before percent-decoding
+        self.path: str = scope["path"]  # not percent-decoded
+        self.path_params: dict[str, str] = scope["path_params"]  # not percent-decoded
         self.query_string = scope["query_string"].decode("latin-1")
         self.address: str = (scope.get("client") or ("",))[0]
         settings = self.services.settings
         self.body = Body(self.headers, receive, self.services.admission, settings.service_body_seconds)
         self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
-        self.is_accepted = False  # it is answered with 202: what was asked for is not there yet
-        self.links: list[str] = []  # for the answer's header Link
+        self.is_accepted = False  # the answer has the status 202
+        self.links: list[str] = []  # for the header Link of the answer
         self.credentials = _credentials(self.headers.get("authorization"), settings.service_adminkey)
         caller.set(self.credentials.key_hash or ANONYMOUS)
         if self.credentials.is_admin:
@@ -99,23 +99,23 @@ class Req:
 
     @property
     def is_metrics_key(self) -> bool:
-        """Whether the caller sent the key that reads the metrics."""
+        """Whether the caller sent the metrics key."""
         wanted = self.services.settings.service_metrics_key
         return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", _hash_setting(wanted))
 
     def go_on(self, **parameters: str | int) -> str:
-        """Where a list goes on: this request with another `offset` or `after`. The answer gets a Link to it."""
+        """The URL of the next page: this request with another `offset` or `after`. Also adds a Link to the answer."""
         sent = parse_qsl(self.query_string, keep_blank_values=True)
         rest = [(name, value) for name, value in sent if name not in {"offset", "after", *parameters}]
-        path = quote(self.path, safe="/%:@!$&'()*+,;=~")  # encoded already, but for what would end a Link
+        path = quote(self.path, safe="/%:@!$&'()*+,;=~")  # already encoded, except characters that end a Link
         url = f"{path}?{urlencode([*rest, *parameters.items()], quote_via=quote)}"
         self.links.append(f'<{url}>; rel="next"')
         return url
 
     async def reading(self, ask: Callable[[Pool], Awaitable[T]]) -> T:
-        """What `ask` finds on the replica, or on the primary when there is none, or it has no answer.
+        """The result of `ask` on the replica, or on the primary if the replica is missing or cannot answer.
 
-        Only for data that the guard has allowed: the replica's permissions may be out of date.
+        Only for data that the guard has permitted: permissions on the replica may be out of date.
         """
         replica = self.services.replica
         wants_primary = self.headers.get("x-read-from", "").strip().lower() == "primary"
@@ -127,21 +127,20 @@ class Req:
         return await ask(self.pool)
 
     async def make_room_to_show(self, size: int, where: str = "query.limit") -> None:
-        """Makes room for an answer of several embeddings, which were sent in several requests.
+        """Reserves memory for an answer with several embeddings.
 
-        `where` is the part of the request that says how many. Raises Invalid when they are more bytes than a body may
-        have, and Busy.
+        `where` is the parameter that sets their number. Raises Invalid above the limit of a body's size, and Busy.
         """
         most = self.services.settings.service_max_body_bytes
         if size > most:
-            message = f"the response would exceed {most:,} bytes ({size:,}): lower `limit`, or name fewer"
+            message = f"the response would exceed {most:,} bytes ({size:,}): lower `limit` or name fewer ids"
             raise Invalid(problems=[Problem(message, where)])
         if size > SHORT_BYTES:
             await self.body.make_room(size)
 
     @contextlib.contextmanager
     def abandonable(self) -> Iterator[None]:
-        """A block that ends, in PostgreSQL too, when the client closes the connection. Raises ClientGone then."""
+        """Cancels the block, in PostgreSQL too, when the client disconnects. Raises ClientGone then."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (a request has its task)
         self.state["abandonable"] = task
@@ -149,7 +148,7 @@ class Req:
             yield
         except asyncio.CancelledError:
             if "abandonable" in self.state:
-                raise  # it was not service.server.protocol, which takes the task out
+                raise  # not by service.server.protocol, which removes the task
             task.uncancel()
             raise ClientGone from None
         finally:
@@ -157,9 +156,9 @@ class Req:
 
 
 def path_names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
-    """Path parameters, percent-decoded, and their problems, which are reported after key and permission.
+    """Percent-decoded path parameters, and their problem, which is reported after key and permission.
 
-    What cannot be in a name becomes U+FFFD, so that nothing has that name.
+    Characters that a name cannot contain become U+FFFD, so that no resource has that name.
     """
     if not any("%" in value or "\0" in value for value in raw.values()):
         return raw, None
@@ -190,5 +189,5 @@ def _hash_setting(key: str) -> str:
 
 
 def hash_key(key: str) -> str:
-    """The hexadecimal SHA-256 of a key, the only part of it that is stored."""
+    """The hexadecimal SHA-256 of a key, which is stored in its place."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Results and errors into responses: JSON, and problem+json for every error (contract section 1)."""
+"""Encoding of results (JSON or MessagePack) and errors (problem+json, contract section 1)."""
 
 import contextlib
 import traceback
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.database import errors as database_errors
-from service.errors import ApiError, ProblemDetails
+from service.errors import INTERNAL_ERROR, ApiError, ProblemDetails
 from service.http.limits import MAX_ACCEPT_LENGTH, PIECE_BYTES
 from service.json_tokens import packable, to_msgpack
 from service.observability.logs import logger
@@ -28,15 +28,15 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
-# An answer may hold a key, and permissions may change at any time: no cache keeps it.
+# Answers may contain keys, and permissions may change at any time.
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
-ITEMS_AT_ONCE = 20  # of a list in JSON
-LARGE = 64 * 1024  # bytes of stored JSON from which it becomes MessagePack token by token
+ITEMS_AT_ONCE = 20  # longer lists are encoded in pieces
+LARGE = 64 * 1024  # bytes from which stored JSON is converted to MessagePack token by token
 
 
 class Encoded(Response):
-    """An encoded answer, in pieces; each is sent when the client has taken the one before."""
+    """An encoded answer in pieces; each is sent after the client has read the one before."""
 
     def __init__(self, pieces: list[bytes], status: int, media_type: str) -> None:
         self.pieces, self.status_code, self.media_type = pieces, status, media_type
@@ -56,9 +56,9 @@ class Encoded(Response):
 
 
 class Lines(Response):
-    """An answer in lines of JSON, sent while the request is still being received.
+    """An answer in lines of JSON, sent while the request body is still being received.
 
-    Starlette's streaming response reads the request to notice a disconnect, and would lose its body.
+    Starlette's streaming response would read and lose the body while it waits for a disconnect.
     """
 
     def __init__(self, lines: AsyncGenerator[bytes, None]) -> None:
@@ -66,8 +66,7 @@ class Lines(Response):
         self.media_type = NDJSON
         self.background = None
         self.lines = lines
-        # Proxies shall not buffer the lines.
-        self.init_headers({"X-Accel-Buffering": "no"})
+        self.init_headers({"X-Accel-Buffering": "no"})  # for proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the lines."""
@@ -79,10 +78,9 @@ class Lines(Response):
 
 
 async def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
-    """The answer as JSON, or as MessagePack when `accept` prefers it; None is an empty 204.
+    """Encodes a result as JSON, or as MessagePack if `accept` prefers it; None is an empty 204.
 
-    A Response is returned as it is. Errors are always JSON: problem+json has no binary form. Long lists are encoded in
-    pieces, with turns for other requests between.
+    A Response is returned unchanged. Long lists are encoded in pieces, with turns for other requests.
     """
     if isinstance(result, Response):
         return result
@@ -97,7 +95,7 @@ async def _json(result: Any) -> list[bytes]:
     lists = _lists(result, longer_than=ITEMS_AT_ONCE)
     if not lists:
         return [msgspec.json.encode(result, enc_hook=_encode_vector)]
-    # JSON has no NUL: each stands for a list.
+    # JSON contains no NUL, so each NUL marks a list.
     outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
     pieces = Pieces()
     turns = Turns()
@@ -112,7 +110,7 @@ async def _json(result: Any) -> list[bytes]:
 
 
 async def _packed(result: Any) -> list[bytes]:
-    """As MessagePack, item by item from its JSON, so that stored JSON and times have the same values in both."""
+    """Encodes as MessagePack via JSON, item by item, so that values of stored JSON and times are the same in both."""
     lists = _lists(result, longer_than=0)
     pieces = Pieces()
     if not lists:
@@ -137,7 +135,7 @@ async def _packed(result: Any) -> list[bytes]:
     return pieces.whole()
 
 
-@cache  # msgspec makes them anew each time
+@cache  # slow in msgspec
 def _encoded_names(kind: Any) -> dict[str, str]:
     return {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
 
@@ -165,7 +163,7 @@ async def _pack(item: Any) -> bytes:
 
 
 class Pieces:
-    """Collects an answer in pieces of PIECE_BYTES."""
+    """Collects an answer in pieces of about PIECE_BYTES."""
 
     def __init__(self) -> None:
         self._done: list[bytes] = []
@@ -181,7 +179,7 @@ class Pieces:
             self._some, self._size = [], 0
 
     def whole(self) -> list[bytes]:
-        """All pieces, at least one."""
+        """All pieces; at least one."""
         if self._some or not self._done:
             self._done.append(b"".join(self._some))
             self._some, self._size = [], 0
@@ -189,7 +187,7 @@ class Pieces:
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
-    """The fields of an answer that are long lists."""
+    """The fields of an answer that contain long lists."""
     if not isinstance(result, msgspec.Struct):
         return []
     fields = ((name, getattr(result, name)) for name in result.__struct_fields__)
@@ -197,12 +195,12 @@ def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
 
 
 def _step(items: list[Any]) -> int:
-    """Items that are encoded at once: an embedding may be large, an id or a number is not."""
+    """The number of items that are encoded at once: one, unless they are ids or numbers."""
     return 1000 if items and isinstance(items[0], str | int | float | None) else 1
 
 
 def _packable(value: Any) -> Any:
-    """The value with floats in place of integers beyond 64 bits."""
+    """Replaces integers beyond 64 bits by floats."""
     if isinstance(value, dict):
         return {name: _packable(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -230,14 +228,14 @@ def _encode_vector(value: Any) -> Any:
 
 
 def render(error: Exception, body: Callable[[ProblemDetails], Any] | None = None) -> Response:
-    """Any error as problem+json, or as the `body` that is made of it.
+    """Renders an error as problem+json, or as the `body` made of it.
 
-    Faults of the service are logged, and their answer says nothing about them.
+    Internal errors are logged, and not shown to the client.
     """
     refusal = error if isinstance(error, ApiError) else database_errors.explain(error)
     if refusal is None:
         _log(error)
-        refusal = ApiError("Something went wrong in the service; it has been logged.")
+        refusal = ApiError(INTERNAL_ERROR)
     return Response(
         msgspec.json.encode(refusal.body() if body is None else body(refusal.body())),
         refusal.status,
@@ -247,7 +245,7 @@ def render(error: Exception, body: Callable[[ProblemDetails], Any] | None = None
 
 
 def _log(error: Exception) -> None:
-    # Not the message of a database error: its detail repeats whole rows.
+    # Without the message of a database error, which may contain whole rows.
     what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
     stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("fault", kind=type(error).__name__, what=what, stack=stack)
+    logger.error("fault", kind=type(error).__name__, error=what, stack=stack)

@@ -1,4 +1,4 @@
-"""Requests to their endpoints: by the path, then by the method."""
+"""Routing of requests by path, then by method."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -14,23 +14,23 @@ from service.http.responses import render
 
 
 class PathRouter(Router):
-    """Routes on the path as it was sent, so that a percent-encoded slash does not end a path segment."""
+    """Routes by the raw path, so that a percent-encoded slash does not end a path segment."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
+        """Handles a request."""
         if scope["type"] == "http":
             scope["path"] = scope["raw_path"].decode("latin-1")
         await super().__call__(scope, receive, send)
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request whose path no route has."""
+        """Answers a request without a matching route."""
         await render(NotFound("There is no such route."))(scope, receive, send)
 
 
 class PathRoute(Route):
-    """The endpoints of one path, so that the answer to a wrong method names all the right ones.
+    """The endpoints of one path. A wrong method is answered with all allowed ones.
 
-    A method that this path does not have is looked for on the paths behind it, and refused here when none has it.
+    The router tries later routes for other methods first, and comes back here if none matches.
     """
 
     def __init__(self, path: str, endpoints: dict[str, Endpoint]) -> None:
@@ -56,7 +56,7 @@ class PathRoute(Route):
 
 
 def routes(endpoints: Iterable[Endpoint]) -> list[PathRoute]:
-    """One route for each path of these endpoints."""
+    """One route per path."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in endpoints:
         by_path.setdefault(one.path, {})[one.method] = one

@@ -1,4 +1,4 @@
-"""The longest that a request may take."""
+"""The time limit of requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from service.errors import Busy
 
 @asynccontextmanager
 async def time_limit(seconds: float, message: str = "") -> AsyncIterator[None]:
-    """Cancels the block after `seconds`, in PostgreSQL too. Raises Busy with `message` then."""
+    """Cancels the block after `seconds`, in PostgreSQL too, and raises Busy with `message`."""
     try:
         async with asyncio.timeout(seconds) as timeout:
             yield

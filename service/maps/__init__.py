@@ -1,1 +1,1 @@
-"""Maps of embeddings: points in the plane, computed in a process of its own. No SQL, no HTTP."""
+"""Maps of embeddings: points in two dimensions, computed in a separate process. No SQL, no HTTP."""

@@ -1,7 +1,7 @@
-"""What the indexer and the process that computes a map tell each other: MessagePack after its length in four bytes.
+"""Messages between the indexer and the process that computes a map: MessagePack after its length in four bytes.
 
-The process is sent Start, and then two samples, each as the pieces of a COPY and an empty piece at the end. It answers
-with layouts, each followed by its parts, and tells its progress between.
+The indexer sends Start, then two samples, each as the pieces of a COPY with an empty piece at the end. The process
+answers with Progress, and with Layouts, each followed by its Parts.
 """
 
 from typing import BinaryIO
@@ -13,10 +13,10 @@ PART_POINTS = 5000
 
 
 class Start(msgspec.Struct, array_like=True, tag=True):
-    """The task: a map of about `rows` embeddings of `dimensions` numbers each.
+    """The task: a map of about `rows` embeddings with `dimensions` dimensions.
 
-    `basis` is the projection that is kept, None for a new one. `sequences` and `positions` are the layout by neighbours
-    as it is; with `renews` another one follows.
+    `basis` is a projection to keep, None for a new one. `sequences` and `positions` are the old layout by neighbours;
+    with `renews` a new one is computed.
     """
 
     rows: int
@@ -28,17 +28,17 @@ class Start(msgspec.Struct, array_like=True, tag=True):
 
 
 class Progress(msgspec.Struct, array_like=True, tag=True):
-    """What the process is at, and how much of it is done, from 0 to 1."""
+    """The current stage, and its progress from 0 to 1."""
 
     stage: str
     done: float
 
 
 class Layout(msgspec.Struct, array_like=True, tag=True):
-    """A map by its projection, and perhaps by neighbours, with their quality. Its points follow in `parts` messages.
+    """A map by projection, and perhaps by neighbours, with their quality. Its points follow in `parts` messages.
 
-    `explained` is the part of the variance that each axis of the projection shows. The trustworthiness is None where
-    there are too few points for it.
+    `explained` is the explained variance of each axis of the projection. The trustworthiness is None for too few
+    points.
     """
 
     parts: int
@@ -51,7 +51,7 @@ class Layout(msgspec.Struct, array_like=True, tag=True):
 
 
 class Part(msgspec.Struct, array_like=True, tag=True):
-    """Some of the points: ids, the sequences (int64) of the embeddings, and pairs of float32; all little-endian."""
+    """Some points: ids, sequences (int64) of the embeddings, and coordinates (pairs of float32), little-endian."""
 
     text_ids: list[str]
     sequences: bytes
@@ -60,7 +60,7 @@ class Part(msgspec.Struct, array_like=True, tag=True):
 
 
 class Failed(msgspec.Struct, array_like=True, tag=True):
-    """Why the rest cannot be computed."""
+    """The reason why the rest cannot be computed."""
 
     why: str
 
@@ -69,12 +69,12 @@ Answer = Progress | Layout | Part | Failed
 
 
 def framed(content: bytes) -> bytes:
-    """A message, or a piece of a sample, with its length."""
+    """A message or a piece of a sample with its length."""
     return len(content).to_bytes(LENGTH_BYTES) + content
 
 
 def received(channel: BinaryIO) -> bytes:
-    """The next message or piece. Raises EOFError when the other end is closed."""
+    """The next message or piece. Raises EOFError if the other end is closed."""
     head = channel.read(LENGTH_BYTES)
     content = channel.read(int.from_bytes(head))
     if len(head) < LENGTH_BYTES or len(content) < int.from_bytes(head):

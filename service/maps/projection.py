@@ -1,11 +1,11 @@
-"""The projection of unit vectors onto the axes along which they differ most (principal component analysis)."""
+"""The projection of unit vectors onto their principal components (PCA)."""
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-AXES = 50  # two are shown; by all of them neighbours are found
-SPARE_AXES = 10  # beside them while they are looked for
+AXES = 50  # two are shown; all are used to find neighbours
+SPARE_AXES = 10  # in addition, during the iteration
 ROUNDS = 8  # of the iteration
 STORED = np.dtype("<f4")
 
@@ -21,21 +21,18 @@ class Basis(msgspec.Struct, frozen=True):
         return np.asarray((vectors - self.mean) @ self.axes.T, dtype=np.float32)
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The stored format."""
         return np.concatenate([self.mean[None], self.axes]).astype(STORED).tobytes()
 
 
 def stored(content: bytes, dimensions: int) -> Basis:
-    """A basis as it was stored."""
+    """Reads a stored basis."""
     numbers = np.frombuffer(content, STORED).reshape(-1, dimensions).astype(np.float32)
     return Basis(numbers[0], numbers[1:])
 
 
 def fitted(vectors: NDArray[np.float32]) -> Basis:
-    """The basis of these vectors, `(n, dimensions)`, by subspace iteration: it takes no square of the dimensions.
-
-    The same vectors have the same basis.
-    """
+    """The basis of vectors `(n, dimensions)` by subspace iteration, without a covariance matrix. Deterministic."""
     mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], dtype=np.float32)
     centred = vectors - mean
     width = min(vectors.shape[1], AXES + SPARE_AXES)
@@ -50,28 +47,28 @@ def fitted(vectors: NDArray[np.float32]) -> Basis:
 
 
 def in_plane(coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first two coordinates; zero in place of one that there is not."""
+    """The first two coordinates, zero for missing ones."""
     plane = np.zeros((len(coordinates), 2), dtype=np.float32)
     plane[:, : coordinates.shape[1]] = coordinates[:, :2]
     return plane
 
 
 class Variance:
-    """How much of the variance of many vectors the axes of the plane show, from batches of them."""
+    """The explained variance of the two axes of the plane, from batches of vectors."""
 
     def __init__(self, basis: Basis) -> None:
         self._basis = basis
         self._count, self._squares, self._sum = 0, 0.0, np.zeros(len(basis.mean))
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Counts these vectors."""
+        """Adds a batch of vectors."""
         apart = vectors - self._basis.mean
         self._count += len(vectors)
         self._squares += float(np.square(apart).sum(dtype=np.float64))
         self._sum += apart.sum(axis=0, dtype=np.float64)
 
     def explained(self, plane: NDArray[np.float32]) -> list[float]:
-        """The part of each of the two axes, on which all vectors have the coordinates `plane`."""
+        """The share of each axis, with the coordinates `plane` of all vectors."""
         if not self._count:
             return [0.0, 0.0]
         total = self._squares / self._count - float(np.square(self._sum / self._count).sum())

@@ -1,6 +1,6 @@
-"""The trustworthiness of a map (Venna and Kaski): whether those who are neighbours in the plane are neighbours at all.
+"""The trustworthiness of a map (Venna and Kaski): whether neighbours in the plane are also neighbours as vectors.
 
-It is 1 when the ten nearest points of each are its ten nearest vectors, and less the farther away their vectors are.
+It is 1 if the ten nearest points of each point are its ten nearest vectors, and less for more distant vectors.
 """
 
 import numpy as np
@@ -8,28 +8,31 @@ from numpy.typing import NDArray
 
 NEIGHBOURS = 10
 MOST_SAMPLED = 1000  # points
-COMPARISONS = 25_000_000  # of those with all, at most: 100 MB
-EQUAL = 1e-6  # products of float32 in another order differ by as much
+COMPARISONS = 25_000_000  # of them with all points, at most: 100 MB
+EQUAL = 1e-6  # the tolerance for products of float32 in another order
 
 
 class Trust:
-    """The similarities of some vectors, those with these `sequences`, with all others."""
+    """The similarities of sampled vectors, identified by their `sequences`, with all others."""
 
     def __init__(self, sequences: NDArray[np.int64], vectors: NDArray[np.float32], rows: int) -> None:
         sampled = min(len(sequences), MOST_SAMPLED, COMPARISONS // max(rows, 1))
-        self._sequences, self._vectors = sequences[:sampled], vectors[:sampled].copy()  # not a view of all
+        self._sequences, self._vectors = (
+            sequences[:sampled],
+            vectors[:sampled].copy(),
+        )  # not a view, which would keep all vectors
         self._similar: list[NDArray[np.float32]] = []
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        """Compares with these vectors."""
+        """Adds a batch of all vectors."""
         self._similar.append(self._vectors @ vectors.T)
 
     def finish(self, sequences: NDArray[np.int64], order: NDArray[np.int64]) -> None:
-        """All vectors were added; they have these sequences, and are put into this order."""
+        """Ends the input, with the sequences of all added vectors, and the order of the map."""
         similar = np.concatenate(self._similar, axis=1) if self._similar else np.empty((0, 0), dtype=np.float32)
         self._similar = []
         places = {sequence: place for place, sequence in enumerate(sequences[order].tolist())}
-        # One that was changed between is not there.
+        # Without vectors that were changed meanwhile.
         kept = [row for row, sequence in enumerate(self._sequences.tolist()) if sequence in places]
         self._own = [places[int(self._sequences[row])] for row in kept]
         self._rows = [similar[row, order] for row in kept]
@@ -38,11 +41,11 @@ class Trust:
 
     @property
     def sampled(self) -> int:
-        """How many points are looked at."""
+        """The number of sampled points."""
         return len(self._own)
 
     def of(self, plane: NDArray[np.float32]) -> float | None:
-        """That of a map, `(n, 2)` in the order of `finish`; None where it has too few points."""
+        """The trustworthiness of a map, `(n, 2)` in the order of `finish`; None for too few points."""
         count = len(plane)
         if count < 3 * NEIGHBOURS or not self._own:
             return None

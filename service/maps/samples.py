@@ -1,4 +1,4 @@
-"""A sample of embeddings, from the binary format of COPY (PostgreSQL's documentation of COPY)."""
+"""Decoding of samples of embeddings from the binary format of COPY (PostgreSQL's documentation of COPY)."""
 
 from collections.abc import Iterable, Iterator
 from struct import Struct
@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH_BYTES = 4 * 1024 * 1024  # of vectors that are looked at together
+BATCH_BYTES = 4 * 1024 * 1024  # of vectors
 HEADER_BYTES = 19
 _HEAD = Struct(">hi")  # the number of columns, -1 at the end, and the bytes of the first, the id
 _REST = Struct(">iqiqihh")  # sequence, place in the order of samples, bytes of the vector, its dimensions, unused
@@ -16,7 +16,7 @@ _REST = Struct(">iqiqihh")  # sequence, place in the order of samples, bytes of 
 class Batch(msgspec.Struct, frozen=True):
     """Some embeddings: ids, sequences, places in the order of samples, and vectors `(n, dimensions) float32`.
 
-    The vectors have unit length, but for those that are all zero.
+    The vectors have unit length or are zero.
     """
 
     text_ids: list[str]
@@ -26,7 +26,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def batches(pieces: Iterable[bytes], dimensions: int) -> Iterator[Batch]:
-    """The embeddings in batches of some megabytes, as their bytes come."""
+    """Yields embeddings in batches of some megabytes."""
     data, start, size = bytearray(), HEADER_BYTES, 2 * dimensions
     rows: list[tuple[bytes, int, int, bytes]] = []
     for piece in pieces:
@@ -61,7 +61,7 @@ def _batch(rows: list[tuple[bytes, int, int, bytes]], dimensions: int) -> Batch:
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors with unit length; what is all zero stays so."""
+    """Normalizes vectors in place; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     np.divide(vectors, lengths, out=vectors, where=lengths > 0)
     return vectors

@@ -1,7 +1,7 @@
-"""The program of a process that computes a map, within a limit of memory.
+"""The program of the process that computes a map with limited memory.
 
-service.storage.maps starts it, and sends it samples of embeddings through its standard input; it has no database, and
-no environment. It ends when its input is closed.
+service.storage.maps starts it, and sends samples of embeddings to its standard input; it has no database and no
+environment. It ends when its input is closed.
 """
 
 import contextlib
@@ -25,27 +25,25 @@ from service.maps.samples import Batch, batches
 
 MOST_POINTS = 100_000  # of a map
 MEMORY_BYTES = 1024 * 1024 * 1024
-BASIS_NUMBERS = 16 * 1024 * 1024  # of the vectors, of which a projection is made: 64 MiB
-FAILED = 3  # exit code when a library failed
-NOT_INSTALLED = (
-    "A map by neighbours needs the extra `map` where the indexer runs: pip install 'embedding-service[map]'."
-)
+BASIS_NUMBERS = 16 * 1024 * 1024  # in the vectors for a projection: 64 MiB
+FAILED = 3  # exit code after an error
+NOT_INSTALLED = "A map by neighbours needs the extra `map` for the indexer: pip install 'embedding-service[map]'."
 NO_MEMORY = f"It takes more than {MEMORY_BYTES // 1024**2} MiB of memory."
 
 
 def basis_rows(dimensions: int) -> int:
-    """Of how many embeddings a projection is made."""
+    """The number of embeddings for a projection."""
     return min(MOST_POINTS, BASIS_NUMBERS // dimensions)
 
 
 class _Map:
-    """A map that is being made."""
+    """The computation of a map."""
 
     def __init__(self, start: Start, channel: BinaryIO, answers: BinaryIO) -> None:
         self._start, self._channel, self._answers = start, channel, answers
 
     def make(self) -> None:
-        """Reads the samples, and answers with one layout, or with two."""
+        """Reads the samples, and answers with one or two layouts."""
         self._read()
         self._answer(self._carried())
         if not self._start.renews:
@@ -70,7 +68,7 @@ class _Map:
         ids: list[str] = []
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
         for batch in self._sample():
-            if len(ids) < MOST_POINTS:  # a few more may have come meanwhile
+            if len(ids) < MOST_POINTS:  # a few rows may have been added meanwhile
                 ids += batch.text_ids
                 parts.append((batch.sequences, batch.order, self._basis.project(batch.vectors)))
                 trust.add(batch.vectors)
@@ -92,7 +90,7 @@ class _Map:
         return batches(iter(lambda: received(self._channel), b""), self._start.dimensions)
 
     def _carried(self) -> NDArray[np.float32] | None:
-        """The layout by neighbours as it is, with places for new rows; None without one."""
+        """The old layout by neighbours, with places for new rows; None without one."""
         known = np.frombuffer(self._start.sequences, dtype="<i8")
         positions = np.frombuffer(self._start.positions, dtype="<f4").reshape(-1, 2)
         by_sequence = np.argsort(known)
@@ -128,7 +126,7 @@ class _Map:
         self._answers.flush()
 
     def _end_with_input(self) -> None:
-        """Ends when the indexer has ended, also in the middle of long work."""
+        """Exits when the indexer has ended, even during long work."""
         self._channel.read(1)
         os._exit(0)
 
@@ -151,7 +149,7 @@ def _set_limits() -> None:
     if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
     with contextlib.suppress(OSError):
-        os.nice(10)  # the service goes first
+        os.nice(10)  # less priority than the service
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
 
@@ -170,7 +168,7 @@ def main() -> None:
         pass
     except BaseException:
         code = FAILED
-    os._exit(code)  # at once: a thread still reads
+    os._exit(code)  # without waiting for the reading thread
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Users' JSON Schemas for the metadata of their projects: compiled, and applied. No SQL, no HTTP.
+"""Validation of metadata with users' JSON Schemas. No SQL, no HTTP.
 
-The cost of a schema cannot be told from its text. So schemas are compiled and applied in processes of their own
+The cost of a schema cannot be determined from its text. So schemas are compiled and applied in separate processes
 (service.metadata.worker) with limits of time and memory.
 """
 
@@ -10,12 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from service.errors import Unavailable
+from service.grouping import grouped
 from service.metadata import worker
 from service.metadata.worker import COMPILE_SECONDS, LENGTH_BYTES, MEMORY_BYTES, Applied, Compiled, Fault, Job
 from service.observability.logs import logger
@@ -27,26 +28,26 @@ MAX_SCHEMA_BYTES = 64 * 1024
 BATCH_SECONDS = 5.0  # of processor time, for all documents of a batch
 STUCK_SECONDS = 60.0  # of wall-clock time, after which a process is killed
 PROCESSES = 2
-OF_ONE_OWNER = PROCESSES // 2  # so that the schemas of others are still applied
-SLOW_SECONDS = 1.0  # owners whose job takes longer share the process of one owner, for SLOW_FOR_SECONDS
+OF_ONE_OWNER = PROCESSES // 2  # the rest is for the schemas of others
+SLOW_SECONDS = 1.0  # owners with slower jobs share the part of a single owner, for SLOW_FOR_SECONDS
 SLOW_FOR_SECONDS = 60.0
-_SLOW = ""  # the name that slow owners share
+_SLOW = ""  # the common name of slow owners
 JOB_BYTES = 256 * 1024  # of documents in one job
 JOB_DOCUMENTS = 1000
-EMPTY = b"{}"  # in place of absent metadata
+EMPTY = b"{}"  # for absent metadata
 
 _UNAVAILABLE = "Metadata cannot be checked at the moment; try again."
 _OUT_OF_TIME = -signal.SIGPROF
-# Exit codes of a process that is out of memory, for the heap or for the stack.
+# Exit codes after running out of memory, for the heap or the stack.
 _OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, worker.FAILED)
 
 
 class BadSchema(Exception):
-    """The text is not a JSON Schema that this service accepts; the message says why."""
+    """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
 class TooCostly(Exception):
-    """Applying a schema to documents `first` to `last` exceeds a limit, which the message names."""
+    """Applying a schema to documents `first` to `last` exceeds a limit; the message names it."""
 
     def __init__(self, limit: str, first: int, last: int) -> None:
         super().__init__(f"the project's metadata schema takes {limit} to check this")
@@ -54,44 +55,45 @@ class TooCostly(Exception):
 
 
 class _Ended(Exception):
-    """The process ended during a job, with this exit code; whether the schema was compiled before."""
+    """The process ended during a job with this exit code, before or after the schema was compiled."""
 
     def __init__(self, code: int, *, is_compiled: bool) -> None:
         self.code, self.is_compiled = code, is_compiled
 
 
 class Schemas:
-    """Applies schemas in a few processes, which are started when they are needed and end with this one.
+    """Applies schemas in a few processes, started on demand.
 
-    Owners of projects share the processes fairly; a check waits for `wait` seconds at most. Owners whose schemas take
-    long share the process of one owner.
+    Owners of projects share the processes fairly; a check waits at most `wait` seconds. Owners with slow schemas share
+    the part of a single owner.
     """
 
     def __init__(self, *, wait: float) -> None:
         self._shares = Shares(PROCESSES, part=OF_ONE_OWNER, reserve=0, wait=wait, what="checks of metadata")
         self._idle: list[_Process] = []
-        self._slow: dict[str, float] = {}  # until when
+        self._slow: dict[str, float] = {}  # until which time
 
     async def check(self, owner: str, schema: str) -> None:
-        """Raises BadSchema for an unusable schema, Busy and Unavailable when it cannot be checked."""
+        """Raises BadSchema for an unusable schema, and Busy or Unavailable if it cannot be checked."""
         await self.faults(owner, schema, [])
 
     async def faults(
         self, owner: str, schema: str, documents: Sequence[bytes | msgspec.Raw], *, patient: bool = False
     ) -> list[Fault | None]:
-        """The first fault of each document (JSON), None where there is none.
+        """The first fault of each document (JSON), or None.
 
-        Raises BadSchema, TooCostly, Busy (never when `patient`) and Unavailable.
+        Raises BadSchema, TooCostly, Busy (unless `patient`) and Unavailable.
         """
         if len(schema.encode()) > MAX_SCHEMA_BYTES:
             raise BadSchema(f"a schema may have at most {MAX_SCHEMA_BYTES} bytes")
         found: list[Fault | None] = []
         seconds = BATCH_SECONDS
-        for some in _pieces(documents):
+        pieces = grouped(documents, lambda one: len(memoryview(one)), JOB_BYTES, JOB_DOCUMENTS)
+        for some in pieces if documents else [[]]:
             sharing = _SLOW if self._is_slow(owner) else owner
             await self._shares.acquire(sharing, patient=patient)
             try:
-                applied = await self._do(Job(schema, some, seconds))
+                applied = await self._do(Job(schema, [bytes(one) for one in some], seconds))
             except _Ended as ended:
                 self._note_slow(owner)
                 limit = _limit(ended)
@@ -107,7 +109,7 @@ class Schemas:
         return found
 
     async def _do(self, job: Job) -> Applied:
-        """Runs a job in a process. When the process was killed from outside, the job is tried once more."""
+        """Runs a job in a process; retries once if the process was killed from outside."""
         for is_last in (False, True):
             process = self._idle.pop() if self._idle else await _Process.start()
             is_reusable = False
@@ -121,11 +123,11 @@ class Schemas:
             except _Ended as ended:
                 if is_last or ended.code == _OUT_OF_TIME or ended.code in _OUT_OF_MEMORY:
                     raise
-                logger.warning("a process that checks metadata was ended", code=ended.code)
+                logger.warning("A process that checks metadata was killed.", code=ended.code)
             finally:
                 if is_reusable:
                     self._idle.append(process)
-                else:  # also when the request was cancelled
+                else:  # also after a cancellation
                     await process.end()
         raise AssertionError
 
@@ -138,13 +140,13 @@ class Schemas:
         self._slow[owner] = now + SLOW_FOR_SECONDS
 
     async def aclose(self) -> None:
-        """Ends the processes."""
+        """Ends all processes."""
         while self._idle:
             await self._idle.pop().end()
 
 
 class _Process:
-    """A process that applies schemas, and this end of its socket."""
+    """A process that applies schemas, and the socket to it."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", streams: tuple[Any, Any]) -> None:
         self._process = process
@@ -154,7 +156,7 @@ class _Process:
     async def start() -> "_Process":
         ours, theirs = socket.socketpair()
         with theirs:
-            # In a thread, as it takes some milliseconds.
+            # In a thread, because it takes some milliseconds.
             process = await asyncio.to_thread(_spawn, theirs)
         return _Process(process, await asyncio.open_unix_connection(sock=ours))
 
@@ -171,9 +173,9 @@ class _Process:
                 is_compiled = True
                 return msgspec.msgpack.decode(await self._receive(), type=Applied)
         except TimeoutError:
-            logger.warning("a process that checks metadata is stuck", seconds=STUCK_SECONDS)
+            logger.warning("A process that checks metadata is stuck.", seconds=STUCK_SECONDS)
             raise Unavailable(_UNAVAILABLE) from None
-        except (OSError, EOFError):  # only its end closes the socket
+        except (OSError, EOFError):  # the process has ended
             raise _Ended(await self.end(), is_compiled=is_compiled) from None
 
     async def _receive(self) -> bytes:
@@ -182,42 +184,28 @@ class _Process:
         return received
 
     async def end(self) -> int:
-        """Kills the process, if it has not ended by itself, and returns its exit code."""
+        """Kills the process, unless it has already ended, and returns its exit code."""
         self._writer.close()
         self._process.kill()
         return await asyncio.to_thread(self._process.wait)
 
 
 def _spawn(channel: socket.socket) -> "subprocess.Popen[bytes]":
-    """Starts a new Python without threads, files, or the environment's secrets of this process."""
+    """Starts a new Python, without the environment of this process, which has secrets."""
     return subprocess.Popen(
         [sys.executable, "-P", worker.__file__],
         stdin=channel.fileno(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},  # where this process found its packages
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},  # the module path of this process
     )
 
 
-def _pieces(documents: Sequence[bytes | msgspec.Raw]) -> Iterator[list[bytes]]:
-    """The documents in lists of a bounded size; one list at least, which may be empty."""
-    piece: list[bytes] = []
-    size = 0
-    for document in documents:
-        if piece and (size + len(memoryview(document)) > JOB_BYTES or len(piece) == JOB_DOCUMENTS):
-            yield piece
-            piece, size = [], 0
-        piece.append(bytes(document))
-        size += len(piece[-1])
-    if piece or not documents:
-        yield piece
-
-
 def _limit(ended: _Ended) -> str:
-    """The limit that a job exceeded. Raises Unavailable when the process was killed from outside."""
+    """The limit that a job exceeded. Raises Unavailable if the process was killed from outside."""
     if ended.code in _OUT_OF_MEMORY:
         return f"more than {MEMORY_BYTES // 1024**2} MiB of memory"
     if ended.code != _OUT_OF_TIME:
-        logger.error("no process that checks metadata lives for long", code=ended.code)
+        logger.error("Processes that check metadata are killed repeatedly.", code=ended.code)
         raise Unavailable(_UNAVAILABLE)
     return f"more than {BATCH_SECONDS if ended.is_compiled else COMPILE_SECONDS:g} seconds"

@@ -1,8 +1,8 @@
-"""The program of a process that applies users' JSON Schemas to metadata, within limits of time and memory.
+"""The program of a process that applies users' JSON Schemas to metadata with limited time and memory.
 
-service.metadata.schemas sends jobs through its standard input, a socket, and gets two answers to each: about the
-schema, then about the documents. The process ends when a job exceeds its processor time or memory, and when the socket
-is closed. It imports nothing of the service, to be small.
+service.metadata.schemas sends jobs through its standard input, a socket, and gets two answers to each: for the schema,
+then for the documents. The process ends when a job exceeds its CPU time or memory, and when the socket is closed. To
+stay small, it imports nothing of the service.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ import jsonschema_rs
 import msgspec
 
 MEMORY_BYTES = 128 * 1024 * 1024  # that a job may add to the process
-FULL_BYTES = 64 * 1024 * 1024  # of growth, mostly compiled schemas, after which the process is replaced
+FULL_BYTES = 64 * 1024 * 1024  # of growth, mostly by compiled schemas, after which the process is replaced
 MAX_COMPILED = 256
-MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of one pattern, compiled: `^.{1,1000}$` takes half of it
+MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of a compiled pattern: `^.{1,1000}$` takes half of it
 MAX_MESSAGE = 300  # characters
 COMPILE_SECONDS = 2.0
-FAILED = 3  # exit code when memory ran out, or a library failed
+FAILED = 3  # exit code after a MemoryError or an error of a library
 LENGTH_BYTES = 4  # before each message
 
 
 class Job(msgspec.Struct, array_like=True):
-    """A schema, documents as JSON, and the seconds of processor time that these may take."""
+    """A schema, documents as JSON, and the limit of their CPU time in seconds."""
 
     schema: str
     documents: list[bytes]
@@ -38,20 +38,20 @@ class Job(msgspec.Struct, array_like=True):
 
 
 class Compiled(msgspec.Struct, array_like=True):
-    """Why the schema is not usable; None when it is."""
+    """The reason why the schema is not usable, if so."""
 
     refusal: str | None
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True):
-    """Where metadata breaks its schema: `path` like `.author.name` or `[2]`, empty for the whole."""
+    """A violation of the schema: `path` is like `.author.name` or `[2]`, empty for the whole."""
 
     path: str
     message: str
 
 
 class Applied(msgspec.Struct, array_like=True):
-    """The first fault of each document, the processor time in seconds, and whether to replace the process."""
+    """The first fault of each document, the CPU time in seconds, and whether to replace the process."""
 
     faults: list[Fault | None]
     seconds: float
@@ -59,11 +59,11 @@ class Applied(msgspec.Struct, array_like=True):
 
 
 class _Refused(Exception):
-    """The text is not an accepted JSON Schema; the message says why."""
+    """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
 class _Compiler:
-    """The validators of the schemas that were used last."""
+    """A cache of the validators used last."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Any] = OrderedDict()
@@ -87,7 +87,7 @@ def _compile(text: str) -> Any:
     if not isinstance(schema, dict | bool):
         raise _Refused("a JSON Schema is an object, true or false")
     try:
-        # Masked, because a value in a message may be of any size. Patterns of this engine take linear time.
+        # Masked, because values in messages may have any size. Patterns of this engine take linear time.
         patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES)
         return jsonschema_rs.validator_for(
             schema, retriever=_refuse, mask="the value", pattern_options=patterns, validate_formats=True
@@ -95,7 +95,7 @@ def _compile(text: str) -> Any:
     except jsonschema_rs.ValidationError as error:
         path = _path(error.instance_path)
         if error.message.endswith('is not a "regex"'):
-            raise _Refused(f"{path}: is not a regular expression without look-around, or a very large one") from None
+            raise _Refused(f"{path}: is not a regular expression without look-around, or is too large") from None
         raise _Refused(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
     except (jsonschema_rs.ReferencingError, ValueError) as error:
         raise _Refused(_cut(str(error).splitlines()[0])) from None
@@ -106,11 +106,11 @@ def _refuse(uri: str) -> Any:
 
 
 def _fault(validator: Any, document: bytes) -> Fault | None:
-    """The first rule that a document breaks, or None. Not all of them, which may be a million."""
+    """The first violation in a document, if any."""
     try:
         validator.validate(msgspec.json.decode(document))
     except jsonschema_rs.ValidationError as error:
-        # Both may be as long as the schema or the document.
+        # Cut: both may be as long as the schema or the document.
         return Fault(_cut(_path(error.instance_path)), _cut(error.message))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # such as an integer of thousands of digits
         return Fault("", f"cannot be checked: {_cut(str(error))}")
@@ -126,7 +126,7 @@ def _cut(text: str) -> str:
 
 
 class _at_most:  # noqa: N801 (it reads as a function)
-    """The kernel kills the process when the block takes more than `seconds` of processor time."""
+    """The kernel kills the process if the block takes more than `seconds` of CPU time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -149,12 +149,12 @@ def _pages() -> tuple[int, int]:
 
 
 def _set_limits() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group while the service finishes its work
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group while the service is shutting down
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
-        os.nice(10)  # the service goes first
+        os.nice(10)  # less priority than the service
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
 
@@ -195,7 +195,7 @@ def main() -> None:
             _work(channel)
         except OSError:
             os._exit(0)  # the service has ended
-        except BaseException:  # a MemoryError, or a panic of a library, which is not an Exception
+        except BaseException:  # a MemoryError, or a panic of a library
             os._exit(FAILED)
 
 

@@ -1,4 +1,4 @@
-"""The access log: a line for each request that has ended."""
+"""The access log: a line per request."""
 
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -7,15 +7,14 @@ import msgspec
 
 from service.observability.logs import logger
 
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that was gone before the answer
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnected before the answer
 
 
 class RequestRecord(msgspec.Struct):
-    """A request, for its line in the access log and for the metrics.
+    """A request, for the access log and the metrics.
 
     `principal` is a user's handle, `admin`, or None for a caller without a key. `rows` counts uploaded embeddings by
-    result. `search` is how a search was answered. `ended` is as time.time() has it. `from_replica`: whether a replica
-    has answered.
+    result. `search` is the method of a search. `ended` is a Unix time.
     """
 
     request_id: str
@@ -33,7 +32,7 @@ class RequestRecord(msgspec.Struct):
 
 
 def write(record: RequestRecord) -> None:
-    """Writes the line of a request; that of a successful probe only in debug mode."""
+    """Writes the line of a request; successful probes only in debug mode."""
     log = logger.debug if record.is_probe and record.status == HTTPStatus.OK else logger.info
     log(
         "request",

@@ -1,4 +1,4 @@
-"""Structured logs, on standard error: one line an event, as JSON or for people. Never a body, a key, or a query."""
+"""Structured logs on standard error, as JSON or for a terminal. They never contain bodies, keys or queries."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from structlog.typing import Processor
 
 # structlog's processors are called with the logger, the name of the level, and the event.
 _BOTH: list[Processor] = [
-    structlog.contextvars.merge_contextvars,  # the id of the request in which it happens
+    structlog.contextvars.merge_contextvars,  # the request id
     structlog.processors.add_log_level,
     structlog.processors.MaybeTimeStamper(fmt="iso", utc=True),
 ]
@@ -21,7 +21,7 @@ logger = structlog.get_logger()
 def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool = False) -> None:
     """Configures the logs of this process, including those of libraries that use `logging`.
 
-    `auto` is for people where standard error is a terminal, else JSON.
+    `auto` is `console` if standard error is a terminal, else `json`.
     """
     level = logging.DEBUG if debug else logging.INFO
     render, tracebacks = _configure(form, level)
@@ -38,7 +38,7 @@ def configure(form: Literal["auto", "console", "json"] = "auto", *, debug: bool 
 
 
 def _configure(form: Literal["auto", "console", "json"], level: int) -> tuple[Processor, Processor]:
-    """What this service itself logs; returns how events, and how tracebacks are rendered."""
+    """Configures structlog; returns the renderers of events and tracebacks."""
     if form == "json" or (form == "auto" and not sys.stderr.isatty()):
         render: Processor = structlog.processors.JSONRenderer(serializer=_json)
         tracebacks: Processor = structlog.processors.dict_tracebacks
@@ -48,7 +48,7 @@ def _configure(form: Literal["auto", "console", "json"], level: int) -> tuple[Pr
     structlog.configure(
         processors=[*_BOTH, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # as it is then: it may be exchanged
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # the current one: it may be replaced
     )
     return render, tracebacks
 
@@ -57,5 +57,5 @@ def _json(event: dict[str, Any], **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
-# Programs that import a part of the service get its events on standard error; their own `logging` is left alone.
+# For programs that import a part of the service; their own `logging` is unchanged.
 _configure("auto", logging.INFO)

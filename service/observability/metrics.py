@@ -1,7 +1,6 @@
-"""Metrics for Prometheus, of this process or of all worker processes together."""
+"""Prometheus metrics of this process, or of all worker processes together."""
 
 from functools import cache
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
@@ -13,20 +12,13 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 
-class Connections(Protocol):
-    """A pool of connections: how many it has, and how many of them are free."""
-
-    def get_size(self) -> int: ...  # noqa: D102
-    def get_idle_size(self) -> int: ...  # noqa: D102
-
-
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
 _REQUEST_SECONDS = Histogram(
-    "embedding_service_request_seconds", "How long requests took.", ["method", "route"], buckets=SECONDS
+    "embedding_service_request_seconds", "Duration of requests.", ["method", "route"], buckets=SECONDS
 )
-_ROWS = Counter("embedding_service_rows", "Embeddings that were uploaded.", ["result"])
+_ROWS = Counter("embedding_service_rows", "Uploaded embeddings.", ["result"])
 _SEARCH_SECONDS = Histogram(
-    "embedding_service_search_seconds", "How long the database took for a search.", ["method"], buckets=SECONDS
+    "embedding_service_search_seconds", "Duration of searches in the database.", ["method"], buckets=SECONDS
 )
 _CONNECTIONS = Gauge(
     "embedding_service_connections", "Connections of the pool.", ["state"], multiprocess_mode="livesum"
@@ -35,26 +27,24 @@ _INDEX = {
     name: Gauge(f"embedding_service_index_{name}", text, multiprocess_mode="mostrecent")
     for name, text in (
         ("projects", "Projects with a vector index."),
-        ("rows", "Embeddings that are in a vector index."),
-        ("below_recall", "Projects whose vector index does not reach SERVICE_RECALL."),
-        ("builds", "Vector indexes that are being built."),
+        ("rows", "Embeddings in a vector index."),
+        ("below_recall", "Projects with a vector index below SERVICE_RECALL."),
+        ("builds", "Vector indexes in progress."),
     )
 }
 # The worst of all worker processes.
-_REPLICA_LAG = Gauge(
-    "embedding_service_replica_lag_seconds", "How far the replica is behind.", multiprocess_mode="livemax"
-)
+_REPLICA_LAG = Gauge("embedding_service_replica_lag_seconds", "Lag of the replica.", multiprocess_mode="livemax")
 _REPLICA_USED = Gauge(
-    "embedding_service_replica_used", "1 when searches and reads go to the replica.", multiprocess_mode="livemin"
+    "embedding_service_replica_used", "1 if searches and reads use the replica.", multiprocess_mode="livemin"
 )
 _PROVIDER_CALLS = Counter("embedding_service_provider_calls", "Calls of providers.", ["dialect", "outcome"])
 _PROVIDER_SECONDS = Histogram(
-    "embedding_service_provider_seconds", "How long calls of providers took.", ["dialect"], buckets=SECONDS
+    "embedding_service_provider_seconds", "Duration of calls of providers.", ["dialect"], buckets=SECONDS
 )
 _PROVIDER_TOKENS = Counter("embedding_service_provider_tokens", "Tokens that providers counted.", ["dialect"])
 _PROVIDERS_RESTING = Gauge(
     "embedding_service_providers_resting",
-    "Instances whose provider failed several times and is left alone.",
+    "Instances with an open circuit breaker.",
     multiprocess_mode="livemax",
 )
 _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
@@ -62,8 +52,7 @@ _BUILD.labels(__version__).set(1)
 
 
 def count(record: RequestRecord) -> None:
-    """Counts a request that has ended."""
-    # A method may be any word.
+    """Counts a completed request."""
     method = record.method if record.method in _METHODS else "other"
     requests, request_seconds = _of_route(method, record.route, record.status)
     requests.inc()
@@ -74,7 +63,7 @@ def count(record: RequestRecord) -> None:
         _of_search(record.search).observe(record.search_seconds)
 
 
-@cache  # finding the labels takes longer than counting
+@cache  # looking up labels is slower than counting
 def _of_route(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return _REQUESTS.labels(method, route, status), _REQUEST_SECONDS.labels(method, route)
 
@@ -84,39 +73,38 @@ def _of_search(method: str) -> Histogram:
     return _SEARCH_SECONDS.labels(method)
 
 
-def note_connections(pool: Connections) -> None:
-    """Remembers how many connections there are, and how many of them are free."""
-    idle = pool.get_idle_size()
+def note_connections(total: int, idle: int) -> None:
+    """Sets the numbers of idle and used connections."""
     _CONNECTIONS.labels("idle").set(idle)
-    _CONNECTIONS.labels("used").set(pool.get_size() - idle)
+    _CONNECTIONS.labels("used").set(total - idle)
 
 
 def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> None:
-    """Sets the indexer's numbers from the database."""
+    """Sets the numbers of indexes."""
     for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
         _INDEX[name].set(value)
 
 
 def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int | None) -> None:
-    """Counts a call of a provider that has ended, with the tokens that it counted."""
+    """Counts a completed call of a provider, with its tokens."""
     _PROVIDER_CALLS.labels(dialect, outcome).inc()
     _PROVIDER_SECONDS.labels(dialect).observe(seconds)
     _PROVIDER_TOKENS.labels(dialect).inc(tokens or 0)
 
 
 def note_resting_providers(count: int) -> None:
-    """Remembers how many instances' providers are left alone."""
+    """Sets the number of open circuit breakers."""
     _PROVIDERS_RESTING.set(count)
 
 
 def note_replica(lag: float, used: bool) -> None:
-    """Remembers how far the replica is behind, in seconds, and whether it is used."""
+    """Sets the lag of the replica in seconds, and whether it is used."""
     _REPLICA_LAG.set(lag)
     _REPLICA_USED.set(used)
 
 
 def exposed() -> bytes:
-    """All metrics as Prometheus reads them."""
+    """All metrics in Prometheus' format."""
     folder = settings.shared_metrics()
     if folder is None:
         return generate_latest(REGISTRY)

@@ -1,6 +1,6 @@
-"""OpenTelemetry traces of requests and statements, where the extra `tracing` is installed and they are asked for.
+"""OpenTelemetry traces of requests and statements, with SERVICE_TRACING and the extra `tracing`.
 
-Where they are sent, and how many of them, say OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
+OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, configure the destination and the sampling.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,15 +11,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.settings import SettingsError
 
-_tracers: list[Any] = []  # the one of this process, while it traces
+_tracers: list[Any] = []  # the tracer of this process, if it is active
 _NOTHING = nullcontext()
 
 
 def span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Any]:
-    """A span for a statement or a call of a provider; nothing when nothing is traced."""
+    """A span for a statement or a call of a provider, if tracing is active."""
     if not _tracers:
         return _NOTHING
-    # An error of the database repeats whole rows, one of a provider perhaps its key: only its occurrence is recorded.
+    # Without exceptions: errors of the database may contain rows, those of a provider its key.
     started: AbstractContextManager[Any] = _tracers[0].start_as_current_span(
         name,
         attributes=attributes,
@@ -31,7 +31,7 @@ def span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Any
 
 @contextmanager
 def tracing() -> Iterator[None]:
-    """Traces in the block, and sends the rest at its end. Raises SettingsError without the extra."""
+    """Activates tracing during the block. Raises SettingsError without the extra."""
     try:
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -39,7 +39,7 @@ def tracing() -> Iterator[None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise SettingsError(f"SERVICE_TRACING needs the extra `tracing`: there is no {error.name}.") from None
+        raise SettingsError(f"SERVICE_TRACING needs the extra `tracing`: {error.name} is not installed.") from None
     provider = TracerProvider(resource=Resource.create({"service.name": "embedding-service"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
@@ -54,9 +54,9 @@ def tracing() -> Iterator[None]:
 
 
 class Traced:
-    """The application with a span for each request, which goes on with the caller's trace.
+    """The application with a span for each request, in the caller's trace.
 
-    No span gets the query, which may hold a key.
+    Spans do not contain the query string, which may contain a key.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -72,7 +72,7 @@ class Traced:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
+        """Handles a request."""
         if scope["type"] == "http":
             scope = {**scope, "query_kept": scope["query_string"], "query_string": b""}
         await self._traced(scope, receive, send)

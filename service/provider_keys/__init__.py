@@ -1,1 +1,1 @@
-"""The providers' keys: sealing them, and exchanging the key that seals."""
+"""Encryption of the providers' keys, and rotation of the encryption key."""

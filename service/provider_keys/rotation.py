@@ -1,6 +1,6 @@
-"""The providers' keys as a whole: which key sealed them, exchanging it while the service serves, and proving it.
+"""The state of the providers' encrypted keys, rotation of the encryption key, and its verification at the start.
 
-Every step is a page of a transaction, and may be interrupted and repeated.
+All operations work in pages of one transaction each, may run beside the service, and can be interrupted and repeated.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,33 +22,27 @@ KnownAs = Literal["current", "previous", "original", "unknown"]
 
 
 class WrongKey(Exception):
-    """ENCRYPTION_KEY is not the key of this database; the message says what to do."""
-
-
-class KeyUse(msgspec.Struct, frozen=True):
-    """How many provider keys one key sealed, and how many of these open.
-
-    `key_id` is None for those of the original system, which names no key.
-    """
-
-    key_id: str | None
-    known_as: KnownAs
-    sealed: int
-    open: int
+    """ENCRYPTION_KEY is not the key of this database; the message has the remedy."""
 
 
 class SealedBy(msgspec.Struct, frozen=True):
-    """How many provider keys one key sealed; `key_id` is None for those of the original system, which names no key."""
+    """The number of provider keys encrypted with a key; `key_id` is None for those of the original system."""
 
     key_id: str | None
     known_as: KnownAs
     sealed: int
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """How far the exchange of the encryption key is: which keys sealed how many, and how many are in the clear.
+class KeyUse(SealedBy, frozen=True):
+    """SealedBy with the number of provider keys that can be decrypted."""
 
-    `is_done`: the current key sealed everything, so that no other is needed.
+    open: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The progress of a rotation: the numbers of provider keys by encryption key, and in plaintext.
+
+    `is_done`: everything is encrypted with the current key, so no other key is needed.
     """
 
     sealed: list[SealedBy]
@@ -57,9 +51,9 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """All provider keys by the key that sealed them. `does_not_open` names at most 1,000 instances.
+    """All provider keys by encryption key. `does_not_open` lists at most 1,000 instances.
 
-    `is_done` as in Progress. `sentinel` is the key that sealed what proves the key at a start.
+    `is_done` is as in Progress; `sentinel` is the key of the sentinel, which verifies the key at the start.
     """
 
     keys: list[KeyUse]
@@ -71,14 +65,14 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What a command changed, and how many keys it left because they do not open."""
+    """The numbers of changed keys, and of keys that cannot be decrypted."""
 
     changed: int
     not_opening: int = 0
 
 
 async def status(db: Db, keyring: Keyring) -> Status:
-    """Tries every provider key."""
+    """Tries to decrypt every provider key."""
     counts: dict[str | None, list[int]] = {}
     failing: list[str] = []
     async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
@@ -105,23 +99,20 @@ async def status(db: Db, keyring: Keyring) -> Status:
 
 
 async def progress(db: Db, keyring: Keyring) -> Progress:
-    """Counts the provider keys, and tries none."""
+    """Counts the provider keys without decrypting them."""
     counts, plaintext = await keys.count_sealed_keys(db), await keys.count_plaintext_keys(db)
     sentinel = await keys.get_sentinel(db)
     sealed = [SealedBy(row.key_id, _known_as(keyring, row.key_id), row.sealed) for row in counts]
     return Progress(sealed, plaintext, _is_done(keyring, sealed, plaintext, sentinel.key_id if sentinel else None))
 
 
-def _is_done(keyring: Keyring, keys: Sequence[KeyUse | SealedBy], plaintext: int, sentinel: str | None) -> bool:
+def _is_done(keyring: Keyring, keys: Sequence[SealedBy], plaintext: int, sentinel: str | None) -> bool:
     is_proved = sentinel in (None, keyring.current.id)
     return is_proved and not plaintext and all(one.known_as == "current" for one in keys)
 
 
 async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
-    """Seals anew, with the current key, all that another key sealed; those that do not open stay as they are.
-
-    Raises WrongKey, and then has changed nothing.
-    """
+    """Re-encrypts with the current key; keys that cannot be decrypted stay. Raises WrongKey before any change."""
     await prove(db, keyring)
     changed = failing = 0
     page: list[tuple[SealedKey, bytes]] = []
@@ -143,22 +134,19 @@ async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
             secret = _open(keyring, row)
         except DoesNotOpen as error:
             failing += 1
-            say(f"{row.owner}/{row.instance_handle} stays as it is: {error}")
+            say(f"{row.owner}/{row.instance_handle} was not changed: {error}")
             continue
         page.append((row, keyring.seal(secret, instance_place(row.owner, row.instance_handle)).blob))
         if len(page) == PAGE:
             changed += await store()
-            say(f"Sealed {changed:,} keys anew …")
+            say(f"Re-encrypted {changed:,} keys …")
     changed += await store()
     await _adopt(db, keyring)
     return Done(changed, failing)
 
 
 async def encrypt(db: Db, keyring: Keyring, say: Say) -> Done:
-    """Seals the keys that the original system kept in the clear, and clears them.
-
-    Raises WrongKey, and then has changed nothing.
-    """
+    """Encrypts the plaintext keys of the original system. Raises WrongKey before any change."""
     await prove(db, keyring)
     changed = after = 0
     while page := await keys.get_plaintext_keys(db, after=after, max_rows=PAGE):
@@ -173,29 +161,29 @@ async def encrypt(db: Db, keyring: Keyring, say: Say) -> Done:
             blobs=sealed,
             key_id=keyring.current.id,
         )
-        say(f"Sealed {changed:,} keys …")
+        say(f"Encrypted {changed:,} keys …")
         after = page[-1].instance_id
     await keys.rewrite_instances(db)
     return Done(changed)
 
 
 async def discard(db: Db, keyring: Keyring, say: Say) -> Done:
-    """Removes the keys that do not open, and goes on with the current key, because the right one is lost."""
+    """Removes the keys that cannot be decrypted, and accepts the current key, after the loss of a key."""
     changed = 0
     async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
         if opens(keyring, row):
-            say(f"{row.owner}/{row.instance_handle} has no provider key any more.")
+            say(f"Removed the provider key of {row.owner}/{row.instance_handle}.")
             changed += await keys.discard_keys(db, instance_ids=[row.instance_id], old_blobs=[row.blob])
     await _adopt(db, keyring)
     return Done(changed)
 
 
 async def prove(db: Db, keyring: Keyring) -> None:
-    """Proves the keys with the sentinel, or makes it where there is none. Raises WrongKey."""
+    """Verifies the keys with the sentinel, or creates it. Raises WrongKey."""
     sentinel = await keys.get_sentinel(db)
     if sentinel is None:
         if await _none_opens(db, keyring):
-            raise WrongKey(_advice(keyring, "No provider key of this database opens with ENCRYPTION_KEY."))
+            raise WrongKey(_advice(keyring, "No provider key of this database can be decrypted with ENCRYPTION_KEY."))
         made = keyring.seal(SENTINEL, SENTINEL_PLACE)
         await keys.insert_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
         sentinel = await keys.get_sentinel(db)
@@ -204,12 +192,12 @@ async def prove(db: Db, keyring: Keyring) -> None:
     try:
         keyring.open(Sealed(sentinel.sealed, sentinel.key_id), SENTINEL_PLACE)
     except DoesNotOpen:
-        problem = f"ENCRYPTION_KEY is not the key of this database, whose key has the id {sentinel.key_id}."
+        problem = f"ENCRYPTION_KEY is not the key of this database, which has the id {sentinel.key_id}."
         raise WrongKey(_advice(keyring, problem)) from None
 
 
 def opens(keyring: Keyring, row: SealedKey) -> str | None:
-    """Why a provider key does not open; None when it does."""
+    """The reason why a provider key cannot be decrypted; None if it can."""
     try:
         _open(keyring, row)
     except DoesNotOpen as error:
@@ -238,7 +226,7 @@ async def _pages(get: Callable[[int], Awaitable[list[SealedKey]]]) -> AsyncItera
 
 
 async def _none_opens(db: Db, keyring: Keyring) -> bool:
-    """Whether there are sealed keys and none of them opens."""
+    """Whether there are encrypted keys, and none can be decrypted."""
     found = False
     async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
         found = True
@@ -256,7 +244,7 @@ async def _adopt(db: Db, keyring: Keyring) -> None:
 def _advice(keyring: Keyring, problem: str) -> str:
     ids = ", ".join(key.id for key in keyring.keys)
     return (
-        f"{problem} The keys that are set have the ids {ids}. Set ENCRYPTION_KEY to the right one. To exchange it, put "
-        "the new one there, the old one in ENCRYPTION_KEY_PREVIOUS, and run `keys rotate`. If the right key is lost, "
-        "`keys discard` removes what does not open."
+        f"{problem} The configured keys have the ids {ids}. Set ENCRYPTION_KEY to the right key. To rotate it, set the "
+        "new key there and the old one in ENCRYPTION_KEY_PREVIOUS, and run `keys rotate`. If the right key is lost, "
+        "`keys discard` removes what cannot be decrypted."
     )

@@ -1,1 +1,1 @@
-"""Models that turn texts into vectors."""
+"""Embedding models: the local one, and those of providers."""

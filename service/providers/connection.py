@@ -1,7 +1,7 @@
-"""The HTTP connection to providers: no redirects, no compression, and answers of bounded size.
+"""HTTP connections to providers: no redirects, no compression, and answers of bounded size.
 
-It is the engine of httpx2, used directly: httpx2 itself cannot be given the network on which it connects
-(`service.providers.targets`), and all else that it adds (redirects, cookies, proxies of the environment) is to be off.
+Uses the engine of httpx2 directly: httpx2 itself does not accept a network backend (`service.providers.targets`), and
+its other features (redirects, cookies, proxies of the environment) are not wanted.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ HEADERS: Headers = {
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a provider answered. Headers by their names in lower case."""
+    """The answer of a provider; headers by name in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -38,15 +38,15 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def is_json(self) -> bool:
-        """Whether it says that it is JSON."""
+        """Whether the media type is JSON."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         return kind == "application/json" or kind.endswith("+json")
 
 
 class Connection:
-    """Connections to all providers. A call takes `seconds` at most.
+    """Connections to all providers. A call takes at most `seconds`.
 
-    Idle connections are closed after some seconds, so that names are resolved again.
+    Idle connections are closed after some seconds, so that host names are resolved again.
     """
 
     def __init__(
@@ -63,10 +63,9 @@ class Connection:
         )
 
     async def post(self, url: str, headers: Headers, content: bytes, most_bytes: int) -> Answer:
-        """Sends a body and returns the answer, whatever its status.
+        """Sends a body and returns the answer with any status.
 
-        Raises Down, Late, Refused for a host without a permitted address, and BadAnswer for one of more than
-        `most_bytes`.
+        Raises Down, Late, Refused for a host without a permitted address, and BadAnswer above `most_bytes`.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -74,7 +73,7 @@ class Connection:
         except (httpcore2.ReadTimeout, httpcore2.WriteTimeout, TimeoutError):
             raise Late("did not answer in time") from None
         except AddressRefused:
-            raise Refused("has no public address, so that this service does not call it") from None
+            raise Refused("has no public address, so this service does not call it") from None
         except httpcore2.ConnectError as error:
             if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
                 raise Refused("has no certificate that this service trusts") from None
@@ -92,12 +91,12 @@ class Connection:
             named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
             is_good = 200 <= answer.status < 300
             if is_good and named.get("content-encoding", "identity") != "identity":
-                raise BadAnswer("compresses its answer, which it was asked not to")
+                raise BadAnswer("sent a compressed answer, contrary to the request")
             body = bytearray()
             async for piece in answer.aiter_stream():
                 body += piece
                 if len(body) > most_bytes and is_good:
-                    raise BadAnswer(f"answers with more than {most_bytes:,} bytes")
+                    raise BadAnswer(f"sent an answer of more than {most_bytes:,} bytes")
                 if len(body) > MAX_ERROR_BYTES and not is_good:
                     break
             return Answer(answer.status, named, bytes(body))

@@ -4,8 +4,7 @@ No HTTP and no database here. The formats are those of the providers' own refere
 (platform.openai.com/docs/api-reference/embeddings), Cohere (docs.cohere.com/reference/embed), Gemini
 (ai.google.dev/api/embeddings), Voyage AI (docs.voyageai.com/reference/embeddings-api), Jina AI (api.jina.ai/redoc),
 Mistral AI (docs.mistral.ai/api/endpoint/embeddings), Ollama (docs.ollama.com/api/embed), Text Embeddings Inference
-(huggingface.github.io/text-embeddings-inference). A text that is too long must never be cut: providers that would do so
-are told not to.
+(huggingface.github.io/text-embeddings-inference). Truncation of long texts is disabled in all requests.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ Name: TypeAlias = Literal["local", "openai", "cohere", "gemini", "voyage", "jina
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Texts that are to be embedded, with which model, in how many dimensions, as documents or as queries."""
+    """Texts to embed, with the model, the number of dimensions, and their purpose."""
 
     model: str
     dimensions: int
@@ -30,9 +29,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """Vectors, as JSON that is still undecoded, in the order of `places` (None: of the texts).
+    """Vectors as undecoded JSON in the order of `places`, or of the texts without them.
 
-    `tokens` is the provider's own count, None where it gives none.
+    `tokens` is the provider's count, if it gives one.
     """
 
     vectors: list[msgspec.Raw]
@@ -41,9 +40,9 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """How to speak to a kind of provider. `read` raises msgspec's errors for an answer of another form.
+    """The API of a kind of provider. `read` raises msgspec's errors for an invalid answer.
 
-    `address` is the URL to call, from an instance's endpoint and model. `most_bytes` bounds the tokens of a call too.
+    `address` makes the URL from an instance's endpoint and model. `most_bytes` also limits the tokens of a call.
     """
 
     address: Callable[[str, str], str]
@@ -54,7 +53,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
 
 def _ending_with(*ends: str) -> Callable[[str, str], str]:
-    """The endpoint, with the first of these ends unless its path has one of them."""
+    """A function that appends the first of these ends to an endpoint, unless its path has one of them."""
 
     def address(endpoint: str, model: str) -> str:
         parts = urlsplit(endpoint)
@@ -66,7 +65,7 @@ def _ending_with(*ends: str) -> Callable[[str, str], str]:
 
 
 def _gemini_address(endpoint: str, model: str) -> str:
-    """Gemini names the model and the method in the path."""
+    """The URL for Gemini, with the model and the method in the path."""
     parts = urlsplit(endpoint)
     path = parts.path.rstrip("/").removesuffix(":embedContent").removesuffix(":batchEmbedContents")
     if "/models/" not in path:
@@ -85,7 +84,7 @@ class _Count(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
-    """The answer of OpenAI, and of all that speak as it does."""
+    """The answer of OpenAI and compatible providers."""
 
     data: list[_Item]
     usage: _Count | None = None
@@ -103,7 +102,7 @@ def _read_list(body: bytes, _: Mapping[str, str]) -> Reply:
 
 def _openai_body(asked: Asked) -> dict[str, Any]:
     body: dict[str, Any] = {"model": asked.model, "input": asked.texts, "encoding_format": "float"}
-    # Other models refuse it.
+    # Other models do not accept it.
     return body | ({"dimensions": asked.dimensions} if asked.model.startswith("text-embedding-3") else {})
 
 
@@ -211,8 +210,8 @@ def _read_tei(body: bytes, headers: Mapping[str, str]) -> Reply:
     )
 
 
-# The most texts: OpenAI takes 2,048 and 300,000 tokens, Cohere 96, Gemini 100, Voyage 1,000 and 120,000 tokens of its
-# larger models, Mistral 16,384 tokens, Text Embeddings Inference 32 as it is installed.
+# Limits of a call: OpenAI 2,048 texts and 300,000 tokens, Cohere 96 texts, Gemini 100 texts, Voyage 1,000 texts and
+# 120,000 tokens of its larger models, Mistral 16,384 tokens, Text Embeddings Inference 32 texts by default.
 DIALECTS: dict[str, Dialect] = {
     "openai": Dialect(_ending_with("/embeddings"), _openai_body, _read_list),
     "cohere": Dialect(_ending_with("/embed"), _cohere_body, _read_cohere, most_texts=96),

@@ -1,4 +1,4 @@
-"""Turns texts into vectors with the model of an instance: the local one, or one of a provider."""
+"""Embedding of texts with the model of an instance: the local one, or one of a provider."""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from service.settings import Settings
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """Vectors of texts, in order, `(n, dimensions) float32` of unit length; the model's name; their cost."""
+    """Vectors of texts in order, `(n, dimensions) float32` of unit length, the model's name, and the cost."""
 
     vectors: NDArray[np.float32]
     model: str
@@ -33,7 +33,7 @@ class Embedded(msgspec.Struct, frozen=True):
 
 
 class Embedder:
-    """All models that the service can call."""
+    """All available models."""
 
     def __init__(self, pool: Pool, keyring: Keyring, config: Settings) -> None:
         self._pool, self._keyring = pool, keyring
@@ -48,17 +48,17 @@ class Embedder:
         self._remote = Remote(connection)
 
     async def embed(self, spender: Spender, texts: Sequence[str], purpose: Purpose) -> Embedded:
-        """Embeds texts, as documents or as queries, for somebody who may spend what that costs.
+        """Embeds texts as documents or queries, for an authorized spender.
 
-        Raises NotFound, Forbidden, Conflict for an instance that cannot be called, Invalid and RateLimited for a
-        budget, ProviderError, and BadTexts with all that cannot be embedded.
+        Raises NotFound, Forbidden, Conflict for an unusable instance, Invalid and RateLimited for a budget,
+        ProviderError, and BadTexts with all texts that cannot be embedded.
         """
         row = await llm_instances.retrieve_llm_instance_by_id(
             self._pool, instance_id=spender.instance_id, holder=spender.holder
         )
         model = found(row, "The instance")
         if not model.is_usable:
-            raise Forbidden(f"{model.instance} is not shared with {spender.holder} any more, so it embeds nothing.")
+            raise Forbidden(f"{model.instance} is no longer shared with {spender.holder}.")
         key = self._checked(model)
         if not texts:
             return Embedded(np.empty((0, model.dimensions), np.float32), model.name or "", Spent())
@@ -70,7 +70,7 @@ class Embedder:
         return Embedded(vectors, model.name or "", spent)
 
     async def aclose(self) -> None:
-        """Ends what runs."""
+        """Closes connections, and waits for pending work."""
         self._local.close()
         await self._remote.aclose()
         await self._ledger.aclose()
@@ -87,20 +87,20 @@ class Embedder:
         return vectors
 
     def _checked(self, model: Model) -> str | None:
-        """The key of a model that can be called. Raises Conflict for another, Refused for a key that does not open."""
+        """The key of a model. Raises Conflict for an unusable model, Refused for a key that cannot be decrypted."""
         if model.dialect is None:
             raise Conflict(
-                f"The instance {model.instance} cannot embed texts here: its API standard has no `dialect`. "
-                "Upload and search with vectors that were made elsewhere."
+                f"The instance {model.instance} cannot embed texts: its API standard has no `dialect`. "
+                "Upload and search with vectors."
             )
         if model.dialect == "local":
             if model.name != NAME:
                 raise Conflict(
-                    f"The instance {model.instance} names the model {model.name!r}; the local one is {NAME!r}."
+                    f"The instance {model.instance} has the model {model.name!r}, but the local model is {NAME!r}."
                 )
             if model.dimensions != DIMENSIONS:
                 raise Conflict(
-                    f"The instance {model.instance} has {model.dimensions} dimensions, and its model {DIMENSIONS}."
+                    f"The instance {model.instance} has {model.dimensions} dimensions, but its model has {DIMENSIONS}."
                 )
             return None
         if not model.endpoint or not model.name:
@@ -113,4 +113,4 @@ class Embedder:
             place = instance_place(model.owner, model.instance_handle)
             return self._keyring.open(Sealed(model.sealed_key, model.sealed_by), place)
         except DoesNotOpen:
-            raise Refused(f"The key of {model.instance} does not open: its owner can set it again.") from None
+            raise Refused(f"The key of {model.instance} cannot be decrypted: its owner can set it again.") from None

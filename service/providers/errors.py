@@ -1,6 +1,6 @@
-"""Errors of providers, as callers get them.
+"""Errors of providers.
 
-Their details are raised as what the provider does ("cannot be reached"), and shown as sentences (`told`).
+They are raised with a predicate as the detail ("cannot be reached"), from which `of_instance` makes a sentence.
 """
 
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.errors import ApiError, Invalid, Problem
 from service.providers.spent import Spent
 
-USUAL_PAUSE = 5.0  # seconds after which to try again, where the provider does not say
+USUAL_PAUSE = 5.0  # seconds for Retry-After, if the provider gives none
 
 
 class ProviderError(ApiError):
@@ -23,10 +23,10 @@ class ProviderError(ApiError):
         super().__init__(detail)
         self.retry_after = retry_after
         if retry_after is not None:
-            self.headers = {"Retry-After": str(max(1, round(retry_after)))}  # type: ignore[misc]  # of this one
+            self.headers = {"Retry-After": str(max(1, round(retry_after)))}  # type: ignore[misc]  # of this instance
 
-    def told(self, instance: str) -> "ProviderError":
-        """The error as the caller of an instance gets it."""
+    def of_instance(self, instance: str) -> "ProviderError":
+        """The error for the client, as a sentence."""
         pause = USUAL_PAUSE if isinstance(self, (Down, Late, RateLimited)) else None
         return type(self)(f"The provider of {instance} {self.detail}.", self.retry_after or pause)
 
@@ -36,29 +36,29 @@ class BadAnswer(ProviderError):
 
 
 class Refused(ProviderError):
-    """The provider refuses the key, the model or the request: the instance's owner has to change something."""
+    """The provider refuses the key, the model or the request: the instance must be changed."""
 
     status = HTTPStatus.FAILED_DEPENDENCY
 
 
 class RateLimited(ProviderError):
-    """The provider, or a budget, allows no more for the moment."""
+    """A rate limit of the provider, or a budget, is exceeded."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
 
 
 class Down(ProviderError):
-    """The provider does not work at the moment."""
+    """The provider is unavailable."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class Unreachable(Down):
-    """No connection could be made: nothing was sent, so that it may be repeated."""
+    """The connection failed before anything was sent, so the call can be repeated."""
 
 
 class Faulty(Down):
-    """The provider says that it has a fault."""
+    """The provider reports an internal error."""
 
 
 class Late(ProviderError):
@@ -68,9 +68,9 @@ class Late(ProviderError):
 
 
 class BadTexts(Exception):
-    """Some texts cannot be embedded: why, by their places.
+    """Some texts cannot be embedded: the reasons by their places.
 
-    `vectors` are those of all texts, `(n, dimensions) float32`, of which those of the bad ones mean nothing.
+    `vectors` has those of all texts, `(n, dimensions) float32`, with undefined values for the bad ones.
     """
 
     def __init__(self, reasons: dict[int, str], vectors: NDArray[np.float32], spent: Spent) -> None:
@@ -78,5 +78,5 @@ class BadTexts(Exception):
         self.reasons, self.vectors, self.spent = reasons, vectors, spent
 
     def located(self, places: list[str]) -> Invalid:
-        """The error with the places of the texts in the request."""
+        """The error for the client, with the places of the texts in the request."""
         return Invalid(problems=[Problem(reason, places[row]) for row, reason in sorted(self.reasons.items())])

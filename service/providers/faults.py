@@ -1,4 +1,4 @@
-"""What a provider's answer says went wrong. Its own words are passed on only where they hold nothing of the key."""
+"""Error answers of providers. Their messages are passed on unless they contain a part of the key."""
 
 import base64
 import math
@@ -14,45 +14,49 @@ from service.providers.connection import Answer
 from service.providers.errors import Faulty, ProviderError, RateLimited, Refused
 from service.providers.limits import MAX_MESSAGE
 
-PIECE = 6  # characters of a key that a message may not repeat
+PIECE = 6  # characters of a key that a message may not contain
 LONGEST_RETRY_AFTER = 86_400.0
 _USED_UP = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "payment_required")
 
 
 class BadInput(Exception):
-    """The provider refuses the texts, or the request; the message is the provider's, cleaned."""
+    """The provider refuses the texts or the request; with its message."""
 
 
 class TooLarge(Exception):
-    """The provider takes fewer or shorter texts at once."""
+    """The provider accepts only fewer or shorter texts in a call."""
 
 
 def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarge:
-    """The error for an answer that is none of vectors."""
+    """The error for an answer without success."""
     status, words = answer.status, message(answer.body, key)
     said = f" ({status}: {words})" if words else f" ({status})"
     match status:
         case 401 | 403:
-            wants = "refuses the key" if key else "wants a key, and the instance has none"
-            return Refused(f"{wants} ({status}): its owner can set another `api_key`")  # its text may repeat the key
+            wants = "refuses the key" if key else "requires a key, and the instance has none"
+            return Refused(
+                f"{wants} ({status}): its owner can set another `api_key`"
+            )  # its message may contain the key
         case 400 | 422:
             return BadInput(words or f"was refused with {status}")
         case 413:
             return TooLarge(words or "is too large")
         case 429 if any(one in answer.body.decode(errors="replace") for one in _USED_UP):
-            return Refused(f"says that the account's quota is used up{said}")
+            return Refused(f"reports that the quota of the account is used up{said}")
         case 429:
-            return RateLimited(f"allows no more calls for the moment{said}", retry_after(answer.headers))
+            return RateLimited(f"limits the rate of calls{said}", retry_after(answer.headers))
         case 408 | 425 | 500 | 502 | 503 | 504 | 529:
-            return Faulty(f"has a fault{said}", retry_after(answer.headers))
+            return Faulty(f"reports an error{said}", retry_after(answer.headers))
         case _ if 300 <= status < 400:
-            return Refused(f"redirects the call ({status}), which is not followed: its endpoint has to be changed")
+            return Refused(
+                f"redirects the call ({status}): redirects are not followed, so its endpoint must be changed"
+            )
         case _:
             return Refused(f"refuses the call{said}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a Retry-After (RFC 9110, 10.2.3), a number or a date; None without a usable one."""
+    """The seconds of a Retry-After (RFC 9110, 10.2.3), a number or a date; None without a valid one."""
     sent = headers.get("retry-after", "").strip()
     is_number = re.fullmatch(r"\d+(\.\d+)?", sent) is not None
     try:
@@ -63,7 +67,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def message(body: bytes, key: str | None) -> str:
-    """What an error says, in a line of 300 characters at most; empty where it repeats a piece of the key."""
+    """The message of an error in one line of at most 300 characters; empty if it contains a part of the key."""
     text = " ".join("".join(one if one.isprintable() else " " for one in _text(body)).split())
     if key and any(piece in form for form in (text, unquote(text)) for piece in _pieces(key)):
         return ""
@@ -71,7 +75,7 @@ def message(body: bytes, key: str | None) -> str:
 
 
 def _text(body: bytes) -> str:
-    """The message within JSON, of whichever form; nothing of pages of HTML."""
+    """The message in JSON of any common form; empty for other content."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -86,6 +90,6 @@ def _text(body: bytes) -> str:
 
 
 def _pieces(key: str) -> set[str]:
-    """All parts of a key that would disclose something of it, and of its base64."""
+    """All parts of a key and of its base64 that a message must not contain."""
     forms = [key, base64.b64encode(key.encode()).decode().rstrip("=")]
     return {form[at : at + PIECE] for form in forms for at in range(max(1, len(form) - PIECE + 1))}

@@ -1,8 +1,8 @@
-"""The ledger of instances, and budgets: tokens are reserved before a call, and the real cost is entered after it.
+"""The ledger of instances, and budgets: tokens are reserved before a call, and the actual cost is entered after it.
 
-PostgreSQL decides, one reservation of an instance after the other, so that many callers in many processes spend no more
-than is allowed. The most that texts may have are reserved: one token a byte. The reservation of a process that was
-killed ends after some minutes.
+PostgreSQL serializes the reservations of an instance, so that concurrent callers in several processes stay within the
+limits. The maximum cost of the texts is reserved: one token per byte. Reservations of killed processes expire after
+some minutes.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ LIMITS = {
 
 
 class Spender(msgspec.Struct, frozen=True):
-    """Who embeds with an instance: the caller, `admin` or `public`; with the access of its holder.
+    """The user of an instance: the caller (or `admin`, `public`), with the access of the holder.
 
-    The holder is the owner of the instance, or one with whom it is shared: of a project its owner.
+    The holder is the owner of the instance, or a user with whom it is shared; for a project it is the project's owner.
     """
 
     instance_id: int
@@ -40,7 +40,7 @@ class Spender(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """Reserves the greatest cost, and enters the real one."""
+    """Reserves maximum costs, and enters actual ones."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -48,9 +48,9 @@ class Ledger:
 
     @asynccontextmanager
     async def spending(self, model: Model, spender: Spender, texts: Sequence[str]) -> AsyncIterator[Spent]:
-        """A block that embeds texts and adds up what that costs, which is entered also when it fails.
+        """Embeds texts in the block, and enters the cost, even after an error.
 
-        Raises RateLimited when a limit is reached, and Invalid for more texts than it could ever allow.
+        Raises RateLimited when a limit is reached, and Invalid for more texts than the limit can ever allow.
         """
         reservation_id = await self._reserve(model, spender, texts) if model.is_limited else None
         spent = Spent()
@@ -64,7 +64,7 @@ class Ledger:
                 await asyncio.shield(entering)
 
     async def aclose(self) -> None:
-        """Waits until everything is entered."""
+        """Waits for pending entries."""
         await asyncio.gather(*self._entering, return_exceptions=True)
 
     async def _enter(self, reservation_id: int | None, spender: Spender, spent: Spent) -> None:
@@ -91,7 +91,7 @@ class Ledger:
             fits_later = made.reserved and (made.spent or 0) + most <= (made.allowed or 0)
             if not fits_later or time.monotonic() > until:
                 raise _refusal(model, made, most)
-            await asyncio.sleep(RESERVE_PAUSE)  # others have reserved more than they will spend
+            await asyncio.sleep(RESERVE_PAUSE)  # others may return reserved tokens
 
 
 def _refusal(model: Model, limit: Reservation, most: int) -> RateLimited | Invalid | Forbidden:
@@ -100,9 +100,9 @@ def _refusal(model: Model, limit: Reservation, most: int) -> RateLimited | Inval
     whose = f"{model.instance} for {limit.limit_of}" if limit.limit_of else model.instance
     allowed = f"{limit.allowed or 0:,} {LIMITS[limit.name or '']}"
     if limit.is_never:
-        message = f"needs up to {most:,} tokens, and {whose} is allowed {allowed}"
-        return Invalid("Nothing was embedded: send fewer texts.", [Problem(message, "body")])
-    needs = f", and this needs up to {most:,}" if limit.name != "requests_per_minute" else ""
+        message = f"needs up to {most:,} tokens, but {whose} is allowed {allowed}"
+        return Invalid("No text was embedded: send fewer texts.", [Problem(message, "body")])
+    needs = f", and this request needs up to {most:,}" if limit.name != "requests_per_minute" else ""
     reserved = f" and {limit.reserved:,} reserved by other calls" if limit.reserved else ""
     detail = f"{whose} is allowed {allowed}: {limit.spent or 0:,} are spent{reserved}{needs}."
-    return RateLimited(f"The budget does not allow it: {detail}", limit.again_in)
+    return RateLimited(f"The budget is exceeded: {detail}", limit.again_in)

@@ -1,8 +1,8 @@
-"""The model inside this service: WordLlama's `l2_supercat_256`, a vector of 256 halves for each of 32,000 tokens.
+"""The local model: WordLlama's `l2_supercat_256`, with a vector of 256 halves for each of 32,000 tokens.
 
-A text's vector is the mean of those of its tokens, made of unit length. The weights (16 MB) and the tokenizer are files
-of the package `wordllama` (MIT, extra `local`), which is not imported: its own way of loading them wants to download.
-They take 67 MB, and a tenth of a second to load, at the first text.
+The vector of a text is the normalized mean of its tokens' vectors. The weights (16 MB) and the tokenizer are files of
+the package `wordllama` (MIT, extra `local`), which is not imported, because its loader tries to download them. They
+are loaded with the first text, in a tenth of a second, and take 67 MB.
 
 Source: the package's `inference.py` and `RESULTS.md`, version 0.4.0, read 2026-11-27.
 """
@@ -18,31 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import Conflict
+from service.grouping import grouped
 
 NAME = "l2-supercat-256"
 DIMENSIONS = 256
 NO_KNOWN_WORD = "has no word that the model knows"
-# Of texts that are looked at together: 3 ms, in which the tokenizer keeps the interpreter to itself.
+# Of texts in one step: 3 ms, during which the tokenizer holds the GIL.
 PIECE_CHARACTERS = 10_000
 
 
 class LocalModel:
-    """The model. It is loaded at the first text, and works in a thread of its own, a piece after the other."""
+    """The model. It is loaded with the first text, and runs in its own thread."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
         self._loaded: tuple[Any, NDArray[np.float16]] | None = None
 
     async def embed(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int]:
-        """The vectors of texts, `(n, 256) float32` of unit length, and how many tokens the texts have.
+        """The vectors of texts, `(n, 256) float32` of unit length, and the number of their tokens.
 
-        A text without a known token has a zero vector.
-
-        Texts of others have their turn between two pieces. Raises Conflict where the model is not installed.
+        The vector of a text without a known token is zero. Raises Conflict if the model is not installed.
         """
         loop = asyncio.get_running_loop()
         sums, tokens = np.zeros((len(texts), DIMENSIONS), np.float32), 0
-        for piece in _pieces(texts):
+        parts = ((row, part) for row, text in enumerate(texts) for part in _parts(text))
+        for piece in grouped(parts, lambda one: len(one[1]), PIECE_CHARACTERS):
             tokens += await loop.run_in_executor(self._thread, self._add, piece, sums)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return (sums / np.where(lengths, lengths, 1)).astype(np.float32), tokens
@@ -52,35 +52,20 @@ class LocalModel:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _add(self, piece: list[tuple[int, str]], sums: NDArray[np.float32]) -> int:
-        """Adds the vectors of the tokens of each part to the sum of its text, and returns how many there are."""
+        """Adds the vectors of the tokens of each part to the sum of its text, and returns the number of tokens."""
         if self._loaded is None:
             self._loaded = _load()
         tokenizer, weights = self._loaded
         tokens = 0
-        for row, part in piece:  # not in a batch, which would take all cores from the service
+        for row, part in piece:  # not in a batch, which would use all cores
             numbers = np.array(tokenizer.encode(part, add_special_tokens=False).ids, dtype=np.int64)
             sums[row] += weights[numbers].sum(axis=0, dtype=np.float32)
             tokens += len(numbers)
         return tokens
 
 
-def _pieces(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    """The texts with their places, several short ones or a part of a long one at a time."""
-    piece: list[tuple[int, str]] = []
-    characters = 0
-    for row, text in enumerate(texts):
-        for part in _parts(text):
-            if piece and characters + len(part) > PIECE_CHARACTERS:
-                yield piece
-                piece, characters = [], 0
-            piece.append((row, part))
-            characters += len(part)
-    if piece:
-        yield piece
-
-
 def _parts(text: str) -> Iterator[str]:
-    """A text, cut at spaces where it is long: the tokenizer puts one before each part, so the tokens are the same."""
+    """A text, split at spaces if it is long. The tokenizer adds a space before each part: the tokens stay the same."""
     while len(text) > PIECE_CHARACTERS:
         end = text.rfind(" ", 0, PIECE_CHARACTERS)
         end = PIECE_CHARACTERS if end <= 0 else end
@@ -93,8 +78,8 @@ def _load() -> tuple[Any, NDArray[np.float16]]:
     """The tokenizer, and the vectors of its tokens, `(32,000, 256) float16`."""
     package = importlib.util.find_spec("wordllama")
     if package is None or package.origin is None:
-        raise Conflict("This service has no local model: its operator can install the extra `local`.")
-    from safetensors.numpy import load_file  # they are installed with the model only
+        raise Conflict("The local model is not installed: its operator can install the extra `local`.")
+    from safetensors.numpy import load_file  # installed with the extra only
     from tokenizers import Tokenizer
 
     folder = Path(package.origin).parent

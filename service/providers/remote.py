@@ -1,12 +1,12 @@
-"""Models of providers over HTTP: several texts a call, several calls at once, again where that is safe.
+"""Models of providers over HTTP: calls with several texts, concurrent, and repeated if that is safe.
 
-A provider that takes fewer texts at once is found by halving, and remembered. So is a text that it refuses: its row is
-named. What comes back is checked: as many vectors as texts, in their order, of the right dimensions, finite.
+If a provider accepts fewer texts in a call, the number is found by halving, and cached. Refused texts are found in the
+same way. Answers are checked: one vector per text, in order, with the right dimensions, finite.
 """
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -15,6 +15,7 @@ import numpy as np
 import stamina
 from numpy.typing import NDArray
 
+from service.grouping import grouped
 from service.number_arrays import decode_json
 from service.observability import metrics, tracing
 from service.providers import limits
@@ -38,13 +39,13 @@ from service.queries.llm_instances import Model
 from service.shares import Shares
 from service.turns import Turns
 
-stamina.instrumentation.set_on_retry_hooks(())  # calls are counted here, and nothing of them is logged
+stamina.instrumentation.set_on_retry_hooks(())  # calls are counted here, and not logged
 
-MAX_KEPT = 10_000  # instances of which the size of a call is remembered
+MAX_KEPT = 10_000  # instances with a cached size of calls
 
 
 class Job(msgspec.Struct):
-    """The texts of one request, their vectors `(n, dimensions) float32` as they come, and texts that were refused."""
+    """The texts of a request, their vectors `(n, dimensions) float32` received so far, and refused texts."""
 
     model: Model
     dialect: Dialect
@@ -57,7 +58,7 @@ class Job(msgspec.Struct):
     searches: int = limits.SEARCHES_FOR_BAD_TEXT
 
     def __repr__(self) -> str:
-        return f"Job({self.model.instance})"  # it holds a key
+        return f"Job({self.model.instance})"  # without the key
 
 
 class Remote:
@@ -72,19 +73,23 @@ class Remote:
     async def embed(
         self, model: Model, key: str | None, texts: Sequence[str], purpose: Purpose, spent: Spent
     ) -> NDArray[np.float32]:
-        """The vectors of texts, `(n, dimensions) float32` of unit length, in order; `spent` grows with each call.
+        """The vectors of texts, `(n, dimensions) float32` of unit length, in order; adds the cost to `spent`.
 
-        Raises ProviderError, and BadTexts with all that the provider refused.
+        Raises ProviderError, and BadTexts with all refused texts.
         """
         made = np.zeros((len(texts), model.dimensions), np.float32)
         job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent, {})
+
+        def size(place: int) -> int:
+            return len(texts[place].encode())
+
         try:
             async with asyncio.TaskGroup() as group:
-                for places in self._batches(job):
+                for places in grouped(range(len(texts)), size, job.dialect.most_bytes, self._most_in_call(job)):
                     group.create_task(self._batch(job, places))
         except BaseExceptionGroup as errors:
             error = errors.exceptions[0]
-            raise error.told(model.instance) if isinstance(error, ProviderError) else error from None
+            raise error.of_instance(model.instance) if isinstance(error, ProviderError) else error from None
         if job.bad:
             raise BadTexts(job.bad, made, spent)
         return made
@@ -93,23 +98,11 @@ class Remote:
         """Closes the connections."""
         await self._connection.aclose()
 
-    def _batches(self, job: Job) -> Iterator[list[int]]:
-        """The places of texts that are sent together."""
-        most = min(job.dialect.most_texts, self._most_texts.get(job.model.instance_id, job.dialect.most_texts))
-        places: list[int] = []
-        size = 0
-        for place, text in enumerate(job.texts):
-            length = len(text.encode())
-            if places and (len(places) == most or size + length > job.dialect.most_bytes):
-                yield places
-                places, size = [], 0
-            places.append(place)
-            size += length
-        if places:
-            yield places
+    def _most_in_call(self, job: Job) -> int:
+        return min(job.dialect.most_texts, self._most_texts.get(job.model.instance_id, job.dialect.most_texts))
 
     async def _batch(self, job: Job, places: list[int]) -> None:
-        """Embeds some of the texts; fewer at once where these are too many."""
+        """Embeds some of the texts, in smaller calls if the provider requires it."""
         try:
             await self._call(job, places)
         except TooLarge as error:
@@ -126,10 +119,7 @@ class Remote:
             await self._search(job, places)
 
     async def _search(self, job: Job, places: list[int]) -> None:
-        """Finds the texts that a provider refuses among several, if it does not refuse everything.
-
-        Raises Refused for the latter, and when there are too many to find them all.
-        """
+        """Finds the refused texts among several. Raises Refused if all are refused, or too many to find them."""
         by_length = sorted(places, key=lambda place: len(job.texts[place]))
         tried = list(dict.fromkeys([by_length[len(by_length) // 2], by_length[0], by_length[-1]]))
         refusals = [refusal for place in tried if (refusal := await self._refusal(job, [place])) is not None]
@@ -138,13 +128,13 @@ class Remote:
         parts = [half for half in _halves([place for place in places if place not in tried]) if half]
         is_all_taken = not refusals
         while parts:
-            if not job.searches and not job.bad:  # none of them is bad alone: it takes one at a time
+            if not job.searches and not job.bad:  # none is refused alone: the provider accepts one text per call
                 self._take_fewer(job, 1)
                 parts = [[place] for part in parts for place in part]
                 job.searches = len(parts)
             if not job.searches:
                 named = "; ".join(f"number {place} {job.bad[place]}" for place in sorted(job.bad)[:3])
-                raise Refused(f"refuses many texts, among them {named or 'some that were not found'}")
+                raise Refused(f"refuses many texts, including {named or 'some that were not identified'}")
             job.searches -= 1
             part = parts.pop()
             if await self._refusal(job, part) is not None:
@@ -154,7 +144,7 @@ class Remote:
             self._take_fewer(job, len(places) // 2)
 
     async def _refusal(self, job: Job, places: list[int]) -> BadInput | TooLarge | None:
-        """Why the provider refuses some of the texts, None if it does not; of a single text it is remembered."""
+        """The reason why the provider refuses some of the texts, if it does; recorded for a single text."""
         try:
             await self._call(job, places)
         except (BadInput, TooLarge) as error:
@@ -169,7 +159,7 @@ class Remote:
         self._most_texts[job.model.instance_id] = max(1, count)
 
     async def _call(self, job: Job, places: list[int]) -> None:
-        """Makes a call, again after a failure where that is safe: nothing was done then, or nothing is charged."""
+        """Makes a call, and repeats it after a failure if that costs nothing."""
         texts = [job.texts[place] for place in places]
         async for attempt in stamina.retry_context(
             on=_pause, attempts=limits.ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=limits.LONGEST_PAUSE
@@ -179,7 +169,7 @@ class Remote:
         await _fill(job, places, reply)
 
     async def _counted(self, job: Job, texts: list[str]) -> Reply:
-        """One call, with its cost, its duration, and whether the provider is broken."""
+        """Makes a single call, and records its cost, duration and result."""
         dialect, instance = job.model.dialect or "", job.model.instance_id
         self._breakers.check(instance)
         await self._calls.acquire(str(instance), patient=True)
@@ -191,7 +181,7 @@ class Remote:
             job.spent.add(texts, reply.tokens)
             outcome = "succeeded"
         except asyncio.CancelledError:
-            job.spent.add(texts, None)  # the provider has the texts, and charges for them
+            job.spent.add(texts, None)  # the provider received the texts, and may charge for them
             outcome = "cancelled"
             raise
         except Exception as error:
@@ -216,22 +206,22 @@ class Remote:
         if not 200 <= answer.status < 300:
             raise fault(answer, job.key)
         if not answer.is_json:
-            raise BadAnswer("does not answer with JSON")
+            raise BadAnswer("sent an answer that is not JSON")
         try:
             return job.dialect.read(answer.body, answer.headers)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise BadAnswer("does not answer with vectors: it may be of another API standard") from None
+            raise BadAnswer("sent an answer without vectors: the API standard may be wrong") from None
 
 
 def _pause(error: Exception) -> bool | float:
-    """Whether a failed call is repeated, or after how many seconds."""
+    """Whether to repeat a failed call, or the seconds to wait first."""
     if isinstance(error, (RateLimited, Faulty)) and error.retry_after is not None:
         return error.retry_after if error.retry_after <= limits.LONGEST_PAUSE else False
     return isinstance(error, (Unreachable, Faulty))
 
 
 def _with_key(model: Model, key: str | None, url: str, body: dict[str, Any]) -> tuple[str, Headers]:
-    """The URL and the headers with the key where the API standard wants it, or the body with it."""
+    """The URL and headers with the key in the place of the API standard, or with the key added to the body."""
     if not key:
         return url, {}
     name = model.key_field or "Authorization"
@@ -244,34 +234,34 @@ def _with_key(model: Model, key: str | None, url: str, body: dict[str, Any]) -> 
             query = "&".join(filter(None, (parts.query, f"{quote(name, safe='')}={quote(key, safe='')}")))
             return urlunsplit(parts._replace(query=query)), {}
     if not (key.isascii() and key.isprintable() and name.isascii() and name.replace("-", "").isalnum()):
-        raise Refused("cannot be sent the key, which has characters that no header may have")
+        raise Refused("cannot receive the key, which contains characters that are invalid in headers")
     return url, {name: f"Bearer {key}" if model.key_method == "auth_bearer" else key}
 
 
 async def _fill(job: Job, places: list[int], reply: Reply) -> None:
-    """Puts the vectors in their places, checked, and made of unit length."""
+    """Checks and normalizes the vectors, and stores them in their places."""
     count = len(places)
     if len(reply.vectors) != count:
         raise BadAnswer(f"returned {len(reply.vectors)} vectors for {count} texts")
     order = list(range(count)) if reply.places is None else reply.places
     if sorted(order) != list(range(count)):
-        raise BadAnswer("returned vectors whose `index` are not those of the texts")
+        raise BadAnswer("returned vectors with an invalid `index`")
     turns, dimensions = Turns(), job.model.dimensions
     for place, raw in zip(order, reply.vectors, strict=True):
         try:
             sent = await decode_json(bytes(raw))
             numbers = np.frombuffer(sent, "<f4") if isinstance(sent, bytes) else np.array(sent, np.float64)
-        except (RecursionError, ValueError):  # of which msgspec's errors are some
+        except (RecursionError, ValueError):  # msgspec's errors are ValueErrors
             raise BadAnswer("returned a vector that is not an array of numbers") from None
         if len(numbers) != dimensions:
             raise Refused(
-                f"returned vectors of {len(numbers):,} dimensions, and the instance has {dimensions:,}: "
-                "its owner has to change one or the other"
+                f"returned vectors of {len(numbers):,} dimensions, but the instance has {dimensions:,}: "
+                "change the model or the dimensions"
             )
         with np.errstate(over="ignore", invalid="ignore"):
             length = float(np.linalg.norm(numbers))
         if not 0 < length < np.inf:
-            raise BadAnswer("returned a vector that is zero, or not finite")
+            raise BadAnswer("returned a vector that is zero or not finite")
         job.vectors[places[place]] = numbers / length
         await turns.give()
 

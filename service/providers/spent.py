@@ -1,4 +1,4 @@
-"""What embedding texts cost."""
+"""The cost of embedding texts."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ import msgspec
 
 from service.providers.limits import BYTES_OF_TOKEN
 
-MOST_TOKENS = 10**9  # that a provider may say of one call
+MOST_TOKENS = 10**9  # that a provider may report for a call
 
 
 class Spent(msgspec.Struct):
-    """What was spent: calls, texts that were embedded, their tokens, of these the estimated ones; calls that failed."""
+    """A cost: calls, embedded texts, their tokens, the estimated part of these, and failed calls."""
 
     requests: int = 0
     texts: int = 0
@@ -19,7 +19,7 @@ class Spent(msgspec.Struct):
     failures: int = 0
 
     def add(self, texts: Sequence[str], tokens: int | None) -> None:
-        """Adds a call, with the provider's own count of tokens, or an estimate."""
+        """Adds a call, with the provider's count of tokens or an estimate."""
         estimate = sum(-(-len(text.encode()) // BYTES_OF_TOKEN) for text in texts)
         self.texts += len(texts)
         self.tokens += estimate if tokens is None else min(max(tokens, 0), MOST_TOKENS)

@@ -1,9 +1,8 @@
-"""Which hosts the service may call, and at which addresses: URLs of instances are written by users.
+"""Permitted hosts and addresses of providers: users choose the URLs of instances (protection against SSRF).
 
-A name is resolved once for each connection, its addresses are checked, and the connection goes to one that was checked,
-so that a name which changes its addresses meanwhile gains nothing. Addresses that are not public (loopback, private,
-link-local, of cloud metadata, multicast, and those within IPv6 addresses) are refused, unless a setting names that very
-host.
+A host name is resolved once per connection, and the connection uses a checked address, which prevents DNS rebinding.
+Addresses that are not public (loopback, private, link-local, of cloud metadata, multicast, also embedded in IPv6
+addresses) are refused, unless the setting contains this exact host.
 """
 
 import asyncio
@@ -27,27 +26,27 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class AddressRefused(ConnectError):
-    """A name has no address at which the service may call it."""
+    """A host has no permitted address."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A host that may be called, or with `*.` before it all below it; at one port."""
+    """A permitted host, or with `*.` all its subdomains, at one port."""
 
     scheme: str
     host: str
     port: int
 
     def covers(self, scheme: str, host: str, port: int) -> bool:
-        """Whether a host may be called so."""
+        """Whether a host matches."""
         if (scheme, port) != (self.scheme, self.port):
             return False
         return host.endswith(self.host[1:]) if self.host.startswith("*.") else host == self.host
 
 
 class Targets:
-    """The hosts that may be called, by patterns like `https://*.example.org` or `http://localhost:11434`.
+    """The permitted hosts, from patterns like `https://*.example.org` or `http://localhost:11434`.
 
-    What is at `named` hosts may have any address. Names are not resolved where a proxy does it.
+    `named` hosts may have any address.
     """
 
     def __init__(self, patterns: Iterable[str], named: Iterable[str] = ()) -> None:
@@ -56,34 +55,34 @@ class Targets:
         self._named = {(one.host, one.port) for one in exact if not one.host.startswith("*.")}
 
     def check(self, url: str, instance: str) -> None:
-        """Raises Conflict for a URL that may not be called; without saying which might be."""
+        """Raises Conflict for a URL that is not permitted, without listing the permitted hosts."""
         try:
             parts = urlsplit(url)
             scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
         except ValueError:
             raise Conflict(f"The endpoint of the instance {instance} is not a URL.") from None
         if scheme not in PORTS or not host or re.search(r"[\x00-\x20\x7f-\U0010ffff\\]", url):
-            raise Conflict(f"The endpoint of the instance {instance} is not a URL of https:// or http://.")
+            raise Conflict(f"The endpoint of the instance {instance} is not an https:// or http:// URL.")
         if "@" in parts.netloc:
-            raise Conflict(f"The endpoint of the instance {instance} must not hold a name or password.")
+            raise Conflict(f"The endpoint of the instance {instance} must not contain a user name or password.")
         place = (scheme, host, port or PORTS[scheme])
         if not _HOST.fullmatch(host if ":" not in host else f"[{host}]") or not any(
             target.covers(*place) for target in self._targets
         ):
             raise Conflict(
-                f"This service may not call {scheme}://{host} for the instance {instance}: its operator allows hosts "
-                "with SERVICE_PROVIDER_HOSTS."
+                f"Calls to {scheme}://{host}, the endpoint of the instance {instance}, are not permitted. The operator "
+                "permits hosts with SERVICE_PROVIDER_HOSTS."
             )
 
     def permitted(self, host: str, port: int, addresses: Sequence[str]) -> list[str]:
-        """Those of a host's addresses to which connections may be made."""
+        """The permitted addresses of a host."""
         if (host.lower(), port) in self._named:
             return list(addresses)
         return [address for address in addresses if is_public(address)]
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the public internet, also that within an IPv6 address that stands for IPv4."""
+    """Whether an address, and any IPv4 address embedded in it, is public."""
     address = ipaddress.ip_address(text.partition("%")[0])
     return all(one.is_global and not one.is_multicast and not one.is_reserved for one in _meant(address))
 
@@ -111,7 +110,7 @@ def _target(pattern: str) -> Target:
 
 
 class CheckedNetwork(AsyncNetworkBackend):
-    """Connects to addresses that were checked."""
+    """A network backend that connects to permitted addresses only."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets, self._network = targets, AnyIOBackend()
@@ -124,7 +123,7 @@ class CheckedNetwork(AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        """Connects to the first address of a host that can be reached. Raises ConnectError and ConnectTimeout."""
+        """Connects to the first reachable address of a host. Raises ConnectError and ConnectTimeout."""
         failure: Exception = ConnectError("The host name does not resolve.")
         for address in await self._addresses(host, port):
             try:

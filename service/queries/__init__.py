@@ -1,1 +1,1 @@
-"""Typed functions of the statements in `sql/`, one module for each file; see `service.database.statements`."""
+"""Typed functions of the statements in `sql/`, one module per file; see `service.database.statements`."""

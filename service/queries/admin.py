@@ -1,4 +1,4 @@
-"""Statements of `sql/admin.sql`: state, sanity check and reset. What may be long is read in pages, `after` a key."""
+"""Statements of `sql/admin.sql`: state, sanity check and reset. Long lists are read in pages, `after` a key."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ query = Queries(__name__)
 
 
 class ProjectToCheck(msgspec.Struct, frozen=True):
-    """A project, `name` as owner/handle; `dimensions` is None when it has no instance."""
+    """A project, `name` as owner/handle; `dimensions` is None without an instance."""
 
     project_id: int
     name: str
@@ -24,7 +24,7 @@ class MetadataToCheck(msgspec.Struct, frozen=True):
 
 
 class Unmigrated(msgspec.Struct, frozen=True):
-    """Embeddings of the original system that a project (owner/handle) could not take in, and why."""
+    """Embeddings of a project (owner/handle) of the original system that could not be migrated, and the reason."""
 
     project: str
     obstacle: str | None
@@ -32,7 +32,7 @@ class Unmigrated(msgspec.Struct, frozen=True):
 
 
 class DatabaseDescription(msgspec.Struct, frozen=True):
-    """The versions of the database's server and of pgvector, and the size of the database."""
+    """The versions of PostgreSQL and pgvector, and the size of the database."""
 
     postgresql: str
     pgvector: str
@@ -40,7 +40,7 @@ class DatabaseDescription(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How many there are of each; `embeddings` is None while there is a project that is not counted yet."""
+    """The number of resources; `embeddings` is None until all projects are counted."""
 
     users: int
     projects: int
@@ -49,7 +49,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Build(msgspec.Struct, frozen=True):
-    """An index that is being built for some `seconds`; `progress` goes from 0 to 1."""
+    """An index that has been building for `seconds`; `progress` is from 0 to 1."""
 
     owner: str
     project_handle: str
@@ -61,39 +61,34 @@ class Build(msgspec.Struct, frozen=True):
 
 @query
 async def get_projects_to_check(db: Db, *, after: int, max_rows: int) -> list[ProjectToCheck]:
-    """A page of all projects by their number."""
-
-
-@query
-async def count_projects(db: Db) -> int:
-    """How many projects there are."""
+    """A page of all projects, by id."""
 
 
 @query
 async def count_wrong_dimensions(db: Db, *, project_id: int, dimensions: int) -> int:
-    """How many vectors of a project have another number of dimensions."""
+    """The number of vectors with other dimensions."""
 
 
 @query
 async def get_metadata_to_check(
     db: Db, *, project_id: int, after: str, max_rows: int, max_bytes: int
 ) -> list[MetadataToCheck]:
-    """A page of a project's metadata by text_id: some `max_bytes`, but one row at least."""
+    """A page of a project's metadata by text_id: about `max_bytes`, but at least one row."""
 
 
 @query
 async def get_invalid_indexes(db: Db) -> list[str]:
-    """The names of the projects' indexes whose build was interrupted."""
+    """The names of indexes with an interrupted build."""
 
 
 @query
 async def get_projects_below_recall(db: Db, *, recall: float) -> list[str]:
-    """The projects, as owner/handle, whose index does not reach this recall."""
+    """The projects (owner/handle) with an index below this recall."""
 
 
 @query
 async def count_unmigrated_embeddings(db: Db) -> list[Unmigrated]:
-    """How many embeddings of the original system have no place in this schema, by project and reason."""
+    """The embeddings of the original system that could not be migrated, by project and reason."""
 
 
 @query
@@ -103,42 +98,39 @@ async def describe_database(db: Db) -> DatabaseDescription:
 
 @query
 async def count_all(db: Db) -> Counts:
-    """Users but `_system`, projects, instances, embeddings."""
+    """Users except `_system`, projects, instances, embeddings as counted some seconds ago."""
 
 
 @query
 async def get_table_sizes(db: Db, *, project_ids: list[int]) -> list[int]:
-    """The bytes of these projects' tables with their indexes, in this order."""
+    """The bytes of these projects' tables with indexes, in this order; 0 without a table."""
 
 
 @query
 async def get_builds(db: Db, *, max_rows: int) -> list[Build]:
-    """The indexes that are being built, the oldest first."""
+    """The indexes that are being built, oldest first."""
 
 
 @query
 async def lock_all(db: Db) -> None:
-    """Has everybody who would change anything but embeddings wait for the end of the transaction."""
+    """Blocks all changes except those of embeddings until the end of the transaction."""
 
 
 @query
 async def delete_all_projects(db: Db) -> int:
-    """Deletes all projects, but for the tables."""
+    """Deletes all projects, without their tables."""
 
 
 @query
 async def delete_all_instances(db: Db) -> int:
-    """Deletes all instances. Violates `projects_llm_service_instance_id_fkey` while there are projects."""
+    """Deletes all instances. Violates `projects_llm_service_instance_id_fkey` if there are projects."""
 
 
 @query
 async def delete_all_users(db: Db) -> int:
-    """Deletes all users but `_system`, with all that they own, but for the tables."""
+    """Deletes all users except `_system`, with their resources, without the tables."""
 
 
 @query
 async def delete_custom_api_standards(db: Db) -> int:
     """Deletes the API standards that are not built in."""
-
-
-query.complete()

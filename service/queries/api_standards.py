@@ -1,4 +1,4 @@
-"""Statements of `sql/api_standards.sql`: how a provider's interface is spoken."""
+"""Statements of `sql/api_standards.sql`: how the interfaces of providers work."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ query = Queries(__name__)
 
 
 class APIStandard(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a provider wants its key: in which way (`key_method`), under which name (`key_field`).
+    """How a provider expects its key: the place (`key_method`) and the name (`key_field`).
 
-    `dialect` is how the service speaks to it, None when it does not.
+    `dialect` is the format of its API; None if the service does not call it.
     """
 
     api_standard_handle: str
@@ -46,7 +46,4 @@ async def retrieve_api_standard(db: Db, *, api_standard_handle: str) -> APIStand
 
 @query
 async def delete_api_standard(db: Db, *, api_standard_handle: str) -> bool | None:
-    """Deletes a standard; False when it is in use, None when there is none."""
-
-
-query.complete()
+    """Deletes a standard; False if a definition or an instance uses it, None if it does not exist."""

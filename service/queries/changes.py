@@ -12,9 +12,9 @@ query = Queries(__name__)
 
 
 class LogState(msgspec.Struct, frozen=True):
-    """The last sequence that was given, the name of the log, and up to where deletions may be missing in it.
+    """The last sequence of any row or deletion, the log, and the sequence up to which deletions may be missing in it.
 
-    `log` is None without a table, `begins` while deletions are not noted yet.
+    `log` is None without a table, `begins` is None before the log begins.
     """
 
     last_sequence: int
@@ -23,7 +23,7 @@ class LogState(msgspec.Struct, frozen=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True):
-    """An embedding that was inserted or changed, or the deletion of one; `page_bytes` as of a page of embeddings."""
+    """An inserted or changed embedding, or a deletion; `page_bytes` is as in a page of embeddings."""
 
     sequence: int
     deleted: bool
@@ -37,7 +37,7 @@ class ChangeRow(msgspec.Struct, frozen=True):
 
 
 class DigestRow(msgspec.Struct, frozen=True):
-    """The digests of an embedding's vector, text and metadata, of 16 hexadecimal digits; None for what it has not."""
+    """The digests of an embedding's vector, text and metadata, 16 hexadecimal digits; None for missing parts."""
 
     text_id: str
     vector: str
@@ -46,7 +46,7 @@ class DigestRow(msgspec.Struct, frozen=True):
 
 
 class BucketRow(msgspec.Struct, frozen=True):
-    """How many embeddings are in a bucket, their digests combined by XOR, and the last of their ids."""
+    """The number of embeddings in a bucket, their digests combined by XOR, and the last of their ids."""
 
     bucket: int
     rows: int
@@ -58,17 +58,17 @@ class BucketRow(msgspec.Struct, frozen=True):
 
 @query
 async def retrieve_log_state(db: Db, *, project_id: int) -> LogState:
-    """How far sequences and the log of a project go."""
+    """The state of a project's log."""
 
 
 @query
 async def get_writers(db: Db, *, project_id: int) -> list[str]:
-    """The virtual ids of the transactions that may have written embeddings of a project, and have not ended."""
+    """The virtual ids of running transactions that may have written embeddings of a project."""
 
 
 @query
 async def make_sequences_durable(db: Db) -> None:
-    """Has all sequences that were given so far survive a crash."""
+    """Makes sure that all sequences given so far survive a crash."""
 
 
 @query
@@ -84,9 +84,9 @@ async def get_changes(
     with_metadata: bool,
     max_bytes: int,
 ) -> list[ChangeRow]:
-    """Changes and deletions after one sequence and up to another, in that order.
+    """Changes and deletions after a sequence, up to another, in order.
 
-    Without texts and metadata when these are more than `max_bytes`.
+    Without texts and metadata above `max_bytes`.
     """
 
 
@@ -94,17 +94,14 @@ async def get_changes(
 async def get_digests(
     db: Db, *, project_id: int, after: str | None, buckets: Sequence[int] | None, max_rows: int
 ) -> list[DigestRow]:
-    """Digests in the order of text_id, after `after` if it is given, of all embeddings or of those in these buckets."""
+    """Digests in the order of text_id, from `after` on if given, of all embeddings or those in some buckets."""
 
 
 @query
 async def get_bucket_digests(db: Db, *, project_id: int, after: str | None, max_rows: int) -> list[BucketRow]:
-    """The digests of the buckets that the next `max_rows` embeddings in the order of text_id are in."""
+    """The digests by bucket of the next `max_rows` embeddings in the order of text_id."""
 
 
 @query
 async def forget_deletions(db: Db, *, days: int) -> None:
-    """Forgets deletions of more than `days` ago, and those of deleted projects."""
-
-
-query.complete()
+    """Removes deletions from the logs after some days, and those of deleted projects."""

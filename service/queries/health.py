@@ -1,4 +1,4 @@
-"""Statements of `sql/health.sql`: whether the service is able to serve."""
+"""Statements of `sql/health.sql`: readiness."""
 
 from service.database.statements import Db, Queries
 
@@ -7,12 +7,9 @@ query = Queries(__name__)
 
 @query
 async def is_read_only(db: Db) -> bool:
-    """Whether sessions may change nothing at the moment."""
+    """Whether sessions are read-only, by a setting, or on a standby."""
 
 
 @query
 async def get_applied_migrations(db: Db) -> list[str]:
-    """The names of the migrations that the database has, in order."""
-
-
-query.complete()
+    """The names of applied migrations, in order."""

@@ -1,4 +1,4 @@
-"""Statements of `sql/indexes.sql`: the vector indexes of projects. Builds are no part of a transaction."""
+"""Statements of `sql/indexes.sql`: the vector indexes of projects. Builds must not run in a transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ query = Queries(__name__)
 
 
 class ProjectToIndex(msgspec.Struct, frozen=True):
-    """A project that has an index or may need one: how many `rows` it has, and how many `changes` it ever had."""
+    """A project that has or may need an index; `changes` counts all changes of its `rows` so far."""
 
     project_id: int
     dimensions: int
@@ -21,7 +21,7 @@ class ProjectToIndex(msgspec.Struct, frozen=True):
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
-    """An index that is not a project's current one; `kind` is hnsw, ivf, tail or meta."""
+    """An index that is not in use; `kind` is hnsw, ivf, tail or meta."""
 
     project_id: int
     kind: str
@@ -29,12 +29,11 @@ class StrayIndex(msgspec.Struct, frozen=True):
 
 
 class BuiltIndex(msgspec.Struct, frozen=True):
-    """An index with the `indexed_rows` rows up to `watermark`, and its recall with each effort.
+    """An index of the `indexed_rows` rows up to `watermark`, and its recall for each effort.
 
-    Efforts are numbers of candidates of a graph, or, of a coarse index with `lists` lists, of lists that are read. The
-    recalls were measured at `measured_at` with `queries` real or synthetic queries; `recall_error` is the standard
-    error of the one that was aimed at. `m` is the number of a row's links in the graph, as pgvector has it.
-    `metadata_indexed`: whether the metadata of the rows have an index as well.
+    Efforts are candidates of a graph, or lists read of a coarse index with `lists` lists. The recalls were measured at
+    `measured_at` with `queries` real or synthetic queries; `recall_error` is the standard error at the aim. `m` is
+    pgvector's number of links per row. `metadata_indexed`: whether there is a metadata index as well.
     """
 
     watermark: int
@@ -51,7 +50,7 @@ class BuiltIndex(msgspec.Struct, frozen=True):
 
 
 class IndexState(msgspec.Struct, frozen=True):
-    """The index of a project, if it has one; `progress`, from 0 to 1, while one is being built, `seconds` long."""
+    """The index of a project, if any; `progress` (0 to 1) and `seconds` of a build, if any."""
 
     built: BuiltIndex | None
     progress: float | None
@@ -59,7 +58,7 @@ class IndexState(msgspec.Struct, frozen=True):
 
 
 class IndexSummary(msgspec.Struct, frozen=True):
-    """Of all projects: those with an index, the rows in them, those with too little recall, and those being built."""
+    """All indexes: their number, their rows, those below the desired recall, and builds in progress."""
 
     projects: int
     rows: int
@@ -69,142 +68,142 @@ class IndexSummary(msgspec.Struct, frozen=True):
 
 @query
 async def lock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
-    """Whether this session may now work on the project's index."""
+    """Locks a project's index for this session; False if another session has the lock."""
 
 
 @query
 async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
-    """Lets others work on the project's index."""
+    """Releases the lock."""
 
 
 @query
 async def fold_counts(db: Db, *, threshold: int) -> None:
-    """Brings the projects' numbers of embeddings up to date, and notes those that have an index or may need one."""
+    """Updates the projects' numbers of embeddings, and marks projects whose index must be checked."""
 
 
 @query
 async def get_uncounted(db: Db) -> list[int]:
-    """Projects whose embeddings have to be counted."""
+    """Projects whose embeddings must be counted."""
 
 
 @query
 async def lock_embeddings(db: Db, *, project_id: int) -> None:
-    """Keeps a project's embeddings from being emptied or dropped until the end of the transaction."""
+    """Prevents truncating or dropping a project's table until the end of the transaction."""
 
 
 @query
 async def lock_count(db: Db, *, project_id: int) -> int | None:
-    """Keeps deltas out of a project's number until the end of the transaction.
+    """Locks a project's count until the end of the transaction, after `lock_embeddings`.
 
-    `lock_embeddings` comes first. None when others have it locked, or the project is gone.
+    None if it is already locked, or the project was deleted.
     """
 
 
 @query
 async def recount(db: Db, *, project_id: int) -> None:
-    """Counts a project's embeddings, after `lock_count`, in the same transaction."""
+    """Counts a project's embeddings, after `lock_count` in the same transaction."""
 
 
 @query
 async def drop_stray_deltas(db: Db) -> None:
-    """Drops what deleted projects left in the deltas."""
+    """Deletes the deltas of deleted projects."""
 
 
 @query
 async def get_projects_to_index(db: Db, *, threshold: int, look_at_all: bool) -> list[ProjectToIndex]:
-    """The projects with an index or `threshold` rows: all of them, or those with changes nobody has looked at."""
+    """The projects with an index or `threshold` rows: all, or those with unchecked changes."""
 
 
 @query
 async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
-    """Notes that a project needs nothing before its next change."""
+    """Records that a project was checked, unless it has changed since."""
 
 
 @query
 async def get_stray_indexes(db: Db) -> list[StrayIndex]:
-    """Remains of builds, and builds in progress."""
+    """Indexes of interrupted builds or builds in progress, and replaced ones."""
 
 
 @query
 async def get_next_watermark(db: Db) -> int:
-    """A sequence that is higher than that of any row, and that no row will have."""
+    """A sequence higher than that of any row, which no row will get."""
 
 
 @query
 async def count_rows_up_to(db: Db, *, project_id: int, watermark: int) -> int:
-    """How many rows an index up to this has."""
+    """The number of rows up to a watermark."""
 
 
 @query
 async def count_tail(db: Db, *, project_id: int, watermark: int, max_rows: int) -> int:
-    """How many rows have a higher sequence, counted up to `max_rows`."""
+    """The number of rows above a watermark, counted up to `max_rows`."""
 
 
 @query
 async def build_vector_index(
     db: Db, *, project_id: int, watermark: int, dimensions: int, m: int, ef_construction: int
 ) -> None:
-    """Builds the HNSW index of the rows up to a watermark; pgvector's documentation explains the last two."""
+    """Builds the HNSW index of the rows up to a watermark; `m` and `ef_construction` are pgvector's."""
 
 
 @query
 async def build_coarse_index(db: Db, *, project_id: int, watermark: int, dimensions: int, lists: int) -> None:
-    """Builds the IVFFlat index of the rows up to a watermark, with this number of lists."""
+    """Builds the IVFFlat index of the rows up to a watermark."""
 
 
 @query
 async def build_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Builds the index that finds the rows above a watermark."""
+    """Builds the index of the rows above a watermark."""
 
 
 @query
 async def drop_vector_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops an HNSW index, if it is there."""
+    """Drops an HNSW index if it exists."""
 
 
 @query
 async def drop_coarse_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops an IVFFlat index, if it is there."""
+    """Drops an IVFFlat index if it exists."""
 
 
 @query
 async def drop_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops the index of a tail, if it is there."""
+    """Drops a tail index if it exists."""
 
 
 @query
 async def build_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Builds the index of the metadata of the rows up to a watermark."""
+    """Builds the metadata index of the rows up to a watermark."""
 
 
 @query
 async def drop_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops an index of metadata, if it is there."""
+    """Drops a metadata index if it exists."""
 
 
 @query
 async def sample_more_metadata(db: Db, *, project_id: int) -> None:
-    """Has the next ANALYZE keep a larger sample of a project's metadata."""
+    """Increases the sample of a project's metadata in ANALYZE."""
 
 
 @query
 async def analyze_rows(db: Db, *, project_id: int) -> None:
-    """Tells the planner how sequences and metadata of a project are distributed."""
+    """Collects the planner's statistics of a project's sequences and metadata."""
 
 
 @query
 async def note_metadata_index(db: Db, *, project_id: int, watermark: int) -> int:
-    """Lets searches use the index of the metadata."""
+    """Activates the metadata index for searches."""
 
 
 @query
 async def use_memory(db: Db, *, kibibytes: int) -> str:
-    """Sets how much memory a build of this session may take."""
+    """Sets the memory for builds in this session."""
 
 
 @query
 async def use_workers(db: Db, *, workers: int) -> str:
-    """Sets how many processes help with a build of this session."""
+    """Sets the number of parallel workers for builds in this session."""
 
 
 @query
@@ -214,27 +213,21 @@ async def sample_vectors(db: Db, *, project_id: int, watermark: int, max_rows: i
 
 @query
 async def copy_vectors(db: Db, *, project_id: int, watermark: int, output: Callable[[bytes], Awaitable[None]]) -> None:
-    """Gives all vectors of the rows up to a watermark to `output`, in the binary form of COPY."""
+    """Sends all vectors of the rows up to a watermark to `output`, in the binary format of COPY."""
 
 
 @query
 async def get_distances_of_neighbours(
     db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], neighbour: int
 ) -> list[float]:
-    """The cosine distance of each stored vector from its nearest row of this number, which the index finds."""
+    """The cosine distance of each stored vector to its n-th nearest row by the index; to the last of fewer."""
 
 
 @query
 async def count_neighbours_found(
-    db: Db,
-    *,
-    project_id: int,
-    watermark: int,
-    dimensions: int,
-    vectors: Sequence[bytes],
-    distances: Sequence[float],
+    db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], distances: Sequence[float]
 ) -> list[int]:
-    """How many rows the index finds, of ten, that are at most as far from each vector as its distance says."""
+    """For each vector, how many of ten rows found by the index are within its distance."""
 
 
 @query
@@ -252,7 +245,7 @@ async def switch_index(
     exact_seconds: float | None,
     m: int,
 ) -> int | None:
-    """Makes an index the one that is searched; None when the project is gone."""
+    """Activates an index for searches; None if the project was deleted."""
 
 
 @query
@@ -267,12 +260,12 @@ async def note_measurement(
     recall_error: float,
     exact_seconds: float | None,
 ) -> int:
-    """Replaces the recalls of a graph, which were measured with real queries."""
+    """Stores the recalls of a graph, measured with real queries, unless it was replaced."""
 
 
 @query
 async def forget_index(db: Db, *, project_id: int) -> int:
-    """Lets a project be searched without an index."""
+    """Deactivates the index of a project."""
 
 
 @query
@@ -282,7 +275,4 @@ async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
 
 @query
 async def summarise_indexes(db: Db, *, recall: float) -> IndexSummary:
-    """All indexes together; `below` counts those that do not reach this recall."""
-
-
-query.complete()
+    """Totals of all indexes; `below` counts those below this recall."""

@@ -1,4 +1,4 @@
-"""Statements of `sql/keys.sql`: the providers' keys as a whole. Pages go by instance_id, `after` the last one seen."""
+"""Statements of `sql/keys.sql`: all providers' keys, in pages by instance_id, `after` the previous page."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ query = Queries(__name__)
 
 
 class SealedKey(msgspec.Struct, frozen=True):
-    """The sealed key of an instance; `key_id` as in service.provider_keys.keyring.Sealed."""
+    """The encrypted key of an instance, as in service.provider_keys.keyring.Sealed."""
 
     instance_id: int
     owner: str
@@ -18,14 +18,14 @@ class SealedKey(msgspec.Struct, frozen=True):
 
 
 class SealedCount(msgspec.Struct, frozen=True):
-    """How many keys are sealed by the key of this id, or by the original system, which names none."""
+    """The number of keys encrypted with a key; `key_id` is None for the original system."""
 
     key_id: str | None
     sealed: int
 
 
 class PlaintextKey(msgspec.Struct, frozen=True):
-    """A key that the original system kept in the clear."""
+    """A plaintext key of the original system."""
 
     instance_id: int
     owner: str
@@ -34,7 +34,7 @@ class PlaintextKey(msgspec.Struct, frozen=True):
 
 
 class Sentinel(msgspec.Struct, frozen=True):
-    """A known text, sealed, and the id of the key."""
+    """An encrypted known text, and the id of its key."""
 
     key_id: str
     sealed: bytes
@@ -42,29 +42,29 @@ class Sentinel(msgspec.Struct, frozen=True):
 
 @query
 async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
-    """A page of all sealed keys."""
+    """A page of all encrypted keys."""
 
 
 @query
 async def count_sealed_keys(db: Db) -> list[SealedCount]:
-    """All sealed keys, by the key that sealed them."""
+    """Counts encrypted keys by encryption key."""
 
 
 @query
 async def get_keys_to_rotate(db: Db, *, after: int, max_rows: int, key_id: str) -> list[SealedKey]:
-    """A page of the keys that were not sealed with this key."""
+    """A page of the keys that are not encrypted with this key."""
 
 
 @query
 async def reseal_keys(
     db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes], key_id: str
 ) -> int:
-    """Replaces blobs that are still the old ones, and returns their number."""
+    """Replaces blobs that have not changed, and returns their number."""
 
 
 @query
 async def discard_keys(db: Db, *, instance_ids: list[int], old_blobs: list[bytes]) -> int:
-    """Removes blobs that are still the old ones, and returns their number."""
+    """Removes blobs that have not changed, and returns their number."""
 
 
 @query
@@ -81,12 +81,12 @@ async def get_plaintext_keys(db: Db, *, after: int, max_rows: int) -> list[Plain
 async def seal_plaintext_keys(
     db: Db, *, instance_ids: list[int], api_keys: list[str], blobs: list[bytes | None], key_id: str
 ) -> int:
-    """Seals plaintext keys that did not change meanwhile, and returns their number."""
+    """Replaces plaintext keys that have not changed by encrypted ones, and returns their number."""
 
 
 @query
 async def rewrite_instances(db: Db) -> None:
-    """Writes the table of instances anew, without replaced rows. Not in a transaction."""
+    """Rewrites the table of instances without old row versions. Not in a transaction."""
 
 
 @query
@@ -101,7 +101,4 @@ async def insert_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
 
 @query
 async def replace_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
-    """Exchanges the sentinel."""
-
-
-query.complete()
+    """Replaces the sentinel."""

@@ -10,7 +10,7 @@ query = Queries(__name__)
 
 
 class DefinitionBrief(msgspec.Struct, frozen=True):
-    """A definition as it stands in a list."""
+    """A definition in a list."""
 
     definition_id: int
     definition_handle: str
@@ -19,7 +19,7 @@ class DefinitionBrief(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A definition: what an instance made from it inherits. `dimensions` counts the numbers of a vector."""
+    """A definition, a template for instances. `dimensions` is the number of components of a vector."""
 
     definition_id: int
     definition_handle: str
@@ -35,12 +35,12 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @query
 async def get_llm_definitions_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[DefinitionBrief]:
-    """A page of a user's own definitions, those of `_system`, and those shared with the user."""
+    """A page of a user's own, built-in and shared definitions."""
 
 
 @query
 async def get_all_llm_definitions(db: Db, *, caller: str | None, max_rows: int, skip: int) -> list[DefinitionBrief]:
-    """A page of all definitions that a user may use, or with no caller of all there are."""
+    """A page of all definitions that the caller may use, or without a caller of all."""
 
 
 @query
@@ -50,7 +50,7 @@ async def get_system_llm_definitions(db: Db, *, max_rows: int, skip: int) -> lis
 
 @query
 async def retrieve_llm_definition_role(db: Db, *, owner: str, definition_handle: str, caller: str) -> str | None:
-    """`owner`, `reader` or `public`: the caller's role for a definition; None without one."""
+    """The caller's role for a definition: `owner`, `reader` or `public`, if any."""
 
 
 @query
@@ -62,7 +62,7 @@ async def retrieve_llm_definition(db: Db, *, owner: str, definition_handle: str)
 async def lock_usable_llm_definition(
     db: Db, *, owner: str, definition_handle: str, user_handle: str
 ) -> Definition | None:
-    """A definition that a user may use, which stays until the end of the transaction; None when there is none."""
+    """A definition that a user may use, locked against deletion until the end of the transaction."""
 
 
 @query
@@ -89,7 +89,7 @@ async def lock_llm_definition(db: Db, *, owner: str, definition_handle: str) -> 
 
 @query
 async def delete_llm_definition(db: Db, *, owner: str, definition_handle: str) -> int | None:
-    """Deletes a definition; instances made from it stay, unlinked."""
+    """Deletes a definition; instances made from it stay, without the link."""
 
 
 @query
@@ -99,12 +99,9 @@ async def share_llm_definition(db: Db, *, owner: str, definition_handle: str, us
 
 @query
 async def unshare_llm_definition(db: Db, *, owner: str, definition_handle: str, user_handle: str) -> int | None:
-    """Ends a share; None when there was none."""
+    """Ends a share; None if there was none."""
 
 
 @query
 async def get_shared_users_for_definition(db: Db, *, owner: str, definition_handle: str) -> list[Any] | None:
-    """The handles of the users that a definition is shared with; None when there is no such definition."""
-
-
-query.complete()
+    """The handles of the users with whom a definition is shared; None if it does not exist."""

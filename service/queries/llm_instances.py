@@ -1,4 +1,4 @@
-"""Statements of `sql/llm_instances.sql`: users' own services and their sealed keys."""
+"""Statements of `sql/llm_instances.sql`: users' configured models, with the encrypted keys of providers."""
 
 from datetime import datetime
 from typing import Any
@@ -12,10 +12,10 @@ query = Queries(__name__)
 
 
 class Model(msgspec.Struct, frozen=True):
-    """The model of an instance, how to call it, and its sealed key.
+    """The model of an instance, its API, and its encrypted key.
 
-    Without a `dialect` the service does not call it. `is_usable`: with the access of the user who was asked for;
-    `is_limited`: there is a limit of tokens. `plaintext_key` is one of the original system.
+    Without a `dialect` the service does not call it. `is_usable`: the given user has access; `is_limited`: there is a
+    limit of use. `plaintext_key` is a key of the original system.
     """
 
     instance_id: int
@@ -34,7 +34,7 @@ class Model(msgspec.Struct, frozen=True):
     is_limited: bool
 
     def __repr__(self) -> str:
-        return f"Model({self.instance})"  # it may hold a key
+        return f"Model({self.instance})"  # without the key
 
     @property
     def instance(self) -> str:
@@ -43,7 +43,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class InstanceShare(SharedWith, frozen=True, omit_defaults=True):
-    """A user with whom an instance is shared, and what the user may spend."""
+    """A user with whom an instance is shared, and the user's limits."""
 
     tokens_per_day: int | None = None
     tokens_per_month: int | None = None
@@ -52,7 +52,7 @@ class InstanceShare(SharedWith, frozen=True, omit_defaults=True):
 
 
 class InstanceRef(msgspec.Struct, frozen=True):
-    """What names an instance."""
+    """The identity of an instance."""
 
     owner: str
     instance_handle: str
@@ -60,9 +60,9 @@ class InstanceRef(msgspec.Struct, frozen=True):
 
 
 class ProjectInstance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a project's readers may know of its instance.
+    """The instance of a project as visible to its readers.
 
-    `can_embed`: whether the service can call it for the project; who may search with texts then says `text_search`.
+    `can_embed`: the service can call it for the project. `text_search`: the users who may then search with texts.
     """
 
     owner: str
@@ -89,7 +89,7 @@ class InstanceBrief(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An instance without its key: only whether there is one. `shared_with` is for the owner and the admin."""
+    """An instance without its key. `shared_with` is for the owner and the admin."""
 
     owner: str
     instance_handle: str
@@ -133,43 +133,43 @@ async def upsert_llm_instance(
     api_key_encrypted: bytes | None,
     api_key_sealed_by: str | None,
 ) -> InstanceRef:
-    """Creates or replaces an instance. The stored key stays unless `change_key`.
+    """Creates or replaces an instance, without its key unless `change_key`. Call `fit_tables_of_instance` afterwards.
 
-    `definition_id` is the definition that it was made from. `fit_tables_of_instance` comes next.
+    `definition_id` is the definition that it was made from.
     """
 
 
 @query
 async def fit_tables_of_instance(db: Db, *, instance_id: int) -> None:
-    """Gives the empty projects of an instance its number of dimensions.
+    """Adapts the tables of an instance's empty projects to its dimensions.
 
-    Violates `projects_dimensions_fixed` when one of them holds embeddings of another number.
+    Violates `projects_dimensions_fixed` if a project has embeddings with other dimensions.
     """
 
 
 @query
 async def get_llm_instances_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[InstanceBrief]:
-    """A page of a user's own instances and those shared with the user."""
+    """A page of a user's own and shared instances."""
 
 
 @query
 async def retrieve_llm_instance_role(db: Db, *, owner: str, instance_handle: str, caller: str) -> str | None:
-    """`owner`, `editor` or `reader`: the caller's role for an instance; None without one."""
+    """The caller's role for an instance: `owner`, `editor` or `reader`, if any."""
 
 
 @query
 async def retrieve_llm_instance_by_id(db: Db, *, instance_id: int, holder: str) -> Model | None:
-    """The model of an instance, and how to call it with the access of a user."""
+    """The model of an instance, with the access of its owner or a user with whom it is shared."""
 
 
 @query
 async def retrieve_llm_instance(db: Db, *, owner: str, instance_handle: str, role: str) -> Instance | None:
-    """An instance as a caller in `role` may see it."""
+    """An instance as visible to a caller with `role`."""
 
 
 @query
 async def get_llm_instances_by_project(db: Db, *, project_id: int) -> ProjectInstance | None:
-    """The instance of a project, as its readers may know it."""
+    """The instance of a project as visible to its readers."""
 
 
 @query
@@ -213,7 +213,4 @@ async def link_user_to_llm_instance(
 
 @query
 async def unshare_llm_instance(db: Db, *, owner: str, instance_handle: str, user_handle: str) -> int | None:
-    """Ends a share; None when there was none."""
-
-
-query.complete()
+    """Ends a share; None if there was none."""

@@ -11,7 +11,7 @@ query = Queries(__name__)
 
 
 class KnownMap(msgspec.Struct, frozen=True):
-    """A requested map and its state. It shows the project at `made_at`, when its counter of changes was `changes`."""
+    """A requested map. It shows the project at `made_at`, when its number of changes was `changes`."""
 
     project_id: int
     asked_at: datetime | None
@@ -29,7 +29,7 @@ class KnownMap(msgspec.Struct, frozen=True):
 
 
 class MapState(msgspec.Struct, frozen=True):
-    """The rows and changes of a project now, its map, and the bytes of the ids in the first parts of it."""
+    """The current rows and changes of a project, its map, and the bytes of the ids in the first parts."""
 
     rows: int
     changes_now: int
@@ -38,9 +38,9 @@ class MapState(msgspec.Struct, frozen=True):
 
 
 class MapPoints(msgspec.Struct, frozen=True):
-    """Points of a part: `positions` of all, and `places`, from 1 on, and ids of those whose embeddings exist.
+    """The points of a part: `positions` of all, and `places` (from 1) and ids of those whose embeddings still exist.
 
-    `field` has a value for each of these, if one was asked for.
+    `field` has a value for each of the latter, if requested.
     """
 
     part: int
@@ -51,7 +51,7 @@ class MapPoints(msgspec.Struct, frozen=True):
 
 
 class AskedMap(msgspec.Struct, frozen=True):
-    """A map that was asked for: of a project as it is, and the projection and layout that are kept."""
+    """A requested map, with the current state of the project, and the projection and layout to keep."""
 
     project_id: int
     dimensions: int
@@ -65,7 +65,7 @@ class AskedMap(msgspec.Struct, frozen=True):
 
 
 class LayoutPart(msgspec.Struct, frozen=True):
-    """A part of the layout by neighbours: the sequences of its embeddings (int64), and their positions (float32)."""
+    """A part of a layout by neighbours: sequences of embeddings (int64), and positions (float32)."""
 
     sequences: bytes
     positions: bytes
@@ -73,44 +73,44 @@ class LayoutPart(msgspec.Struct, frozen=True):
 
 @query
 async def retrieve_map(db: Db, *, project_id: int, parts: int) -> MapState | None:
-    """The state of a map; None for a project that has just been deleted."""
+    """The state of a map; None for a deleted project."""
 
 
 @query
 async def ask_for_map(db: Db, *, project_id: int) -> None:
-    """Notes that somebody has asked."""
+    """Requests a map, unless that is pending."""
 
 
 @query
 async def get_map_points(
     db: Db, *, project_id: int, by_neighbours: bool, field: str | None, longest: int, parts: int
 ) -> list[MapPoints]:
-    """The first parts; `field` is a JSON path, `longest` the most characters of a value."""
+    """The first parts; `field` is a JSON path, `longest` the maximum length of a value."""
 
 
 @query
 async def retrieve_asked_map(db: Db) -> AskedMap | None:
-    """What is to be done first, if anything is."""
+    """The oldest pending request, if any."""
 
 
 @query
 async def note_map_progress(db: Db, *, project_id: int, stage: str, progress: float) -> int:
-    """Says how far it is; 0 when the project has been emptied or deleted."""
+    """Stores the progress; returns 0 if the project was emptied or deleted."""
 
 
 @query
 async def retrieve_sample_end(db: Db, *, project_id: int, rows: int) -> int | None:
-    """The last hash of a sample of `rows` rows, in the order of samples; None for a project with fewer rows."""
+    """The last hash of a sample of `rows` rows in the order of samples; None for fewer rows."""
 
 
 @query
 async def copy_sample(db: Db, *, project_id: int, last: int, output: Callable[[bytes], Awaitable[None]]) -> None:
-    """The embeddings up to that, in the binary format of COPY (`service.maps.samples`)."""
+    """The embeddings up to a hash, in the binary format of COPY (`service.maps.samples`)."""
 
 
 @query
 async def get_map_layout(db: Db, *, project_id: int) -> list[LayoutPart]:
-    """The layout by neighbours."""
+    """The stored layout by neighbours."""
 
 
 @query
@@ -129,7 +129,7 @@ async def store_map(
     trust_of_pca: float | None,
     trust_of_neighbours: float | None,
 ) -> int:
-    """Stores a map without its parts; 0 when the project has been emptied or deleted."""
+    """Stores a map without its parts; returns 0 if the project was emptied or deleted."""
 
 
 @query
@@ -146,7 +146,4 @@ async def store_map_part(
 
 @query
 async def end_map(db: Db, *, project_id: int, error: str | None) -> None:
-    """Nothing is to be done any more, or nothing can be."""
-
-
-query.complete()
+    """Ends a request, perhaps with an error."""

@@ -13,18 +13,14 @@ query = Queries(__name__)
 
 
 class ProjectAccess(msgspec.Struct, frozen=True):
-    """A project, and what its caller may do with it.
+    """A project with the caller's role and all that a request needs.
 
-    `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. `dimensions`
-    is 0, and the instance has no name, for a project of the original system without an instance.
+    `role`: owner, editor, reader, public, admin or none. `caller` is None for the admin and without a key. Without an
+    instance (original system) `dimensions` is 0, and the handles are empty. `text_search`: editors, readers or public.
 
-    `instance_id` is None without an instance. `text_search` says who may search with texts, which it embeds: editors,
-    readers, public.
-
-    `watermark` is None without a vector index (sql/indexes.sql). `recalls` are those of its `efforts`, measured at
-    `measured_at`: numbers of candidates of a graph, or, of a coarse index with `lists` lists, of lists that a search
-    reads. `exact_seconds`: what an exact search took when the index was built, if that was measured. `indexed_rows` is
-    how many rows the index has, `metadata_indexed` whether there is one of their metadata too.
+    `watermark` is None without a vector index. `recalls` of its `efforts` were measured at `measured_at`: candidates of
+    a graph, or lists read of a coarse index with `lists` lists. `exact_seconds` is the measured time of an exact
+    search. `metadata_indexed`: whether the `indexed_rows` have a metadata index too.
     """
 
     project_id: int
@@ -49,14 +45,14 @@ class ProjectAccess(msgspec.Struct, frozen=True):
 
 
 class ProjectRequest(msgspec.Struct, frozen=True):
-    """Who calls, None for no or an unknown key; and the project that a path names, None when there is none."""
+    """The caller, None without a known key, and the project, if it exists."""
 
     caller: str | None
     access: ProjectAccess | None
 
 
 class ProjectBrief(msgspec.Struct, frozen=True):
-    """A project as it stands in a list and in the answer to its creation."""
+    """A project in the answer to its creation."""
 
     owner: str
     project_handle: str
@@ -66,14 +62,14 @@ class ProjectBrief(msgspec.Struct, frozen=True):
 
 
 class ProjectRole(msgspec.Struct, frozen=True):
-    """A project, and what somebody may do with it."""
+    """A project and a role."""
 
     project_id: int
     role: str
 
 
 class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The instance of a project as it stands in a list."""
+    """The instance of a project in a list."""
 
     owner: str
     instance_handle: str
@@ -82,7 +78,7 @@ class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProjectInList(ProjectBrief, frozen=True):
-    """A project of a list, with the state of its index."""
+    """A project in a list, with the state of its index."""
 
     number_of_embeddings: int
     text_search: str
@@ -91,14 +87,9 @@ class ProjectInList(ProjectBrief, frozen=True):
     index: IndexState
 
 
-class ProjectRow(msgspec.Struct, frozen=True):
-    """A project as a caller in `role` may see it, without its shares."""
+class ProjectRow(ProjectBrief, frozen=True):
+    """A project as visible to a caller with `role`, without its shares."""
 
-    project_id: int
-    project_handle: str
-    owner: str
-    public_read: bool
-    role: str
     number_of_embeddings: int
     changes: int | None
     log: str | None
@@ -109,14 +100,14 @@ class ProjectRow(msgspec.Struct, frozen=True):
 
 
 class ProjectSize(msgspec.Struct, frozen=True):
-    """How many embeddings a project has."""
+    """The number of embeddings of a project."""
 
     project_id: int
     number_of_embeddings: int
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """Whether a project could be handed over: `fits` when the new owner may use its instance."""
+    """Whether a project was transferred: `fits` if the new owner may use its instance."""
 
     fits: bool
     project_id: int
@@ -126,7 +117,7 @@ class Transfer(msgspec.Struct, frozen=True):
 async def retrieve_project_access(
     db: Db, *, key_hash: str | None, is_admin: bool, owner: str, project_handle: str
 ) -> ProjectRequest:
-    """The user of the key with this digest, and their role for a project."""
+    """The user of the key with this hash, and the access to a project."""
 
 
 @query
@@ -146,66 +137,64 @@ async def upsert_project(
     share_roles: list[str],
     role: str,
 ) -> ProjectBrief | None:
-    """Creates or replaces a project, and with `change_shares` its shares.
+    """Creates or replaces a project, and with `change_shares` its shares. Call `fit_table` afterwards.
 
-    Without `public_read` and `text_search` these stay as they are.
-
-    None when the owner has no such instance. `fit_table` comes next. Violates `users_projects_user_handle_fkey` for
-    an unknown user.
+    If `public_read` or `text_search` is None, it is not changed. Returns None if the owner may not use the instance.
+    Violates `users_projects_user_handle_fkey` for an unknown user.
     """
 
 
 @query
 async def fit_table(db: Db, *, project_id: int) -> None:
-    """Creates a project's table, or gives an empty one the dimensions of the project's instance.
+    """Creates a project's table, or adapts an empty one to the dimensions of the instance.
 
-    Violates `projects_dimensions_fixed` when it holds embeddings of another number of dimensions.
+    Violates `projects_dimensions_fixed` if it has embeddings with other dimensions.
     """
 
 
 @query
 async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ProjectRole]:
-    """A page of a user's own projects and those shared with the user, and the user's role in each."""
+    """A page of a user's own and shared projects, with roles."""
 
 
 @query
 async def get_all_projects(db: Db, *, max_rows: int, skip: int) -> list[int]:
-    """A page of the numbers of all projects, by owner and handle."""
+    """A page of the ids of all projects, by owner and handle."""
 
 
 @query
 async def get_largest_projects(db: Db, *, max_rows: int) -> list[int]:
-    """The numbers of the projects with the most embeddings, the largest first."""
+    """The ids of the largest counted projects, largest first."""
 
 
 @query
 async def describe_projects(db: Db, *, project_ids: list[int], roles: list[str]) -> list[ProjectInList]:
-    """These projects as they stand in a list, in this order, for somebody with these roles."""
+    """The list entries of these projects, in this order, with these roles."""
 
 
 @query
 async def retrieve_project(db: Db, *, project_id: int, role: str, caller: str | None) -> ProjectRow | None:
-    """A project as `caller` in `role` may see it."""
+    """A project as visible to `caller` with `role`."""
 
 
 @query
 async def retrieve_project_size(db: Db, *, owner: str, project_handle: str) -> ProjectSize | None:
-    """How many embeddings a project has; None when there is no such project."""
+    """The number of embeddings of a project; None if it does not exist."""
 
 
 @query
 async def delete_project(db: Db, *, owner: str, project_handle: str) -> int | None:
-    """Deletes a project but for its embeddings, and returns its number; `drop_table` comes next."""
+    """Deletes a project without its table, and returns its id. Call `drop_table` afterwards."""
 
 
 @query
 async def get_orphaned_tables(db: Db) -> list[int]:
-    """The numbers of deleted projects whose tables are still there."""
+    """The ids of deleted projects with a table."""
 
 
 @query
 async def drop_table(db: Db, *, project_id: int) -> None:
-    """Drops the table of a deleted project; nothing happens when it is gone already."""
+    """Drops the table of a deleted project, if it exists."""
 
 
 @query
@@ -220,21 +209,18 @@ async def share_project(db: Db, *, owner: str, project_handle: str, user_handle:
 
 @query
 async def unshare_project(db: Db, *, owner: str, project_handle: str, user_handle: str) -> int | None:
-    """Ends a share; None when there was none."""
+    """Ends a share; None if there was none."""
 
 
 @query
 async def get_shared_users_for_project(db: Db, *, owner: str, project_handle: str) -> list[SharedWith] | None:
-    """The users that a project is shared with, and their roles; None when there is no such project."""
+    """The users with whom a project is shared, with roles; None if the project does not exist."""
 
 
 @query
 async def transfer_project(db: Db, *, owner: str, project_handle: str, new_owner: str) -> Transfer | None:
-    """Hands a project over, if it fits; None when there is no project.
+    """Transfers a project, if the new owner may use its instance; None if it does not exist.
 
-    Violates `projects_owner_fkey` for an unknown user, `projects_owner_project_handle_key` when they have a
-    project of that name.
+    Violates `projects_owner_fkey` for an unknown user, `projects_owner_project_handle_key` for an existing project with
+    this handle.
     """
-
-
-query.complete()

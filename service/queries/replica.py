@@ -1,4 +1,4 @@
-"""Statements of `sql/replica.sql`: how far a server is."""
+"""Statements of `sql/replica.sql`: WAL positions."""
 
 import msgspec
 
@@ -8,10 +8,7 @@ query = Queries(__name__)
 
 
 class WalPosition(msgspec.Struct, frozen=True):
-    """How far a server is in its WAL, in bytes; 0 for a replica that has not replayed anything.
-
-    `identity` is the same for a database and its physical copies only.
-    """
+    """A WAL position in bytes. `identity` is the same only for a database and its physical replicas."""
 
     identity: str
     position: int
@@ -19,7 +16,4 @@ class WalPosition(msgspec.Struct, frozen=True):
 
 @query
 async def retrieve_wal_position(db: Db) -> WalPosition:
-    """What a replica has replayed, or any other server has written."""
-
-
-query.complete()
+    """The position replayed by a replica, or written by a primary."""

@@ -11,33 +11,28 @@ query = Queries(__name__)
 
 
 class Nearest(msgspec.Struct, frozen=True):
-    """The nearest of one vector, best first; similarity is 1 - cosine distance of the halves, from -1 to 1."""
+    """The nearest rows to a vector, best first; similarity is 1 - cosine distance of the halves."""
 
     ids: list[str]
     similarities: list[float]
 
 
-class NearestByIndex(msgspec.Struct, frozen=True):
-    """As Nearest; `complete` is False when an exact search may find more.
+class NearestByIndex(Nearest, frozen=True):
+    """`complete`: an exact search finds no more rows. `tied`: equally near rows may come before the last one."""
 
-    `tied` is True when rows that are as near as the last one may come before it.
-    """
-
-    ids: list[str]
-    similarities: list[float]
     complete: bool
     tied: bool
 
 
 class ShownSize(msgspec.Struct, frozen=True):
-    """How many bytes of text and metadata of an embedding are asked for."""
+    """The bytes of the requested text and metadata of an embedding."""
 
     text_id: str
     size: int
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What is shown of a result beside its similarity."""
+    """The requested text and metadata of a result."""
 
     text_id: str
     text: str | None
@@ -58,7 +53,7 @@ async def get_similars_by_vector(
     max_rows: int,
     skip: int,
 ) -> list[Nearest]:
-    """For each vector the nearest texts with at least `threshold`, ties by id, without `except_id`."""
+    """For each vector the nearest texts above `threshold`, ties by id, without `except_id`."""
 
 
 @query
@@ -86,12 +81,12 @@ async def get_similars_by_index(
     max_rows: int,
     skip: int,
 ) -> list[NearestByIndex]:
-    """As `get_similars_by_vector`, through the project's index; `hnsw.ef_search` must be set.
+    """As `get_similars_by_vector`, by the project's index; `hnsw.ef_search` must be set.
 
-    `at_most` is the number of vectors or more, `candidates` of rows that are taken from the index, `filtered` is 1 when
-    there is something that rows must pass. Empty when the project has neither the index of the watermark nor a later
-    one; with `confirms` 1 also when the caller, given by `key_hash` and `is_admin`, may not see the project
-    `owner`/`project_handle` (any more), or its index is not the one that was measured at `measured_at` (any more).
+    `at_most` is at least the number of vectors, `candidates` the rows read from the index, `filtered` 1 with a filter.
+    Empty if the project has neither the index of the watermark nor a later one; with `confirms` 1 also if the caller
+    (`key_hash`, `is_admin`) may not read the project `owner`/`project_handle`, or if its index is not the one that was
+    measured at `measured_at`.
     """
 
 
@@ -111,19 +106,19 @@ async def get_similars_by_filter(
     max_rows: int,
     skip: int,
 ) -> list[Nearest]:
-    """As `get_similars_by_vector`; an index of the metadata finds the rows that pass `indexed`, a part of `only`."""
+    """As `get_similars_by_vector`; the metadata index finds the rows that pass `indexed`, a part of `only`."""
 
 
 @query
 async def estimate_passing_rows(db: Db, *, project_id: int, only: str) -> str:
-    """A plan in JSON, whose `Plan Rows` is about how many rows of a project pass a filter."""
+    """A plan in JSON, whose `Plan Rows` estimates the rows of a project that pass a filter."""
 
 
 @query
 async def get_shown_sizes(
     db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
 ) -> list[ShownSize]:
-    """How large text and metadata of some embeddings are, in any order."""
+    """The sizes of text and metadata of some embeddings, in any order."""
 
 
 @query
@@ -131,6 +126,3 @@ async def get_texts_and_metadata(
     db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
 ) -> list[Shown]:
     """Text and metadata of some embeddings, in any order."""
-
-
-query.complete()

@@ -1,4 +1,4 @@
-"""Statements of `sql/usage.sql`: the use of instances, and the rest of budgets."""
+"""Statements of `sql/usage.sql`: the usage of instances, and budgets."""
 
 from datetime import date
 
@@ -10,11 +10,11 @@ query = Queries(__name__)
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """A reservation, or the limit for which there is none.
+    """A reservation, or the limit that prevented it.
 
-    The limit called `name` is that of the share with `limit_of`, or of all together. Of the `allowed`
-    tokens some are `spent`, others reserved. `is_never`: it would not even be enough if nothing were spent. `again_in`:
-    seconds until something is refilled; None for expired ones.
+    The limit `name` is that of the share with `limit_of`, or of the instance. Of the `allowed` tokens some are `spent`
+    or `reserved`. `is_never`: the request exceeds the whole limit. `again_in`: seconds until the limit is reset; None
+    after an expiry.
     """
 
     reservation_id: int | None
@@ -28,10 +28,10 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 class Used(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was used on a `day` (UTC) or by a user, `admin`, or `public` for callers without a key.
+    """The usage on a `day` (UTC), or by a user, `admin`, or `public` (callers without a key).
 
-    `requests` are calls of the provider, `failures` those that failed. `estimated_tokens` are those of the `tokens`
-    that the provider did not count.
+    `requests` are calls of the provider, `failures` failed ones. `estimated_tokens` is the part of the `tokens` that
+    the provider did not count.
     """
 
     day: date | None = None
@@ -45,12 +45,12 @@ class Used(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @query
 async def lock_usage(db: Db, *, instance_id: int) -> None:
-    """Waits for other reservations of an instance, until the end of the transaction."""
+    """Serializes reservations of an instance until the end of the transaction."""
 
 
 @query
 async def reserve_usage(db: Db, *, instance_id: int, holder: str, tokens: int, seconds: float) -> Reservation:
-    """Reserves tokens of an instance for the user with whom it is shared, or its owner. After `lock_usage`."""
+    """Reserves tokens of an instance for its owner or a user with whom it is shared, after `lock_usage`."""
 
 
 @query
@@ -83,7 +83,4 @@ async def get_usage(
     max_rows: int,
     skip: int,
 ) -> list[Used]:
-    """A page of the use, by day, by user or by both; with a `user_handle` of this user only."""
-
-
-query.complete()
+    """A page of the usage by day, by user or by both, perhaps only of one user."""

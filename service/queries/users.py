@@ -10,14 +10,14 @@ query = Queries(__name__)
 
 
 class Authentication(msgspec.Struct, frozen=True):
-    """`caller` is the user of the key, if any; `named_exists`: whether the path's user exists."""
+    """The user of a key, if any, and whether the user in the path exists."""
 
     caller: str | None
     named_exists: bool
 
 
 class UserUpserted(msgspec.Struct, frozen=True):
-    """A user as stored; `created` when the key whose digest was given is theirs."""
+    """A stored user; if `created`, with the given key."""
 
     user_handle: str
     created: bool
@@ -31,7 +31,7 @@ class SharedWith(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A user with all that they own and have been given."""
+    """A user with their own and shared resources."""
 
     user_handle: str
     email: str
@@ -48,16 +48,16 @@ async def authenticate_user(db: Db, *, key_hash: str | None, named: str | None) 
 
 @query
 async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
-    """Locks users, and their property against changes, until the end of the transaction (`service.storage.locks`)."""
+    """Locks users and their resources until the end of the transaction (`service.storage.locks`)."""
 
 
 @query
 async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted:
-    """Creates a user with the key of this digest, or changes a user, whose key stays."""
+    """Creates a user with the key of this hash, or changes a user without the key."""
 
 
 class TakenNames(msgspec.Struct, frozen=True):
-    """Which names of a user another user has already, ignoring case."""
+    """Whether another user has the handle or the e-mail address, ignoring case."""
 
     handle: bool
     email: bool
@@ -65,37 +65,34 @@ class TakenNames(msgspec.Struct, frozen=True):
 
 @query
 async def retrieve_taken_names(db: Db, *, user_handle: str, email: str) -> TakenNames:
-    """Whether another user has these names, ignoring case; False for names that the user has already."""
+    """Whether names of a user are taken, except for the user's current names."""
 
 
 @query
 async def replace_user_key(db: Db, *, user_handle: str, key_hash: str) -> str | None:
-    """Gives a user another key; the old one stops working at once."""
+    """Replaces the key of a user."""
 
 
 @query
 async def get_all_users(db: Db, *, search: str, max_rows: int, skip: int) -> list[str]:
-    """A page of the handles that contain a text, ignoring case, in their order."""
+    """A page of the handles that contain a text, ignoring case, in order."""
 
 
 @query
 async def retrieve_user(db: Db, *, user_handle: str) -> User | None:
-    """A user with all that they own and have been given."""
+    """A user with their own and shared resources."""
 
 
 @query
 async def lock_instances_of_user(db: Db, *, user_handle: str) -> None:
-    """Locks a user's instances, and the projects on them, until the end of the transaction."""
+    """Locks a user's instances and the projects on them until the end of the transaction."""
 
 
 @query
 async def delete_user(db: Db, *, user_handle: str) -> str | None:
-    """Deletes a user and all they own, but for the tables (see `service.storage.tables`)."""
+    """Deletes a user and their resources, without the tables (see `service.storage.tables`)."""
 
 
 @query
 async def lock_user(db: Db, *, user_handle: str) -> dict[str, Any] | None:
     """A user as the body of a PUT, locked until the end of the transaction."""
-
-
-query.complete()

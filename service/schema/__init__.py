@@ -1,1 +1,1 @@
-"""The schema of the database: migrations, backfill, takeover of an original database."""
+"""The database schema: migrations, backfill, takeover of an original database."""

@@ -1,7 +1,7 @@
-"""Gives each project its table, carries the embeddings of the original schema there, and back, a batch a transaction.
+"""Creates the projects' tables, and moves the embeddings of the original schema there, and back, in batches.
 
-The statements are functions of migrations 0007, 0012, 0015 and 0020. An interrupted process loses nothing: the next
-one goes on where it was. PostgreSQL does all the work; no row comes here.
+The statements call functions of migrations 0007, 0012, 0015 and 0020. After an interruption the next process continues.
+All work is done in PostgreSQL, in a transaction per batch.
 """
 
 import time
@@ -12,14 +12,14 @@ import msgspec
 import psycopg
 
 ROWS = 1000
-TABLES = 100  # each is some locks that a transaction holds
-MOST_LEFT_OVER = 10  # each was waited for a second
-SECONDS_BETWEEN_WORDS = 2.0
+TABLES = 100  # in a transaction, which holds some locks for each
+MOST_LEFT_OVER = 10  # tables in use, with a wait of a second each
+SECONDS_BETWEEN_REPORTS = 2.0
 Say = Callable[[str], None]
 
 
 class LeftOver(msgspec.Struct, frozen=True):
-    """Embeddings of a project (owner/handle) that have no place in the new schema, and why."""
+    """Embeddings of a project (owner/handle) that cannot be migrated, and the reason."""
 
     project: str
     reason: str
@@ -27,20 +27,22 @@ class LeftOver(msgspec.Struct, frozen=True):
 
 
 def forward(connection: psycopg.Connection, say: Say) -> int:
-    """Makes the tables that are missing and carries all that can be carried; returns how many rows that were.
+    """Creates missing tables, and moves all embeddings that can be moved; returns their number.
 
-    What cannot stays in the table embeddings_unmigrated, with the reason in its column `obstacle`.
+    Others stay in the table embeddings_unmigrated, with the reason in the column `obstacle`.
     """
     while _one(connection, "SELECT make_missing_partitions(%s)", TABLES):
         pass
-    _detach(connection, say)
-    _begin_logs(connection, say)
+    if _left_over_by(connection, "detach_partitions", _Progress(say, "Detached the partitions of", "projects", None)):
+        say("Some partitions are in use: they work unchanged, and are detached at the next start.")
+    if _left_over_by(connection, "begin_logs", _Progress(say, "Began the logs of", "projects", None)):
+        say("Some projects are in use: their logs of deletions begin at the next start.")
     while _one(connection, "SELECT mark_carried_ids(%s)", TABLES):
         pass
     waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
     if waiting:
         _begin_anew(connection)
-    progress = _Progress(say, "Carried", "embeddings", waiting)
+    progress = _Progress(say, "Moved", "embeddings", waiting)
     carried = 0
     while (batch := _row(connection, "SELECT looked_at, carried FROM carry_embeddings(%s)", ROWS))[0]:
         carried += batch[1]
@@ -52,20 +54,8 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
     return carried
 
 
-def _detach(connection: psycopg.Connection, say: Say) -> None:
-    """Makes independent tables of the partitions that older versions made."""
-    if _left_over_by(connection, "detach_partitions", _Progress(say, "Detached the partitions of", "projects", None)):
-        say("Some partitions are in use: they work as they are, and are detached at the next start.")
-
-
-def _begin_logs(connection: psycopg.Connection, say: Say) -> None:
-    """Has the deletions of all projects noted."""
-    if _left_over_by(connection, "begin_logs", _Progress(say, "Began the logs of", "projects", None)):
-        say("Some projects are in use: their logs of deletions begin at the next start.")
-
-
 def _left_over_by(connection: psycopg.Connection, function: str, progress: "_Progress") -> int:
-    """Calls a function of migrations for all tables, some a transaction; how many were in use, and are left over."""
+    """Calls a function of migrations for all tables, in batches; returns the number of skipped tables in use."""
     left_over, after = 0, 0
     statement = f"SELECT last_project, left_over FROM {function}(%s, %s, %s)"
     while after is not None and left_over < MOST_LEFT_OVER:
@@ -76,7 +66,7 @@ def _left_over_by(connection: psycopg.Connection, function: str, progress: "_Pro
 
 
 def _begin_anew(connection: psycopg.Connection) -> None:
-    """New logs, before and after embeddings are carried: these keep their old sequences, so they are in no changes."""
+    """Starts new logs, because moved embeddings keep their old sequences, and appear in no list of changes."""
     connection.execute(
         "UPDATE embedding_counts SET log = gen_random_uuid(), log_begins = nextval('embeddings_sequence')"
         " WHERE log_begins IS NOT NULL"
@@ -84,25 +74,25 @@ def _begin_anew(connection: psycopg.Connection) -> None:
 
 
 def end_logs(connection: psycopg.Connection) -> None:
-    """The way back: deletions are not noted any more."""
+    """For a downgrade: stops the logs of deletions."""
     while _one(connection, "SELECT end_logs(%s)", TABLES):
         pass
 
 
 def attach(connection: psycopg.Connection) -> None:
-    """The way back: makes the projects' tables partitions again. Their rows are read to check their numbers."""
+    """For a downgrade: makes the projects' tables partitions again, which reads all rows."""
     while _one(connection, "SELECT attach_partitions(%s)", TABLES):
         pass
 
 
 def back(connection: psycopg.Connection, say: Say) -> None:
-    """Moves the rows of all tables of projects into embeddings_unmigrated, and drops the tables, one by one."""
+    """For a downgrade: moves the rows of all projects to embeddings_unmigrated, and drops their tables."""
     tables = connection.execute(
-        # Not by embeddings_partition, which a schema before migration 0011 does not have.
+        # Without embeddings_partition, which does not exist before migration 0011.
         "SELECT project_id FROM projects"
         " WHERE to_regclass(format('%I.embeddings_%s', current_schema(), project_id)) IS NOT NULL ORDER BY project_id"
     ).fetchall()
-    progress = _Progress(say, "Carried back", "embeddings", None)
+    progress = _Progress(say, "Moved back", "embeddings", None)
     for (project_id,) in tables:
         after: str | None = ""
         while after is not None:
@@ -112,7 +102,7 @@ def back(connection: psycopg.Connection, say: Say) -> None:
 
 
 def left_over(connection: psycopg.Connection) -> list[LeftOver]:
-    """Rows that were not carried, by project and reason; before `forward`, those that it is going to leave."""
+    """The rows that were not, or before `forward` will not be, moved, by project and reason."""
     rows = connection.execute(
         "SELECT owner || '/' || project_handle, obstacle, count(*)"
         "  FROM (SELECT project_id, obstacle FROM embeddings_to_carry WHERE obstacle IS NOT NULL"
@@ -124,7 +114,7 @@ def left_over(connection: psycopg.Connection) -> list[LeftOver]:
 
 
 class _Progress:
-    """Says every two seconds how far it is."""
+    """Reports the progress every two seconds."""
 
     def __init__(self, say: Say, done: str, things: str, total: int | None) -> None:
         self._say, self._done, self._things, self._total = say, done, things, total
@@ -133,14 +123,14 @@ class _Progress:
 
     def add(self, rows: int) -> None:
         self._rows += rows
-        if time.monotonic() - self._said > SECONDS_BETWEEN_WORDS:
+        if time.monotonic() - self._said > SECONDS_BETWEEN_REPORTS:
             self._said = time.monotonic()
             of_all = f" of {self._total:,}" if self._total is not None else ""
             self._say(f"{self._done} {self._rows:,}{of_all} {self._things} …")
 
     def end(self) -> None:
         seconds = time.monotonic() - self._begin
-        self._say(f"Looked at {self._rows:,} {self._things} in {seconds:.1f} s.")
+        self._say(f"Processed {self._rows:,} {self._things} in {seconds:.1f} s.")
 
 
 def _row(connection: psycopg.Connection, statement: str, *parameters: object) -> tuple[Any, ...]:

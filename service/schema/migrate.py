@@ -1,7 +1,7 @@
-"""Brings the database to the schema of this version, and back: yoyo over psycopg, under one advisory lock.
+"""Schema migrations with yoyo over psycopg, under an advisory lock.
 
-Any number of replicas may start at once: the first one migrates, the others wait and find nothing to do. All that is
-missing is applied in one transaction; then the rows of embeddings follow in batches (service/schema/backfill.py).
+Any number of processes may start concurrently: the first one migrates, the others wait. All missing migrations are
+applied in one transaction; then embeddings are moved in batches (service/schema/backfill.py).
 """
 
 import contextlib
@@ -22,38 +22,38 @@ from service.paths import folder
 from service.schema import backfill, takeover
 from service.schema.backfill import LeftOver, Say
 
-# The first bytes of SHA-256("embedding-service"), which no other program of the database uses.
+# The first bytes of SHA-256("embedding-service").
 LOCK = 0x7AD11956
 OLDEST_POSTGRESQL = 150_000
 OLDEST_PGVECTOR = (0, 8, 0)
 CARRYING = "0007"  # the migration with the functions of service/schema/backfill.py
 PARTITIONS = "0005"
-LOGGING = "0020"  # the migration that has deletions noted
-DETACHING = "0015"  # the migration that makes the partitions independent tables
+LOGGING = "0020"  # the migration that logs deletions
+DETACHING = "0015"  # the migration that detaches the partitions
 
-# What each rollback drops because the older schema has no place for it, and the statement that counts it.
+# The data that a rollback drops, and the statements that count them.
 _DROPPED_BY = {
     "0004": [
         ("sealed provider keys", "SELECT count(*) FROM llm_service_instances WHERE api_key_encrypted IS NOT NULL"),
         ("definitions", "SELECT count(*) FROM llm_service_definitions WHERE owner <> '_system'"),
         ("shares of definitions", "SELECT count(*) FROM llm_service_definitions_shared_with"),
-    ],
+    ]
 }
 
 
 class Refused(Exception):
-    """This step needs an explicit option; nothing was changed."""
+    """This operation needs an explicit option; nothing was changed."""
 
 
 class Migration(msgspec.Struct, frozen=True):
-    """One step of the schema, by the name of its file, and whether the database has it."""
+    """A migration by the name of its file, and whether it is applied."""
 
     name: str
     applied: bool
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What `upgrade` would do. `takes_over` is the version of dhamps-vdb, if the database is one of it."""
+    """The effect of `upgrade`. `takes_over` is the version of dhamps-vdb, for a database of it."""
 
     takes_over: int | None
     migrations: list[str]
@@ -67,7 +67,7 @@ def names() -> list[str]:
 
 
 def status(url: str) -> list[Migration]:
-    """All migrations of this version, in order, and which of them the database has. Changes nothing."""
+    """All migrations of this version, in order, with their states. Changes nothing."""
     check(url)
     with connect_sync(url) as connection:
         _check_server(connection)
@@ -76,10 +76,7 @@ def status(url: str) -> list[Migration]:
 
 
 def plan(url: str) -> Plan:
-    """What `upgrade` would do, determined in a transaction that is rolled back, without the embeddings.
-
-    Raises what `upgrade` raises.
-    """
+    """The effect of `upgrade`, from a transaction that is rolled back. Raises as `upgrade` does."""
     with _locked(url) as connection, _Backend(connection) as backend:
         found = takeover.version(connection)
         with backend.transaction(rollback_on_exit=True):
@@ -102,18 +99,18 @@ def plan(url: str) -> Plan:
 
 
 def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say = lambda _: None) -> list[str]:
-    """Applies the missing migrations in one transaction, backfills embeddings, and returns the migrations' names.
+    """Applies the missing migrations in one transaction, moves embeddings, and returns the migrations' names.
 
-    `again`: tries once more to carry the embeddings that were left over. Raises UnsupportedDatabase, and Refused for a
-    database of the original system unless `take_over`, before anything is changed; CannotTakeOver and psycopg.Error
-    when a migration fails, which leaves the schema unchanged.
+    `again` retries embeddings that could not be moved. Before any change, raises UnsupportedDatabase, and Refused for
+    a database of the original system unless `take_over`. If a migration fails, raises CannotTakeOver or psycopg.Error,
+    and the schema is unchanged.
     """
     with _locked(url) as connection, _Backend(connection) as backend:
         found = takeover.version(connection)
         if found and not take_over:
             raise Refused(
-                f"This is a database of dhamps-vdb, version {found}. Back it up, stop dhamps-vdb, see what would be "
-                "done with `migrate --dry-run`, and take it over with `migrate`; docs/MIGRATION.md says more."
+                f"This is a database of dhamps-vdb, version {found}. Back it up, stop dhamps-vdb, check `migrate "
+                "--dry-run`, and take it over with `migrate`; see docs/MIGRATION.md."
             )
         backend.ensure_internal_schema_updated()
         with backend.transaction():
@@ -132,7 +129,7 @@ def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say 
 
 
 def left_over(url: str) -> list[LeftOver]:
-    """The embeddings of the original system that have no place in the new schema."""
+    """The embeddings of the original system that could not be migrated."""
     with connect_sync(url) as connection:
         return backfill.left_over(connection)
 
@@ -140,12 +137,12 @@ def left_over(url: str) -> list[LeftOver]:
 def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda _: None) -> list[str]:
     """Rolls back, newest first, all migrations after `target` (a name or its number), and returns their names.
 
-    `0000` rolls all back. Raises ValueError when there is no such migration, and Refused when the older schema has no
-    place for something, unless `discard`.
+    `0000` rolls back all. Raises ValueError for an unknown migration, and Refused if data would be lost, unless
+    `discard`.
     """
     last = next((name for name in names() if target in (name, name[:4])), None)
     if last is None and target != "0000":
-        raise ValueError(f"There is no migration {target}; there are {', '.join(names())}, and 0000 for none.")
+        raise ValueError(f"Unknown migration {target}; known are {', '.join(names())}, and 0000 for none.")
     with _locked(url) as connection, _Backend(connection) as backend:
         backend.ensure_internal_schema_updated()
         applied = _applied(connection)
@@ -173,16 +170,15 @@ def _refuse_to_drop(connection: psycopg.Connection, numbers: set[str]) -> None:
                 dropped.append(f"{count} {what}")
     if dropped:
         raise Refused(
-            f"The older schema has no place for {', '.join(dropped)}. Back up the database, "
-            "and add --discard to drop them."
+            f"The older schema cannot hold {', '.join(dropped)}. Back up the database, and add --discard to drop them."
         )
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
-    """yoyo's backend on a connection that is given, so that a migration and its mark are one transaction.
+    """yoyo's backend on a given connection, so that a migration and its mark are one transaction.
 
-    yoyo's own applies a migration on one connection and marks it on another: killed in between, it would apply it
-    twice. Its lock, a row of a table, outlives a killed process; ours does not.
+    yoyo's own backend marks migrations on another connection: killed in between, it would apply a migration twice. Its
+    lock, a row of a table, outlives a killed process; ours does not.
     """
 
     def __init__(self, connection: psycopg.Connection) -> None:
@@ -197,7 +193,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
         return contextlib.nullcontext()
 
     def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, Any]:
-        # Only a change of yoyo's own tables asks. Its answer fails for a user without a name, as in many containers.
+        # Only used for changes of yoyo's tables. The original fails for users without a name, as in many containers.
         return {"username": "", "hostname": ""}
 
     def run(self, migration: Script, direction: str) -> None:
@@ -215,7 +211,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
 
 @contextlib.contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
-    """A connection with the lock of migrations of this schema, which ends with the connection."""
+    """A connection that holds the lock for migrations of this schema."""
     check(url)
     with connect_sync(url) as connection:
         _check_server(connection)
@@ -237,7 +233,7 @@ def _applied(connection: psycopg.Connection) -> set[str]:
 
 
 def _missing(connection: psycopg.Connection, found: int | None) -> list[Script]:
-    """Migrations that are not applied; a database of the original system at version n has the first n."""
+    """The missing migrations; a database of the original system at version n has the first n."""
     applied = set(names()[:found]) if found else _applied(connection)
     return [script for script in _scripts() if script.id not in applied]
 
@@ -248,7 +244,7 @@ def _count(connection: psycopg.Connection, statement: str) -> Any:
 
 
 def is_new_enough(pgvector: str) -> bool:
-    """Whether this version of pgvector is supported. Hosts append words of their own, as in 0.8.0.google-3."""
+    """Whether this version of pgvector is supported. Some hosts use suffixes, as in 0.8.0.google-3."""
     return tuple(map(int, re.findall(r"\d+", pgvector)[: len(OLDEST_PGVECTOR)])) >= OLDEST_PGVECTOR
 
 
@@ -260,7 +256,7 @@ def _check_server(connection: psycopg.Connection) -> None:
         "SELECT installed_version, default_version FROM pg_available_extensions WHERE name = 'vector'"
     ).fetchone()
     if row is None:
-        raise UnsupportedDatabase("This PostgreSQL server has no pgvector; the service needs 0.8.0 or newer of it.")
+        raise UnsupportedDatabase("This PostgreSQL server has no pgvector; the service needs version 0.8.0 or newer.")
     installed, available = row
     version = installed or available
     if not is_new_enough(version):

@@ -1,19 +1,18 @@
-"""Recognises a database of the original system, dhamps-vdb, and converts its catalogue for our migrations.
+"""Takeover of a database of the original system, dhamps-vdb: converts its catalogue for our migrations.
 
-Such a database has the table `db_version`. At version 3 its tables are those of our migration 0003, at version 4
-nearly those of 0004, under other names. The rows of embeddings stay where they are: `service.schema.backfill` moves
-them.
+Such a database has the table `db_version`. At version 3 its tables are those of our migration 0003, at version 4 almost
+those of 0004, under other names. `service.schema.backfill` moves the rows of embeddings later.
 """
 
 import psycopg
 
 from service.paths import folder
 
-# Migration 0004 adds this to the number in db_version, so that the original system refuses the database.
+# Migration 0004 adds this to the version in db_version, so that the original system refuses the database.
 TAKEN_OVER = 1_000_000
 VERSIONS = (3, 4)
 
-# What would make a migration fail, as (message, statement that finds it), by version.
+# Obstacles to a migration by version, as (message, statement that finds them).
 _DIMENSIONS = "instances must have 1 to 16000 dimensions; these do not"
 _OBSTACLES = {
     3: [
@@ -46,11 +45,11 @@ _OBSTACLES = {
 
 
 class CannotTakeOver(Exception):
-    """This database of the original system cannot be taken over as it is; nothing was changed."""
+    """This database of the original system cannot be taken over in its state; nothing was changed."""
 
 
 def version(connection: psycopg.Connection) -> int | None:
-    """The version of the original system, 3 or 4; None for another database, or one that is taken over already.
+    """The version of the original system, 3 or 4; None for another database, or after a takeover.
 
     Raises CannotTakeOver for other versions.
     """
@@ -69,11 +68,11 @@ def version(connection: psycopg.Connection) -> int | None:
 
 
 def prepare(connection: psycopg.Connection, found: int) -> None:
-    """Converts the original's catalogue, in the open transaction, to the schema that the migration `found` leaves.
+    """Converts the original's catalogue, in the open transaction, to the schema after the migration `found`.
 
-    Raises CannotTakeOver when rows stand against it, and psycopg.Error when the tables are not what they should be.
+    Raises CannotTakeOver for rows that are not valid, and psycopg.Error for unexpected tables.
     """
-    # Waiting for the original system's requests would hold up those that come after.
+    # Waiting longer for requests of the original system would block later ones.
     connection.execute("SET LOCAL lock_timeout = '10s'")
     problems = []
     for problem, statement in _OBSTACLES[found]:
@@ -81,7 +80,7 @@ def prepare(connection: psycopg.Connection, found: int) -> None:
         if names:
             problems.append(f"{problem}: {', '.join(names)}.")
     if problems:
-        raise CannotTakeOver("This database cannot be taken over as it is; nothing was changed. " + " ".join(problems))
+        raise CannotTakeOver("This database cannot be taken over; nothing was changed. " + " ".join(problems))
     for script in ("names", f"version_{found}"):
         text = (folder("migrations") / "takeover" / f"{script}.sql").read_bytes()
         connection.execute(text)

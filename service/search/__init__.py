@@ -1,1 +1,1 @@
-"""Similarity search: the query, its filter, and how the nearest are found."""
+"""Similarity search: queries, filters, and nearest neighbours."""

@@ -1,13 +1,13 @@
-"""Filter documents of a search, like `{"year": {"$gte": 1900}}`, as a JSON path.
+"""Compilation of metadata filters, like `{"year": {"$gte": 1900}}`, to JSON paths.
 
-PostgreSQL evaluates the path on the metadata of rows. Names and values become JSON literals in it, which is a bound
-parameter itself: an index of the metadata looks for literals only. The rules are those of other vector stores:
+PostgreSQL evaluates the path, a bound parameter, on the metadata of rows. Names and values become JSON literals in it,
+because the metadata index supports literals only. The rules are those of other vector stores:
 
-- a name is a path, with dots between its steps; a step into an array looks at all of its elements;
-- a condition holds when any value that the path leads to satisfies it; values of another type do not;
-- `$ne`, `$nin` and `$not` are negations, so they hold where the field is missing.
+- a name is a path with dots between its steps; a step into an array matches all of its elements;
+- a condition holds if any value at the path satisfies it; values of other types do not;
+- `$ne`, `$nin` and `$not` are negations, so they hold if the field is missing.
 
-No SQL, no HTTP, no database here.
+No SQL, no HTTP, no database.
 """
 
 import math
@@ -27,9 +27,8 @@ _OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exist
 class Filter(msgspec.Struct, frozen=True):
     """A predicate in PostgreSQL's JSON path language.
 
-    `indexed` is the part of it that an index of the metadata finds, which all rows that pass fulfil: what must be equal
-    to a value, or among several. None for a filter without such a part. (PostgreSQL parses a negative number as an
-    expression, not as a literal, so the index cannot find it.)
+    `indexed` is a necessary condition that the metadata index supports: equality with one or several values; None if
+    there is none. (PostgreSQL parses a negative number as an expression, which the index does not support.)
     """
 
     path: str
@@ -37,7 +36,7 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
-    """Compiles a document. Raises Invalid with all its problems."""
+    """Compiles a filter. Raises Invalid with all problems."""
     compiler = _Compiler()
     found = compiler.document(document, location, 1)
     if compiler.problems:
@@ -46,7 +45,7 @@ def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
 
 
 def field_path(name: str) -> str:
-    """The path to a field by its name, whose steps have dots between."""
+    """The JSON path of a field, from a name with dots between the steps."""
     return "$" + "".join("." + _literal(step) for step in name.split("."))
 
 
@@ -135,13 +134,13 @@ class _Compiler:
     def _count(self, location: str) -> None:
         self.conditions += 1
         if self.conditions == MAX_CONDITIONS + 1:
-            self._wrong(f"is more than {MAX_CONDITIONS} conditions", location)
+            self._wrong(f"exceeds the limit of {MAX_CONDITIONS} conditions", location)
 
     def _compare_with(self, values: int, location: str) -> None:
         before = self.compared
         self.compared += values
         if before <= MAX_COMPARED < self.compared:
-            self._wrong(f"makes more than {MAX_COMPARED:,} values in all $in and $nin of the filter", location)
+            self._wrong(f"exceeds the limit of {MAX_COMPARED:,} values in all $in and $nin of a filter", location)
 
     def _wrong(self, message: str, location: str, value: Any = None) -> Filter:
         shown = show(value) if isinstance(value, str | int | float | bool) else None
@@ -150,7 +149,7 @@ class _Compiler:
 
 
 def _all(parts: list[Filter]) -> Filter:
-    """All of them; an empty filter holds for every row."""
+    """The conjunction; an empty filter holds for every row."""
     indexed = [part.indexed for part in parts if part.indexed is not None]
     path = f"({' && '.join(part.path for part in parts)})" if parts else "(1 == 1)"
     return Filter(path, f"({' && '.join(indexed)})" if indexed else None)
@@ -167,7 +166,7 @@ def _not(part: Filter) -> Filter:
 
 
 def _or(paths: Sequence[str]) -> str:
-    """Any of them, as a tree: PostgreSQL goes as deep as it is."""
+    """The disjunction as a balanced tree, because PostgreSQL recurses into it."""
     if len(paths) == 1:
         return f"({paths[0]})"
     half = len(paths) // 2
@@ -185,5 +184,5 @@ def _is_indexed(value: Any) -> bool:
 
 def _is_scalar(value: Any) -> bool:
     if isinstance(value, float):
-        return math.isfinite(value)  # MessagePack has others, which would become null
+        return math.isfinite(value)  # other floats are possible in MessagePack, and would become null
     return value is None or isinstance(value, str | int | bool)

@@ -1,4 +1,4 @@
-"""Searches: through the index or exactly, and exactly again where the result of the index may be incomplete."""
+"""Searches by index or exact, with an exact search where the result of the index may be incomplete."""
 
 import math
 from collections.abc import Sequence
@@ -13,34 +13,34 @@ from service.search import ways
 from service.search.filters import Filter
 from service.storage.replica import Unanswered
 
-MAX_EF_SEARCH = 1000  # pgvector's
-# Vectors of one statement; between two statements other requests get the connection.
+MAX_EF_SEARCH = 1000  # pgvector's limit
+# Vectors per statement; other requests may use the connection between statements.
 VECTORS_AT_ONCE = 50
-# Rows that are taken from the index: few numbers, because each is a prepared statement of its own. At least one more
-# than is wanted, to see whether it is as near as the last of them.
+# Rows read from the index: few values, because each is a separate prepared statement. At least one more than wanted,
+# to detect ties with the last one.
 CANDIDATES = (11, 21, 51, 101, 201, 501, 1001, 3001, 10001)
-BY_METADATA = Scan(40, goes_on=False)  # the vectors' index is not used, and rows are not read one after the other
-WIDER = 10  # times as many candidates, where more rows than these are as near as the last one wanted
+BY_METADATA = Scan(40, goes_on=False)  # neither the vector index nor a sequential scan is used
+WIDER = 10  # times as many candidates after ties beyond the last one
 EXACT_VECTORS_AT_ONCE = 5
-# Recall is measured at 10 results. On real embeddings (20,000 of 384 dimensions) each one more needs as many candidates
-# more to be found with the same recall: 0.99 took 128 for 10 results, 160 for 50, 215 for 100, 325 for 200. With 1.1
-# more for each, 0.9888 and 0.9896 of 50 were found where it was 0.9915 and 0.9910 of 10.
+# Recall is measured at 10 results. On real embeddings (20,000 of 384 dimensions) the candidates for the same recall
+# grow linearly with the results: 0.99 took 128 for 10 results, 160 for 50, 215 for 100, 325 for 200. With 1.1 more for
+# each result, the recall at 50 was 0.9888 and 0.9896 where it was 0.9915 and 0.9910 at 10.
 MEASURED_AT = 10
 CANDIDATES_FOR_EACH_MORE = 1.3
-# A coarse index has to read more lists for more results: on the same embeddings, in 100 lists, 0.96 took 24 of them for
-# 10 results, 32 for 50, 44 for 200, 57 for 1,000: an exponent of 0.2. Other data need more. With a filter the number of
-# results is divided by the share of rows that pass: where 65 of 6,100 passed, in 60 lists, an exponent of 0.3 found
-# 0.989 to 0.993 (shown: up to 0.994), 0.35 at least 0.998.
+# A coarse index must read more lists for more results: on the same embeddings in 100 lists, a recall of 0.96 took 24
+# lists for 10 results, 32 for 50, 44 for 200, 57 for 1,000: an exponent of 0.2. Other data need more. With a filter,
+# the number of results is divided by the share of rows that pass: with 65 of 6,100, in 60 lists, an exponent of 0.3 had
+# a recall of 0.989 to 0.993 (measured: up to 0.994), 0.35 at least 0.998.
 LISTS_FOR_TIMES_MORE = 0.35
-BARELY_LESS = 0.001  # of the best recall, for which no more candidates are worth while
+BARELY_LESS = 0.001  # than the best recall, if that saves candidates
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A search for the `max_rows` nearest rows after `skip`, of those that pass the filter.
+    """A search for the `max_rows` nearest rows after `skip`, among those that pass the filters.
 
-    `recall` is the share of the nearest that should be found, 1 for an exact answer. Where the index does not reach it,
-    the search is exact, unless that takes more than `longest_exact` seconds. `metadata_path` and `metadata_value` leave
-    out rows, `only` lets rows in.
+    `recall` is the required share of the nearest rows, 1 for an exact search. If the index does not reach it, the
+    search is exact, unless that takes more than `longest_exact` seconds. `metadata_path` and `metadata_value` exclude
+    rows, `only` selects rows.
     """
 
     max_rows: int
@@ -63,9 +63,9 @@ Neighbours: TypeAlias = tuple[list[str], list[float]]  # ids and similarities, b
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """For each vector the ids and similarities of the nearest; `recall` is 1 unless the index of the vectors was used.
+    """The nearest neighbours of each vector; `recall` is 1 unless the vector index was used.
 
-    `method` is `filtered` where all rows that pass the filter, and no others, were compared.
+    `method` is `filtered` if exactly the rows that pass the filter were compared.
     """
 
     nearest: list[Neighbours]
@@ -74,11 +74,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Unconfirmed(Exception):
-    """The caller may not see the project any more, or it has changed, or there was no statement to confirm either."""
+    """The cached access is no longer valid, or could not be confirmed by the statement."""
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """The caller whose access a search confirms, by the hash of the key; None without one."""
+    """The caller whose access a search confirms, by the hash of the key, if any."""
 
     key_hash: str | None
     is_admin: bool
@@ -87,11 +87,10 @@ class Asker(msgspec.Struct, frozen=True):
 async def nearest(
     pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, asker: Asker | None = None
 ) -> Answer:
-    """Searches a project for the rows that are nearest to each vector (`service.vectors.to_binary`).
+    """Searches a project for the nearest rows to each vector (`service.vectors.to_binary`).
 
-    With an `asker`, access to the project is not decided yet: the statement decides, and otherwise Unconfirmed is
-    raised, before anything is found. Raises Unanswered when the index was dropped meanwhile, or has not been replicated
-    yet.
+    With an `asker`, the statement also authorizes the caller; Unconfirmed is raised if it does not or cannot. Raises
+    Unanswered if the index was just dropped, or is not replicated yet.
     """
     place = _place(project, question)
     if asker is not None and (project.watermark is None or place is None or question.is_filtered):
@@ -114,7 +113,7 @@ async def nearest(
 async def _filtered(
     pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, place: int | None
 ) -> Answer:
-    """The nearest of the rows that pass the filter, in the fastest way."""
+    """The nearest rows that pass the filter, found by the fastest method."""
     share = await ways.estimate(pool, project, question.only)
     least, visited, cost = question.max_rows + question.skip + 1, 0, math.inf
     if place is not None and project.lists:
@@ -145,9 +144,9 @@ async def _nearest_by_index(
     least: int,
     asker: Asker | None = None,
 ) -> list[Neighbours]:
-    """The nearest of each vector among at least `least` candidates; exactly where these may be incomplete.
+    """The nearest rows to each vector among at least `least` candidates; exact if these may be incomplete.
 
-    For ties with the last wanted row more candidates are taken: an index returns equally near rows in any order.
+    Ties with the last wanted row need more candidates: an index returns equally near rows in any order.
     """
     candidates = next((count for count in CANDIDATES if count >= least), None)
     if candidates is None:
@@ -158,7 +157,7 @@ async def _nearest_by_index(
         scan = Scan(effort, goes_on=True, is_coarse=True)
     else:
         enough = min(max(effort, candidates), MAX_EF_SEARCH)
-        # Without a filter few candidates do not count: deleted rows, and the text itself.
+        # Without a filter, few candidates are dropped: deleted rows, and the text itself.
         scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
     rows = await _through_index(pool, project, vectors, question, candidates, scan, asker)
     answers = [(row.ids, row.similarities) for row in rows]
@@ -206,9 +205,9 @@ async def _through_index(
 
 
 def _place(project: ProjectAccess, question: Question) -> int | None:
-    """The place of the smallest measured effort that finds enough; None for an exact search.
+    """The position of the smallest measured effort with enough recall; None for an exact search.
 
-    Where none finds enough, and an exact search would take too long, the index is used at its best.
+    If no effort is enough and an exact search would take too long, the best effort is used.
     """
     if question.recall >= 1 or question.max_rows + question.skip > MAX_EF_SEARCH:
         return None
@@ -222,7 +221,7 @@ def _place(project: ProjectAccess, question: Question) -> int | None:
 
 
 def _effort(project: ProjectAccess, question: Question, place: int, passing: float = 1.0) -> int:
-    """The candidates of a graph, or the lists of a coarse index, where this share of the rows passes the filter."""
+    """The candidates of a graph, or the lists of a coarse index, if this share of the rows passes the filter."""
     if not project.lists:
         return min(project.efforts[place] + _more_candidates(question), MAX_EF_SEARCH)
     times_more = float(max(1.0, (question.max_rows + question.skip) / passing / MEASURED_AT))
@@ -230,14 +229,14 @@ def _effort(project: ProjectAccess, question: Question, place: int, passing: flo
 
 
 def _more_candidates(question: Question) -> int:
-    """For results beyond those at which recall was measured."""
+    """Additional candidates for more results than in the measurement."""
     return math.ceil(CANDIDATES_FOR_EACH_MORE * max(0, question.max_rows + question.skip - MEASURED_AT))
 
 
 async def _exactly(
     pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, *, is_indexed: bool = False
 ) -> list[Neighbours]:
-    """The nearest of all rows that pass; where the filter `is_indexed`, the index of the metadata finds them."""
+    """The exact nearest rows; with `is_indexed` the metadata index finds the rows that pass."""
     found: list[Neighbours] = []
     for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
         asked = {"vectors": vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)}

@@ -1,7 +1,7 @@
-"""The embeddings that pass a filter, in the order of their ids, a page at a time and in bounded time.
+"""Pages of the embeddings that pass a filter, in the order of their ids and in bounded time.
 
-Rows are looked at one after the other. A filter that few of them pass would take a page through all of a large project:
-after MAX_SECONDS the page is as long as it is, and says where to go on.
+Rows are read in order. For a selective filter a page might need all rows of a large project, so it ends after
+MAX_SECONDS, with the id from which to continue.
 """
 
 import time
@@ -13,20 +13,20 @@ from service.queries import embeddings
 from service.search.filters import Filter
 
 MAX_SECONDS = 1.0
-FIRST_ROWS = 200  # which may have a megabyte of metadata each
+FIRST_ROWS = 200  # with up to a megabyte of metadata each
 MAX_ROWS = 50_000
-QUICK_SECONDS = 0.1  # when rows are looked at faster, more are looked at together
+QUICK_SECONDS = 0.1  # below which more rows are read at once
 
 
 class Passing(msgspec.Struct, frozen=True):
-    """The ids of a page; `looked_up_to` is where to go on, None when there are no more rows."""
+    """The ids of a page; `read_up_to` is the id from which to continue, None after the last row."""
 
     text_ids: list[str]
-    looked_up_to: str | None
+    read_up_to: str | None
 
 
 async def passing(db: Pool, project_id: int, only: Filter, after: str | None, max_rows: int) -> Passing:
-    """The first `max_rows` ids behind `after` that pass, or fewer when that takes long."""
+    """The first `max_rows` ids after `after` that pass, or fewer if that takes too long."""
     found: list[str] = []
     last, rows, end = after or "", FIRST_ROWS, time.monotonic() + MAX_SECONDS
     while True:

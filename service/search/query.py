@@ -1,4 +1,4 @@
-"""The body of a search: vectors or texts to compare with, and a filter. Sizes are checked before they are decoded."""
+"""Bodies of searches: vectors or texts, and a filter. Sizes are checked before decoding."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -19,19 +19,19 @@ from service.uploads.texts import SentText
 from service.vectors import Encoding
 
 Part = Literal["text", "metadata"]
-StoredId = Annotated[str, Meta(min_length=1, max_length=2600)]  # as long as a carried id may be
+StoredId = Annotated[str, Meta(min_length=1, max_length=2600)]  # the length of the longest migrated id
 TEXTS = Meta(min_length=1, max_length=MAX_QUERY_TEXTS)
 
 
 class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A raw vector to compare with, or up to 1,000 of them: the project's number of dimensions, finite, not all zero.
+    """A search with a vector, or up to 1,000: with the project's number of dimensions, finite, not all zero.
 
-    Or a `text`, or up to 100 `texts`, which the project's instance embeds. Or the `text_id` of a stored embedding,
-    which is left out itself.
+    Or with a `text` or up to 100 `texts`, which the project's instance embeds, or with the `text_id` of a stored
+    embedding, which is excluded from the results.
 
-    A vector may also be the raw little-endian bytes of `encoding`, float32 (`f4`) or float16 (`f2`); in JSON as base64.
-    `filter` lets in only the texts whose metadata fit, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt
-    $lte $in $nin $exists $and $or $not` and dots between the steps of a path. `include` adds to the results.
+    A vector may also be little-endian bytes in the `encoding` float32 (`f4`) or float16 (`f2`), base64 in JSON.
+    `filter` selects texts by metadata, such as `{"year": {"$gte": 1900}}`, with `$eq $ne $gt $gte $lt $lte $in $nin
+    $exists $and $or $not` and dots between the steps of a path. `include` adds fields to the results.
     """
 
     vector: Vector | UnsetType = UNSET
@@ -44,23 +44,19 @@ class SearchIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include: list[Part] | None = None
 
 
-class _Undecoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """SearchIn with the large fields undecoded."""
+class _Undecoded(SearchIn, frozen=True, forbid_unknown_fields=True):
+    """SearchIn with undecoded large fields."""
 
     vector: msgspec.Raw | UnsetType = UNSET
-    vectors: msgspec.Raw | UnsetType = UNSET
-    text: SentText | UnsetType = UNSET
-    texts: msgspec.Raw | UnsetType = UNSET
-    text_id: StoredId | UnsetType = UNSET
-    encoding: Encoding = "f4"
-    filter: msgspec.Raw | UnsetType = UNSET
-    include: list[Part] | None = None
+    vectors: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
+    texts: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
+    filter: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A search: `halves` are `(n, dimensions) float16`, None for `texts` and a `text_id`.
+    """A decoded search: `halves` are `(n, dimensions) float16`, or None for `texts` and a `text_id`.
 
-    `is_single` when no list was sent.
+    `is_single` unless a list was sent.
     """
 
     halves: NDArray[np.float16] | None
@@ -72,13 +68,13 @@ class Query(msgspec.Struct, frozen=True):
 
 
 async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
-    """Decodes and checks a search for a project with this number of dimensions.
+    """Decodes and checks a search in a project with this number of dimensions.
 
-    Raises BadRequest for vectors of another length, Invalid for what is not valid, ContentTooLarge for a large filter.
+    Raises BadRequest for vectors of another length, Invalid for invalid values, ContentTooLarge for a large filter.
     """
     sent = decoding.decode(body, _Undecoded, wire=wire)
     if [sent.vector, sent.vectors, sent.text, sent.texts, sent.text_id].count(UNSET) != 4:
-        message = "either this or `vectors`, `text`, `texts` or `text_id` is required, and only one of them"
+        message = "exactly one of `vector`, `vectors`, `text`, `texts` and `text_id` is required"
         raise Invalid(problems=[Problem(message, "body.vector")])
     only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), wire)
     if sent.text_id is not UNSET:
@@ -103,7 +99,7 @@ def _texts(raw: bytes, wire: Wire) -> list[str]:
 
 
 def _split(raw: bytes, wire: Wire) -> list[bytes]:
-    """The vectors of a list, undecoded: never more objects than there may be vectors."""
+    """The undecoded vectors of a list, with a limit on their number."""
     if wire is decoding.MESSAGE_PACK:
         is_list = 0 < (number_arrays.count_msgpack(memoryview(raw)) or 0) <= MAX_VECTORS
         found = [bytes(one) for one in wire.module.decode(raw, type=list[msgspec.Raw])] if is_list else None
@@ -111,14 +107,14 @@ def _split(raw: bytes, wire: Wire) -> list[bytes]:
         found = number_arrays.split_json(raw, MAX_VECTORS)
     if not found:
         if len(raw) <= number_arrays.QUICK_BYTES:
-            decoding.decode(raw, list[Vector], "body.vectors", wire)  # names the problem better
+            decoding.decode(raw, list[Vector], "body.vectors", wire)  # raises a more precise error
         message = f"must be a list of 1 to {MAX_VECTORS:,} vectors, each numbers or bytes"
         raise Invalid(problems=[Problem(message, "body.vectors")])
     return found
 
 
 def sent_filter(raw: bytes, wire: Wire) -> filters.Filter | None:
-    """A filter that is still undecoded. Raises ContentTooLarge, and Invalid for one that is none."""
+    """Decodes and compiles a filter. Raises ContentTooLarge and Invalid."""
     if len(raw) > MAX_FILTER_BYTES:
         raise ContentTooLarge(f"A filter may have at most {MAX_FILTER_BYTES:,} bytes.")
     document = decoding.decode(raw, SearchIn.__annotations__["filter"], "body.filter", wire)
@@ -126,7 +122,7 @@ def sent_filter(raw: bytes, wire: Wire) -> filters.Filter | None:
 
 
 def filter_of_query(text: str) -> filters.Filter:
-    """A filter that a path's query has, as JSON. Raises Invalid for one that is none."""
+    """Compiles a filter in a query string. Raises Invalid."""
     try:
         document = decoding.decode(text.encode(), dict[str, Any], "query.filter")
     except BadRequest as error:
@@ -139,7 +135,7 @@ def filter_of_query(text: str) -> filters.Filter:
 async def _halves(
     texts: Sequence[bytes], names: Sequence[str], dimensions: int, encoding: Encoding, wire: Wire
 ) -> NDArray[np.float16]:
-    """The vectors as `(n, dimensions) float16`; each is counted before any of them is decoded."""
+    """The vectors as `(n, dimensions) float16`; the lengths of all are checked before decoding."""
     is_json = wire is decoding.JSON
     counts = [number_arrays.count_json(one) if is_json else _count(one) for one in texts]
     _compare(names, counts, dimensions)
@@ -180,7 +176,7 @@ def _count(packed: bytes) -> int | None:
 
 
 def _compare(names: Sequence[str], lengths: Sequence[int | None], dimensions: int) -> None:
-    """Raises BadRequest with all vectors of another length; None is not known yet."""
+    """Raises BadRequest with all vectors of a wrong length; None is an unknown length."""
     wrong = [
         Problem(f"vector dimension mismatch: expected {dimensions} dimensions, got {got or 'a part of one'}", name)
         for name, got in zip(names, lengths, strict=True)

@@ -1,4 +1,4 @@
-"""The slow searches of this process, in bounded memory. No vector, text, id or value of a filter is kept."""
+"""Slow searches of this process, in bounded memory, without vectors, texts, ids or values of filters."""
 
 import heapq
 from collections import deque
@@ -12,11 +12,11 @@ from service.queries.projects import ProjectAccess
 from service.search.nearest import Answer, Question
 
 SLOW_SECONDS = 0.1
-MAX_KEPT = 50  # of the slowest, and of the latest
+MAX_KEPT = 50  # of the slowest and of the latest
 
 
 class Outcome(StrEnum):
-    """How a search ended: with an answer, with an error (mostly as it took too long), or as its client went."""
+    """The end of a search: an answer, an error (mostly a timeout), or a disconnect of the client."""
 
     ANSWERED = "answered"
     FAILED = "failed"
@@ -24,10 +24,7 @@ class Outcome(StrEnum):
 
 
 class SlowSearch(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A search that took long in the database: `limit` results of each of `vectors` vectors, behind `offset`.
-
-    `method` and `recall` are those of the answer.
-    """
+    """A slow search: `limit` results for each of `vectors` vectors, after `offset`."""
 
     at: datetime
     owner: str
@@ -49,7 +46,7 @@ class SlowSearches:
         self.since = datetime.now(UTC)
         self.count = 0
         self._latest: deque[SlowSearch] = deque(maxlen=MAX_KEPT)
-        self._slowest: list[tuple[float, int, SlowSearch]] = []  # a heap; the number decides between equal ones
+        self._slowest: list[tuple[float, int, SlowSearch]] = []  # a heap; the number is the tie-breaker
         self._numbers = count()
 
     def note(
@@ -61,7 +58,7 @@ class SlowSearches:
         outcome: Outcome,
         answer: Answer | None,
     ) -> None:
-        """Keeps a search, if it was slow."""
+        """Records a search if it was slow."""
         if seconds < SLOW_SECONDS:
             return
         search = SlowSearch(
@@ -84,10 +81,10 @@ class SlowSearches:
 
     @property
     def latest(self) -> list[SlowSearch]:
-        """The latest slow ones, newest first."""
+        """The latest slow searches, newest first."""
         return list(self._latest)
 
     @property
     def slowest(self) -> list[SlowSearch]:
-        """The slowest ones, slowest first."""
+        """The slowest searches, slowest first."""
         return [search for _, _, search in sorted(self._slowest, reverse=True)]

@@ -1,1 +1,1 @@
-"""The connection below HTTP: its limits, and graceful shutdown."""
+"""Connections: their limits, and graceful shutdown."""

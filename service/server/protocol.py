@@ -1,11 +1,11 @@
-"""HTTP on a connection, with the limits against hostile clients that uvicorn's own protocol does not have.
+"""HTTP on a connection, with limits against hostile clients that uvicorn's protocol lacks.
 
-The head of a request has limits of time, size and lines. A request whose end is ambiguous is refused, after the
-answers to the requests before it. The answer to a client that does not read it is dropped.
+The head of a request has limits of time, size and lines. A request with an ambiguous end is refused, after the answers
+to the requests before it. A client that does not read its answer is disconnected.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import httptools
@@ -21,16 +21,17 @@ from service.observability import metrics
 from service.observability.access_log import RequestRecord
 from service.observability.logs import logger
 from service.server.transport import JoinedWrites
+from service.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_HEAD_LINES = 100  # trailers count too
+MAX_HEAD_LINES = 100  # including trailers
 MAX_WAITING = 100  # pipelined requests
-SPARE_SECONDS = 2.0  # for the head on a connection beyond the limit
+SPARE_SECONDS = 2.0  # for a head on a connection beyond the limit
 ALWAYS_ANSWERED = frozenset((b"/healthz", b"/metrics"))
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. It finds its limits in the settings among the state of the application."""
+    """One connection, with the limits of the settings in the application's state."""
 
     def __init__(
         self,
@@ -40,36 +41,36 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._head_seconds: float = app_state["services"].settings.service_head_seconds
-        self._most: int = app_state["services"].settings.service_max_connections
+        settings: Settings = app_state["services"].settings
+        self._head_seconds, self._body_seconds = settings.service_head_seconds, settings.service_body_seconds
+        self._most = settings.service_max_connections
         self._is_spare = False  # beyond that number: only probes are answered
-        self._body_seconds: float = app_state["services"].settings.service_body_seconds
-        self._is_for_all_pages = "*" in app_state["services"].settings.cors_origins
+        self._is_for_all_pages = "*" in settings.cors_origins
         self._is_head = False  # the parser is in a head
-        self._is_fields = False  # or in trailers: it keeps the part of a line that has come
-        self._is_body = self._is_upgrade = False  # a head is complete, its request is not
-        self._came = 0  # bytes since the last message, or the last chunk of a body, was complete
-        self._size = self._lines = 0  # of the head, as far as it is complete
-        self._served: RequestResponseCycle | None = None  # while `cycle` is the last that came
-        self._refusal: ApiError | None = None  # nothing that comes after it is read
+        self._is_fields = False  # or in trailers, where it buffers incomplete lines
+        self._is_body = self._is_upgrade = False  # the head is complete, the request is not
+        self._came = 0  # bytes since the end of the last message, or of the last chunk of a body
+        self._size = self._lines = 0  # of the parsed part of the head
+        self._served: RequestResponseCycle | None = None  # `cycle` is the last request received
+        self._refusal: ApiError | None = None  # after which nothing is read
         self._head_clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the time limit of the first head."""
-        super().connection_made(JoinedWrites(transport, self.loop))
+        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
         if len(self.connections) > self._most:
             self._is_spare = True
             self._head_seconds = min(self._head_seconds, SPARE_SECONDS)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the task that is making an answer, also when other requests came after its own."""
+        """Notifies the task of the current request, even if later requests were received."""
         super().connection_lost(exc)
         if self._served is not None:
             self._served.disconnected = True
             self._served.message_event.set()
-            # service.http puts a task there that only reads.
+            # Set by service.http for requests that change nothing.
             if (task := self._served.scope["state"].pop("abandonable", None)) is not None:
                 task.cancel()
         self.pipeline.clear()
@@ -78,7 +79,7 @@ class Protocol(HttpToolsProtocol):
                 clock.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """In place of uvicorn's, which loses the body of a request that asks for an upgrade."""
+        """Parses data. uvicorn's own method loses the body of a request with `Upgrade`."""
         self._unset_keepalive_if_required()
         if self._refusal is not None:
             return  # lingering
@@ -97,34 +98,34 @@ class Protocol(HttpToolsProtocol):
             self._await_head()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parses the head again without `Upgrade`; otherwise the body would be parsed as a request."""
+        """Parses the head again without `Upgrade`, so that the body is not parsed as a request."""
         start = self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()
         lines = [start, *(b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"), b"", b""]
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self._is_upgrade = False
         self._came = 0
         self.data_received(b"\r\n".join(lines) + rest)
 
     def _is_answered(self) -> bool:
-        """Whether no request is being served: all were answered, or none has come."""
+        """Whether no request is being served."""
         return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
-        """Starts the time limit of the next head, and of the rest of the body before it."""
+        """Starts the time limit of the next head, including the rest of the body before it."""
         if self._head_clock is None:
             self._head_clock = self.loop.call_later(self._head_seconds, self._give_up)
 
     def _give_up(self) -> None:
-        logger.info("dropped", why="A request did not come in time.")
-        self.transport.close()  # after the rest of an answer is sent
+        logger.info("dropped", why="Timeout while reading a request.")
+        self.transport.close()  # sends the rest of an answer first
 
-    # What the parser finds
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         """A head begins."""
         if len(self.pipeline) >= MAX_WAITING:
-            raise self._remember(BadRequest("Too many requests were sent before the first was answered."))
+            raise self._remember(BadRequest("Too many pipelined requests."))
         self._is_head = self._is_fields = True
         self._size = self._lines = 0
         super().on_message_begin()
@@ -147,20 +148,20 @@ class Protocol(HttpToolsProtocol):
             raise self._remember(HeadTooLarge())
 
     def on_headers_complete(self) -> None:
-        """A head is complete: its request is served, or waits for its turn."""
+        """A head is complete: its request is served or queued."""
         self._is_head = self._is_fields = False
         hosts = sum(name == b"host" for name, _ in self.headers)
         match self.parser.get_http_version():
             case "1.1" if hosts != 1:
-                raise self._remember(BadRequest("A request must have one Host."))
+                raise self._remember(BadRequest("A request must have exactly one Host header."))
             case "1.0" if hosts > 1:
-                raise self._remember(BadRequest("A request must not have several Hosts."))
+                raise self._remember(BadRequest("A request must not have several Host headers."))
             case "1.0" | "1.1":
                 pass
             case _:
-                raise self._remember(BadRequest("This service speaks HTTP/1.1 and HTTP/1.0."))
+                raise self._remember(BadRequest("Only HTTP/1.1 and HTTP/1.0 are supported."))
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings not in ([], [b"chunked"]):  # the parser would pass the body on as if nothing had been done to it
+        if codings not in ([], [b"chunked"]):  # the parser would not decode the body
             raise self._remember(UnknownCoding())
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -168,7 +169,7 @@ class Protocol(HttpToolsProtocol):
             self._is_upgrade = True
             return
         if self._is_spare and self.url.partition(b"?")[0] not in ALWAYS_ANSWERED:
-            raise self._remember(Busy(f"More than {self._most:,} connections are open: use one again, or try later."))
+            raise self._remember(Busy(f"More than {self._most:,} connections are open: reuse one, or retry later."))
         if self._head_clock is not None:
             self._head_clock.cancel()
             self._head_clock = None
@@ -182,7 +183,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_chunk_header(self) -> None:
-        """A chunk of a body begins, or, if it is the last, trailers do."""
+        """A chunk of a body begins, or the trailers after the last one."""
         self._is_fields = True
         self._came = 0
 
@@ -192,7 +193,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request has come to its end."""
+        """A request is complete."""
         self._is_fields = self._is_body = False
         self._came = 0
         if not self._is_upgrade:
@@ -201,22 +202,22 @@ class Protocol(HttpToolsProtocol):
     # Refusals
 
     def _remember(self, refusal: ApiError) -> ApiError:
-        """Keeps the detail that the parser replaces by an error of its own."""
+        """Keeps the error, which the parser replaces by its own."""
         self._refusal = refusal
         return refusal
 
     def _refuse(self, refusal: ApiError) -> None:
-        """Reads no more, and says why when the requests before this one are answered."""
+        """Stops reading, and sends the refusal after the answers to earlier requests."""
         self._refusal = refusal
         if not self._is_body and self._is_answered():
             self._send_refusal(refusal)
         elif not self._is_body:
             self.flow.pause_reading()
         elif self.pipeline:
-            self.pipeline.popleft()  # what is broken is the end of the last that waits
+            self.pipeline.popleft()  # the malformed body is that of the last queued request
             self.flow.pause_reading()
         elif self.cycle.response_started:
-            self.transport.close()  # its answer has begun: nothing else can be said
+            self.transport.close()  # its answer has begun, so no error can be sent
         else:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -249,7 +250,7 @@ class Protocol(HttpToolsProtocol):
     # Answers
 
     def on_response_complete(self) -> None:
-        """An answer is complete; the next request is served."""
+        """An answer is complete; serves the next request."""
         is_last = not self.pipeline
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
@@ -258,22 +259,22 @@ class Protocol(HttpToolsProtocol):
             if self._refusal is not None:
                 self._send_refusal(self._refusal)
             elif self._came:
-                self._await_head()  # of this request's body, or the next one's head, the client has sent a part
+                self._await_head()  # a part of this body or of the next head was received
 
     def pause_writing(self) -> None:
-        """The client does not take its answer as fast as it is made."""
+        """The client reads slower than the answer is written."""
         super().pause_writing()
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """The client has taken most of the output; the next output has time of its own."""
+        """The client has read most of the output; further output has a new time limit."""
         super().resume_writing()
         if self._write_clock is not None:
             self._write_clock.cancel()
             self._write_clock = None
 
     def _await_reading(self) -> None:
-        """From now on the client must take its answer, and not too slowly."""
+        """Starts the limit on how slowly the client reads."""
         if self._write_clock is None:
             unsent = self.transport.get_write_buffer_size()
             self._write_clock = self.loop.call_later(self._body_seconds, self._check_reading, unsent)
@@ -285,7 +286,7 @@ class Protocol(HttpToolsProtocol):
             return
         is_waited_for = self.flow.write_paused or self.transport.is_closing()
         if is_waited_for and before - unsent < LEAST_BYTES_A_SECOND * self._body_seconds:
-            logger.info("dropped", why="An answer was not read in time.", unread_bytes=unsent)
+            logger.info("dropped", why="Timeout while writing an answer.", unread_bytes=unsent)
             self.transport.abort()
         else:
             self._await_reading()
@@ -294,5 +295,5 @@ class Protocol(HttpToolsProtocol):
 def _refusal(error: httptools.HttpParserError) -> BadRequest:
     """The answer to a malformed request. (httptools reports a URL with a space as a missing `HTTP/`.)"""
     if isinstance(error, httptools.HttpParserInvalidURLError) or "Expected HTTP/" in str(error):
-        return BadRequest("The path or the query has a character that must be percent-encoded: a space, or not ASCII.")
+        return BadRequest("The path or query contains a space or a non-ASCII character, which must be percent-encoded.")
     return BadRequest("Malformed HTTP/1.1 request: its end cannot be determined.")

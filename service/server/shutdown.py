@@ -1,4 +1,4 @@
-"""Stopping in two steps: the service says that it will, and then it does."""
+"""Graceful shutdown: fail readiness first, then stop accepting requests."""
 
 import asyncio
 import signal
@@ -10,30 +10,29 @@ from types import FrameType
 
 @contextmanager
 def announced(draining: asyncio.Event, seconds: float) -> Iterator[None]:
-    """On SIGTERM and SIGINT, sets `draining`, and runs the previous signal handler `seconds` later.
+    """On SIGTERM and SIGINT, sets `draining`, and calls the previous signal handler `seconds` later.
 
-    uvicorn takes no more connections from its signal handler on, which is too early where others still send some: they
-    must have seen first that /readyz says no. Told twice, it does not wait.
+    uvicorn's handler stops accepting connections at once, while load balancers still send some: /readyz must fail
+    first. A second signal does not wait.
     """
-    if threading.current_thread() is not threading.main_thread():  # only there are signals handled
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread only
         yield
         return
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    told = False
+    is_repeated = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal told
+        nonlocal is_repeated
         handler = before[signal.Signals(number)]
         loop.call_soon_threadsafe(draining.set)
         if not callable(handler):
             return
-        if told or not seconds:
+        if is_repeated or not seconds:
             handler(number, frame)
         else:
             loop.call_later(seconds, handler, number, frame)
-        told = True
+        is_repeated = True
 
     for number in before:
         signal.signal(number, stop)

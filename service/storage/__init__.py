@@ -1,1 +1,1 @@
-"""What lives between a handler and a statement: tables, vector indexes, locks, the replica."""
+"""Tables, vector indexes, maps, locks, and the replica."""

@@ -1,12 +1,13 @@
-"""Builds the indexes of a project: a graph (HNSW), a coarse one (IVFFlat), of the tail, of the metadata.
+"""Builds of a project's indexes: a graph (HNSW), a coarse index (IVFFlat), and those of the tail and the metadata.
 
-When to build is in `service.storage.indexer`. An index is built beside the old one, measured, and then switched to.
+`service.storage.indexer` decides when to build. An index is built beside the old one, measured, then activated.
 """
 
 import asyncpg
 import msgspec
 from msgspec.structs import replace
 
+from service.database.memory import for_builds
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.observability.logs import logger
@@ -14,12 +15,11 @@ from service.queries import indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
-from service.storage.memory import for_builds
 
 MAX_DIMENSIONS = 4000  # of pgvector's indexes of halves
 MAX_BUILD_WORKERS = 2
-# A coarse index is built where this number of rows is in no index: reading 100,000 rows of 384 dimensions takes some
-# 50 ms. With more lists a search reads less, and the build takes longer: of 1,000,000 rows 10 s with 200 lists, 17 s
+# A coarse index is built for this number of rows without an index: reading 100,000 rows of 384 dimensions takes about
+# 50 ms. With more lists, searches read less and the build takes longer: for 1,000,000 rows 10 s with 200 lists, 17 s
 # with 400, on two cores.
 COARSE_ROWS = 100_000
 ROWS_A_LIST = 5000
@@ -27,25 +27,25 @@ MOST_LISTS = 400
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """pgvector's parameters of a graph: links of a row, and candidates for them when it is built."""
+    """pgvector's parameters of a graph: links per row, and candidates for them during the build."""
 
     m: int
     ef_construction: int
 
 
-# By the kinds of indexes.
+# By kind of index.
 DROP = {
     "hnsw": indexes.drop_vector_index,
     "ivf": indexes.drop_coarse_index,
     "tail": indexes.drop_tail_index,
     "meta": indexes.drop_metadata_index,
 }
-PLAIN = Graph(m=16, ef_construction=64)  # pgvector's own
-DENSE = Graph(m=32, ef_construction=128)  # takes some four times as long to build
+PLAIN = Graph(m=16, ef_construction=64)  # pgvector's defaults
+DENSE = Graph(m=32, ef_construction=128)  # takes about four times as long to build
 
 
 class Built(msgspec.Struct, frozen=True):
-    """An index that was built: the rows up to `watermark`, `indexed_rows` of them."""
+    """A new index of the `indexed_rows` rows up to `watermark`."""
 
     project_id: int
     watermark: int
@@ -53,9 +53,9 @@ class Built(msgspec.Struct, frozen=True):
 
 
 async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: IndexAims, *, is_growing: bool) -> None:
-    """Builds a coarse index of a large project with many rows in none: while it grows, more than are in one.
+    """Builds a coarse index of a large project with many rows without an index.
 
-    A graph is replaced by a coarse index in the latter case only.
+    While the project is growing, or if it has a graph, these must be more than the indexed rows.
     """
     old = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
     indexed = old.indexed_rows if old is not None else 0
@@ -67,7 +67,7 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
     watermark = await indexes.get_next_watermark(connection)
     index = {"project_id": project.project_id, "watermark": watermark}
     logger.info("Building a coarse index.", project=project.project_id, rows=project.rows, lists=lists)
-    # Fifty rows of each list are clustered, in single precision.
+    # pgvector clusters fifty rows per list, in single precision.
     await _use_memory(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN.m)
     await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
     try:
@@ -84,7 +84,7 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
 async def build(
     connection: Connection, project: ProjectToIndex, aims: IndexAims, old: BuiltIndex | None
 ) -> Built | None:
-    """Builds and measures a graph, and switches to it; then a denser one where it does not reach the recall."""
+    """Builds, measures and activates a graph, then a denser one if it does not reach the recall."""
     project_id, m = project.project_id, old.m if old is not None else PLAIN.m
     watermark = await indexes.get_next_watermark(connection)
     logger.info("Building an index.", project=project_id, rows=project.rows, dimensions=project.dimensions, m=m)
@@ -111,7 +111,7 @@ async def _switch(
     old: BuiltIndex | None,
     lists: int = 0,
 ) -> bool:
-    """Measures an index, lets searches use it, and drops the old one. False when the project is gone."""
+    """Measures and activates an index, and drops the old one. False if the project was deleted."""
     project_id = project.project_id
     indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
     calibration = Calibration(connection, project_id, watermark, project.dimensions, lists)
@@ -135,25 +135,27 @@ async def _switch(
 
 
 async def drop_all(connection: Db, project_id: int, watermark: int) -> None:
-    """Drops all indexes up to, or from, a watermark."""
+    """Drops all indexes with a watermark."""
     for drop in DROP.values():
         await drop(connection, project_id=project_id, watermark=watermark)
 
 
 async def index_metadata(connection: Db, project_id: int, watermark: int) -> None:
-    """Builds the index of the metadata beside the one of the vectors, which is searched already."""
-    await indexes.drop_metadata_index(connection, project_id=project_id, watermark=watermark)  # half of one, if any
+    """Builds the metadata index for an active vector index."""
+    await indexes.drop_metadata_index(
+        connection, project_id=project_id, watermark=watermark
+    )  # left by an interrupted build
     await indexes.build_metadata_index(connection, project_id=project_id, watermark=watermark)
     await indexes.note_metadata_index(connection, project_id=project_id, watermark=watermark)
 
 
 def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
-    """Whether an index does not reach the recall that searches usually want, and a denser one was not tried yet."""
+    """Whether an index is below the desired recall, and a denser one was not tried yet."""
     return not built.lists and built.m < DENSE.m and bool(built.recalls) and built.recalls[-1] < aims.recall
 
 
 async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
-    # A half takes two bytes; links and overhead of a row some 400 with m = 16; a quarter to spare.
+    # A half has two bytes; links and overhead of a row about 400 with m = 16; plus a quarter.
     memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
     most = for_builds(is_embedded=aims.is_embedded) if aims.memory is None else aims.memory
     await indexes.use_memory(connection, kibibytes=min(most, memory) // 1024)
@@ -166,7 +168,7 @@ async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark
     try:
         await indexes.build_vector_index(connection, **parameters)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
-        # In containers /dev/shm, through which the helpers share the index, is often too small.
+        # In containers, /dev/shm is often too small for parallel workers.
         logger.warning("No shared memory for a parallel build; building alone.", project=project.project_id)
         await indexes.drop_vector_index(connection, **index)
         await indexes.use_workers(connection, workers=0)

@@ -1,15 +1,14 @@
-"""Measures the recall of a project's vector index: the share of the ten nearest rows that a search finds.
+"""Measurement of the recall of a project's vector index: the share of the ten nearest rows that a search finds.
 
-Queries are stored vectors with normal noise, which is as long as the distance to the fifth nearest row: as a text that
-is not stored lies beside those that are. On held-out texts (19,000 embeddings of 384 dimensions are stored, 1,000 are
-not) the recall of both differs by at most 0.001 from 80 candidates on; sums of two stored vectors, for comparison, find
-0.985 where the texts find 0.990. On rows that lie in clusters the noise is the harder of the two. (A stored vector
-itself would be found too easily, by its own links.) Or they are real ones (`service.storage.real_queries`).
+Queries are real ones (`service.storage.real_queries`), or synthetic: stored vectors with normal noise of the length of
+the distance to the fifth nearest row, similar to new texts. On held-out texts (19,000 embeddings of 384 dimensions
+stored, 1,000 not) the recalls of both differ by at most 0.001 from 80 candidates on; sums of two stored vectors have
+0.985 where the texts have 0.990. For clustered rows, noise is the harder test. (Stored vectors themselves are found too
+easily, by their own links.)
 
-What is nearest to each is
-computed exactly, for all queries in one pass over the rows. Then the index is asked with different efforts: a graph
-with numbers of candidates (`hnsw.ef_search`), chosen by bisection; a coarse index, which is soon replaced, in two
-numbers of lists (`ivfflat.probes`).
+The nearest rows of all queries are computed exactly in one pass over the rows. Then the index is searched with
+different efforts: a graph with numbers of candidates (`hnsw.ef_search`) chosen by bisection; a coarse index, which is
+soon replaced, with two numbers of lists (`ivfflat.probes`).
 """
 
 import asyncio
@@ -28,24 +27,22 @@ from service.database.pool import Connection, Scan, ServiceConnection
 from service.queries import indexes, similars
 
 NEIGHBOURS = 10
-QUERIES = 1500  # the standard error of a recall of 0.99 is 0.0008 then
+QUERIES = 1500  # with a standard error of 0.0008 at a recall of 0.99
 LEAST_QUERIES = 200
-COMPARISONS = 400_000_000  # of queries with rows, at most: some ten seconds at 384 dimensions on two cores
-FEW = 250  # queries, where the recall is far from the one that is aimed at
-QUERIES_AT_ONCE = 200  # in a statement
-PIECE_BYTES = 4 * 1024 * 1024  # of rows that are collected before they are compared
-ROWS_AT_ONCE = 2000  # that are compared with all queries: 8 MB of similarities
+COMPARISONS = 400_000_000  # of queries with rows, at most: about ten seconds at 384 dimensions on two cores
+FEW = 250  # queries, if the recall is far from the aim
+QUERIES_AT_ONCE = 200  # per statement
+PIECE_BYTES = 4 * 1024 * 1024  # of rows, before a comparison
+ROWS_AT_ONCE = 2000  # compared with all queries: 8 MB of similarities
 NOISE_AS_FAR_AS = 5
-NO_NOISE = 0.01  # a chord: rounding of halves and of distances
+NO_NOISE = 0.01  # of a chord: rounding errors of halves and distances
 USUAL_EF_SEARCH = 100
 LEAST_EF_SEARCH, MOST_EF_SEARCH = 20, 1000  # pgvector's limit is 1,000
-RECALLS = (0.9, 0.95, 0.97)  # that clients may ask for, beside the service's aim
+RECALLS = (0.9, 0.95, 0.97)  # possible requests of clients, besides the service's aim
 FULL_RECALL = 0.9995
-PRECISION = 1.1  # times the smallest ef_search that reaches a recall: the most that is chosen
-# Two sums of float32 in another order differ by as much.
-TOLERANCE = 1e-5
-SYNTHETIC_DIFFERENCE = 0.001  # of the recall of synthetic queries from that of texts, at most: see above
-
+PRECISION = 1.1  # of the chosen ef_search, relative to the smallest that reaches a recall
+TOLERANCE = 1e-5  # for sums of float32 in another order
+SYNTHETIC_DIFFERENCE = 0.001  # between the recalls of synthetic queries and texts: see above
 
 # Of the lists of a coarse index. A sixth of 1,000,000 rows of 384 dimensions took 85 ms to read, on two idle cores.
 COARSE_EFFORTS = (1 / 24, 1 / 6)
@@ -53,10 +50,10 @@ COARSE_QUERIES = 50
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """Efforts, and the recall of each, less two standard errors and what synthetic queries differ, so that both grow.
+    """Efforts and their recalls, both ascending, minus two standard errors and SYNTHETIC_DIFFERENCE.
 
-    `queries` were asked; `recall_error` is the standard error of the recall that was aimed at. One exact search took
-    `exact_seconds`.
+    `queries` is their number, `recall_error` the standard error at the aim, `exact_seconds` the time of an exact
+    search.
     """
 
     efforts: list[int] = []
@@ -67,7 +64,7 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class _Recall(msgspec.Struct, frozen=True):
-    """The mean recall of some queries, its standard error, and by how much that of others may differ."""
+    """The mean recall of some queries, its standard error, and the possible difference for other queries."""
 
     queries: int
     mean: float
@@ -80,7 +77,7 @@ class _Recall(msgspec.Struct, frozen=True):
 
 
 class Calibration:
-    """The index of one project, a coarse one if it has `lists`, and queries whose exact answers are known."""
+    """The index of a project, coarse if it has `lists`, and queries with known exact answers."""
 
     def __init__(
         self, connection: Connection, project_id: int, watermark: int, dimensions: int, lists: int = 0
@@ -95,9 +92,9 @@ class Calibration:
         self._difference = SYNTHETIC_DIFFERENCE
 
     async def prepare(self, rows: int, real: NDArray[np.float16] | None = None) -> bool:
-        """Makes queries, or takes some of the `real` ones, and finds their exact answers among `rows` rows.
+        """Makes queries, or uses some of the `real` ones, and finds their exact answers among `rows` rows.
 
-        False when these are too few.
+        False if there are too few rows.
         """
         if rows < NEIGHBOURS:
             return False
@@ -131,7 +128,7 @@ class Calibration:
 
     @contextlib.asynccontextmanager
     async def _scanning(self, scan: Scan) -> AsyncIterator[None]:
-        """The session searches the index so during the block."""
+        """Sets the scan of the session during the block."""
         connection = cast("ServiceConnection", self._connection)
         await connection.use(scan)
         try:
@@ -140,9 +137,7 @@ class Calibration:
             await connection.use(None)
 
     async def measure(self, aim: float) -> Measurement:
-        """Measures recalls. The smallest number of candidates of a graph is found for each recall that clients may ask
-        for, most precisely for `aim`.
-        """
+        """Measures recalls. For a graph, finds the smallest number of candidates for each of RECALLS and for `aim`."""
         if self._lists:
             for part in COARSE_EFFORTS:
                 await self._recall(max(1, round(self._lists * part)), COARSE_QUERIES)
@@ -154,7 +149,7 @@ class Calibration:
                 await self._bisect(recall, FEW if recall < aim else len(self._queries))
         efforts = sorted(self._found)
         recalls = [self._found[one].certain for one in efforts]
-        # Noise may give more effort a lower recall: the lower one counts for both.
+        # Because of noise, a higher effort may have a lower recall, which then counts for both.
         lower = np.minimum.accumulate(recalls[::-1])[::-1]
         reaching = next((one for one in efforts if self._found[one].certain >= aim), efforts[-1])
         return Measurement(
@@ -186,7 +181,7 @@ class Calibration:
         return sorted(taken)[len(taken) // 2]
 
     async def _bisect(self, recall: float, count: int) -> None:
-        """Measures until the smallest number of candidates with this recall is known to within PRECISION."""
+        """Finds the smallest number of candidates with this recall within PRECISION."""
         while reaching := [one for one in sorted(self._found) if self._found[one].certain >= recall]:
             most = reaching[0]
             least = max((one for one in self._found if one < most), default=most)
@@ -230,7 +225,7 @@ class ExactScan:
         self._best = np.full((len(queries), NEIGHBOURS), -np.inf, dtype=np.float32)
 
     async def take(self, piece: bytes) -> None:
-        """Takes rows of one vector in the binary format of COPY (PostgreSQL's documentation of COPY)."""
+        """Reads rows of one vector in the binary format of COPY (PostgreSQL's documentation of COPY)."""
         self._rest += piece
         if self._is_header and len(self._rest) >= 19:
             del self._rest[:19]
@@ -239,7 +234,7 @@ class ExactScan:
             await asyncio.to_thread(self._compare)
 
     def tenth_distances(self) -> NDArray[np.float32]:
-        """The cosine distance of each query's tenth nearest row, of fewer rows the farthest."""
+        """The cosine distance of each query's tenth nearest row, or of the farthest of fewer rows."""
         self._compare()
         found = np.where(np.isinf(self._best), np.float32(np.inf), self._best)
         return np.asarray(1 - found.min(axis=1), dtype=np.float32)
@@ -260,7 +255,7 @@ class ExactScan:
 
 
 def _with_noise(stored: list[NDArray[np.float16]], distances: list[float]) -> NDArray[np.float16]:
-    """Vectors of unit length with normal noise, of the length of a chord of these cosine distances."""
+    """Normalized vectors with normal noise of the length of a chord of these cosine distances."""
     if not stored:
         return np.empty((0, 0), dtype=np.float16)
     numbers = np.array(stored, dtype=np.float32)
@@ -269,7 +264,7 @@ def _with_noise(stored: list[NDArray[np.float16]], distances: list[float]) -> ND
     chords = np.sqrt(2 * np.maximum(distances, 0), dtype=np.float32)
     apart = chords > NO_NOISE
     if 2 * np.count_nonzero(apart) < len(chords):
-        noise = np.roll(numbers, 1, axis=0)  # among copies: sums of two vectors, which are harder to search for
+        noise = np.roll(numbers, 1, axis=0)  # for copies: sums of two vectors, which are harder to find
     else:
         chords[~apart] = np.median(chords[apart])
         noise *= chords[:, None] / np.linalg.norm(noise, axis=1, keepdims=True)

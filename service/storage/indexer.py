@@ -1,15 +1,15 @@
 """Builds the vector indexes of projects in the background (design section 4).
 
-A project below a threshold has none: reading all of its rows is fast, and finds everything. Above it, an HNSW index
-has the rows up to a watermark of their `sequence`. What is written later has a higher one, so uploads never touch it; a
-search reads that tail one by one. When the tail has grown by a fraction of the index, or a quarter of what the index
-has was deleted or rewritten, the next index is built beside it, with a higher watermark, and the old one is dropped.
+A project below a threshold has no index: reading all rows is fast and exact. Above it, an HNSW index has the rows up
+to a watermark of their `sequence`. Later rows have higher sequences, so uploads do not change the index; searches read
+this tail sequentially. When the tail has grown by a fraction of the index, or a quarter of the indexed rows were
+deleted or rewritten, the next index is built with a higher watermark, and the old one is dropped.
 
-That graph takes minutes for a million rows. So while a large project is being filled, and then until its graph is
-ready, it has a coarse index (IVFFlat), which takes seconds. It finds less, or takes longer, but less than all rows.
+The graph takes minutes for a million rows. Until it is ready, and while a large project is growing, there is a coarse
+index (IVFFlat), which takes seconds to build. It is slower or less precise, but faster than reading all rows.
 
-Nothing but the database says what there is to do, so any number of indexers may run, and be killed: one works on a
-project at a time, and what an interrupted build left behind is dropped by the next.
+All state is in the database, so any number of indexers may run, or be killed: only one works on a project at a time,
+and the next one drops the remains of an interrupted build.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ from service.turns import beside
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 SECONDS_BETWEEN_LOOKS = 2.0
-SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep looks at the indexes of all projects
-TAIL_FRACTION = 0.2  # so that all rebuilds together cost about six times the last one
+SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
+TAIL_FRACTION = 0.2  # so all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
 
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
-    """Polls for work every two seconds until it is cancelled. Beside, deltas are added up and maps made."""
+    """Polls for work every two seconds until it is cancelled; counts embeddings and makes maps in parallel."""
     growth, signs = Growth(), signs or Signs()
     swept: tuple[Connection | None, float] = None, 0.0
 
@@ -54,15 +54,12 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     async def fold(connection: Connection) -> None:
         await indexes.fold_counts(connection, threshold=aims.threshold)
 
-    async def make_maps(connection: Connection) -> None:
-        await maps.look(connection)
-
-    async with beside(_polling(url, fold, Signs())), beside(_polling(url, make_maps, Signs())):
+    async with beside(_polling(url, fold, Signs())), beside(_polling(url, maps.look, Signs())):
         await _polling(url, poll, signs)
 
 
-async def _polling(url: str, poll: Callable[[Connection], Awaitable[None]], signs: Signs) -> None:
-    """Polls until it is cancelled, and reconnects when the database is away."""
+async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], signs: Signs) -> None:
+    """Polls until it is cancelled, and reconnects after errors of the database."""
     while True:
         try:
             async with connecting(url) as connection:
@@ -73,20 +70,20 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[None]], sign
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _end_if_cancelled()
-            logger.warning("The indexer lost the database, and tries again.", kind=type(error).__name__)
+            logger.warning("The indexer lost its connection to the database, and retries.", kind=type(error).__name__)
             signs.note_look()
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _end_if_cancelled() -> None:
-    """A cancellation may have ended a statement, or the closing of the connection, with another error."""
+    """Raises CancelledError after a cancellation that appeared as another error."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def run_once(url: str, aims: IndexAims) -> list[builds.Built]:
-    """Polls once, makes maps, and returns the indexes that were built, also of projects that are being filled."""
+    """Polls once, makes maps, and returns the new indexes, also those of growing projects."""
     async with connecting(url) as connection:
         built = await look(connection, aims)
         await maps.look(connection)
@@ -101,10 +98,9 @@ async def look(
     *,
     is_sweep: bool = True,
 ) -> list[builds.Built]:
-    """Brings the index of each project up to date that has changed; with `is_sweep` of all.
+    """Updates the indexes of changed projects, with `is_sweep` those of all projects.
 
-    A sweep also drops the indexes of interrupted builds. A project that is being filled, as its `growth` says, is
-    left for later.
+    A sweep also drops the remains of interrupted builds. Growing projects (`growth`) are postponed.
     """
     signs = signs or Signs()
     if is_sweep:
@@ -131,19 +127,17 @@ async def look(
                 if is_growing:
                     continue
         except (asyncpg.QueryCanceledError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError):
-            logger.info(
-                "The build of an index was abandoned: its project was emptied or deleted.", project=project.project_id
-            )
+            logger.info("A build was abandoned: its project was emptied or deleted.", project=project.project_id)
             continue
         except asyncpg.PostgresError as error:
-            # Not its message, which may repeat rows. Other projects go on; this one is tried again when it has changed.
+            # Without the message, which may contain rows. This project is retried after its next change.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
         await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
     return done
 
 
 async def _count(connection: Connection, threshold: int) -> None:
-    """Brings the projects' numbers of embeddings up to date."""
+    """Updates the projects' numbers of embeddings."""
     await indexes.fold_counts(connection, threshold=threshold)
     for project_id in await indexes.get_uncounted(connection):
         with contextlib.suppress(asyncpg.UndefinedTableError):  # deleted meanwhile
@@ -154,14 +148,13 @@ async def _count(connection: Connection, threshold: int) -> None:
 
 
 def connecting(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
-    """A connection for builds and measurements."""
-    # Without a timeout, as a build may take hours.
+    """A connection for builds and measurements, without a timeout, because a build may take hours."""
     return connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
 
 
 @contextlib.asynccontextmanager
 async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
-    """Whether no other indexer works on the project during the block."""
+    """Locks a project for the block; yields False if another indexer works on it."""
     locked = await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id)
     try:
         yield locked
@@ -173,17 +166,17 @@ async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
 async def _drop_strays(connection: Db) -> None:
     for stray in await indexes.get_stray_indexes(connection):
         async with alone(connection, stray.project_id) as is_alone:
-            if is_alone:  # else it is being built
+            if is_alone:  # otherwise it is being built
                 with contextlib.suppress(asyncpg.UndefinedTableError):
                     await builds.DROP[stray.kind](connection, project_id=stray.project_id, watermark=stray.watermark)
 
 
 async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> builds.Built | None:
     built = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
-    if built is not None and builds.wants_denser_graph(built, aims):  # the building of one was interrupted
+    if built is not None and builds.wants_denser_graph(built, aims):  # after an interrupted build
         built = replace(built, m=builds.DENSE.m)
     elif built is not None and not built.lists and not await _is_outdated(connection, project, built):
-        if not built.metadata_indexed:  # its building was interrupted, or an older version built the others
+        if not built.metadata_indexed:  # after an interrupted build, or from an older version
             await indexes.sample_more_metadata(connection, project_id=project.project_id)
             await indexes.analyze_rows(connection, project_id=project.project_id)
             await builds.index_metadata(connection, project.project_id, built.watermark)
@@ -210,4 +203,4 @@ async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> 
         return
     await indexes.forget_index(connection, project_id=project_id)
     await builds.drop_all(connection, project_id, built.watermark)
-    logger.info("A project is searched without an index again.", project=project_id)
+    logger.info("Dropped the index of a small project.", project=project_id)

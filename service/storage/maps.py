@@ -1,13 +1,12 @@
-"""Makes the maps of projects in the background: their embeddings as points in the plane, for those who have asked.
+"""Computes requested maps of projects in the background: their embeddings as points in two dimensions.
 
-A map has the embeddings that come first in the order of samples (`embedding_order`), 100,000 at most. It is computed by
-a process of its own (`service.maps.worker`) with a limit of memory, which this one gives the rows as they come from the
-database. Two methods: a projection (PCA), which is stored first, and a layout that keeps neighbours beside each other,
-if its extra is installed.
+A map has up to 100,000 embeddings, the first in the order of samples (`embedding_order`). A separate process
+(`service.maps.worker`) with limited memory computes it from rows that are streamed to it. There are two methods: a
+projection (PCA), which is stored first, and a layout by neighbours (t-SNE), if its extra is installed.
 
-Both are kept while less than a fifth of the project has changed. Until then later rows get places by the same
-projection, and beside their neighbours. All state is in the database; one indexer of an installation makes maps at a
-time, and one after the other, so the memory is that of one.
+Both are kept until a fifth of the project has changed; new rows get places by the same projection, and near their
+neighbours. All state is in the database. Only one indexer of an installation makes maps, one at a time, which limits
+the memory.
 """
 
 import asyncio
@@ -29,18 +28,18 @@ from service.queries.maps import AskedMap
 LOCK = 0x1DE9  # of the advisory lock
 WHOLE_INSTALLATION = 0  # in place of a project
 CHANGED_FRACTION = 0.2
-STUCK_SECONDS = 1800.0  # without a sign, after which the process is killed
+STUCK_SECONDS = 1800.0  # without a message, after which the process is killed
 LAST = 2**63 - 1  # in the order of samples
-# Threads that wait in a loop took ten times as long on a machine with other work.
+# Busy-waiting threads took ten times as long on a loaded machine.
 THREADS = {"OMP_WAIT_POLICY": "PASSIVE"} | dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(os.cpu_count() or 1)
 )
-ENDED = "The process that computes it was ended, perhaps for lack of memory."
-DATABASE = "The database could not do it."
+ENDED = "The process that computes it was killed, perhaps because of too little memory."
+DATABASE = "A statement failed in the database."
 
 
 async def look(connection: Connection) -> int:
-    """Makes all maps that were asked for, and returns how many; none while another indexer does."""
+    """Makes all requested maps, and returns their number; none while another indexer does."""
     made = 0
     if not await indexes.lock_project_index(connection, lock=LOCK, project_id=WHOLE_INSTALLATION):
         return made
@@ -55,7 +54,7 @@ async def look(connection: Connection) -> int:
 
 
 async def _make(connection: Connection, asked: AskedMap) -> str | None:
-    """Makes a map, and returns what has gone wrong, if anything has."""
+    """Makes a map; returns the error, if any."""
     try:
         error = await _compute(connection, asked)
     except asyncpg.UndefinedTableError:  # the project has been deleted
@@ -69,7 +68,7 @@ async def _make(connection: Connection, asked: AskedMap) -> str | None:
         logger.error("A map could not be made.", project=asked.project_id, kind=type(fault).__name__)
         return ENDED
     if error is not None:
-        logger.warning("A map could not be made.", project=asked.project_id, what=error)
+        logger.warning("A map could not be made.", project=asked.project_id, error=error)
     return error
 
 
@@ -109,8 +108,8 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
                 )
             else:
                 layouts_left -= 1
-                # A layout by neighbours that was only kept follows anew. Its base stays until then, so that another
-                # indexer renews it if this one does not come so far.
+                # If the first layout repeats old neighbours, a new layout follows. Until then the base stays, so that
+                # another indexer renews the map if this one is interrupted.
                 is_renewed = is_outdated and not (layouts_left and answer.has_neighbours)
                 there = await _store(connection, asked, answer, process, is_renewed=is_renewed)
             if not there:
@@ -123,10 +122,11 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
 async def _store(
     connection: Connection, asked: AskedMap, layout: Layout, process: "_Process", *, is_renewed: bool
 ) -> bool:
-    """Stores a layout, whose parts come next; False when its project is not there any more."""
+    """Stores a layout and its parts, which are received next; False if the project was deleted."""
     base_changes = asked.changes if is_renewed or asked.base_changes is None else asked.base_changes
     base_rows = asked.rows if is_renewed or asked.base_rows is None else asked.base_rows
-    parts = [await process.part() for _ in range(layout.parts)]
+    values = msgspec.structs.asdict(layout)
+    parts = [await process.part() for _ in range(values.pop("parts"))]
     async with connection.transaction():
         stored = await maps.store_map(
             connection,
@@ -135,12 +135,7 @@ async def _store(
             changes=asked.changes,
             base_changes=base_changes,
             base_rows=base_rows,
-            basis=layout.basis,
-            has_neighbours=layout.has_neighbours,
-            explained=layout.explained,
-            trust_sample=layout.trust_sample,
-            trust_of_pca=layout.trust_of_pca,
-            trust_of_neighbours=layout.trust_of_neighbours,
+            **values,
         )
         if not stored:
             return False
@@ -153,7 +148,7 @@ async def _store(
 
 
 class _Process:
-    """The process that computes a map, which ends with the block that runs it."""
+    """The process that computes a map."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None  # noqa: S101 (both are pipes)
@@ -163,7 +158,7 @@ class _Process:
     @staticmethod
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator["_Process"]:
-        """Starts a new Python, which knows where this one found its packages, and nothing else of the environment."""
+        """Runs a new Python during the block, with the module path of this one, and no other environment."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -181,12 +176,12 @@ class _Process:
             await process.wait()
 
     async def send(self, content: bytes) -> None:
-        """Sends a message, or a piece of a sample; waits until the process has read most of it."""
+        """Sends a message or a piece of a sample, with back-pressure."""
         self._input.write(framed(content))
         await self._input.drain()
 
     async def answers(self) -> AsyncIterator[Layout | Progress | Failed]:
-        """All answers but parts, until the process has ended. Raises EOFError when it was ended from outside."""
+        """Yields all answers except parts until the process has ended. Raises EOFError if it was killed."""
         while (answer := await self._next()) is not None:
             if isinstance(answer, Part):
                 raise EOFError

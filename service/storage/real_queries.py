@@ -1,7 +1,7 @@
 """Measures the recall of indexes with real queries: a random sample of recent searches.
 
-The sample is in the memory of the process that served them, and nowhere else. The synthetic queries of a new index
-(`service.storage.calibration`) are like stored vectors; what people search for may be unlike them, and find less.
+The sample exists only in the memory of the process that answered them. The synthetic queries for a new index
+(`service.storage.calibration`) are similar to stored vectors; real queries may differ, with a lower recall.
 """
 
 import asyncio
@@ -21,24 +21,24 @@ from service.queries import indexes
 from service.storage import indexer
 from service.storage.calibration import Calibration
 
-MOST_QUERIES = 1000  # of a project: as many as there are synthetic ones
+MOST_QUERIES = 1000  # of a project
 LEAST_QUERIES = 400
 MOST_OF_A_REQUEST = 10
 MOST_BYTES = 32 * 1024 * 1024  # of all projects
-REPLACED = 1 / 16  # of the searches, once there are enough: so a sample is of the last 16,000
+REPLACED = 1 / 16  # of the queries in a full sample: it then covers the last 16,000
 SECONDS_BETWEEN_LOOKS = 60.0
 VALID = timedelta(hours=1)
 
 
 class RealQueries:
-    """A random sample of recent queries for each project that was searched lately."""
+    """A random sample of recent queries for each project."""
 
     def __init__(self) -> None:
-        self._of: dict[int, list[bytes]] = {}  # by project, in the order of their last searches
+        self._of: dict[int, list[bytes]] = {}  # by project, in the order of the last searches
         self._bytes = 0
 
     def note(self, project_id: int, vectors: Sequence[bytes]) -> None:
-        """Takes some of the vectors of a search (`service.vectors.to_binary`). One that is asked again counts once."""
+        """Adds some of the vectors of a search (`service.vectors.to_binary`), without repetitions."""
         kept = self._of.pop(project_id, [])
         self._of[project_id] = kept
         for vector in vectors[:MOST_OF_A_REQUEST]:
@@ -46,7 +46,7 @@ class RealQueries:
                 if vector not in kept:
                     kept.append(vector)
                     self._bytes += len(vector)
-            elif random.random() < REPLACED and vector not in kept:  # noqa: S311  # a sample, no secret
+            elif random.random() < REPLACED and vector not in kept:  # noqa: S311  # not a secret
                 place = random.randrange(MOST_QUERIES)  # noqa: S311
                 self._bytes += len(vector) - len(kept[place])
                 kept[place] = vector
@@ -54,7 +54,7 @@ class RealQueries:
             self._bytes -= sum(map(len, self._of.pop(next(iter(self._of)))))
 
     def enough(self) -> Iterator[tuple[int, NDArray[np.float16]]]:
-        """Projects with enough queries, and these, `(n, dimensions) float16`, in random order."""
+        """Yields projects with enough queries, and these as `(n, dimensions) float16` in random order."""
         for project_id, kept in list(self._of.items()):
             longest = max(map(len, kept), default=0)
             some = [vector for vector in kept if len(vector) == longest]  # the dimensions may have changed
@@ -64,7 +64,7 @@ class RealQueries:
 
 
 async def measuring(url: str, aim: float, real: RealQueries) -> None:
-    """Measures projects that were searched often enough, each once an hour, until it is cancelled."""
+    """Measures projects with enough queries, each once an hour, until it is cancelled."""
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         for project_id, queries in real.enough():
@@ -76,7 +76,7 @@ async def measuring(url: str, aim: float, real: RealQueries) -> None:
 
 
 async def measure(connection: Connection, project_id: int, queries: NDArray[np.float16], aim: float) -> bool:
-    """Measures the graph of a project, unless that was done lately or its index is being built."""
+    """Measures the graph of a project, unless that was done recently or an index is being built."""
     async with indexer.alone(connection, project_id) as is_alone:
         built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
         if not is_alone or built is None or built.lists:

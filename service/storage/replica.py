@@ -1,7 +1,7 @@
-"""Reads from a replica, as long as its replication lag, measured every second, is within a bound.
+"""Reads from a replica while its replication lag, measured every second, is within a limit.
 
 Each second the primary's WAL position is recorded with the time. The lag is the age of the newest recorded position
-that the replica has replayed. So a replica that has lost its primary, and reports no lag itself, falls behind too.
+that the replica has replayed. So the lag also grows if the replica has lost its primary, and reports no lag itself.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ from service.turns import beside
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LOOKS = 1.0
-PATIENCE = 2.0  # seconds to wait for a server that is polled
+PATIENCE = 2.0  # seconds to wait for a polled server
 MAX_REMEMBERED = 3600
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class Unanswered(Exception):
-    """The server has no answer, or does not have the rows yet: the primary is to be asked."""
+    """The replica cannot answer, or lacks the rows: read from the primary."""
 
 
 class NoReplica(Exception):
-    """The server is not a copy of the primary, or the database is another one."""
+    """The server is not a replica of the primary, or has another database."""
 
 
 class Replica:
-    """A replica and its lag. It is used while it answers and its lag is within `bound`, in seconds."""
+    """A replica and its lag. It is used while it is available and its lag is within `bound` seconds."""
 
     def __init__(
         self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float, share: float = 1.0
@@ -48,9 +48,11 @@ class Replica:
         self._primary, self._server = _Server(primary), _Server(replica)
         self._url, self._bound, self._size, self._share = replica, bound, size, share
         self._statement_timeout = statement_timeout
-        self._pool: Pool | None = None  # only while the replica answers
-        self._waiting: deque[tuple[float, int]] = deque(maxlen=MAX_REMEMBERED)  # positions that are not replayed yet
-        self._replayed: float | None = None  # when the primary was at the newest that is
+        self._pool: Pool | None = None  # only while the replica is available
+        self._waiting: deque[tuple[float, int]] = deque(
+            maxlen=MAX_REMEMBERED
+        )  # recorded positions that are not replayed yet
+        self._replayed: float | None = None  # the time of the newest replayed position
         self._begin = time.monotonic()
         self._identity = ""  # the primary's
         self._said: bool | None = None  # in the log
@@ -58,32 +60,32 @@ class Replica:
 
     @property
     def lag(self) -> float:
-        """How far the replica is behind, in seconds; before anything is known of it, how long that has been so."""
+        """The lag in seconds; before the first measurement, the time since the start."""
         return time.monotonic() - (self._begin if self._replayed is None else self._replayed)
 
     async def ask(self, question: Callable[[Pool], Awaitable[T]]) -> T:
-        """What `question` finds on the replica. Raises Unanswered when the primary must be asked."""
+        """The result of `question` on the replica. Raises Unanswered if the primary must be used."""
         if self._pool is None:
             raise Unanswered
         try:
             return await question(self._pool)
         except asyncpg.QueryCanceledError:
-            raise  # it would take too long on the primary too
+            raise  # a timeout, likely on the primary too
         except (*_AWAY, NotFound) as error:
-            # The replica is away, or cancelled the statement for its recovery, or lacks a table or row yet.
+            # Unavailable, cancelled because of recovery, or a table or row is not replicated yet.
             raise Unanswered from error
 
     async def watch(self) -> None:
-        """Looks every second, for ever."""
+        """Polls every second until it is cancelled."""
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
             await self.look()
 
     async def look(self) -> None:
-        """Asks both servers how far they are, and decides whether the replica is used."""
+        """Reads the positions of both servers, and decides whether to use the replica."""
         problem = None
         now = time.monotonic()
-        with contextlib.suppress(Exception):  # while the primary is away, its recorded positions get older
+        with contextlib.suppress(Exception):  # the lag grows while the primary is unavailable
             self._identity, written = await self._primary.position()
             self._waiting.append((now, written))
         try:
@@ -99,7 +101,7 @@ class Replica:
                         connect_timeout=PATIENCE,
                         share=self._share,
                     )
-        except Exception as error:  # of any kind: the primary serves
+        except Exception as error:  # any error: use the primary
             problem = type(error).__name__
             self._drop_pool()
         else:
@@ -114,27 +116,27 @@ class Replica:
         metrics.note_replica(lag, used)
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """Closes all connections."""
         self._drop_pool()
         self._primary.drop()
         self._server.drop()
 
     def _drop_pool(self) -> None:
-        """Also ends running statements, which a server that does not answer would never finish."""
+        """Also aborts running statements, which an unavailable server would never finish."""
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
 
 
 class _Server:
-    """A connection of its own, because the pool may be busy with searches."""
+    """A separate connection, because the pool may be busy."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Connection | None = None
 
     async def position(self) -> tuple[str, int]:
-        """Whose copy it is, and how far, as `retrieve_wal_position`. Raises what went wrong, or TimeoutError."""
+        """The identity and WAL position of the server. Raises any error of the connection, and TimeoutError."""
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._connection is None or self._connection.is_closed():

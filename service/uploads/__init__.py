@@ -1,1 +1,1 @@
-"""Uploads of embeddings: parse, decode, check, store."""
+"""Uploads of embeddings and texts: parse, decode, check, store."""

@@ -1,4 +1,4 @@
-"""A batch of embeddings as a client sends it, and all that is checked of it before it is stored."""
+"""A batch of embeddings, and its checks before it is stored."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -17,18 +17,15 @@ from service.uploads.limits import MAX_ID_BYTES
 
 Scalar = str | int | float | bool
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
-
-
 Vector = Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)] | bytes
 
 
 class EmbeddingIn(msgspec.Struct, forbid_unknown_fields=True):
-    """An embedding to be stored.
+    """An embedding to store.
 
-    `vector`: exactly the project's number of dimensions, finite, within half precision, not all zero; as numbers, or
-    as the raw little-endian bytes of the body's `encoding`, which in JSON are base64.
-    `text` and `metadata`: left out keeps what is stored, null clears it. The other fields repeat the path
-    or the project and must agree with them.
+    `vector`: exactly the project's number of dimensions, finite, within half precision, not all zero; as numbers, or as
+    little-endian bytes in the body's `encoding`, base64 in JSON. `text` and `metadata`: if omitted, the stored value
+    stays; null removes it. The other fields must agree with the path and the project.
     """
 
     text_id: TextId
@@ -46,7 +43,7 @@ class EmbeddingIn(msgspec.Struct, forbid_unknown_fields=True):
 class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     """A batch of embeddings, all or nothing.
 
-    `encoding`: of vectors that are sent as bytes: float32 (`f4`) or float16 (`f2`).
+    `encoding` is for vectors as bytes: float32 (`f4`) or float16 (`f2`).
     """
 
     embeddings: list[EmbeddingIn]
@@ -54,7 +51,7 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RowProblem(msgspec.Struct, frozen=True):
-    """What is wrong with a row: `field` is like `.vector[3]`, or empty for the row as a whole."""
+    """A problem of a row: `field` is like `.vector[3]`, or empty for the row as a whole."""
 
     field: str
     message: str
@@ -62,10 +59,10 @@ class RowProblem(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """The rows of a batch as they are checked, and the problems that are found, by row.
+    """The checked rows of a batch, and their problems by row.
 
-    At most `max_problems` are kept, all rows that have some are in `bad`. Rows of a stream are `repeatable`: one
-    replaces an earlier one of the same text_id.
+    `bad` has all rows with problems, and at most `max_problems` problems. Rows of a stream are `repeatable`: a row
+    replaces an earlier one with the same text_id.
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
@@ -84,19 +81,19 @@ class Batch:
         self.ids: list[str] = []
         self.texts: list[str | None] = []
         self.metadata: list[msgspec.Raw | None] = []
-        self.halves: list[NDArray[np.float16]] = []  # (rows at once, dimensions), of `vector_rows`
+        self.halves: list[NDArray[np.float16]] = []  # (rows, dimensions) each, of `vector_rows`
         self.vector_rows: list[int] = []
-        self.keep_text: list[int] = []  # the rows that keep the stored one
+        self.keep_text: list[int] = []  # rows that keep the stored text
         self.keep_metadata: list[int] = []
-        self.cleared: list[int] = []  # the rows whose metadata is null
-        self.absent_fault: Fault | None = None  # why rows without metadata are refused
+        self.cleared: list[int] = []  # rows whose metadata is null
+        self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
         self.bad: dict[int, list[RowProblem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
         self._repeatable = repeatable
         self._seen: dict[str, int] = {}
 
     def _report(self, row: int, problem: RowProblem, *, contradicts: bool = False) -> None:
-        """Notes a problem: one of the row in itself, or one that `contradicts` the path or the project."""
+        """Records a problem: an invalid row, or one that `contradicts` the path or the project."""
         self._count += 1
         self._is_invalid = self._is_invalid or not contradicts
         found = self.bad.setdefault(row, [])
@@ -104,38 +101,38 @@ class Batch:
             self._left -= 1
             found.append(problem)
 
-    def _add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
+    def add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
+        """Records an invalid field of a row."""
         self._report(row, RowProblem(f".{field}", message, value))
 
     def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         self._report(row, RowProblem(f".{field}", message, value), contradicts=True)
 
-    def add_undecodable(self, row: int, raw: msgspec.Raw, error: msgspec.ValidationError) -> None:
-        """A row that is not of its type: keeps its place, and all that is wrong with it."""
-        if not self._left:
+    def add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
+        """Adds a row that is not of its type, with all its problems, or a malformed one.
+
+        Raises the error of a malformed row, unless rows are repeatable.
+        """
+        text_id = ""
+        try:
+            if not isinstance(error, msgspec.ValidationError):
+                raise error if isinstance(error, ApiError) else decoding.unreadable(error, self.wire)
             problems = [Problem(str(error))]
-        else:
-            try:
+            if self._left:
                 problems = decoding.problems(bytes(raw), self.row_type, "", error, self.wire)
-            except ApiError as malformed:
-                self.add_malformed(row, malformed)
-                return
-        self._skip(_text_id(raw, self.wire))
+            text_id = _text_id(raw, self.wire)
+        except ApiError as malformed:
+            if not self._repeatable:
+                raise malformed from None
+            problems = [Problem(one.message) for one in malformed.problems]
+        self._skip(text_id)
         for problem in problems:
             self._report(row, RowProblem(problem.location or "", problem.message, problem.value))
 
-    def add_malformed(self, row: int, error: ApiError) -> None:
-        """A row that cannot be decoded at all. Raises the error, unless rows are repeatable."""
-        if not self._repeatable:
-            raise error from None
-        self._skip("")
-        for problem in error.problems:
-            self._report(row, RowProblem("", problem.message))
-
     def add_too_large(self, row: int, field: str) -> None:
-        """A row of which a field is larger than any that could be stored."""
+        """Adds a row with a field that is too large to be stored."""
         self._skip("")
-        self._add_invalid(row, field, "is too large")
+        self.add_invalid(row, field, "is too large")
 
     def _skip(self, text_id: str) -> None:
         self.ids.append(text_id)
@@ -143,12 +140,12 @@ class Batch:
         self.metadata.append(None)
 
     def add(self, row: int, sent: EmbeddingIn) -> bool:
-        """Checks all but the numbers of the vector; False when there is something wrong with its length."""
+        """Checks everything except the components of the vector; False if its length is wrong."""
         self.add_fields(row, sent.text_id, sent.text, sent.metadata)
         self._compare_with_project(row, sent)
         got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
         if got is None:
-            self._add_invalid(row, "vector", f"must be a whole number of {self.encoding} numbers, little-endian")
+            self.add_invalid(row, "vector", f"must be a whole number of {self.encoding} numbers, little-endian")
             return False
         if sent.vector_dim not in (None, got):
             self._add_contradiction(row, "vector_dim", f"the vector has {got} dimensions", sent.vector_dim)
@@ -158,10 +155,10 @@ class Batch:
         return got == expected
 
     def add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
-        """Checks all but the vector, and the fields that must agree with the project."""
+        """Checks the fields that embeddings and texts have in common."""
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
-            self._add_invalid(row, "text_id", f"is also the text_id of {self.rows_name}[{first}]")
+            self.add_invalid(row, "text_id", f"is also the text_id of {self.rows_name}[{first}]")
         self._add_text(row, text)
         self._add_metadata(row, metadata)
 
@@ -180,7 +177,7 @@ class Batch:
             self.texts.append(None)
             return
         if text and "\0" in text:
-            self._add_invalid(row, "text", "must not contain a NUL")
+            self.add_invalid(row, "text", "must not contain a NUL")
         self.texts.append(text)
 
     def _add_metadata(self, row: int, metadata: Any) -> None:
@@ -188,7 +185,7 @@ class Batch:
             self.keep_metadata.append(row)
         elif metadata is None:
             self.cleared.append(row)
-        if isinstance(metadata, msgspec.Raw):  # checked already (`service.uploads.parse`)
+        if isinstance(metadata, msgspec.Raw):  # already checked by `service.uploads.parse`
             self.metadata.append(metadata)
             return
         if not isinstance(metadata, dict):
@@ -196,34 +193,26 @@ class Batch:
             return
         encoded, wrong = encoded_metadata(metadata, self.wire)
         if wrong is not None:
-            self._add_invalid(row, "metadata", wrong)
+            self.add_invalid(row, "metadata", wrong)
         self.metadata.append(encoded)
 
     def add_fault(self, row: int, fault: Fault) -> None:
-        """A row whose metadata break the project's schema."""
-        self._add_contradiction(row, f"metadata{fault.path}", f"breaks the project's schema: {fault.message}")
+        """Records that the metadata of a row violate the project's schema."""
+        self._add_contradiction(row, f"metadata{fault.path}", f"violates the project's schema: {fault.message}")
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
-        """Checks vectors of the right length and keeps them as halves; those of bad rows do not matter any more."""
+        """Checks vectors of the right length, and keeps them as halves."""
         numbers = vectors.from_sent(sent, self.encoding)
         for place in vectors.faulty_rows(numbers):
             message, component = vectors.fault(numbers[place]) or ("is not valid", None)
             value = None if component is None else float(numbers[place][component])
             where = "" if component is None else f" (component {component})"
-            self._add_invalid(rows[place], "vector", message + where, value)
+            self.add_invalid(rows[place], "vector", message + where, value)
         self.halves.append(vectors.to_halves(numbers))
         self.vector_rows += rows
 
-    def add_text_problem(self, row: int, message: str) -> None:
-        """A row whose text cannot be embedded."""
-        self._add_invalid(row, "text", message)
-
-    def set_vectors(self, halves: NDArray[np.float16]) -> None:
-        """The vectors of all rows, `(n, dimensions) float16`, which a model made."""
-        self.halves, self.vector_rows = [halves], list(range(len(halves)))
-
     def only(self, rows: list[int]) -> "Batch":
-        """The batch of these rows, in this order, none of which is bad."""
+        """A batch of these valid rows, in this order."""
         part = Batch(self.project, self.encoding, self.wire)
         place_of = {row: place for place, row in enumerate(rows)}
         part.ids = [self.ids[row] for row in rows]
@@ -239,7 +228,7 @@ class Batch:
         return part
 
     def check(self) -> None:
-        """Raises for the problems that were found: Invalid when any row is not valid in itself, else BadRequest."""
+        """Raises Invalid if a row is invalid in itself, BadRequest for other problems."""
         if not self.bad:
             return
         problems = [
@@ -256,13 +245,13 @@ class Batch:
 
 
 class _Named(msgspec.Struct):
-    """A row of which only the id is looked at."""
+    """A row of which only the id is decoded."""
 
     text_id: msgspec.Raw = msgspec.Raw(b"")
 
 
 def _text_id(raw: msgspec.Raw, wire: Wire) -> str:
-    """The id of a row that may be wrong in every way, else nothing."""
+    """The id of a row that may be invalid in any way, or an empty string."""
     try:
         named = memoryview(wire.module.decode(raw, type=_Named).text_id)
         text_id = wire.module.decode(named) if 0 < len(named) < MAX_ID_BYTES else None

@@ -1,6 +1,6 @@
-"""The records of a stream, collected into chunks by number, size, and age of the first record.
+"""Chunks of the records of a stream, limited by number, size, and age of the first record.
 
-A stream takes memory from admission control when a chunk becomes large; an idle stream has none.
+A stream reserves memory in admission control when a chunk becomes large; an idle stream has none.
 """
 
 import asyncio
@@ -18,34 +18,34 @@ from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SE
 
 
 class Chunks:
-    """The chunks of one stream. `note_said` is to be called when a line of the answer has reported a chunk."""
+    """The chunks of a stream. Call `acknowledge` after a line of the answer has reported a chunk."""
 
     def __init__(self, wire: Wire, admission: Admission, draining: asyncio.Event) -> None:
         self._wire, self._admission, self._draining = wire, admission, draining
-        self._chunk: list[bytes] = []  # the records that come, and their size
+        self._chunk: list[bytes] = []  # the current chunk
         self._size = 0
-        self._due: asyncio.Task[None] | None = None  # ends when the chunk is to be stored
-        self._owed = 0  # chunks that no line has reported yet
-        self._room = 0  # for the records that come
-        self._rooms: deque[int] = deque()  # for the chunks that are owed
+        self._due: asyncio.Task[None] | None = None  # ends when the chunk must be stored
+        self._owed = 0  # chunks not reported yet
+        self._room = 0  # memory for the current chunk
+        self._rooms: deque[int] = deque()  # memory for the chunks not reported yet
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self._said_at = 0.0
+        self._reported_at = 0.0
 
     def kept_waiting_until(self) -> float:
-        """Until when the client may have waited for a line instead of sending, by the clock of the event loop."""
-        return self._said_at if self._due is None and not self._owed else asyncio.get_running_loop().time()
+        """The last time (of the event loop's clock) at which the client may have waited for a line."""
+        return self._reported_at if self._due is None and not self._owed else asyncio.get_running_loop().time()
 
-    def note_said(self) -> None:
-        """Notes that a line has reported a chunk."""
+    def acknowledge(self) -> None:
+        """Records that a line has reported a chunk, and releases its memory."""
         self._admission.release(self._rooms.popleft())
         self._owed -= 1
-        self._said_at = asyncio.get_running_loop().time()
+        self._reported_at = asyncio.get_running_loop().time()
         if not self._owed:
             self._is_idle.set()
 
     def leave_room(self) -> None:
-        """Gives back all memory at the end of the stream."""
+        """Releases all memory at the end of the stream."""
         self._admission.release(self._room + sum(self._rooms))
 
     async def of(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
@@ -70,7 +70,7 @@ class Chunks:
                         self._due = asyncio.create_task(self._wait_until_due())
             self._chunk += split.finish()
         except (Stop, ApiError):
-            if self._chunk:  # the records before are valid
+            if self._chunk:  # the earlier records are valid
                 yield self._cut()
             raise
         finally:
@@ -91,22 +91,22 @@ class Chunks:
         return chunk
 
     async def _wait_until_due(self) -> None:
-        """Waits until the chunk is to be stored: not while another one is being stored."""
+        """Waits until the chunk must be stored, but not while another one is being stored."""
         await asyncio.sleep(CHUNK_SECONDS)
         await self._is_idle.wait()
 
     async def _pieces(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes | None, None]:
-        """The pieces of a body, and None when a chunk is due. Raises Stop when the service is to stop."""
+        """Yields the pieces of a body, and None when a chunk is due. Raises Stop during a shutdown."""
         waiting: asyncio.Future[bytes | None] | None = None
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._draining.wait())
         try:
             while True:
-                # Not cancelled when something else comes first: a piece could be lost.
+                # Not cancelled if another event comes first: a piece could be lost.
                 waiting = waiting or asyncio.ensure_future(anext(body, None))
                 any_of = [waiting, stopping, *([self._due] if self._due is not None else ())]
                 await asyncio.wait(any_of, return_when=asyncio.FIRST_COMPLETED)
                 if stopping.done():
-                    raise Stop("The service is stopping. What follows was not stored: send it again.")
+                    raise Stop("The service is shutting down; the remaining records were not stored. Send them again.")
                 if self._due is not None and self._due.done():
                     yield None
                 elif waiting.done():

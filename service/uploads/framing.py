@@ -1,4 +1,4 @@
-"""A stream into its records: lines of JSON, or MessagePack one after the other, however they are cut into pieces."""
+"""Splitting of streams into records: lines of JSON, or consecutive MessagePack objects."""
 
 from collections.abc import Iterator
 
@@ -8,22 +8,22 @@ from service.uploads.limits import MAX_RECORD_BYTES
 
 
 class Stop(Exception):
-    """The stream ends here; the message says why."""
+    """The stream ends early; the message gives the reason."""
 
 
 class Lines:
-    """Records that end with a newline; empty lines are passed over."""
+    """Records that end with a newline; empty lines are ignored."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     @property
     def waiting(self) -> int:
-        """How many bytes of an incomplete record there are."""
+        """The bytes of an incomplete record."""
         return len(self._rest)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The records that are complete with this piece. Raises Stop for one that is too long."""
+        """The records completed by this piece. Raises Stop for a record that is too long."""
         *whole, rest = piece.split(b"\n")
         for part in whole:
             line = bytes(self._rest) + part if self._rest else part
@@ -37,26 +37,26 @@ class Lines:
             raise Stop(_too_long())
 
     def finish(self) -> Iterator[bytes]:
-        """The last record, when no newline follows it."""
+        """The last record, if it does not end with a newline."""
         if self._rest.strip():
             yield bytes(self._rest)
 
 
 class Packed:
-    """MessagePack records, one after the other."""
+    """Consecutive MessagePack records."""
 
     def __init__(self) -> None:
         self._unpacker = msgpack.Unpacker(max_buffer_size=2 * MAX_RECORD_BYTES)
         self._rest = bytearray()
-        self._begin = 0  # of the rest, as the unpacker counts
+        self._begin = 0  # of the rest, in bytes of the unpacker
 
     @property
     def waiting(self) -> int:
-        """How many bytes of an incomplete record there are."""
+        """The bytes of an incomplete record."""
         return len(self._rest)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """The records that are complete with this piece. Raises Stop for one that is too long, or none."""
+        """The records completed by this piece. Raises Stop for a record that is too long or not MessagePack."""
         if len(self._rest) + len(piece) > 2 * MAX_RECORD_BYTES:
             raise Stop(_too_long())
         self._rest += piece
@@ -68,7 +68,7 @@ class Packed:
             except msgpack.OutOfData:
                 break
             except (msgpack.UnpackException, ValueError):
-                raise Stop(f"Byte {self._begin + used} of the stream begins no MessagePack record.") from None
+                raise Stop(f"No MessagePack record begins at byte {self._begin + used} of the stream.") from None
             end = self._unpacker.tell() - self._begin
             yield bytes(self._rest[used:end])
             used = end
@@ -78,9 +78,9 @@ class Packed:
             raise Stop(_too_long())
 
     def finish(self) -> Iterator[bytes]:
-        """Nothing. Raises Stop when the last record is not complete."""
+        """Returns nothing. Raises Stop if the last record is incomplete."""
         if self._rest:
-            raise Stop("The stream ends within a record.")
+            raise Stop("The stream ends in the middle of a record.")
         return iter(())
 
 

@@ -1,4 +1,4 @@
-"""Metadata of embeddings: checked, and made JSON, whole or, where they are large, token by token."""
+"""Metadata of embeddings: checked, and converted to JSON, token by token if they are large."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
 
 
 def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw | None, str | None]:
-    """Metadata as JSON, and their problems: a type that JSON does not have, a NUL, or too deep a nesting."""
+    """Metadata as JSON, and their problem: a type that JSON does not have, a NUL, or too deep a nesting."""
     wrong = _not_json(metadata, MAX_METADATA_DEPTH) if wire is decoding.MESSAGE_PACK else None
     encoded = None if wrong else _encoded(metadata)
     if encoded is None:
@@ -23,9 +23,9 @@ def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw 
 
 
 async def large_metadata(sent: bytes, wire: Wire) -> Any:
-    """Undecoded metadata as a dict or None, or as JSON still where they are large.
+    """Decodes metadata to a dict or None; large metadata are checked and remain JSON.
 
-    Raises ValidationError, as a decoder does.
+    Raises ValidationError like a decoder.
     """
     is_json = wire is decoding.JSON
     is_object = sent.startswith(b"{") if is_json else sent[0] & 0xF0 == 0x80 or sent[0] in (0xDE, 0xDF)
@@ -42,17 +42,17 @@ async def large_metadata(sent: bytes, wire: Wire) -> Any:
 
 
 def _encoded(value: dict[str, Any]) -> bytes | None:
-    """Metadata as JSON; None when they are nested too deeply."""
+    """Metadata as JSON; None if they are nested too deeply."""
     try:
         encoded = msgspec.json.encode(value)
     except RecursionError:
         return None
-    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # checking the text first is faster
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # a fast check first
     return None if may_be_deep and _is_deeper(value, MAX_METADATA_DEPTH) else encoded
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether a document has more than `levels` levels; a plain value is one. Without recursion."""
+    """Whether a document has more than `levels` levels; a scalar has one."""
     layer = [value]
     for _ in range(levels):
         layer = [inner for one in layer for inner in _values(one)]
@@ -74,7 +74,7 @@ def _has_nul(value: Any) -> bool:
 
 
 def _not_json(value: Any, levels: int) -> str | None:
-    """Why MessagePack metadata have no form in JSON, or are nested deeper than `levels`; None when they are fine."""
+    """The reason why MessagePack metadata are not valid JSON, or nested deeper than `levels`; None if valid."""
     if not levels:
         return _TOO_DEEP
     match value:

@@ -1,6 +1,6 @@
-"""Uploads: the wire format into checked rows, and these into the database, a batch a statement.
+"""Checks batches, and stores them.
 
-A batch is all or nothing: every bad row is named, and one bad row keeps all from being stored.
+A batch is all or nothing: a single bad row prevents its storage, and all bad rows are reported.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from service.uploads.limits import ROWS_A_STATEMENT
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """What became of a batch: its text_ids as sent, and how many were new, changed, and as stored already."""
+    """The result of a batch: its text_ids as sent, and the numbers of new, changed and unchanged rows."""
 
     ids: list[str]
     inserted: int
@@ -31,7 +31,7 @@ class Uploaded(msgspec.Struct, frozen=True):
 
 
 class TooMuch(Invalid):
-    """The metadata of rows `first` to `last` are too much for the project's schema."""
+    """The schema check of the metadata of rows `first` to `last` exceeds a limit."""
 
     def __init__(self, reason: str, first: int, last: int) -> None:
         where = f"body.embeddings[{first}]" + (f" to [{last}]" if last > first else "")
@@ -40,31 +40,30 @@ class TooMuch(Invalid):
 
 
 async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: Wire) -> Batch:
-    """The batch (EmbeddingsIn) in a body, with the problems that it has in itself and against the project's schema."""
+    """The batch (EmbeddingsIn) in a body, with its problems, also those with the project's schema."""
     batch = await _decoded_if_well_formed(project, body) if wire is decoding.JSON else None
     if batch is None:
         sent = await parse.split(body, wire)
         batch = Batch(project, sent.encoding, wire)
         await parse.decode_rows(batch, sent.embeddings)
-    for row, fault in (await metadata_faults(schemas, batch)).items():
-        batch.add_fault(row, fault)
+    await check_metadata(schemas, batch)
     return batch
 
 
 async def check_schema(schemas: Schemas, project: ProjectAccess) -> None:
-    """Raises Conflict for a schema that is none: the original system took any text."""
-    await metadata_faults(schemas, Batch(project))
+    """Raises Conflict for an unusable schema: the original system accepted any text."""
+    await check_metadata(schemas, Batch(project))
 
 
-async def metadata_faults(schemas: Schemas, batch: Batch, *, patient: bool = False) -> dict[int, Fault]:
-    """By its row, what in metadata breaks the project's schema. Absent metadata count as `{}`.
+async def check_metadata(schemas: Schemas, batch: Batch, *, patient: bool = False) -> None:
+    """Adds to a batch the rows whose metadata violate the project's schema. Absent metadata count as `{}`.
 
-    Of a row that keeps its metadata only PostgreSQL knows whether there are some: `store_batch` asks. Raises TooMuch,
-    Conflict when the schema is none, Busy (never when `patient`) and Unavailable.
+    `store_batch` checks rows that keep their stored metadata. Raises TooMuch, Conflict for an unusable schema, Busy
+    (unless `patient`) and Unavailable.
     """
     project, rows = batch.project, [row for row, sent in enumerate(batch.metadata) if sent is not None]
     if not project.metadata_scheme:
-        return {}
+        return
     documents = [EMPTY, *(batch.metadata[row] or EMPTY for row in rows)]
     try:
         found = await schemas.faults(project.owner, project.metadata_scheme, documents, patient=patient)
@@ -74,12 +73,13 @@ async def metadata_faults(schemas: Schemas, batch: Batch, *, patient: bool = Fal
         first, last = ([0, *rows][place] for place in (error.first, error.last))
         raise TooMuch(str(error), first, last) from None
     batch.absent_fault = found[0]
-    absent = dict.fromkeys(batch.cleared, found[0])
-    return {row: fault for row, fault in (absent | dict(zip(rows, found[1:], strict=True))).items() if fault}
+    for row, fault in [*((row, found[0]) for row in batch.cleared), *zip(rows, found[1:], strict=True)]:
+        if fault is not None:
+            batch.add_fault(row, fault)
 
 
 async def _decoded_if_well_formed(project: ProjectAccess, body: bytes) -> Batch | None:
-    """The batch of a body that `parse.cut` can cut and whose rows are all valid; None for any other."""
+    """The batch of a body that `parse.cut` can split into valid rows; None for any other."""
     sent = await parse.cut(body)
     if sent is None:
         return None
@@ -92,12 +92,9 @@ async def _decoded_if_well_formed(project: ProjectAccess, body: bytes) -> Batch 
 
 
 async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
-    """Stores a batch that was checked, in one transaction.
-
-    Raises Invalid or BadRequest with every bad row, and then has stored nothing.
-    """
+    """Stores a checked batch in one transaction. Raises Invalid or BadRequest with all bad rows."""
     fault = batch.absent_fault if batch.keep_metadata else None
-    if fault is not None and batch.bad:  # then all of them are reported
+    if fault is not None and batch.bad:  # to report all bad rows
         await _find_without_metadata(pool, batch, fault)
     batch.check()
     if not batch.ids:
@@ -106,7 +103,7 @@ async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
         return await _store(pool, batch)
     async with transaction(pool) as tx:
         stored = await _store(tx, batch)
-        # Now all its rows are locked, also those that did not change: the result stays true.
+        # After the upsert, which has locked all rows, even unchanged ones.
         if fault is not None:
             await _find_without_metadata(tx, batch, fault)
             batch.check()
@@ -114,7 +111,7 @@ async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
 
 
 async def _find_without_metadata(of: Db, batch: Batch, fault: Fault) -> None:
-    """Adds the fault to rows that are to keep their metadata, and have none."""
+    """Adds the fault to rows that should keep their metadata but have none."""
     text_ids = [batch.ids[row] for row in batch.keep_metadata]
     names = set(await embeddings.get_without_metadata(of, project_id=batch.project.project_id, text_ids=text_ids))
     for row in batch.keep_metadata:
@@ -123,8 +120,8 @@ async def _find_without_metadata(of: Db, batch: Batch, fault: Fault) -> None:
 
 
 async def _store(of: Db, batch: Batch) -> Uploaded:
-    """Stores the rows, very many in several statements, each of which the event loop can prepare in little time."""
-    # Sorted as PostgreSQL sorts them (by bytes, which for UTF-8 is by code points).
+    """Stores the rows in statements that are small enough to be prepared on the event loop."""
+    # In PostgreSQL's order (by bytes, which for UTF-8 is by code points).
     order = sorted(range(len(batch.ids)), key=batch.ids.__getitem__)
     halves = np.concatenate(batch.halves)
     inserted = updated = 0

@@ -1,8 +1,8 @@
-"""Uploads of any length: records as they come, stored a chunk a transaction, with a line of answer for each.
+"""Streams: uploads of any length, stored in chunks, with a line of the answer for each chunk.
 
-At most one chunk is being stored while the next is read, and nothing more is read meanwhile: that is the client's
-back-pressure. A record waits for others for a second at most, then it is stored with those that came, so that a client
-may wait for its line before it goes on. What a line counts is stored.
+At most one chunk is stored while the next is read; reading then stops, which is the back-pressure for the client. A
+record waits at most a second for others in its chunk, so a client may wait for its line. Everything that a line counts
+is stored.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, BadRequest
+from service.errors import INTERNAL_ERROR, ApiError, BadRequest
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
@@ -26,11 +26,11 @@ from service.uploads.batch import Batch, RowProblem
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
 from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
-from service.uploads.store import TooMuch, metadata_faults, store_batch
+from service.uploads.store import TooMuch, check_metadata, store_batch
 
 
 class BadRow(msgspec.Struct, frozen=True):
-    """A record that was not stored: its number, from 0, its text_id as far as it can be read, and why."""
+    """A rejected record: its number, from 0, its text_id, if known, and the reason."""
 
     row: int
     text_id: str
@@ -38,7 +38,7 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Totals so far, all of it stored; `errors` are those since the last line. The last line has `done`, or `error`."""
+    """Totals of what is stored; `errors` since the previous line. The last line has `done` or `error`."""
 
     rows: int
     inserted: int
@@ -51,7 +51,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Upload:
-    """One stream into one project, whose guard is asked `again` for each chunk: a stream may last for days."""
+    """A stream into a project. Each chunk is authorized `again`, because a stream may last for days."""
 
     def __init__(
         self,
@@ -71,35 +71,31 @@ class Upload:
         self._skips = on_error == "skip"
         self._line = self._first_line()
         self.counts: dict[str, int] = {}  # of the last line
-        self._chunks = Chunks(wire, admission, draining)
+        self.chunks = Chunks(wire, admission, draining)
 
     def _first_line(self) -> Line:
         return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Stores records as they come; yields a line of JSON for each chunk as soon as it is stored, and a last one."""
+        """Stores records as they arrive; yields a line of JSON for each stored chunk, and a last line."""
         fault: Exception | None = None
-        chunks = self._chunks.of(body)
+        chunks = self.chunks.of(body)
         coming = asyncio.ensure_future(anext(chunks, None))
         try:
             while (chunk := await coming) is not None:
-                coming = asyncio.ensure_future(anext(chunks, None))  # it is read while this one is stored
+                coming = asyncio.ensure_future(anext(chunks, None))  # read while this one is stored
                 await self._store(await self._prepared(chunk))
                 if not coming.done() or (coming.exception() is None and coming.result() is not None):
-                    yield self._say()  # else the last line says it
-                self._chunks.note_said()
+                    yield self._say()  # else it is part of the last line
+                self.chunks.acknowledge()
         except Exception as error:
             fault = error
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
             await chunks.aclose()
-            self._chunks.leave_room()
+            self.chunks.leave_room()
         yield self._say_last(fault)
-
-    def kept_waiting_until(self) -> float:
-        """Until when the client may have waited for a line instead of sending, by the clock of the event loop."""
-        return self._chunks.kept_waiting_until()
 
     def _say(self) -> bytes:
         line = msgspec.json.encode(self._line) + b"\n"
@@ -108,15 +104,15 @@ class Upload:
         return line
 
     def _say_last(self, fault: Exception | None) -> bytes:
-        """The last line, with what ended the stream, if it was not its end."""
+        """The last line, with the error that ended the stream, if any."""
         if isinstance(fault, TooMuch):
             first, last = (self._line.rows + row for row in (fault.first, fault.last))
-            fault = Stop(f"Rows {first} to {last}: {fault.reason}. From row {self._line.rows} on nothing was stored.")
+            fault = Stop(f"Rows {first} to {last}: {fault.reason}. Rows from {self._line.rows} on were not stored.")
         self._line.done, self._line.error = fault is None, _explained(fault) if fault is not None else None
         return self._say()
 
     async def _prepared(self, records: list[bytes]) -> Batch:
-        """The records of a chunk, checked. Raises TooMuch and others when their metadata cannot be checked."""
+        """The checked records of a chunk. Raises TooMuch and others if their metadata cannot be checked."""
         project = await self._again()
         if project.project_id != self._project.project_id:
             raise Stop(
@@ -124,12 +120,11 @@ class Upload:
             )
         self._project = project
         batch = await self._decoded(records)
-        for row, found in (await metadata_faults(self._schemas, batch, patient=True)).items():
-            batch.add_fault(row, found)
+        await check_metadata(self._schemas, batch, patient=True)
         return batch
 
     async def _store(self, batch: Batch) -> None:
-        """Stores the good records of a chunk, reports the bad ones. Raises Stop at the first one unless it skips."""
+        """Stores the good records of a chunk, and reports bad ones. Raises Stop at the first one, unless it skips."""
         first = self._line.rows
         for rows in _runs(batch, self._good(batch)):
             await self._upload(batch, rows)
@@ -138,7 +133,7 @@ class Upload:
         self._line.rejected += len(bad)
         self._line.errors += [BadRow(first + row, batch.ids[row], _reasons(batch.bad[row])) for row in bad]
         if bad and not self._skips:
-            raise Stop(f"Row {first + bad[0]} is not valid: it, and what follows, was not stored.")
+            raise Stop(f"Row {first + bad[0]} is not valid; it and the remaining records were not stored.")
 
     async def _decoded(self, records: list[bytes]) -> Batch:
         most = MAX_REASONS * len(records)
@@ -147,12 +142,12 @@ class Upload:
         return batch
 
     def _good(self, batch: Batch) -> list[int]:
-        """The rows that are to be stored: all that are not bad, or those before the first bad one."""
+        """The rows to store: all that are not bad, or those before the first bad one."""
         end = len(batch.ids) if self._skips else min(batch.bad, default=len(batch.ids))
         return [row for row in range(end) if row not in batch.bad]
 
     async def _upload(self, batch: Batch, rows: list[int]) -> None:
-        """Stores good rows. Those that are to keep metadata that are not there turn out to be bad."""
+        """Stores good rows, except those that should keep metadata but have none, which become bad rows."""
         while rows:
             part = batch.only(rows)
             try:
@@ -174,7 +169,7 @@ class Upload:
 
 
 def _runs(batch: Batch, rows: list[int]) -> Iterator[list[int]]:
-    """The rows in parts without a repeated text_id, as if they had come in several batches."""
+    """The rows in parts without a repeated text_id."""
     run: list[int] = []
     seen: set[str] = set()
     for row in rows:
@@ -192,11 +187,11 @@ def _reasons(problems: list[RowProblem]) -> str:
 
 
 def _explained(error: Exception) -> str:
-    """What an error that ends the stream is called; ours are logged."""
+    """The message of the error that ended the stream; internal errors are logged."""
     if isinstance(error, Stop | ClientDisconnect):
         return str(error) or "The connection was lost."
     known = error if isinstance(error, ApiError) else database_errors.explain(error)
     if known is not None:
         return known.detail
     logger.error("fault", kind=type(error).__name__, where="stream")
-    return "Something went wrong in the service; it has been logged."
+    return INTERNAL_ERROR

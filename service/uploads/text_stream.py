@@ -1,4 +1,4 @@
-"""A stream of texts: chunks are embedded several at once, and stored one after the other in their order."""
+"""Streams of texts: chunks are embedded concurrently, and stored in order."""
 
 import asyncio
 from collections import deque
@@ -18,38 +18,38 @@ S = TypeVar("S")
 
 
 class TextLine(Line, omit_defaults=True, kw_only=True):
-    """A line of the answer, with the cost of embedding so far, also of texts that could not be stored."""
+    """A line of the answer, with the total cost of embedding, including texts that were not stored."""
 
     usage: Usage
 
 
 class TextUpload(Upload):
-    """One stream of texts into one project; `embed` makes their vectors."""
+    """A stream of texts into a project; `embed` makes their vectors."""
 
     embed: Embed
     _line: TextLine
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # The ids of chunks that may have been stored after a later one was compared with what is stored.
+        # The ids of chunks that were perhaps not yet stored when a later one looked for its stored texts.
         self._recent: deque[set[str]] = deque(maxlen=TEXT_CHUNKS_AT_ONCE)
 
     def _first_line(self) -> TextLine:
         return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Embeds and stores texts as they come; yields a line of JSON for each stored chunk, and a last one."""
+        """Embeds and stores texts as they arrive; yields a line of JSON for each stored chunk, and a last line."""
         fault: Exception | None = None
         try:
-            async with aclosing(ahead(self._chunks.of(body), self._prepared, TEXT_CHUNKS_AT_ONCE)) as batches:
+            async with aclosing(ahead(self.chunks.of(body), self._prepared, TEXT_CHUNKS_AT_ONCE)) as batches:
                 async for batch in batches:
                     await self._store(batch)
                     yield self._say()
-                    self._chunks.note_said()
+                    self.chunks.acknowledge()
         except Exception as error:
             fault = error
         finally:
-            self._chunks.leave_room()
+            self.chunks.leave_room()
         yield self._say_last(fault)
 
     async def _decoded(self, records: list[bytes]) -> Batch:
@@ -59,7 +59,7 @@ class TextUpload(Upload):
 
     async def _prepared(self, records: list[bytes]) -> Batch:
         batch = await super()._prepared(records)
-        assert isinstance(batch, TextBatch)  # noqa: S101 (it was just decoded)
+        assert isinstance(batch, TextBatch)  # noqa: S101 (as decoded above)
         self._line.usage.add(await add_vectors_in_groups(self._pool, batch, self._good(batch), self.embed))
         return batch
 
@@ -76,8 +76,8 @@ class TextUpload(Upload):
         self._line.unchanged += unchanged
 
     async def _store(self, batch: Batch) -> None:
-        """Stores the good records of a chunk, reports the bad ones. Raises what kept the rest from being embedded."""
-        assert isinstance(batch, TextBatch)  # noqa: S101 (all of this stream are)
+        """Stores the good records of a chunk, and reports bad ones. Raises the error of the embedding, if any."""
+        assert isinstance(batch, TextBatch)  # noqa: S101 (as in all of this stream)
         again = [row for row in batch.same if any(batch.ids[row] in ids for ids in self._recent)]
         if again:
             batch.same.difference_update(again)
@@ -94,7 +94,7 @@ class TextUpload(Upload):
 async def ahead(
     items: AsyncGenerator[S, None], make: Callable[[S], Awaitable[T]], at_once: int
 ) -> AsyncGenerator[T, None]:
-    """What is made of each item, in their order; of `at_once` items at most together, while the next ones come."""
+    """Yields the results of `make` in the order of the items, with at most `at_once` in progress."""
     turn = asyncio.Semaphore(at_once)
     made: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
 

@@ -1,8 +1,8 @@
-"""The body of an upload of texts: cut into its rows, and these checked as embeddings are, but for the vectors."""
+"""Bodies of uploads of texts: split into rows, which are checked and embedded."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -12,7 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 from service import decoding, number_arrays
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, ContentTooLarge, Invalid
+from service.errors import ApiError, ContentTooLarge
+from service.grouping import grouped
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
 from service.providers.spent import Spent
@@ -27,7 +28,7 @@ SentText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS, pat
 
 
 class TextIn(msgspec.Struct, forbid_unknown_fields=True):
-    """A text to be embedded and stored. `metadata`: left out keeps what is stored, null clears it."""
+    """A text to embed and store. `metadata`: if omitted, the stored value stays; null removes it."""
 
     text_id: TextId
     text: SentText
@@ -41,28 +42,28 @@ class TextsIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _RawText(TextIn, forbid_unknown_fields=True):
-    """TextIn with metadata that are still undecoded. The batch checks that a text has no NUL, which is faster."""
+    """TextIn with undecoded metadata. The batch checks texts for NUL, which is faster than a pattern."""
 
     text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
     metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
 class _RawTexts(msgspec.Struct, forbid_unknown_fields=True):
-    """TextsIn with its rows still undecoded."""
+    """TextsIn with undecoded rows."""
 
     texts: list[msgspec.Raw]
 
 
 class _Counted(msgspec.Struct):
-    """TextsIn as far as its rows can be counted."""
+    """TextsIn with an undecoded list of rows, for counting."""
 
     texts: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Usage(msgspec.Struct):
-    """What embedding cost: texts that were embedded, their tokens, calls of the model. `unchanged` were so already.
+    """The cost of embedding: texts, their tokens, and calls of the model; `unchanged` texts cost nothing.
 
-    `estimated_tokens` are those of the tokens that the provider did not count.
+    `estimated_tokens` is the part of the tokens that the provider did not count.
     """
 
     texts: int
@@ -72,7 +73,7 @@ class Usage(msgspec.Struct):
     estimated_tokens: int | UnsetType = UNSET
 
     def add(self, other: "Usage") -> None:
-        """Adds what else was spent."""
+        """Adds another cost."""
         self.texts += other.texts
         self.tokens += other.tokens
         self.requests += other.requests
@@ -82,10 +83,10 @@ class Usage(msgspec.Struct):
 
 
 class TextBatch(Batch):
-    """The rows of a batch of texts; vectors come later.
+    """The rows of a batch of texts; vectors are added later.
 
-    The rows that are the `same` as stored need not be stored. In a stream a batch may have an `end`, the first row that
-    was not embedded, with the `fault`.
+    Rows that are the `same` as stored are skipped. In a stream, a batch may have an `end`, the first row that could not
+    be embedded, with the `fault`.
     """
 
     row_type = TextIn
@@ -102,14 +103,14 @@ Embed: TypeAlias = Callable[[ProjectAccess, list[str]], Awaitable[Embedded]]
 
 
 def usage_of(spent: Spent) -> Usage:
-    """The cost of embedding texts, as it is shown."""
+    """The cost of embedding texts, as in answers."""
     return Usage(spent.texts, spent.tokens, spent.requests, 0, spent.estimated_tokens or UNSET)
 
 
 async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
-    """Gives rows their vectors: those that are stored with the same text, or new ones.
+    """Adds the vectors of rows: those stored with the same text, or new ones.
 
-    Texts that cannot be embedded become problems of the batch. Raises what `embed` raises otherwise.
+    Texts that cannot be embedded become problems of the batch. Raises other errors of `embed`.
     """
     new, usage = await _known(pool, batch, rows)
     if new:
@@ -118,9 +119,9 @@ async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embe
 
 
 async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
-    """As `add_vectors`, in groups of texts at once; where one fails, the batch ends before it, with the error."""
+    """Like `add_vectors`, in concurrent groups. If one fails, the batch ends before it, with the error."""
     new, usage = await _known(pool, batch, rows)
-    groups = list(_groups(batch, new))
+    groups = list(grouped(new, lambda row: len(batch.texts[row] or ""), GROUP_CHARACTERS, GROUP_TEXTS))
     for group, made in zip(groups, await _embedded(batch, groups, embed), strict=True):
         try:
             usage.add(_filled(batch, group, made))
@@ -131,10 +132,11 @@ async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], e
 
 
 async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:
-    """Gives rows the vectors that are stored with the same text, and returns the others."""
+    """Adds the vectors that are stored with the same text, and returns the other rows."""
     if not batch.halves:
-        batch.set_vectors(np.zeros((len(batch.ids), batch.project.dimensions), np.float16))
-    # The vectors are found by id: rows of a stream may repeat one, with another text.
+        batch.halves = [np.zeros((len(batch.ids), batch.project.dimensions), np.float16)]
+        batch.vector_rows = list(range(len(batch.ids)))
+    # Without repeated ids, which a stream may have with different texts.
     times = Counter(batch.ids[row] for row in rows)
     once, kept = [row for row in rows if times[batch.ids[row]] == 1], set(batch.keep_metadata)
     stored = await embeddings.get_embedded_texts(
@@ -144,7 +146,7 @@ async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[in
         texts=[batch.texts[row] or "" for row in once],
         metadata=[batch.metadata[row] for row in once],
         keep_metadata=[row in kept for row in once],
-        # Where the schema wants some, that is found out when they are stored.
+        # If the schema requires metadata, storing the rows checks for them.
         with_all_vectors=batch.absent_fault is not None,
     )
     row_of, known = {batch.ids[row]: row for row in once}, {one.text_id for one in stored}
@@ -157,31 +159,17 @@ async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[in
     return new, Usage(0, 0, 0, len(rows) - len(new))
 
 
-def _groups(batch: TextBatch, rows: list[int]) -> Iterator[list[int]]:
-    group: list[int] = []
-    characters = 0
-    for row in rows:
-        length = len(batch.texts[row] or "")
-        if group and (len(group) == GROUP_TEXTS or characters + length > GROUP_CHARACTERS):
-            yield group
-            group, characters = [], 0
-        group.append(row)
-        characters += length
-    if group:
-        yield group
-
-
 async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> list[Embedded | BaseException]:
-    """What is made of each group, or its error."""
+    """Embeds each group; returns the results or errors."""
     texts = [[batch.texts[row] or "" for row in group] for group in groups]
     return await asyncio.gather(*(embed(batch.project, some) for some in texts), return_exceptions=True)
 
 
 def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> Usage:
-    """Gives rows the vectors that were made, and returns their cost. Raises the error in their place."""
+    """Adds the vectors of rows, and returns their cost. Raises the error instead, if there is one."""
     if isinstance(made, BadTexts):
         for place, reason in made.reasons.items():
-            batch.add_text_problem(rows[place], reason)
+            batch.add_invalid(rows[place], "text", reason)
     elif isinstance(made, BaseException):
         raise made
     batch.halves[0][rows] = made.vectors
@@ -189,21 +177,16 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
 
 
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
-    """The rows of a body, and the problems of each by itself. Raises ContentTooLarge for too many."""
-    too_many = ContentTooLarge(f"A batch may have at most {most:,} texts: send several.")
-    try:
-        # Before lists of them are made.
-        if wire is decoding.JSON and body.count(b"{") > OBJECTS_A_TEXT * most:
+    """The rows of a body with their problems. Raises ContentTooLarge for too many."""
+    too_many = ContentTooLarge(f"A batch may have at most {most:,} texts: split it.")
+    # Counted before decoding.
+    if wire is decoding.JSON and body.count(b"{") > OBJECTS_A_TEXT * most:
+        raise too_many
+    if wire is decoding.MESSAGE_PACK:
+        counted = decoding.decode(body, _Counted, wire=wire, explained_as=TextsIn)
+        if (number_arrays.count_msgpack(memoryview(counted.texts)) or 0) > most:
             raise too_many
-        if wire is decoding.MESSAGE_PACK:
-            counted = msgspec.msgpack.decode(body, type=_Counted)
-            if (number_arrays.count_msgpack(memoryview(counted.texts)) or 0) > most:
-                raise too_many
-        rows = wire.module.decode(body, type=_RawTexts).texts
-    except msgspec.ValidationError as error:
-        raise Invalid(problems=decoding.problems(body, TextsIn, "body", error, wire)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise decoding.unreadable(error, wire) from None
+    rows = decoding.decode(body, _RawTexts, wire=wire, explained_as=TextsIn).texts
     if len(rows) > most:
         raise too_many
     batch = TextBatch(project, wire=wire)
@@ -212,7 +195,7 @@ async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) ->
 
 
 async def add_rows(batch: TextBatch, rows: list[msgspec.Raw]) -> None:
-    """Adds rows that are still undecoded, with the problems of each."""
+    """Decodes and checks rows into an empty batch."""
     decoder = msgspec.json.Decoder(_RawText) if batch.wire is decoding.JSON else msgspec.msgpack.Decoder(_RawText)
     turns = Turns()
     for row, raw in enumerate(rows):
@@ -220,10 +203,6 @@ async def add_rows(batch: TextBatch, rows: list[msgspec.Raw]) -> None:
             sent = decoder.decode(raw)
             metadata = UNSET if sent.metadata is UNSET else await large_metadata(bytes(sent.metadata), batch.wire)
             batch.add_fields(row, sent.text_id, sent.text, metadata)
-        except msgspec.ValidationError as error:
+        except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             batch.add_undecodable(row, raw, error)
-        except ApiError as error:
-            batch.add_malformed(row, error)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            batch.add_malformed(row, decoding.unreadable(error, batch.wire))
         await turns.give()

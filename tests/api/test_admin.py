@@ -75,7 +75,7 @@ async def test_all_that_can_be_wrong_is_found(own: tuple[httpx2.AsyncClient, str
         f"project {ada.handle}/{plain.handle}: 1 vectors do not have 3 dimensions",
         f"project {ada.handle}/{strict.handle}, text_id 'good': metadata \"author\" is a required property",
         f"project {ada.handle}/{strict.handle}, text_id 'without': metadata \"author\" is a required property",
-        f"instance {ada.handle}/{sealed.handle}: its provider key does not open with ENCRYPTION_KEY",
+        f"instance {ada.handle}/{sealed.handle}: its provider key cannot be decrypted with ENCRYPTION_KEY",
         "index broken is invalid: its build was interrupted",
     }
     assert "provider's key" not in str(report)

@@ -207,9 +207,12 @@ async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: H
         "not-allowed": ({"dimensions": 3, "model": "m", "endpoint": "https://example.org"}, "SERVICE_PROVIDER_HOSTS"),
         "unknown": (
             {"dimensions": 256, "api_standard": "local", "model": "large"},
-            "names the model 'large'",
+            "has the model 'large'",
         ),
-        "narrow": ({"dimensions": 3, "api_standard": "local", "model": local.NAME}, "3 dimensions, and its model 256"),
+        "narrow": (
+            {"dimensions": 3, "api_standard": "local", "model": local.NAME},
+            "3 dimensions, but its model has 256",
+        ),
     }
     for handle, (fields, says) in wrong.items():
         body = {"instance_handle": handle, **fields}  # type: ignore[dict-item]

@@ -41,7 +41,7 @@ def test_without_secrets_nothing_starts(arguments: list[str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"SERVICE_ADMINKEY": "marked-schlüssel-schlüssel"}, "Error: SERVICE_ADMINKEY must be of ASCII"),
+        ({"SERVICE_ADMINKEY": "marked-schlüssel-schlüssel"}, "Error: SERVICE_ADMINKEY must consist of printable ASCII"),
         ({"SERVICE_ADMINKEY": "marked"}, "Error: SERVICE_ADMINKEY must have 16 to 4,096 characters."),
         ({"ENCRYPTION_KEY": SECRETS["SERVICE_ADMINKEY"]}, "Error: SERVICE_ADMINKEY and ENCRYPTION_KEY must not be"),
         ({"SERVICE_METRICS_KEY": "change-me"}, "Error: SERVICE_METRICS_KEY is a placeholder."),
@@ -100,11 +100,11 @@ def test_migrate_and_its_status(new_database: Callable[..., str]) -> None:
 
     back = command("migrate", "--to", "0005", **values)
     assert back.returncode == 0
-    assert back.stdout.startswith(f"Took back {migrate.names()[-1]}.\n")
+    assert back.stdout.startswith(f"Rolled back {migrate.names()[-1]}.\n")
 
     unknown = command("migrate", "--to", "0099", **values)
     assert unknown.returncode == 1
-    assert "There is no migration 0099" in unknown.stderr
+    assert "Unknown migration 0099" in unknown.stderr
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -105,13 +105,13 @@ async def test_the_service_tells_whose_key_it_is(service_url: str, ferry: Ferry)
     assert (await ferry("whoami")).out.splitlines()[0].split(maxsplit=1) == ["user", "the admin"]
     projects = await ferry("projects")
     assert (projects.code, projects.out) == (2, "")
-    assert projects.err.startswith("The admin has no projects: say whose, `vecferry projects USER`. ")
+    assert projects.err.startswith("The admin has no projects: give a user, `vecferry projects USER`. ")
     assert (await ferry("logout")).out == f"The key of the admin at {service_url} is forgotten.\n"
 
 
 async def test_what_cannot_be_a_login_is_a_usage_error(service_url: str, ferry: Ferry) -> None:
     for arguments, stdin, reason in [
-        (("login", service_url), "", "asked for on a terminal only"),
+        (("login", service_url), "", "no terminal to enter the key"),
         (("login", service_url, "--key-stdin"), "", "the first line of standard input is empty"),
         (("login", service_url, "--key-stdin"), "two words", "visible ASCII"),
         (("login", "example.org", "--key-stdin"), "key", "looks like https://vectors.example.org"),
@@ -165,7 +165,7 @@ async def test_profiles_are_apart_and_the_environment_wins(
     assert (await both("whoami", user[0])).code == 2
     assert [one["project_handle"] for one in (await both("projects", "--json")).json] == ["poems"]
     warned = await key_only("login", service_url, "--key-stdin", stdin=user[1])
-    assert warned.err == "Warning: VECFERRY_URL and VECFERRY_KEY win over what is kept, until they are unset.\n"
+    assert warned.err == "Warning: VECFERRY_URL and VECFERRY_KEY override the profile, until they are unset.\n"
 
     # The kept key goes to its own URL only: to another one nobody's.
     same = Ferry(ferry.home, VECFERRY_URL=f"{service_url}/")

@@ -110,8 +110,8 @@ async def test_search_shows_a_table_or_the_whole_answer(ferry: Ferry, filled: st
     np.save(tmp_path / "many.npy", np.ones((2, 8)))
     np.save(tmp_path / "nan.npy", np.full(8, np.nan))
     for arguments, reason in [
-        (["a flower", "--id", "x"], "Say one of TEXT, --id and --vector."),
-        ([], "Say one of TEXT, --id and --vector."),
+        (["a flower", "--id", "x"], "Give one of TEXT, --id and --vector."),
+        ([], "Give one of TEXT, --id and --vector."),
         (["--vector", "none.npy"], "does not exist"),
         (["--vector", "two.npy"], "two.npy is neither an array of numbers (.npy) nor a list"),
         (["--vector", "many.npy"], "many.npy has 2 vectors, and one is needed"),
@@ -146,7 +146,7 @@ async def test_deletions_are_asked_for_or_said_before(ferry: Ferry, filled: str,
 
     nobody = await ferry("delete", filled, "näh")
     assert nobody.code == 2
-    assert "say --yes to delete, or --dry-run" in nobody.err
+    assert "give --yes to delete, or --dry-run" in nobody.err
     assert (await ferry("delete", filled)).code == 2
     assert (await ferry("delete", filled, "näh", "--filter", "{}", "--yes")).code == 2
     dry = await ferry("delete", filled, "--filter", '{"odd": true}', "--dry-run", "--json")

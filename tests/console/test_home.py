@@ -32,6 +32,7 @@ async def test_the_first_steps_of_a_new_user(console: Console, http: httpx2.Asyn
     await expect(steps.get_by_text("done")).to_be_visible()
     await steps.get_by_role("button", name="Make a project").click()
     dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("Name")).to_be_focused()
     assert await console.serious() == []
     await dialog.get_by_label("Name").fill("no spaces")
     await expect(dialog.get_by_label("Instance")).to_have_value(f"{ada.handle}/{made.handle}")
@@ -93,6 +94,19 @@ async def test_rows_that_come_meanwhile(console: Console, http: httpx2.AsyncClie
     await upload(http, one, *[row(f"r{at}", vector) for at, vector in enumerate(random_vectors(7, 3, seed=1))])
     await console.page.clock.run_for(31_000)
     await expect(cells.nth(1)).to_have_text("7")
+
+
+async def test_handles_are_searched_as_they_are_typed(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
+    ada, _ = await user(http, admin), await user(http, admin)
+    page = console.page
+    await console.goto()
+    await console.sign_in(ADMIN_KEY)
+    await page.get_by_label("Projects of").fill(ada.handle[1:].upper())
+    offered = page.locator("datalist option")
+    await expect(offered).to_have_count(1)
+    await expect(offered).to_have_attribute("value", ada.handle)
 
 
 async def test_the_admin_chooses_a_user(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:

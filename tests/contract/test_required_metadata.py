@@ -25,7 +25,7 @@ from tests.support.world import (
 
 SCHEMA = {"type": "object", "required": ["author"]}
 KANT = {"author": "Kant"}
-REASON = 'breaks the project\'s schema: "author" is a required property'
+REASON = 'violates the project\'s schema: "author" is a required property'
 
 
 async def strict(api: httpx2.AsyncClient, admin: Headers, schema: Any = SCHEMA) -> Project:

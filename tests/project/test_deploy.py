@@ -19,8 +19,8 @@ import yaml
 from limits import parse
 
 from service import __version__, settings
+from service.database.memory import OF_ANOTHER_MACHINE
 from service.settings import Settings
-from service.storage.memory import OF_ANOTHER_MACHINE
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow

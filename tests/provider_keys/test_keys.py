@@ -94,9 +94,9 @@ async def test_rotation(new_database: Callable[..., str], original: bool) -> Non
     done = command("keys", "rotate", "--json", **values)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"changed": INSTANCES, "not_opening": 0}
-    assert "Sealed 1,000 keys anew …" in done.stderr
+    assert "Re-encrypted 1,000 keys …" in done.stderr
     assert "secret" not in done.stderr
-    assert command("keys", "rotate", **values).stdout == "Sealed 0 keys anew.\n"
+    assert command("keys", "rotate", **values).stdout == "Re-encrypted 0 keys.\n"
     # The old key is not needed any more.
     code, found = status(settings(url, "new"))
     assert code == 0
@@ -200,7 +200,7 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
     done = command("keys", "rotate", "--json", **values)
     assert done.returncode == 4
     assert json.loads(done.stdout) == {"changed": 3, "not_opening": 1}
-    assert "anna/inst-1 stays as it is" in done.stderr
+    assert "anna/inst-1 was not changed" in done.stderr
     async with (
         serving(settings_for(url, encryption_key="new")) as base,
         httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
@@ -208,10 +208,10 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
         assert len((await api.get("/v1/llm-instances/anna")).json()["instances"]) == 4
         assert (await api.get("/v1/llm-instances/anna/inst-1")).json()["has_api_key"] is True
         report = (await api.get("/v1/admin/sanity-check")).json()
-        assert report["issues"] == ["instance anna/inst-1: its provider key does not open with ENCRYPTION_KEY"]
+        assert report["issues"] == ["instance anna/inst-1: its provider key cannot be decrypted with ENCRYPTION_KEY"]
     said = command("keys", "status", **settings(url, "new"))
     assert said.returncode == 4
-    assert said.stdout.splitlines()[-1] == "does not open: anna/inst-1"
+    assert said.stdout.splitlines()[-1] == "cannot be decrypted: anna/inst-1"
     refused = command("keys", "discard", **settings(url, "new"))
     assert refused.returncode == 2
     gone = command("keys", "discard", "--yes", "--json", **settings(url, "new"))
@@ -236,13 +236,13 @@ async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
             assert "Traceback" not in done.stderr
 
     # Before there is a sentinel the sealed keys prove it, afterwards the sentinel alone.
-    refused(settings(url, "wrong"), "No provider key of this database opens with ENCRYPTION_KEY.")
+    refused(settings(url, "wrong"), "No provider key of this database can be decrypted with ENCRYPTION_KEY.")
     with served(tmp_path / "log", cwd=tmp_path, **settings(url, "right")):
         pass
     connection = await asyncpg.connect(url)
     await connection.execute("UPDATE llm_service_instances SET api_key_encrypted = NULL, api_key_sealed_by = NULL")
     await connection.close()
-    refused(settings(url, "wrong"), f"the key of this database, whose key has the id {Key('right').id}.")
+    refused(settings(url, "wrong"), f"the key of this database, which has the id {Key('right').id}.")
     refused(settings(url, "wrong", "also-wrong"), f"the ids {Key('wrong').id}, {Key('also-wrong').id}.")
     with served(tmp_path / "log", cwd=tmp_path, **settings(url, "new", "right")):
         pass
@@ -270,12 +270,12 @@ async def test_serving_warns_of_plaintext_keys(new_database: Callable[..., str],
     log = tmp_path / "log"
     with served(log, cwd=tmp_path, **values):
         pass
-    assert "WARNING: 2 provider keys are stored in the clear. Run `keys encrypt`." in log.read_text()
-    assert command("keys", "encrypt", **values).stdout == "Sealed 2 keys.\n"
+    assert "WARNING: 2 provider keys are stored in plaintext. Run `keys encrypt`." in log.read_text()
+    assert command("keys", "encrypt", **values).stdout == "Encrypted 2 keys.\n"
     assert (await secrets(url, Keyring(legacy.ENCRYPTION_KEY))) == {"small": legacy.PLAINTEXT}
     with served(log, cwd=tmp_path, **values):
         pass
-    assert "in the clear" not in log.read_text()
+    assert "in plaintext" not in log.read_text()
 
 
 async def test_blobs_of_the_original_system_open_after_the_takeover(new_database: Callable[..., str]) -> None:

@@ -88,7 +88,7 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(
     answer = await one.embed(["x" * 60], other.headers)
     detail = problem(answer, 429)["detail"]
     assert f"{one.owner.handle}/here for {other.handle} is allowed 100 tokens a day: 60 are spent" in detail
-    assert "this needs up to 76" in detail
+    assert "this request needs up to 76" in detail
     now = datetime.now(UTC)
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
     assert abs(int(answer.headers["retry-after"]) - (midnight - now).total_seconds()) < 5
@@ -158,7 +158,7 @@ async def test_an_expired_share_neither_embeds_nor_builds(
     problem(await one.embed(["text"], other.headers), 403)
     changed = {"texts": [{"text_id": "a", "text": "two"}]}
     body = problem(await service.post(f"/v1/texts/{project}", json=changed, headers=other.headers), 403)
-    assert "is not shared with" in body["detail"]
+    assert "is no longer shared with" in body["detail"]
     problem(await service.post(f"/v1/similars/{project}", json={"text": "one"}, headers=other.headers), 403)
     body = {"project_handle": unique("p"), "instance_owner": one.owner.handle, "instance_handle": "here"}
     answer = await service.post(f"/v1/projects/{other.handle}", json=body, headers=other.headers)

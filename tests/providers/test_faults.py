@@ -21,26 +21,26 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "forbidden": (424, 1, 1, 0, "refuses the key (403)", None),
     "unknown-model": (424, 1, 1, 0, "The model `m` does not exist.", None),
     "no-money": (424, 1, 1, 0, "Payment required.", None),
-    "quota": (424, 1, 1, 0, "the account's quota is used up", None),
+    "quota": (424, 1, 1, 0, "the quota of the account is used up", None),
     "busy": (429, 1, 1, 0, "Rate limit reached.", 77),
-    "busy-without-time": (429, 1, 1, 0, "allows no more calls for the moment", 5),
+    "busy-without-time": (429, 1, 1, 0, "limits the rate of calls", 5),
     "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
     "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
     "hang": (504, 1, 1, 0, "did not answer in time", 5),
     "drip": (504, 1, 1, 0, "did not answer in time", 5),
-    "flood": (502, 1, 1, 0, "answers with more than", None),
-    "html": (502, 1, 1, 0, "does not answer with JSON", None),
-    "cut": (502, 1, 1, 0, "it may be of another API standard", None),
-    "other-form": (502, 1, 1, 0, "it may be of another API standard", None),
-    "compressed": (502, 1, 1, 0, "compresses its answer", None),
-    "nan": (502, 1, 1, 0, "it may be of another API standard", None),  # JSON has none
+    "flood": (502, 1, 1, 0, "sent an answer of more than", None),
+    "html": (502, 1, 1, 0, "sent an answer that is not JSON", None),
+    "cut": (502, 1, 1, 0, "the API standard may be wrong", None),
+    "other-form": (502, 1, 1, 0, "the API standard may be wrong", None),
+    "compressed": (502, 1, 1, 0, "sent a compressed answer", None),
+    "nan": (502, 1, 1, 0, "the API standard may be wrong", None),  # JSON has none
     "redirect": (424, 1, 1, 0, "redirects the call (307)", None),
     # The provider says that it counted the tokens of these.
     "too-few": (502, 1, 0, 3, "returned 1 vectors for 2 texts", None),
     "too-many": (502, 1, 0, 3, "returned 3 vectors for 2 texts", None),
-    "dimensions": (424, 1, 0, 3, "returned vectors of 9 dimensions, and the instance has 8", None),
-    "huge": (502, 1, 0, 3, "zero, or not finite", None),
-    "zero": (502, 1, 0, 3, "zero, or not finite", None),
+    "dimensions": (424, 1, 0, 3, "returned vectors of 9 dimensions, but the instance has 8", None),
+    "huge": (502, 1, 0, 3, "zero or not finite", None),
+    "zero": (502, 1, 0, 3, "zero or not finite", None),
     "texts": (502, 1, 0, 3, "returned a vector that is not an array of numbers", None),
 }
 
@@ -173,7 +173,7 @@ async def test_a_broken_provider_is_left_alone(
     for _ in range(limits.FAILURES_BEFORE_REST):
         problem(await one.embed(["text"]), 503)
     answer = await one.embed(["text"])
-    assert "left alone for a while" in problem(answer, 503)["detail"]
+    assert "not called for a while" in problem(answer, 503)["detail"]
     assert 1 <= int(answer.headers["retry-after"]) <= limits.REST_SECONDS
     assert len(provider.asked) == limits.FAILURES_BEFORE_REST
     shown = re.search(r"providers_resting (\d+)\.0", (await service.get("/metrics", headers=admin)).text)

@@ -116,12 +116,12 @@ async def test_a_provider_that_fails_ends_the_stream_and_says_what_is_stored(
     one = await lent(service, admin, provider, fault="quota")
     last = (await send(one, records([row(number) for number in range(150)])))[-1]
     assert (last["rows"], last["inserted"]) == (0, 0)
-    assert "quota is used up" in last["error"]
+    assert "is used up" in last["error"]
     assert await one.stored() == []
     budget = await lent(service, admin, provider, tokens_per_day=40_000)
     provider.counts_bytes = True
     last = (await send(budget, records([row(number, "x" * 100) for number in range(500)])))[-1]
-    assert "The budget does not allow it" in last["error"]
+    assert "The budget is exceeded" in last["error"]
     assert last["usage"]["tokens"] == 30_000  # as many as there can be
     assert last["rows"] == last["inserted"] <= 300  # all before the first that were not embedded
     provider.asked.clear()

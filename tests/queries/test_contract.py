@@ -3,7 +3,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from pgvector import HalfVector
 from psycopg.pq import ExecStatus
 
-from service.database.statements import SCHEMA, Queries, Statement, columns, read, row_type
+from service.database.statements import SCHEMA, Statement, columns, read, row_type
 from service.paths import folder
 from tests.conftest import TEMPLATE, of_database
 
@@ -43,10 +43,11 @@ def all_statements() -> Iterator[Any]:
             yield pytest.param(resource, statement, id=statement.name)
 
 
-def queries_of(resource: str) -> Queries:
-    found = import_module(f"service.queries.{resource}").query
-    assert isinstance(found, Queries)
-    return found
+def function_of(resource: str, statement: Statement) -> Callable[..., Any]:
+    found = vars(import_module(f"service.queries.{resource}"))
+    (function,) = (one for name, one in found.items() if name.replace("_", "") == statement.name.lower())
+    assert callable(function)
+    return function
 
 
 def names(kind: Any) -> set[str]:
@@ -100,7 +101,7 @@ def type_name(connection: psycopg.Connection, oid: int) -> str:
 
 @pytest.mark.parametrize(("resource", "statement"), list(all_statements()))
 def test_statement_fits_its_function(prepared: psycopg.Connection, resource: str, statement: Statement) -> None:
-    function = queries_of(resource).functions[statement.name]
+    function = function_of(resource, statement)
     hints = typing.get_type_hints(inspect.unwrap(function))
     text = statement.render({**dict.fromkeys(statement.literals, PROJECT), SCHEMA: "public"})
 

@@ -174,7 +174,7 @@ def test_where_an_installation_is(new_database: Callable[..., str]) -> None:
     assert schema_of(url) == "public"
     assert migrate.upgrade(url) == []
     # A search path that is asked for is taken at its word.
-    with pytest.raises(UnsupportedDatabase, match="There is no schema 'app'"):
+    with pytest.raises(UnsupportedDatabase, match="The schema 'app'"):
         check(in_schema(url, "app", "public"))
     run(url, "CREATE SCHEMA app")
     assert schema_of(in_schema(url, "app", "public")) == "app"

@@ -55,7 +55,7 @@ def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
     assert migrate.upgrade(empty) == []
     assert migrate.downgrade(empty, "0003") == NAMES[:2:-1]
     assert [one.applied for one in migrate.status(empty)] == [True] * 3 + [False] * (len(NAMES) - 3)
-    with pytest.raises(ValueError, match="There is no migration 0099"):
+    with pytest.raises(ValueError, match="Unknown migration 0099"):
         migrate.downgrade(empty, "0099")
 
 

@@ -96,7 +96,7 @@ def test_a_dry_run_says_what_will_be_done_and_changes_nothing(old: tuple[str, in
     done = command("migrate", "--dry-run", **SETTINGS, SERVICE_DATABASE_URL=url)
     assert done.returncode == 3
     assert f"This is a database of dhamps-vdb, version {version}; it would be taken over." in done.stdout
-    assert "would not be carried: 1 embeddings of bert/none: its project has no instance" in done.stdout
+    assert "would not be migrated: 1 embeddings of bert/none: its project has no instance" in done.stdout
 
 
 def test_serving_does_not_take_over_unasked(old: tuple[str, int]) -> None:
@@ -202,7 +202,7 @@ async def test_users_go_on_with_their_keys(taken: tuple[str, int]) -> None:
         admin = {"Authorization": f"Bearer {ADMIN_KEY}"}
         async with httpx2.AsyncClient(base_url=base, headers=admin) as client:
             report = (await client.get("/v1/admin/sanity-check")).json()
-    assert ("2 provider keys are stored in the clear: run `keys encrypt`" in report["warnings"]) == (version == 3)
+    assert ("2 provider keys are stored in plaintext: run `keys encrypt`" in report["warnings"]) == (version == 3)
     assert (
         "project bert/none: 1 embeddings of the original system left over: its project has no instance"
         in report["warnings"]
@@ -396,7 +396,7 @@ def test_50_000_embeddings_of_1536_dimensions_in_bounded_memory(new_database: Ne
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = max(peak, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status)), 0)
     assert process.returncode == 0, said
-    assert re.search(r"Carried \d\d,000 of 50,013 embeddings …", said)
+    assert re.search(r"Moved \d\d,000 of 50,013 embeddings …", said)
     assert 0 < peak < 150 * 1024  # the rows are 260 MB
     assert rows(url, "SELECT count(*), count(DISTINCT vector) FROM embeddings_2 WHERE text_id ~ '^row-'") == [
         (50_000, 97)

@@ -83,7 +83,7 @@ async def test_it_says_so_before_it_stops(new_database: Callable[..., str], tmp_
         while httpx2.get(f"{url}/readyz").status_code == 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
-        assert httpx2.get(f"{url}/readyz").json()["detail"] == "The service is stopping."
+        assert httpx2.get(f"{url}/readyz").json()["detail"] == "The service is shutting down."
         assert httpx2.get(f"{url}/v1/users", headers=ADMIN).status_code == 200  # it still serves
         assert process.wait(20) == 0
 
@@ -127,7 +127,7 @@ async def test_a_stream_ends_with_its_last_line(new_database: Callable[..., str]
         rows = connection.execute(f"SELECT text_id FROM embeddings_{project.id} ORDER BY text_id")  # type: ignore[call-overload]
         stored = [text_id for (text_id,) in rows]
     if lines:  # a client that only writes may lose the answer to the reset of its connection
-        assert lines[-1]["error"].startswith("The service is stopping.")
+        assert lines[-1]["error"].startswith("The service is shutting down;")
         assert lines[-1]["rows"] == lines[-1]["inserted"] == len(stored)
     assert stored
     assert stored == [f"{number:06}" for number in range(len(stored))]  # all up to one row, and none beyond it

@@ -30,7 +30,7 @@ from service.search import filters
         ({"": 1}, "body.filter.", "must be a name of 1 to 1000 characters without NUL"),
         ({"a\0": 1}, "body.filter.a\0", "must be a name of 1 to 1000 characters without NUL"),
         ({"a": "\0"}, "body.filter.a", "must not contain a NUL"),
-        ({f"f{number}": 1 for number in range(101)}, "body.filter.f100", "is more than 100 conditions"),
+        ({f"f{number}": 1 for number in range(101)}, "body.filter.f100", "exceeds the limit of 100 conditions"),
     ],
 )
 def test_what_is_wrong_is_said_and_where(document: dict[str, Any], location: str, says: str) -> None:

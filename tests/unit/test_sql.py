@@ -77,11 +77,6 @@ def test_a_function_without_a_statement_is_refused(queries: Queries) -> None:
         queries(get_other)
 
 
-def test_a_statement_without_a_function_is_refused(queries: Queries) -> None:
-    with pytest.raises(BindError, match="no function for GetThing, GetThings"):
-        queries.complete()
-
-
 def test_differing_parameters_are_refused(queries: Queries) -> None:
     async def get_thing(db: object, *, identity: int) -> int | None: ...
 

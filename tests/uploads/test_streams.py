@@ -101,7 +101,7 @@ async def test_a_bad_record(api: httpx2.AsyncClient, place: Project, bad: int, f
     }
     stopped = await send(api, place, join(*rows), kind=kind)
     assert stopped[-1]["errors"] == [error]
-    assert stopped[-1]["error"] == f"Row {bad} is not valid: it, and what follows, was not stored."
+    assert stopped[-1]["error"] == f"Row {bad} is not valid; it and the remaining records were not stored."
     assert "done" not in stopped[-1]
     assert (stopped[-1]["rows"], stopped[-1]["inserted"], stopped[-1]["rejected"]) == (bad + 1, bad, 1)
     assert (await fetch(api, place.path, place.owner.headers))["number_of_embeddings"] == bad
@@ -159,7 +159,10 @@ async def test_a_record_without_end(api: httpx2.AsyncClient, place: Project, for
 
 async def test_what_is_no_messagepack_ends_a_packed_stream(api: httpx2.AsyncClient, place: Project) -> None:
     good = packed(row("a", [1, 2, 3]), row("b", [1, 2, 3]))
-    for bad, says in ((b"\xc1", "begins no MessagePack record"), (good[:9], "The stream ends within a record.")):
+    for bad, says in (
+        (b"\xc1", "No MessagePack record begins"),
+        (good[:9], "The stream ends in the middle of a record."),
+    ):
         lines = await send(api, place, good + bad, kind=PACKED["Content-Type"], on_error="skip")
         assert lines[-1]["rows"] == 2
         assert says in lines[-1]["error"]
@@ -347,7 +350,7 @@ async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Call
         assert (await asyncio.wait_for(client.line(), SOON))["rows"] == 3
         start = time.perf_counter()
         last = await client.line()
-        assert last["error"] == f"Nothing came of the body for {silence} seconds."
+        assert last["error"] == f"No part of the body arrived for {silence} seconds."
         assert silence * 0.5 < time.perf_counter() - start < silence + SOON
         await client.close()
 
@@ -369,7 +372,7 @@ async def test_what_came_is_stored_when_the_service_is_told_to_stop(
         while "error" not in lines[-1]:
             lines.append(await client.line())
         assert (lines[-1]["rows"], lines[-1]["inserted"]) == (2, 2)
-        assert "The service is stopping" in lines[-1]["error"]
+        assert "The service is shutting down" in lines[-1]["error"]
         await client.close()
         assert await asyncio.to_thread(process.wait, 20) == 0
 

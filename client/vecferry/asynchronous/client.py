@@ -66,7 +66,7 @@ class AsyncClient:
         exact: bool = False,
         recall: float | None = None,
     ) -> Similars:
-        """What is similar in a project: the same as `project(…).similar(…)`."""
+        """Similar texts in a project: the same as `project(…).similar(…)`."""
         return await self.project(project).similar(
             vector=vector,
             id=id,
@@ -80,7 +80,7 @@ class AsyncClient:
         )
 
     async def whoami(self) -> WhoAmI:
-        """Whose key the client has. Raises Unauthorized where it has none, or one that is not known."""
+        """The owner of the key. Raises Unauthorized for a missing or unknown key."""
         return await self._transport.send("GET", path_of("whoami"), WhoAmI)
 
     async def close(self) -> None:
@@ -109,11 +109,11 @@ class AsyncUsers:
                 yield handle
 
     async def get(self, user: str) -> User:
-        """A user with all that they own and have been given."""
+        """A user with everything that they own, and that is shared with them."""
         return await self._transport.send("GET", path_of("users", user), User)
 
     async def put(self, user: str, *, email: str, name: str | None = None) -> UserKey:
-        """Makes a user, whose key is shown this once, or changes one."""
+        """Makes a user, whose key is shown only once, or changes one."""
         body = given(user_handle=user, email=email, name=name)
         # Not repeated: the answer that was lost had the key.
         return await self._transport.send("PUT", path_of("users", user), UserKey, body=body, repeat=False)
@@ -123,7 +123,7 @@ class AsyncUsers:
         return await self._transport.send("PATCH", path_of("users", user), User, body=changes)
 
     async def delete(self, user: str) -> None:
-        """Deletes a user with all that they own."""
+        """Deletes a user with everything that they own."""
         await self._transport.send("DELETE", path_of("users", user), type(None))
 
 
@@ -134,7 +134,7 @@ class AsyncKeys:
         self._transport = transport
 
     async def exchange(self, user: str) -> UserKey:
-        """A new key of a user; the old one stops working at once, also for this client."""
+        """A new key of a user; the old one stops working immediately, also for this client."""
         return await self._transport.send("POST", path_of("users", user, "key"), UserKey, repeat=False)
 
 

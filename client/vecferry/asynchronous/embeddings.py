@@ -31,7 +31,7 @@ class AsyncEmbeddings:
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         page_size: int = 200,
     ) -> AsyncIterator[Embedding]:
-        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once.
+        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched together.
 
         `filter`: only those whose metadata fit, as in a search.
         """
@@ -46,7 +46,7 @@ class AsyncEmbeddings:
         return await self._transport.send("GET", path_to("embeddings", self._project, text_id), Embedding)
 
     async def get_many(self, ids: Iterable[str], *, include: Sequence[Part] = PARTS) -> Found:
-        """Those of these embeddings that there are, and the ids of the others."""
+        """The embeddings with these ids, and the ids not found."""
         return await self._transport.run(lambda transport: engines.get_many(transport, self._project, ids, include))
 
     async def delete(

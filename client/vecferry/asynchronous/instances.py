@@ -19,7 +19,7 @@ class AsyncDefinitions:
         self._transport = transport
 
     async def list(self, owner: str | None = None) -> AsyncIterator[Definition]:
-        """All definitions that this key may use, or those that a user has, which includes `_system` and shared ones."""
+        """All definitions that this key may use, or those of a user, with `_system` and shared ones."""
         path = path_of("llm-definitions", *([] if owner is None else [owner]))
         async for page in self._transport.pages(path, pages.Definitions):
             for one in page.definitions:
@@ -72,20 +72,20 @@ class AsyncDefinitions:
         await self._transport.send("DELETE", path_to("llm-definitions", name, "share", user), type(None))
 
     async def shared_with(self, name: str) -> AsyncIterator[str]:
-        """The handles of all with whom a definition is shared."""
+        """The handles of the users with whom a definition is shared."""
         async for page in self._transport.pages(path_to("llm-definitions", name, "shared-with"), list[str]):
             for one in page:
                 yield one
 
 
 class AsyncInstances:
-    """What turns texts into vectors: model, dimensions, and the key of its provider, which is never shown."""
+    """Models that embed texts: model, dimensions, and the key of the provider, which is never shown."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     async def list(self, owner: str, *, access: Literal["all", "shared"] = "all") -> AsyncIterator[Instance]:
-        """A user's own instances and those shared with the user, or the latter only."""
+        """A user's own instances and those shared with the user, or only the latter."""
         query = {"access": None if access == "all" else access}
         async for page in self._transport.pages(path_of("llm-instances", owner), pages.Instances, query):
             for one in page.instances:
@@ -152,7 +152,7 @@ class AsyncInstances:
         await self._transport.send("DELETE", path_to("llm-instances", name), type(None))
 
     async def embed(self, name: str, texts: Sequence[str], *, input_type: InputType = "document") -> Embedded:
-        """Embeds texts without storing them. Not repeated when the connection breaks: it may cost money."""
+        """Embeds texts without storing them. Not repeated after a broken connection: it may cost money."""
         return engines.embedded(
             await self._transport.send(
                 "POST",
@@ -166,7 +166,7 @@ class AsyncInstances:
     async def usage(
         self, name: str, *, first: date | None = None, last: date | None = None, by: Literal["day", "user"] = "day"
     ) -> AsyncIterator[Used]:
-        """What an instance was used for, of the last 30 days or of those named (UTC, both included)."""
+        """The usage of an instance in the last 30 days, or in those given (UTC, both included)."""
         query = {"from": first, "to": last, "by": by}
         async for page in self._transport.pages(path_to("llm-instances", name, "usage"), pages.Usage, query):
             for one in page.usage:
@@ -199,7 +199,7 @@ class AsyncInstances:
         await self._transport.send("DELETE", path_to("llm-instances", name, "share", user), type(None))
 
     async def shared_with(self, name: str) -> AsyncIterator[Share]:
-        """All with whom an instance is shared."""
+        """The users with whom an instance is shared."""
         async for page in self._transport.pages(path_to("llm-instances", name, "shared-with"), pages.Shares):
             for one in page.shared_with:
                 yield one

@@ -50,7 +50,7 @@ class AsyncProject:
         return await self._transport.send("GET", path_to("projects", self.name), ProjectInfo)
 
     async def instance(self) -> ProjectInstance:
-        """What readers may know of its instance: its model, its dimensions, and whether it embeds texts."""
+        """The part of its instance that readers may see: its model, its dimensions, and whether it embeds texts."""
         return await self._transport.send("GET", path_to("projects", self.name, "instance"), ProjectInstance)
 
     async def patch(self, changes: Mapping[str, Any]) -> ProjectInfo:
@@ -62,7 +62,7 @@ class AsyncProject:
         await self._transport.send("DELETE", path_to("projects", self.name), type(None))
 
     async def transfer(self, new_owner: str) -> AsyncProject:
-        """Hands the project over to another user, who has access to its instance."""
+        """Transfers the project to another user, who has access to its instance."""
         path = path_to("projects", self.name, "transfer")
         # Not repeated: the second time there would be nothing to hand over.
         await self._transport.send("POST", path, type(None), body={"new_owner": new_owner}, repeat=False)
@@ -78,7 +78,7 @@ class AsyncProject:
         await self._transport.send("DELETE", path_to("projects", self.name, "share", user), type(None))
 
     async def shared_with(self) -> AsyncIterator[Share]:
-        """All with whom the project is shared, beside the public."""
+        """The users with whom the project is shared, without the public."""
         async for page in self._transport.pages(path_to("projects", self.name, "shared-with"), pages.Shares):
             for one in page.shared_with:
                 yield one
@@ -133,7 +133,7 @@ class AsyncProject:
         on_bad_row: OnBadRow = "report",
         progress: Callable[[Progress], None] | bool | None = None,
     ) -> PushResult:
-        """Stores what the project has not, or has differently: `data` as of `upload`, but not iterators.
+        """Stores the rows that the project lacks or has differently: `data` as of `upload`, but not iterators.
 
         Digests are compared first, so that equal rows are not sent; and a file that has not changed since
         its last push, into a project that has not changed either, is not read. With `delete` embeddings are deleted
@@ -182,7 +182,7 @@ class AsyncProject:
         progress: Callable[[Progress], None] | bool | None = None,
         parallel: int | None = None,
     ) -> UploadResult:
-        """Stores rows that are in their final form already; a thread of its own reads them. As `upload` in all else."""
+        """Stores rows that are in their final form already; a thread of its own reads them. Otherwise as `upload`."""
         return await self._transport.run(
             lambda transport: Upload(
                 transport, self.name, total=total, on_bad_row=on_bad_row, progress=progress, parallel=parallel
@@ -210,7 +210,7 @@ class AsyncProject:
         exact: bool = False,
         recall: float | None = None,
     ) -> Similars:
-        """What is similar to a vector `(dimensions,)`, to a stored text by its `id`, or to a `text`.
+        """Texts similar to a vector `(dimensions,)`, to a stored text by its `id`, or to a `text`.
 
         `limit`: at most 200. `threshold`: the least similarity, from -1 to 1; the service's own is 0.5. `filter`: only
         texts whose metadata fit, such as `{"year": {"$gte": 1900}}`. `include`: `text` and `metadata` of the results.
@@ -237,7 +237,7 @@ class AsyncProject:
         exact: bool = False,
         recall: float | None = None,
     ) -> ManySimilars:
-        """What is similar to each of many vectors `(n, dimensions)`, in their order; the rest is as of `similar`."""
+        """Texts similar to each of many vectors `(n, dimensions)`, in their order; otherwise as `similar`."""
         query = {"limit": limit, "threshold": threshold, "exact": exact or None, "recall": recall}
         more = given(filter=filter, include=list(include) or None)
         return await self._transport.run(
@@ -245,13 +245,13 @@ class AsyncProject:
         )
 
     async def check_schema(self, schema: Mapping[str, Any] | str) -> SchemaCheck:
-        """Which stored metadata a JSON Schema would refuse. Nothing is changed. For the owner."""
+        """The stored rows whose metadata violate a JSON Schema. Nothing is changed. For the owner."""
         return await self._transport.run(lambda transport: engines.check_schema(transport, self.name, schema))
 
     async def map(
         self, method: MapMethod = "pca", *, limit: int | None = None, field: str | None = None, wait: float = 600
     ) -> ProjectMap:
-        """The embeddings as points in the plane, by principal components, or so that neighbours stay together.
+        """The embeddings as points in the plane, by principal components or by neighbours.
 
         Of a large project `limit` of them, chosen at random; 100,000 at most. `field` adds a field of the metadata,
         named as in filters. The first map of a project takes seconds, by neighbours minutes. Raises TimeoutError when

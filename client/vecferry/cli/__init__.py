@@ -1,4 +1,4 @@
-"""The command line. Its modules import what takes long to import (NumPy, HTTP, Arrow) only when it is used."""
+"""The command line. Its modules import slow packages (NumPy, HTTP, Arrow) only when used."""
 
 import contextlib
 import os

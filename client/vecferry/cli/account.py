@@ -22,8 +22,8 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 def login(url: str, key_stdin: bool, profile: str, as_json: bool) -> None:
     """Keep a key for the service at URL.
 
-    It is asked for, checked, and kept in the system's keyring, where one works, else in a file that nobody else can
-    read. Whose it is, the service tells.
+    It is asked for, checked, and kept in the system's keyring, where one works, else in a file that other users
+    cannot read. The service tells its owner.
     """
     try:
         profiles.check_url(url)
@@ -37,7 +37,7 @@ def login(url: str, key_stdin: bool, profile: str, as_json: bool) -> None:
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         click.echo("Warning: the URL begins with http, so the network can read the key.", err=True)
     if profiles.environment_wins():
-        click.echo("Warning: VECFERRY_URL and VECFERRY_KEY win over what is kept, until they are unset.", err=True)
+        click.echo("Warning: VECFERRY_URL and VECFERRY_KEY override the profile, until they are unset.", err=True)
     if as_json:
         show({"url": url, "user": user, "profile": profile, "kept_in": kept_in})
     else:
@@ -58,13 +58,13 @@ def logout(profile: str, as_json: bool) -> None:
 @click.command(epilog="\b\nExample: vecferry whoami")
 @common
 def whoami(profile: str, as_json: bool) -> None:
-    """Ask the service whose key is used."""
+    """Show the owner of the key, as the service knows it."""
     access = profiles.access(profile)
     with client_of(access) as client:
         user = client.whoami().user_handle or ADMIN
-    told = {"url": access.url, "user": user, "profile": access.profile, "kept_in": access.kept_in}
+    identity = {"url": access.url, "user": user, "profile": access.profile, "kept_in": access.kept_in}
     if as_json:
-        show(told)
+        show(identity)
         return
     words = {"user": _words(user), "service": access.url, "key": f"from {_place(access.kept_in)}"}
     pairs(words if access.profile is None else words | {"profile": access.profile})
@@ -76,9 +76,9 @@ def _key(from_stdin: bool) -> str:
     elif sys.stdin.isatty():
         key = click.prompt("Key", hide_input=True, err=True, type=str).strip()
     else:
-        raise click.UsageError("The key is asked for on a terminal only: give it to standard input, and --key-stdin")
+        raise click.UsageError("There is no terminal to enter the key: use --key-stdin and standard input")
     if not key:
-        raise click.UsageError("There is no key: the first line of standard input is empty")
+        raise click.UsageError("Missing key: the first line of standard input is empty")
     return str(key)
 
 

@@ -17,7 +17,7 @@ from vecferry.cli.parameters import (
     common,
     connected,
     is_agreed,
-    somebody_must_be_there,
+    require_terminal,
     yes_option,
 )
 
@@ -30,18 +30,18 @@ filter_option = click.option(
     "--filter",
     "metadata",
     type=JSON_OBJECT,
-    help='Only those whose metadata fit, such as \'{"year": {"$gte": 1900}}\'.',
+    help='Only those whose metadata match, such as \'{"year": {"$gte": 1900}}\'.',
 )
 
 
 @click.command(epilog='\b\nExample: vecferry search alice/poems "a flower with thorns" --limit 3')
 @click.argument("project", type=PROJECT)
 @click.argument("text", required=False, type=TEXT)
-@click.option("--id", "text_id", type=TEXT, help="Search what is like this stored text, in place of TEXT.")
+@click.option("--id", "text_id", type=TEXT, help="Search for texts similar to this stored text, in place of TEXT.")
 @click.option(
     "--vector",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Search what is like the vector in this file: .npy, or a list of numbers in .json.",
+    help="Search for texts similar to the vector in this file: .npy, or a list of numbers in .json.",
 )
 @click.option("--limit", type=click.IntRange(1, 200), default=10, show_default=True, help="How many to show.")
 @filter_option
@@ -51,7 +51,7 @@ filter_option = click.option(
     multiple=True,
     default=["text"],
     show_default=True,
-    help="What to show of each. May be given twice.",
+    help="The part of each to show. May be given twice.",
 )
 @common
 def search(
@@ -65,13 +65,13 @@ def search(
     profile: str,
     as_json: bool,
 ) -> None:
-    """Show what is most similar to a text or a vector.
+    """Show the texts most similar to a text or a vector.
 
-    That is to TEXT, which the project's instance embeds, to a stored text, or to a vector of a file. The best come
+    To TEXT, which the project's instance embeds, to a stored text, or to a vector of a file. The best come
     first; the similarity goes from -1 to 1.
     """
     if [text, text_id, vector].count(None) != 2:
-        raise click.UsageError("Say one of TEXT, --id and --vector")
+        raise click.UsageError("Give one of TEXT, --id and --vector")
     wanted = None if vector is None else _vector(vector)
     with connected(profile) as client:
         try:
@@ -81,7 +81,7 @@ def search(
                 id=text_id,
                 vector=wanted,
                 limit=limit,
-                threshold=-1,  # who sees the similarity decides what is similar enough
+                threshold=-1,  # the reader of the similarity decides what is similar enough
                 filter=metadata,
                 include=include,
             )
@@ -129,7 +129,7 @@ def get(project: str, ids: tuple[str, ...], profile: str, as_json: bool) -> int:
 @click.argument("project", type=PROJECT)
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=TEXT)
 @filter_option
-@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, without deleting it.")
 @yes_option
 @common
 def delete(
@@ -143,11 +143,11 @@ def delete(
 ) -> int:
     """Delete embeddings by their ids, or by a filter.
 
-    Says how many that are, and asks; a filter takes all those whose metadata pass it.
+    Shows their number, and asks; a filter takes all those whose metadata match it.
     """
     if bool(ids) == (metadata is not None):
-        raise click.UsageError("Say either ids or a --filter")
-    somebody_must_be_there(yes or dry_run)
+        raise click.UsageError("Give either ids or a --filter")
+    require_terminal(yes or dry_run)
     with connected(profile) as client:
         embeddings = client.project(project).embeddings
         chosen: dict[str, Any] = {"ids": ids} if ids else {"filter": metadata}

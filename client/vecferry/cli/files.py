@@ -16,7 +16,7 @@ from vecferry.cli.parameters import (
     common,
     connected,
     is_agreed,
-    somebody_must_be_there,
+    require_terminal,
     yes_option,
 )
 from vecferry.names import owner_and_handle
@@ -28,7 +28,7 @@ SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".npz", ".npy", ".arrow", ".feather
 BAD_SHOWN = 10
 NOTABLE_LOSS = 1e-3
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, without changing it.")
 
 
 @click.command(epilog="\b\nExample: vecferry push poems.parquet alice/poems --vector-column embedding")
@@ -38,17 +38,17 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would ch
 @click.option("--delete", is_flag=True, help="Delete from the project what the file does not have.")
 @yes_option
 @click.option("--id-column", type=TEXT, metavar="NAME", help="The column or key of the ids.")
-@click.option("--vector-column", type=TEXT, metavar="NAME", help="That of the vectors.")
-@click.option("--text-column", type=TEXT, metavar="NAME", help="That of the texts.")
+@click.option("--vector-column", type=TEXT, metavar="NAME", help="The column or key of the vectors.")
+@click.option("--text-column", type=TEXT, metavar="NAME", help="The column or key of the texts.")
 @click.option(
     "--metadata-column",
     "metadata_columns",
     type=TEXT,
     metavar="NAME",
     multiple=True,
-    help="A column that goes into the metadata, under its name; may be said several times.",
+    help="A column that goes into the metadata, under its name; may be given several times.",
 )
-@click.option("--metadata", type=TEXT, metavar="NAME", help="The column that is the metadata: objects, or JSON.")
+@click.option("--metadata", type=TEXT, metavar="NAME", help="The column of the metadata: objects, or JSON.")
 @click.option(
     "--ids",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -70,12 +70,12 @@ def push(
     profile: str,
     as_json: bool,
 ) -> int:
-    """Store the embeddings of FILE in a project. What is stored already is not sent again.
+    """Store the embeddings of FILE in a project. Stored rows are not sent again.
 
     FILE is .parquet, .arrow, .feather, .npz, .npy (with --ids), .jsonl or .ndjson, the last two also with .gz or .zst.
     """
     if metadata is not None and metadata_columns:
-        raise click.UsageError("Say --metadata, for objects, or --metadata-column, for what becomes one, but not both")
+        raise click.UsageError("Give --metadata, for objects, or --metadata-column, for single values, but not both")
     columns = _columns(id_column, vector_column, text_column, metadata_columns or metadata)
     return _push(file, project, profile, as_json, dry_run, delete, yes, {"ids": ids, "columns": columns})
 
@@ -100,7 +100,7 @@ def pull(project: str, file: Path, since: bool, profile: str, as_json: bool) -> 
 @yes_option
 @common
 def sync(source: str, destination: str, dry_run: bool, yes: bool, profile: str, as_json: bool) -> int:
-    """Make B as A is. One of them is a file, and the other USER/PROJECT.
+    """Make B equal to A. One of them is a file, and the other USER/PROJECT.
 
     What only B has is deleted from it. The file is what ends as files of embeddings do (.parquet, .jsonl, …), or begins
     with ./ or /.
@@ -140,7 +140,7 @@ def _push(
     options: dict[str, Any],
 ) -> int:
     asks = delete and not yes and not dry_run
-    somebody_must_be_there(not asks)
+    require_terminal(not asks)
     agreed: int | None = None
     kept = 0
 
@@ -188,9 +188,9 @@ def _pull(project: str, file: Path, since: bool, profile: str, as_json: bool) ->
 
 
 def _sync_to_file(project: str, file: Path, profile: str, as_json: bool, dry_run: bool, yes: bool) -> int:
-    """What the file would bring to the project is what it loses, and the other way round."""
+    """Additions of the file to the project are its losses here, and vice versa."""
     if dry_run or (file.exists() and not yes):
-        somebody_must_be_there(dry_run)
+        require_terminal(dry_run)
         with connected(profile, retries=RETRIES_OF_FILES) as client:
             of = client.project(project)
             if file.exists():

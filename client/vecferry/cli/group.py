@@ -1,4 +1,4 @@
-"""The group of all commands: what became of a command, as an exit code and words."""
+"""The group of all commands: the result of a command as an exit code and a message."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Commands(click.Group):
         """Runs a command, and exits."""
         arguments = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
-        if hasattr(sys.stdout, "reconfigure"):  # a terminal that has not all letters
+        if hasattr(sys.stdout, "reconfigure"):  # a terminal without some letters
             sys.stdout.reconfigure(errors="replace")
         try:
             code = super().main(arguments, prog_name or "vecferry", complete_var, standalone_mode=False, **extra)
@@ -79,20 +79,20 @@ class Commands(click.Group):
         sys.exit(code or DONE)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command, until Ctrl-C or until nobody reads what it prints."""
+        """Runs a command, until Ctrl-C or until its output is closed."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             if sys.stderr.isatty():  # behind ^C
                 click.echo(err=True)
             raise click.Abort from None
-        except BrokenPipeError:  # as by `| head`: who has enough has what they want
+        except BrokenPipeError:  # as by `| head`: no error
             _print_no_more()
             return DONE
 
 
 def _print_no_more() -> None:
-    """Else Python tries once more at its end, and complains."""
+    """Without this Python writes once more at its end, and fails."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""What is printed: tables for people, and JSON for programs."""
+"""The output: tables for people, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Seque
         click.echo("  ".join([*cells, cut(line[-1], room)]).rstrip())
 
 
-def pairs(told: dict[str, str]) -> None:
+def pairs(values: dict[str, str]) -> None:
     """Prints names and values, one pair a line."""
-    width = max(map(_width, told))
-    for name, value in told.items():
+    width = max(map(_width, values))
+    for name, value in values.items():
         click.echo(f"{name:{width}}  {clean(value)}")
 
 

@@ -1,4 +1,4 @@
-"""What commands have in common: options, kinds of arguments, the client, and questions."""
+"""The common parts of commands: options, kinds of arguments, the client, and questions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from vecferry import Client
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-RETRIES = 2  # of somebody who waits
-RETRIES_OF_FILES = 6  # of what may take hours
+RETRIES = 2  # of a user who waits
+RETRIES_OF_FILES = 6  # of operations that may take hours
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg]  # older ones have none
@@ -92,12 +92,12 @@ def client_of(access: profiles.Access, *, retries: int = RETRIES) -> Client:
         raise click.UsageError(f"The URL or the key cannot be used: {error}") from None
 
 
-def somebody_must_be_there(yes: bool) -> None:
-    """Refuses a command that would ask, where nobody can answer."""
+def require_terminal(yes: bool) -> None:
+    """Refuses a command that would ask, where there is no terminal."""
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here: say --yes to delete, or --dry-run to see what would go")
+        raise click.UsageError("There is no terminal to ask: give --yes to delete, or --dry-run for a preview")
 
 
 def is_agreed(question: str, yes: bool) -> bool:
-    """Asks, unless `yes` was said."""
+    """Asks, unless `yes` was given."""
     return yes or click.confirm(question, err=True)

@@ -25,7 +25,7 @@ def projects(user: str | None, profile: str, as_json: bool) -> None:
     with connected(profile) as client:
         user = user or client.whoami().user_handle
         if user is None:
-            raise click.UsageError("The admin has no projects: say whose, `vecferry projects USER`")
+            raise click.UsageError("The admin has no projects: give a user, `vecferry projects USER`")
         found = list(client.projects.list(user))
     if as_json:
         show(found)
@@ -44,7 +44,7 @@ def projects(user: str | None, profile: str, as_json: bool) -> None:
 
 @click.command(epilog="\b\nExample: vecferry create alice/poems --instance alice/house")
 @click.argument("project", type=PROJECT)
-@click.option("--instance", required=True, type=PROJECT, metavar="USER/INSTANCE", help="What its vectors are made by.")
+@click.option("--instance", required=True, type=PROJECT, metavar="USER/INSTANCE", help="The instance of its vectors.")
 @common
 def create(project: str, instance: str, profile: str, as_json: bool) -> None:
     """Make an empty project. One that exists is left as it is."""

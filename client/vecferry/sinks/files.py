@@ -1,4 +1,4 @@
-"""What all files have in common: they are complete or not there at all."""
+"""The base of all files: complete, or absent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Sink(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Beside the target, because only within a file system a file can take the place of another at once.
+        # Beside the target, because a file can replace another atomically only within one file system.
         self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         self._first: Rows | None = None
 
@@ -67,7 +67,7 @@ class Sink(ABC):
 
     @abstractmethod
     def _close(self, *, complete: bool) -> None:
-        """Writes what is left to write if it is to be complete, and closes the file."""
+        """Writes the rest if the file is to be complete, and closes it."""
 
     def _put_in_place(self) -> None:
         with self._temporary.open("rb+") as file:

@@ -67,7 +67,7 @@ class Client:
         exact: bool = False,
         recall: float | None = None,
     ) -> Similars:
-        """What is similar in a project: the same as `project(…).similar(…)`."""
+        """Similar texts in a project: the same as `project(…).similar(…)`."""
         return self.project(project).similar(
             vector=vector,
             id=id,
@@ -81,7 +81,7 @@ class Client:
         )
 
     def whoami(self) -> WhoAmI:
-        """Whose key the client has. Raises Unauthorized where it has none, or one that is not known."""
+        """The owner of the key. Raises Unauthorized for a missing or unknown key."""
         return self._transport.send("GET", path_of("whoami"), WhoAmI)
 
     def close(self) -> None:
@@ -110,11 +110,11 @@ class Users:
                 yield handle
 
     def get(self, user: str) -> User:
-        """A user with all that they own and have been given."""
+        """A user with everything that they own, and that is shared with them."""
         return self._transport.send("GET", path_of("users", user), User)
 
     def put(self, user: str, *, email: str, name: str | None = None) -> UserKey:
-        """Makes a user, whose key is shown this once, or changes one."""
+        """Makes a user, whose key is shown only once, or changes one."""
         body = given(user_handle=user, email=email, name=name)
         # Not repeated: the answer that was lost had the key.
         return self._transport.send("PUT", path_of("users", user), UserKey, body=body, repeat=False)
@@ -124,7 +124,7 @@ class Users:
         return self._transport.send("PATCH", path_of("users", user), User, body=changes)
 
     def delete(self, user: str) -> None:
-        """Deletes a user with all that they own."""
+        """Deletes a user with everything that they own."""
         self._transport.send("DELETE", path_of("users", user), type(None))
 
 
@@ -135,7 +135,7 @@ class Keys:
         self._transport = transport
 
     def exchange(self, user: str) -> UserKey:
-        """A new key of a user; the old one stops working at once, also for this client."""
+        """A new key of a user; the old one stops working immediately, also for this client."""
         return self._transport.send("POST", path_of("users", user, "key"), UserKey, repeat=False)
 
 

@@ -32,7 +32,7 @@ class Embeddings:
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         page_size: int = 200,
     ) -> Iterator[Embedding]:
-        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched at once.
+        """All embeddings behind the id `after`, with these parts; `page_size` of them are fetched together.
 
         `filter`: only those whose metadata fit, as in a search.
         """
@@ -47,7 +47,7 @@ class Embeddings:
         return self._transport.send("GET", path_to("embeddings", self._project, text_id), Embedding)
 
     def get_many(self, ids: Iterable[str], *, include: Sequence[Part] = PARTS) -> Found:
-        """Those of these embeddings that there are, and the ids of the others."""
+        """The embeddings with these ids, and the ids not found."""
         return self._transport.run(lambda transport: engines.get_many(transport, self._project, ids, include))
 
     def delete(

@@ -20,7 +20,7 @@ class Definitions:
         self._transport = transport
 
     def list(self, owner: str | None = None) -> Iterator[Definition]:
-        """All definitions that this key may use, or those that a user has, which includes `_system` and shared ones."""
+        """All definitions that this key may use, or those of a user, with `_system` and shared ones."""
         path = path_of("llm-definitions", *([] if owner is None else [owner]))
         for page in self._transport.pages(path, pages.Definitions):
             for one in page.definitions:
@@ -73,20 +73,20 @@ class Definitions:
         self._transport.send("DELETE", path_to("llm-definitions", name, "share", user), type(None))
 
     def shared_with(self, name: str) -> Iterator[str]:
-        """The handles of all with whom a definition is shared."""
+        """The handles of the users with whom a definition is shared."""
         for page in self._transport.pages(path_to("llm-definitions", name, "shared-with"), list[str]):
             for one in page:
                 yield one
 
 
 class Instances:
-    """What turns texts into vectors: model, dimensions, and the key of its provider, which is never shown."""
+    """Models that embed texts: model, dimensions, and the key of the provider, which is never shown."""
 
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
 
     def list(self, owner: str, *, access: Literal["all", "shared"] = "all") -> Iterator[Instance]:
-        """A user's own instances and those shared with the user, or the latter only."""
+        """A user's own instances and those shared with the user, or only the latter."""
         query = {"access": None if access == "all" else access}
         for page in self._transport.pages(path_of("llm-instances", owner), pages.Instances, query):
             for one in page.instances:
@@ -153,7 +153,7 @@ class Instances:
         self._transport.send("DELETE", path_to("llm-instances", name), type(None))
 
     def embed(self, name: str, texts: Sequence[str], *, input_type: InputType = "document") -> Embedded:
-        """Embeds texts without storing them. Not repeated when the connection breaks: it may cost money."""
+        """Embeds texts without storing them. Not repeated after a broken connection: it may cost money."""
         return engines.embedded(
             self._transport.send(
                 "POST",
@@ -167,7 +167,7 @@ class Instances:
     def usage(
         self, name: str, *, first: date | None = None, last: date | None = None, by: Literal["day", "user"] = "day"
     ) -> Iterator[Used]:
-        """What an instance was used for, of the last 30 days or of those named (UTC, both included)."""
+        """The usage of an instance in the last 30 days, or in those given (UTC, both included)."""
         query = {"from": first, "to": last, "by": by}
         for page in self._transport.pages(path_to("llm-instances", name, "usage"), pages.Usage, query):
             for one in page.usage:
@@ -200,7 +200,7 @@ class Instances:
         self._transport.send("DELETE", path_to("llm-instances", name, "share", user), type(None))
 
     def shared_with(self, name: str) -> Iterator[Share]:
-        """All with whom an instance is shared."""
+        """The users with whom an instance is shared."""
         for page in self._transport.pages(path_to("llm-instances", name, "shared-with"), pages.Shares):
             for one in page.shared_with:
                 yield one

@@ -1,14 +1,21 @@
 // Adding texts: pasted or of a file, embedded by the project's instance, or stored with vectors of their own.
 import { post } from "../api.js";
 import { bytes, number, plural } from "../format.js";
+import { field, useFields } from "../forms.js";
 import { useAction } from "../hooks.js";
 import { useMemo, useRef, useState } from "../vendor/hooks.js";
-import { Dialog, Failure, Field, html, Progress } from "../ui.js";
+import { Dialog, Failure, Form, html, Progress } from "../ui.js";
 import { FORMATS, formatOf, readRecords } from "./records.js";
 
 const BATCH_ROWS = 100; // small, so that progress is seen
 const BATCH_CHARACTERS = 400_000;
 const FILE_BYTES = 64 * 2 ** 20; // larger ones are for the client, which reads them piece by piece
+const COST = "A text that is stored under its id is replaced; one that is stored as it is costs nothing.";
+const EXAMPLES = {
+  lines: "The modest rose puts forth a thorn",
+  csv: "text_id,text,author\nrose,A rose,Stein",
+  json: `{"text_id": "rose", "vector": [0.9, 0.1, …], "text": "A rose", "metadata": {"author": "Stein"}}`,
+};
 
 export function AddTexts({ base, instance, canEmbed, onDone }) {
   const [isOpen, setOpen] = useState(false);
@@ -21,59 +28,37 @@ export function AddTexts({ base, instance, canEmbed, onDone }) {
 }
 
 function Adding({ base, instance, canEmbed, onClose }) {
-  const [source, setSource] = useState({ content: "", name: "" });
-  const [format, setFormat] = useState(canEmbed ? "lines" : "json");
-  const [prefix, setPrefix] = useState(newPrefix); // so that what is pasted later does not replace what was before
   const [left, setLeft] = useState(null); // the records that are still to be sent, once it has begun
   const [done, setDone] = useState({ sent: 0, inserted: 0, updated: 0, unchanged: 0, tokens: 0 });
-  const [faults, setFaults] = useState([]); // lines that the service refused
-  const { records, wrong } = useMemo(
-    () => checked(readRecords(source.content, format, prefix), canEmbed),
-    [source, format, prefix],
-  );
-  const action = useAction(async (given, { signal }) => {
-    setFaults([]);
-    for (let rest = given; rest.length; ) {
+  const action = useAction(async (records, { signal }) => {
+    for (let rest = records; ; ) {
+      setLeft(rest);
+      if (!rest.length) return;
       const batch = firstBatch(rest);
-      const answer = await send(base, batch, signal).catch((error) => {
-        setFaults(faultsOf(error, batch));
-        throw error;
+      const rows = batch.map(({ line, ...record }) => record);
+      const [place, body] = rows[0].vector ? [base.embeddings, { embeddings: rows }] : [base.texts, { texts: rows }];
+      const answer = await post(place, body, { signal }).catch((error) => {
+        throw Object.assign(error, { faults: faultsOf(error, batch) });
       });
       rest = rest.slice(batch.length);
-      setLeft(rest);
-      setDone((old) => ({
-        sent: old.sent + batch.length,
-        inserted: old.inserted + answer.inserted,
-        updated: old.updated + answer.updated,
-        unchanged: old.unchanged + answer.unchanged,
-        tokens: old.tokens + (answer.usage?.tokens ?? 0),
-      }));
+      const counts = { sent: batch.length, tokens: 0, ...answer, ...answer.usage };
+      setDone((old) => Object.fromEntries(Object.entries(old).map(([name, sum]) => [name, sum + counts[name]])));
     }
   });
-  const start = () => {
-    setLeft(records);
-    action.run(records);
-  };
-  const leaveOut = () => {
-    const refused = new Set(faults.map((one) => one.line));
-    const rest = left.filter((one) => !refused.has(one.line));
-    setLeft(rest);
-    action.run(rest);
-  };
-  const total = done.sent + (left?.length ?? 0);
+  const { sent, inserted, updated, unchanged, tokens } = done;
+  const total = sent + (left?.length ?? 0);
+  const summary = `${number(inserted)} new, ${number(updated)} replaced, ${number(unchanged)} as they were`;
+  const faults = action.error?.faults ?? []; // lines that the service refused
+  const error = faults.length ? { message: action.error.message } : action.error;
+  const refused = new Set(faults.map((one) => one.line));
+  const leaveOut = () => action.run(left.filter((one) => !refused.has(one.line)));
   return html`<${Dialog} title="Add texts" class="wide" onClose=${action.isRunning ? undefined : onClose}>
     ${left === null
-      ? html`<${Source} ...${{ source, setSource, format, setFormat, prefix, setPrefix, canEmbed, instance }} />
-          <${Preview} records=${records} wrong=${wrong} />
-          <div class="actions">
-            <button type="button" class="primary" disabled=${!records.length || wrong.length > 0} onClick=${start}>
-              ${records.length ? `Add ${plural(records.length, "text")}` : "Add"}</button>
-            <button type="button" onClick=${onClose}>Cancel</button>
-          </div>`
-      : html`<${Progress} value=${total ? done.sent / total : 1} onCancel=${action.isRunning && action.cancel}
-            label="${number(done.sent)} of ${plural(total, "text")}" />
-          <p role="status">${summary(done)}</p>
-          <${Failure} error=${faults.length ? { message: action.error?.message } : action.error} />
+      ? html`<${Source} instance=${instance} canEmbed=${canEmbed} start=${action.run} onClose=${onClose} />`
+      : html`<${Progress} value=${total ? sent / total : 1} onCancel=${action.isRunning && action.cancel}
+            label="${number(sent)} of ${plural(total, "text")}" />
+          <p role="status">${summary}${tokens > 0 && `; ${plural(tokens, "token")}`}.</p>
+          <${Failure} error=${error} />
           <${Lines} wrong=${faults} />
           ${!action.isRunning && html`<div class="actions">
             ${faults.length > 0 && html`<button type="button" onClick=${leaveOut}>
@@ -84,59 +69,58 @@ function Adding({ base, instance, canEmbed, onClose }) {
   <//>`;
 }
 
+// So that what is pasted later does not replace what was before.
 const newPrefix = () => `${new Date().toISOString().slice(0, 19).replace("T", "-").replaceAll(":", "")}-`;
 
-function Source({ source, setSource, format, setFormat, prefix, setPrefix, canEmbed, instance }) {
-  const [problem, setProblem] = useState(null);
+function Source({ instance, canEmbed, start, onClose }) {
+  const [file, setFile] = useState(null);
   const input = useRef(null);
-  const choose = async (event) => {
-    const file = event.target.files[0];
-    if (!file) return;
-    if (file.size > FILE_BYTES) {
-      setProblem(new Error(`The file has ${bytes(file.size)}: above ${bytes(FILE_BYTES)} use the client vecferry.`));
-      return;
+  const read = useAction(async (chosen) => {
+    if (chosen.size > FILE_BYTES) {
+      throw new Error(`The file has ${bytes(chosen.size)}: above ${bytes(FILE_BYTES)} use the client vecferry.`);
     }
-    setProblem(null);
-    if (canEmbed) setFormat(formatOf(file.name));
-    setPrefix(`${file.name.replace(/\.[^.]*$/, "")}-`);
-    setSource({ content: await file.text(), name: file.name });
-  };
+    setFile({ name: chosen.name, content: await chosen.text() });
+    form.set({ format: formatOf(chosen.name), prefix: `${chosen.name.replace(/\.[^.]*$/, "")}-` });
+  });
   const drop = () => {
+    setFile(null);
     input.current.value = "";
-    setPrefix(newPrefix());
-    setSource({ content: "", name: "" });
+    form.set({ prefix: newPrefix() });
   };
-  const vectors = `{"text_id": "rose", "vector": [0.9, 0.1, …], "text": "A rose", "metadata": {"author": "Stein"}}`;
-  const example = { lines: "The modest rose puts forth a thorn", csv: "text_id,text,author\nrose,A rose,Stein" };
-  return html`
+  const fields = ({ format, prefix }) => [
+    [
+      html`<div class="field">
+        <label for="texts-file">File</label>
+        <input id="texts-file" type="file" ref=${input} accept=".jsonl,.ndjson,.json,.txt,.csv"
+          onChange=${({ target }) => target.files[0] && read.run(target.files[0])} />
+      </div>`,
+      canEmbed && field("format", "Format", "", { options: FORMATS }),
+      field("prefix", "Ids of texts without one", `Before the number of the line: ${prefix}1`, { isExact: true }),
+    ],
+    file
+      ? html`<p>${file.name} <button type="button" onClick=${drop}>Paste instead</button></p>`
+      : field("content", "Texts", COST, { lines: 8, isFirst: true, placeholder: EXAMPLES[format] }),
+  ];
+  const [stored] = useState({ format: canEmbed ? "lines" : "json", prefix: newPrefix(), content: "" });
+  const form = useFields(fields, stored);
+  const { prefix } = form.values;
+  const format = canEmbed ? form.values.format : "json";
+  const content = file?.content ?? form.values.content;
+  const { records, wrong } = useMemo(() => readRecords(content, format, prefix, canEmbed), [content, format, prefix]);
+  const action = { run: () => start(records), error: read.error };
+  return html`<${Form} action=${action} submit=${records.length ? `Add ${plural(records.length, "text")}` : "Add"}
+      isReady=${records.length > 0 && !wrong.length} onCancel=${onClose}>
     ${!canEmbed && html`<p class="warning-box">${instance
       ? "The project's instance cannot embed texts here"
       : "The project has no instance"}: give each text its vector${instance &&
       `, of ${plural(instance.dimensions, "number")}`}.</p>`}
-    <div class="row from-top">
-      <div class="field">
-        <label for="texts-file">File</label>
-        <input id="texts-file" type="file" ref=${input} accept=".jsonl,.ndjson,.json,.txt,.csv" onChange=${choose} />
-      </div>
-      ${canEmbed && html`<${Field} label="Format" value=${format} onValue=${setFormat} options=${FORMATS} />`}
-      <${Field} label="Ids of texts without one" value=${prefix} onValue=${setPrefix}
-        hint="Before the number of the line: ${prefix}1" />
-    </div>
-    <${Failure} error=${problem} />
-    ${source.name
-      ? html`<p>${source.name} <button type="button" onClick=${drop}>Paste instead</button></p>`
-      : html`<${Field} label="Texts" lines="8" value=${source.content} isFirst
-          onValue=${(content) => setSource({ content, name: "" })} placeholder=${example[format] ?? vectors}
-          hint="A text that is stored under its id is replaced; one that is stored as it is costs nothing." />`}`;
-}
-
-function Preview({ records, wrong }) {
-  if (wrong.length) return html`<${Lines} wrong=${wrong} />`;
-  if (!records.length) return null;
-  return html`<p role="status">${plural(records.length, "text")} read, the first ones are:</p>
-    <ul>
-      ${records.slice(0, 3).map((one) => html`<li><code>${one.text_id}</code> ${one.text?.slice(0, 120)}</li>`)}
-    </ul>`;
+    ${form.inputs}
+    <${Lines} wrong=${wrong} />
+    ${!wrong.length && records.length > 0 && html`
+      <p role="status">${plural(records.length, "text")} read, the first ones are:</p>
+      <ul>${records.slice(0, 3).map(({ text_id: id, text }) => html`
+        <li><code>${id}</code> ${text?.slice(0, 120)}</li>`)}</ul>`}
+  <//>`;
 }
 
 function Lines({ wrong }) {
@@ -148,44 +132,18 @@ function Lines({ wrong }) {
   </div>`;
 }
 
-// Records are of one kind: all with vectors, or all without, to be embedded.
-function checked({ records, wrong }, canEmbed) {
-  const withVector = records.filter((one) => one.vector !== undefined);
-  if (!canEmbed || withVector.length) {
-    const message = canEmbed ? "has no vector, but others have" : "has no vector";
-    wrong.push(...records.filter((one) => one.vector === undefined).map(({ line }) => ({ line, message })));
-  }
-  return { records, wrong };
-}
-
 function firstBatch(records) {
-  let [count, characters] = [0, 0];
-  while (count < records.length && count < BATCH_ROWS && (count === 0 || characters < BATCH_CHARACTERS)) {
-    characters += JSON.stringify(records[count]).length;
-    count += 1;
-  }
-  return records.slice(0, count);
-}
-
-function send(base, batch, signal) {
-  const rows = batch.map(({ line, ...record }) => record);
-  const hasVectors = batch[0].vector !== undefined;
-  return hasVectors
-    ? post(base.embeddings, { embeddings: rows }, { signal })
-    : post(base.texts, { texts: rows }, { signal });
+  let characters = 0;
+  const isFull = (one) => (characters += JSON.stringify(one).length) > BATCH_CHARACTERS;
+  const end = records.slice(0, BATCH_ROWS).findIndex(isFull);
+  return records.slice(0, end < 0 ? BATCH_ROWS : Math.max(1, end));
 }
 
 // The service names rows of a batch as body.texts[3].text: here they are lines.
-function faultsOf(error, batch) {
-  const lines = new Map();
-  for (const { location, message } of error.errors ?? []) {
-    const [, at, field] = /^body\.(?:texts|embeddings)\[(\d+)\]\.?(.*)$/.exec(location ?? "") ?? [];
-    if (at !== undefined && batch[at]) lines.set(batch[at].line, `${field} ${message}`.trim());
-  }
-  return [...lines].map(([line, message]) => ({ line, message }));
-}
-
-function summary({ inserted, updated, unchanged, tokens }) {
-  const parts = [`${number(inserted)} new`, `${number(updated)} replaced`, `${number(unchanged)} as they were`];
-  return `${parts.join(", ")}${tokens ? `; ${plural(tokens, "token")}` : ""}.`;
+function faultsOf({ errors = [] }, batch) {
+  const found = errors.map(({ location, message }) => {
+    const [, at, part] = /^body\.(?:texts|embeddings)\[(\d+)\]\.?(.*)$/.exec(location) ?? [];
+    return { line: batch[at]?.line, message: `${part} ${message}`.trim() };
+  });
+  return found.filter(({ line }, at) => line && found.findIndex((one) => one.line === line) === at); // one of each line
 }

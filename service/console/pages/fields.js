@@ -1,94 +1,113 @@
-// The fields of forms that instances, definitions and shares have in common.
-import { all } from "../api.js";
-import { useAction, useLoad } from "../hooks.js";
-import { useState } from "../vendor/hooks.js";
-import { Badge, DialogButton, Failure, Field, Form, html } from "../ui.js";
+// The fields that several forms have in common: of instances, definitions, projects, and the filter of metadata.
+import { all, parsed, path, Problem } from "../api.js";
+import { plural } from "../format.js";
+import { field } from "../forms.js";
+import { useLoad } from "../hooks.js";
+import { Failure, Field, html } from "../ui.js";
 
-// The names of what describes a model, and of the limits of what is spent.
-export const MODEL = ["api_standard", "endpoint", "model", "dimensions", "context_limit", "description"];
-export const LIMITS = ["tokens_per_day", "tokens_per_month", "requests_per_minute", "expires_at"];
-const NUMBERS = new Set(["dimensions", "context_limit", ...LIMITS.slice(0, 3)]);
+const COUNT = { type: "number", min: 1 };
+const ENDPOINT = "Where the provider is asked: a whole URL, or the base to which the standard adds its path.";
+const HANDLES = "3 to 64 letters, digits and . _ ~ - ; it stands in addresses, and is not changed later.";
+export const handleField = (name, label = "Name") => field(name, label, HANDLES, { required: true, isFirst: true });
+export const DESCRIPTION = field("description", "Description", "", { lines: 2, class: "prose" });
+export const KEY = field(
+  "api_key", "The provider's key", "It is stored encrypted, and never shown again. Some providers need none.",
+  { type: "password", autocomplete: "new-password" },
+);
+export const DIMENSIONS = field("dimensions", "Dimensions", "How many numbers its vectors have.", COUNT);
+export const LIMITS = [
+  [
+    field("tokens_per_day", "Tokens a day", "", { type: "number", min: 0 }),
+    field("tokens_per_month", "Tokens a month", "", { type: "number", min: 0 }),
+    field("requests_per_minute", "Requests a minute", "", { type: "number", min: 0 }),
+  ],
+  field("expires_at", "Ends", "Empty: no limit; 0: nothing. Days and months are UTC's.", { type: "datetime-local" }),
+];
+export const FILTER = field("filter", "Filter", "Only texts whose metadata fit, as JSON. Empty: all.", { is: Filter });
+const FILTERS = [
+  ['{"author": "Blake"}', "the field has this value"],
+  ['{"year": {"$gte": 1780, "$lt": 1800}}', "from 1780 on, and before 1800; also $gt, $lte, $eq and $ne"],
+  ['{"lang": {"$in": ["en", "de"]}}', "one of these; $nin: none of these"],
+  ['{"about.place": {"$exists": true}}', "there is such a field; dots lead into objects and lists"],
+  ['{"$or": [{"year": 1794}, {"$not": {"lang": "en"}}]}', "either holds; $and: all of them; $not: does not hold"],
+];
 
-// What is typed in a form, from a stored object: {values, field}. `field(name)` has what a Field needs of it.
-export function useFields(stored = {}) {
-  const [values, setValues] = useState({ ...stored, expires_at: local(stored.expires_at) });
-  const set = (name) => (value) => setValues((old) => ({ ...old, [name]: value }));
-  return { values, field: (name) => ({ name, value: values[name] ?? "", onValue: set(name) }) };
-}
+// What describes a model. An instance must have dimensions.
+export const modelFields = (isInstance) => [
+  [
+    field("api_standard", "API standard", "", { is: Standard, required: true }),
+    field("model", "Model", "Its name at the provider."),
+  ],
+  field("endpoint", "Endpoint", ENDPOINT, { type: "url" }),
+  [
+    { ...DIMENSIONS, required: isInstance },
+    field("context_limit", "Context limit", "The most tokens that the model reads.", COUNT),
+  ],
+  DESCRIPTION,
+];
 
-// The properties of a body: numbers as numbers, times in UTC, and null for what is empty.
-export function bodyOf(values, names) {
-  return Object.fromEntries(names.map((name) => [name, sent(name, values[name] ?? "")]));
-}
+// The same in words, of one that is stored.
+export const modelFacts = (one) => [
+  ["Model", one.model],
+  ["Dimensions", one.dimensions],
+  ["API standard", one.api_standard],
+  ["Endpoint", one.endpoint],
+  ["Context limit", one.context_limit && plural(one.context_limit, "token")],
+];
 
-function sent(name, value) {
-  if (value === "") return null;
-  if (name === "expires_at") return new Date(value).toISOString();
-  return NUMBERS.has(name) ? Number(value) : value;
-}
-
-// A moment as the browser's inputs want it, in local time.
-function local(moment) {
-  if (!moment) return "";
-  const at = new Date(moment);
-  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
-
-export function ModelFields({ field, isInstance }) {
+function Standard({ value, ...rest }) {
   const from = useLoad((signal) => all("/v1/api-standards", "api_standards", { signal }), ["standards"]);
-  const { value } = field("api_standard");
-  const options = (from.data ?? [{ api_standard_handle: value, dialect: value }]).map((one) => [
-    one.api_standard_handle,
-    one.dialect ? one.api_standard_handle : `${one.api_standard_handle} (stored only, not called)`,
-  ]);
+  const known = from.data ?? [{ api_standard_handle: value, dialect: value }];
+  const options = known.map(({ api_standard_handle: handle, dialect }) =>
+    [handle, dialect ? handle : `${handle} (stored only, not called)`]);
   return html`<${Failure} error=${from.error} retry=${from.reload} />
-    <div class="row from-top">
-      <${Field} label="API standard" ...${field("api_standard")} options=${options} required />
-      <${Field} label="Model" ...${field("model")} hint="Its name at the provider." />
-    </div>
-    <${Field} label="Endpoint" ...${field("endpoint")} type="url"
-      hint="Where the provider is asked: a whole URL, or the base to which the standard adds its path." />
-    <div class="row from-top">
-      <${Field} label="Dimensions" ...${field("dimensions")} type="number" min="1" required=${isInstance}
-        hint="How many numbers its vectors have." />
-      <${Field} label="Context limit" ...${field("context_limit")} type="number" min="1"
-        hint="The most tokens that the model reads." />
-    </div>
-    <${Field} label="Description" ...${field("description")} lines="2" class="prose" />`;
+    <${Field} ...${rest} value=${value} options=${options} />`;
 }
 
-export function LimitFields({ field }) {
-  return html`<div class="row from-top">
-      <${Field} label="Tokens a day" ...${field("tokens_per_day")} type="number" min="0" />
-      <${Field} label="Tokens a month" ...${field("tokens_per_month")} type="number" min="0" />
-      <${Field} label="Requests a minute" ...${field("requests_per_minute")} type="number" min="0" />
-    </div>
-    <${Field} label="Ends" ...${field("expires_at")} type="datetime-local"
-      hint="Empty: no limit; 0: nothing. Days and months are those of UTC." />`;
+// The instances that a user owns or has been given.
+export function useInstances(user) {
+  const load = async (signal) => (user ? all(path`/v1/llm-instances/${user}`, "instances", { signal }) : []);
+  return useLoad(load, ["instances", user]);
 }
 
-export function KeyField({ field, ...rest }) {
-  return html`<${Field} label="The provider's key" ...${field("api_key")} type="password" autocomplete="new-password"
-    ...${rest} hint="It is stored encrypted, and never shown again. Some providers need none." />`;
+// The name of an instance in the choice of one. A handle of the original system may hold a "/", an owner's not.
+export const instanceName = (one) => `${one.owner}/${one.instance_handle}`;
+
+// What a project's body says of the instance of that name.
+export function instanceOf(name) {
+  const [owner, handle] = name.split(/\/(.*)/s);
+  return { instance_owner: owner, instance_handle: handle };
 }
 
-export function KeyBadge({ instance }) {
-  return instance.has_api_key ? html`<${Badge} kind="good">stored<//>` : html`<${Badge}>none<//>`;
+// The choice of a project's instance, with what the chosen one is.
+export const instanceField = (instances, hint) =>
+  field("instance_handle", "Instance", hint, { is: Instance, required: true, instances });
+
+function Instance({ instances, hint, ...rest }) {
+  const one = instances.find((known) => instanceName(known) === rest.value);
+  const facts = one && [one.model, plural(one.dimensions, "dimension"), one.api_standard].filter(Boolean).join(", ");
+  const options = [["", "Choose …"], ...instances.map(instanceName)];
+  return html`<${Field} ...${rest} options=${options} hint=${facts || hint} />`;
 }
 
-// A button that opens a form for a stored object. Its fields are fields(field), and send(values, options) stores them.
-export function Change({ label, kind, submit = "Save", stored, send, reload, fields }) {
-  return html`<${DialogButton} label=${label} kind=${kind}>
-    ${(close) => html`<${ChangeForm} ...${{ submit, stored, send, reload, fields, close }} />`}
-  <//>`;
+// The filter that was typed; undefined for none. Raises a Problem for the field when it is not a JSON object.
+export function filterOf(text) {
+  if (!text?.trim()) return undefined;
+  const { value, fault = "a filter is an object, in braces" } = parsed(text);
+  if (value && typeof value === "object" && !Array.isArray(value)) return value;
+  const message = `must be JSON, like {"author": "Blake"} (${fault})`;
+  throw new Problem(422, { detail: "The filter cannot be read.", errors: [{ location: "body.filter", message }] });
 }
 
-function ChangeForm({ submit, stored, send, reload, fields, close }) {
-  const { values, field } = useFields(stored);
-  const action = useAction(async (options) => {
-    await send(values, options);
-    close();
-    reload?.();
-  });
-  return html`<${Form} action=${action} submit=${submit} onCancel=${close}>${fields(field)}<//>`;
+function Filter(props) {
+  return html`<div class="filter">
+    <${Field} ...${props} class="mono" />
+    <details>
+      <summary>How to write a filter</summary>
+      <ul>${FILTERS.map(([example, meaning]) => html`<li>
+        <button type="button" class="link" onClick=${() => props.onValue(example)}><code>${example}</code></button>
+        ${" "}${meaning}
+      </li>`)}</ul>
+    </details>
+  </div>`;
 }

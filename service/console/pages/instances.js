@@ -1,80 +1,56 @@
-// Instances: a user's own and those shared with them, and a form that makes one. The page of one is in instance.js.
-import { all, get, mustBeFree, path, post } from "../api.js";
-import { useAction, useLoad } from "../hooks.js";
-import { go, isAdmin, link, notify, route, session, setQuery } from "../store.js";
+// Instances: a user's own and those shared with them, a form that makes one, and all of one: what it is, a test of its
+// connection, its key and limits, its shares, and what it was used for.
+import { all, get, mustBeFree, patch, path, post } from "../api.js";
+import { number, plural, time } from "../format.js";
+import { DataForm, Delete, field, FormButton } from "../forms.js";
+import { useGet, useLoad } from "../hooks.js";
+import { go, isAdmin, link, offset, route, session, setQuery } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, Dialog, Empty, Facts, Field, Form, html, Loaded, Named, Page, Pages, Table } from "../ui.js";
-import { bodyOf, KeyBadge, KeyField, MODEL, ModelFields, useFields } from "./fields.js";
-import { Instance } from "./instance.js";
+import { Badge, Card, Dialog, Empty, Facts, Field, html, Loaded, Named, Page, Pages } from "../ui.js";
+import { DIMENSIONS, handleField, KEY, LIMITS, modelFacts, modelFields } from "./fields.js";
+import { Grouped, Shares, UserChoice } from "./lists.js";
+import { Usage } from "./usage.js";
 
 const PAGE = 25; // instances
+const WORD = [field("input", "A word", "It is embedded by the model, and counts for the budget.", { required: true })];
+const ROSE = { input: "rose" };
 const PLAIN = "-"; // in the address: without a definition
+const NAME = handleField("instance_handle");
+const COLUMNS = [
+  ["Instance", (one) => html`<${Named} noun="instance" ...${one} />
+    ${one.description && html`<div class="faint clip">${one.description}</div>`}`],
+  ["Role", (one) => one.access_role],
+  ["Model", (one) => one.model],
+  ["Dimensions", (one) => one.dimensions, "number"],
+  ["API standard", (one) => one.api_standard],
+  ["Key", keyBadge],
+];
+const ROLES = "Both may build projects on it and embed texts; neither changes it, nor sees its key.";
+const ROLE = field("role", "Role", ROLES, { options: ["reader", "editor"] });
 
 export default function Instances() {
   const [, owner, handle] = route.value.parts;
   if (handle !== undefined) return html`<${Instance} owner=${owner} handle=${handle} />`;
   const user = owner ?? session.value.handle;
-  return user ? html`<${List} key=${user} user=${user} />` : html`<${UserChoice} />`;
-}
-
-// The admin owns nothing, and looks at a user's.
-function UserChoice() {
-  const [typed, setTyped] = useState("");
-  const action = useAction(async () => go(link`/instances/${typed.trim()}` + definitionQuery()));
+  if (user) return html`<${List} key=${user} user=${user} />`;
+  const { query } = route.value; // the admin owns nothing, and looks at a user's
   return html`<${Page} title="Instances" lead="Whose? An instance belongs to a user.">
-    <${Card}><${Form} action=${action} submit="Show" isReady=${typed.trim() !== ""}>
-      <${Field} label="User" value=${typed} onValue=${setTyped} hint="The handle of a user." isFirst />
-    <//><//>
+    <${UserChoice} label="User" show=${(chosen) => go(link`/instances/${chosen}` + (query.size ? `?${query}` : ""))} />
   <//>`;
 }
 
-function definitionQuery() {
-  const chosen = route.value.query.get("definition");
-  return chosen ? `?${new URLSearchParams({ definition: chosen })}` : "";
-}
-
 function List({ user }) {
-  const offset = Number(route.value.query.get("offset")) || 0;
-  const from = useLoad(
-    (signal) => get(path`/v1/llm-instances/${user}`, { signal, query: { limit: PAGE, offset } }),
-    [user, offset],
-  );
-  const isMaking = route.value.query.has("definition");
+  const from = useGet(path`/v1/llm-instances/${user}`, { limit: PAGE, offset: offset.value });
   const make = html`<button type="button" class="primary"
     onClick=${() => setQuery({ definition: "_system/local-small" })}>Make an instance</button>`;
   return html`<${Page} title=${isAdmin.value ? `Instances of ${user}` : "Instances"} actions=${make}
       lead="A model with its key, which embeds texts. Projects hold texts that one instance has embedded.">
-    <${Loaded} from=${from}>${({ instances, next }) => {
-      const own = instances.filter((one) => one.owner === user);
-      const given = instances.filter((one) => one.owner !== user);
-      return html`
-        ${!instances.length && html`<${Empty} title="There is no instance yet.">
-          <p>Make one first: the definition _system/local-small needs no key.</p>${make}<//>`}
-        ${own.length > 0 && html`<${Part} title="Own" instances=${own} />`}
-        ${given.length > 0 && html`<${Part} title="Shared by others" instances=${given} />`}
-        <${Pages} offset=${offset} size=${PAGE} hasNext=${Boolean(next)} />`;
-    }}<//>
-    ${isMaking && html`<${Dialog} title="Make an instance" onClose=${() => setQuery({ definition: "" })}>
-      <${NewInstance} user=${user} />
-    <//>`}
-  <//>`;
-}
-
-function Part({ title, instances }) {
-  const columns = [
-    {
-      title: "Instance",
-      cell: (one) => html`<${Named} kind="instances" owner=${one.owner} handle=${one.instance_handle} />
-        ${one.description && html`<div class="faint clip">${one.description}</div>`}`,
-    },
-    { title: "Role", cell: (one) => one.access_role },
-    { title: "Model", cell: (one) => one.model ?? "" },
-    { title: "Dimensions", class: "number", cell: (one) => one.dimensions ?? "" },
-    { title: "API standard", cell: (one) => one.api_standard },
-    { title: "Key", cell: (one) => html`<${KeyBadge} instance=${one} />` },
-  ];
-  return html`<${Card} title=${title}>
-    <${Table} caption="${title}: instances" columns=${columns} rows=${instances} rowKey=${(one) => one.instance_id} />
+    <${Loaded} from=${from}>${({ instances, next }) => html`
+      ${!instances.length && html`<${Empty} title="There is no instance yet.">
+        <p>Make one first: the definition _system/local-small needs no key.</p>${make}<//>`}
+      <${Grouped} rows=${instances} user=${user} noun="instance" columns=${COLUMNS} />
+      <${Pages} size=${PAGE} hasNext=${Boolean(next)} />`}<//>
+    ${route.value.query.has("definition") && html`<${NewInstance} user=${user} />`}
   <//>`;
 }
 
@@ -82,72 +58,129 @@ function NewInstance({ user }) {
   const chosen = route.value.query.get("definition");
   const own = isAdmin.value ? path`/v1/llm-definitions/${user}` : "/v1/llm-definitions";
   const from = useLoad((signal) => all(own, "definitions", { signal }), [own]);
-  return html`<${Loaded} from=${from}>${(definitions) => {
-    const names = definitions.map((one) => `${one.owner}/${one.definition_handle}`);
-    if (chosen !== PLAIN && !names.includes(chosen)) names.unshift(chosen);
-    return html`
-      <${Field} label="Definition" value=${chosen} onValue=${(value) => setQuery({ definition: value })}
-        options=${[...names, [PLAIN, "Without a definition (advanced)"]]}
-        hint="A definition says which model, and where it is asked." />
-      ${chosen === PLAIN
-        ? html`<${Plain} user=${user} />`
-        : html`<${FromDefinition} key=${chosen} user=${user} name=${chosen} />`}`;
-  }}<//>`;
-}
-
-// What makes an instance at `where` unless there is one of its handle, which a POST would replace.
-function useMaking(user, where, body, values) {
-  return useAction(async (options) => {
-    const handle = values.instance_handle.trim();
-    const message = `There is an instance ${user}/${handle} already.`;
-    await mustBeFree(path`/v1/llm-instances/${user}/${handle}`, message, options);
-    const key = values.api_key ? { api_key: values.api_key.trim() } : {};
-    await post(where, { instance_handle: handle, ...key, ...body }, options);
-    notify(`The instance ${handle} is made.`);
+  const send = (place, more) => async (body, options) => {
+    const handle = body.instance_handle;
+    await mustBeFree(path`/v1/llm-instances/${user}/${handle}`, `an instance ${user}/${handle}`, options);
+    await post(path`/v1/llm-instances/${user}` + place, { ...more, ...body }, options);
     go(link`/instances/${user}/${handle}`);
-  });
+  };
+  const form = { submit: "Make", done: ({ instance_handle: handle }) => `The instance ${handle} is made.` };
+  return html`<${Dialog} title="Make an instance" onClose=${() => setQuery({ definition: "" })}>
+    <${Loaded} from=${from}>${(definitions) => {
+      const names = new Set([...definitions.map((one) => `${one.owner}/${one.definition_handle}`), chosen, PLAIN]);
+      return html`<${Field} label="Definition" value=${chosen} onValue=${(value) => setQuery({ definition: value })}
+        options=${[...names].map((one) => [one, one === PLAIN ? "Without a definition (advanced)" : one])}
+        hint="A definition says which model, and where it is asked." />`;
+    }}<//>
+    ${chosen === PLAIN
+      ? html`<${DataForm} ...${form} send=${send("")} stored=${{ api_standard: "openai" }}
+          fields=${[NAME, ...modelFields(true), KEY]} />`
+      : html`<${FromDefinition} key=${chosen} name=${chosen} form=${form} send=${send} />`}
+  <//>`;
 }
 
-function FromDefinition({ user, name }) {
-  const at = name.indexOf("/");
-  const [owner, handle] = [name.slice(0, at), name.slice(at + 1)];
+function FromDefinition({ name, form, send }) {
+  const [owner, handle] = name.split(/\/(.*)/s);
   const from = useLoad(async (signal) => {
     const definition = await get(path`/v1/llm-definitions/${owner}/${handle}`, { signal });
     return { definition, standard: await get(path`/v1/api-standards/${definition.api_standard}`, { signal }) };
   }, [name]);
-  const { values, field } = useFields({ instance_handle: handle });
-  const body = { definition_owner: owner, definition_handle: handle, ...bodyOf(values, ["endpoint", "dimensions"]) };
-  const action = useMaking(user, path`/v1/llm-instances/${user}/from-definition`, body, values);
   return html`<${Loaded} from=${from}>${({ definition, standard }) => {
-    const isRemote = standard.dialect !== "local";
-    return html`<${Facts} pairs=${[
-        ["Model", definition.model],
-        ["Dimensions", definition.dimensions],
-        ["API standard", standard.description || definition.api_standard],
-        ["What it is", definition.description],
-      ]} />
-      <${Form} action=${action} submit="Make" isReady=${Boolean(values.instance_handle)}>
-        <${Handle} field=${field} />
-        ${!definition.dimensions && html`<${Field} label="Dimensions" ...${field("dimensions")} type="number" min="1"
-          required hint="The definition leaves them open." />`}
-        ${isRemote && html`<${KeyField} field=${field} />
-          <${Field} label="Endpoint" ...${field("endpoint")} type="url" placeholder=${definition.endpoint}
-            required=${!definition.endpoint} hint=${definition.endpoint ? "Empty: that of the definition." : ""} />`}
-      <//>`;
+    const { model, dimensions, endpoint, description, api_standard: named } = definition;
+    const fields = [NAME];
+    if (!dimensions) fields.push({ ...DIMENSIONS, required: true, hint: "The definition leaves them open." });
+    if (standard.dialect !== "local") {
+      const options = { type: "url", placeholder: endpoint, required: !endpoint };
+      fields.push(KEY, field("endpoint", "Endpoint", endpoint && "Empty: that of the definition.", options));
+    }
+    const facts = [["Model", model], ["Dimensions", dimensions], ["API standard", standard.description || named]];
+    return html`<${Facts} pairs=${[...facts, ["What it is", description]]} />
+      <${DataForm} ...${form} fields=${fields} stored=${{ instance_handle: handle }}
+        send=${send("/from-definition", { definition_owner: owner, definition_handle: handle })} />`;
   }}<//>`;
 }
 
-function Plain({ user }) {
-  const { values, field } = useFields({ api_standard: "openai" });
-  const action = useMaking(user, path`/v1/llm-instances/${user}`, bodyOf(values, MODEL), values);
-  return html`<${Form} action=${action} submit="Make" isReady=${Boolean(values.instance_handle)}>
-    <${Handle} field=${field} />
-    <${ModelFields} field=${field} isInstance />
-    <${KeyField} field=${field} />
+function Instance({ owner, handle }) {
+  const where = path`/v1/llm-instances/${owner}/${handle}`;
+  const [tests, setTests] = useState(0);
+  const from = useGet(where);
+  const { data: instance, reload } = from;
+  const mayChange = instance && ["owner", "admin"].includes(instance.access_role);
+  return html`<${Page} title="${owner}/${handle}" lead=${instance?.description}
+      actions=${mayChange && html`<${Changes} instance=${instance} where=${where} reload=${reload} />`}>
+    <${Loaded} from=${from}>${(one) => html`
+      <div class="columns">
+        <${Card} title="Instance" facts=${[
+          ...modelFacts(one), ["Key of the provider", keyBadge(one)], ["Your role", one.access_role],
+          ["Made from", one.definition_handle && html`<${Named} noun="definition" owner=${one.definition_owner}
+            definition_handle=${one.definition_handle} />`],
+          ["Limit of all together", limits(one)],
+        ]} />
+        <${Connection} where=${where} onTested=${() => setTests((old) => old + 1)} />
+      </div>
+      <${Usage} where=${where} turn=${tests} isAll=${mayChange} />
+      ${mayChange && html`
+        <${Shares} where=${where} shares=${one.shared_with ?? []} fields=${[ROLE, ...LIMITS]} mayChange
+          none="Nobody yet. You set how much each user may embed with it." reload=${reload}
+          columns=${[["Role", (share) => share.role], ["Limits", (share) => limits(share) || "none"]]}
+          done=${(body) => `${body.share_with_handle} may use this instance now.`}
+          ended=${(user) => `${user} embeds no more texts with it. Projects that they built on it stay.`} />
+        <${Card} title="Delete the instance">
+          <${Delete} noun="instance" name=${handle} where=${where} to=${link`/instances/${owner}`}>
+            <p>It is deleted with its key, its shares and its usage, unless a project uses it.</p>
+            <${Projects} owner=${owner} handle=${handle} />
+          <//>
+        <//>`}`}<//>
   <//>`;
 }
 
-function Handle({ field }) {
-  return html`<${Field} label="Name" ...${field("instance_handle")} required
-    hint="3 to 64 letters, digits and . _ ~ - ; it is not changed later." />`;
+function keyBadge({ has_api_key: isStored }) {
+  return isStored ? html`<${Badge} kind="good">stored<//>` : html`<${Badge}>none<//>`;
+}
+
+// The limits of an instance or a share in words; "" when there are none.
+function limits(one) {
+  const spans = [["tokens_per_day", "token", "a day"], ["tokens_per_month", "token", "a month"],
+    ["requests_per_minute", "request", "a minute"]].filter(([name]) => name in one);
+  const texts = spans.map(([name, noun, span]) => `${plural(one[name], noun)} ${span}`);
+  if (one.expires_at) texts.push(`${new Date(one.expires_at) < Date.now() ? "ended" : "ends"} ${time(one.expires_at)}`);
+  return texts.join(", ");
+}
+
+function Changes({ instance, where, reload }) {
+  const own = { where, stored: instance, onDone: reload };
+  const hasKey = instance.has_api_key;
+  return html`<${FormButton} label="Edit" ...${own} fields=${modelFields(true)} />
+    <${FormButton} label=${hasKey ? "Replace the key" : "Store a key"} ...${own}
+      fields=${[{ ...KEY, required: true, isFirst: true }]} done="The provider's key is stored." />
+    ${hasKey && html`<${FormButton} label="Remove the key" kind="danger" submit="Remove the key" onDone=${reload}
+        send=${(body, options) => patch(where, { api_key: null }, options)} done="The provider's key is removed.">
+      <p>Providers that need a key embed no more texts until another one is stored.</p><//>`}
+    <${FormButton} label="Limits" ...${own} fields=${LIMITS}>
+      <p>What all together may embed with this instance.</p><//>`;
+}
+
+function Connection({ where, onTested }) {
+  const [found, setFound] = useState(null);
+  const send = async ({ input }, options) => {
+    setFound(null);
+    const start = performance.now();
+    const answer = await post(`${where}/embed`, { input: [input] }, options);
+    setFound({ ...answer, milliseconds: performance.now() - start });
+  };
+  return html`<${Card} title="Test the connection">
+    <${DataForm} submit="Embed it" fields=${WORD} stored=${ROSE} send=${send} onDone=${onTested} mayCancel />
+    <p role="status">${found && html`<${Badge} kind="good">It works<//> ${found.model ?? ""}:
+      ${" "}${plural(found.dimensions, "dimension")}, ${number(Math.round(found.milliseconds))} ms,
+      ${" "}${plural(found.usage.tokens, "token")}`}</p>
+  <//>`;
+}
+
+// The projects of its owner that use an instance.
+function Projects({ owner, handle }) {
+  const isOn = ({ instance }) => instance?.owner === owner && instance.instance_handle === handle;
+  const load = async (signal) => (await all(path`/v1/projects/${owner}`, "projects", { signal })).filter(isOn);
+  return html`<${Loaded} from=${useLoad(load, [owner, handle])}>${(projects) => projects.length > 0 && html`
+    <p>Projects that use it:</p>
+    <ul>${projects.map((one) => html`<li><${Named} noun="project" ...${one} isFull /></li>`)}</ul>`}<//>`;
 }

@@ -1,31 +1,29 @@
 // The frame of a project: what it is, what its caller may do, and its parts, each a module loaded when it is shown.
-import { get, path } from "../api.js";
-import { ago, number, percent, plural } from "../format.js";
+import { get, known, path } from "../api.js";
+import { ago, left, number, percent, plural } from "../format.js";
 import { useLoad } from "../hooks.js";
 import { link, route } from "../store.js";
-import { Badge, Empty, Facts, Failure, html, IndexBadge, Loaded, Page, Progress, Tabs } from "../ui.js";
+import { Badge, Empty, Facts, Failure, html, IndexBadge, Loaded, Page, Progress } from "../ui.js";
 
+const texts = () => import("./texts.js");
 // The parts by their place in the address, the title of their tab, and for whom they are.
 const PARTS = {
-  texts: { load: () => import("./texts.js"), title: "Texts" },
-  text: { load: () => import("./text.js") },
+  texts: { load: texts, title: "Texts" },
+  text: { load: texts },
   search: { load: () => import("./search.js"), title: "Search" },
   map: { load: () => import("./map.js"), title: "Map" },
   sharing: { load: () => import("./sharing.js"), title: "Sharing", isOwners: true },
   settings: { load: () => import("./settings.js"), title: "Settings", isOwners: true },
 };
 const ROLES = { owner: "You own it", admin: "You are the admin", editor: "You may edit", reader: "You may read" };
-const TEXT_SEARCHERS = { editors: "owner admin editor", readers: "owner admin editor reader" };
+const TEXT_SEARCHERS = { editors: ["owner", "admin", "editor"], readers: ["owner", "admin", "editor", "reader"] };
 
 export default function Project() {
   const [, owner, handle] = route.value.parts;
   const base = path`/v1/projects/${owner ?? ""}/${handle ?? ""}`;
   const from = useLoad(
     async (signal) => {
-      const [project, instance] = await Promise.all([
-        get(base, { signal }),
-        get(`${base}/instance`, { signal }).catch((error) => (error.status === 404 ? null : Promise.reject(error))),
-      ]);
+      const [project, instance] = await Promise.all([get(base, { signal }), known(`${base}/instance`, { signal })]);
       return { project, instance };
     },
     [base],
@@ -42,63 +40,47 @@ function Frame({ project, instance, from }) {
   const part = PARTS[name];
   const isOwner = role === "owner" || role === "admin";
   const canEdit = isOwner || role === "editor";
-  const searchers = TEXT_SEARCHERS[project.text_search];
-  const props = {
-    project,
-    instance,
-    reload: from.reload,
-    base: {
-      project: path`/v1/projects/${owner}/${handle}`,
-      embeddings: path`/v1/embeddings/${owner}/${handle}`,
-      texts: path`/v1/texts/${owner}/${handle}`,
-      similars: path`/v1/similars/${owner}/${handle}`,
-    },
-    isOwner,
-    canEdit,
-    canEmbed: canEdit && Boolean(instance?.can_embed),
-    canSearchTexts: Boolean(instance?.can_embed) && (!searchers || searchers.split(" ").includes(role)),
-  };
-  const tabs = Object.entries(PARTS).filter(([, one]) => one.title && (isOwner || !one.isOwners));
+  const at = (kind) => path`/v1/${kind}/${owner}/${handle}`;
   const top = link`/projects/${owner}/${handle}`;
-  const to = (one) => (one === "texts" ? top : `${top}/${one}`);
-  const badges = html`<${Badges} project=${project} />`;
+  const base = {
+    page: top, project: at("projects"), embeddings: at("embeddings"), texts: at("texts"), similars: at("similars"),
+  };
+  const canEmbed = canEdit && Boolean(instance?.can_embed);
+  const maySearch = TEXT_SEARCHERS[project.text_search]?.includes(role) ?? true;
+  const canSearchTexts = Boolean(instance?.can_embed) && maySearch;
+  const props = { project, instance, base, reload: from.reload, canEdit, canEmbed, canSearchTexts };
+  const tabs = Object.entries(PARTS).filter(([, one]) => one.title && (isOwner || !one.isOwners));
+  const badges = html`<${Badge}>${ROLES[role] ?? "You look at it as the public"}<//>
+    ${project.public_read ? html`<${Badge} kind="warning">Public<//>` : html`<${Badge}>Not public<//>`}
+    <${IndexBadge} index=${project.index} />`;
   return html`<${Page} title="${owner}/${handle}" lead=${project.description} actions=${badges}>
-    ${from.error && html`<${Failure} error=${from.error} retry=${from.reload} />`}
-    <${About} ...${props} />
-    <${Tabs} label="Parts of the project" links=${tabs.map(([one, { title }]) => [to(one), title])}
-      current=${to(name === "text" ? "texts" : name)} />
+    <${Failure} error=${from.error} retry=${from.reload} />
+    <${About} project=${project} instance=${instance} />
+    <nav class="tabs" aria-label="Parts of the project">${tabs.map(([one, { load, title }]) => html`
+      <a href=${one === "texts" ? top : `${top}/${one}`} aria-current=${load === part?.load ? "page" : undefined}>
+        ${title}</a>`)}
+    </nav>
     ${part && (isOwner || !part.isOwners)
       ? html`<${Part} key=${name} load=${part.load} props=${props} />`
       : html`<${Empty} title=${part ? "This part is for the project's owner." : "A project has no such part."} />`}
   <//>`;
 }
 
-function Part({ load, props }) {
-  const from = useLoad(load, []);
-  return html`<${Loaded} from=${from}>${({ default: Show }) => html`<${Show} ...${props} />`}<//>`;
-}
-
-function Badges({ project }) {
-  return html`<${Badge}>${ROLES[project.role] ?? "You look at it as the public"}<//>
-    ${project.public_read ? html`<${Badge} kind="warning">Public<//>` : html`<${Badge}>Not public<//>`}
-    <${IndexBadge} index=${project.index} />`;
-}
+const Part = ({ load, props }) =>
+  html`<${Loaded} from=${useLoad(load, [])}>${({ default: Show }) => html`<${Show} ...${props} />`}<//>`;
 
 function About({ project, instance }) {
   const { index } = project;
-  const left = index.seconds_left ? `, about ${plural(Math.ceil(index.seconds_left), "second")} left` : "";
-  const model = instance?.model ?? instance?.instance_handle;
-  const measured = index.measured;
+  const { measured } = index;
   const queries = measured && plural(measured.queries, `${measured.kind} query`, `${measured.kind} queries`);
-  const embeds = instance?.can_embed ? "yes" : "no, only vectors can be stored";
   return html`${index.state === "building" &&
-    html`<${Progress} value=${index.progress ?? undefined} label="The index is being built${left}" />`}
+    html`<${Progress} value=${index.progress ?? undefined} label="The index is being built${left(index)}" />`}
     <details class="about">
       <summary>${plural(project.number_of_embeddings, "text")}${instance &&
-        ` · ${model} · ${plural(instance.dimensions, "dimension")}`}</summary>
+        ` · ${instance.model ?? instance.instance_handle} · ${plural(instance.dimensions, "dimension")}`}</summary>
       <${Facts} pairs=${[
         ["Instance", instance ? `${instance.owner}/${instance.instance_handle}` : "none"],
-        ["Embeds texts", embeds],
+        ["Embeds texts", instance?.can_embed ? "yes" : "no, only vectors can be stored"],
         ["Search by text is for", project.text_search],
         ["In the index", index.state === "exact" ? "nothing, all rows are compared" : number(index.rows)],
         ["Compared one by one", number(index.tail)],

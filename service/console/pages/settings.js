@@ -1,81 +1,118 @@
-// What the owner of a project sets: description, instance, who searches by text, the schema; and its deletion.
-import { patch, remove } from "../api.js";
-import { number } from "../format.js";
+// What the owner of a project sets: description, instance, who searches by text, the schema of its metadata, which is
+// checked against what is stored before it is saved; and its deletion.
+import { parsed, patch, path, post } from "../api.js";
+import { number, plural } from "../format.js";
+import { DataForm, Delete, field, useFields } from "../forms.js";
 import { useAction } from "../hooks.js";
-import { go, link, notify } from "../store.js";
+import { link, notify } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Card, ConfirmButton, Field, Form, html, Loaded } from "../ui.js";
-import { InstanceChoice, instanceName, instanceOf, useInstances } from "./instance_choice.js";
-import { SchemaEditor } from "./schema.js";
+import { Card, Form, html, Loaded, Progress } from "../ui.js";
+import { DESCRIPTION, instanceField, instanceName, instanceOf, useInstances } from "./fields.js";
 
-const SEARCHERS = [
-  ["editors", "Its owner and editors"],
-  ["readers", "Readers, too"],
-  ["public", "Everybody who may read it"],
-];
+const FAILURES = 100; // that are shown
+const EXAMPLE = `{
+  "type": "object",
+  "required": ["author"],
+  "properties": {"author": {"type": "string"}, "year": {"type": "integer"}}
+}`;
+const SEARCHERS = [["editors", "Owner and editors"], ["readers", "Readers, too"], ["public", "All who may read it"]];
+const COST = "Each such search is embedded by the instance, and counts for its budget.";
+const GENERAL = [DESCRIPTION, field("text_search", "Who may search by text", COST, { options: SEARCHERS })];
 
 export default function Settings(props) {
+  const { project, base, reload } = props;
   return html`<div class="columns">
-    <div><${General} ...${props} /><${Instance} ...${props} /><${Deletion} ...${props} /></div>
-    <${SchemaEditor} ...${props} />
+    <div>
+      <${Card} title="General">
+        <${DataForm} where=${base.project} fields=${GENERAL} stored=${project} isEdit
+          done="The settings are stored." onDone=${reload} />
+      <//>
+      <${Card} title="Instance"><${Instance} ...${props} /><//>
+      <${Card} title="Delete the project">
+        <${Delete} noun="project" name=${project.project_handle} where=${base.project} to=${link`/`}>
+          <p>The project is deleted with its ${number(project.number_of_embeddings)} texts, vectors and metadata, its
+            shares and settings. It cannot be brought back.</p>
+        <//>
+      <//>
+    </div>
+    <${Schema} ...${props} />
   </div>`;
 }
 
-function General({ project, base, reload }) {
-  const [description, setDescription] = useState(project.description ?? "");
-  const [searchers, setSearchers] = useState(project.text_search);
-  const action = useAction(async ({ signal }) => {
-    await patch(base.project, { description: description || null, text_search: searchers }, { signal });
-    notify("The settings are stored.");
-    reload();
-  });
-  const isChanged = description !== (project.description ?? "") || searchers !== project.text_search;
-  return html`<${Card} title="General">
-    <${Form} action=${action} submit="Save" isReady=${isChanged}>
-      <${Field} label="Description" name="description" lines="3" class="prose" value=${description}
-        onValue=${setDescription} />
-      <${Field} label="Who may search by text" name="text_search" options=${SEARCHERS} value=${searchers}
-        onValue=${setSearchers} hint="Each such search is embedded by the instance, and counts for its budget." />
-    <//>
-  <//>`;
-}
-
-function Instance({ project, base, reload }) {
-  const { instance, number_of_embeddings: rows } = project;
-  const present = instance ? instanceName(instance) : "";
-  const [chosen, setChosen] = useState(present);
-  const instances = useInstances(project.owner);
-  const action = useAction(async ({ signal }) => {
-    await patch(base.project, instanceOf(chosen), { signal });
-    notify("The instance is exchanged.");
-    reload();
-  });
+function Instance({ project: { owner, instance, number_of_embeddings: rows }, base, reload }) {
+  const stored = { instance_handle: instance && instanceName(instance) };
   const warning = rows
-    ? `Stored vectors stay as they are, so the new one must have as many dimensions, and should be of the same model:
-      texts that are embedded by different models are not comparable.`
-    : "The project holds no texts, so any instance will do.";
-  return html`<${Card} title="Instance">
-    <${Loaded} from=${instances}>${(usable) => {
-      const isKnown = !present || usable.some((one) => instanceName(one) === present);
-      return html`<${Form} action=${action} submit="Exchange" isReady=${chosen !== "" && chosen !== present}>
-        <${InstanceChoice} instances=${isKnown ? usable : [instance, ...usable]} value=${chosen} onValue=${setChosen} />
-        <p class=${rows ? "warning-box" : "hint"}>${warning}</p>
-      <//>`;
-    }}<//>
+    ? html`<p class="warning-box">Stored vectors stay as they are, so the new one must have as many dimensions, and
+        should be of the same model: texts that are embedded by different models are not comparable.</p>`
+    : html`<p class="hint">The project holds no texts, so any instance will do.</p>`;
+  return html`<${Loaded} from=${useInstances(owner)}>${(usable) => {
+    const isKnown = !instance || usable.some((one) => instanceName(one) === stored.instance_handle);
+    return html`<${DataForm} submit="Exchange" stored=${stored} isEdit
+      done="The instance is exchanged." onDone=${reload}
+      fields=${[instanceField(isKnown ? usable : [instance, ...usable]), warning]}
+      send=${(body, options) => patch(base.project, instanceOf(body.instance_handle), options)} />`;
+  }}<//>`;
+}
+
+function Schema({ project, base, reload }) {
+  const [found, setFound] = useState({}); // what a check has found, and of which text
+  const hint = (typed) =>
+    (fault(typed) ? `Not JSON: ${fault(typed)}` : "Empty: no schema. Metadata are checked when they are stored.");
+  const fields = ({ metadataScheme: typed }) =>
+    [field("metadataScheme", "Schema", hint(typed), { lines: 16, placeholder: EXAMPLE })];
+  const form = useFields(fields, { metadataScheme: pretty(project.metadataScheme) });
+  const text = form.values.metadataScheme;
+  const check = async (signal) => {
+    const sum = { text, checked: 0, failing: 0, failures: [] };
+    for (let after; !sum.isWhole; setFound({ ...sum })) {
+      const part = await post(`${base.project}/schema-check`, { metadataScheme: text, after }, { signal });
+      sum.checked += part.checked;
+      sum.failing += part.failing;
+      sum.failures = [...sum.failures, ...part.failures].slice(0, FAILURES);
+      sum.rows = part.number_of_embeddings;
+      after = part.next_after;
+      sum.isWhole = after === undefined;
+    }
+    return sum.failing === 0;
+  };
+  const action = useAction(async (by, { signal }) => {
+    const isFine = by === "anyway" || !text.trim() || (await check(signal));
+    if (!isFine || by === "check") return;
+    await patch(base.project, { metadataScheme: text.trim() || null }, { signal }); // as text: an object is merged
+    notify(text.trim() ? "The schema is stored." : "The project has no schema any more.");
+    setFound({});
+    reload();
+  });
+  const isReady = form.isChanged && !fault(text);
+  const isCurrent = found.text === text;
+  const more = html`
+    <button value="check" disabled=${action.isRunning || Boolean(fault(text)) || !text.trim()}>Check only</button>
+    ${isCurrent && found.failing > 0 && form.isChanged && !action.isRunning &&
+    html`<button value="anyway" class="danger">Save anyway</button>`}`;
+  return html`<${Card} title="Metadata schema">
+    <p>A JSON Schema that the metadata of each text must keep to. Without one they may be anything.</p>
+    <${Form} action=${action} submit="Check and save" isReady=${isReady} more=${more}>${form.inputs}<//>
+    ${isCurrent && html`<${Findings} ...${found} base=${base} onCancel=${action.isRunning && action.cancel} />`}
   <//>`;
 }
 
-function Deletion({ project, base }) {
-  const act = async ({ signal }) => {
-    await remove(base.project, { signal });
-    notify(`The project ${project.project_handle} is deleted.`);
-    go(link`/`);
-  };
-  return html`<${Card} title="Delete the project">
-    <${ConfirmButton} label="Delete …" title="Delete the project" submit="Delete the project" act=${act}
-        name=${project.project_handle}>
-      <p>The project is deleted with its ${number(project.number_of_embeddings)} texts, vectors and metadata, its shares
-        and settings. It cannot be brought back.</p>
-    <//>
-  <//>`;
+function Findings({ checked, failing, failures, rows, isWhole, base, onCancel }) {
+  const looked = isWhole ? `All ${plural(checked, "text")}` : `${number(checked)} of ${plural(rows, "text")}`;
+  const label = `${looked} looked at: ${failing ? `${number(failing)} do not` : "they"} keep to the schema.`;
+  return html`
+    ${onCancel && !isWhole
+      ? html`<${Progress} value=${rows ? checked / rows : 1} label=${label} onCancel=${onCancel} />`
+      : html`<p role="status" class=${failing ? "warning-box" : ""}>${label}</p>`}
+    <ul>
+      ${failures.map(({ text_id: id, path: place, message }) => html`<li key=${id}>
+        <a href=${base.page + path`/text/${id}`}>${id}</a>
+        ${" "}${place && html`<code>${place}</code> `}${message}</li>`)}
+    </ul>
+    ${failing > failures.length && html`<p>These are the first ${number(failures.length)}.</p>`}`;
 }
+
+// Why a text is no JSON.
+const fault = (text) => text.trim() && parsed(text).fault;
+
+// The stored schema for people to read; one that the original system has left may be no JSON.
+const pretty = (scheme = "") => (!scheme || fault(scheme) ? scheme : JSON.stringify(JSON.parse(scheme), null, 2));

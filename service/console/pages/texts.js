@@ -1,19 +1,27 @@
-// The texts of a project as a table: paged, filtered, selected to be deleted; and the ways to add some.
-import { get, post, remove } from "../api.js";
-import { FilterBox, filterOf } from "../filter.js";
-import { number, plural } from "../format.js";
-import { useAction, useLoad } from "../hooks.js";
-import { go, link, notify, route, setQuery } from "../store.js";
+// The texts of a project as a table: paged, filtered, selected to be deleted; the ways to add some; and one in full.
+import { get, parsed, path, post, remove } from "../api.js";
+import { number, percent, plural, time } from "../format.js";
+import { DataForm, field, FormButton } from "../forms.js";
+import { useLoad, usePost } from "../hooks.js";
+import { go, route, setQuery } from "../store.js";
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
-import { ConfirmButton, Empty, Field, Form, html, Loaded, Pairs, Table } from "../ui.js";
+import { Card, Code, CopyButton, Empty, Facts, Field, html, Loaded, Pairs, SimilarityBar, Table } from "../ui.js";
+import { FILTER, filterOf } from "./fields.js";
 import { AddTexts } from "./add_texts.js";
 
 const SIZES = ["10", "25", "50", "100", "200"];
 const LOOKS = 8; // answers that make up a filtered page: each looks at rows for a second at most
+const ID = field("id", "Open a text by its id", "The whole id, as it is stored.", { required: true, isExact: true });
+const FIRST_NUMBERS = 8; // of a vector
 
-export default function Texts(props) {
-  const { project, base, canEdit, reload } = props;
-  const query = route.value.query;
+export default function Part(props) {
+  const [, , , part, id = ""] = route.value.parts;
+  return part === "text" ? html`<${Text} ...${props} id=${id} />` : html`<${Texts} ...${props} />`;
+}
+
+function Texts(props) {
+  const { project, base, canEdit, canEmbed, reload } = props;
+  const { query } = route.value;
   const [after, filter, limit] = [query.get("after"), query.get("filter") ?? "", query.get("limit") ?? "25"];
   const trail = useRef([]); // the pages before this one
   if (!after) trail.current = [];
@@ -31,33 +39,37 @@ export default function Texts(props) {
     trail.current.push(after);
     turn(to);
   };
-  const select = (id, isOn) => {
-    const all = new Set(selected);
-    if (isOn) all.add(id);
-    else all.delete(id);
-    setSelected(all);
-  };
+  const toggle = (id) => setSelected(selected.symmetricDifference(new Set([id])));
+  const columns = [
+    ["Id", ({ text_id: id }) => html`<span class="pick">
+      ${canEdit && html`<input type="checkbox" aria-label="Select ${id}" checked=${selected.has(id)}
+        onChange=${() => toggle(id)} />`}
+      <a href=${base.page + path`/text/${id}`}>${id}</a></span>`],
+    ["Text", ({ text }) => html`<div class="short">${text ?? html`<i class="faint">none</i>`}</div>`],
+    ["Metadata", ({ metadata }) => html`<div class="short"><${Pairs} metadata=${metadata} /></div>`],
+  ];
   const isEmpty = !from.error && from.data?.rows.length === 0 && !after && !filter;
   const atFilter = from.error?.errors?.some((one) => one.location?.startsWith("query.filter")) ? from.error : null;
+  const first = canEmbed
+    ? "Paste some, or choose a file: the project's instance embeds them."
+    : "Its instance cannot embed texts: add them with their vectors.";
   // "Add texts" stays in its place: its dialog is open while the project fills.
   return html`
     ${isEmpty
-      ? html`<${NoTexts} ...${props} />`
+      ? html`<${Empty} title="This project holds no texts yet.">${canEdit && html`<p>${first}</p>`}<//>`
       : html`<div class="columns">
-          <${FilterForm} key=${filter} filter=${filter} error=${atFilter} />
-          <${GoTo} project=${project} />
+          <${FilterForm} filter=${filter} error=${atFilter} />
+          <${DataForm} submit="Open" fields=${[ID]} send=${async ({ id }) => go(base.page + path`/text/${id}`)} />
         </div>`}
     <div class="bar-of-actions">
       ${canEdit && html`<${AddTexts} ...${props} onDone=${changed} />`}
-      ${canEdit && !isEmpty && html`<${DeleteSelected} base=${base} ids=${[...selected]} onDone=${changed} />
-        <${DeleteAll} base=${base} project=${project} onDone=${changed} />`}
-      ${!isEmpty && html`<${PageSize} limit=${limit} />`}
+      ${canEdit && !isEmpty && html`<${Deletion} ...${props} ids=${[...selected]} onDone=${changed} />`}
+      ${!isEmpty && html`<${Field} label="Texts a page" options=${SIZES} value=${limit}
+        onValue=${(size) => setQuery({ limit: size })} />`}
     </div>
-    ${!atFilter && !isEmpty &&
-    html`<${Loaded} from=${from}>${({ rows, next }) => html`
-      ${rows.length
-        ? html`<${Rows} project=${project} rows=${rows} selected=${canEdit && selected} select=${select} />`
-        : html`<${Empty} title=${next ? "None of the texts looked at so far." : "There is no text here."} />`}
+    ${!atFilter && !isEmpty && html`<${Loaded} from=${from}>${({ rows, next }) => html`
+      <${Table} caption="Texts of the project" columns=${columns} rows=${rows} rowKey=${(one) => one.text_id}
+        empty=${next ? "None of the texts looked at so far." : "There is no text here."} />
       <nav class="bar-of-actions" aria-label="Pages of the texts">
         <button type="button" disabled=${!after} onClick=${() => turn("")}>First page</button>
         <button type="button" disabled=${!trail.current.length} onClick=${() => turn(trail.current.pop())}>
@@ -74,8 +86,8 @@ async function page(where, { after, filter, limit }, signal) {
   const rows = [];
   let next = after;
   for (let look = 0; look < LOOKS; look += 1) {
-    const asked = { include: "text,metadata", limit: limit - rows.length, after: next, filter };
-    const answer = await get(where, { signal, query: asked });
+    const query = { include: "text,metadata", limit: limit - rows.length, after: next, filter };
+    const answer = await get(where, { signal, query });
     rows.push(...answer.embeddings);
     next = answer.next ? new URLSearchParams(answer.next.split("?")[1]).get("after") : null;
     if (!next || rows.length >= limit) break;
@@ -83,89 +95,95 @@ async function page(where, { after, filter, limit }, signal) {
   return { rows, next };
 }
 
-function Rows({ project, rows, selected, select }) {
-  const { owner, project_handle: handle } = project;
-  const columns = [
-    {
-      title: "Id",
-      cell: ({ text_id: id }) => html`<span class="pick">
-        ${selected &&
-        html`<input type="checkbox" aria-label="Select ${id}" checked=${selected.has(id)}
-          onChange=${(event) => select(id, event.target.checked)} />`}
-        <a href=${link`/projects/${owner}/${handle}/text/${id}`}>${id}</a></span>`,
-    },
-    { title: "Text", cell: ({ text }) => html`<div class="short">${text ?? html`<i class="faint">none</i>`}</div>` },
-    { title: "Metadata", cell: ({ metadata }) => html`<div class="short"><${Pairs} metadata=${metadata} /></div>` },
-  ];
-  const rowKey = ({ text_id: id }) => id;
-  return html`<${Table} caption="Texts of the project" columns=${columns} rows=${rows} rowKey=${rowKey} />`;
-}
-
 function FilterForm({ filter, error }) {
-  const [text, setText] = useState(filter);
-  const [wrong, setWrong] = useState(null);
-  const apply = () => {
-    try {
-      filterOf(text);
-      setWrong(null);
-      setQuery({ filter: text.trim(), after: "" }, { replace: false });
-    } catch (problem) {
-      setWrong(problem);
-    }
+  const show = (wanted) => setQuery({ filter: wanted, after: "" }, { replace: false });
+  const send = async ({ filter: typed }) => show(filterOf(typed) && typed);
+  return html`<${DataForm} key=${filter} submit="Filter" fields=${[FILTER]} stored=${{ filter }} send=${send}
+    error=${error} more=${filter && html`<button type="button" onClick=${() => show("")}>Show all</button>`} />`;
+}
+
+function Deletion({ base, project, ids, onDone }) {
+  const all = `All ${number(project.number_of_embeddings)} texts`;
+  return html`<${FormButton} label=${ids.length ? `Delete ${number(ids.length)} selected` : "Delete selected"}
+      kind="danger" disabled=${!ids.length} submit="Delete ${plural(ids.length, "text")}" onDone=${onDone}
+      send=${(body, options) => post(`${base.embeddings}/delete`, { text_ids: ids }, options)}
+      done=${(body, { deleted }) => `${plural(deleted, "text")} deleted.`}>
+      <p>These texts, their vectors and metadata cannot be brought back:</p>
+      <ul>${ids.slice(0, 10).map((id) => html`<li><code>${id}</code></li>`)}</ul>
+      ${ids.length > 10 && html`<p>and ${number(ids.length - 10)} more.</p>`}
+    <//>
+    <${FormButton} label="Delete all …" title="Delete all texts" kind="danger" submit="Delete all texts"
+      confirm=${project.project_handle} onDone=${onDone} done="All texts are deleted."
+      send=${(body, options) => remove(base.embeddings, options)}>
+      <p>${all} of this project are deleted with their vectors and metadata, and cannot be brought back. The project,
+        its settings and shares stay.</p>
+    <//>`;
+}
+
+function Text(props) {
+  const { base, id } = props;
+  const from = usePost(`${base.embeddings}/get`, { text_ids: [id] });
+  return html`<${Loaded} from=${from}>${({ embeddings: [row] }) => (row
+    ? html`<${Shown} key=${id} ...${props} row=${row} onStored=${from.reload} />`
+    : html`<${Empty} title="There is no text with this id."><p><code>${id}</code></p><//>`)}<//>`;
+}
+
+function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
+  const { text_id: id, vector } = row;
+  const metadata = JSON.stringify(row.metadata ?? {}, null, 2);
+  const options = { lines: 8, isFirst: true, required: Boolean(row.text) };
+  const fields = [
+    canEmbed && field("text", "Text", "A changed text is embedded by the project's instance.", options),
+    field("metadata", "Metadata", "A JSON object.", { lines: 8 }),
+  ];
+  const deleted = () => {
+    reload();
+    go(base.page);
   };
-  const all = () => setQuery({ filter: "", after: "" }, { replace: false });
-  const more = filter && html`<button type="button" onClick=${all}>Show all</button>`;
-  return html`<${Form} action=${{ run: apply, error: wrong ?? error }} submit="Filter" more=${more}>
-    <${FilterBox} value=${text} onValue=${setText} />
-  <//>`;
+  const actions = html`<a class="button" href="${base.page}/search?${new URLSearchParams({ id })}">More like this</a>
+    ${canEdit && html`<${FormButton} label="Edit" title="Edit this text" submit="Save" fields=${fields}
+        stored=${{ text: row.text, metadata }} done="The text is stored." onDone=${onStored}
+        send=${(body, { signal }) => store(base, row, body, signal)} />
+      <${FormButton} label="Delete" title="Delete this text" kind="danger" submit="Delete it"
+          send=${(body, options) => post(`${base.embeddings}/delete`, { text_ids: [id] }, options)}
+          done="The text is deleted." onDone=${deleted}>
+        <p>The text <code>${id}</code>, its vector and metadata cannot be brought back.</p>
+      <//>`}`;
+  const numbers = vector.slice(0, FIRST_NUMBERS).join(", ") + (vector.length > FIRST_NUMBERS ? ", …" : "");
+  return html`<div class="columns">
+    <div>
+      <${Card} title=${id} actions=${actions}>
+        ${row.text ? html`<p class="text">${row.text}</p>` : html`<p class="faint">Only a vector is stored.</p>`}
+        <${Facts} pairs=${[["Stored", time(row.created_at)], ["Changed", time(row.updated_at)]]} />
+      <//>
+      <${Card} title="Metadata">
+        ${metadata === "{}" ? html`<p class="faint">None.</p>` : html`<${Code} text=${metadata} />`}<//>
+      <${Card} title="Vector" actions=${html`<${CopyButton} text=${JSON.stringify(vector)} label="Copy the vector" />`}>
+        <p>${plural(vector.length, "number")}, in half precision: ${" "}<code>${numbers}</code></p>
+      <//>
+    </div>
+    <${Nearest} id=${id} base=${base} />
+  </div>`;
 }
 
-function GoTo({ project }) {
-  const [id, setId] = useState("");
-  const show = async () => go(link`/projects/${project.owner}/${project.project_handle}/text/${id}`);
-  return html`<${Form} action=${useAction(show)} submit="Open" isReady=${id !== ""}>
-    <${Field} label="Open a text by its id" value=${id} onValue=${setId} hint="The whole id, as it is stored." />
-  <//>`;
+async function store(base, row, { text = null, metadata }, signal) {
+  const { value, fault } = parsed(metadata);
+  if (fault) throw new Error(`The metadata are not JSON: ${fault}`);
+  const changed = { text_id: row.text_id, metadata: value };
+  if (text !== null && text !== row.text) return post(base.texts, { texts: [{ ...changed, text }] }, { signal });
+  const { embeddings: [now] } = await post(`${base.embeddings}/get`, { text_ids: [row.text_id] }, { signal });
+  if (!now) throw new Error("The text was deleted meanwhile.");
+  return post(base.embeddings, { embeddings: [{ ...changed, vector: now.vector }] }, { signal });
 }
 
-function PageSize({ limit }) {
-  return html`<label class="last">Texts a page
-    ${" "}<select value=${limit} onChange=${(event) => setQuery({ limit: event.target.value })}>
-      ${SIZES.map((size) => html`<option value=${size} selected=${size === limit}>${size}</option>`)}
-    </select></label>`;
-}
-
-function DeleteSelected({ base, ids, onDone }) {
-  const act = async ({ signal }) => {
-    const { deleted } = await post(`${base.embeddings}/delete`, { text_ids: ids }, { signal });
-    notify(`${plural(deleted, "text")} deleted.`);
-    onDone();
-  };
-  const label = ids.length ? `Delete ${number(ids.length)} selected` : "Delete selected";
-  return html`<${ConfirmButton} label=${label} disabled=${!ids.length} act=${act}
-      submit="Delete ${plural(ids.length, "text")}">
-    <p>These texts, their vectors and metadata cannot be brought back:</p>
-    <ul>${ids.slice(0, 10).map((id) => html`<li><code>${id}</code></li>`)}</ul>
-    ${ids.length > 10 && html`<p>and ${number(ids.length - 10)} more.</p>`}
-  <//>`;
-}
-
-function DeleteAll({ base, project, onDone }) {
-  const act = async ({ signal }) => {
-    await remove(base.embeddings, { signal });
-    notify("All texts are deleted.");
-    onDone();
-  };
-  return html`<${ConfirmButton} label="Delete all …" title="Delete all texts" submit="Delete all texts" act=${act}
-      name=${project.project_handle}>
-    <p>All ${number(project.number_of_embeddings)} texts of this project are deleted with their vectors and metadata,
-      and cannot be brought back. The project, its settings and shares stay.</p>
-  <//>`;
-}
-
-function NoTexts({ canEdit, canEmbed }) {
-  const first = canEmbed
-    ? "Paste some, or choose a file: the project's instance embeds them."
-    : "Its instance cannot embed texts: add them with their vectors.";
-  return html`<${Empty} title="This project holds no texts yet.">${canEdit && html`<p>${first}</p>`}<//>`;
+function Nearest({ id, base }) {
+  const from = usePost(`${base.similars}?limit=10&threshold=-1`, { text_id: id, include: ["text"] });
+  return html`<${Card} title="Nearest texts" from=${from}>${({ results, search }) => html`
+    ${!results.length && html`<p class="faint">There is no other text.</p>`}
+    <ol class="nearest">${results.map((one) => html`<li key=${one.id}>
+      <a href=${base.page + path`/text/${one.id}`}>${one.id}</a>
+      <${SimilarityBar} value=${one.similarity} />
+      ${one.text && html`<div class="short">${one.text}</div>`}
+    </li>`)}</ol>
+    <p class="faint">${percent(search.recall, 1)} of the nearest are found (method ${search.method}).</p>`}<//>`;
 }

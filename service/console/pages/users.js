@@ -1,96 +1,110 @@
-// Users, for the admin: the list, one who is made, and all of one.
-import { get, mustBeFree, patch, path, post, remove } from "../api.js";
-import { useAction, useLoad } from "../hooks.js";
-import { go, link, notify, route, setQuery } from "../store.js";
+// Users, for the admin: the list, one who is made, and all of one; and for each user their own account.
+import { mustBeFree, path, post } from "../api.js";
+import { plural } from "../format.js";
+import { Delete, field, FormButton } from "../forms.js";
+import { useGet } from "../hooks.js";
+import { link, offset, route, session, setQuery, signedIn, theme } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import {
-  Card, ConfirmButton, DialogButton, Empty, Facts, Field, Form, html, Loaded, Page, Pages, Secret, Table,
-} from "../ui.js";
-import { Change, useFields } from "./fields.js";
-import { Owned, ownedInWords } from "./owned.js";
+import { Card, Dialog, Field, html, Loaded, Named, Page, Pages, Secret, Table } from "../ui.js";
+import { handleField } from "./fields.js";
 
 const PAGE = 50; // users
 const HIDDEN = "_system"; // it owns what is built in, and nobody has its key
+const FIELDS = [field("email", "E-mail", "", { type: "email", required: true }), field("name", "Name")];
+const NOUNS = ["project", "instance", "definition"];
+const THEMES = [["", "As the system has it"], ["light", "Light"], ["dark", "Dark"]];
 
 export default function Users() {
-  const handle = route.value.parts[1];
+  const [section, handle] = route.value.parts;
+  if (section === "account") return html`<${Account} />`;
   return handle === undefined ? html`<${List} />` : html`<${User} handle=${handle} />`;
 }
 
 function List() {
   const search = route.value.query.get("search") ?? "";
-  const offset = Number(route.value.query.get("offset")) || 0;
-  const load = (signal) => get("/v1/users", { signal, query: { search, offset, limit: PAGE + 1 } });
-  const from = useLoad(load, [search, offset]);
-  const make = html`<${DialogButton} label="Make a user" kind="primary">
-    ${(close) => html`<${NewUser} onClose=${close} onMade=${from.reload} />`}<//>`;
-  const columns = [{ title: "User", cell: (handle) => html`<a href=${link`/users/${handle}`}>${handle}</a>` }];
-  return html`<${Page} title="Users" actions=${make}>
-    <${Card}>
-      <${Field} label="Search" type="search" value=${search} hint="A part of the handle."
-        onValue=${(value) => setQuery({ search: value, offset: "" })} />
-      <${Loaded} from=${from}>${(found) => html`
-        ${found.length
-          ? html`<${Table} caption="Users" columns=${columns} rows=${found.slice(0, PAGE)} />`
-          : html`<${Empty} title="There is no user whose handle contains this." />`}
-        <${Pages} offset=${offset} size=${PAGE} hasNext=${found.length > PAGE} />`}<//>
-    <//>
-  <//>`;
-}
-
-function UserFields({ field }) {
-  return html`<${Field} label="E-mail" ...${field("email")} type="email" required />
-    <${Field} label="Name" ...${field("name")} />`;
-}
-
-function NewUser({ onClose, onMade }) {
-  const { values, field } = useFields();
+  const from = useGet("/v1/users", { search, offset: offset.value, limit: PAGE + 1 });
   const [made, setMade] = useState(null);
-  const action = useAction(async (options) => {
-    const handle = values.user_handle.trim();
-    await mustBeFree(path`/v1/users/${handle}`, `There is a user ${handle} already.`, options);
-    const body = { user_handle: handle, email: values.email.trim(), name: values.name || null };
+  const send = async (body, options) => {
+    await mustBeFree(path`/v1/users/${body.user_handle}`, `a user ${body.user_handle}`, options);
     setMade(await post("/v1/users", body, options));
-    onMade();
-  });
-  if (made) {
-    return html`<p>The user <a href=${link`/users/${made.user_handle}`}>${made.user_handle}</a> is made.</p>
+  };
+  const make = html`<${FormButton} label="Make a user" kind="primary" submit="Make" send=${send} onDone=${from.reload}
+    fields=${[handleField("user_handle", "Handle"), ...FIELDS]} />`;
+  const columns = [["User", (handle) => html`<a href=${link`/users/${handle}`}>${handle}</a>`]];
+  return html`<${Page} title="Users" actions=${make}>
+    <${Field} label="Search" type="search" value=${search} hint="A part of the handle."
+      onValue=${(value) => setQuery({ search: value, offset: "" })} />
+    <${Card} from=${from}>${(found) => html`
+      <${Table} caption="Users" columns=${columns} rows=${found.slice(0, PAGE)}
+        empty="There is no user whose handle contains this." />
+      <${Pages} size=${PAGE} hasNext=${found.length > PAGE} />`}<//>
+    ${made && html`<${Dialog} title="Make a user">
+      <p>The user <a href=${link`/users/${made.user_handle}`}>${made.user_handle}</a> is made.</p>
       <${Secret} value=${made.vdb_key}>Give it to them on a safe way: it is not stored, and cannot be shown again.<//>
-      <button type="button" class="primary" onClick=${onClose}>I have copied the key</button>`;
-  }
-  return html`<${Form} action=${action} submit="Make" onCancel=${onClose}>
-    <${Field} label="Handle" ...${field("user_handle")} required isFirst
-      hint="3 to 64 letters, digits and . _ ~ - ; it is not changed later." />
-    <${UserFields} field=${field} />
+      <button type="button" class="primary" onClick=${() => setMade(null)}>I have copied the key</button>
+    <//>`}
   <//>`;
 }
 
 function User({ handle }) {
   const where = path`/v1/users/${handle}`;
-  const from = useLoad((signal) => get(where, { signal }), [where]);
+  const from = useGet(where);
   const [key, setKey] = useState(null);
-  const exchange = async (options) => setKey((await post(`${where}/key`, undefined, options)).vdb_key);
-  const destroy = async (options) => {
-    await remove(where, options);
-    notify(`The user ${handle} is deleted.`);
-    go(link`/users`);
-  };
-  const edit = ({ email, name }, options) => patch(where, { email: email.trim(), name: name || null }, options);
-  const user = from.data;
-  const actions = user && handle !== HIDDEN && html`
-    <${Change} label="Edit" stored=${user} send=${edit} reload=${from.reload}
-      fields=${(field) => html`<${UserFields} field=${field} />`} />
-    <${ConfirmButton} label="New key …" title="A new key" submit="Exchange the key" act=${exchange}>
+  const exchange = async (body, options) => setKey((await post(`${where}/key`, undefined, options)).vdb_key);
+  const own = (noun) => plural(from.data[`${noun}s`].filter((one) => one.owner === handle).length, noun);
+  const actions = from.data && handle !== HIDDEN && html`
+    <${FormButton} label="Edit" where=${where} stored=${from.data} fields=${FIELDS} onDone=${from.reload} />
+    <${FormButton} label="New key …" title="A new key" kind="danger" submit="Exchange the key" send=${exchange}>
       <p>All programs of ${handle} that use the present key stop working at once.</p>
     <//>
-    <${ConfirmButton} label="Delete …" title="Delete the user" submit="Delete the user" name=${handle} act=${destroy}>
-      <p>Deleted with ${handle} is all that they own: ${ownedInWords(user)}, with all texts and vectors. It cannot be
-        brought back. What others own and have shared with them stays.</p>
+    <${Delete} noun="user" name=${handle} where=${where} to=${link`/users`}>
+      <p>Deleted with ${handle} is all that they own: ${NOUNS.map(own).join(", ")}, with all texts and vectors. It
+        cannot be brought back. What others own and have shared with them stays.</p>
     <//>`;
   return html`<${Page} title=${handle} actions=${actions}>
     ${key && html`<${Secret} value=${key}>Give it to ${handle} on a safe way; the old one does not work any more.<//>`}
-    <${Loaded} from=${from}>${(one) => html`
-      <${Card} title="User"><${Facts} pairs=${[["E-mail", one.email], ["Name", one.name]]} /><//>
-      <${Owned} user=${one} />`}<//>
+    <${Loaded} from=${from}>${(user) => html`<${About} title="User" user=${user} />`}<//>
+  <//>`;
+}
+
+// Who a user is, what they own and what they have been given.
+function About({ title, user }) {
+  const facts = [["Handle", user.user_handle], ["E-mail", user.email], ["Name", user.name]];
+  const given = (one) => one.owner !== user.user_handle && html` <span class="faint">${one.role ?? "shared"}</span>`;
+  const card = (noun, all) => html`<${Card} title=${plural(all.length, noun)}>
+    ${!all.length && html`<p class="faint">None.</p>`}
+    <ul>${all.map((one) => html`<li><${Named} noun=${noun} ...${one} />${given(one)}</li>`)}</ul>
+    ${noun === "instance" && html`<a href=${link`/instances/${user.user_handle}`}>Show all with their models</a>`}
+  <//>`;
+  return html`<${Card} title=${title} facts=${facts} />
+    <div class="columns">${NOUNS.map((noun) => card(noun, user[`${noun}s`]))}</div>`;
+}
+
+function Account() {
+  const { handle } = session.value;
+  const where = handle && path`/v1/users/${handle}`;
+  const from = useGet(where);
+  const [key, setKey] = useState(null);
+  const exchange = async (body, options) => {
+    const { vdb_key: made } = await post(`${where}/key`, undefined, options);
+    setKey(made);
+    signedIn({ ...session.value, key: made });
+  };
+  return html`<${Page} title="Account" lead="Signed in as ${handle ?? "the admin"}.">
+    <div class="columns">
+      <${Card} title="Key">${handle
+        ? html`${key && html`<${Secret} value=${key}>Put it into your programs. This tab uses it already.<//>`}
+          <p>Exchange it when somebody else may know it.</p>
+          <${FormButton} label="Exchange my key …" title="Exchange my key" kind="danger" submit="Exchange it"
+              send=${exchange}>
+            <p class="warning-box">All programs and tabs that use the present key stop working at once.</p>
+          <//>`
+        : html`<p>The admin's key is the setting <code>SERVICE_ADMINKEY</code> of the service. It is exchanged there,
+            and the service is started again.</p>`}<//>
+      <${Card} title="Appearance">
+        <${Field} label="Colours" options=${THEMES} value=${theme.value} onValue=${(value) => (theme.value = value)} />
+      <//>
+    </div>
+    <${Loaded} from=${from}>${(user) => user && html`<${About} title="About you" user=${user} />`}<//>
   <//>`;
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.storage import memory
+from service.database import memory
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, path: Path, text: str) -> None:
