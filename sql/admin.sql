@@ -58,8 +58,11 @@ SELECT current_setting('server_version') AS postgresql,
 SELECT (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
        (SELECT count(*) FROM projects) AS projects,
        (SELECT count(*) FROM llm_service_instances) AS instances,
-       (SELECT CASE WHEN count(*) = count(embeddings) THEN coalesce(sum(embeddings), 0)::bigint END
-          FROM embedding_counts) AS embeddings;
+       (SELECT CASE WHEN count(*) = count(counted.embeddings) THEN coalesce(sum(counted.embeddings), 0)::bigint END
+          FROM (SELECT embeddings FROM embedding_counts
+                 UNION ALL
+                SELECT delta.embeddings FROM embedding_count_deltas AS delta JOIN embedding_counts USING (project_id)
+               ) AS counted) AS embeddings;
 
 -- name: GetTableSizes :many
 SELECT coalesce(pg_total_relation_size(embeddings_partition(sent.project_id)), 0) AS bytes

@@ -91,7 +91,13 @@ SELECT project.project_id, access.role
 SELECT project_id FROM projects ORDER BY owner, project_handle LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: GetLargestProjects :many
-SELECT project_id FROM embedding_counts WHERE embeddings IS NOT NULL ORDER BY embeddings DESC, project_id LIMIT @max_rows::int;
+SELECT counts.project_id
+  FROM embedding_counts AS counts
+  LEFT JOIN (SELECT project_id, sum(embeddings) AS embeddings FROM embedding_count_deltas GROUP BY project_id) AS delta
+       USING (project_id)
+ WHERE counts.embeddings IS NOT NULL
+ ORDER BY counts.embeddings + coalesce(delta.embeddings, 0) DESC, counts.project_id
+ LIMIT @max_rows::int;
 
 -- name: DescribeProjects :many
 -- 'progress' is computed as in RetrieveIndexState.

@@ -59,8 +59,6 @@ async def test_projects_with_their_indexes_and_sizes(own: Own) -> None:
     ada = await user(api, ADMIN)
     small, large = await project(api, ada), await project(api, ada)
     await upload(api, large, *(row(f"t{n}", [1, 2, n]) for n in range(500)))
-    await connection.execute("DELETE FROM embedding_count_deltas")  # as the indexer does, which adds them up
-    await connection.execute("UPDATE embedding_counts SET embeddings = 500 WHERE project_id = $1", large.id)
     await connection.execute(
         "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
         "VALUES ($1, 7, 400, '{10,20}', '{0.5,0.9}')",

@@ -73,6 +73,8 @@ class TestCountAll:
         assert (after.users, after.projects) == (before.users + 1, before.projects + 1)
         assert after.instances == before.instances + 1
         assert after.embeddings == (before.embeddings or 0) + 7
+        await factories.upsert(connection, number, {f"t{n}": [1, 2, 3] for n in range(5)})  # not added up yet
+        assert (await admin.count_all(connection)).embeddings == after.embeddings + 5
         await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
         assert (await admin.count_all(connection)).embeddings is None
 

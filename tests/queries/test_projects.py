@@ -166,6 +166,10 @@ class TestGetLargestProjects:
             await connection.execute("UPDATE embedding_counts SET embeddings = $2 WHERE project_id = $1", number, rows)
         assert await projects.get_largest_projects(connection, max_rows=2) == [large, small]
         assert unknown not in await projects.get_largest_projects(connection, max_rows=1000)
+        for number in (small, large):
+            await connection.execute("UPDATE embedding_counts SET embeddings = 10^9 WHERE project_id = $1", number)
+        await factories.upsert(connection, large, {"a": [1, 2, 3]})  # not added up yet
+        assert await projects.get_largest_projects(connection, max_rows=2) == [large, small]
 
 
 class TestDescribeProjects:
