@@ -115,6 +115,7 @@ export class Scatter {
     this.tree = null;
     this.hovered = null;
     this.smooth = SMOOTH;
+    this.late = 0; // frames with few points, one after the other
     const order = Uint32Array.from({ length: places.length / 2 }, (_, at) => at);
     for (let at = order.length - 1; at > 0; at--) {
       const other = Math.floor(Math.random() * (at + 1));
@@ -135,7 +136,8 @@ export class Scatter {
 
   // Points that are drawn again on top, larger and with a ring: [{indices, ring: [red, green, blue], more: pixels}].
   setLayers(layers) {
-    this.layers = layers.map((one) => ({ ...one, indices: Uint32Array.from(one.indices) }));
+    const shown = layers.filter((one) => one.indices.length);
+    this.layers = shown.map((one) => ({ ...one, indices: Uint32Array.from(one.indices) }));
     this.draw();
   }
 
@@ -183,7 +185,8 @@ export class Scatter {
   pointsFor(late) {
     clearTimeout(this.rest);
     const least = Math.min(1, LEAST / this.groups.length);
-    if (this.share === least) this.smooth = Math.min(SLOW, Math.max(this.smooth, late)); // the display is slow
+    this.late = this.share === least && late > SMOOTH ? this.late + 1 : 0;
+    if (this.late > 60) this.smooth = SLOW; // fewer points have not helped
     this.share = Math.min(1, Math.max(least, this.share * Math.min(1.05, Math.max(0.5, this.smooth / late))));
     const points = Math.ceil(this.share * this.groups.length);
     if (this.hasEnded || points === this.groups.length) return this.groups.length;
