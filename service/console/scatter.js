@@ -117,8 +117,10 @@ export class Scatter {
     this.smooth = SMOOTH;
     this.late = 0; // frames with few points, one after the other
     const order = Uint32Array.from({ length: places.length / 2 }, (_, at) => at);
+    let chance = 1; // always the same: where points overlap, their order shows
     for (let at = order.length - 1; at > 0; at--) {
-      const other = Math.floor(Math.random() * (at + 1));
+      chance = (chance * 48271) % 2147483647; // Park and Miller's generator
+      const other = chance % (at + 1);
       [order[at], order[other]] = [order[other], order[at]];
     }
     this.gl.bindBuffer(this.gl.ELEMENT_ARRAY_BUFFER, this.buffers.order);
