@@ -85,7 +85,7 @@ class MethodNotAllowed(ApiError):
 
 
 class Gone(ApiError):
-    """The requested data is no longer available."""
+    """The requested history has been deleted."""
 
     status = HTTPStatus.GONE
 

@@ -39,8 +39,8 @@ SELECT project_id FROM embedding_counts
 LOCK TABLE {schema}.embeddings_{project_id} IN ACCESS SHARE MODE;
 
 -- name: LockCount :one
--- LockEmbeddings comes first, because truncation locks the rows before the count. A deletion locks the count first, so
--- there is no wait for it.
+-- LockEmbeddings comes first, because truncation locks the rows before the count. A deletion locks the count first: then
+-- SKIP LOCKED finds no row, instead of waiting.
 SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: Recount :exec

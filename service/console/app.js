@@ -1,10 +1,8 @@
 // The frame around all pages: who has signed in, the navigation, and which page an address shows.
-import { get } from "./api.js";
-import { DataForm, field } from "./forms.js";
 import { useLoad } from "./hooks.js";
+import { enter, SignIn } from "./pages/sign_in.js";
 import {
-  forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signedIn, signInReason, signOut,
-  storedKey, theme,
+  forgetKey, isAdmin, isAway, isDark, link, notices, returns, route, session, signInReason, signOut, storedKey, theme,
 } from "./store.js";
 import { useEffect, useErrorBoundary, useState } from "./vendor/hooks.js";
 import { render } from "./vendor/preact.js";
@@ -18,10 +16,8 @@ const PAGES = {
   definitions: { load: () => import("./pages/definitions.js"), needs: "key", title: "Definitions" },
   users: { load: () => import("./pages/users.js"), needs: "admin", title: "Users" },
   service: { load: () => import("./pages/service.js"), needs: "admin", title: "Service" },
-  account: { load: () => import("./pages/users.js"), needs: "key" },
+  account: { load: () => import("./pages/account.js"), needs: "key" },
 };
-const KEYS = "The admin who made your account has given it to you. It stays in this tab until you close it.";
-const KEY = field("key", "Your key", KEYS, { type: "password", required: true, isFirst: true });
 
 function App() {
   const [isStarted, setStarted] = useState(!storedKey());
@@ -47,26 +43,6 @@ function App() {
 function toMain(event) {
   event.preventDefault();
   document.getElementById("main").focus();
-}
-
-// Signs in with a key. It is kept in this tab's session only, and sent to the service as a header.
-async function enter(key) {
-  const who = await get("/v1/whoami", { key });
-  signedIn({ key, handle: who.user_handle, role: who.role });
-}
-
-function SignIn() {
-  const send = async ({ key }) => {
-    if (!/^[!-~]+$/.test(key)) throw new Error("A key has only letters, digits and signs, and no spaces.");
-    await enter(key).catch((error) => {
-      if (error.status !== 401) throw error;
-      throw new Error("This key is not known. Was it copied as a whole, or exchanged meanwhile?");
-    });
-  };
-  return html`<div class="sign-in">
-    <${DataForm} fields=${[KEY]} submit="Sign in" send=${send} />
-    <p>Without a key you can open the address of a public project.</p>
-  </div>`;
 }
 
 function Header() {

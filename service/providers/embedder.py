@@ -58,7 +58,7 @@ class Embedder:
         )
         model = found(row, "The instance")
         if not model.is_usable:
-            raise Forbidden(f"{model.instance} is no longer shared with {spender.holder}.")
+            raise Forbidden(f"The share of {model.instance} with {spender.holder} has ended.")
         key = self._checked(model)
         if not texts:
             return Embedded(np.empty((0, model.dimensions), np.float32), model.name or "", Spent())

@@ -74,7 +74,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Unconfirmed(Exception):
-    """The cached access is no longer valid, or could not be confirmed by the statement."""
+    """The statement did not confirm the cached access."""
 
 
 class Asker(msgspec.Struct, frozen=True):

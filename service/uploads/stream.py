@@ -38,7 +38,7 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Totals of what is stored; `errors` since the previous line. The last line has `done` or `error`."""
+    """Running totals of stored rows; `errors` since the previous line. The last line has `done` or `error`."""
 
     rows: int
     inserted: int

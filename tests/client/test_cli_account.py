@@ -111,7 +111,7 @@ async def test_the_service_tells_whose_key_it_is(service_url: str, ferry: Ferry)
 
 async def test_what_cannot_be_a_login_is_a_usage_error(service_url: str, ferry: Ferry) -> None:
     for arguments, stdin, reason in [
-        (("login", service_url), "", "no terminal to enter the key"),
+        (("login", service_url), "", "Prompting for the key needs a terminal"),
         (("login", service_url, "--key-stdin"), "", "the first line of standard input is empty"),
         (("login", service_url, "--key-stdin"), "two words", "visible ASCII"),
         (("login", "example.org", "--key-stdin"), "key", "looks like https://vectors.example.org"),

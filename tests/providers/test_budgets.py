@@ -158,7 +158,7 @@ async def test_an_expired_share_neither_embeds_nor_builds(
     problem(await one.embed(["text"], other.headers), 403)
     changed = {"texts": [{"text_id": "a", "text": "two"}]}
     body = problem(await service.post(f"/v1/texts/{project}", json=changed, headers=other.headers), 403)
-    assert "is no longer shared with" in body["detail"]
+    assert body["detail"] == f"The share of {one.owner.handle}/here with {other.handle} has ended."
     problem(await service.post(f"/v1/similars/{project}", json={"text": "one"}, headers=other.headers), 403)
     body = {"project_handle": unique("p"), "instance_owner": one.owner.handle, "instance_handle": "here"}
     answer = await service.post(f"/v1/projects/{other.handle}", json=body, headers=other.headers)

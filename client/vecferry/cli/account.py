@@ -76,7 +76,7 @@ def _key(from_stdin: bool) -> str:
     elif sys.stdin.isatty():
         key = click.prompt("Key", hide_input=True, err=True, type=str).strip()
     else:
-        raise click.UsageError("There is no terminal to enter the key: use --key-stdin and standard input")
+        raise click.UsageError("Prompting for the key needs a terminal: send it to standard input with --key-stdin")
     if not key:
         raise click.UsageError("Missing key: the first line of standard input is empty")
     return str(key)

@@ -93,9 +93,9 @@ def client_of(access: profiles.Access, *, retries: int = RETRIES) -> Client:
 
 
 def require_terminal(yes: bool) -> None:
-    """Refuses a command that would ask, where there is no terminal."""
+    """Raises UsageError for a command that needs confirmation, without a terminal."""
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("There is no terminal to ask: give --yes to delete, or --dry-run for a preview")
+        raise click.UsageError("Confirmation needs a terminal: give --yes to delete, or --dry-run for a preview")
 
 
 def is_agreed(question: str, yes: bool) -> bool:

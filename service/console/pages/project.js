@@ -5,11 +5,10 @@ import { useLoad } from "../hooks.js";
 import { link, route } from "../store.js";
 import { Badge, Empty, Facts, Failure, html, IndexBadge, Loaded, Page, Progress } from "../ui.js";
 
-const texts = () => import("./texts.js");
-// The parts by their place in the address, the title of their tab, and for whom they are.
+// The parts by their place in the address, the title of their tab or whose tab they have, and for whom they are.
 const PARTS = {
-  texts: { load: texts, title: "Texts" },
-  text: { load: texts },
+  texts: { load: () => import("./texts.js"), title: "Texts" },
+  text: { load: () => import("./text.js"), tab: "texts" },
   search: { load: () => import("./search.js"), title: "Search" },
   map: { load: () => import("./map.js"), title: "Map" },
   sharing: { load: () => import("./sharing.js"), title: "Sharing", isOwners: true },
@@ -38,6 +37,7 @@ function Frame({ project, instance, from }) {
   const { owner, project_handle: handle, role } = project;
   const name = route.value.parts[3] ?? "texts";
   const part = PARTS[name];
+  const tab = part?.tab ?? name;
   const isOwner = role === "owner" || role === "admin";
   const canEdit = isOwner || role === "editor";
   const at = (kind) => path`/v1/${kind}/${owner}/${handle}`;
@@ -56,8 +56,8 @@ function Frame({ project, instance, from }) {
   return html`<${Page} title="${owner}/${handle}" lead=${project.description} actions=${badges}>
     <${Failure} error=${from.error} retry=${from.reload} />
     <${About} project=${project} instance=${instance} />
-    <nav class="tabs" aria-label="Parts of the project">${tabs.map(([one, { load, title }]) => html`
-      <a href=${one === "texts" ? top : `${top}/${one}`} aria-current=${load === part?.load ? "page" : undefined}>
+    <nav class="tabs" aria-label="Parts of the project">${tabs.map(([one, { title }]) => html`
+      <a href=${one === "texts" ? top : `${top}/${one}`} aria-current=${one === tab ? "page" : undefined}>
         ${title}</a>`)}
     </nav>
     ${part && (isOwner || !part.isOwners)

@@ -1,9 +1,9 @@
-// Users, for the admin: the list, one who is made, and all of one; and for each user their own account.
+// Users, for the admin: the list, one who is made, and all of one.
 import { mustBeFree, path, post } from "../api.js";
 import { plural } from "../format.js";
 import { Delete, field, FormButton } from "../forms.js";
 import { useGet } from "../hooks.js";
-import { link, offset, route, session, setQuery, signedIn, theme } from "../store.js";
+import { link, offset, route, setQuery } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Card, Dialog, Field, html, Loaded, Named, Page, Pages, Secret, Table } from "../ui.js";
 import { handleField } from "./fields.js";
@@ -12,11 +12,9 @@ const PAGE = 50; // users
 const HIDDEN = "_system"; // it owns what is built in, and nobody has its key
 const FIELDS = [field("email", "E-mail", "", { type: "email", required: true }), field("name", "Name")];
 const NOUNS = ["project", "instance", "definition"];
-const THEMES = [["", "As the system has it"], ["light", "Light"], ["dark", "Dark"]];
 
 export default function Users() {
-  const [section, handle] = route.value.parts;
-  if (section === "account") return html`<${Account} />`;
+  const [, handle] = route.value.parts;
   return handle === undefined ? html`<${List} />` : html`<${User} handle=${handle} />`;
 }
 
@@ -68,7 +66,7 @@ function User({ handle }) {
 }
 
 // Who a user is, what they own and what they have been given.
-function About({ title, user }) {
+export function About({ title, user }) {
   const facts = [["Handle", user.user_handle], ["E-mail", user.email], ["Name", user.name]];
   const given = (one) => one.owner !== user.user_handle && html` <span class="faint">${one.role ?? "shared"}</span>`;
   const card = (noun, all) => html`<${Card} title=${plural(all.length, noun)}>
@@ -78,33 +76,4 @@ function About({ title, user }) {
   <//>`;
   return html`<${Card} title=${title} facts=${facts} />
     <div class="columns">${NOUNS.map((noun) => card(noun, user[`${noun}s`]))}</div>`;
-}
-
-function Account() {
-  const { handle } = session.value;
-  const where = handle && path`/v1/users/${handle}`;
-  const from = useGet(where);
-  const [key, setKey] = useState(null);
-  const exchange = async (body, options) => {
-    const { vdb_key: made } = await post(`${where}/key`, undefined, options);
-    setKey(made);
-    signedIn({ ...session.value, key: made });
-  };
-  return html`<${Page} title="Account" lead="Signed in as ${handle ?? "the admin"}.">
-    <div class="columns">
-      <${Card} title="Key">${handle
-        ? html`${key && html`<${Secret} value=${key}>Put it into your programs. This tab uses it already.<//>`}
-          <p>Exchange it when somebody else may know it.</p>
-          <${FormButton} label="Exchange my key …" title="Exchange my key" kind="danger" submit="Exchange it"
-              send=${exchange}>
-            <p class="warning-box">All programs and tabs that use the present key stop working at once.</p>
-          <//>`
-        : html`<p>The admin's key is the setting <code>SERVICE_ADMINKEY</code> of the service. It is exchanged there,
-            and the service is started again.</p>`}<//>
-      <${Card} title="Appearance">
-        <${Field} label="Colours" options=${THEMES} value=${theme.value} onValue=${(value) => (theme.value = value)} />
-      <//>
-    </div>
-    <${Loaded} from=${from}>${(user) => user && html`<${About} title="About you" user=${user} />`}<//>
-  <//>`;
 }
