@@ -65,7 +65,11 @@ async function call(method, where, { body, signal, key } = {}) {
     watchForReturn();
     throw new Problem(0, { detail: "The service cannot be reached." });
   }
-  if (answer.ok) return text ? JSON.parse(text) : null;
+  if (answer.ok) {
+    const { value = null, fault } = text ? parsed(text) : {};
+    if (!fault) return value;
+    throw new Problem(answer.status, { detail: "The answer is not from the service: a proxy may have sent it." });
+  }
   const isPresent = used === session.value?.key; // not one that was exchanged while the answer was on its way
   if (answer.status === 401 && !key && isPresent) {
     signInReason.value = used

@@ -19,10 +19,10 @@ export function bytes(value) {
   return `${amount.toLocaleString(undefined, { maximumFractionDigits: digits })} ${SIZES[power]}`;
 }
 
-// How long something will take that says `seconds_left`, if it does.
+// The remaining time in words; nothing where `seconds_left` is missing.
 export function left({ seconds_left: seconds }) {
   const [unit, size] = UNITS.find(([, length]) => seconds >= length) ?? UNITS[3];
-  return seconds ? `, about ${plural(Math.ceil(seconds / size), unit)} left` : "";
+  return seconds ? `, about ${plural(Math.max(1, Math.round(seconds / size)), unit)} left` : "";
 }
 
 export function ago(value) {

@@ -19,7 +19,7 @@ function shown({ type }, value) {
 function sent({ type, lines, isExact }, value) {
   if (type === "checkbox") return Boolean(value);
   const text = lines || isExact ? value : String(value).trim();
-  if (text === "") return null;
+  if ((isExact ? text : text.trim()) === "") return null;
   if (type === "datetime-local") return new Date(text).toISOString();
   return type === "number" ? Number(text) : text;
 }
@@ -29,6 +29,7 @@ function sent({ type, lines, isExact }, value) {
 // values; what was typed is forgotten when `follows` changes.
 export function useFields(fields, stored = {}, follows = "") {
   const [state, setState] = useState({ follows, typed: {} });
+  if (state.follows !== follows) setState({ follows, typed: {} });
   const typed = state.follows === follows ? state.typed : {};
   const set = (changes) =>
     setState((old) => ({ follows, typed: { ...(old.follows === follows && old.typed), ...changes } }));
@@ -50,20 +51,24 @@ export function useFields(fields, stored = {}, follows = "") {
     inputs: rows.map((one) =>
       (Array.isArray(one) ? html`<div class="row from-top">${one.map(draw)}</div>` : draw(one))),
     set,
+    clear: () => setState({ follows, typed: {} }),
   };
 }
 
 // A form that changes what is at `where`, or sends what is typed by `send(body, {signal})`. Then `done` is said, a text
-// or a function of the body and the answer, and `onDone` called. With `confirm` that name must be typed; with `isEdit`
-// something must be changed; what takes long `mayCancel`. `error` is one from elsewhere.
+// or a function of the body and the answer, and `onDone` called with the answer.
+// - `confirm`: a name that must be typed. `isEdit`: a change is needed before it can be sent.
+// - `mayCancel`: there is a button that cancels what is being sent. `clears`: the fields are as at first afterwards.
+// - `error`: one from elsewhere, shown as its own.
 export function DataForm({ fields = [], stored, where, send, done, onDone, error, children, ...rest }) {
-  const { confirm, isEdit, mayCancel, submit = "Save", ...frame } = rest;
+  const { confirm, isEdit, mayCancel, clears, submit = "Save", ...frame } = rest;
   const label = html`Type <code>${confirm}</code> to confirm`;
   const form = useFields(confirm ? [{ name: "confirm", label, required: true, isFirst: true }] : fields, stored);
   const act = useAction(async (by, options) => {
     const answer = await (send ? send(form.body, options) : patch(where, form.body, options));
     if (done) notify(typeof done === "function" ? done(form.body, answer) : done);
-    onDone?.();
+    if (clears) form.clear();
+    onDone?.(answer);
   });
   const action = { ...act, error: act.error ?? error };
   const isReady = form.isFilled && (!confirm || form.body.confirm === confirm) && (!isEdit || form.isChanged);
@@ -77,9 +82,9 @@ export function DataForm({ fields = [], stored, where, send, done, onDone, error
 export function FormButton({ label, title = label, kind, disabled, onDone, ...form }) {
   const [isOpen, setOpen] = useState(false);
   const close = () => setOpen(false);
-  const ended = () => {
+  const ended = (answer) => {
     close();
-    onDone?.();
+    onDone?.(answer);
   };
   return html`<button type="button" class=${kind} disabled=${disabled} onClick=${() => setOpen(true)}>${label}</button>
     ${isOpen && html`<${Dialog} title=${title} onClose=${close}>

@@ -56,7 +56,7 @@ export class Scatter {
     this.pointers = new Map();
     this.drawn = 0;
     this.share = 1; // of the points, which the last frames of a movement had time for
-    this.hasEnded = false;
+    this.isMoving = false;
     this.stop = new AbortController();
     const listen = (name, act) => canvas.addEventListener(name, act, { signal: this.stop.signal, passive: false });
     for (const name of EVENTS) listen(name, (event) => this[name](event));
@@ -145,6 +145,7 @@ export class Scatter {
 
   setView(view) {
     this.view = { ...view, zoom: Math.min(ZOOMS[1], Math.max(ZOOMS[0], view.zoom)) };
+    this.isMoving = true;
     this.draw();
     this.on.moved(this.view);
   }
@@ -178,21 +179,14 @@ export class Scatter {
     this.frame ??= requestAnimationFrame(() => this.drawNow(performance.now() - asked));
   }
 
-  drawAll() {
-    this.hasEnded = true;
-    this.draw();
-  }
-
-  // The number of points to draw, when the frame came `late` milliseconds after it was asked for.
+  // The number of points of a movement's frame that came `late` milliseconds after it was asked for.
   pointsFor(late) {
-    clearTimeout(this.rest);
     const least = Math.min(1, LEAST / this.groups.length);
     this.late = this.share === least && late > SMOOTH ? this.late + 1 : 0;
     if (this.late > 60) this.smooth = SLOW; // fewer points have not helped
     this.share = Math.min(1, Math.max(least, this.share * Math.min(1.05, Math.max(0.5, this.smooth / late))));
     const points = Math.ceil(this.share * this.groups.length);
-    if (this.hasEnded || points === this.groups.length) return this.groups.length;
-    this.rest = setTimeout(() => this.drawAll(), REST);
+    if (points < this.groups.length) this.rest = setTimeout(() => this.draw(), REST);
     return points;
   }
 
@@ -214,8 +208,9 @@ export class Scatter {
     };
     const dense = this.groups.length > 20_000 ? 0.6 : 0.8;
     pass(this.pointSize, this.layers.some((one) => one.indices.length > 1) ? 0.4 * dense : dense, [0, 0, 0, 0]);
-    const points = this.pointsFor(late);
-    this.hasEnded = false;
+    clearTimeout(this.rest);
+    const points = this.isMoving ? this.pointsFor(late) : this.groups.length;
+    this.isMoving = false;
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers.order);
     gl.drawElements(gl.POINTS, points, gl.UNSIGNED_INT, 0);
     for (const { indices, ring, more } of this.layers) {

@@ -142,8 +142,9 @@ async def test_the_build_of_an_index_is_followed(console: Console, http: httpx2.
     for rows in sent:
         answer = await http.post(made.embeddings, json={"encoding": "f2", "embeddings": rows}, headers=ada.headers)
         assert answer.status_code == 201, answer.text
-    while (await fetch(http, made.path, ada.headers))["index"]["state"] != "building":
-        await asyncio.sleep(0.2)
+    while (state := (await fetch(http, made.path, ada.headers))["index"]["state"]) != "building":
+        assert state == "exact"
+        await asyncio.sleep(0.1)
     await console.goto(f"#/projects/{ada.handle}/{made.handle}")
     await expect(page.get_by_role("progressbar", name="The index is being built")).to_be_visible()
     await console.goto("#/")
@@ -151,5 +152,12 @@ async def test_the_build_of_an_index_is_followed(console: Console, http: httpx2.
     await expect(line.get_by_role("progressbar")).to_be_visible()
     await expect(line).to_contain_text("Indexed, finds", timeout=60_000)
     await expect(line.get_by_role("progressbar")).to_have_count(0)
-    state = (await fetch(http, made.path, ada.headers))["index"]
-    await expect(line).to_contain_text(f"{100 * state['recall']:.1f}")
+    index = (await fetch(http, made.path, ada.headers))["index"]
+    await expect(line).to_contain_text(f"{100 * index['recall']:.1f}")
+
+
+async def test_the_time_that_is_left(console: Console) -> None:
+    await console.goto()
+    left = 'async (seconds) => (await import("./format.js")).left({ seconds_left: seconds })'
+    for seconds, said in ((0.4, "1 second"), (61, "1 minute"), (110, "2 minutes"), (3700, "1 hour"), (90_000, "1 day")):
+        assert await console.page.evaluate(left, seconds) == f", about {said} left"

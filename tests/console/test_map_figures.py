@@ -79,7 +79,7 @@ async def test_frames_a_second_with_100_000_points(console: Console, http: httpx
         (DOCS / "frames.json").write_text(json.dumps(frames) + "\n")
     assert frames["points"] == 100_000
     assert frames["a_second"] > 20
-    assert frames["drawn_of_them"] >= 5000
+    assert frames["drawn_of_them"] > 5000  # the least that is ever drawn
     assert frames["all_after_ms"] < 2000
     idle = await canvas.get_attribute("data-drawn")
     await asyncio.sleep(1)

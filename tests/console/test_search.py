@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from tests.support.browser import NEEDS_CHROMIUM, Console
 from tests.support.world import Headers, Project, User, project, row, unique, upload, user
@@ -93,6 +93,43 @@ async def test_by_text_with_the_keyboard(console: Console, ada: User, verses: st
     await expect(page.get_by_role("heading", name="rose")).to_be_visible()
     await page.go_back()
     await expect(results.first).to_contain_text("The modest rose")  # the address says what was sought
+
+
+async def test_back_from_one_search_to_the_one_before(console: Console, ada: User, verses: str) -> None:
+    """The address, the field and the results are of the same search."""
+    page = console.page
+    await signed_in(console, ada.key)
+    results = await opened(console, verses)
+    field = page.get_by_label("Text", exact=True).last
+    for text in ("rose", "tiger"):
+        await field.fill(text)
+        await page.keyboard.press("Enter")
+        await expect(page).to_have_url(re.compile(f"text={text}"))
+        await expect(results.first).to_be_visible()
+    await page.go_back()
+    await expect(page).to_have_url(re.compile("text=rose"))
+    await expect(field).to_have_value("rose")
+    await page.go_forward()
+    await expect(field).to_have_value("tiger")
+
+
+async def test_a_search_that_takes_long_is_shown(console: Console, ada: User, verses: str) -> None:
+    page = console.page
+    await signed_in(console, ada.key)
+    results = await opened(console, verses)
+    held = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await page.route("**/similars/**", hold)
+    await page.get_by_label("Text", exact=True).last.fill("rose")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Loading …")).to_be_visible()
+    held.set()
+    await expect(results.first).to_be_visible()
+    await expect(page.get_by_text("Loading …")).to_have_count(0)
 
 
 async def test_each_search_is_sent_once(console: Console, ada: User, verses: str) -> None:

@@ -127,6 +127,11 @@ async def test_a_text_is_edited(console: Console, http: httpx2.AsyncClient, admi
     last = await fetch(http, one.embedding("rose"), one.owner.headers)
     assert last["text"] == "A lily"
     assert last["vector"] != before["vector"]
+    await page.get_by_role("button", name="Edit").click()
+    await dialog.get_by_label("Metadata").fill("")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog).to_have_count(0)
+    assert not (await fetch(http, one.embedding("rose"), one.owner.headers)).get("metadata")
 
 
 async def test_hostile_texts(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:

@@ -91,7 +91,8 @@ function Source({ instance, canEmbed, start, onClose }) {
     [
       html`<div class="field">
         <label for="texts-file">File</label>
-        <input id="texts-file" type="file" ref=${input} accept=".jsonl,.ndjson,.json,.txt,.csv"
+        <input id="texts-file" type="file" ref=${input} disabled=${read.isRunning}
+          accept=".jsonl,.ndjson,.json,.txt,.csv"
           onChange=${({ target }) => target.files[0] && read.run(target.files[0])} />
       </div>`,
       canEmbed && field("format", "Format", "", { options: FORMATS }),
@@ -99,7 +100,7 @@ function Source({ instance, canEmbed, start, onClose }) {
     ],
     file
       ? html`<p>${file.name} <button type="button" onClick=${drop}>Paste instead</button></p>`
-      : field("content", "Texts", COST, { lines: 8, isFirst: true, placeholder: EXAMPLES[format] }),
+      : field("content", "Texts", COST, { lines: 8, isFirst: true, placeholder: EXAMPLES[canEmbed ? format : "json"] }),
   ];
   const [stored] = useState({ format: canEmbed ? "lines" : "json", prefix: newPrefix(), content: "" });
   const form = useFields(fields, stored);

@@ -78,14 +78,20 @@ function Changes({ instance, where, reload }) {
 function Connection({ where, onTested }) {
   const [found, setFound] = useState(null);
   const send = async ({ input }, options) => {
-    setFound(null);
+    setFound({ isAsked: true });
     const start = performance.now();
-    const answer = await post(`${where}/embed`, { input: [input] }, options);
-    setFound({ ...answer, milliseconds: performance.now() - start });
+    try {
+      const answer = await post(`${where}/embed`, { input: [input] }, options);
+      setFound({ ...answer, milliseconds: performance.now() - start });
+    } catch (error) {
+      setFound(null);
+      throw error;
+    }
   };
   return html`<${Card} title="Test the connection">
     <${DataForm} submit="Embed it" fields=${WORD} stored=${ROSE} send=${send} onDone=${onTested} mayCancel />
-    <p role="status">${found && html`<${Badge} kind="good">It works<//> ${found.model ?? ""}:
+    <p role="status">${found?.isAsked && "The model is asked …"}${found?.model !== undefined &&
+      html`<${Badge} kind="good">It works<//> ${found.model}:
       ${" "}${plural(found.dimensions, "dimension")}, ${number(Math.round(found.milliseconds))} ms,
       ${" "}${plural(found.usage.tokens, "token")}`}</p>
   <//>`;

@@ -80,7 +80,7 @@ function FromDefinition({ name, form, send }) {
   }, [name]);
   return html`<${Loaded} from=${from}>${({ definition, standard }) => {
     const { model, dimensions, endpoint, description, api_standard: named } = definition;
-    const fields = [NAME];
+    const fields = [{ ...NAME, isFirst: false }]; // the focus stays in the choice of a definition
     if (!dimensions) fields.push({ ...DIMENSIONS, required: true, hint: "The definition leaves them open." });
     if (standard.dialect !== "local") {
       const options = { type: "url", placeholder: endpoint, required: !endpoint };

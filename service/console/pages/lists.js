@@ -5,14 +5,14 @@ import { useGet } from "../hooks.js";
 import { useId, useState } from "../vendor/hooks.js";
 import { Card, Field, Form, html, Table } from "../ui.js";
 
-const GROUPS = ["Own", "Shared by others", "Everybody's", "Built in", "Public"];
+const GROUPS = ["Own", "Shared by others", "Of all owners", "Built in", "Public"];
 const USER = field("share_with_handle", "User", "Their handle.", { required: true });
 
 function groupOf({ owner, is_public: isPublic }, user) {
   if (owner === user) return "Own";
   if (owner === "_system") return "Built in";
   if (isPublic) return "Public";
-  return user ? "Shared by others" : "Everybody's";
+  return user ? "Shared by others" : "Of all owners";
 }
 
 // A table for each group of the rows, as `user` sees them; null is the admin, who sees those of all users.
@@ -59,6 +59,6 @@ export function Shares({ title = "Shared with", where, shares, columns = [], fie
     ${children}
     <${Table} caption="Users it is shared with" rows=${shares} rowKey=${(one) => one.user_handle} empty=${none}
       columns=${[["User", (one) => one.user_handle], ...columns, ["Actions", actions]]} />
-    ${!mayChange && html`<h3>Share it</h3><${DataForm} key=${shares.length} ...${share} />`}
+    ${!mayChange && html`<h3>Share it</h3><${DataForm} clears ...${share} />`}
   <//>`;
 }

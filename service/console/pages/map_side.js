@@ -64,6 +64,7 @@ export function Selection({ selected, setSelected, canEdit, base, reload, open, 
         setDone(1 - left.length / selected.length);
       }
     } finally {
+      setDone(0);
       reload();
       setSelected(left);
     }

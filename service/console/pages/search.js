@@ -5,7 +5,7 @@ import { field, useFields } from "../forms.js";
 import { useLoad } from "../hooks.js";
 import { route, session, setQuery } from "../store.js";
 import { useState } from "../vendor/hooks.js";
-import { Code, Empty, Form, html, Pairs, SimilarityBar } from "../ui.js";
+import { Code, Empty, Form, html, Loaded, Pairs, SimilarityBar } from "../ui.js";
 import { FILTER, filterOf } from "./fields.js";
 
 const LONGEST_IN_ADDRESS = 2000; // characters of a vector
@@ -68,7 +68,8 @@ export default function Search({ project, instance, base, canSearchTexts }) {
       html`<p class="hint">A vector of more than ${number(LONGEST_IN_ADDRESS)} characters is not in the address.
         Who opens it elsewhere must paste the vector again.</p>`}
     </section>
-    ${from.data && html`<${Answer} ...${from.data} asked=${asked} project=${project} base=${base} />`}
+    ${!from.error && html`<${Loaded} from=${{ data: from.data }}>${(answer) => answer &&
+      html`<${Answer} ...${answer} asked=${asked} project=${project} base=${base} />`}<//>`}
     ${!from.error && !asked[asked.by] && (project.number_of_embeddings
       ? html`<${Empty} title="What are you looking for?">
           <p>Results are the texts that are nearest to what you ask for, best first.</p><//>`

@@ -26,7 +26,8 @@ function Users({ project, base, reload }) {
     reload();
   });
   const role = ({ user_handle: user, role: present }) => html`<${Field} value=${present} options=${["reader", "editor"]}
-    label=${html`<span class="unseen">Role of ${user}</span>`} onValue=${(chosen) => change.run(user, chosen)} />`;
+    disabled=${change.isRunning} label=${html`<span class="unseen">Role of ${user}</span>`}
+    onValue=${(chosen) => change.run(user, chosen)} />`;
   const ended = (handle) => `${handle} ${project.public_read
     ? "keeps no role, but reads and searches the project as everybody does: it is public."
     : "cannot read or search this project any more."}`;

@@ -51,12 +51,12 @@ function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
         <p>${plural(vector.length, "number")}, in half precision: ${" "}<code>${numbers}</code></p>
       <//>
     </div>
-    <${Nearest} id=${id} base=${base} />
+    <${Nearest} key=${row.updated_at} id=${id} base=${base} />
   </div>`;
 }
 
 async function store(base, row, { text = null, metadata }, signal) {
-  const { value, fault } = parsed(metadata);
+  const { value = null, fault } = parsed(metadata ?? "null"); // null removes what is stored
   if (fault) throw new Error(`The metadata are not JSON: ${fault}`);
   const changed = { text_id: row.text_id, metadata: value };
   if (text !== null && text !== row.text) return post(base.texts, { texts: [{ ...changed, text }] }, { signal });

@@ -24,9 +24,13 @@ function List() {
   const [made, setMade] = useState(null);
   const send = async (body, options) => {
     await mustBeFree(path`/v1/users/${body.user_handle}`, `a user ${body.user_handle}`, options);
-    setMade(await post("/v1/users", body, options));
+    return post("/v1/users", body, options);
   };
-  const make = html`<${FormButton} label="Make a user" kind="primary" submit="Make" send=${send} onDone=${from.reload}
+  const shown = (user) => {
+    setMade(user);
+    from.reload();
+  };
+  const make = html`<${FormButton} label="Make a user" kind="primary" submit="Make" send=${send} onDone=${shown}
     fields=${[handleField("user_handle", "Handle"), ...FIELDS]} />`;
   const columns = [["User", (handle) => html`<a href=${link`/users/${handle}`}>${handle}</a>`]];
   return html`<${Page} title="Users" actions=${make}>
