@@ -17,7 +17,9 @@ class Admission:
 
     def __init__(self, *, body_bytes: int, largest: int, uploads: int, share: float, wait: float) -> None:
         part = max(part_of(body_bytes, share), largest)
-        self._bodies = Shares(body_bytes, part=part, reserve=0, wait=wait, what="bytes of large uploads in progress")
+        self._bodies = Shares(
+            body_bytes, part=part, reserve=0, wait=wait, what="bytes of large requests and answers in memory"
+        )
         part, reserve = part_of(uploads, share), reserve_of(uploads, share)
         self._uploads = Shares(uploads, part=part, reserve=reserve, wait=wait, what="uploads in progress")
 

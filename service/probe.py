@@ -54,7 +54,7 @@ class Signs:
         """The problem of the indexer that wrote the file; None if it is healthy."""
         said = json.loads(self.file.read_text())
         if not 0 <= now - said["at"] <= SILENT_SECONDS:  # less than 0: the machine was restarted
-            return f"The indexer has given no sign for more than {SILENT_SECONDS:g} s."
+            return f"The indexer has not reported for more than {SILENT_SECONDS:g} s."
         if now - said["looked"] > LOOK_SECONDS and not said["is_at_work"]:
             return f"The indexer's poll has taken more than {LOOK_SECONDS:g} s."
         return None

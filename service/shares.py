@@ -110,7 +110,7 @@ class Shares:
         if self._held.get(who, 0) + amount > self.part:
             whose = "all callers without a key together" if who == ANONYMOUS else "a caller"
             limit = f": {whose} may have at most {self.part:,}"
-        return Busy(f"Too many {self._what}{limit}. Nothing was changed; retry later.")
+        return Busy(f"Too many {self._what}{limit}. The request was not executed; retry later.")
 
 
 def part_of(total: int, share: float) -> int:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vecferry.errors import Unavailable, VecferryError
+from vecferry.errors import NotReady, Unavailable, VecferryError
 from vecferry.names import given, path_to
 from vecferry.results import UploadResult
 from vecferry.structs import (
@@ -262,17 +262,9 @@ async def map_of(
             break
         if found.state == "failed":
             raise VecferryError(f"The map of {project} could not be made: {found.error}")
-        if time.monotonic() > end:
-            raise TimeoutError(f"The map of {project} is not ready after {wait:g} s. Ask again later.")
-        await asyncio.sleep(float(answer.headers.get("Retry-After", 2)))
-    return ProjectMap(
-        method=found.method,
-        ids=found.ids,
-        positions=np.frombuffer(found.positions, dtype="<f4").reshape(-1, 2),
-        field=found.field,
-        rows=found.rows,
-        sampled=found.sampled,
-        changes=found.changes,
-        computed_at=found.computed_at,
-        trustworthiness=found.trustworthiness,
-    )
+        remaining = end - time.monotonic()
+        if remaining <= 0:
+            raise NotReady(f"The map of {project} is not ready after {wait:g} s. Ask again later.")
+        await asyncio.sleep(min(float(answer.headers.get("Retry-After", 2)), remaining))
+    known = {name: getattr(found, name) for name in ProjectMap.__struct_fields__}
+    return ProjectMap(**{**known, "positions": np.frombuffer(found.positions, dtype="<f4").reshape(-1, 2)})

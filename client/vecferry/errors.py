@@ -51,6 +51,10 @@ class BadAnswer(VecferryError):
     """The answer is not one of the service, or of a version that this client does not support."""
 
 
+class NotReady(VecferryError, TimeoutError):
+    """The service has not finished something in the time to wait; asked again later, it may have."""
+
+
 class BadRows(VecferryError):
     """An upload with `on_bad_row="stop"` met rows that cannot be stored: `rows`."""
 

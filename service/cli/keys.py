@@ -44,7 +44,8 @@ def status(as_json: bool) -> None:
             by = f"key {use.key_id} ({use.known_as})" if use.key_id else "an unnamed key of the original system"
             click.echo(f"{use.sealed:,} encrypted with {by}, of which {use.open:,} can be decrypted")
         click.echo(f"{found.plaintext:,} in plaintext")
-        click.echo(f"The sentinel is encrypted with {found.sentinel or 'no key yet'}.")
+        state = f"is encrypted with {found.sentinel}" if found.sentinel else "does not exist yet"
+        click.echo(f"The text that verifies the key at startup {state}.")
         for name in found.does_not_open:
             click.echo(f"cannot be decrypted: {name}")
         if found.not_opening > len(found.does_not_open):

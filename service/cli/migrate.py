@@ -20,7 +20,7 @@ from service.schema import migrate as migrations
 @click.option("--to", "target", metavar="NUMBER", help="Roll back all migrations after this one; 0000 rolls back all.")
 @click.option("--discard", is_flag=True, help="With --to: drop the data that the older schema cannot hold.")
 @click.option("--status", "only_status", is_flag=True, help="Only list the migrations (exit 3: some are pending).")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done (exit 3: something).")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done (exit 3: there is something to do).")
 @as_json
 def migrate(target: str | None, discard: bool, only_status: bool, dry_run: bool, as_json: bool) -> None:
     """Migrate the database to the schema of this version, or back to an older one.

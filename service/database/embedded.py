@@ -115,7 +115,7 @@ class _Server:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL does not start. {self.log} ends:\n{self._log_end()}")
 
     def stop(self) -> None:
-        # What is thrown away need not be written before.
+        # Throw-away data need no checkpoint.
         self._control("stop", "-m", "fast" if self.durable else "immediate", "-w", "-t", "60")
 
     def _make_cluster(self) -> None:

@@ -68,7 +68,7 @@ async def get_writers(db: Db, *, project_id: int) -> list[str]:
 
 @query
 async def make_sequences_durable(db: Db) -> None:
-    """Makes sure that all sequences given so far survive a crash."""
+    """Makes sure that all sequences assigned until now survive a crash."""
 
 
 @query

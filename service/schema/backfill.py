@@ -35,7 +35,7 @@ def forward(connection: psycopg.Connection, say: Say) -> int:
         pass
     if _left_over_by(connection, "detach_partitions", _Progress(say, "Detached the partitions of", "projects", None)):
         say("Some partitions are in use: they work unchanged, and are detached at the next start.")
-    if _left_over_by(connection, "begin_logs", _Progress(say, "Began the logs of", "projects", None)):
+    if _left_over_by(connection, "begin_logs", _Progress(say, "Started recording deletions for", "projects", None)):
         say("Some projects are in use: their logs of deletions begin at the next start.")
     while _one(connection, "SELECT mark_carried_ids(%s)", TABLES):
         pass

@@ -145,7 +145,7 @@ class Batch:
         self._compare_with_project(row, sent)
         got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
         if got is None:
-            self.add_invalid(row, "vector", f"must be a whole number of {self.encoding} numbers, little-endian")
+            self.add_invalid(row, "vector", f"must consist of complete little-endian {self.encoding} numbers")
             return False
         if sent.vector_dim not in (None, got):
             self._add_contradiction(row, "vector_dim", f"the vector has {got} dimensions", sent.vector_dim)

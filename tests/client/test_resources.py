@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from vecferry import AsyncClient, Forbidden, Invalid, NotFound, Unauthorized
+from vecferry import AsyncClient, Forbidden, Invalid, NotFound, NotReady, Unauthorized
 from vecferry.structs import UserKey, WhoAmI
 
 from tests.client.conftest import DIMENSIONS
@@ -277,6 +277,8 @@ async def test_a_schema_is_checked_before_it_is_set(client: AsyncClient, project
 async def test_a_map(client: AsyncClient, project: str) -> None:
     part = rows(120)
     await client.project(project).upload_rows(iter([part]))
+    with pytest.raises(NotReady, match="is not ready after 0 s"):
+        await client.project(project).map(field="place", wait=0)
     shown = await client.project(project).map(field="place")
     assert sorted(shown.ids) == part.ids
     assert (shown.positions.shape, shown.positions.dtype) == ((120, 2), np.float32)

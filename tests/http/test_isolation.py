@@ -219,7 +219,7 @@ def client(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFa
 
 
 @settings(max_examples=10)
-@given(actions=st.lists(action, max_size=24))
+@given(actions=st.lists(action, min_size=5, max_size=24))
 def test_nothing_of_a_thing_reaches_those_without_access(client: httpx2.Client, actions: list[tuple[object]]) -> None:
     world = World(client)
     for name, *arguments in actions:

@@ -28,7 +28,7 @@ NAMES = [
 async def test_nothing_acknowledged_is_lost(name: str) -> None:
     result = await scenarios.run(name, SECONDS)
     assert result.times >= 1
-    assert result.outcome.acknowledged >= 600
+    assert result.outcome.acknowledged >= 200 * SECONDS
     assert (result.outcome.lost, result.outcome.altered, result.outcome.unsent) == (0, 0, 0)
     assert result.recovery < 20
 

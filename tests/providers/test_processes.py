@@ -18,7 +18,7 @@ from tests.support.world import Headers, problem
 
 pytestmark = pytest.mark.slow
 
-RUNS = 3
+RUNS = 5
 CLIENTS = 50
 
 

@@ -44,10 +44,11 @@ def all_statements() -> Iterator[Any]:
 
 
 def function_of(resource: str, statement: Statement) -> Callable[..., Any]:
-    found = vars(import_module(f"service.queries.{resource}"))
-    (function,) = (one for name, one in found.items() if name.replace("_", "") == statement.name.lower())
-    assert callable(function)
-    return function
+    module = vars(import_module(f"service.queries.{resource}"))
+    found = [one for name, one in module.items() if name.replace("_", "") == statement.name.lower()]
+    assert len(found) == 1, statement.name
+    assert inspect.unwrap(found[0]) is not found[0], f"the function of {statement.name} has no @query"
+    return found[0]
 
 
 def names(kind: Any) -> set[str]:

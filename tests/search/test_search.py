@@ -462,8 +462,9 @@ async def test_two_indexers_at_once_build_once(large: Any) -> None:
 @pytest.mark.parametrize("action", ["delete", "empty", "user"])
 async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str) -> None:
     url, pool, project, _ = large
-    process = started("index", log=tmp_path / "log", **values_for(url))
+    log = tmp_path / "log"
     async with serving(settings_for(url, service_indexer=False)) as base, httpx2.AsyncClient(base_url=base) as api:
+        process = started("index", log=log, **values_for(url))
         path = f"/v1/projects/{project.owner}/proj"
         await until(lambda: building(pool))
         now = (await api.get(path, headers=ADMIN)).json()["index"]
@@ -477,6 +478,9 @@ async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str)
         }[action]
         assert (await api.delete(target, headers=ADMIN, timeout=30)).status_code == 204
         assert time.monotonic() - begin < 3
+        said = log.read_text()
+        assert "Building an index." in said
+        assert "Built an index." not in said, "the build was over before"
         if action == "empty":
             now = (await api.get(path, headers=ADMIN)).json()["index"]
             assert (now["rows"], now["tail"]) == (0, 0)

@@ -148,7 +148,7 @@ async def test_costly_searches_leave_others_alone(new_database: Callable[..., st
         assert {answer.status_code for answer in answers} == {503}
         details = {world.problem(answer, 503)["detail"] for answer in answers}
         assert (
-            "Too many requests in the database: a caller may have at most 5. Nothing was changed; retry later."
+            "Too many requests in the database: a caller may have at most 5. The request was not executed; retry later."
             in details
         )
         assert "The search timed out after 4 s: ask for a simpler filter." in details

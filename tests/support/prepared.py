@@ -1,7 +1,7 @@
-"""Processes that have imported the service or the client, and fork for each command: that saves the imports.
+"""Fork servers: one process has imported the service, one the client, and each forks for a command to save the imports.
 
-A command runs to its end in a process of its own, with arguments, environment, folder, input and output of its own, as
-`python -m service` and `python -m vecferry` have them.
+A command has a process, arguments, environment, folder, input and output of its own, as with `python -m service` or
+`python -m vecferry`. When it ends, the fork server writes its exit code into a file.
 """
 
 import atexit
@@ -19,6 +19,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +36,45 @@ IMPORTED = {
     ],
 }
 """These modules and their parts. Without `keyring`, which reads the environment when it is imported."""
-_lock = threading.Lock()
-_started: "dict[str, subprocess.Popen[bytes]]" = {}
 WRITES = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both outputs may go into one file
 LOOKS = 0.01  # seconds between two looks whether a process has ended
 
 
-class Prepared:
-    """A process that was forked so, as `subprocess.Popen` shows one that was started."""
+@dataclass
+class _Server:
+    """A fork server, and the folder of the exit codes that it writes."""
 
-    def __init__(self, number: int, ending: Path, arguments: Sequence[str]) -> None:
+    process: "subprocess.Popen[bytes]"
+    folder: "tempfile.TemporaryDirectory[str]"
+    numbers: "count[int]" = field(default_factory=count)
+
+    def stop(self) -> None:
+        self.process.communicate()
+        self.folder.cleanup()
+
+
+_lock = threading.Lock()
+_started: dict[str, _Server] = {}
+
+
+class Prepared:
+    """A forked process, with the methods of `subprocess.Popen` for one that was started."""
+
+    def __init__(self, number: int, ending: Path, arguments: Sequence[str], server: "subprocess.Popen[bytes]") -> None:
         self.pid = number
         self.args = arguments
         self.returncode: int | None = None
         self._ending = ending
+        self._server = server
 
     def poll(self) -> int | None:
-        if self.returncode is None and self._ending.exists():
-            self.returncode = int(self._ending.read_text())
-            self._ending.unlink()
+        if self.returncode is None:
+            gone = self._server.poll()  # first: it may write the file just before it ends
+            if self._ending.exists():
+                self.returncode = int(self._ending.read_text())
+                self._ending.unlink()
+            elif gone is not None:
+                raise RuntimeError(f"The fork server ended with {gone}; the exit code of {self.args} is unknown.")
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -64,7 +86,7 @@ class Prepared:
         return code
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:
+        if self.returncode is None and not self._ending.exists():  # even if the fork server has ended
             with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
                 os.kill(self.pid, number)
 
@@ -88,17 +110,16 @@ def start(
 ) -> Prepared:
     """Starts `python -m service …` or `python -m vecferry …`, its output into these files, which may be the same."""
     with _lock:
-        process = _process(program, root)
+        server = _server(program, root)
+        process = server.process
         assert process.stdin is not None
         assert process.stdout is not None
-        handle, ending = tempfile.mkstemp(prefix="ending-")
-        os.close(handle)
-        Path(ending).unlink()
+        ending = Path(server.folder.name) / str(next(server.numbers))
         files = [str(stdin or os.devnull), str(out), str(err)]
-        asked = {"arguments": arguments, "cwd": str(cwd), "values": values, "files": files, "ending": ending}
+        asked = {"arguments": arguments, "cwd": str(cwd), "values": values, "files": files, "ending": str(ending)}
         process.stdin.write(json.dumps(asked).encode() + b"\n")
         process.stdin.flush()
-        return Prepared(int(process.stdout.readline()), Path(ending), arguments)
+        return Prepared(int(process.stdout.readline()), ending, arguments, process)
 
 
 def run(
@@ -124,19 +145,14 @@ def run(
         return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
 
 
-def _process(program: str, root: Path) -> "subprocess.Popen[bytes]":
+def _server(program: str, root: Path) -> _Server:
     if program not in _started:
         command = [sys.executable, "-m", "tests.support.prepared", program]
         paths = {**os.environ, "PYTHONPATH": f"{root}:{root / 'client'}"}
-        # Unbuffered, because `select` does not see what a buffer has taken beyond the line that was read.
-        one = subprocess.Popen(command, bufsize=0, cwd=root, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        atexit.register(_stop, one)
-        _started[program] = one
+        process = subprocess.Popen(command, cwd=root, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        _started[program] = _Server(process, tempfile.TemporaryDirectory(prefix=f"prepared-{program}-"))
+        atexit.register(_started[program].stop)
     return _started[program]
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.communicate()
 
 
 def _become(program: str, asked: dict[str, Any]) -> None:
@@ -155,7 +171,8 @@ _going_on: dict[int, str] = {}
 
 
 def _reap(*_: object) -> None:
-    """Says of each child that has ended what its exit code is, in a file that is whole as soon as it is there."""
+    """Writes the exit code of each child that has ended, into a file that is complete as soon as it exists."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # or the next one would interrupt this one
     for number, ending in list(_going_on.items()):
         ended, status = os.waitpid(number, os.WNOHANG)
         if ended:
@@ -163,6 +180,7 @@ def _reap(*_: object) -> None:
             unfinished = Path(f"{ending}.new")
             unfinished.write_text(str(os.waitstatus_to_exitcode(status)))
             unfinished.rename(ending)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def main(program: str) -> None:

@@ -253,9 +253,9 @@ class AsyncProject:
     ) -> ProjectMap:
         """The embeddings as points in the plane, by principal components or by neighbours.
 
-        Of a large project `limit` of them, chosen at random; 100,000 at most. `field` adds a field of the metadata,
-        named as in filters. The first map of a project takes seconds, by neighbours minutes. Raises TimeoutError when
-        it is not ready after `wait` seconds, and VecferryError when it cannot be made.
+        Of a large project `limit` of them, chosen by a hash of their ids; 100,000 at most. `field` adds a field of the
+        metadata, named as in filters. The first map of a project takes seconds, by neighbours minutes. Raises NotReady
+        when it is not ready after `wait` seconds, and VecferryError when it cannot be made.
         """
         return await self._transport.run(
             lambda transport: engines.map_of(transport, self.name, method, limit, field, wait)

@@ -20,10 +20,10 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 @click.option("--key-stdin", is_flag=True, help="Read the key from the first line of standard input.")
 @common
 def login(url: str, key_stdin: bool, profile: str, as_json: bool) -> None:
-    """Keep a key for the service at URL.
+    """Store a key for the service at URL.
 
-    It is asked for, checked, and kept in the system's keyring, where one works, else in a file that other users
-    cannot read. The service tells its owner.
+    The command asks for the key, checks it, and shows its owner. It stores the key in the system's keyring, or, if none
+    works, in a file that other users cannot read.
     """
     try:
         profiles.check_url(url)
