@@ -17,7 +17,6 @@ from psycopg.pq import ExecStatus
 
 from service.database.statements import SCHEMA, Statement, columns, read, row_type
 from service.paths import folder
-from tests.conftest import TEMPLATE, of_database
 
 RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))
 PROJECT = 1  # its partition is made for the test, so that statements that name one can be prepared
@@ -72,8 +71,9 @@ def is_optional(kind: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def prepared(server: str, new_database: Any) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(of_database(server, TEMPLATE)) as connection:
+def prepared(new_database: Callable[..., str]) -> Iterator[psycopg.Connection]:
+    # Not the template itself: a rollback does not take back the value of the sequence, and later copies would have it.
+    with psycopg.connect(new_database()) as connection:
         connection.execute("SELECT fit_embeddings_partition(%s, 3)", [PROJECT])
         yield connection
         connection.rollback()
