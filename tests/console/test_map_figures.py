@@ -79,7 +79,7 @@ async def test_frames_a_second_with_100_000_points(console: Console, http: httpx
         (DOCS / "frames.json").write_text(json.dumps(frames) + "\n")
     assert frames["points"] == 100_000
     assert frames["a_second"] > 20
-    assert frames["drawn_of_them"] > 5000  # the least that is ever drawn
+    assert frames["drawn_of_them"] >= 5000  # the least that is ever drawn
     assert frames["all_after_ms"] < 2000
     idle = await canvas.get_attribute("data-drawn")
     await asyncio.sleep(1)
@@ -89,9 +89,10 @@ async def test_frames_a_second_with_100_000_points(console: Console, http: httpx
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not DATA.exists(), reason="LEFT OUT: pictures of real data; it is not here")
 async def test_pictures_of_real_data(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
-    """20,000 descriptions of packages, by both methods; neighbours stay together far better by the second."""
+    """Descriptions of packages, by both methods; neighbours stay together far better by the second."""
     vectors = np.load(DATA)["vectors"]
-    about = [json.loads(line) for line in DATA.with_suffix(".jsonl").read_text().splitlines()]
+    lines = DATA.with_suffix(".jsonl").read_text().splitlines()
+    about = [json.loads(line) for line in lines[: None if "WRITE_FIGURES" in os.environ else 5000]]
     ada = await user(http, admin)
     made = await project(http, ada, dimensions=384)
     for first in range(0, len(about), 2000):

@@ -1,5 +1,6 @@
 """The console in a headless Chromium, and what must hold on every page of it."""
 
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,9 @@ from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = pytest.mark.skipif(not CHROMIUM, reason="LEFT OUT: the console in a browser; it needs chromium")
+
+# The browser's own remarks: answers above 399, and that pixels are read back where there is no graphics card.
+REMARKS = re.compile(r"Failed to load resource|\[\.WebGL-\w+\]GL Driver Message \(OpenGL, Performance,")
 
 # Logs what the Content-Security-Policy has refused, and what users' texts would do if they were run: the log is read
 # outside of the page, so it stays when the page is loaded again.
@@ -25,8 +29,7 @@ window.attacked = (text) => console.error(`attacked ${text}`);
 class Console:
     """A tab with the console of the service at `url`.
 
-    `page` is Playwright's. `errors` are what the console's own code has thrown or logged, without the lines that the
-    browser logs for answers above 399.
+    `page` is Playwright's. `errors` are what the console's own code has thrown or logged, without `REMARKS`.
     """
 
     def __init__(self, page: Page, url: str) -> None:
@@ -38,7 +41,7 @@ class Console:
         page.on("request", self._requested)
 
     def _logged(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
+        if message.type in {"error", "warning"} and not REMARKS.match(message.text):
             self.errors.append(message.text)
 
     def _requested(self, request: Request) -> None:
