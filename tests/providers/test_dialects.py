@@ -148,8 +148,11 @@ async def test_without_a_key_none_is_sent(service: httpx2.AsyncClient, admin: He
     assert "authorization" not in provider.asked[0]["headers"]
 
 
-async def test_a_key_that_no_header_may_hold(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one = await lent(service, admin, provider, api_key="ключ\u00a0key")
+@pytest.mark.parametrize("key", ["ключ\u00a0key", "key ", " key", "key\n"])
+async def test_a_key_that_no_header_may_hold(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, key: str
+) -> None:
+    one = await lent(service, admin, provider, api_key=key)
     answer = await one.embed(["text"])
     assert answer.status_code == 424
     assert "are invalid in headers" in answer.json()["detail"]
