@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Literal
 
+import asyncpg
 import msgspec
 
 from service.api.schema_check import checked_pages
@@ -100,7 +101,12 @@ async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Re
     """Checks all projects, provider keys and indexes."""
     issues, warnings = _Findings("issue"), _Findings("warning")
     async for project in _projects(db):
-        await _check_project(db, schemas, project, issues, warnings)
+        try:
+            await _check_project(db, schemas, project, issues, warnings)
+        except asyncpg.UndefinedTableError:
+            same = await admin.get_projects_to_check(db, after=project.project_id - 1, max_rows=1)
+            if project.project_id in [one.project_id for one in same]:
+                raise  # else it has just been deleted
     await _check_keys(db, keyring, issues, warnings)
     for name in await admin.get_invalid_indexes(db):
         issues.add("invalid_index", f"index {name} is invalid: its build was interrupted")
