@@ -35,6 +35,16 @@ async def test_vectors_in_memory_are_limited(
         assert (await one.embed(texts)).status_code == 200
 
 
+async def test_many_vectors_of_more_dimensions(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one, before = await lent(service, admin, provider), provider.dimensions
+    provider.dimensions = 1000
+    try:
+        body = problem(await one.embed(["a"] * 100), 502)
+    finally:
+        provider.dimensions = before
+    assert body["detail"].endswith("perhaps its vectors have more dimensions than the instance.")
+
+
 async def test_dimensions_that_change_while_the_texts_arrive(
     service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
