@@ -143,8 +143,8 @@ WITH doomed AS (
 )
 SELECT text_id FROM doomed;
 
--- name: DeleteEmbeddings :many
--- Locks rows in the order of text_id, like uploads.
+-- name: DeleteEmbeddings :one
+-- Locks rows in the order of text_id, like uploads. A filter may select millions.
 WITH doomed AS MATERIALIZED (
     SELECT text_id FROM {schema}.embeddings_{project_id}
      WHERE (@text_ids::text[] IS NULL OR text_id = ANY (@text_ids::text[]))
@@ -162,7 +162,8 @@ WITH doomed AS MATERIALIZED (
     INSERT INTO embedding_count_deltas (project_id, embeddings, changes)
     SELECT {project_id}, -count(*), count(*) FROM deleted HAVING count(*) > 0
 )
-SELECT text_id FROM doomed;
+SELECT (SELECT count(*) FROM doomed) AS deleted,
+       ARRAY(SELECT text_id FROM doomed ORDER BY text_id LIMIT @max_ids::int) AS text_ids;
 
 -- name: DeleteEmbeddingsByProject :exec
 -- Truncates the table.

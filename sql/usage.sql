@@ -71,7 +71,7 @@ SELECT made.reservation_id, reached.name, reached.holder AS limit_of, reached.al
  LIMIT 1;
 
 -- name: SettleUsage :exec
--- A deleted instance has no ledger.
+-- A deleted instance has no ledger. Without a call only the reservation ends.
 WITH ended AS (
     UPDATE usage_reservations SET tokens = 0, expires_at = least(expires_at, statement_timestamp())
      WHERE reservation_id = @reservation_id::bigint
@@ -83,6 +83,7 @@ INSERT INTO instance_usage AS usage
 SELECT instance_id, (statement_timestamp() AT TIME ZONE 'UTC')::date, @holder::text, @caller::text,
        @requests::bigint, @texts::bigint, @tokens::bigint, @estimated_tokens::bigint, @failures::bigint
   FROM instance
+ WHERE @requests::bigint > 0
 ON CONFLICT (instance_id, day, holder, caller) DO UPDATE
    SET requests = usage.requests + excluded.requests, texts = usage.texts + excluded.texts,
        tokens = usage.tokens + excluded.tokens,
@@ -101,3 +102,24 @@ SELECT CASE WHEN @by_day::bool THEN day END AS day, CASE WHEN @by_user::bool THE
  GROUP BY 1, 2
  ORDER BY 1, 2
  LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: ForgetUserInUsage :exec
+-- A later user of the same handle must not see the usage of a deleted one, nor have it counted against a limit.
+WITH forgotten AS (
+    DELETE FROM instance_usage
+     WHERE holder = @user_handle::text OR caller = @user_handle::text
+    RETURNING instance_id, day, CASE WHEN holder = @user_handle::text THEN '_deleted' ELSE holder END AS holder,
+              CASE WHEN caller = @user_handle::text THEN '_deleted' ELSE caller END AS caller,
+              requests, texts, tokens, estimated_tokens, failures
+)
+INSERT INTO instance_usage AS usage
+    (instance_id, day, holder, caller, requests, texts, tokens, estimated_tokens, failures)
+SELECT instance_id, day, holder, caller, sum(requests), sum(texts), sum(tokens), sum(estimated_tokens), sum(failures)
+  FROM forgotten
+ GROUP BY instance_id, day, holder, caller
+ ORDER BY instance_id, day, holder, caller
+ON CONFLICT (instance_id, day, holder, caller) DO UPDATE
+   SET requests = usage.requests + excluded.requests, texts = usage.texts + excluded.texts,
+       tokens = usage.tokens + excluded.tokens,
+       estimated_tokens = usage.estimated_tokens + excluded.estimated_tokens,
+       failures = usage.failures + excluded.failures;

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from service import decoding
+from service import decoding, number_arrays
+from service.admission import SHORT_BYTES
 from service.api.llm_instances import InstancePath, retrieved
 from service.api.texts import EMBED_ERRORS
+from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
@@ -19,9 +21,12 @@ from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
 from service.queries.llm_instances import Instance
+from service.uploads.limits import MAX_TEXT_CHARACTERS
 from service.uploads.texts import SentText, Usage, usage_of
 
 FORMATS = (JSON, MSGPACK)
+COMPONENT_BYTES = {"float": 26, "f4": 10, "f2": 7}  # of a vector as float32, and in the answer
+OTHER_QUOTES = 1000  # of a body in JSON, besides those of the texts
 
 
 class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +38,12 @@ class EmbedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: Annotated[list[SentText], Meta(min_length=1)]
     input_type: Purpose = "document"
     encoding: Literal["float", "f4", "f2"] = "float"
+
+
+class _Counted(msgspec.Struct):
+    """EmbedIn with an undecoded list of texts, for counting."""
+
+    input: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Vectors(msgspec.Struct, frozen=True):
@@ -91,11 +102,11 @@ class OpenAIVectors(msgspec.Struct, frozen=True):
 )
 async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     """Embed texts without storing them. For the owner and users with whom the instance is shared."""
-    body = await req.body.read(req.services.settings.service_max_texts_bytes, FORMATS)
+    body = await _body(req, FORMATS)
     sent = decoding.decode(body, EmbedIn, wire=req.body.wire(FORMATS))
     instance = await retrieved(req.pool, path, access.role)
-    made = await _embedded(req, path, access, instance, sent.input, sent.input_type)
     form = sent.encoding
+    made = await _embedded(req, path, access, instance, sent.input, sent.input_type, form)
     vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
     return Vectors(made.model, instance.dimensions, vectors, usage_of(made.spent))
 
@@ -111,30 +122,56 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
 )
 async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -> OpenAIVectors:
     """Embed texts with OpenAI's protocol. The `base_url` of clients is this path without its last segment."""
-    sent = decoding.decode(await req.body.read(req.services.settings.service_max_texts_bytes), OpenAIEmbedIn)
+    sent = decoding.decode(await _body(req), OpenAIEmbedIn)
     texts = [sent.input] if isinstance(sent.input, str) else sent.input
-    if not texts or not all(texts) or any("\0" in text for text in texts):
-        raise Invalid(problems=[Problem("must be a non-empty text without NUL, or a list of them", "body.input")])
+    if not texts or any(not 0 < len(text) <= MAX_TEXT_CHARACTERS or "\0" in text for text in texts):
+        message = f"must be a text of 1 to {MAX_TEXT_CHARACTERS:,} characters without NUL, or a list of them"
+        raise Invalid(problems=[Problem(message, "body.input")])
     instance = await retrieved(req.pool, path, access.role)
     if sent.model not in (instance.model, path.instance):
         raise NotFound(f"This instance has the model {instance.model!r}, not {sent.model!r}.")
     if sent.dimensions not in (None, instance.dimensions):
         problem = Problem(f"must be {instance.dimensions}, as in the instance", "body.dimensions", sent.dimensions)
         raise BadRequest("The number of dimensions is fixed for an instance.", [problem])
-    made = await _embedded(req, path, access, instance, texts, "document")
     is_base64 = sent.encoding_format == "base64"
+    made = await _embedded(req, path, access, instance, texts, "document", "f4" if is_base64 else "float")
     vectors: list[Any] = [one.astype("<f4").tobytes() if is_base64 else one for one in made.vectors]
     data = [OpenAIVector(row, one) for row, one in enumerate(vectors)]
     return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
 
 
+async def _body(req: Req, consumes: tuple[str, ...] = (JSON,)) -> bytes:
+    """The body. Raises ContentTooLarge for many more texts than permitted: decoding millions takes seconds."""
+    settings = req.services.settings
+    body = await req.body.read(settings.service_max_texts_bytes, consumes)
+    if _count(body, req.body.wire(consumes)) > settings.service_max_texts:
+        raise _too_many(settings.service_max_texts)
+    return body
+
+
+def _count(body: bytes, wire: Wire) -> int:
+    """The number of texts; for JSON perhaps only about half of it."""
+    if wire is decoding.MESSAGE_PACK:
+        sent = decoding.decode(body, _Counted, wire=wire, explained_as=EmbedIn)
+        return number_arrays.count_msgpack(memoryview(sent.input)) or 0
+    # A quote that does not begin or end a text is escaped.
+    return (body.count(b'"') - body.count(b'\\"') - OTHER_QUOTES) // 2
+
+
+def _too_many(most: int) -> ContentTooLarge:
+    return ContentTooLarge(f"A request may have at most {most:,} texts: split it.")
+
+
 async def _embedded(
-    req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose
+    req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose, form: str
 ) -> Embedded:
     """Embeds texts for the caller; the admin acts with the access of the owner."""
     most = req.services.settings.service_max_texts
     if len(texts) > most:
-        raise ContentTooLarge(f"A request may have at most {most:,} texts: split it.")
+        raise _too_many(most)
+    # Before texts are paid for. A slow client may take minutes to read the answer.
+    if (size := len(texts) * instance.dimensions * COMPONENT_BYTES[form]) > SHORT_BYTES:
+        await req.body.make_room(size)
     spender = Spender(instance.instance_id, access.handle or path.user, access.handle or "admin")
     try:
         return await req.services.embedder.embed(spender, texts, purpose)

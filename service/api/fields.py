@@ -1,12 +1,13 @@
 """Field types shared by several resources, with the limits of the contract."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from service.decoding import SECRET
+from service.errors import Invalid, Problem
 from service.vectors import MAX_DIMENSIONS
 
 # `$` alone would accept a newline at the end.
@@ -28,6 +29,7 @@ AnyHandle = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\u0000
 Tokens = Annotated[int, Meta(ge=0, le=10**15)]
 RequestCount = Annotated[int, Meta(ge=0, le=10**6)]
 Moment = Annotated[datetime, Meta(tz=True)]
+FIRST_END, LAST_END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 # PostgreSQL's text can store every character except NUL.
 Text = Annotated[str, Meta(max_length=100_000, pattern=r"^[^\u0000]*$")]
@@ -43,3 +45,15 @@ ApiKey = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\u0000]*$", descrip
 # Stored JSON, as text from PostgreSQL.
 Document = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 ShareRole = Literal["reader", "editor"]
+
+
+def checked_end(moment: datetime | None) -> datetime | None:
+    """An `expires_at` that can be stored. Raises Invalid.
+
+    asyncpg stores the first and the last `datetime` as infinity, which has no form in JSON, and cannot store one that
+    is out of range in UTC.
+    """
+    if moment is not None and not FIRST_END <= moment <= LAST_END:
+        message = f"must be from {FIRST_END:%Y-%m-%d} to {LAST_END:%Y-%m-%dT%H:%M:%S} in UTC"
+        raise Invalid(problems=[Problem(message, "body.expires_at", moment.isoformat())])
+    return moment

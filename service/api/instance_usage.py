@@ -49,8 +49,8 @@ class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"fi
 async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Caller) -> InstanceUsage:
     """The usage of an instance: all for its owner; for others that of themselves and their projects."""
     last = query.last or datetime.now(UTC).date()
-    first = query.first or last - timedelta(days=USUAL_DAYS - 1)
-    if not first <= last <= first + timedelta(days=MOST_DAYS):
+    first = query.first or last - min(timedelta(days=USUAL_DAYS - 1), last - date.min)
+    if not timedelta() <= last - first <= timedelta(days=MOST_DAYS):
         message = f"must not be after `to`, or more than {MOST_DAYS:,} days before it"
         raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
     instance = await retrieved(req.pool, path, access.role)

@@ -17,6 +17,7 @@ from service.api.fields import (
     ShortText,
     Text,
     Tokens,
+    checked_end,
 )
 from service.api.merge_patch import merged
 from service.api.users import UserPath, same_handle
@@ -186,7 +187,7 @@ async def _store(
         tokens_per_day=sent.tokens_per_day,
         tokens_per_month=sent.tokens_per_month,
         requests_per_minute=sent.requests_per_minute,
-        expires_at=sent.expires_at,
+        expires_at=checked_end(sent.expires_at),
         change_key=sent.api_key is not None,
         api_key_encrypted=key.blob if key else None,
         api_key_sealed_by=key.key_id if key else None,

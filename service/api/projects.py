@@ -116,7 +116,9 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
 
     A `metadataScheme` as object is merged with the stored one, as text it replaces it.
     """
-    body |= {name: [] for name in ("shared_with", "authorizedReaders") if name in body and body[name] is None}
+    # As in a PUT, null would leave these as they are.
+    empty = {"shared_with": [], "authorizedReaders": [], "public_read": False, "text_search": "editors"}
+    body |= {name: value for name, value in empty.items() if name in body and body[name] is None}
 
     async def lock(db: Db) -> dict[str, Any] | None:
         stored = await projects.lock_project(db, owner=path.user, project_handle=path.project)

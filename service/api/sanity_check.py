@@ -6,7 +6,9 @@ from typing import Literal
 import msgspec
 
 from service.api.schema_check import checked_pages
+from service.database import errors as database_errors
 from service.database.statements import Db
+from service.errors import NotFound
 from service.metadata.schemas import BadSchema, Schemas, TooCostly
 from service.provider_keys import rotation
 from service.provider_keys.keyring import Keyring
@@ -100,7 +102,14 @@ async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Re
     """Checks all projects, provider keys and indexes."""
     issues, warnings = _Findings("issue"), _Findings("warning")
     async for project in _projects(db):
-        await _check_project(db, schemas, project, issues, warnings)
+        try:
+            await _check_project(db, schemas, project, issues, warnings)
+        except Exception as error:
+            if not isinstance(database_errors.explain(error), NotFound):
+                raise
+            same = await admin.get_projects_to_check(db, after=project.project_id - 1, max_rows=1)
+            if project.project_id in [one.project_id for one in same]:
+                raise  # else it has just been deleted, with its table
     await _check_keys(db, keyring, issues, warnings)
     for name in await admin.get_invalid_indexes(db):
         issues.add("invalid_index", f"index {name} is invalid: its build was interrupted")

@@ -14,7 +14,7 @@ from service.http.auth import Caller, admin, any_user, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req, hash_key
-from service.queries import users
+from service.queries import usage, users
 from service.queries.users import User
 from service.storage import tables
 from service.storage.locks import SYSTEM, locked
@@ -124,6 +124,7 @@ async def post_user_key(req: Req, path: UserPath) -> UserKey:
 async def delete_user(req: Req, path: UserPath) -> None:
     """Delete a user with all their resources."""
     async with locked(req.pool, path.user, SYSTEM) as tx:
+        await usage.forget_user_in_usage(tx, user_handle=path.user)
         await users.lock_instances_of_user(tx, user_handle=path.user)
         found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
     await tables.drop_orphans(req.pool)

@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import decoding
-from service.errors import Conflict, Invalid, NotFound, Problem, ProblemDetails
+from service.errors import Conflict, ContentTooLarge, Invalid, NotFound, Problem, ProblemDetails
 from service.http.body import MERGE_PATCH
-from service.http.limits import SMALL_BODY_BYTES
+from service.http.limits import MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.provisional import refuted
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req, path_names
@@ -144,6 +144,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.wants_body:
             with _collecting(problems):
                 body = await req.body.read(SMALL_BODY_BYTES, self.consumes)
+                if sum(map(body.count, (b"[", b"{", b","))) > MAX_SMALL_VALUES:
+                    raise ContentTooLarge(f"The body may have at most {MAX_SMALL_VALUES:,} commas, lists and objects.")
                 arguments["body"] = decoding.decode(body, self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:
             # The handler, which would read the body, will not be called.

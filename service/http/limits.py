@@ -1,6 +1,7 @@
 """Limits of request bodies and answers. docs/API.md has the table; others are settings."""
 
 SMALL_BODY_BYTES = 1024 * 1024  # of routes without embeddings, texts or vectors
+MAX_SMALL_VALUES = 150_000  # of these bodies: commas, lists and objects, which take 60 ms to decode
 LEAST_BYTES_A_SECOND = 1024  # of a body or an answer, on average, after the time limit
 LINGER_SECONDS = 5  # for reading the rest of a refused body, so that the client gets the answer
 ROOM_STEP = 256 * 1024  # bytes of memory that a growing body reserves at once

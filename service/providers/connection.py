@@ -96,7 +96,10 @@ class Connection:
             async for piece in answer.aiter_stream():
                 body += piece
                 if len(body) > most_bytes and is_good:
-                    raise BadAnswer(f"sent an answer of more than {most_bytes:,} bytes")
+                    raise BadAnswer(
+                        f"sent an answer of more than {most_bytes:,} bytes: "
+                        "perhaps its vectors have more dimensions than the instance"
+                    )
                 if len(body) > MAX_ERROR_BYTES and not is_good:
                     break
             return Answer(answer.status, named, bytes(body))

@@ -206,7 +206,7 @@ def _read_tei(body: bytes, headers: Mapping[str, str]) -> Reply:
     counted = headers.get("x-compute-tokens", "")
     return Reply(
         msgspec.json.decode(body, type=list[msgspec.Raw]),
-        tokens=int(counted) if counted.isascii() and counted.isdigit() else None,
+        tokens=int(counted) if counted.isascii() and counted.isdigit() and len(counted) < 20 else None,
     )
 
 

@@ -100,8 +100,9 @@ def _refusal(model: Model, limit: Reservation, most: int) -> RateLimited | Inval
     whose = f"{model.instance} for {limit.limit_of}" if limit.limit_of else model.instance
     allowed = f"{limit.allowed or 0:,} {LIMITS[limit.name or '']}"
     if limit.is_never:
-        message = f"needs up to {most:,} tokens, but {whose} is allowed {allowed}"
-        return Invalid("No text was embedded: send fewer texts.", [Problem(message, "body")])
+        needs = "needs a request" if limit.name == "requests_per_minute" else f"needs up to {most:,} tokens"
+        advice = ": send fewer texts." if limit.allowed else "."
+        return Invalid(f"No text was embedded{advice}", [Problem(f"{needs}, but {whose} is allowed {allowed}", "body")])
     needs = f", and this request needs up to {most:,}" if limit.name != "requests_per_minute" else ""
     reserved = f" and {limit.reserved:,} reserved by other calls" if limit.reserved else ""
     detail = f"{whose} is allowed {allowed}: {limit.spent or 0:,} are spent{reserved}{needs}."

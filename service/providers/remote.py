@@ -233,8 +233,11 @@ def _with_key(model: Model, key: str | None, url: str, body: dict[str, Any]) -> 
             parts = urlsplit(url)
             query = "&".join(filter(None, (parts.query, f"{quote(name, safe='')}={quote(key, safe='')}")))
             return urlunsplit(parts._replace(query=query)), {}
-    if not (key.isascii() and key.isprintable() and name.isascii() and name.replace("-", "").isalnum()):
-        raise Refused("cannot receive the key, which contains characters that are invalid in headers")
+    is_value = key.isascii() and key.isprintable() and key == key.strip()
+    if not (is_value and name.isascii() and name.replace("-", "").isalnum()):
+        raise Refused(
+            "cannot receive the key, which contains characters that are invalid in headers, or white space around it"
+        )
     return url, {name: f"Bearer {key}" if model.key_method == "auth_bearer" else key}
 
 

@@ -25,6 +25,13 @@ class EmbeddedText(msgspec.Struct, frozen=True):
     vector: HalfVector | None
 
 
+class DeletedRows(msgspec.Struct, frozen=True):
+    """The number of deleted embeddings, and the first of their ids."""
+
+    deleted: int
+    text_ids: list[str]
+
+
 class StoredVector(msgspec.Struct, frozen=True):
     """The vector of an embedding."""
 
@@ -150,9 +157,9 @@ async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) 
 
 @query
 async def delete_embeddings(
-    db: Db, *, project_id: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool
-) -> list[str]:
-    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`; returns their ids."""
+    db: Db, *, project_id: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool, max_ids: int
+) -> DeletedRows:
+    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`."""
 
 
 @query

@@ -28,7 +28,7 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 class Used(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The usage on a `day` (UTC), or by a user, `admin`, or `public` (callers without a key).
+    """The usage on a `day` (UTC), or by a user, `admin`, `public` (callers without a key), or `_deleted` users.
 
     `requests` are calls of the provider, `failures` failed ones. `estimated_tokens` is the part of the `tokens` that
     the provider did not count.
@@ -84,3 +84,8 @@ async def get_usage(
     skip: int,
 ) -> list[Used]:
     """A page of the usage by day, by user or by both, perhaps only of one user."""
+
+
+@query
+async def forget_user_in_usage(db: Db, *, user_handle: str) -> None:
+    """Enters the usage of a user for `_deleted`."""

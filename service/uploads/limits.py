@@ -4,7 +4,7 @@ from service.vectors import MAX_DIMENSIONS
 
 # Of a batch
 MAX_ROWS = 100_000
-MAX_OBJECTS = 10 * MAX_ROWS  # in its JSON, before rows are counted
+MAX_OBJECTS = 10 * MAX_ROWS  # in its JSON, before rows are counted by their text_id
 UNCHECKED_BYTES = 4 * 1024 * 1024  # of JSON: undecoded rows of smaller bodies take at most 150 MB, briefly
 
 # Of a batch of texts

@@ -23,7 +23,10 @@ from service.uploads.limits import (
     UNCHECKED_BYTES,
 )
 
-_HEAD = re.compile(rb'\s*\{\s*(?:"encoding"\s*:\s*"(f[24])"\s*,\s*)?"embeddings"\s*:\s*\[\s*(?=\{\s*("\w{1,20}"))')
+# Its white space is limited, and not tried again: a body may consist of it.
+_HEAD = re.compile(
+    rb'~\{~(?:"encoding"~:~"(f[24])"~,~)?"embeddings"~:~\[~(?=\{~("\w{1,20}"))'.replace(b"~", rb"\s{0,99}+")
+)
 _TAIL = re.compile(rb'\]\s*(?:,\s*"encoding"\s*:\s*"(f[24])"\s*)?\}\s*\Z')
 _TAIL_BYTES = 200
 
@@ -36,6 +39,18 @@ class _Shape(msgspec.Struct):
     """EmbeddingsIn with rows that are any objects."""
 
     embeddings: list[_Object]
+
+
+class _WithId(_Object):
+    """Any JSON object with a text_id."""
+
+    text_id: msgspec.Raw
+
+
+class _Identified(msgspec.Struct):
+    """EmbeddingsIn with rows that are any objects with a text_id."""
+
+    embeddings: list[_WithId]
 
 
 class RawBatch(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,10 +99,14 @@ async def split(body: bytes, wire: Wire) -> RawBatch:
         if (number_arrays.count_msgpack(rows) or 0) > MAX_ROWS:
             raise too_many
     elif len(body) > UNCHECKED_BYTES:
-        # Every row has a brace. A list of anything else is refused before it is decoded.
-        if body.count(b"{") > MAX_OBJECTS:
+        # Every row has a brace. A list of anything else is refused before it is decoded. Texts and metadata may have
+        # braces too: then every row must have a text_id.
+        if body.count(b"{") <= MAX_OBJECTS:
+            decoding.decode(body, _Shape)
+        elif body.count(b'"text_id"') > 2 * MAX_ROWS:
             raise too_many
-        decoding.decode(body, _Shape)
+        else:
+            decoding.decode(body, _Identified)
     await asyncio.sleep(0)  # each check reads the whole body
     sent = decoding.decode(body, RawBatch, wire=wire, explained_as=EmbeddingsIn)
     if len(sent.embeddings) > MAX_ROWS:

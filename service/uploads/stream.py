@@ -127,7 +127,8 @@ class Upload:
         """Stores the good records of a chunk, and reports bad ones. Raises Stop at the first one, unless it skips."""
         first = self._line.rows
         for rows in _runs(batch, self._good(batch)):
-            await self._upload(batch, rows)
+            good = set(self._good(batch))  # an earlier run may have found a bad row
+            await self._upload(batch, [row for row in rows if row in good])
         bad = sorted(batch.bad) if self._skips else sorted(batch.bad)[:1]
         self._line.rows += len(bad)
         self._line.rejected += len(bad)

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from service import decoding, number_arrays
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, ContentTooLarge
+from service.errors import ApiError, Conflict, ContentTooLarge
 from service.grouping import grouped
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
@@ -52,6 +52,28 @@ class _RawTexts(msgspec.Struct, forbid_unknown_fields=True):
     """TextsIn with undecoded rows."""
 
     texts: list[msgspec.Raw]
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object; its content is skipped."""
+
+
+class _WithId(_Object):
+    """Any JSON object with a text_id."""
+
+    text_id: msgspec.Raw
+
+
+class _Shape(msgspec.Struct):
+    """TextsIn with rows that are any objects."""
+
+    texts: list[_Object]
+
+
+class _Identified(msgspec.Struct):
+    """TextsIn with rows that are any objects with a text_id."""
+
+    texts: list[_WithId]
 
 
 class _Counted(msgspec.Struct):
@@ -172,6 +194,8 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
             batch.add_invalid(rows[place], "text", reason)
     elif isinstance(made, BaseException):
         raise made
+    if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
+        raise Conflict("The dimensions of the project's instance have just changed: try again.")
     batch.halves[0][rows] = made.vectors
     return usage_of(made.spent)
 
@@ -179,9 +203,14 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
     """The rows of a body with their problems. Raises ContentTooLarge for too many."""
     too_many = ContentTooLarge(f"A batch may have at most {most:,} texts: split it.")
-    # Counted before decoding.
+    # Counted before decoding: every row has a brace, and a long list of anything else is refused. Texts may have braces
+    # too: then every row must have a text_id.
     if wire is decoding.JSON and body.count(b"{") > OBJECTS_A_TEXT * most:
-        raise too_many
+        if body.count(b'"text_id"') > OBJECTS_A_TEXT * most:
+            raise too_many
+        decoding.decode(body, _Identified)
+    elif wire is decoding.JSON and len(body) > decoding.EXPLAINED_BYTES:
+        decoding.decode(body, _Shape)
     if wire is decoding.MESSAGE_PACK:
         counted = decoding.decode(body, _Counted, wire=wire, explained_as=TextsIn)
         if (number_arrays.count_msgpack(memoryview(counted.texts)) or 0) > most:

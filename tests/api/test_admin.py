@@ -99,6 +99,21 @@ def test_every_kind_of_finding_has_its_remedy_in_the_documents() -> None:
     assert dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", section, re.MULTILINE)) == REMEDIES
 
 
+async def test_a_project_that_is_deleted_during_the_check(own: tuple[httpx2.AsyncClient, str]) -> None:
+    api, url = own
+    ada = await user(api, ADMIN)
+    first, second = await project(api, ada), await project(api, ada)
+    connection = await asyncpg.connect(url)
+    async with connection.transaction():
+        await connection.execute(f"LOCK TABLE embeddings_{first.id} IN ACCESS EXCLUSIVE MODE")
+        checking = asyncio.create_task(fetch(api, CHECK, ADMIN))
+        await asyncio.sleep(1)  # it has listed both, and waits for the first
+        assert (await api.delete(second.path, headers=ada.headers)).status_code == 204
+    await connection.close()
+    report = await checking
+    assert report["warnings"] == [f"project {ada.handle}/{first.handle} has no metadata schema"]
+
+
 @pytest.mark.parametrize("way", ["reset", "footgun"])
 async def test_reset_leaves_what_is_built_in(own: tuple[httpx2.AsyncClient, str], way: str) -> None:
     api, url = own

@@ -115,12 +115,21 @@ async def test_every_bad_row_is_named_and_nothing_is_stored(api: httpx2.AsyncCli
     assert (await put(api, path, ada, {}))["ids"] == []
 
 
+async def test_texts_may_have_many_braces(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada = await user(api, admin)
+    path = await place(api, ada)
+    answer = await put(api, path, ada, {"a": "a rose " + "{" * 60_000, "b": "b" + "{" * 60_000})
+    assert answer["inserted"] == 2
+
+
 async def test_bodies_that_grow_in_memory(api: httpx2.AsyncClient, admin: Headers) -> None:
     ada = await user(api, admin)
     path = await place(api, ada)
     headers = {**ada.headers, "Content-Type": "application/json"}
     large = b'{"texts": [' + b"{}," * 2_000_000 + b"{}]}"
-    problem(await api.post(f"/v1/texts/{path}", content=large, headers=headers), 413)
+    problem(await api.post(f"/v1/texts/{path}", content=large, headers=headers), 422)
+    named = b'{"texts": [' + b'{"text_id":0},' * 500_000 + b'{"text_id":0}]}'
+    problem(await api.post(f"/v1/texts/{path}", content=named, headers=headers), 413)
     nested = b'{"texts": [{"text_id": "a", "text": "b", "metadata": ' + b'{"a":' * 100 + b"1" + b"}" * 100 + b"}]}"
     problem(await api.post(f"/v1/texts/{path}", content=nested, headers=headers), 422)
     problem(await api.post(f"/v1/texts/{path}", content=b" " * (9 * 1024 * 1024), headers=headers), 413)

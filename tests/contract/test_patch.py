@@ -242,3 +242,10 @@ async def test_the_older_names_of_a_project_can_be_patched(api: httpx2.AsyncClie
     assert answer.json()["instance"]["instance_handle"] == other.handle
     answer = await patch(api, own.path, ada.headers, {"authorizedReaders": None})
     assert answer.json()["shared_with"] == []
+
+
+async def test_null_makes_a_project_private_again(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin), public_read=True, text_search="public")
+    answer = await patch(api, own.path, own.owner.headers, {"public_read": None, "text_search": None})
+    assert (answer.json()["public_read"], answer.json()["text_search"]) == (False, "editors")
+    problem(await api.get(own.path), 401)

@@ -134,6 +134,15 @@ async def test_a_stream_stops_or_skips(api: httpx2.AsyncClient, admin: Headers, 
     assert await ids(api, own) == ["a", "c"]
 
 
+async def test_a_stream_that_stops_stores_nothing_after_the_bad_record(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await strict(api, admin)
+    twice = [row("b", [1, 2, number], metadata=KANT) for number in (3, 4)]  # stored one after the other
+    last = (await stream(api, own, row("a", [1, 2, 3]), *twice))[-1]
+    assert (last["rows"], last["inserted"], last["rejected"]) == (1, 0, 1)
+    assert last["error"] == "Row 0 is not valid; it and the remaining records were not stored."
+    assert await ids(api, own) == []
+
+
 async def test_a_stream_of_many_without_metadata(api: httpx2.AsyncClient, admin: Headers) -> None:
     own = await strict(api, admin)
     rows = [row(str(n), [1, 2, 3], **({"metadata": KANT} if n % 7 == 0 else {})) for n in range(1500)]

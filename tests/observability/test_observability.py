@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
 from service import __version__
@@ -136,6 +137,20 @@ async def test_metrics(new_database: Callable[..., str]) -> None:
             assert (await api.get("/metrics", headers=headers)).status_code == status
         read = {"Authorization": f"Bearer {METRICS_KEY}"}
         assert (await api.get("/v1/users", headers=read)).status_code == 401  # it opens nothing else
+
+
+async def test_metrics_while_the_database_does_not_answer(new_database: Callable[..., str]) -> None:
+    database = new_database()
+    settings = settings_for(
+        database, service_metrics_key=METRICS_KEY, service_indexer=False, service_statement_timeout=0.5
+    )
+    read = {"Authorization": f"Bearer {METRICS_KEY}"}
+    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+        with psycopg.connect(database) as connection:
+            connection.execute("LOCK TABLE project_indexes IN ACCESS EXCLUSIVE MODE")
+            answer = await api.get("/metrics", headers=read)
+        assert answer.status_code == 200, answer.text
+        assert value(answer.text, "embedding_service_connections") >= 1
 
 
 def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from service.api.sharing import MAX_SHARES
-from service.http.limits import MAX_FIELD_CHARACTERS, MAX_POINTS, SMALL_BODY_BYTES
+from service.http.limits import MAX_FIELD_CHARACTERS, MAX_POINTS, MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.paging import Page
 from service.metadata.schemas import MAX_SCHEMA_BYTES
 from service.search import limits as search
@@ -30,6 +30,7 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
     limits = {
         "bytes of a body, decompressed": "`SERVICE_MAX_BODY_BYTES`",
         "bytes of a body of routes that take neither embeddings nor vectors": SMALL_BODY_BYTES,
+        "commas, lists and objects of such a body": MAX_SMALL_VALUES,
         "bytes of path, query and headers": MAX_HEAD_BYTES,
         "lines of headers": MAX_HEAD_LINES,
         "embeddings of a batch": uploads.MAX_ROWS,

@@ -115,6 +115,15 @@ async def test_requests_a_minute(service: httpx2.AsyncClient, admin: Headers, pr
     problem(await one.embed(["text"], other.headers), 422)
 
 
+async def test_a_limit_of_none(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    await share(one, other, requests_per_minute=0)
+    body = problem(await one.embed(["text"], other.headers), 422)
+    assert body["detail"] == "No text was embedded."
+    assert "needs a request, but" in body["errors"][0]["message"]
+    assert "is allowed 0 requests a minute" in body["errors"][0]["message"]
+
+
 async def test_a_share_is_changed_and_the_rest_of_it_stays(
     service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
@@ -144,6 +153,44 @@ async def test_a_share_is_changed_and_the_rest_of_it_stays(
     problem(await service.patch(path, json={"role": None}, headers=one.owner.headers), 422)
     problem(await service.patch(f"{path}x", json={"role": "reader"}, headers=one.owner.headers), 404)
     problem(await service.patch(path, json={"role": "reader"}, headers=other.headers), 403)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "9999-12-31T23:59:59.999999Z",  # Python's last datetime, which asyncpg stores as infinity
+        "0001-01-01T00:00:00Z",  # Go's zero time, likewise
+        "9999-12-31T23:59:59-12:00",  # later than all times in UTC
+        "0001-01-01T00:00:00+12:00",
+    ],
+)
+async def test_an_end_that_cannot_be_stored_is_refused(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, end: str
+) -> None:
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    body = {"share_with_handle": other.handle, "role": "reader", "expires_at": end}
+    answer = await service.post(f"{one.instance}/share", json=body, headers=one.owner.headers)
+    assert problem(answer, 422)["errors"][0]["location"] == "body.expires_at"
+    problem(await service.patch(one.instance, json={"expires_at": end}, headers=one.owner.headers), 422)
+    assert (await service.patch(one.instance, json={"description": "D"}, headers=one.owner.headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"to": "0001-01-01"}, 200),
+        ({"from": "9999-12-31", "to": "9999-12-31"}, 200),
+        ({"from": "0001-01-01", "to": "9999-12-31"}, 422),
+        ({"from": "2026-01-02", "to": "2026-01-01"}, 422),
+        ({"from": "9999-12-31"}, 422),
+    ],
+)
+async def test_the_usage_of_any_days(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, query: dict[str, str], status: int
+) -> None:
+    one = await lent(service, admin, provider)
+    answer = await service.get(f"{one.instance}/usage", params=query, headers=one.owner.headers)
+    assert answer.status_code == status, answer.text
 
 
 async def test_an_expired_share_neither_embeds_nor_builds(
@@ -228,6 +275,27 @@ async def test_the_admin_and_the_public_have_names_in_the_ledger(
     assert {row["user_handle"]: row["tokens"] for row in await one.used(by="user")} == {
         one.owner.handle: 1, "public": 2, "admin": 1,
     }  # fmt: skip
+
+
+async def test_a_later_user_of_the_same_handle_has_none_of_the_usage(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    provider.counts_bytes = True
+    one, other = await lent(service, admin, provider), await user(service, admin)
+    await share(one, other, tokens_per_day=100)
+    assert (await one.embed(["x" * 60], other.headers)).status_code == 200
+    assert (await service.delete(other.path, headers=other.headers)).status_code == 204
+    body = {"user_handle": other.handle, "email": other.email}
+    answer = await service.put(other.path, json=body, headers=admin)
+    later = User(other.handle, answer.json()["vdb_key"], other.email)
+    await share(one, later, tokens_per_day=100)
+    usage = await service.get(f"{one.instance}/usage", headers=later.headers)
+    assert usage.json()["usage"] == []
+    assert (await one.embed(["x" * 60], later.headers)).status_code == 200
+    assert {row["user_handle"]: row["tokens"] for row in await one.used(by="user")} == {
+        "_deleted": 60,
+        later.handle: 60,
+    }
 
 
 async def test_a_reservation_that_nobody_settles_ends_by_itself(

@@ -148,8 +148,16 @@ async def test_without_a_key_none_is_sent(service: httpx2.AsyncClient, admin: He
     assert "authorization" not in provider.asked[0]["headers"]
 
 
-async def test_a_key_that_no_header_may_hold(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one = await lent(service, admin, provider, api_key="ключ\u00a0key")
+@pytest.mark.parametrize(("header", "tokens"), [("12", 12), ("", None), ("-1", None), ("²", None), ("9" * 5000, None)])
+def test_tokens_in_a_header(header: str, tokens: int | None) -> None:
+    assert DIALECTS["tei"].read(b"[[1]]", {"x-compute-tokens": header}).tokens == tokens
+
+
+@pytest.mark.parametrize("key", ["ключ\u00a0key", "key ", " key", "key\n"])
+async def test_a_key_that_no_header_may_hold(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, key: str
+) -> None:
+    one = await lent(service, admin, provider, api_key=key)
     answer = await one.embed(["text"])
     assert answer.status_code == 424
     assert "are invalid in headers" in answer.json()["detail"]

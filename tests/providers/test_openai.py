@@ -50,7 +50,7 @@ async def test_errors_are_those_that_the_client_knows(
         with pytest.raises(openai.BadRequestError, match="number of dimensions is fixed") as wrong:
             await asked.embeddings.create(model="m", input="text", dimensions=9)
         assert (wrong.value.type, wrong.value.param) == ("invalid_request_error", "body.dimensions")
-        for refused in ("", [], ["a", ""], [1, 2], "a\0"):
+        for refused in ("", [], ["a", ""], [1, 2], "a\0", ["a", "x" * 100_001]):
             with pytest.raises(openai.UnprocessableEntityError):
                 await asked.embeddings.create(model="m", input=refused)  # type: ignore[arg-type]
     async with client(one, "wrong") as asked:

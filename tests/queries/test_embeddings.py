@@ -165,9 +165,11 @@ class TestDeleteEmbeddings:
         x = '($."kind" == "x")'
 
         async def gone(text_ids: list[str] | None, only: str | None = None, dry: bool = False) -> list[str]:
-            return await embeddings.delete_embeddings(
-                connection, project_id=number, text_ids=text_ids, only=only, is_dry_run=dry
+            found = await embeddings.delete_embeddings(
+                connection, project_id=number, text_ids=text_ids, only=only, is_dry_run=dry, max_ids=9
             )
+            assert found.deleted == len(found.text_ids)
+            return found.text_ids
 
         assert await gone(["c", "a", "none"], dry=True) == ["a", "c"]
         assert await gone(None, x, dry=True) == ["a", "c"]
@@ -175,6 +177,15 @@ class TestDeleteEmbeddings:
         assert await gone(["a"]) == []
         assert await gone(None, x) == ["c"]
         assert await connection.fetchval(f"SELECT array_agg(text_id) FROM embeddings_{number}") == ["b"]
+
+    async def test_lists_only_the_first_ids(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await connection.execute(f"DELETE FROM embeddings_{number}")
+        await upsert(connection, number, {text_id: [1, 2, 3] for text_id in ("c", "a", "b")})
+        found = await embeddings.delete_embeddings(
+            connection, project_id=number, text_ids=None, only=None, is_dry_run=False, max_ids=2
+        )
+        assert (found.deleted, found.text_ids) == (3, ["a", "b"])
 
 
 class TestGetEmbeddingsByProject:

@@ -108,6 +108,13 @@ class TestSettleUsage:
         await settle(connection, -1, "nobody")
         assert await connection.fetchval("SELECT count(*) FROM instance_usage WHERE instance_id = -1") == 0
 
+    async def test_without_a_call_only_the_reservation_ends(self, connection: Connection) -> None:
+        owner, number = await made(connection, tokens_per_day=10)
+        reservation_id = (await reserve(connection, number, owner)).reservation_id
+        await settle(connection, number, owner, reservation_id, requests=0, texts=0, tokens=0)
+        assert await connection.fetchval("SELECT count(*) FROM instance_usage WHERE instance_id = $1", number) == 0
+        assert (await reserve(connection, number, owner)).reservation_id is not None
+
 
 class TestGetUsage:
     async def test_by_day_and_by_user(self, connection: Connection) -> None:
@@ -143,3 +150,25 @@ class TestGetUsage:
         assert {one.user_handle for one in await found("bert")} == {"bert", "carl"}
         assert {one.user_handle for one in await found("carl")} == {"carl"}
         assert [one.user_handle for one in await found(last_day=date(2026, 1, 1), max_rows=1, skip=1)] != ["carl"]
+
+
+class TestForgetUserInUsage:
+    async def test_the_ledger_keeps_the_sums_without_the_handle(self, connection: Connection) -> None:
+        owner, number = await made(connection)
+        for holder, caller in (("bert", "bert"), ("bert", "carl"), ("carl", "bert"), ("carl", "carl"), (owner, "carl")):
+            await connection.execute(
+                "INSERT INTO instance_usage VALUES ($1, '2026-01-01', $2, $3, 1, 2, 3, 4, 5)", number, holder, caller
+            )
+        await usage.forget_user_in_usage(connection, user_handle="bert")
+        await usage.forget_user_in_usage(connection, user_handle="carl")
+        rows = await connection.fetch("SELECT * FROM instance_usage WHERE instance_id = $1 ORDER BY requests", number)
+        assert [tuple(row)[2:] for row in rows] == [
+            (owner, "_deleted", 1, 2, 3, 4, 5),
+            ("_deleted", "_deleted", 4, 8, 12, 16, 20),
+        ]
+
+    async def test_others_stay(self, connection: Connection) -> None:
+        owner, number = await made(connection)
+        await settle(connection, number, owner)
+        await usage.forget_user_in_usage(connection, user_handle="nobody")
+        assert await connection.fetchval("SELECT holder FROM instance_usage WHERE instance_id = $1", number) == owner

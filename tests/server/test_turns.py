@@ -183,6 +183,27 @@ async def test_large_metadata_is_shown(process: tuple[int, str], capsys: pytest.
         assert watched.grown < MEMORY
 
 
+async def test_very_many_texts_to_embed(process: tuple[int, str], capsys: pytest.CaptureFixture[str]) -> None:
+    async with place(process) as (api, project):
+        count, path = 2**21 - 20, f"{project.owner.handle}/{project.body['instance_handle']}"
+        packed = b"\x81\xa5input\xdd" + (2 * count).to_bytes(4, "big") + b"\xa1a" * (2 * count)
+        for route, body, kind in (
+            (f"/v1/llm-instances/{path}/embed", b'{"input":[' + b'"a",' * count + b'"a"]}', "json"),
+            (f"/v1/llm-instances/{path}/embed", packed, "msgpack"),
+            (f"/v1/openai/{path}/embeddings", b'{"model":"m","input":[' + b'"a",' * count + b'"a"]}', "json"),
+            (
+                f"/v1/texts{project.embeddings.removeprefix('/v1/embeddings')}",
+                b'{"texts":[%b0]}' % (b"0," * count),
+                "json",
+            ),
+        ):
+            headers = {**project.owner.headers, "Content-Type": f"application/{kind}"}
+            ask = lambda route=route, body=body, headers=headers: several(  # noqa: E731
+                api.post(route, content=body, headers=headers)
+            )
+            await measured(process, ask, {413, 422}, capsys)
+
+
 @pytest.mark.parametrize("size", [200, 500, 1020])
 async def test_what_is_wrong_with_a_large_body(
     process: tuple[int, str], size: int, capsys: pytest.CaptureFixture[str]
@@ -190,8 +211,15 @@ async def test_what_is_wrong_with_a_large_body(
     async with place(process) as (api, project):
         headers = {**project.owner.headers, "Content-Type": "application/json"}
         lists = b",".join([b"[]"] * (size * 1024 // 3))
-        named = json.dumps({**project.body, "shared_with": "@"}).encode().replace(b'"@"', b"[%b]" % lists)
-        await measured(process, lambda: several(api.put(project.path, content=named, headers=headers)), {422}, capsys)
+        handles = b",".join([b'"a"'] * (size * 1024 // 4 - 100))
+        for field, value in (
+            ("shared_with", b"[%b]" % lists),
+            ("shared_with", b"[%b]" % handles),
+            ("metadataScheme", b'{"a": [%b]}' % lists),
+        ):
+            body = json.dumps({**project.body, field: "@"}).encode().replace(b'"@"', value)
+            ask = lambda body=body: several(api.put(project.path, content=body, headers=headers))  # noqa: E731
+            await measured(process, ask, {413, 422}, capsys)
         rows = batch(b"[1,2,3]", 1, b', "text": 5, "metadata": {"a": [%b]}' % lists)
         await measured(
             process, lambda: several(api.post(project.embeddings, content=rows, headers=headers)), {422}, capsys

@@ -20,7 +20,7 @@ from service.http import compression
 from service.http.compression import zstd
 from service.metadata.schemas import Schemas
 from service.queries.projects import ProjectAccess
-from service.uploads import batch
+from service.uploads import batch, texts
 from service.uploads.parse import decode_rows
 from service.uploads.store import checked, store_batch
 from tests.support import world
@@ -98,6 +98,27 @@ async def test_a_long_list_of_wrong_values(kind: Any, body: bytes) -> None:
 
     refusal = await refused(run)
     assert 1 <= len(refusal.problems) <= 100
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"{", b'{"encoding":"f4",', b'{"embeddings":', b'{"embeddings":[', b'{"embeddings":[{']
+)
+async def test_white_space(begin: bytes) -> None:
+    await refused(lambda: uploaded(storage(), begin + b" " * (64 * 1024 * 1024)))
+
+
+async def test_many_objects_in_a_few_rows() -> None:
+    metadata = b'{"a":[' + b",".join([b"{}"] * 349_000) + b"]}"
+    sent = [b'{"text_id":"%d","vector":[1,2,3],"metadata":%b}' % (row, metadata) for row in range(3)]
+    async with aclosing(Schemas(wait=10)) as schemas:
+        found = await checked(schemas, storage(), b'{"embeddings":[' + b" ,\n".join(sent) + b"]}", decoding.JSON)
+    assert (found.ids, found.bad) == (["0", "1", "2"], {})
+
+
+async def test_a_list_of_anything_but_texts() -> None:
+    body = b'{"texts":[' + b"0," * (4 * 1024 * 1024) + b"0]}"
+    assert await memory_of(lambda: texts.checked(storage(), body, 1000, decoding.JSON)) < MEMORY
+    assert isinstance(await refused(lambda: texts.checked(storage(), body, 1000, decoding.JSON)), Invalid)
 
 
 async def test_many_rows_with_many_problems() -> None:

@@ -1,0 +1,68 @@
+"""Limits of requests that embed texts: their memory, and instances that change meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import httpx2
+
+from tests.conftest import serving, settings_for
+from tests.providers.conftest import lent
+from tests.support.provider import Provider
+from tests.support.world import Headers, problem
+
+MIB = 1024 * 1024
+
+
+async def test_vectors_in_memory_are_limited(
+    new_database: Callable[..., str], admin: Headers, provider: Provider
+) -> None:
+    config = settings_for(
+        new_database(),
+        service_provider_hosts=f"http://127.0.0.1:{provider.port}",
+        service_bodies_bytes=MIB,
+        service_max_body_bytes=MIB,
+        service_wait_seconds=0.2,
+        service_indexer=False,
+    )
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+        one = await lent(api, admin, provider)
+        provider.seconds = 1.0
+        texts = ["a"] * 1000  # 208,000 bytes each time
+        answers = await asyncio.gather(*(one.embed(texts) for _ in range(8)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 5 + [503] * 3
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert "bytes of large requests and answers" in problem(refused, 503)["detail"]
+        assert (await one.embed(texts)).status_code == 200
+
+
+async def test_many_vectors_of_more_dimensions(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+    one, before = await lent(service, admin, provider), provider.dimensions
+    provider.dimensions = 1000
+    try:
+        body = problem(await one.embed(["a"] * 100), 502)
+    finally:
+        provider.dimensions = before
+    assert body["detail"].endswith("perhaps its vectors have more dimensions than the instance.")
+
+
+async def test_dimensions_that_change_while_the_texts_arrive(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"texts": [{"text_id": "a",'
+        await asyncio.sleep(0.5)
+        provider.dimensions = 9
+        change = await service.patch(one.instance, json={"dimensions": 9}, headers=one.owner.headers)
+        assert change.status_code == 200, change.text
+        yield b'"text": "one"}]}'
+
+    before = provider.dimensions
+    try:
+        headers = {**one.owner.headers, "Content-Type": "application/json"}
+        answer = await service.post(one.texts, content=slow(), headers=headers)
+        assert "have just changed" in problem(answer, 409)["detail"]
+        assert (await one.put({"a": "one"})).status_code == 201
+    finally:
+        provider.dimensions = before
