@@ -62,7 +62,7 @@ SELECT text_id,
        lpad(to_hex(embedding_digest(text_id, 't', convert_to(text, 'UTF8'))::bigint), 16, '0') AS text,
        lpad(to_hex(embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8'))::bigint), 16, '0') AS metadata
   FROM {schema}.embeddings_{project_id}
- WHERE (@after::text IS NULL OR text_id > @after::text)
+ WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
    AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) = ANY (@buckets::int[]))
  ORDER BY text_id
  LIMIT @max_rows::int;
@@ -78,7 +78,7 @@ SELECT bucket, count(*) AS rows,
                embedding_digest(text_id, 't', convert_to(text, 'UTF8')) AS text,
                embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8')) AS metadata
           FROM {schema}.embeddings_{project_id}
-         WHERE @after::text IS NULL OR text_id > @after::text
+         WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
          ORDER BY text_id
          LIMIT @max_rows::int) AS page
  GROUP BY bucket;

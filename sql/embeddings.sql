@@ -45,6 +45,8 @@ SELECT stored.text_id,
   JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
 
 -- name: GetEmbeddingsByProject :many
+-- A connection that has searched makes generic plans (service/database/pool.py), which do not use the index for a
+-- condition with IS NULL; so this has a second one.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes are
 -- left out; 'page_bytes' is their size, so that the caller can reserve memory first.
 SELECT text_id, created_at, updated_at,
@@ -61,7 +63,8 @@ SELECT text_id, created_at, updated_at,
                                + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
                                    AS bytes
                           FROM {schema}.embeddings_{project_id}
-                         WHERE @after::text IS NULL OR text_id > @after::text
+                         WHERE text_id >= coalesce(@after::text, '')
+                           AND (@after::text IS NULL OR text_id > @after::text)
                          ORDER BY text_id
                          LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
  ORDER BY text_id;
@@ -144,10 +147,10 @@ WITH doomed AS (
 SELECT text_id FROM doomed;
 
 -- name: DeleteEmbeddings :many
--- Locks rows in the order of text_id, like uploads.
+-- Locks rows in the order of text_id, like uploads. 'by_ids' is in the text, so that a generic plan uses the index.
 WITH doomed AS MATERIALIZED (
     SELECT text_id FROM {schema}.embeddings_{project_id}
-     WHERE (@text_ids::text[] IS NULL OR text_id = ANY (@text_ids::text[]))
+     WHERE ({by_ids} = 0 OR text_id = ANY (@text_ids::text[]))
        AND (@only::jsonpath IS NULL OR coalesce(metadata, '{}') @@ @only::jsonpath)
      ORDER BY text_id
        FOR UPDATE

@@ -179,7 +179,8 @@ class ServiceConnection(asyncpg.Connection):
         pgvector's cost estimate grows with ef_search, until the planner prefers to read and sort all rows. So
         sequential scans and sorts are disabled for index searches, which affects no other statement on the connection.
         A generic plan is enforced, because all that the plan depends on is in the text of the statement
-        (sql/similars.sql): planning each search takes 0.3 ms of 1.4.
+        (sql/similars.sql): planning each search takes 0.3 ms of 1.4. Later statements on the connection get generic
+        plans too (tests/queries/test_generic_plans.py).
         """
         if self._scan != scan:
             effort, iterative, goes_on = "hnsw.ef_search", "hnsw.iterative_scan", "strict_order"

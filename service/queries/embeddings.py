@@ -150,9 +150,12 @@ async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) 
 
 @query
 async def delete_embeddings(
-    db: Db, *, project_id: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool
+    db: Db, *, project_id: int, by_ids: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool
 ) -> list[str]:
-    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`; returns their ids."""
+    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`; returns their ids.
+
+    `by_ids` is 1 with `text_ids`, 0 without.
+    """
 
 
 @query

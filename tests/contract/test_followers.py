@@ -77,7 +77,9 @@ async def test_an_upload_that_waited_for_a_deletion_is_not_lost(
         uploading = asyncio.create_task(upload(api, own, row("a", [3, 2, 1])))
         while not await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
             await asyncio.sleep(0.01)
-        await embeddings.delete_embeddings(other, project_id=own.id, text_ids=["a", "b"], only=None, is_dry_run=False)
+        await embeddings.delete_embeddings(
+            other, project_id=own.id, by_ids=1, text_ids=["a", "b"], only=None, is_dry_run=False
+        )
     await uploading
     found, later = await all_changes(api, own, since)
     assert [(one["text_id"], one.get("deleted", False)) for one in found] == [("a", False), ("b", True)]

@@ -166,7 +166,12 @@ class TestDeleteEmbeddings:
 
         async def gone(text_ids: list[str] | None, only: str | None = None, dry: bool = False) -> list[str]:
             return await embeddings.delete_embeddings(
-                connection, project_id=number, text_ids=text_ids, only=only, is_dry_run=dry
+                connection,
+                project_id=number,
+                by_ids=int(text_ids is not None),
+                text_ids=text_ids,
+                only=only,
+                is_dry_run=dry,
             )
 
         assert await gone(["c", "a", "none"], dry=True) == ["a", "c"]
