@@ -167,6 +167,9 @@ class Scan(msgspec.Struct, frozen=True):
     is_coarse: bool = False
 
 
+UNKNOWN = Scan(0, goes_on=False)
+
+
 class ServiceConnection(asyncpg.Connection):
     """A connection with the schema of the installation and the scan parameters of its session."""
 
@@ -186,6 +189,7 @@ class ServiceConnection(asyncpg.Connection):
             effort, iterative, goes_on = "hnsw.ef_search", "hnsw.iterative_scan", "strict_order"
             if scan is not None and scan.is_coarse:
                 effort, iterative, goes_on = "ivfflat.probes", "ivfflat.iterative_scan", "relaxed_order"
+            self._scan = UNKNOWN  # a cancelled statement may have been executed
             await self.execute(
                 f"SELECT set_config('{effort}', $1, false), set_config('{iterative}', $2, false), "
                 "set_config('enable_seqscan', $3, false), set_config('enable_sort', $3, false), "

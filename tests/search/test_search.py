@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import httpx2
@@ -218,6 +218,23 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
         *("40 off off force_generic_plan", "300 off off force_generic_plan"),
         *("222 strict_order off force_generic_plan", "40 off off force_generic_plan"),  # the last by the metadata
     ]
+
+
+async def test_a_search_that_was_cancelled_while_it_set_the_scan(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute = ServiceConnection.execute
+
+    async def cancelled(self: ServiceConnection, statement: str, *arguments: Any) -> str:
+        await execute(self, statement, *arguments)
+        raise asyncio.CancelledError
+
+    async with await open_pool(url, size=1, statement_timeout=60) as pool:
+        async with searching(pool, Scan(300, goes_on=False)) as connection:
+            monkeypatch.setattr(ServiceConnection, "execute", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await cast("ServiceConnection", connection).use(Scan(20, goes_on=False))
+            monkeypatch.setattr(ServiceConnection, "execute", execute)
+        async with searching(pool, Scan(300, goes_on=False)) as connection:
+            assert await connection.fetchval("SHOW hnsw.ef_search") == "300"
 
 
 @pytest.fixture(scope="module")
