@@ -132,6 +132,7 @@ async def look(
         except asyncpg.PostgresError as error:
             # Without the message, which may contain rows. This project is retried after its next change.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
+            await _drop_strays(connection)  # else each retry leaves another index, perhaps on a full disk
         await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
     return done
 

@@ -404,6 +404,22 @@ async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
     assert (await known(pool, project)).watermark == built.watermark
 
 
+async def test_a_build_that_fails_leaves_no_index(pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = await made(pool)
+    stored = clustered(200, DIMENSIONS)
+    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise asyncpg.DiskFullError
+
+    monkeypatch.setattr(indexes, "build_tail_index", fail)
+    async with indexer.connecting(url) as connection:
+        for place in range(2):
+            await put(pool, project, {f"{place}": stored[place]})  # it is tried again after each change
+            await indexer.look(connection, AIMS, is_sweep=False)
+            assert await indexes.get_stray_indexes(pool) == []
+
+
 def values_for(url: str) -> dict[str, str]:
     values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
     return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
