@@ -167,7 +167,8 @@ async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
 async def _drop_strays(connection: Db) -> None:
     for stray in await indexes.get_stray_indexes(connection):
         async with alone(connection, stray.project_id) as is_alone:
-            if is_alone:  # otherwise it is being built
+            # Otherwise it is being built, or was activated since it was listed.
+            if is_alone and stray in await indexes.get_stray_indexes(connection):
                 with contextlib.suppress(asyncpg.UndefinedTableError):
                     await builds.DROP[stray.kind](connection, project_id=stray.project_id, watermark=stray.watermark)
 

@@ -420,6 +420,42 @@ async def test_a_build_that_fails_leaves_no_index(pool: Pool, url: str, monkeypa
             assert await indexes.get_stray_indexes(pool) == []
 
 
+async def test_an_index_that_was_activated_since_it_was_listed_stays(
+    pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await made(pool)
+    stored = clustered(200, DIMENSIONS)
+    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    listed = indexes.get_stray_indexes
+
+    async def listed_before(connection: Any) -> list[Any]:
+        """Another indexer finishes its build afterwards."""
+        found = await listed(connection)
+        monkeypatch.setattr(indexes, "get_stray_indexes", listed)
+        assert project.project_id in [one.project_id for one in found]
+        may_go_on.set()
+        await building
+        return found
+
+    may_go_on, is_built = asyncio.Event(), asyncio.Event()
+    switch = builds._switch
+
+    async def waiting(*arguments: Any) -> bool:
+        is_built.set()
+        await may_go_on.wait()
+        return await switch(*arguments)
+
+    monkeypatch.setattr(builds, "_switch", waiting)
+    building = asyncio.create_task(index(pool, url))
+    await is_built.wait()
+    monkeypatch.setattr(indexes, "get_stray_indexes", listed_before)
+    async with indexer.connecting(url) as connection:
+        await indexer._drop_strays(connection)
+    watermark = (await known(pool, project)).watermark
+    there = f"embeddings_{project.project_id}_hnsw_{watermark}"
+    assert await pool.fetchval("SELECT to_regclass($1)", there) == there
+
+
 def values_for(url: str) -> dict[str, str]:
     values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
     return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
