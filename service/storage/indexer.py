@@ -109,7 +109,7 @@ async def look(
         await changes.forget_deletions(connection, days=KEPT_DAYS)
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
-    for project in await indexes.get_projects_to_index(connection, threshold=aims.threshold, look_at_all=is_sweep):
+    async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):
         is_growing = growth is not None and growth.is_under_way(project)
         if is_growing and project.rows < builds.COARSE_ROWS:
             continue
@@ -135,6 +135,14 @@ async def look(
             await _drop_strays(connection)  # else each retry leaves another index, perhaps on a full disk
         await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
     return done
+
+
+async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -> AsyncIterator[ProjectToIndex]:
+    """Yields the projects to check, each as it is at its turn, which may come hours after the first."""
+    for listed in await indexes.get_projects_to_index(connection, threshold=threshold, look_at_all=is_sweep):
+        project = await indexes.retrieve_project_to_index(connection, project_id=listed.project_id)
+        if project is not None:
+            yield project
 
 
 async def _count(connection: Connection, threshold: int) -> None:

@@ -456,6 +456,28 @@ async def test_an_index_that_was_activated_since_it_was_listed_stays(
     assert await pool.fetchval("SELECT to_regclass($1)", there) == there
 
 
+async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database()
+    stored = clustered(600, DIMENSIONS)
+    sizes: list[int] = []
+    async with await open_pool(url, size=2, statement_timeout=60) as pool:
+        first, second = await made(pool), await made(pool)
+        for project in (first, second):
+            await put(pool, project, {f"{row:04}": stored[row] for row in range(100)})
+
+        async def build(_: Any, project: indexes.ProjectToIndex, *__: Any) -> None:
+            sizes.append(project.rows)
+            if project.project_id == first.project_id:  # for hours
+                await put(pool, second, {f"{row:04}": stored[row] for row in range(600)})
+                await indexes.fold_counts(pool, threshold=100)
+
+        monkeypatch.setattr(builds, "build", build)
+        await index(pool, url)
+    assert sizes == [100, 600]
+
+
 def values_for(url: str) -> dict[str, str]:
     values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
     return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
