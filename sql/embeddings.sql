@@ -146,7 +146,7 @@ WITH doomed AS (
 )
 SELECT text_id FROM doomed;
 
--- name: DeleteEmbeddings :many
+-- name: DeleteEmbeddings :one
 -- Locks rows in the order of text_id, like uploads. 'by_ids' is in the text, so that a generic plan uses the index.
 WITH doomed AS MATERIALIZED (
     SELECT text_id FROM {schema}.embeddings_{project_id}
@@ -165,7 +165,7 @@ WITH doomed AS MATERIALIZED (
     INSERT INTO embedding_count_deltas (project_id, embeddings, changes)
     SELECT {project_id}, -count(*), count(*) FROM deleted HAVING count(*) > 0
 )
-SELECT text_id FROM doomed;
+SELECT count(*) AS deleted, ARRAY(SELECT text_id FROM doomed ORDER BY text_id LIMIT @max_ids::int) AS text_ids FROM doomed;
 
 -- name: DeleteEmbeddingsByProject :exec
 -- Truncates the table.

@@ -113,8 +113,9 @@ async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
         text_ids=sent.text_ids,
         only=only.path if only is not None else None,
         is_dry_run=sent.dry_run,
+        max_ids=MAX_IDS,
     )
-    return Deleted(len(gone), gone[:MAX_IDS], sent.dry_run)
+    return Deleted(gone.deleted, gone.text_ids, sent.dry_run)
 
 
 async def _body(req: Req, kind: Any) -> Any:

@@ -43,6 +43,13 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw | None
 
 
+class Deletion(msgspec.Struct, frozen=True):
+    """The number of deleted embeddings, and the first of their ids in order."""
+
+    deleted: int
+    text_ids: list[str]
+
+
 class PassingIds(msgspec.Struct, frozen=True):
     """Ids that pass a filter among some rows; `last` is the last of these rows, None at the end of the project."""
 
@@ -150,9 +157,16 @@ async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) 
 
 @query
 async def delete_embeddings(
-    db: Db, *, project_id: int, by_ids: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool
-) -> list[str]:
-    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`; returns their ids.
+    db: Db,
+    *,
+    project_id: int,
+    by_ids: int,
+    text_ids: Sequence[str] | None,
+    only: str | None,
+    is_dry_run: bool,
+    max_ids: int,
+) -> Deletion:
+    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`.
 
     `by_ids` is 1 with `text_ids`, 0 without.
     """

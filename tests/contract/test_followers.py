@@ -78,7 +78,7 @@ async def test_an_upload_that_waited_for_a_deletion_is_not_lost(
         while not await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
             await asyncio.sleep(0.01)
         await embeddings.delete_embeddings(
-            other, project_id=own.id, by_ids=1, text_ids=["a", "b"], only=None, is_dry_run=False
+            other, project_id=own.id, by_ids=1, text_ids=["a", "b"], only=None, is_dry_run=False, max_ids=9
         )
     await uploading
     found, later = await all_changes(api, own, since)

@@ -165,14 +165,17 @@ class TestDeleteEmbeddings:
         x = '($."kind" == "x")'
 
         async def gone(text_ids: list[str] | None, only: str | None = None, dry: bool = False) -> list[str]:
-            return await embeddings.delete_embeddings(
+            found = await embeddings.delete_embeddings(
                 connection,
                 project_id=number,
                 by_ids=int(text_ids is not None),
                 text_ids=text_ids,
                 only=only,
                 is_dry_run=dry,
+                max_ids=9,
             )
+            assert found.deleted == len(found.text_ids)
+            return found.text_ids
 
         assert await gone(["c", "a", "none"], dry=True) == ["a", "c"]
         assert await gone(None, x, dry=True) == ["a", "c"]
@@ -180,6 +183,15 @@ class TestDeleteEmbeddings:
         assert await gone(["a"]) == []
         assert await gone(None, x) == ["c"]
         assert await connection.fetchval(f"SELECT array_agg(text_id) FROM embeddings_{number}") == ["b"]
+
+    async def test_tells_some_of_the_ids_only(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {name: [1, 2, 3] for name in "dbca"})
+        found = await embeddings.delete_embeddings(
+            connection, project_id=number, by_ids=0, text_ids=None, only="(1 == 1)", is_dry_run=False, max_ids=2
+        )
+        assert found == embeddings.Deletion(4, ["a", "b"])
+        assert await connection.fetchval(f"SELECT count(*) FROM embeddings_{number}") == 0
 
 
 class TestGetEmbeddingsByProject:

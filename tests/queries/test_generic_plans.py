@@ -33,7 +33,10 @@ async def buckets(db: Connection, number: int) -> list[str]:
 
 async def delete(db: Connection, number: int) -> list[str]:
     ids = [f"{place:05}" for place in range(2981, 2991)]
-    return await embeddings.delete_embeddings(db, project_id=number, by_ids=1, text_ids=ids, only=None, is_dry_run=True)
+    gone = await embeddings.delete_embeddings(
+        db, project_id=number, by_ids=1, text_ids=ids, only=None, is_dry_run=True, max_ids=99
+    )
+    return gone.text_ids
 
 
 @pytest.fixture
