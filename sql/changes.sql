@@ -63,7 +63,7 @@ SELECT text_id,
        lpad(to_hex(embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8'))::bigint), 16, '0') AS metadata
   FROM {schema}.embeddings_{project_id}
  WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
-   AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) = ANY (@buckets::int[]))
+   AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) IN (SELECT unnest(@buckets::int[])))
  ORDER BY text_id
  LIMIT @max_rows::int;
 

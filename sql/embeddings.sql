@@ -4,6 +4,7 @@
 -- name: UpsertEmbeddings :one
 -- The arrays are sorted by text_id, so that concurrent batches lock rows in the same order and cannot deadlock.
 -- Unchanged rows are not written.
+-- A generic plan (service/database/pool.py) compares each row with each element of an array, but hashes a subquery.
 WITH written AS (
     INSERT INTO {schema}.embeddings_{project_id} AS stored
            (project_id, text_id, vector, text, metadata, created_at, updated_at)
@@ -12,15 +13,16 @@ WITH written AS (
            AS sent (text_id, vector, text, metadata)
     ON CONFLICT (text_id, project_id) DO UPDATE
        SET vector = excluded.vector,
-           text = CASE WHEN stored.text_id = ANY (@keep_text::text[]) THEN stored.text ELSE excluded.text END,
-           metadata = CASE WHEN stored.text_id = ANY (@keep_metadata::text[]) THEN stored.metadata
+           text = CASE WHEN stored.text_id IN (SELECT unnest(@keep_text::text[])) THEN stored.text ELSE excluded.text END,
+           metadata = CASE WHEN stored.text_id IN (SELECT unnest(@keep_metadata::text[])) THEN stored.metadata
                            ELSE excluded.metadata END,
            sequence = excluded.sequence,
            -- Always later than created_at, even in the same transaction, to distinguish inserts and updates.
            updated_at = greatest(now(), stored.created_at + interval '1 microsecond')
      WHERE stored.vector IS DISTINCT FROM excluded.vector
-        OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id <> ALL (@keep_text::text[]))
-        OR (stored.metadata IS DISTINCT FROM excluded.metadata AND stored.text_id <> ALL (@keep_metadata::text[]))
+        OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id NOT IN (SELECT unnest(@keep_text::text[])))
+        OR (stored.metadata IS DISTINCT FROM excluded.metadata
+            AND stored.text_id NOT IN (SELECT unnest(@keep_metadata::text[])))
     RETURNING stored.updated_at = stored.created_at AS inserted
 ), summed AS (
     SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS updated FROM written

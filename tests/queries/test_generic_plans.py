@@ -56,3 +56,16 @@ async def test_reads_only_the_rows_of_the_answer(searched: Connection, statement
     before = await searched.fetchval(read)
     assert await statement(searched, number) == [f"{place:05}" for place in range(2981, 2991)]
     assert await searched.fetchval(read) - before < 100
+
+
+async def test_an_upload_compares_no_row_with_all_others(searched: Connection) -> None:
+    number = await factories.filled(searched)
+    statement = embeddings.query.statements["UpsertEmbeddings"]
+    text = statement.render({"project_id": number, "schema": "public"})
+    kinds = {"vectors": "halfvec[]", "metadata": "jsonb[]"}
+    types = ", ".join(kinds.get(name, "text[]") for name in statement.parameters)
+    await searched.execute(f"PREPARE upsert ({types}) AS {text}")
+    plan = await searched.fetch(f"EXPLAIN EXECUTE upsert ({', '.join(['NULL'] * len(statement.parameters))})")
+    await searched.execute("DEALLOCATE upsert")
+    assert any("hashed SubPlan" in line[0] for line in plan), plan
+    assert not any("ALL ($" in line[0] for line in plan), plan
