@@ -262,7 +262,8 @@ def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: b
     if struct.__struct_config__.forbid_unknown_fields:
         for name in value.keys() - fields.keys():
             before = True
-            yield unknown(name, fields, location)
+            is_text = isinstance(name, str)  # other names are possible in MessagePack
+            yield unknown(name, fields, location) if is_text else Problem("must have texts as names only", location)
     if not before:  # all fields are valid, so the struct's own rule (__post_init__) failed
         try:
             msgspec.convert(value, struct, strict=strict)

@@ -23,6 +23,8 @@ SELECT pg_logical_emit_message(true, 'embeddings', '');
 -- name: GetChanges :many
 -- An embedding is listed with its last change only. 'after' is a literal, so that the tail index can be used. Texts and
 -- metadata are as in GetEmbeddingsByProject.
+-- A deletion is left out if the embedding exists with a lower sequence: its upload got that, then waited for the deletion.
+-- OFFSET 0 makes PostgreSQL look up each of them, instead of reading all embeddings.
 SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
        vector,
        CASE WHEN fits THEN text END AS text,
@@ -41,9 +43,15 @@ SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
                                   FROM {schema}.embeddings_{project_id}
                                  WHERE sequence > {after} AND sequence <= @up_to::bigint
                                  UNION ALL
-                                SELECT sequence, text_id, NULL, NULL, NULL, NULL, NULL
-                                  FROM embedding_deletions
+                               (SELECT sequence, text_id, NULL, NULL, NULL, NULL, NULL
+                                  FROM embedding_deletions AS deletion
                                  WHERE project_id = {project_id} AND sequence > {after} AND sequence <= @up_to::bigint
+                                   AND NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
+                                                    WHERE stored.text_id = deletion.text_id
+                                                      AND stored.sequence < deletion.sequence
+                                                   OFFSET 0)
+                                 ORDER BY sequence
+                                 LIMIT @max_rows::int)
                                  ORDER BY sequence
                                  LIMIT @max_rows::int) AS change) AS page) AS counted) AS compared
  ORDER BY sequence;
@@ -54,8 +62,8 @@ SELECT text_id,
        lpad(to_hex(embedding_digest(text_id, 't', convert_to(text, 'UTF8'))::bigint), 16, '0') AS text,
        lpad(to_hex(embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8'))::bigint), 16, '0') AS metadata
   FROM {schema}.embeddings_{project_id}
- WHERE (@after::text IS NULL OR text_id > @after::text)
-   AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) = ANY (@buckets::int[]))
+ WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
+   AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) IN (SELECT unnest(@buckets::int[])))
  ORDER BY text_id
  LIMIT @max_rows::int;
 
@@ -70,7 +78,7 @@ SELECT bucket, count(*) AS rows,
                embedding_digest(text_id, 't', convert_to(text, 'UTF8')) AS text,
                embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8')) AS metadata
           FROM {schema}.embeddings_{project_id}
-         WHERE @after::text IS NULL OR text_id > @after::text
+         WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
          ORDER BY text_id
          LIMIT @max_rows::int) AS page
  GROUP BY bucket;

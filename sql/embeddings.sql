@@ -4,6 +4,7 @@
 -- name: UpsertEmbeddings :one
 -- The arrays are sorted by text_id, so that concurrent batches lock rows in the same order and cannot deadlock.
 -- Unchanged rows are not written.
+-- A generic plan (service/database/pool.py) compares each row with each element of an array, but hashes a subquery.
 WITH written AS (
     INSERT INTO {schema}.embeddings_{project_id} AS stored
            (project_id, text_id, vector, text, metadata, created_at, updated_at)
@@ -12,15 +13,16 @@ WITH written AS (
            AS sent (text_id, vector, text, metadata)
     ON CONFLICT (text_id, project_id) DO UPDATE
        SET vector = excluded.vector,
-           text = CASE WHEN stored.text_id = ANY (@keep_text::text[]) THEN stored.text ELSE excluded.text END,
-           metadata = CASE WHEN stored.text_id = ANY (@keep_metadata::text[]) THEN stored.metadata
+           text = CASE WHEN stored.text_id IN (SELECT unnest(@keep_text::text[])) THEN stored.text ELSE excluded.text END,
+           metadata = CASE WHEN stored.text_id IN (SELECT unnest(@keep_metadata::text[])) THEN stored.metadata
                            ELSE excluded.metadata END,
            sequence = excluded.sequence,
            -- Always later than created_at, even in the same transaction, to distinguish inserts and updates.
            updated_at = greatest(now(), stored.created_at + interval '1 microsecond')
      WHERE stored.vector IS DISTINCT FROM excluded.vector
-        OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id <> ALL (@keep_text::text[]))
-        OR (stored.metadata IS DISTINCT FROM excluded.metadata AND stored.text_id <> ALL (@keep_metadata::text[]))
+        OR (stored.text IS DISTINCT FROM excluded.text AND stored.text_id NOT IN (SELECT unnest(@keep_text::text[])))
+        OR (stored.metadata IS DISTINCT FROM excluded.metadata
+            AND stored.text_id NOT IN (SELECT unnest(@keep_metadata::text[])))
     RETURNING stored.updated_at = stored.created_at AS inserted
 ), summed AS (
     SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted) AS updated FROM written
@@ -45,6 +47,8 @@ SELECT stored.text_id,
   JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
 
 -- name: GetEmbeddingsByProject :many
+-- A connection that has searched makes generic plans (service/database/pool.py), which do not use the index for a
+-- condition with IS NULL; so this has a second one.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes are
 -- left out; 'page_bytes' is their size, so that the caller can reserve memory first.
 SELECT text_id, created_at, updated_at,
@@ -61,7 +65,8 @@ SELECT text_id, created_at, updated_at,
                                + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
                                    AS bytes
                           FROM {schema}.embeddings_{project_id}
-                         WHERE @after::text IS NULL OR text_id > @after::text
+                         WHERE text_id >= coalesce(@after::text, '')
+                           AND (@after::text IS NULL OR text_id > @after::text)
                          ORDER BY text_id
                          LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
  ORDER BY text_id;
@@ -144,10 +149,10 @@ WITH doomed AS (
 SELECT text_id FROM doomed;
 
 -- name: DeleteEmbeddings :one
--- Locks rows in the order of text_id, like uploads. A filter may select millions.
+-- Locks rows in the order of text_id, like uploads. 'by_ids' is in the text, so that a generic plan uses the index.
 WITH doomed AS MATERIALIZED (
     SELECT text_id FROM {schema}.embeddings_{project_id}
-     WHERE (@text_ids::text[] IS NULL OR text_id = ANY (@text_ids::text[]))
+     WHERE ({by_ids} = 0 OR text_id = ANY (@text_ids::text[]))
        AND (@only::jsonpath IS NULL OR coalesce(metadata, '{}') @@ @only::jsonpath)
      ORDER BY text_id
        FOR UPDATE
@@ -162,8 +167,7 @@ WITH doomed AS MATERIALIZED (
     INSERT INTO embedding_count_deltas (project_id, embeddings, changes)
     SELECT {project_id}, -count(*), count(*) FROM deleted HAVING count(*) > 0
 )
-SELECT (SELECT count(*) FROM doomed) AS deleted,
-       ARRAY(SELECT text_id FROM doomed ORDER BY text_id LIMIT @max_ids::int) AS text_ids;
+SELECT count(*) AS deleted, ARRAY(SELECT text_id FROM doomed ORDER BY text_id LIMIT @max_ids::int) AS text_ids FROM doomed;
 
 -- name: DeleteEmbeddingsByProject :exec
 -- Truncates the table.

@@ -67,6 +67,13 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
         OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id))
  ORDER BY counted.project_id;
 
+-- name: RetrieveProjectToIndex :one
+SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes
+  FROM embedding_counts AS counted
+  JOIN projects AS project USING (project_id)
+  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
+ WHERE counted.project_id = @project_id::int AND counted.embeddings IS NOT NULL;
+
 -- name: NoteLookedAt :exec
 UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int AND changes = @changes::bigint;
 

@@ -109,6 +109,7 @@ async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
     gone = await embeddings.delete_embeddings(
         req.pool,
         project_id=access.project_id,
+        by_ids=int(sent.text_ids is not None),
         text_ids=sent.text_ids,
         only=only.path if only is not None else None,
         is_dry_run=sent.dry_run,

@@ -28,7 +28,7 @@ from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
 from service.search import filters
-from service.search.nearest import Answer, Asker, Question, Unconfirmed, nearest
+from service.search.nearest import Answer, Asker, Question, TooLong, Unconfirmed, nearest, size_of
 from service.search.query import Part, Query, SearchIn, decode
 from service.search.slow import Outcome
 from service.storage.replica import Unanswered
@@ -181,6 +181,7 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
         metadata_path=query.metadata_path,
         metadata_value=query.metadata_value,
         only=only,
+        most_bytes=req.services.settings.service_max_body_bytes,
     )
 
 
@@ -188,9 +189,13 @@ async def _similars(
     req: Req, project: ProjectAccess, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     answer = await _timed(req, project, question, sent)
+    turns, size = Turns(), 0
+    for one in answer.nearest:
+        size += size_of([one])
+        await turns.give()
+    await req.make_room_to_show(size)
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = []
-    turns = Turns()
     for ids, similarities in answer.nearest:
         pairs = zip(ids, similarities, strict=True)
         results.append(
@@ -210,6 +215,9 @@ async def _timed(req: Req, project: ProjectAccess, question: Question, sent: lis
         outcome = Outcome.ANSWERED
     except asyncio.CancelledError:
         outcome = Outcome.ABANDONED
+        raise
+    except TooLong as error:
+        await req.make_room_to_show(error.size)  # raises Invalid
         raise
     finally:
         seconds = time.perf_counter() - start

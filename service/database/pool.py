@@ -167,6 +167,9 @@ class Scan(msgspec.Struct, frozen=True):
     is_coarse: bool = False
 
 
+UNKNOWN = Scan(0, goes_on=False)
+
+
 class ServiceConnection(asyncpg.Connection):
     """A connection with the schema of the installation and the scan parameters of its session."""
 
@@ -179,12 +182,14 @@ class ServiceConnection(asyncpg.Connection):
         pgvector's cost estimate grows with ef_search, until the planner prefers to read and sort all rows. So
         sequential scans and sorts are disabled for index searches, which affects no other statement on the connection.
         A generic plan is enforced, because all that the plan depends on is in the text of the statement
-        (sql/similars.sql): planning each search takes 0.3 ms of 1.4.
+        (sql/similars.sql): planning each search takes 0.3 ms of 1.4. Later statements on the connection get generic
+        plans too (tests/queries/test_generic_plans.py).
         """
         if self._scan != scan:
             effort, iterative, goes_on = "hnsw.ef_search", "hnsw.iterative_scan", "strict_order"
             if scan is not None and scan.is_coarse:
                 effort, iterative, goes_on = "ivfflat.probes", "ivfflat.iterative_scan", "relaxed_order"
+            self._scan = UNKNOWN  # a cancelled statement may have been executed
             await self.execute(
                 f"SELECT set_config('{effort}', $1, false), set_config('{iterative}', $2, false), "
                 "set_config('enable_seqscan', $3, false), set_config('enable_sort', $3, false), "

@@ -12,6 +12,7 @@ from service.errors import ApiError, Busy
 from service.http.request import Req
 from service.queries.projects import ProjectAccess
 from service.search.nearest import Unconfirmed
+from service.storage.replica import Unanswered
 
 MAX_REMEMBERED = 10_000  # pairs of caller and project
 
@@ -55,12 +56,13 @@ def refuted(req: Req, error: Exception) -> bool:
     """Whether a provisional request failed and must be started again with the guard.
 
     Database errors count too: the table of a deleted project is missing, and a new one may have other dimensions.
+    Unanswered: the index was dropped after the statement that confirmed the access.
     """
     if not req.is_provisional or isinstance(error, Busy):
         return False
     req.is_provisional, req.is_refuted = False, True
     req.services.remembered.pop(_key(req), None)
-    return isinstance(error, (Unconfirmed, ApiError, asyncpg.SyntaxOrAccessError, asyncpg.DataError))
+    return isinstance(error, (Unconfirmed, Unanswered, ApiError, asyncpg.SyntaxOrAccessError, asyncpg.DataError))
 
 
 def _key(req: Req) -> tuple[str | None, str, str]:

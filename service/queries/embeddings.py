@@ -25,13 +25,6 @@ class EmbeddedText(msgspec.Struct, frozen=True):
     vector: HalfVector | None
 
 
-class DeletedRows(msgspec.Struct, frozen=True):
-    """The number of deleted embeddings, and the first of their ids."""
-
-    deleted: int
-    text_ids: list[str]
-
-
 class StoredVector(msgspec.Struct, frozen=True):
     """The vector of an embedding."""
 
@@ -48,6 +41,13 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
     vector: HalfVector | None
     text: str | None
     metadata: msgspec.Raw | None
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """The number of deleted embeddings, and the first of their ids in order."""
+
+    deleted: int
+    text_ids: list[str]
 
 
 class PassingIds(msgspec.Struct, frozen=True):
@@ -157,9 +157,19 @@ async def delete_embedding(db: Db, *, project_id: int, text_ids: Sequence[str]) 
 
 @query
 async def delete_embeddings(
-    db: Db, *, project_id: int, text_ids: Sequence[str] | None, only: str | None, is_dry_run: bool, max_ids: int
-) -> DeletedRows:
-    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`."""
+    db: Db,
+    *,
+    project_id: int,
+    by_ids: int,
+    text_ids: Sequence[str] | None,
+    only: str | None,
+    is_dry_run: bool,
+    max_ids: int,
+) -> Deletion:
+    """Deletes the embeddings selected by ids, by a filter, or by both, unless `is_dry_run`.
+
+    `by_ids` is 1 with `text_ids`, 0 without.
+    """
 
 
 @query

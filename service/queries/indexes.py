@@ -115,6 +115,11 @@ async def get_projects_to_index(db: Db, *, threshold: int, look_at_all: bool) ->
 
 
 @query
+async def retrieve_project_to_index(db: Db, *, project_id: int) -> ProjectToIndex | None:
+    """A project with its present numbers; None if it was deleted, or is not counted."""
+
+
+@query
 async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
     """Records that a project was checked, unless it has changed since."""
 

@@ -65,7 +65,9 @@ class _Compiler:
         parts = [self._member(name, value, f"{location}.{name}", depth) for name, value in document.items()]
         return _all(parts)
 
-    def _member(self, name: str, value: Any, location: str, depth: int) -> Filter:
+    def _member(self, name: Any, value: Any, location: str, depth: int) -> Filter:
+        if not isinstance(name, str):  # possible in MessagePack
+            return self._wrong("must have texts as names only", location)
         if name in ("$and", "$or"):
             if not isinstance(value, list) or not value:
                 return self._wrong("must be a list of one filter or more", location, value)

@@ -1,6 +1,7 @@
 """Searches by index or exact, with an exact search where the result of the index may be incomplete."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -32,6 +33,7 @@ CANDIDATES_FOR_EACH_MORE = 1.3
 # the number of results is divided by the share of rows that pass: with 65 of 6,100, in 60 lists, an exponent of 0.3 had
 # a recall of 0.989 to 0.993 (measured: up to 0.994), 0.35 at least 0.998.
 LISTS_FOR_TIMES_MORE = 0.35
+RESULT_BYTES = 50  # of JSON, besides the id
 BARELY_LESS = 0.001  # than the best recall, if that saves candidates
 
 
@@ -40,7 +42,7 @@ class Question(msgspec.Struct, frozen=True):
 
     `recall` is the required share of the nearest rows, 1 for an exact search. If the index does not reach it, the
     search is exact, unless that takes more than `longest_exact` seconds. `metadata_path` and `metadata_value` exclude
-    rows, `only` selects rows.
+    rows, `only` selects rows. `most_bytes` limits the results of all vectors together.
     """
 
     max_rows: int
@@ -52,6 +54,7 @@ class Question(msgspec.Struct, frozen=True):
     metadata_path: str | None = None
     metadata_value: str | None = None
     only: Filter | None = None
+    most_bytes: int = sys.maxsize
 
     @property
     def is_filtered(self) -> bool:
@@ -60,6 +63,25 @@ class Question(msgspec.Struct, frozen=True):
 
 
 Neighbours: TypeAlias = tuple[list[str], list[float]]  # ids and similarities, best first, ties by id
+
+
+def size_of(nearest: Sequence[Neighbours]) -> int:
+    """The size of results as JSON."""
+    return sum(RESULT_BYTES + len(text_id.encode()) for ids, _ in nearest for text_id in ids)
+
+
+class _Found:
+    """The results of the vectors so far. Raises TooLong if they are more than `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.nearest: list[Neighbours] = []
+        self._most, self._size = most_bytes, 0
+
+    def add(self, more: list[Neighbours]) -> None:
+        self.nearest += more
+        self._size += size_of(more)
+        if self._size > self._most:
+            raise TooLong(self._size)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -71,6 +93,13 @@ class Answer(msgspec.Struct, frozen=True):
     nearest: list[Neighbours]
     method: Literal["exact", "index", "filtered"]
     recall: float
+
+
+class TooLong(Exception):
+    """The results exceed `Question.most_bytes`; `size` is that of the results so far."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
 
 
 class Unconfirmed(Exception):
@@ -100,14 +129,14 @@ async def nearest(
     if project.watermark is None or place is None:
         return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
     effort, recall = _effort(project, question, place), project.recalls[place]
-    found: list[Neighbours] = []
+    found = _Found(question.most_bytes)
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
         some = vectors[start : start + VECTORS_AT_ONCE]
-        found += await _nearest_by_index(
-            pool, project, some, question, effort, question.max_rows + question.skip + 1, asker
+        found.add(
+            await _nearest_by_index(pool, project, some, question, effort, question.max_rows + question.skip + 1, asker)
         )
         asker = None
-    return Answer(found, "index", recall)
+    return Answer(found.nearest, "index", recall)
 
 
 async def _filtered(
@@ -124,15 +153,14 @@ async def _filtered(
         visited = math.ceil(least / share.passing)
         cost = ways.of_graph(visited)
     way = ways.fastest(project, question.only, share, cost)
-    found: list[Neighbours] = []
     if place is None or way != "index":
-        found = await _exactly(pool, project, vectors, question, is_indexed=way == "filtered")
-        return Answer(found, "filtered" if way == "filtered" else "exact", 1.0)
+        exact = await _exactly(pool, project, vectors, question, is_indexed=way == "filtered")
+        return Answer(exact, "filtered" if way == "filtered" else "exact", 1.0)
+    found = _Found(question.most_bytes)
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
-        found += await _nearest_by_index(
-            pool, project, vectors[start : start + VECTORS_AT_ONCE], question, visited, least
-        )
-    return Answer(found, "index", project.recalls[place])
+        some = vectors[start : start + VECTORS_AT_ONCE]
+        found.add(await _nearest_by_index(pool, project, some, question, visited, least))
+    return Answer(found.nearest, "index", project.recalls[place])
 
 
 async def _nearest_by_index(
@@ -237,7 +265,7 @@ async def _exactly(
     pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, *, is_indexed: bool = False
 ) -> list[Neighbours]:
     """The exact nearest rows; with `is_indexed` the metadata index finds the rows that pass."""
-    found: list[Neighbours] = []
+    found = _Found(question.most_bytes)
     for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
         asked = {"vectors": vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)}
         async with searching(pool, BY_METADATA if is_indexed else None) as connection:
@@ -247,8 +275,8 @@ async def _exactly(
                 rows = await similars.get_similars_by_filter(connection, **asked)
             else:
                 rows = await similars.get_similars_by_vector(connection, **asked)
-        found += [(row.ids, row.similarities) for row in rows]
-    return found
+        found.add([(row.ids, row.similarities) for row in rows])
+    return found.nearest
 
 
 def _parameters(project: ProjectAccess, question: Question) -> dict[str, Any]:

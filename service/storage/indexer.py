@@ -109,7 +109,7 @@ async def look(
         await changes.forget_deletions(connection, days=KEPT_DAYS)
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
-    for project in await indexes.get_projects_to_index(connection, threshold=aims.threshold, look_at_all=is_sweep):
+    async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):
         is_growing = growth is not None and growth.is_under_way(project)
         if is_growing and project.rows < builds.COARSE_ROWS:
             continue
@@ -132,8 +132,17 @@ async def look(
         except asyncpg.PostgresError as error:
             # Without the message, which may contain rows. This project is retried after its next change.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
+            await _drop_strays(connection)  # else each retry leaves another index, perhaps on a full disk
         await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
     return done
+
+
+async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -> AsyncIterator[ProjectToIndex]:
+    """Yields the projects to check, each as it is at its turn, which may come hours after the first."""
+    for listed in await indexes.get_projects_to_index(connection, threshold=threshold, look_at_all=is_sweep):
+        project = await indexes.retrieve_project_to_index(connection, project_id=listed.project_id)
+        if project is not None:
+            yield project
 
 
 async def _count(connection: Connection, threshold: int) -> None:
@@ -166,7 +175,8 @@ async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
 async def _drop_strays(connection: Db) -> None:
     for stray in await indexes.get_stray_indexes(connection):
         async with alone(connection, stray.project_id) as is_alone:
-            if is_alone:  # otherwise it is being built
+            # Otherwise it is being built, or was activated since it was listed.
+            if is_alone and stray in await indexes.get_stray_indexes(connection):
                 with contextlib.suppress(asyncpg.UndefinedTableError):
                     await builds.DROP[stray.kind](connection, project_id=stray.project_id, watermark=stray.watermark)
 

@@ -40,6 +40,9 @@ class RealQueries:
     def note(self, project_id: int, vectors: Sequence[bytes]) -> None:
         """Adds some of the vectors of a search (`service.vectors.to_binary`), without repetitions."""
         kept = self._of.pop(project_id, [])
+        if kept and len(kept[0]) != len(vectors[0]):  # the project was emptied, and got other dimensions
+            self._bytes -= sum(map(len, kept))
+            kept = []
         self._of[project_id] = kept
         for vector in vectors[:MOST_OF_A_REQUEST]:
             if len(kept) < MOST_QUERIES:
@@ -56,9 +59,8 @@ class RealQueries:
     def enough(self) -> Iterator[tuple[int, NDArray[np.float16]]]:
         """Yields projects with enough queries, and these as `(n, dimensions) float16` in random order."""
         for project_id, kept in list(self._of.items()):
-            longest = max(map(len, kept), default=0)
-            some = [vector for vector in kept if len(vector) == longest]  # the dimensions may have changed
-            if len(some) >= LEAST_QUERIES:
+            if len(kept) >= LEAST_QUERIES:
+                some = kept.copy()
                 random.shuffle(some)
                 yield project_id, np.array([HalfVector.from_binary(vector).to_numpy() for vector in some])
 

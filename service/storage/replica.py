@@ -87,6 +87,8 @@ class Replica:
         now = time.monotonic()
         with contextlib.suppress(Exception):  # the lag grows while the primary is unavailable
             self._identity, written = await self._primary.position()
+            while self._waiting and self._waiting[-1][1] > written:
+                self._waiting.pop()  # lost in a failover or a restore, and never replayed
             self._waiting.append((now, written))
         try:
             identity, position = await self._server.position()

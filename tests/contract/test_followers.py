@@ -8,7 +8,9 @@ import httpx2
 import msgspec
 import pytest
 
+from service.database.pool import connected
 from service.queries import changes as statements
+from service.queries import embeddings
 from tests.contract.test_changes import all_changes, changes, delete
 from tests.support.world import Headers, project, row, upload, user
 
@@ -61,6 +63,29 @@ async def test_delete_all_while_a_follower_waits_is_told(
             assert later.status_code == 410, "nobody tells the follower that 'a' is gone"
     finally:
         await other.close()
+
+
+async def test_an_upload_that_waited_for_a_deletion_is_not_lost(
+    api: httpx2.AsyncClient, admin: Headers, service_database: str
+) -> None:
+    own = await project(api, await user(api, admin))
+    await upload(api, own, row("a", [1, 2, 3]), row("b", [1, 2, 3]))
+    _, since = await all_changes(api, own, 0)
+    async with connected(service_database) as other, other.transaction():
+        # As DeleteEmbeddings: first the locks, then the deletion, at last its sequence.
+        await other.execute(f"SELECT FROM embeddings_{own.id} ORDER BY text_id FOR UPDATE")
+        uploading = asyncio.create_task(upload(api, own, row("a", [3, 2, 1])))
+        while not await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            await asyncio.sleep(0.01)
+        await embeddings.delete_embeddings(
+            other, project_id=own.id, by_ids=1, text_ids=["a", "b"], only=None, is_dry_run=False, max_ids=9
+        )
+    await uploading
+    found, later = await all_changes(api, own, since)
+    assert [(one["text_id"], one.get("deleted", False)) for one in found] == [("a", False), ("b", True)]
+    assert found[0]["vector"] == [3, 2, 1]
+    await delete(api, own, "a")
+    assert [one["deleted"] for one in (await all_changes(api, own, later))[0]] == [True]
 
 
 async def test_delete_all_between_two_pages_from_the_beginning_is_told(api: httpx2.AsyncClient, admin: Headers) -> None:

@@ -401,3 +401,13 @@ async def test_searching_changes_nothing(api: httpx2.AsyncClient, admin: Headers
     await by_id(api, own, "a")
     await by_vector(api, own, [0.5, 0.5, 0.5])
     assert await snapshot(api, own) == before
+
+
+async def test_an_answer_is_no_larger_than_a_body(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await own_project(api, admin, *(row("😀" * 297 + f"{place:03}", [1, 2, place]) for place in range(100)))
+    body = {"vectors": [[1, 2, 3]] * 100}
+    answer = await api.post(f"{own.similars}?limit=100&threshold=-1", json=body, headers=own.owner.headers)
+    (found,) = problem(answer, 422)["errors"]
+    assert (found["location"], found["message"][:25]) == ("query.limit", "the response would exceed")
+    answer = await api.post(f"{own.similars}?limit=10&threshold=-1", json=body, headers=own.owner.headers)
+    assert [len(results) for results in answer.json()["results"]] == [10] * 100

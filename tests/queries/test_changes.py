@@ -17,7 +17,7 @@ async def changed(connection: Connection, number: int, after: int = 0, **overrid
 
 async def delete(connection: Connection, number: int, *text_ids: str) -> None:
     await embeddings.delete_embeddings(
-        connection, project_id=number, text_ids=text_ids, only=None, is_dry_run=False, max_ids=1
+        connection, project_id=number, by_ids=1, text_ids=text_ids, only=None, is_dry_run=False, max_ids=9
     )
 
 

@@ -166,7 +166,13 @@ class TestDeleteEmbeddings:
 
         async def gone(text_ids: list[str] | None, only: str | None = None, dry: bool = False) -> list[str]:
             found = await embeddings.delete_embeddings(
-                connection, project_id=number, text_ids=text_ids, only=only, is_dry_run=dry, max_ids=9
+                connection,
+                project_id=number,
+                by_ids=int(text_ids is not None),
+                text_ids=text_ids,
+                only=only,
+                is_dry_run=dry,
+                max_ids=9,
             )
             assert found.deleted == len(found.text_ids)
             return found.text_ids
@@ -178,14 +184,14 @@ class TestDeleteEmbeddings:
         assert await gone(None, x) == ["c"]
         assert await connection.fetchval(f"SELECT array_agg(text_id) FROM embeddings_{number}") == ["b"]
 
-    async def test_lists_only_the_first_ids(self, connection: Connection) -> None:
+    async def test_tells_some_of_the_ids_only(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        await connection.execute(f"DELETE FROM embeddings_{number}")
-        await upsert(connection, number, {text_id: [1, 2, 3] for text_id in ("c", "a", "b")})
+        await upsert(connection, number, {name: [1, 2, 3] for name in "dbca"})
         found = await embeddings.delete_embeddings(
-            connection, project_id=number, text_ids=None, only=None, is_dry_run=False, max_ids=2
+            connection, project_id=number, by_ids=0, text_ids=None, only="(1 == 1)", is_dry_run=False, max_ids=2
         )
-        assert (found.deleted, found.text_ids) == (3, ["a", "b"])
+        assert found == embeddings.Deletion(4, ["a", "b"])
+        assert await connection.fetchval(f"SELECT count(*) FROM embeddings_{number}") == 0
 
 
 class TestGetEmbeddingsByProject:

@@ -107,6 +107,17 @@ class TestGetProjectsToIndex:
         assert await found() == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
 
 
+class TestRetrieveProjectToIndex:
+    async def test_as_it_is_now(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
+        await indexes.fold_counts(connection, threshold=20)
+        found = await indexes.retrieve_project_to_index(connection, project_id=number)
+        assert found == indexes.ProjectToIndex(number, 3, 2, 2)
+        await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
+        assert await indexes.retrieve_project_to_index(connection, project_id=number) is None
+
+
 async def stored(db: Connection | Pool, number: int) -> tuple[int | None, int, bool]:
     """What is folded of a project: embeddings, changes, and whether the indexer is to look at it."""
     row = await db.fetchrow("SELECT embeddings, changes, to_index FROM embedding_counts WHERE project_id = $1", number)

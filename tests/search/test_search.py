@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import httpx2
@@ -220,6 +220,23 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
     ]
 
 
+async def test_a_search_that_was_cancelled_while_it_set_the_scan(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute = ServiceConnection.execute
+
+    async def cancelled(self: ServiceConnection, statement: str, *arguments: Any) -> str:
+        await execute(self, statement, *arguments)
+        raise asyncio.CancelledError
+
+    async with await open_pool(url, size=1, statement_timeout=60) as pool:
+        async with searching(pool, Scan(300, goes_on=False)) as connection:
+            monkeypatch.setattr(ServiceConnection, "execute", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await cast("ServiceConnection", connection).use(Scan(20, goes_on=False))
+            monkeypatch.setattr(ServiceConnection, "execute", execute)
+        async with searching(pool, Scan(300, goes_on=False)) as connection:
+            assert await connection.fetchval("SHOW hnsw.ef_search") == "300"
+
+
 @pytest.fixture(scope="module")
 async def indexed(pool: Pool, url: str) -> tuple[ProjectAccess, Any]:
     """A project of the size that is indexed by default, and a tail; with its vectors."""
@@ -385,6 +402,80 @@ async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
     (built,) = [one for one in await index(pool, url) if one.project_id == number]
     assert not await indexes.get_stray_indexes(pool)
     assert (await known(pool, project)).watermark == built.watermark
+
+
+async def test_a_build_that_fails_leaves_no_index(pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = await made(pool)
+    stored = clustered(200, DIMENSIONS)
+    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise asyncpg.DiskFullError
+
+    monkeypatch.setattr(indexes, "build_tail_index", fail)
+    async with indexer.connecting(url) as connection:
+        for place in range(2):
+            await put(pool, project, {f"{place}": stored[place]})  # it is tried again after each change
+            await indexer.look(connection, AIMS, is_sweep=False)
+            assert await indexes.get_stray_indexes(pool) == []
+
+
+async def test_an_index_that_was_activated_since_it_was_listed_stays(
+    pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await made(pool)
+    stored = clustered(200, DIMENSIONS)
+    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    listed = indexes.get_stray_indexes
+
+    async def listed_before(connection: Any) -> list[Any]:
+        """Another indexer finishes its build afterwards."""
+        found = await listed(connection)
+        monkeypatch.setattr(indexes, "get_stray_indexes", listed)
+        assert project.project_id in [one.project_id for one in found]
+        may_go_on.set()
+        await building
+        return found
+
+    may_go_on, is_built = asyncio.Event(), asyncio.Event()
+    switch = builds._switch
+
+    async def waiting(*arguments: Any) -> bool:
+        is_built.set()
+        await may_go_on.wait()
+        return await switch(*arguments)
+
+    monkeypatch.setattr(builds, "_switch", waiting)
+    building = asyncio.create_task(index(pool, url))
+    await is_built.wait()
+    monkeypatch.setattr(indexes, "get_stray_indexes", listed_before)
+    async with indexer.connecting(url) as connection:
+        await indexer._drop_strays(connection)
+    watermark = (await known(pool, project)).watermark
+    there = f"embeddings_{project.project_id}_hnsw_{watermark}"
+    assert await pool.fetchval("SELECT to_regclass($1)", there) == there
+
+
+async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database()
+    stored = clustered(600, DIMENSIONS)
+    sizes: list[int] = []
+    async with await open_pool(url, size=2, statement_timeout=60) as pool:
+        first, second = await made(pool), await made(pool)
+        for project in (first, second):
+            await put(pool, project, {f"{row:04}": stored[row] for row in range(100)})
+
+        async def build(_: Any, project: indexes.ProjectToIndex, *__: Any) -> None:
+            sizes.append(project.rows)
+            if project.project_id == first.project_id:  # for hours
+                await put(pool, second, {f"{row:04}": stored[row] for row in range(600)})
+                await indexes.fold_counts(pool, threshold=100)
+
+        monkeypatch.setattr(builds, "build", build)
+        await index(pool, url)
+    assert sizes == [100, 600]
 
 
 def values_for(url: str) -> dict[str, str]:

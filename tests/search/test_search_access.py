@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from service.api import endpoints
-from service.queries import projects
+from service.queries import projects, similars
 from service.settings import IndexAims
 from service.storage import indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
@@ -157,6 +157,23 @@ async def test_a_project_that_is_emptied_and_gets_another_instance(api: httpx2.A
     assert (await api.put(project.path, json=body, headers=owner)).status_code in (200, 201)
     assert (await search(api, project, owner)).status_code == 400
     assert (await search(api, project, owner, {"vector": [1.0, 0.0]})).json()["results"] == []
+
+
+async def test_a_project_that_is_emptied_between_two_statements_of_a_search(
+    api: httpx2.AsyncClient, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, _, _ = await indexed(api, url)
+    statement = similars.get_similars_by_index
+
+    async def then_emptied(*arguments: Any, **given: Any) -> Any:
+        rows = await statement(*arguments, **given)
+        monkeypatch.setattr(similars, "get_similars_by_index", statement)
+        assert (await api.delete(project.embeddings, headers=project.owner.headers)).status_code == 204
+        return rows
+
+    monkeypatch.setattr(similars, "get_similars_by_index", then_emptied)
+    answer = await search(api, project, project.owner.headers, {"vectors": [QUERY["vector"]] * 51})
+    assert (answer.status_code, answer.json()["results"]) == (200, [[]] * 51)
 
 
 async def test_a_project_that_is_handed_over(api: httpx2.AsyncClient, url: str) -> None:

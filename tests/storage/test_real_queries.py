@@ -71,11 +71,13 @@ def test_a_request_of_many_vectors_is_one_among_others() -> None:
     assert len(real._of[1]) == real_queries.MOST_OF_A_REQUEST
 
 
-def test_queries_of_other_dimensions_do_not_count() -> None:
+@pytest.mark.parametrize(("before", "after"), [(3, 4), (4, 3)])
+def test_queries_of_other_dimensions_do_not_count(before: int, after: int) -> None:
     real = RealQueries()
-    for vector in binary(500, 3) + binary(500, 4):
+    for vector in binary(MOST_QUERIES, before) + binary(500, after):
         real.note(1, [vector])
-    assert kept(real)[1].shape == (500, 4)
+    assert kept(real)[1].shape == (500, after)
+    assert real._bytes == 500 * len(binary(1, after)[0])
 
 
 @pytest.fixture

@@ -328,3 +328,26 @@ async def test_what_is_no_replica(primary: str, standby: Standby) -> None:
             made = await world.project(client, await world.user(client, ADMIN))
             await world.upload(client, made, world.row("a", [1, 2, 3]))
             assert await reads(client, made) == ("replica" if used else "primary")
+
+
+async def test_a_primary_that_went_back(primary: str, standby: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standby that took over, or a restored database, has not all that was written before."""
+    replica = Replica(primary, standby.url, bound=LAG_SECONDS, size=1, statement_timeout=5)
+    try:
+        await replica.look()
+        position = replica._primary.position
+
+        async def ahead() -> tuple[str, int]:
+            identity, written = await position()
+            return identity, written + 10**9
+
+        monkeypatch.setattr(replica._primary, "position", ahead)
+        await replica.look()
+        monkeypatch.setattr(replica._primary, "position", position)
+        end = time.monotonic() + LAG_SECONDS + 1
+        while time.monotonic() < end:
+            await asyncio.sleep(0.2)
+            await replica.look()
+        assert replica.is_used, f"a lag of {replica.lag:.1f} s"
+    finally:
+        await replica.close()

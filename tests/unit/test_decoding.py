@@ -11,7 +11,7 @@ from msgspec import Meta
 from service import decoding
 from service.api import endpoints
 from service.decoding import SECRET
-from service.errors import BadRequest, Invalid
+from service.errors import BadRequest, Invalid, Problem
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,6 +46,14 @@ def test_all_problems_are_listed() -> None:
     assert found["body.items[0].name"] == ("Expected `str` of length >= 2", "a")
     assert found["body.items[1].size"] == ("Expected `int`, got `str`", "x")
     assert found["body.title"] == ("is required", None)
+
+
+@pytest.mark.parametrize("name", [1, None, 1.5, b"x", (1, 2)])
+def test_names_that_are_no_texts(name: Any) -> None:
+    body = msgspec.msgpack.encode({"items": [{"name": "aa", name: 1}], "title": "t"})
+    with pytest.raises(Invalid) as caught:
+        decoding.decode(body, Outer, wire=decoding.MESSAGE_PACK)
+    assert caught.value.problems == [Problem("must have texts as names only", "body.items[0]")]
 
 
 def test_a_component_of_a_list_is_located() -> None:

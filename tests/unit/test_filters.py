@@ -28,6 +28,8 @@ from service.search import filters
         ({"a": {"$in": list(range(1001))}}, "body.filter.a.$in", "must be a list of at most 1000"),
         ({"a": {"$exists": 1}}, "body.filter.a.$exists", "must be true or false"),
         ({"": 1}, "body.filter.", "must be a name of 1 to 1000 characters without NUL"),
+        ({"$and": [{1: 2}]}, "body.filter.$and[0].1", "must have texts as names only"),
+        ({"$not": {b"x": 2}}, "body.filter.$not.b'x'", "must have texts as names only"),
         ({"a\0": 1}, "body.filter.a\0", "must be a name of 1 to 1000 characters without NUL"),
         ({"a": "\0"}, "body.filter.a", "must not contain a NUL"),
         ({f"f{number}": 1 for number in range(101)}, "body.filter.f100", "exceeds the limit of 100 conditions"),
