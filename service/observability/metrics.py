@@ -44,7 +44,7 @@ _PROVIDER_SECONDS = Histogram(
 _PROVIDER_TOKENS = Counter("embedding_service_provider_tokens", "Tokens that providers counted.", ["dialect"])
 _PROVIDERS_RESTING = Gauge(
     "embedding_service_providers_resting",
-    "Instances with an open circuit breaker.",
+    "Instances whose provider is not called at the moment, after repeated failures.",
     multiprocess_mode="livemax",
 )
 _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
@@ -93,7 +93,7 @@ def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int 
 
 
 def note_resting_providers(count: int) -> None:
-    """Sets the number of open circuit breakers."""
+    """Sets the number of instances whose provider is not called at the moment."""
     _PROVIDERS_RESTING.set(count)
 
 
