@@ -15,7 +15,6 @@ from service.cli.common import (
 )
 from service.schema import migrate as migrations
 
-
 # The names in JSON are older than these terms.
 _SHOWN_AS = {"embeddings_to_carry": "embeddings to migrate", "sealed_keys": "encrypted keys"}
 

@@ -60,7 +60,8 @@ def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
 
 
 LIMITS_AND_USAGE = """
-INSERT INTO users (user_handle, email, vdb_key) VALUES ('anna', 'a@x', repeat('a', 64)), ('bert', 'b@x', repeat('b', 64));
+INSERT INTO users (user_handle, email, vdb_key) VALUES
+    ('anna', 'a@x', repeat('a', 64)), ('bert', 'b@x', repeat('b', 64));
 INSERT INTO llm_service_instances (owner, instance_handle, api_standard, dimensions, tokens_per_day)
     VALUES ('anna', 'limited', 'openai', 3, 1000), ('anna', 'free', 'openai', 3, NULL);
 INSERT INTO llm_service_instances_shared_with (instance_id, user_handle, role, expires_at)
