@@ -45,6 +45,12 @@ _DROPPED_BY = {
         ("instances with limits", f"SELECT count(*) FROM llm_service_instances WHERE {_HAS_LIMITS}"),
         ("shares with limits", f"SELECT count(*) FROM llm_service_instances_shared_with WHERE {_HAS_LIMITS}"),
         ("rows of the usage of instances", "SELECT count(*) FROM instance_usage"),
+        # The next upgrade sets those of the built-in standards.
+        (
+            "dialects of API standards",
+            "SELECT count(*) FROM api_standards"
+            " WHERE dialect <> api_standard_handle AND api_standard_handle <> 'azure-openai'",
+        ),
     ],
 }
 

@@ -208,9 +208,10 @@ def test_the_database_has_room(overlay: str) -> None:
     (cluster,) = (document["spec"] for document in of_kind(overlay, "Cluster"))
     parameters, shm = cluster["postgresql"]["parameters"], quantity(cluster["ephemeralVolumesSizeLimit"]["shm"])
 
-    # One service more while rolling out, and ten connections for all that is not a pool.
+    # One service more while rolling out; the formula of docs/OPERATIONS.md.
     services = max((one["spec"]["maxReplicas"] for one in of_kind(overlay, "HorizontalPodAutoscaler")), default=1)
-    assert (services + 1) * int(configured(overlay)["SERVICE_POOL_SIZE"]) + 10 <= int(parameters["max_connections"])
+    pool = int(configured(overlay)["SERVICE_POOL_SIZE"])
+    assert (services + 1) * (pool + 6) + 8 <= int(parameters["max_connections"])
 
     index_memory = int(configured(overlay).get("SERVICE_INDEX_MEMORY_BYTES", OF_ANOTHER_MACHINE))
     assert max(index_memory, quantity(parameters["maintenance_work_mem"])) < shm

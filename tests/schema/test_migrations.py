@@ -68,6 +68,7 @@ INSERT INTO llm_service_instances_shared_with (instance_id, user_handle, role, e
     VALUES (1, 'bert', 'reader', now() + interval '1 day');
 INSERT INTO projects (owner, project_handle, llm_service_instance_id, text_search)
     VALUES ('anna', 'one', 1, 'readers'), ('anna', 'two', 1, 'editors');
+INSERT INTO api_standards (api_standard_handle, key_method, dialect) VALUES ('house', 'auth_bearer', 'openai');
 INSERT INTO instance_usage (instance_id, day, holder, caller, requests, texts, tokens, estimated_tokens, failures)
     VALUES (1, current_date, 'anna', 'anna', 1, 1, 9, 0, 0);
 """
@@ -78,7 +79,7 @@ def test_limits_and_usage_prevent_a_rollback_that_would_drop_them(full: str) -> 
     with psycopg.connect(full) as connection:
         connection.execute(LIMITS_AND_USAGE)
     assert migrate.downgrade(full, "0019") == NAMES[:18:-1]
-    limits = "1 instances with limits, 1 shares with limits, 1 rows of the usage of instances. Back up"
+    limits = "1 instances with limits, 1 shares with limits, 1 rows of the usage of instances, 1 dialects"
     with pytest.raises(migrate.Refused, match=f"cannot hold {limits}"):
         migrate.downgrade(full, "0018")
     with pytest.raises(migrate.Refused, match=f"cannot hold 1 settings of text_search, {limits}"):
