@@ -20,6 +20,7 @@ from limits import parse
 
 from service import __version__, settings
 from service.database.memory import OF_ANOTHER_MACHINE
+from service.maps import worker
 from service.settings import Settings
 from tests.support.processes import ROOT
 
@@ -194,6 +195,16 @@ def test_selectors_find_their_pods(overlay: str) -> None:
 def test_one_of_all_builds_the_indexes(overlay: str) -> None:
     apart = ["index"] in [container["args"] for container in containers(overlay)]
     assert configured(overlay)["SERVICE_INDEXER"] == ("false" if apart else "true")
+
+
+@each_overlay
+def test_a_map_fits_beside_the_rest(overlay: str) -> None:
+    """Otherwise the kernel ends the whole container with the process that makes it (`memory.oom.group`)."""
+    runs = "index" if configured(overlay)["SERVICE_INDEXER"] == "false" else "serve"
+    (memory,) = (quantity(one["resources"]["limits"]["memory"]) for one in containers(overlay) if one["args"] == [runs])
+    bodies = 3 * settings.Settings(service_adminkey="", encryption_key="").service_bodies_bytes
+    idle = 128 * 2**20
+    assert worker.MEMORY_BYTES + idle + (bodies if runs == "serve" else 0) <= memory
 
 
 @each_overlay
