@@ -107,6 +107,13 @@ def test_migrate_and_its_status(new_database: Callable[..., str]) -> None:
     assert "Unknown migration 0099" in unknown.stderr
 
 
+@pytest.mark.parametrize("arguments", [("keys", "status"), ("keys", "rotate"), ("index", "--once")])
+def test_a_database_without_the_schema(new_database: Callable[..., str], arguments: tuple[str, ...]) -> None:
+    refused = command(*arguments, **SECRETS, SERVICE_DATABASE_URL=new_database(template=None))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "The database does not have the schema of this version: run `migrate`" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
