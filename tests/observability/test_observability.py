@@ -1,5 +1,6 @@
 """What operators see: a line of log a request, metrics, traces; and no secret in any of them."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
 from service import __version__
@@ -140,6 +142,24 @@ async def test_metrics(new_database: Callable[..., str]) -> None:
             assert (await api.get("/metrics", headers=headers)).status_code == status
         read = {"Authorization": f"Bearer {METRICS_KEY}"}
         assert (await api.get("/v1/users", headers=read)).status_code == 401  # it opens nothing else
+
+
+async def test_metrics_show_that_all_connections_are_in_use(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    settings = settings_for(url, service_pool_size=1, service_caller_share=1, service_indexer=False)
+    async with serving(settings) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+        project = await world.project(api, await world.user(api, ADMIN))
+        with psycopg.connect(url) as connection:
+            connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE".encode())
+            uploading = asyncio.create_task(world.upload(api, project, world.row("a", [1, 0, 0])))
+            await asyncio.sleep(0.5)
+            answer = await api.get("/metrics", headers=ADMIN)
+            connection.rollback()
+            await uploading
+        assert answer.status_code == 200
+        assert value(answer.text, "embedding_service_connections", state="idle") == 0
+        assert value(answer.text, "embedding_service_connections", state="used") == 1
+        assert "embedding_service_index_projects 0.0" in answer.text
 
 
 def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path) -> None:
