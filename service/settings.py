@@ -11,23 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from service import env_file as env_files
-from service import secret_checks
+from service import secret_checks, setting_forms
 
 # The folder that worker processes share. prometheus-client reads it before it creates the first metric.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
-
-# Checked here, because libraries may show the password of a URL that they cannot parse.
-_SIGN = r"[^\s%/?#@\[\]]|%[0-9A-Fa-f]{2}"
-_HOSTS = rf"(?:\[[\w:.%]+\](?=[:,/?]|$)|{_SIGN})*"
-_DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:(?:{_SIGN})*@)?{_HOSTS}(?:/(?:{_SIGN})*)?(?:\?[^\s#@]*)?")
-
 _SWITCH = {"on": "true", "off": "false", "yes": "true", "no": "false"}  # besides true, false, 1 and 0
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+")
-# A permitted host of providers, with its scheme: `*.` stands for any subdomain.
-PROVIDER_HOST = re.compile(
-    r"(?P<scheme>https?)://(?P<host>(?:\*\.)?[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
-)
 # The hosts of the built-in API standards.
 PROVIDER_HOSTS = (
     "https://api.openai.com",
@@ -41,7 +30,6 @@ PROVIDER_HOSTS = (
 _PREFIXES = ("SERVICE_", "ENCRYPTION_")
 # Not trimmed: white space is part of a key that data was sealed with.
 _LITERAL = ("encryption_key", "encryption_key_previous")
-_RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
 
 
 class SettingsError(Exception):
@@ -130,12 +118,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cors_origins(self) -> list[str]:
         """The origins that may call the service from a browser."""
-        return [origin.strip() for origin in self.service_cors_origins.split(",") if origin.strip()]
+        return setting_forms.items(self.service_cors_origins)
 
     @property
     def named_provider_hosts(self) -> list[str]:
         """The hosts in the setting, whose addresses need not be public."""
-        return [one.strip() for one in self.service_provider_hosts.split(",") if one.strip()]
+        return setting_forms.items(self.service_provider_hosts)
 
     @property
     def provider_hosts(self) -> list[str]:
@@ -206,26 +194,10 @@ def load(env_file: Path = Path(".env")) -> Settings:
     except msgspec.ValidationError as error:
         what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
         raise SettingsError(f"A setting is not valid: {what}.") from None
-    for name in ("service_database_url", "service_database_read_url"):
-        if values.get(name) and not _DATABASE_URL.fullmatch(values[name] or ""):
-            raise SettingsError(
-                f"{name.upper()} must be like postgresql://USER:PASSWORD@HOST:5432/NAME, in which "
-                "% / ? # @ [ ] and spaces of a name or password are percent-encoded, like %2F."
-            )
+    for name, value in values.items():
+        if must_be := setting_forms.fault(name, value):
+            raise SettingsError(f"{name.upper()} must be {must_be}.")
     _check_secrets(settings, values, env_file)
-    for name in ("service_rate_limit", "service_rate_limit_anonymous"):
-        if values.get(name) and not _RATE.fullmatch(values[name] or ""):
-            raise SettingsError(f"{name.upper()} must be like 600/minute: a number, and second, minute, hour or day.")
-    if not all(_ORIGIN.fullmatch(one) for one in settings.cors_origins):
-        raise SettingsError(
-            "SERVICE_CORS_ORIGINS must be * or a list of origins, separated by commas, as browsers send them, like "
-            "https://app.example.org or http://localhost:3000: in lower case, without a path or a slash at the end."
-        )
-    if not all(PROVIDER_HOST.fullmatch(one) for one in settings.named_provider_hosts):
-        raise SettingsError(
-            "SERVICE_PROVIDER_HOSTS must be a list of hosts, separated by commas, like https://api.example.org, "
-            "https://*.example.org or http://localhost:11434: in lower case, without a path."
-        )
     return settings
 
 

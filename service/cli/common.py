@@ -12,6 +12,7 @@ import psycopg
 
 from service import settings
 from service.database import embedded
+from service.database.errors import NOT_MIGRATED
 from service.database.session import UnsupportedDatabase
 from service.database.url import parse
 from service.observability import logs
@@ -70,6 +71,9 @@ def clear_errors() -> Iterator[None]:
         yield
     except (*_REFUSALS, ValueError) as error:
         raise click.ClickException(str(error)) from None
+    except NOT_MIGRATED as error:
+        problem = f"The database does not have the schema of this version: run `migrate` ({error})."
+        raise click.ClickException(problem) from None
     except (psycopg.Error, asyncpg.PostgresError, OSError) as error:
         raise click.ClickException(f"The database: {str(error).strip()}") from None
 

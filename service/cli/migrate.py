@@ -15,6 +15,9 @@ from service.cli.common import (
 )
 from service.schema import migrate as migrations
 
+# The names in JSON are older than these terms.
+_SHOWN_AS = {"embeddings_to_carry": "embeddings to migrate", "sealed_keys": "encrypted keys"}
+
 
 @click.command()
 @click.option("--to", "target", metavar="NUMBER", help="Roll back all migrations after this one; 0000 rolls back all.")
@@ -27,6 +30,10 @@ def migrate(target: str | None, discard: bool, only_status: bool, dry_run: bool,
 
     A database of dhamps-vdb at version 3 or 4 is taken over: back it up and check --dry-run first.
     """
+    if target is not None and (only_status or dry_run):  # they would show an upgrade instead of the rollback
+        raise click.UsageError("--status and --dry-run cannot be used with --to.")
+    if discard and target is None:
+        raise click.UsageError("--discard can only be used with --to.")
     config = load_settings()
     with clear_errors(), database(config) as url:
         if only_status:
@@ -56,7 +63,7 @@ def _dry_run(url: str, as_json: bool) -> None:
         for name in plan.migrations:
             click.echo(f"would apply {name}")
         for name, count in plan.contents.items():
-            click.echo(f"{name.replace('_', ' ')}: {count:,}")
+            click.echo(f"{_SHOWN_AS.get(name, name.replace('_', ' '))}: {count:,}")
         for one in plan.left_over:
             click.echo(f"would not be migrated: {one.rows:,} embeddings of {one.project}: {one.reason}")
     finish(EXIT_PENDING if plan.migrations or plan.contents["embeddings_to_carry"] else 0)

@@ -6,6 +6,8 @@ import asyncpg
 
 from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
 
+# Of statements on a database with an older schema, or without one
+NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
 READ_ONLY = "The database is read-only at the moment. Nothing was changed; try again."
 
 

@@ -1,7 +1,7 @@
 """Database connections and pools, with their codecs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -14,6 +14,7 @@ from service.database.url import for_asyncpg
 from service.shares import Shares, caller, part_of, reserve_of
 
 CLOSE_SECONDS = 5
+ATTEMPTS = 20  # to reach one of several servers behind a name
 
 if TYPE_CHECKING:  # the classes are generic in the stubs only
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -42,9 +43,11 @@ async def open_pool(
     wait: float = 60.0,
     connect_timeout: float | None = None,
     share: float = 1.0,
+    accepts: Callable[[Connection], Awaitable[bool]] | None = None,
 ) -> Pool:
     """A pool of up to `size` connections to a migrated database.
 
+    Only connections that it `accepts` are used, if a name leads to several servers.
     `share` is the part of them that one caller (`service.shares`) may use. `wait` for a connection, `statement_timeout`
     and `connect_timeout` (by default the URL's) are in seconds.
     """
@@ -54,6 +57,18 @@ async def open_pool(
 
     async def init(connection: Any) -> None:
         pool.schema = await _prepare(connection, statement_timeout, {})
+
+    async def connect(*arguments: Any, **named: Any) -> Any:
+        for _ in range(ATTEMPTS):
+            connection = await asyncpg.connect(*arguments, **named)
+            try:
+                if accepts is None or await accepts(connection):
+                    return connection
+            except BaseException:
+                connection.terminate()
+                raise
+            connection.terminate()
+        raise ConnectionError("Another server answers.")
 
     pool = BoundedPool(
         wait=wait,
@@ -68,7 +83,7 @@ async def open_pool(
         max_queries=50_000,
         max_inactive_connection_lifetime=300.0,
         loop=None,
-        connect=None,
+        connect=connect,
         setup=None,
         connection_class=ServiceConnection,
         min_size=min(2, size),

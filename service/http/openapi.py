@@ -32,7 +32,7 @@ TAGS = {
     "users": "Users and their keys.",
     "api-standards": "How the interfaces of providers work.",
     "llm-definitions": "Templates for instances.",
-    "llm-instances": "Users' own services, with the sealed key of their provider.",
+    "llm-instances": "Users' own services, with the encrypted key of their provider.",
     "llm-services": "Instances under their older names. Deprecated.",
     "projects": "Projects: collections of embeddings of one instance, shared as a whole.",
     "embeddings": "Storing and reading embeddings.",

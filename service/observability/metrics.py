@@ -1,6 +1,8 @@
 """Prometheus metrics of this process, or of all worker processes together."""
 
+import os
 from functools import cache
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.core import REGISTRY
@@ -44,7 +46,7 @@ _PROVIDER_SECONDS = Histogram(
 _PROVIDER_TOKENS = Counter("embedding_service_provider_tokens", "Tokens that providers counted.", ["dialect"])
 _PROVIDERS_RESTING = Gauge(
     "embedding_service_providers_resting",
-    "Instances with an open circuit breaker.",
+    "Instances whose provider is not called at the moment, after repeated failures.",
     multiprocess_mode="livemax",
 )
 _BUILD = Gauge("embedding_service_build_info", "Always 1.", ["version"], multiprocess_mode="max")
@@ -93,7 +95,7 @@ def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int 
 
 
 def note_resting_providers(count: int) -> None:
-    """Sets the number of open circuit breakers."""
+    """Sets the number of instances whose provider is not called at the moment."""
     _PROVIDERS_RESTING.set(count)
 
 
@@ -108,6 +110,16 @@ def exposed() -> bytes:
     folder = settings.shared_metrics()
     if folder is None:
         return generate_latest(REGISTRY)
+    _forget_dead_processes(folder)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """Removes the states of killed worker processes, which count as live otherwise, beside their successors."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """Circuit breakers: a provider that fails repeatedly is not called for a while, then tried with a single call."""
 
+import asyncio
 import time
 
 import msgspec
@@ -9,6 +10,7 @@ from service.providers.errors import Down
 from service.providers.limits import FAILURES_BEFORE_REST, LONGEST_REST, REST_SECONDS
 
 MAX_KEPT = 10_000  # instances with failures
+PAST_SECONDS = 0.1  # after the end of a pause: timers may be early by a millisecond
 
 
 class _Breaker(msgspec.Struct):
@@ -37,6 +39,7 @@ class Breakers:
         if now < breaker.until:
             raise Down("has failed several times and is not called for a while", retry_after=breaker.until - now)
         breaker.until = now + breaker.rest
+        self._count_pauses()
 
     def note(self, instance_id: int, *, failed: bool) -> None:
         """Records the result of a call."""
@@ -47,7 +50,13 @@ class Breakers:
             breaker.failures += 1
             if breaker.is_open:
                 breaker.until = time.monotonic() + breaker.rest
+                # Perhaps nobody calls this provider again: its instance may be deleted.
+                asyncio.get_running_loop().call_later(breaker.rest + PAST_SECONDS, self._count_pauses)
                 breaker.rest = min(2 * breaker.rest, LONGEST_REST)
         else:
             self._of.pop(instance_id, None)
-        metrics.note_resting_providers(sum(one.is_open for one in self._of.values()))
+        self._count_pauses()
+
+    def _count_pauses(self) -> None:
+        now = time.monotonic()
+        metrics.note_resting_providers(sum(one.until > now for one in self._of.values()))

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import httpcore2
 import msgspec
@@ -56,7 +57,7 @@ class Connection:
         verified = ssl.create_default_context(cafile=ca_file)
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=verified,
-            proxy=httpcore2.Proxy(proxy) if proxy else None,
+            proxy=_proxy(proxy) if proxy else None,
             max_connections=CALLS,
             keepalive_expiry=IDLE_SECONDS,
             network_backend=None if proxy else CheckedNetwork(targets),  # a proxy resolves names itself
@@ -107,3 +108,10 @@ class Connection:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._pool.aclose()
+
+
+def _proxy(url: str) -> httpcore2.Proxy:
+    """A proxy with the login of its URL, which httpcore ignores."""
+    split = urlsplit(url)
+    login = (unquote(split.username).encode(), unquote(split.password or "").encode()) if split.username else None
+    return httpcore2.Proxy(url, auth=login)

@@ -16,7 +16,7 @@ import msgspec
 from httpcore2 import SOCKET_OPTION, AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream, ConnectError
 
 from service.errors import Conflict
-from service.settings import PROVIDER_HOST
+from service.setting_forms import PROVIDER_HOST
 
 PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052

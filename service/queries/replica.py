@@ -8,10 +8,14 @@ query = Queries(__name__)
 
 
 class WalPosition(msgspec.Struct, frozen=True):
-    """A WAL position in bytes. `identity` is the same only for a database and its physical replicas."""
+    """A WAL position in bytes. `identity` is the same only for a database and its physical replicas.
+
+    `server` differs for each of these, and after a restart.
+    """
 
     identity: str
     position: int
+    server: str
 
 
 @query

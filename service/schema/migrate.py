@@ -31,13 +31,27 @@ PARTITIONS = "0005"
 LOGGING = "0020"  # the migration that logs deletions
 DETACHING = "0015"  # the migration that detaches the partitions
 
-# The data that a rollback drops, and the statements that count them.
+_HAS_LIMITS = "num_nonnulls(tokens_per_day, tokens_per_month, requests_per_minute, expires_at) > 0"
+# The data that a rollback drops and nothing computes again, and the statements that count them.
 _DROPPED_BY = {
+    "0001": [("users with all their data", "SELECT count(*) FROM users WHERE user_handle <> '_system'")],
     "0004": [
-        ("sealed provider keys", "SELECT count(*) FROM llm_service_instances WHERE api_key_encrypted IS NOT NULL"),
+        ("encrypted provider keys", "SELECT count(*) FROM llm_service_instances WHERE api_key_encrypted IS NOT NULL"),
         ("definitions", "SELECT count(*) FROM llm_service_definitions WHERE owner <> '_system'"),
         ("shares of definitions", "SELECT count(*) FROM llm_service_definitions_shared_with"),
-    ]
+    ],
+    "0018": [("settings of text_search", "SELECT count(*) FROM projects WHERE text_search <> 'editors'")],
+    "0019": [
+        ("instances with limits", f"SELECT count(*) FROM llm_service_instances WHERE {_HAS_LIMITS}"),
+        ("shares with limits", f"SELECT count(*) FROM llm_service_instances_shared_with WHERE {_HAS_LIMITS}"),
+        ("rows of the usage of instances", "SELECT count(*) FROM instance_usage"),
+        # The next upgrade sets those of the built-in standards.
+        (
+            "dialects of API standards",
+            "SELECT count(*) FROM api_standards"
+            " WHERE dialect <> api_standard_handle AND api_standard_handle <> 'azure-openai'",
+        ),
+    ],
 }
 
 
@@ -148,7 +162,7 @@ def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda
         applied = _applied(connection)
         doomed = [script for script in reversed(_scripts()) if script.id > (last or "") and script.id in applied]
         numbers = {script.id[:4] for script in doomed}
-        if not discard and "0001" not in numbers:
+        if not discard:
             _refuse_to_drop(connection, numbers)
         if LOGGING in numbers:
             backfill.end_logs(connection)

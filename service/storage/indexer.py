@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 from msgspec.structs import replace
 
+from service.database.errors import NOT_MIGRATED
 from service.database.pool import Connection, connected
 from service.database.statements import Db
 from service.observability.logs import logger
@@ -70,7 +71,10 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], si
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             _end_if_cancelled()
-            logger.warning("The indexer lost its connection to the database, and retries.", kind=type(error).__name__)
+            problem = "The indexer lost its connection to the database, and retries."
+            if isinstance(error, NOT_MIGRATED):
+                problem = "The database does not have the schema of this version: run `migrate`. The indexer retries."
+            logger.warning(problem, kind=type(error).__name__)
             signs.note_look()
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 

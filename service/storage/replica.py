@@ -2,6 +2,9 @@
 
 Each second the primary's WAL position is recorded with the time. The lag is the age of the newest recorded position
 that the replica has replayed. So the lag also grows if the replica has lost its primary, and reports no lag itself.
+
+A name may lead to several replicas, as the `-ro` service of CloudNativePG does. A process reads only the one whose lag
+it measures; another process may read another one.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ from service.errors import NotFound
 from service.observability import metrics
 from service.observability.logs import logger
 from service.queries import replica as statements
+from service.queries.replica import WalPosition
 from service.settings import Settings
 from service.turns import beside
 
@@ -55,12 +59,13 @@ class Replica:
         self._replayed: float | None = None  # the time of the newest replayed position
         self._begin = time.monotonic()
         self._identity = ""  # the primary's
+        self._of = ""  # the server whose lag is measured, and which alone is read
         self._said: bool | None = None  # in the log
         self.is_used = False
 
     @property
     def lag(self) -> float:
-        """The lag in seconds; before the first measurement, the time since the start."""
+        """The lag in seconds; before the first measurement, the time since the start or a change of the server."""
         return time.monotonic() - (self._begin if self._replayed is None else self._replayed)
 
     async def ask(self, question: Callable[[Pool], Awaitable[T]]) -> T:
@@ -86,14 +91,18 @@ class Replica:
         problem = None
         now = time.monotonic()
         with contextlib.suppress(Exception):  # the lag grows while the primary is unavailable
-            self._identity, written = await self._primary.position()
-            while self._waiting and self._waiting[-1][1] > written:
+            written = await self._primary.position()
+            self._identity = written.identity
+            while self._waiting and self._waiting[-1][1] > written.position:
                 self._waiting.pop()  # lost in a failover or a restore, and never replayed
-            self._waiting.append((now, written))
+            self._waiting.append((now, written.position))
         try:
-            identity, position = await self._server.position()
-            if identity != self._identity:
+            there = await self._server.position()
+            if there.identity != self._identity:
                 raise NoReplica
+            if there.server != self._of:  # the name leads to several, or it was restarted
+                self._drop_pool()
+                self._of, self._replayed, self._begin = there.server, None, now
             if self._pool is None:
                 async with asyncio.timeout(2 * PATIENCE):
                     self._pool = await open_pool(
@@ -102,12 +111,13 @@ class Replica:
                         statement_timeout=self._statement_timeout,
                         connect_timeout=PATIENCE,
                         share=self._share,
+                        accepts=self._is_measured,
                     )
         except Exception as error:  # any error: use the primary
             problem = type(error).__name__
             self._drop_pool()
         else:
-            while self._waiting and self._waiting[0][1] <= position:
+            while self._waiting and self._waiting[0][1] <= there.position:
                 self._replayed = self._waiting.popleft()[0]
         lag = self.lag
         used = self._pool is not None and self._replayed is not None and lag <= self._bound
@@ -116,6 +126,9 @@ class Replica:
             log("reads", server="replica" if used else "primary", lag=round(lag, 2), problem=problem)
         self.is_used = self._said = used
         metrics.note_replica(lag, used)
+
+    async def _is_measured(self, connection: Connection) -> bool:
+        return (await statements.retrieve_wal_position(connection)).server == self._of
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -137,14 +150,13 @@ class _Server:
         self._url = url
         self._connection: Connection | None = None
 
-    async def position(self) -> tuple[str, int]:
+    async def position(self) -> WalPosition:
         """The identity and WAL position of the server. Raises any error of the connection, and TimeoutError."""
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(**for_asyncpg(self._url))
-                row = await statements.retrieve_wal_position(self._connection)
-                return row.identity, row.position
+                return await statements.retrieve_wal_position(self._connection)
         except BaseException:
             self.drop()
             raise

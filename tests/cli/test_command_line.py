@@ -107,6 +107,28 @@ def test_migrate_and_its_status(new_database: Callable[..., str]) -> None:
     assert "Unknown migration 0099" in unknown.stderr
 
 
+@pytest.mark.parametrize("arguments", [("keys", "status"), ("keys", "rotate"), ("index", "--once")])
+def test_a_database_without_the_schema(new_database: Callable[..., str], arguments: tuple[str, ...]) -> None:
+    refused = command(*arguments, **SECRETS, SERVICE_DATABASE_URL=new_database(template=None))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "The database does not have the schema of this version: run `migrate`" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--to", "0005", "--dry-run"], "--status and --dry-run cannot be used with --to."),
+        (["--to", "0005", "--status"], "--status and --dry-run cannot be used with --to."),
+        (["--discard"], "--discard can only be used with --to."),
+    ],
+)
+def test_migrate_refuses_options_without_an_effect(options: list[str], says: str) -> None:
+    # Nothing listens there: the command ends before it connects.
+    refused = command("migrate", *options, **SECRETS, SERVICE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert says in refused.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_path: Path, workers: str) -> None:
     values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None), "SERVICE_PORT": "0"}

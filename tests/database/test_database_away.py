@@ -1,5 +1,6 @@
 """A database that is closed or gone is 503, and the service recovers by itself."""
 
+import re
 from collections.abc import Callable
 
 import httpx2
@@ -27,5 +28,8 @@ async def test_a_closed_database(new_database: Callable[..., str], server: str) 
                 assert answer.headers["retry-after"] == "1"
                 assert answer.headers["content-type"] == "application/problem+json"
             assert (await client.get("/healthz")).status_code == 200
+            metrics = await client.get("/metrics", headers=ADMIN)  # which show it
+            assert metrics.status_code == 200
+            assert re.search(r'requests_total\{.*route="/v1/users",status="503"\}', metrics.text)
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")  # type: ignore[call-overload]
         assert (await client.get("/readyz")).status_code == 200

@@ -1,8 +1,13 @@
 """What operators see: a line of log a request, metrics, traces; and no secret in any of them."""
 
+import asyncio
+import contextlib
 import json
+import os
 import re
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -153,6 +158,24 @@ async def test_metrics_while_the_database_does_not_answer(new_database: Callable
         assert value(answer.text, "embedding_service_connections") >= 1
 
 
+async def test_metrics_show_that_all_connections_are_in_use(new_database: Callable[..., str]) -> None:
+    url = new_database()
+    settings = settings_for(url, service_pool_size=1, service_caller_share=1, service_indexer=False)
+    async with serving(settings) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+        project = await world.project(api, await world.user(api, ADMIN))
+        with psycopg.connect(url) as connection:
+            connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE".encode())
+            uploading = asyncio.create_task(world.upload(api, project, world.row("a", [1, 0, 0])))
+            await asyncio.sleep(0.5)
+            answer = await api.get("/metrics", headers=ADMIN)
+            connection.rollback()
+            await uploading
+        assert answer.status_code == 200
+        assert value(answer.text, "embedding_service_connections", state="idle") == 0
+        assert value(answer.text, "embedding_service_connections", state="used") == 1
+        assert "embedding_service_index_projects 0.0" in answer.text
+
+
 def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     with served(log, "--workers", "2", cwd=tmp_path, SERVICE_DATABASE_URL=new_database(), **SETTINGS) as (_, url):
@@ -161,6 +184,33 @@ def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path
         text = httpx2.get(f"{url}/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"}).text
         assert value(text, "embedding_service_requests_total", route="/v1/api-standards", status="200") == 40
         assert value(text, "embedding_service_build_info", version=__version__) == 1
+
+
+def test_a_killed_worker_has_no_connections(new_database: Callable[..., str], tmp_path: Path) -> None:
+    def connections() -> tuple[set[str], float]:
+        """The ids of the processes with a file, and the connections of all."""
+        for _ in range(20):  # both workers get some
+            text = httpx2.get(f"{url}/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"}).text
+        (shared,) = (folder for folder in tmp_path.glob("tmp*") if list(folder.glob("*.db")))
+        workers = {file.stem.rpartition("_")[2] for file in shared.glob("gauge_livesum_*.db")}
+        total = sum(value(text, "embedding_service_connections", state=state) for state in ("idle", "used"))
+        return workers, total
+
+    more = {"SERVICE_DATABASE_URL": new_database(), "SERVICE_POOL_SIZE": "1", "TMPDIR": str(tmp_path)}
+    with served(tmp_path / "log", "--workers", "2", cwd=tmp_path, **SETTINGS, **more) as (_, url):
+        before, total = connections()
+        assert len(before) == total == 2
+        killed = before.pop()
+        os.kill(int(killed), signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while True:  # until uvicorn has started another worker
+            with contextlib.suppress(httpx2.TransportError):
+                workers, total = connections()
+                if len(workers) == 2 and killed not in workers:
+                    break
+            assert time.monotonic() < deadline, (workers, total)
+            time.sleep(0.5)
+        assert total == 2
 
 
 @pytest.fixture

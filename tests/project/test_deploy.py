@@ -20,6 +20,7 @@ from limits import parse
 
 from service import __version__, settings
 from service.database.memory import OF_ANOTHER_MACHINE
+from service.maps import worker
 from service.settings import Settings
 from tests.support.processes import ROOT
 
@@ -197,6 +198,16 @@ def test_one_of_all_builds_the_indexes(overlay: str) -> None:
 
 
 @each_overlay
+def test_a_map_fits_beside_the_rest(overlay: str) -> None:
+    """Otherwise the kernel ends the whole container with the process that makes it (`memory.oom.group`)."""
+    runs = "index" if configured(overlay)["SERVICE_INDEXER"] == "false" else "serve"
+    (memory,) = (quantity(one["resources"]["limits"]["memory"]) for one in containers(overlay) if one["args"] == [runs])
+    bodies = 3 * settings.Settings(service_adminkey="", encryption_key="").service_bodies_bytes
+    idle = 128 * 2**20
+    assert worker.MEMORY_BYTES + idle + (bodies if runs == "serve" else 0) <= memory
+
+
+@each_overlay
 def test_requests_are_finished_before_the_pod_ends(overlay: str) -> None:
     for template in templates(overlay):
         waits = [int(configured(overlay)[f"SERVICE_{what}_SECONDS"]) for what in ("DRAIN", "SHUTDOWN")]
@@ -208,9 +219,10 @@ def test_the_database_has_room(overlay: str) -> None:
     (cluster,) = (document["spec"] for document in of_kind(overlay, "Cluster"))
     parameters, shm = cluster["postgresql"]["parameters"], quantity(cluster["ephemeralVolumesSizeLimit"]["shm"])
 
-    # One service more while rolling out, and ten connections for all that is not a pool.
+    # One service more while rolling out; the formula of docs/OPERATIONS.md.
     services = max((one["spec"]["maxReplicas"] for one in of_kind(overlay, "HorizontalPodAutoscaler")), default=1)
-    assert (services + 1) * int(configured(overlay)["SERVICE_POOL_SIZE"]) + 10 <= int(parameters["max_connections"])
+    pool = int(configured(overlay)["SERVICE_POOL_SIZE"])
+    assert (services + 1) * (pool + 6) + 8 <= int(parameters["max_connections"])
 
     index_memory = int(configured(overlay).get("SERVICE_INDEX_MEMORY_BYTES", OF_ANOTHER_MACHINE))
     assert max(index_memory, quantity(parameters["maintenance_work_mem"])) < shm

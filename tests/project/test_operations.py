@@ -1,5 +1,6 @@
 """What docs/OPERATIONS.md tells operators to do, and to watch."""
 
+import asyncio
 import re
 import subprocess
 from collections.abc import Callable
@@ -66,16 +67,20 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
     dump = tmp_path / "backup.dump"
     lines = re.findall(r"^    (pg_dump|pg_restore) (.*)$", TEXT, re.MULTILINE)
     assert [program for program, _ in lines] == ["pg_dump", "pg_restore"]
+    (new_logs,) = re.findall(r"^    psql --dbname=restored --command='(.*)'$", TEXT, re.MULTILINE)
     for program, arguments in lines:
         told = arguments.replace("backup.dump", str(dump)).replace('"$SERVICE_DATABASE_URL"', database)
         told = told.replace("--dbname=restored", f"--dbname={restored}")
         run([postgres_program(program), *told.split()])
+    with psycopg.connect(restored) as changing:
+        changing.execute(new_logs.encode())
 
     async with (
         serving(settings_for(restored, service_indexer=False)) as url,
         httpx2.AsyncClient(base_url=url, timeout=60) as api,
     ):
         after = [(await api.get(path, headers=owner.headers)).json() for path in paths]
+        assert after[2].pop("log") != before[2].pop("log")
         assert after == before
         assert after[1]["search"]["method"] == "index"
         await world.upload(api, project, world.row("new", [1, 2, 3]))
@@ -108,3 +113,31 @@ async def test_the_alerts_and_the_table_name_metrics_that_there_are(new_database
     assert len(named) >= 8
     for name in named:
         assert re.search(rf"^{name}(_bucket)?[ {{]", exposed, re.MULTILINE), name
+
+
+async def test_a_service_has_no_more_connections_than_is_told(new_database: Callable[..., str]) -> None:
+    told = re.search(r"\(`SERVICE_POOL_SIZE` \+ (\d+)\) . services", TEXT)
+    of_indexer = re.search(r"for the indexer \((\d+)", TEXT)
+    assert told
+    assert of_indexer
+    url, size = new_database(), 2
+    async with serving(settings_for(url, service_indexer=True, service_pool_size=size)) as base:
+        async with httpx2.AsyncClient(base_url=base) as api:
+            assert (await api.get("/readyz")).status_code == 200
+        connection = await asyncpg.connect(url)
+        statement = (
+            "SELECT application_name FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name ~ '^embedding-service'"
+        )
+        async with asyncio.timeout(20):
+            while True:
+                names = [name for (name,) in await connection.fetch(statement)]
+                if names.count("embedding-service indexer") >= int(of_indexer[1]):
+                    break
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+        names = [name for (name,) in await connection.fetch(statement)]
+        await connection.close()
+    assert names.count("embedding-service indexer") == int(of_indexer[1])
+    # Not open here: measurements of recall, and the primary's position for a replica.
+    assert len(names) == size + int(told[1]) - 2

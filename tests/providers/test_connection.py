@@ -1,6 +1,7 @@
 """The connection to a provider: its certificate, and a proxy."""
 
 import asyncio
+import base64
 import datetime
 import ipaddress
 import json
@@ -23,13 +24,17 @@ ANSWER = json.dumps({"data": []}).encode()
 
 
 @asynccontextmanager
-async def answering(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
+async def answering(
+    tls: ssl.SSLContext | None = None, heads: list[bytes] | None = None
+) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that answers everything alike; yields its port, and the first lines that it was sent."""
     lines: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         lines.append(head.split(b"\r\n")[0])
+        if heads is not None:
+            heads.append(head)
         length = b"Content-Length: %d" % len(ANSWER)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + length + b"\r\n\r\n" + ANSWER)
         await writer.drain()
@@ -89,6 +94,15 @@ async def test_through_a_proxy() -> None:
         assert (answer.status, answer.body) == (200, ANSWER)
         assert lines == [b"POST http://api.example.org/v1/embeddings HTTP/1.1"]
         await proxied.aclose()
+
+
+async def test_through_a_proxy_with_a_login() -> None:
+    heads: list[bytes] = []
+    async with answering(heads=heads) as (port, _):
+        proxied = Connection(Targets([]), 5, proxy=f"http://us%40er:p%3Ass@127.0.0.1:{port}")
+        assert (await proxied.post("http://api.example.org/v1", {}, b"{}", 1000)).status == 200
+        await proxied.aclose()
+    assert b"\r\nProxy-Authorization: Basic " + base64.b64encode(b"us@er:p:ss") + b"\r\n" in heads[0]
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,45 @@ def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
         migrate.downgrade(empty, "0099")
 
 
+LIMITS_AND_USAGE = """
+INSERT INTO users (user_handle, email, vdb_key) VALUES
+    ('anna', 'a@x', repeat('a', 64)), ('bert', 'b@x', repeat('b', 64));
+INSERT INTO llm_service_instances (owner, instance_handle, api_standard, dimensions, tokens_per_day)
+    VALUES ('anna', 'limited', 'openai', 3, 1000), ('anna', 'free', 'openai', 3, NULL);
+INSERT INTO llm_service_instances_shared_with (instance_id, user_handle, role, expires_at)
+    VALUES (1, 'bert', 'reader', now() + interval '1 day');
+INSERT INTO projects (owner, project_handle, llm_service_instance_id, text_search)
+    VALUES ('anna', 'one', 1, 'readers'), ('anna', 'two', 1, 'editors');
+INSERT INTO api_standards (api_standard_handle, key_method, dialect) VALUES ('house', 'auth_bearer', 'openai');
+INSERT INTO instance_usage (instance_id, day, holder, caller, requests, texts, tokens, estimated_tokens, failures)
+    VALUES (1, current_date, 'anna', 'anna', 1, 1, 9, 0, 0);
+"""
+
+
+def test_limits_and_usage_prevent_a_rollback_that_would_drop_them(full: str) -> None:
+    """Otherwise a share for a day would be one for ever, and without a limit, after the next upgrade."""
+    with psycopg.connect(full) as connection:
+        connection.execute(LIMITS_AND_USAGE)
+    assert migrate.downgrade(full, "0019") == NAMES[:18:-1]
+    limits = "1 instances with limits, 1 shares with limits, 1 rows of the usage of instances, 1 dialects"
+    with pytest.raises(migrate.Refused, match=f"cannot hold {limits}"):
+        migrate.downgrade(full, "0018")
+    with pytest.raises(migrate.Refused, match=f"cannot hold 1 settings of text_search, {limits}"):
+        migrate.downgrade(full, "0017")
+    assert migrate.upgrade(full) == NAMES[19:]
+    assert rows(full, "SELECT expires_at > now() FROM llm_service_instances_shared_with") == [(True,)]
+    assert migrate.downgrade(full, "0017", discard=True) == NAMES[:16:-1]
+
+
+def test_users_prevent_a_rollback_of_everything(full: str) -> None:
+    with psycopg.connect(full) as connection:
+        connection.execute("INSERT INTO users (user_handle, email, vdb_key) VALUES ('anna', 'a@x', repeat('a', 64))")
+    with pytest.raises(migrate.Refused, match="cannot hold 1 users with all their data"):
+        migrate.downgrade(full, "0000")
+    assert rows(full, "SELECT user_handle FROM users WHERE user_handle <> '_system'") == [("anna",)]
+    assert migrate.downgrade(full, "0000", discard=True) == NAMES[::-1]
+
+
 def test_many_at_once_end_well(empty: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(lambda _: migrate.upgrade(empty), range(6)))

@@ -214,7 +214,7 @@ def test_and_back_to_version_3(old: tuple[str, int]) -> None:
     before = everything(url)
     migrate.upgrade(url, take_over=True)
     if version == 4:
-        with pytest.raises(migrate.Refused, match="1 sealed provider keys, 1 definitions, 1 shares of definitions"):
+        with pytest.raises(migrate.Refused, match="1 encrypted provider keys, 1 definitions, 1 shares of definitions"):
             migrate.downgrade(url, "0003")
         migrate.downgrade(url, "0003", discard=True)
     else:

@@ -1,10 +1,13 @@
 """Searches and reads of embeddings from a real streaming replica: it answers, or else the primary does."""
 
 import asyncio
+import contextlib
+import itertools
 import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -291,6 +294,77 @@ async def test_it_does_not_answer(api: httpx2.AsyncClient, place: Project, stand
     await until(lambda: reads(api, place), "replica")
     done.set()
     await asyncio.gather(*clients)
+
+
+@asynccontextmanager
+async def one_name_for(*servers: Standby) -> AsyncIterator[str]:
+    """The URL of a port that leads to these servers in turn, or to the one that is there."""
+    turn = itertools.count()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = next(turn)
+        for number in range(len(servers)):
+            path = servers[(first + number) % len(servers)].socket / ".s.PGSQL.5432"
+            with contextlib.suppress(OSError):
+                there = await asyncio.open_unix_connection(path)
+                await asyncio.gather(pipe(reader, there[1]), pipe(there[0], writer))
+                return
+        writer.close()
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    yield f"postgresql://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/postgres"
+    server.close()
+
+
+async def test_several_replicas_behind_one_name(primary: str) -> None:
+    """Only the one whose lag is measured is read: another one may be late without anybody knowing."""
+    folder = Path(parse_qs(urlsplit(primary).query)["host"][0]).parents[1]
+    one, other = Standby(folder / "one", primary), Standby(folder / "other", primary)
+    one.start()
+    other.start()
+    try:
+        async with one_name_for(one, other) as name:
+            config = settings_for(
+                primary,
+                service_database_read_url=name,
+                service_read_lag_seconds=LAG_SECONDS,
+                service_indexer=False,
+                service_pool_size=4,
+            )
+            async with serving(config) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+                made = await world.project(api, await world.user(api, ADMIN))
+                await world.upload(api, made, *[world.row(f"{number}", each) for number, each in enumerate(VECTORS)])
+                await until(lambda: counted(api, made), (10, "replica"))
+                await asyncio.gather(*(search(api, made) for _ in range(40)))
+                connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'embedding-service'"
+                used, unused = sorted((one, other), key=lambda each: -int(each.ask(connections)))
+                assert used.ask(connections) >= 2
+                assert unused.ask(connections) == 0
+                with unused.paused():
+                    await world.upload(api, made, world.row("new", QUERY["vector"]))
+                    await asyncio.sleep(LAG_SECONDS + 1)
+                    for answer in await asyncio.gather(*(search(api, made) for _ in range(40))):
+                        assert answer.headers.get("x-read-from") == "replica"
+                        assert answer.json()["results"][0]["id"] == "new"
+                    await asyncio.to_thread(used.stop)
+                    for _ in range(15):  # the other one is late
+                        answer = await search(api, made)
+                        assert "x-read-from" not in answer.headers
+                        assert answer.json()["results"][0]["id"] == "new"
+                        await asyncio.sleep(0.2)
+                await until(lambda: reads(api, made), "replica")
+                assert (await search(api, made)).json()["results"][0]["id"] == "new"
+                await asyncio.to_thread(used.start)
+    finally:
+        one.stop()
+        other.stop()
 
 
 async def test_what_replay_is_in_the_way_of(api: httpx2.AsyncClient, primary: str, standby: Standby) -> None:

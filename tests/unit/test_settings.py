@@ -327,6 +327,47 @@ def test_an_origin_that_no_browser_sends_is_refused(
         load(environment, tmp_path, {**SECRETS, "SERVICE_CORS_ORIGINS": f"https://b.example,{origins}"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE_TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("SERVICE_TRUSTED_PROXIES", "127.0.0.1,10.1.2.3/8"),
+        ("SERVICE_TRUSTED_PROXIES", "127.0.0.1,*"),
+        ("SERVICE_TRUSTED_PROXIES", "proxy.example.org"),
+        ("SERVICE_RATE_LIMIT_STORAGE", "memcached://h:1"),
+        ("SERVICE_RATE_LIMIT_STORAGE", "redis.example.org:6379"),
+        ("SERVICE_PROVIDER_PROXY", "proxy.example.org:3128"),
+        ("SERVICE_PROVIDER_PROXY", "socks5://u:marked@h:1"),
+        ("SERVICE_PROVIDER_PROXY", "http://u:marked#@h:1"),
+        ("SERVICE_PROVIDER_CA_FILE", "/marked/none.pem"),
+    ],
+)
+def test_a_value_without_an_effect_is_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    """uvicorn ignores such a proxy; the others failed later, with a traceback or at each call of a provider."""
+    with pytest.raises(SettingsError, match=f"{name} must be ") as refused:
+        load(environment, tmp_path, {**SECRETS, name: value})
+    assert "marked" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE_TRUSTED_PROXIES", "*"),
+        ("SERVICE_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,fc00::/7,::1,"),
+        ("SERVICE_RATE_LIMIT_STORAGE", "memory://"),
+        ("SERVICE_RATE_LIMIT_STORAGE", "rediss://u:p@h:6379/1"),
+        ("SERVICE_RATE_LIMIT_STORAGE", "redis+unix:///run/redis.sock"),
+        ("SERVICE_PROVIDER_PROXY", "http://[fc00::1]:3128/"),
+        ("SERVICE_PROVIDER_PROXY", "https://u:p%40@proxy-1.example.org"),
+        ("SERVICE_PROVIDER_CA_FILE", __file__),
+    ],
+)
+def test_values_of_that_form_are_used(environment: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str) -> None:
+    assert str(getattr(load(environment, tmp_path, {**SECRETS, name: value}), name.lower())) == value
+
+
 def test_template_readme_and_settings_agree() -> None:
     names = {field.upper() for field in Settings.__struct_fields__}
     template = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / "template.env").read_text(), re.MULTILINE))
