@@ -4,6 +4,10 @@ CALLS = 64  # concurrent calls of a process
 CALLS_OF_INSTANCE = 24  # of these, for one instance
 ATTEMPTS = 4  # of a call that may be repeated
 LONGEST_PAUSE = 10.0  # seconds of a Retry-After within which a call is repeated in the same request
+# Of answers that are awaited or decoded, in a process. An answer takes up to one and a half times its size in memory;
+# 128 vectors of 3,072 dimensions have at most 10 MB.
+ANSWERS_BYTES = 96 * 1024 * 1024
+ANSWERS_BYTES_OF_INSTANCE = 48 * 1024 * 1024
 CONNECT_SECONDS = 5.0
 # Of an answer: a component has at most 26 characters in JSON.
 BYTES_OF_COMPONENT = 26

@@ -68,6 +68,10 @@ class Remote:
         self._connection, self._breakers = connection, Breakers()
         part, what = limits.CALLS_OF_INSTANCE, "calls of providers"
         self._calls = Shares(limits.CALLS, part=part, reserve=limits.CALLS // 4, wait=0, what=what)
+        part, reserve = limits.ANSWERS_BYTES_OF_INSTANCE, limits.ANSWERS_BYTES // 4
+        self._answers = Shares(
+            limits.ANSWERS_BYTES, part=part, reserve=reserve, wait=0, what="bytes of providers' answers"
+        )
         self._most_texts: dict[int, int] = {}
 
     async def embed(
@@ -159,14 +163,18 @@ class Remote:
         self._most_texts[job.model.instance_id] = max(1, count)
 
     async def _call(self, job: Job, places: list[int]) -> None:
-        """Makes a call, and repeats it after a failure if that costs nothing."""
-        texts = [job.texts[place] for place in places]
-        async for attempt in stamina.retry_context(
-            on=_pause, attempts=limits.ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=limits.LONGEST_PAUSE
-        ):
-            with attempt:
-                reply = await self._counted(job, texts)
-        await _fill(job, places, reply)
+        """Makes a call, and repeats it after a failure if that costs nothing. Waits for memory for the answer first."""
+        texts, instance = [job.texts[place] for place in places], str(job.model.instance_id)
+        reserved = await self._answers.acquire(instance, _most_bytes(job.model, texts), patient=True)
+        try:
+            async for attempt in stamina.retry_context(
+                on=_pause, attempts=limits.ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=limits.LONGEST_PAUSE
+            ):
+                with attempt:
+                    reply = await self._counted(job, texts)
+            await _fill(job, places, reply)
+        finally:
+            self._answers.release(instance, reserved)
 
     async def _counted(self, job: Job, texts: list[str]) -> Reply:
         """Makes a single call, and records its cost, duration and result."""
@@ -201,8 +209,8 @@ class Remote:
         body = job.dialect.body(Asked(model.name or "", model.dimensions, job.purpose, texts))
         url = job.dialect.address(model.endpoint or "", model.name or "")
         url, headers = _with_key(model, job.key, url, body)
-        most = len(texts) * model.dimensions * limits.BYTES_OF_COMPONENT + limits.BYTES_BESIDE
-        answer = await self._connection.post(url, headers, msgspec.json.encode(body), most)
+        sent = msgspec.json.encode(body)
+        answer = await self._connection.post(url, headers, sent, _most_bytes(model, texts))
         if not 200 <= answer.status < 300:
             raise fault(answer, job.key)
         if not answer.is_json:
@@ -211,6 +219,10 @@ class Remote:
             return job.dialect.read(answer.body, answer.headers)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadAnswer("sent an answer without vectors: the API standard may be wrong") from None
+
+
+def _most_bytes(model: Model, texts: list[str]) -> int:
+    return len(texts) * model.dimensions * limits.BYTES_OF_COMPONENT + limits.BYTES_BESIDE
 
 
 def _pause(error: Exception) -> bool | float:

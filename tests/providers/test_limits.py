@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import httpx2
+import pytest
 
+from service.providers import limits
 from tests.conftest import serving, settings_for
 from tests.providers.conftest import lent
 from tests.support.provider import Provider
@@ -33,6 +35,23 @@ async def test_vectors_in_memory_are_limited(
         refused = next(answer for answer in answers if answer.status_code == 503)
         assert "bytes of large requests and answers" in problem(refused, 503)["detail"]
         assert (await one.embed(texts)).status_code == 200
+
+
+async def test_answers_of_providers_in_memory_are_limited(
+    new_database: Callable[..., str], admin: Headers, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of two answers with 128 vectors, which may have 92,160 bytes each
+    monkeypatch.setattr(limits, "ANSWERS_BYTES", 300_000)
+    monkeypatch.setattr(limits, "ANSWERS_BYTES_OF_INSTANCE", 200_000)
+    hosts = f"http://127.0.0.1:{provider.port}"
+    config = settings_for(new_database(), service_provider_hosts=hosts, service_indexer=False)
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+        one = await lent(api, admin, provider)
+        provider.seconds, provider.most_at_once = 0.2, 0
+        for _ in range(2):  # also after the first ones gave back what they had reserved
+            answer = await one.embed([f"{n}" for n in range(6 * limits.TEXTS_A_CALL)])
+            assert answer.status_code == 200, answer.text
+        assert provider.most_at_once == 2
 
 
 async def test_many_vectors_of_more_dimensions(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
