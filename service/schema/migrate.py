@@ -7,6 +7,7 @@ applied in one transaction; then embeddings are moved in batches (service/schema
 import contextlib
 import io
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,8 @@ CARRYING = "0007"  # the migration with the functions of service/schema/backfill
 PARTITIONS = "0005"
 LOGGING = "0020"  # the migration that logs deletions
 DETACHING = "0015"  # the migration that detaches the partitions
+LOCK_MILLISECONDS = 2000  # the longest wait for a table in use
+PAUSE_SECONDS = 10.0  # before the next attempt, in which requests are not blocked
 
 _HAS_LIMITS = "num_nonnulls(tokens_per_day, tokens_per_month, requests_per_minute, expires_at) > 0"
 # The data that a rollback drops and nothing computes again, and the statements that count them.
@@ -94,6 +97,7 @@ def plan(url: str) -> Plan:
     with _locked(url) as connection, _Backend(connection) as backend:
         found = takeover.version(connection)
         with backend.transaction(rollback_on_exit=True):
+            connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
             missing = _missing(connection, found)
             if found:
                 takeover.prepare(connection, found)
@@ -115,9 +119,9 @@ def plan(url: str) -> Plan:
 def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say = lambda _: None) -> list[str]:
     """Applies the missing migrations in one transaction, moves embeddings, and returns the migrations' names.
 
-    `again` retries embeddings that could not be moved. Before any change, raises UnsupportedDatabase, and Refused for
-    a database of the original system unless `take_over`. If a migration fails, raises CannotTakeOver or psycopg.Error,
-    and the schema is unchanged.
+    `again` retries embeddings that could not be moved. Waits for tables in use, except those of the original system.
+    Before any change, raises UnsupportedDatabase, and Refused for a database of the original system unless `take_over`.
+    If a migration fails, raises CannotTakeOver or psycopg.Error, and the schema is unchanged.
     """
     with _locked(url) as connection, _Backend(connection) as backend:
         found = takeover.version(connection)
@@ -127,19 +131,34 @@ def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say 
                 "--dry-run`, and take it over with `migrate`; see docs/MIGRATION.md."
             )
         backend.ensure_internal_schema_updated()
-        with backend.transaction():
-            missing = _missing(connection, found)
-            if found:
-                takeover.prepare(connection, found)
-                connection.execute("DELETE FROM _yoyo_migration")
-                for script in _scripts()[:found]:
-                    backend.mark_one(script, log=False)
-            for script in missing:
-                backend.apply_one(script)
+        while True:
+            try:
+                missing = _apply_missing(connection, backend, found)
+                break
+            except psycopg.errors.LockNotAvailable:
+                if found:
+                    raise
+                say("A long transaction, perhaps a backup, uses tables that change. Waiting for its end.")
+                time.sleep(PAUSE_SECONDS)
         if again:
             connection.execute("UPDATE embeddings_unmigrated SET obstacle = NULL WHERE obstacle IS NOT NULL")
         backfill.forward(connection, say)
         return [script.id for script in missing]
+
+
+def _apply_missing(connection: psycopg.Connection, backend: "_Backend", found: int | None) -> list[Script]:
+    with backend.transaction():
+        # A statement that waits for a table blocks all requests that use this table.
+        connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
+        missing = _missing(connection, found)
+        if found:
+            takeover.prepare(connection, found)
+            connection.execute("DELETE FROM _yoyo_migration")
+            for script in _scripts()[:found]:
+                backend.mark_one(script, log=False)
+        for script in missing:
+            backend.apply_one(script)
+    return missing
 
 
 def left_over(url: str) -> list[LeftOver]:

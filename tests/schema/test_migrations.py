@@ -1,5 +1,6 @@
 """Migrations on a real server: forward and backward, by several at once, and with the original's rows."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,6 +58,29 @@ def test_status_and_the_number_of_a_migration_as_target(empty: str) -> None:
     assert [one.applied for one in migrate.status(empty)] == [True] * 3 + [False] * (len(NAMES) - 3)
     with pytest.raises(ValueError, match="Unknown migration 0099"):
         migrate.downgrade(empty, "0099")
+
+
+def test_a_long_transaction_is_waited_for_without_blocking_requests(full: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup reads all tables: a migration that waited for it would stop the service until its end."""
+    monkeypatch.setattr(migrate, "LOCK_MILLISECONDS", 300)
+    monkeypatch.setattr(migrate, "PAUSE_SECONDS", 1.0)
+    migrate.downgrade(full, "0018")
+    said: list[str] = []
+    with psycopg.connect(full) as backup, ThreadPoolExecutor(1) as pool:
+        backup.execute("LOCK TABLE api_standards IN ACCESS SHARE MODE")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            migrate.plan(full)
+        upgrading = pool.submit(migrate.upgrade, full, say=said.append)
+        with psycopg.connect(full, autocommit=True) as request:
+            for _ in range(20):
+                begin = time.monotonic()
+                request.execute("SELECT count(*) FROM api_standards")
+                assert time.monotonic() - begin < 2
+                time.sleep(0.1)
+        assert not upgrading.done()
+        backup.rollback()
+        assert upgrading.result(60) == NAMES[18:]
+    assert any("perhaps a backup" in line for line in said)
 
 
 LIMITS_AND_USAGE = """
