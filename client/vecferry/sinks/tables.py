@@ -10,7 +10,7 @@ import numpy as np
 
 from vecferry.rows import Rows
 from vecferry.sinks.files import Sink
-from vecferry.sources.tables import pyarrow
+from vecferry.sources.values import pyarrow
 
 GROUP_BYTES = 8 * 1024 * 1024
 """About how much becomes one row group, or one record batch: writing takes a dozen times as much memory."""

@@ -213,7 +213,17 @@ def _npy_column(file: NpyFile) -> Column:
 
 def _present(values: Sequence[Any]) -> Iterator[Any]:
     for value in values:
-        yield None if value != value else value  # NaN: how pandas says that there is none
+        yield None if _is_missing(value) else value
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether pandas says with it that there is none: by NaN or NA, which differ from themselves, or may."""
+    try:
+        return bool(value != value)
+    except TypeError:  # of NA
+        return True
+    except ValueError:  # of an array, which is something
+        return False
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """About how much of a source is read at once."""
 
 _object = msgspec.json.Decoder(dict[str, Any] | None)
+_encoder = msgspec.json.Encoder(decimal_format="number")  # as which filters find them
 
 
 class Checks:
@@ -95,7 +96,7 @@ def metadata_of(value: Any) -> dict[str, Any] | None:
         encoded: str | bytes = value
     elif isinstance(value, dict):
         try:
-            encoded = msgspec.json.encode(value)
+            encoded = _encoder.encode(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"its metadata cannot be written as JSON: {error}") from None
     else:
