@@ -142,6 +142,12 @@ async def search_many(
     return ManySimilars(results, query["limit"])
 
 
+def check_ids(ids: Iterable[str]) -> None:
+    """Raises ValueError for one id, whose letters would be taken for ids."""
+    if isinstance(ids, str):
+        raise ValueError(f"ids are several, in a list: [{ids!r}].")
+
+
 async def get_many(transport: Transport, project: str, ids: Iterable[str], include: Sequence[str]) -> Found:
     """Embeddings by their ids."""
     found = Found([], [])

@@ -162,7 +162,10 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
         await embeddings.delete()
 
 
-@pytest.mark.parametrize("text_id", ["a/b", "..", ".", "?x=1#y", "ä ö%2F", "/", "a,b", "%2E%2E"])
+@pytest.mark.parametrize(
+    "text_id",
+    ["a/b", "..", ".", "?x=1#y", "ä ö%2F", "/", "a,b", "%2E%2E", "changes", "digests", "digests/buckets", "get"],
+)
 async def test_any_id_is_found(client: AsyncClient, project: str, text_id: str) -> None:
     part = rows(2)
     part.ids[0] = text_id
@@ -170,6 +173,18 @@ async def test_any_id_is_found(client: AsyncClient, project: str, text_id: str) 
     assert (await client.embeddings(project).get(text_id)).text_id == text_id
     assert [one.id for one in await client.similar(project, id=text_id, threshold=-1)] == part.ids[1:]
     assert (await client.embeddings(project).delete(ids=[text_id])).text_ids == [text_id]
+    with pytest.raises(NotFound, match="was not found"):
+        await client.embeddings(project).get(text_id)
+
+
+async def test_one_id_is_not_taken_for_its_letters(client: AsyncClient, project: str) -> None:
+    part = rows(2)
+    part.ids[:] = ["1", "12"]
+    await client.project(project).upload_rows(iter([part]))
+    for use in (client.embeddings(project).delete(ids="12"), client.embeddings(project).get_many("12")):
+        with pytest.raises(ValueError, match=r"in a list: \['12'\]"):
+            await use
+    assert (await client.project(project).get()).number_of_embeddings == 2
 
 
 async def test_similar_by_vector_and_id_with_filters(client: AsyncClient, project: str) -> None:

@@ -381,3 +381,5 @@ def test_the_pace_climbs_while_it_pays_and_halves_when_the_service_is_busy(monke
     fixed = Pace(3)
     fixed.refused(503)
     assert fixed.parallel == 3
+    with pytest.raises(ValueError, match="parallel must be at least 1, not 0"):
+        Pace(0)  # an upload would wait for its turn forever, and let nothing else run
