@@ -21,7 +21,7 @@ from vecferry.progress import shown
 from vecferry.reader import Reader
 from vecferry.remote import Remote
 from vecferry.results import Progress, PushResult
-from vecferry.rows import BadRow, Rows, SourceError
+from vecferry.rows import BadRow, NoRows, Rows, SourceError
 from vecferry.state import Memory, Remembered
 from vecferry.transport import Transport
 from vecferry.upload import KEPT_BAD, OnBadRow, Upload
@@ -115,9 +115,7 @@ class Push:
         self.result.largest_loss = source.loss.largest
         self._check_files()
         if self._delete and plan.theirs is not None and not self.result.total and not self.result.bad_count:
-            raise SourceError(
-                "The source has no rows: it may be unfinished. To delete all embeddings, delete the project."
-            )
+            raise NoRows("The source has no rows: it may be unfinished. To delete all embeddings, delete the project.")
         if self._delete and plan.theirs is not None and not self.result.bad_count:
             await self._delete_rest(plan.theirs, plan.differing)
         self._is_whole = plan.theirs is None or plan.theirs.unseen == self.result.deleted

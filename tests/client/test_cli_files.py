@@ -279,3 +279,18 @@ async def test_the_destination_becomes_as_the_source(
     assert (await ferry("sync", project, "a.parquet", "--dry-run")).out == (
         "0 would be added to a.parquet, 0 changed, 0 deleted.\n"
     )
+
+
+async def test_a_file_without_rows_or_with_bad_ones_becomes_as_the_project(
+    ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path
+) -> None:
+    assert (await ferry("sync", project, "a.jsonl", "--yes")).out.startswith("a.jsonl has 0 embeddings")
+    await client.project(project).upload_rows(iter([rows(10)]))
+    dry = await ferry("sync", project, "a.jsonl", "--dry-run")
+    assert (dry.code, dry.out) == (0, "10 would be added to a.jsonl, 0 changed, 0 deleted.\n"), dry.err
+    written(tmp_path / "a.jsonl", rows(4))
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"text_id": "bad", "vector": [0, 0, 0, 0, 0, 0, 0, 0]}\n')
+    assert (await ferry("sync", project, "a.jsonl", "--dry-run")).out == (
+        "6 would be added to a.jsonl, 0 changed, 1 deleted.\n"
+    )
