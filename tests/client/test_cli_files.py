@@ -294,3 +294,29 @@ async def test_a_file_without_rows_or_with_bad_ones_becomes_as_the_project(
     assert (await ferry("sync", project, "a.jsonl", "--dry-run")).out == (
         "6 would be added to a.jsonl, 0 changed, 1 deleted.\n"
     )
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".jsonl", ".npz"])
+async def test_names_and_ids_that_are_not_utf8(
+    ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path, suffix: str
+) -> None:
+    name = f"caf\udce9{suffix}"  # in Latin-1
+    written(tmp_path / name, rows(3))
+    assert (await ferry("push", name, project)).out == "3 inserted, 0 updated, 0 unchanged.\n"
+    assert (await ferry("pull", project, name)).code == 0
+    refused = await ferry("push", name, project, "--ids", name, "--json")
+    assert (refused.code, json.loads(refused.err)["error"]["exit_code"]) == (1, 1)
+
+    np.savez(tmp_path / "ids.npz", ids=np.array(["fine", "caf\udce9"]), vectors=rows(2).vectors)
+    done = await ferry("push", "ids.npz", project, "--json")
+    assert (done.code, done.json["inserted"], done.json["bad"]) == (
+        1,
+        1,
+        [
+            {
+                "place": 1,
+                "text_id": None,
+                "reason": "its text_id is not Unicode text: surrogates not allowed at character 3",
+            }
+        ],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from typing import Any
 
@@ -22,7 +23,7 @@ class TableSink(Sink):
     _writer: Any = None
 
     def _open(self) -> None:
-        self._file = pyarrow().OSFile(str(self._temporary), "wb")
+        self._file = pyarrow().OSFile(os.fsencode(self._temporary), "wb")
         self._waiting: list[Any] = []
         self._bytes = 0
 

@@ -57,7 +57,7 @@ class Checks:
         fine[list(faults)] = False
         for row in np.flatnonzero(~fine).tolist():
             reason = faults.get(row) or vector_fault(vectors[row])
-            text_id = ids[row] if isinstance(ids[row], str) else None
+            text_id = None if text_fault("text_id", ids[row]) else ids[row]
             self._skip_bad(BadRow(start + row, text_id, reason or "its vector cannot be stored"))
         self._count_loss(errors[fine] / largest[fine])
         no_text, no_metadata = _left_out(texts, len(ids)), _left_out(metadata, len(ids))

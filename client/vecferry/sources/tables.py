@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def parquet_source(path: Path, columns: Columns) -> TableSource:
 
     def opened() -> Any:
         # With a buffer a column is read page by page; without one, all of a row group at once.
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGE_BYTES)
+        return pq.ParquetFile(pa.OSFile(os.fsencode(path)), pre_buffer=False, buffer_size=PAGE_BYTES)
 
     try:
         with opened() as file:
@@ -156,7 +157,7 @@ def arrow_source(path: Path, columns: Columns) -> TableSource:
     pa = pyarrow()
 
     def opened() -> Any:
-        file = pa.memory_map(str(path))
+        file = pa.memory_map(os.fsencode(path))
         try:
             return pa.ipc.open_file(file)
         except pa.ArrowInvalid:
