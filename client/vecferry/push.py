@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from vecferry.digests import BUCKETS, Digested, Totals, buckets_of, digested
 from vecferry.engines import IDS, delete_many
 from vecferry.errors import BadRows
 from vecferry.progress import shown
-from vecferry.reader import Reader
+from vecferry.reader import in_own_thread
 from vecferry.remote import Remote
 from vecferry.results import Progress, PushResult
 from vecferry.rows import BadRow, NoRows, Rows, SourceError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vecferry.sources import Columns, Source
 
 VECTOR, TEXT, METADATA = 0, 1, 2
-T = TypeVar("T")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -75,7 +74,7 @@ class Push:
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
         if self._memory is None or not self._is_known(self._memory.recall(), at):
-            await self._run(opened(), at)
+            await self._run(await in_own_thread(opened), at)
             self._check_files()
             if self._memory is not None and not self.result.dry_run and not self.result.bad_count:
                 await self._remember(self._memory, at)
@@ -102,12 +101,12 @@ class Push:
         plan = Plan(None, np.ones(BUCKETS, np.bool_))
         if at.number_of_embeddings:
             ours, theirs = await asyncio.gather(
-                self._in_a_thread(self._totals, source), remote.totals(self._transport, self._project)
+                in_own_thread(self._totals, source), remote.totals(self._transport, self._project)
             )
             differing = remote.differing(ours, theirs, sorted(self._parts))
             plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing)
         if self.result.dry_run:
-            await self._in_a_thread(self._count, source, plan)
+            await in_own_thread(self._count, source, plan)
         elif plan.differing.any():
             await self._send(source, plan)
         else:
@@ -124,13 +123,6 @@ class Push:
         """Raises SourceError when a file is not the one any more that the push began with."""
         if self._memory is not None and not self._memory.is_current():
             raise SourceError("The file was changed while it was pushed. Push again.")
-
-    async def _in_a_thread(self, read: Callable[..., T], *arguments: Any) -> T:
-        reader = Reader()
-        try:
-            return await reader.call(read, *arguments)
-        finally:
-            reader.end(lambda: None)
 
     def _skip_bad(self, bad: BadRow) -> None:
         self.result.bad_count += 1
@@ -202,7 +194,7 @@ class Push:
         count = theirs.unseen
         if self.result.dry_run:
             self.result.deleted = count
-        elif count and (self._confirm is None or await self._in_a_thread(self._confirm, count)):
+        elif count and (self._confirm is None or await in_own_thread(self._confirm, count)):
             ids: list[str] = []
             async for text_id in remote.unseen_ids(self._transport, self._project, differing, theirs):
                 ids.append(text_id)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,26 @@ async def test_a_cancelled_upload_ends_and_closes_its_source(client: AsyncClient
     with pytest.raises(asyncio.CancelledError):
         await running
     await asyncio.wait_for(closed.wait(), 5)
+
+
+@pytest.mark.parametrize("method", ["upload", "push"])
+async def test_the_loop_runs_while_a_source_is_opened(client: AsyncClient, project: str, method: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"id": ["a"], "vector": [[1.0] * DIMENSIONS]})
+    has_run = threading.Event()
+
+    class Query:
+        """As a relation of DuckDB is, which asks the database when it is opened."""
+
+        def __len__(self) -> int:
+            return 1
+
+        def __arrow_c_stream__(self, requested: object = None) -> object:
+            assert has_run.wait(5)
+            return table.__arrow_c_stream__(requested)
+
+    asyncio.get_running_loop().call_later(0.2, has_run.set)
+    assert (await getattr(client.project(project), method)(Query(), progress=False)).inserted == 1
 
 
 @pytest.mark.parametrize("kind", ["array", "records", "generator", "asynchronous", "jsonl", "npy"])
