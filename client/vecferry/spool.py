@@ -83,7 +83,16 @@ class Spool:
             self._unsafe = 0
 
     def answers(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """All whole answers with their kinds and places."""
+        """All answers with their kinds and places. Raises SourceError where one is damaged."""
+        end = self._begin
+        for kind, content, place in self._whole():
+            end = place + HEAD.size + len(content)
+            yield kind, content, place
+        if end < os.fstat(self._opened().fileno()).st_size:
+            raise SourceError(f"{self.path} is damaged. Pull again.")
+
+    def _whole(self) -> Iterator[tuple[bytes, bytes, int]]:
+        """The answers before the first one that is not whole."""
         file = self._opened()
         place = self._begin
         while True:
@@ -113,7 +122,7 @@ class Spool:
     def _end(self) -> int:
         """Where the last whole answer ends."""
         end = self._begin
-        for _, content, place in self.answers():
+        for _, content, place in self._whole():
             end = place + HEAD.size + len(content)
         return end
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vecferry import AsyncClient, Rows, SourceError, open_source
+from vecferry import AsyncClient, Rows, SourceError, open_source, remote
 from vecferry.spool import Spool
 
 from tests.client.samples import chunks, rows
@@ -211,3 +211,64 @@ async def test_what_is_pulled_can_be_pushed(client: AsyncClient, project: str, t
     await pull(client, project, path)
     result = await client.project(project).push(path, delete=True, progress=False)
     assert (result.unchanged, result.bytes_sent, result.deleted) == (2000, 0, 0)
+
+
+async def test_large_rows_do_not_make_later_pages_small(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.jsonl", rows(2030)
+    await upload(client, project, sample)
+    await pull(client, project, path)
+    large = changed(sample, *range(2030))
+    await upload(client, project, Rows(0, large.ids[:30], large.vectors[:30], ["x" * 400_000] * 30, [None] * 30))
+    await upload(client, project, large.part(30, 2030))
+    answer, count = client._transport.answer, 0
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await answer(*arguments, **options)
+
+    client._transport.answer = counted  # type: ignore[method-assign]
+    result = await pull(client, project, path, since=True)
+    assert (result.since_last, result.changed, result.deleted) == (True, 2030, 0)
+    assert count < 40
+
+
+async def test_what_came_and_went_is_not_counted(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.jsonl", rows(10)
+    await upload(client, project, sample.part(0, 8))
+    await pull(client, project, path)
+    await upload(client, project, sample.part(8, 10))
+    await client.project(project).embeddings.delete(ids=[sample.ids[0], sample.ids[8]])
+    result = await pull(client, project, path, since=True)
+    assert (result.rows, result.since_last, result.changed, result.deleted) == (8, True, 1, 1)
+
+
+@pytest.mark.parametrize("what", ["file", "spool"])
+async def test_what_another_program_changes_meanwhile(
+    client: AsyncClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The file is never taken for the project, and no row is lost without an error."""
+    path, sample = tmp_path / "file.jsonl", rows(1000)
+    await upload(client, project, sample)
+    if what == "file":
+        await pull(client, project, path)
+        await upload(client, project, changed(sample, 5))
+        sample = changed(sample, 5)
+    position, count = remote.position, 0
+
+    async def break_it(*arguments: Any) -> remote.Position:
+        nonlocal count
+        count += 1
+        if count == 2 and what == "file":
+            path.write_bytes(path.read_bytes().replace(b"The text 7", b"My text 70"))
+        elif count == 2:
+            with Spool(path).path.open("rb+") as file:
+                file.seek(5000)
+                file.write(b"zzzz")
+        return await position(*arguments)
+
+    monkeypatch.setattr(remote, "position", break_it)
+    with pytest.raises(SourceError, match="was changed while" if what == "file" else "is damaged"):
+        await pull(client, project, path, since=True)
+    await pull(client, project, path, since=True)
+    assert_has(path, sample)
