@@ -187,6 +187,7 @@ class Push:
             result, of = self.result, upload.result
             result.inserted, result.updated, result.bytes_sent = of.inserted, of.updated, of.bytes_sent
             result.unchanged = of.unchanged + result.total - sent
+            result.total -= of.bad_count
             result.bad_count += of.bad_count
             result.bad = (result.bad + of.bad)[:KEPT_BAD]
 

@@ -156,6 +156,14 @@ async def test_bad_rows_of_the_service_have_their_places(client: AsyncClient, pr
     assert (result.updated, result.inserted) == (2, 0)
 
 
+async def test_the_total_is_without_the_rows_that_the_service_refuses(client: AsyncClient, project: str) -> None:
+    sample = rows(10)
+    sample.ids[3] = "x" * 301
+    for inserted in (9, 0):
+        result = await push(client, project, sample.vectors, ids=sample.ids)
+        assert (result.total, result.bad_count, result.inserted, result.unchanged) == (9, 1, inserted, 9 - inserted)
+
+
 async def test_what_the_source_does_not_say_stays(client: AsyncClient, project: str) -> None:
     sample = rows(2000)
     await client.project(project).upload_rows(iter([sample]), progress=False)

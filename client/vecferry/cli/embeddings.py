@@ -176,7 +176,7 @@ def _vector(path: Path) -> Any:
     try:
         array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _numbers(path)
         array = np.atleast_1d(np.squeeze(np.asarray(array, dtype=np.float64)))
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, msgspec.MsgspecError):  # the last is no ValueError in older versions
         raise click.UsageError(f"{path} is neither an array of numbers (.npy) nor a list of numbers (.json)") from None
     if array.ndim != 1:
         raise click.UsageError(f"{path} has {len(array)} vectors, and one is needed")
