@@ -153,6 +153,10 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
     many = await embeddings.get_many([*part.ids, "none"], include=["metadata"])
     assert (len(many.embeddings), many.missing) == (450, ["none"])
 
+    twice = [*part.ids, *(f"none-{number}" for number in range(1000)), *part.ids]  # in several requests
+    assert (await embeddings.delete(ids=twice, dry_run=True)).deleted == 450
+    many = await embeddings.get_many(twice, include=["metadata"])
+    assert (len(many.embeddings), len(many.missing)) == (450, 1000)
     dry = await embeddings.delete(filter={"odd": True}, dry_run=True)
     assert (dry.deleted, dry.dry_run) == (180, True)
     assert (await embeddings.delete(ids=part.ids[:100], filter={"odd": True})).deleted == 40
