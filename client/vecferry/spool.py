@@ -7,6 +7,7 @@ before it. Anything behind the last complete answer is cut off.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import sys
@@ -21,6 +22,7 @@ from vecferry.rows import SourceError
 
 PAGE, CHANGES, END = b"p", b"c", b"e"
 HEAD = struct.Struct(">cLL")  # of each answer: its kind, its length, and its CRC-32
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 SYNCED = 64 * 1024 * 1024  # bytes that are written before they are made safe
 
 
@@ -132,7 +134,11 @@ class Spool:
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """Keeps other processes from pulling into the same file; the lock ends with the process. Not on Windows."""
+    """Keeps other processes from pulling into the same file; the lock ends with the process.
+
+    Not on Windows, and not on file systems without locks, such as Lustre: there the answers of two would be damaged,
+    which is noticed.
+    """
     if sys.platform == "win32":
         return
     import fcntl
@@ -142,3 +148,6 @@ def _lock(file: IO[bytes], path: Path) -> None:
     except BlockingIOError:
         file.close()
         raise SourceError(f"Another process is pulling into the same file: it holds {path}.") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise

@@ -272,3 +272,17 @@ async def test_what_another_program_changes_meanwhile(
         await pull(client, project, path, since=True)
     await pull(client, project, path, since=True)
     assert_has(path, sample)
+
+
+async def test_a_file_system_without_locks(
+    client: AsyncClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lustre and NFS may be mounted."""
+
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    await upload(client, project, rows(10))
+    await pull(client, project, tmp_path / "file.jsonl")
+    assert_has(tmp_path / "file.jsonl", rows(10))
