@@ -42,6 +42,10 @@ class Totals:
         for total, part in zip(self.parts, digested.parts, strict=True):
             np.bitwise_xor.at(total, buckets, part)
 
+    def are(self, others: Totals) -> bool:
+        """Whether they are of the same rows."""
+        return np.array_equal(self.rows, others.rows) and np.array_equal(self.parts, others.parts)
+
 
 def buckets_of(ids: NDArray[np.uint64]) -> NDArray[np.intp]:
     """The buckets of hashes of ids."""

@@ -33,10 +33,14 @@ VECTOR, TEXT, METADATA = 0, 1, 2
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to compare the source with: embeddings of the buckets that differ; None when the project has none."""
+    """What to compare the source with: embeddings of the buckets that differ; None when the project has none.
+
+    `ours` are the digests of the source when it was read first.
+    """
 
     theirs: Remote | None
     differing: NDArray[np.bool_]
+    ours: Totals
 
 
 class Push:
@@ -98,13 +102,13 @@ class Push:
         memory.remember(Remembered(at.log, now.changes, memory.files, result.total, self._is_whole))
 
     async def _run(self, source: Source, at: remote.Position) -> None:
-        plan = Plan(None, np.ones(BUCKETS, np.bool_))
+        plan = Plan(None, np.ones(BUCKETS, np.bool_), Totals())
         if at.number_of_embeddings:
             ours, theirs = await asyncio.gather(
                 in_own_thread(self._totals, source), remote.totals(self._transport, self._project)
             )
             differing = remote.differing(ours, theirs, sorted(self._parts))
-            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing)
+            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing, ours)
         if self.result.dry_run:
             await in_own_thread(self._count, source, plan)
         elif plan.differing.any():
@@ -147,17 +151,27 @@ class Push:
         return totals
 
     def _compared(self, source: Source, plan: Plan) -> Iterator[tuple[Rows, NDArray[np.int8]]]:
-        """All rows of the source, and what each is; those of equal buckets are as they are stored."""
+        """All rows of the source, and what each is; those of equal buckets are as they are stored.
+
+        Raises SourceError when they are not those of the first time: what is missing now would be deleted.
+        """
+        again = Totals()
         for rows in source.chunks(self._skip_bad if plan.theirs is None else lambda _: None):
             if plan.theirs is None:
                 self.result.total += len(rows)
                 yield rows, np.full(len(rows), Remote.NEW, np.int8)
                 continue
             ours, kinds = digested(rows), np.full(len(rows), Remote.SAME, np.int8)
+            again.add(ours)
             places = np.flatnonzero(plan.differing[buckets_of(ours.ids)])
             some = Digested(ours.ids[places], ours.parts[:, places])
             kinds[places] = plan.theirs.compare(some, _parts(rows))
             yield rows, kinds
+        if plan.theirs is not None and not again.are(plan.ours):
+            self._check_files()
+            raise SourceError(
+                "The data have other rows when they are read a second time, as a cursor of a database: use `upload`."
+            )
 
     def _count(self, source: Source, plan: Plan) -> None:
         for _, kinds in self._compared(source, plan):
