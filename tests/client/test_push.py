@@ -1,5 +1,6 @@
 """Pushes: only what differs is sent, and afterwards both sides are equal."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -162,6 +163,21 @@ async def test_the_total_is_without_the_rows_that_the_service_refuses(client: As
     for inserted in (9, 0):
         result = await push(client, project, sample.vectors, ids=sample.ids)
         assert (result.total, result.bad_count, result.inserted, result.unchanged) == (9, 1, inserted, 9 - inserted)
+
+
+async def test_metadata_that_are_nested_deeply_are_a_bad_row(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    sample = rows(2)
+    await client.project(project).upload_rows(iter([sample.part(1, 2)]), progress=False)
+    lines = [
+        json.dumps({"id": text_id, "vector": vector})
+        for text_id, vector in zip(sample.ids, sample.vectors.tolist(), strict=True)
+    ]
+    (tmp_path / "deep.jsonl").write_text(
+        lines[0][:-1] + ', "metadata": {"a": ' + "[" * 700 + "]" * 700 + "}}\n" + lines[1]
+    )
+    result = await push(client, project, tmp_path / "deep.jsonl")
+    assert (result.unchanged, [one.place for one in result.bad]) == (1, [0])
+    assert "must not be nested more than 64 levels deep" in result.bad[0].reason
 
 
 async def test_what_the_source_does_not_say_stays(client: AsyncClient, project: str) -> None:
