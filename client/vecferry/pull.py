@@ -27,7 +27,7 @@ from vecferry.sources import open_source
 from vecferry.spool import CHANGES, END, PAGE, Header, Spool
 from vecferry.state import Memory, Remembered
 from vecferry.structs import ProjectInstance
-from vecferry.transport import Transport
+from vecferry.transport import Transport, decoded
 
 ROWS = 200  # of a page
 CHANGED_ROWS = 1000
@@ -147,7 +147,7 @@ class Pull:
         try:
             while not got.is_whole:
                 answer, limit = await self._answer(path, {"after": got.after}, limit)
-                page = msgspec.msgpack.decode(answer, type=_Page).embeddings
+                page = decoded(answer, _Page, msgspec.msgpack.decode).embeddings
                 if page:
                     await asyncio.to_thread(self._spool.add, PAGE, answer)
                     got.after, got.rows = page[-1].text_id, got.rows + len(page)
@@ -175,7 +175,7 @@ class Pull:
         try:
             while True:
                 answer, limit = await self._answer(path, {"since": since, "after": after, "log": log}, limit)
-                found = msgspec.msgpack.decode(answer, type=_Changes)
+                found = decoded(answer, _Changes, msgspec.msgpack.decode)
                 if found.changes:
                     await asyncio.to_thread(self._spool.add, CHANGES, answer)
                     after, rows = found.changes[-1].sequence, rows + len(found.changes)

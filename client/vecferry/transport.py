@@ -132,12 +132,12 @@ class Transport:
         raise AssertionError  # the last attempt has returned or raised
 
 
-def decoded(content: bytes, kind: type[T]) -> T:
-    """The JSON of an answer. Raises BadAnswer."""
+def decoded(content: bytes, kind: type[T], decode: Callable[..., T] = msgspec.json.decode) -> T:
+    """The content of an answer, JSON or what `decode` reads. Raises BadAnswer."""
     if kind is type(None):
         return None
     try:
-        return msgspec.json.decode(content, type=kind, dec_hook=_vector)
+        return decode(content, type=kind, dec_hook=_vector)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadAnswer(f"The answer is not one of the embedding service: {error}. Is the URL right?") from error
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vecferry import AsyncClient, Rows, SourceError, open_source, remote
+from vecferry import AsyncClient, BadAnswer, Rows, SourceError, open_source, remote
 from vecferry.spool import Spool
 
 from tests.client.samples import chunks, rows
 from tests.client.test_push import SUFFIXES, changed
-from tests.support.faulty_proxy import NONE, Fault, faulty_proxy
+from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +151,22 @@ async def test_pages_are_read_from_the_primary(
     pages = [head for head in heads if b"limit=200" in head.partition(b"\r\n")[0]]
     assert len(pages) == 2
     assert all(b"x-read-from: primary" in head for head in pages)
+
+
+@pytest.mark.parametrize("path", [b"?limit=200", b"/changes?since="])
+async def test_an_answer_that_is_not_of_the_service(
+    service_url: str, client: AsyncClient, user: tuple[str, str], project: str, tmp_path: Path, path: bytes
+) -> None:
+    page = canned(200, body=b"<html>Sign in again</html>")
+    await upload(client, project, rows(3))
+    async with (
+        faulty_proxy(service_url, lambda head: Fault(answer=page) if path in head else NONE) as url,
+        AsyncClient(url, user[1]) as other,
+    ):
+        with pytest.raises(BadAnswer, match="Is the URL right"):
+            await pull(other, project, tmp_path / "file.jsonl")
+    await pull(client, project, tmp_path / "file.jsonl")
+    assert_has(tmp_path / "file.jsonl", rows(3))
 
 
 async def test_two_at_once_into_the_same_file(client: AsyncClient, project: str, tmp_path: Path) -> None:
