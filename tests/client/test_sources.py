@@ -562,6 +562,44 @@ def test_values_that_python_cannot_have_are_bad_rows(tmp_path: Path) -> None:
     ]
 
 
+def test_values_of_numpy_and_pandas_in_metadata_are_those_of_python(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    times = pandas.Series(["2020-01-02 03:04:05", None], dtype="datetime64[ns]")
+    frame = pandas.DataFrame({"id": ["a", "b"], "vector": [[1.0], [2.0]], "time": times})
+    frame.to_parquet(tmp_path / "some.parquet")
+    for data in (frame, tmp_path / "some.parquet"):  # pyarrow makes objects of pandas of them where it is installed
+        (rows,), bad = read(open_source(data, columns=Columns(metadata=["time"])))
+        assert (rows.metadata, bad) == ([{"time": "2020-01-02T03:04:05"}, {}], [])
+    values = {
+        "time": times[0],
+        "day": pandas.NaT,
+        "none": pandas.NA,
+        "long": pandas.Timedelta("1s"),
+        "n": np.int64(3),
+        "x": np.float32(0.5),
+        "nan": np.float64("nan"),
+        "is": np.bool_(True),
+        "some": np.arange(2),
+    }
+    (rows,), bad = read(open_source([{"id": "a", "vector": [1.0], "metadata": values}]))
+    assert (rows.metadata, bad) == (
+        [
+            {
+                "time": "2020-01-02T03:04:05",
+                "day": None,
+                "none": None,
+                "long": "PT1S",
+                "n": 3,
+                "x": 0.5,
+                "nan": None,
+                "is": True,
+                "some": [0, 1],
+            }
+        ],
+        [],
+    )
+
+
 def test_decimals_in_metadata_are_numbers() -> None:
     from decimal import Decimal
 

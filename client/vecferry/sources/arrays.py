@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from vecferry.rows import BadRow, Loss, Rows, SourceError
-from vecferry.sources.checks import CHUNK_BYTES, Checks, metadata_column, text_fault
+from vecferry.sources.checks import CHUNK_BYTES, Checks, is_missing, metadata_column, text_fault
 from vecferry.sources.npy import Lines, NpyFile
 
 
@@ -213,17 +213,7 @@ def _npy_column(file: NpyFile) -> Column:
 
 def _present(values: Sequence[Any]) -> Iterator[Any]:
     for value in values:
-        yield None if _is_missing(value) else value
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether pandas says with it that there is none: by NaN or NA, which differ from themselves, or may."""
-    try:
-        return bool(value != value)
-    except TypeError:  # of NA
-        return True
-    except ValueError:  # of an array, which is something
-        return False
+        yield None if is_missing(value) else value
 
 
 def _lines(path: Path) -> Iterator[str]:

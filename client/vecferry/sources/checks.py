@@ -17,7 +17,33 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """About how much of a source is read at once."""
 
 _object = msgspec.json.Decoder(dict[str, Any] | None)
-_encoder = msgspec.json.Encoder(decimal_format="number")  # as which filters find them
+
+
+def is_missing(value: Any) -> bool:
+    """Whether pandas says with it that there is none: by NaN, NaT or NA, which differ from themselves, or may."""
+    try:
+        return bool(value != value)
+    except TypeError:  # of NA
+        return True
+    except (ValueError, RuntimeError):  # of an array or a tensor, which is something
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """A value of NumPy or pandas as Python has it; times in microseconds, as they are without pandas."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufU":
+        return value.tolist()
+    if is_missing(value):
+        return None
+    if hasattr(value, "to_pydatetime"):
+        return value.to_pydatetime(warn=False)
+    if hasattr(value, "to_pytimedelta"):
+        return value.to_pytimedelta()
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+# Decimals are numbers, as which filters find them.
+_encoder = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
 
 
 class Checks:
