@@ -221,9 +221,11 @@ def test_metadata_may_be_structs_maps_json_or_columns() -> None:
         [{"n": 1, "d": day}, None], pa.struct([("n", pa.int64()), ("d", pa.date32()), ("x", pa.string())])
     )
     maps = pa.array([[("n", 1.5)], None], pa.map_(pa.string(), pa.float64()))
+    nested = [{"a": {"b": 1}, "c": [{"d": 1}, {"e": 2}, None]}, {"a": {"f": None}, "c": []}]
     for column, expected in (
         (structs, [{"n": 1, "d": "2024-01-02"}, None]),
         (maps, [{"n": 1.5}, None]),
+        (pa.array(nested), [nested[0], {"a": {}, "c": []}]),
         (pa.array(['{"n": [1]}', "null"]), [{"n": [1]}, None]),
         (pa.array(['{"n": 1}', None]).dictionary_encode(), [{"n": 1}, None]),
         (pa.nulls(2), [None, None]),

@@ -33,9 +33,9 @@ def metadata_of(batch: Any, name: str, faults: dict[int, str]) -> list[Any]:
     types, column = pyarrow().types, column_of(batch, name)
     values = _values(column, "metadata", faults)
     if types.is_struct(column.type):
-        return [value and {key: of for key, of in value.items() if of is not None} for value in values]
+        return [_filled(value) for value in values]
     if types.is_map(column.type):
-        return [None if value is None else dict(value) for value in values]
+        return [None if value is None else {name: _filled(of) for name, of in value} for value in values]
     return values
 
 
@@ -43,9 +43,16 @@ def gathered_of(batch: Any, names: list[str], faults: dict[int, str]) -> list[An
     """Objects made of several columns, each of what is not null in its row."""
     columns = [_values(column_of(batch, name), f"column {name!r}", faults) for name in names]
     return [
-        {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        {name: _filled(value) for name, value in zip(names, values, strict=True) if value is not None}
         for values in zip(*columns, strict=True)
     ]
+
+
+def _filled(value: Any) -> Any:
+    """A value without what is null in its structs: all of a column have the fields of all."""
+    if isinstance(value, dict):
+        return {name: _filled(of) for name, of in value.items() if of is not None}
+    return [_filled(one) for one in value] if isinstance(value, list) else value
 
 
 def _values(column: Any, what: str, faults: dict[int, str]) -> list[Any]:
