@@ -67,7 +67,7 @@ class Push:
         self._on_bad_row, self._progress = on_bad_row, progress
         self._began = time.monotonic()
         self._parts: set[int] = {VECTOR}
-        self._is_whole = False
+        self._is_whole = self._is_over = False
         self.result = PushResult(dry_run=dry_run)
 
     async def run(self, opened: Callable[[], Source]) -> PushResult:
@@ -78,7 +78,10 @@ class Push:
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
         if self._memory is None or not self._is_known(self._memory.recall(), at):
-            await self._run(await in_own_thread(opened), at)
+            try:
+                await self._run(await in_own_thread(opened), at)
+            finally:
+                self._is_over = True
             self._check_files()
             if self._memory is not None and not self.result.dry_run and not self.result.bad_count:
                 await self._remember(self._memory, at)
@@ -135,12 +138,19 @@ class Push:
         if self._on_bad_row == "stop":
             raise BadRows([bad])
 
+    def _read(self, source: Source, skip_bad: Callable[[BadRow], None]) -> Iterator[Rows]:
+        """The rows of the source, until the push has ended: the thread that reads does not know of a cancellation."""
+        for rows in source.chunks(skip_bad):
+            if self._is_over:
+                return
+            yield rows
+
     def _totals(self, source: Source) -> Totals:
         """The digests of the source, combined."""
         show, end = shown(self._progress, source.total)
         totals = Totals()
         try:
-            for rows in source.chunks(self._skip_bad):
+            for rows in self._read(source, self._skip_bad):
                 self._parts.update(_parts(rows))
                 totals.add(digested(rows))
                 self.result.total += len(rows)
@@ -156,7 +166,7 @@ class Push:
         Raises SourceError when they are not those of the first time: what is missing now would be deleted.
         """
         again = Totals()
-        for rows in source.chunks(self._skip_bad if plan.theirs is None else lambda _: None):
+        for rows in self._read(source, self._skip_bad if plan.theirs is None else lambda _: None):
             if plan.theirs is None:
                 self.result.total += len(rows)
                 yield rows, np.full(len(rows), Remote.NEW, np.int8)

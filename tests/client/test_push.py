@@ -1,8 +1,10 @@
 """Pushes: only what differs is sent, and afterwards both sides are equal."""
 
+import asyncio
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from vecferry import AsyncClient, BadRows, Rows, SourceError
 from vecferry.sinks import open_sink
 
+from tests.client.conftest import DIMENSIONS
 from tests.client.samples import assert_stored, rows
 
 SUFFIXES = [".parquet", ".jsonl", ".jsonl.gz", ".npz", ".arrow"]
@@ -204,6 +207,30 @@ async def test_of_rows_with_the_same_id_the_last_counts(client: AsyncClient, pro
     await push(client, project, both, ids=[*sample.ids, *sample.ids])
     stored = await client.project(project).embeddings.get(sample.ids[3])
     assert np.array_equal(stored.vector, other.vectors[3])  # type: ignore[arg-type]
+
+
+async def test_a_push_that_has_ended_reads_no_more(client: AsyncClient, project: str) -> None:
+    await client.project(project).upload_rows(iter([rows(1)]), progress=False)
+    count = 0
+
+    class Endless:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            nonlocal count
+            while True:
+                count += 1
+                yield {"text_id": str(count), "vector": [1.0] * DIMENSIONS, "text": "x" * 10_000}
+
+    running = asyncio.create_task(push(client, project, Endless()))
+    while count < 2000:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    before = -1
+    async with asyncio.timeout(5):
+        while before < count:
+            before = count
+            await asyncio.sleep(0.3)
 
 
 async def test_an_iterator_cannot_be_pushed(client: AsyncClient, project: str) -> None:
