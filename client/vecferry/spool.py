@@ -55,7 +55,9 @@ class Spool:
         Raises SourceError while another process pulls into the same file.
         """
         while True:
-            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
+            # Not through a link, which somebody may have put there.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            self._file = os.fdopen(os.open(self.path, flags, 0o600), "rb+")
             _lock(self._file, self.path)
             if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
                 break  # else the pull before has removed it meanwhile

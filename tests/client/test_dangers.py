@@ -243,6 +243,16 @@ async def test_the_lock_of_a_spool_that_was_just_removed(
     assert_has(path, sample)
 
 
+async def test_a_spool_that_is_a_link(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    """Somebody who may write in the folder could have put it there."""
+    await upload(client, project, rows(3))
+    (tmp_path / "mine").write_text("precious")
+    Spool(tmp_path / "file.jsonl").path.symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"):
+        await pull(client, project, tmp_path / "file.jsonl")
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 async def test_a_pull_into_a_link(client: AsyncClient, project: str, tmp_path: Path) -> None:
     sample = rows(10)
     await upload(client, project, sample)
