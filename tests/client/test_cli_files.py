@@ -204,6 +204,7 @@ async def test_bad_rows_are_told_and_the_rest_is_stored(
     assert (await client.project(project).embeddings.get("r3")).metadata == {"author": "Blake", "year": 3}
     as_json = await ferry("push", "a.ndjson", project, *columns, "--json")
     assert (as_json.code, as_json.json["bad_count"], as_json.json["bad"][0]["place"]) == (1, 12, 4)
+    assert as_json.err == ""  # a program reads errors as objects; these rows are in the document
 
     np.save(tmp_path / "v.npy", rows(3).vectors)
     assert (await ferry("push", "v.npy", project)).code == 1

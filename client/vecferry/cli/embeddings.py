@@ -120,7 +120,7 @@ def get(project: str, ids: tuple[str, ...], profile: str, as_json: bool) -> int:
             for one in found.embeddings
         ]
         table(("ID", "DIMENSIONS", "CHANGED (UTC)", "METADATA", "TEXT"), rows, numbers=[1])
-    if found.missing:
+    if found.missing and not as_json:
         click.echo(f"Not in {project}: {clean(', '.join(found.missing))}.", err=True)
     return NOT_FOUND if found.missing else 0
 

@@ -168,14 +168,14 @@ def _push(
             f"{result.unchanged:,} unchanged",
         ]
         click.echo(", ".join([*counts, *([f"{result.deleted:,} deleted"] if delete else [])]) + ".")
-    _tell_bad(result)
-    if delete and result.bad_count:
-        click.echo("Nothing is deleted while rows are bad: the file may have what it seems to lack.", err=True)
+        _tell_bad(result)
+        if delete and result.bad_count:
+            click.echo("Nothing is deleted while rows are bad: the file may have what it seems to lack.", err=True)
     if kept:
-        click.echo(
-            f"Nothing was deleted: now {counted(kept)} would be, more than you agreed to. Run it again.", err=True
+        raise click.ClickException(
+            f"Nothing was deleted: now {counted(kept)} would be, more than you agreed to. Run it again."
         )
-    return REFUSED if result.bad_count or kept else 0
+    return REFUSED if result.bad_count else 0
 
 
 def _pull(project: str, file: Path, since: bool, profile: str, as_json: bool) -> None:
