@@ -144,6 +144,12 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
     ]
     assert odd == [part.ids[place] for place in range(30) if place % 2 and place % 5]
 
+    only = {
+        "odd": True,
+        "place": {"$lt": 30, "$nin": ["ж" * 1000]},
+    }  # as escapes too many characters
+    assert [one.text_id async for one in embeddings.list(filter=only)] == odd
+
     one = await embeddings.get(part.ids[7])
     assert one.vector is not None
     assert one.vector.dtype == np.float16

@@ -37,7 +37,8 @@ class AsyncEmbeddings:
 
         `filter`: only those whose metadata fit, as in a search.
         """
-        only = None if filter is None else json.dumps(filter)
+        # Short, as the service limits its characters.
+        only = None if filter is None else json.dumps(filter, ensure_ascii=False, separators=(",", ":"))
         query = {"include": ",".join(include), "after": after, "limit": page_size, "filter": only}
         async for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
             for one in page.embeddings:
