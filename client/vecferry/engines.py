@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vecferry.errors import NotReady, Unavailable, VecferryError
+from vecferry.errors import NotReady, TooLarge, Unavailable, VecferryError
 from vecferry.names import given, path_to
 from vecferry.results import UploadResult
 from vecferry.structs import (
@@ -142,6 +142,12 @@ async def search_many(
     return ManySimilars(results, query["limit"])
 
 
+def check_ids(ids: Iterable[str]) -> None:
+    """Raises ValueError for one id, whose letters would be taken for ids."""
+    if isinstance(ids, str):
+        raise ValueError(f"ids are several, in a list: [{ids!r}].")
+
+
 async def get_many(transport: Transport, project: str, ids: Iterable[str], include: Sequence[str]) -> Found:
     """Embeddings by their ids."""
     found = Found([], [])
@@ -174,14 +180,26 @@ async def send_texts(transport: Transport, project: str, records: Iterable[Mappi
     """Texts to be embedded, batch after batch; a batch is all or nothing."""
     total = UploadResult()
     usage = Usage()
+
+    async def store(some: list[Mapping[str, Any]]) -> None:
+        nonlocal usage
+        try:
+            part = await transport.send("POST", path_to("texts", project), Stored, body={"texts": some})
+        except TooLarge:  # of a service that takes less at once
+            if len(some) == 1:
+                raise
+            await store(some[: len(some) // 2])
+            await store(some[len(some) // 2 :])
+            return
+        total.inserted += part.inserted
+        total.updated += part.updated
+        total.unchanged += part.unchanged
+        more = msgspec.structs.asdict(part.usage or Usage())
+        usage = Usage(**{name: getattr(usage, name) + number for name, number in more.items()})
+
     try:
         for some in _text_batches(records):
-            part = await transport.send("POST", path_to("texts", project), Stored, body={"texts": some})
-            total.inserted += part.inserted
-            total.updated += part.updated
-            total.unchanged += part.unchanged
-            more = msgspec.structs.asdict(part.usage or Usage())
-            usage = Usage(**{name: getattr(usage, name) + number for name, number in more.items()})
+            await store(some)
     except VecferryError as error:
         error.uploaded = total
         raise
@@ -204,7 +222,7 @@ def in_a_thread(records: AsyncIterator[Any], loop: asyncio.AbstractEventLoop) ->
 
 
 def _batches(ids: Iterable[str], size: int) -> Iterator[list[str]]:
-    following = iter(ids)
+    following = iter(dict.fromkeys(ids))  # each once, so that it is counted once
     while some := list(islice(following, size)):
         yield some
 

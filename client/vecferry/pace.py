@@ -22,6 +22,8 @@ class Pace:
     """
 
     def __init__(self, parallel: int | None) -> None:
+        if parallel is not None and parallel < 1:
+            raise ValueError(f"parallel must be at least 1, not {parallel}.")
         self.size = MIB
         self.parallel = 2 if parallel is None else parallel
         self.largest = LARGEST

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -94,11 +96,13 @@ def check_url(url: str) -> None:
 
 def save(profile: str, url: str, user: str, key: str) -> Keeper:
     """Keeps a profile in place of the one of that name, and says where its key is. Raises ProfileError."""
-    profiles = _read()
-    former = profiles.get(profile)
+    _read()  # says what is wrong with it before the keyring asks for anything
     in_keyring = _to_keyring(profile, url, key)
-    profiles[profile] = Profile(url, user, None if in_keyring else key)
-    _write(profiles)
+    with _alone():
+        profiles = _read()
+        former = profiles.get(profile)
+        profiles[profile] = Profile(url, user, None if in_keyring else key)
+        _write(profiles)
     if former is not None and former.key is None and not (in_keyring and former.url == url):
         _forget(profile, former.url)
     return "keyring" if in_keyring else "file"
@@ -106,11 +110,12 @@ def save(profile: str, url: str, user: str, key: str) -> Keeper:
 
 def remove(profile: str) -> Profile:
     """Forgets a profile and its key, and returns it. Raises ProfileError."""
-    profiles = _read()
-    if profile not in profiles:
-        raise ProfileError(f"There is no profile {profile!r}, so nothing was kept of it.")
-    former = profiles.pop(profile)
-    _write(profiles)
+    with _alone():
+        profiles = _read()
+        if profile not in profiles:
+            raise ProfileError(f"There is no profile {profile!r}, so nothing was kept of it.")
+        former = profiles.pop(profile)
+        _write(profiles)
     if former.key is None and not _forget(profile, former.url):
         raise ProfileError(
             f"The profile {profile!r} is removed, but the system's keyring does not let its key go: remove the entry "
@@ -121,6 +126,23 @@ def remove(profile: str) -> Profile:
 
 def _environment() -> tuple[str | None, str | None]:
     return os.environ.get("VECFERRY_URL"), os.environ.get("VECFERRY_KEY")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Lets other processes wait, which else would lose what this one adds. Not on Windows."""
+    with contextlib.ExitStack() as opened:
+        if sys.platform != "win32":
+            import fcntl
+
+            folder = file_of_profiles().parent
+            # `_write` says what is wrong with the folder; and some file systems have no locks.
+            with contextlib.suppress(OSError):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                descriptor = os.open(folder, os.O_RDONLY)
+                opened.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _read() -> dict[str, Profile]:

@@ -27,7 +27,7 @@ from vecferry.sources import open_source
 from vecferry.spool import CHANGES, END, PAGE, Header, Spool
 from vecferry.state import Memory, Remembered
 from vecferry.structs import ProjectInstance
-from vecferry.transport import Transport
+from vecferry.transport import Transport, decoded
 
 ROWS = 200  # of a page
 CHANGED_ROWS = 1000
@@ -79,6 +79,7 @@ class Pull:
         self._since, self._progress = since, progress
         self._began = time.monotonic()
         self._spool = Spool(self._path)
+        self._before: Memory | None = None  # of the file that the changes are added to
         self.result = PullResult()
 
     async def run(self) -> PullResult:
@@ -103,7 +104,8 @@ class Pull:
         """What is remembered of the last pull, if the file is still as it was written then."""
         if not self._since or not self._path.exists():
             return None
-        known = self._memory().recall()
+        self._before = self._memory()
+        known = self._before.recall()
         return known if known is not None and known.log == at.log else None
 
     def _memory(self) -> Memory:
@@ -145,9 +147,9 @@ class Pull:
         try:
             while not got.is_whole:
                 answer, limit = await self._answer(path, {"after": got.after}, limit)
-                page = msgspec.msgpack.decode(answer, type=_Page).embeddings
+                page = decoded(answer, _Page, msgspec.msgpack.decode).embeddings
                 if page:
-                    self._spool.add(PAGE, answer)
+                    await asyncio.to_thread(self._spool.add, PAGE, answer)
                     got.after, got.rows = page[-1].text_id, got.rows + len(page)
                     show(Progress(got.rows, 0, expected, 0, time.monotonic() - self._began, "receiving"))
                 got.is_whole = len(page) < limit
@@ -173,13 +175,14 @@ class Pull:
         try:
             while True:
                 answer, limit = await self._answer(path, {"since": since, "after": after, "log": log}, limit)
-                found = msgspec.msgpack.decode(answer, type=_Changes)
+                found = decoded(answer, _Changes, msgspec.msgpack.decode)
                 if found.changes:
-                    self._spool.add(CHANGES, answer)
+                    await asyncio.to_thread(self._spool.add, CHANGES, answer)
                     after, rows = found.changes[-1].sequence, rows + len(found.changes)
                     show(Progress(rows, 0, None, 0, time.monotonic() - self._began, "receiving"))
                 if found.sequence is not None:
                     return found.sequence
+                limit = min(CHANGED_ROWS, 2 * limit)
         finally:
             end()
 
@@ -201,8 +204,7 @@ class Pull:
             if kind == CHANGES:
                 for row in msgspec.msgpack.decode(answer, type=_Changes).changes:
                     changed[row.text_id] = None if row.deleted else place
-        self.result.deleted = sum(place is None for place in changed.values())
-        self.result.changed = len(changed) - self.result.deleted
+        self.result.changed = sum(place is not None for place in changed.values())
         show, end = shown(self._progress, expected)
         try:
             with open_sink(self._path) as sink:
@@ -210,6 +212,8 @@ class Pull:
                     sink.write(rows)
                     self.result.rows += len(rows)
                     show(Progress(self.result.rows, 0, expected, 0, time.monotonic() - self._began, "writing"))
+                if self.result.since_last and self._before is not None and not self._before.is_current():
+                    raise SourceError(f"{self._path} was changed while it was pulled. Pull again.")
         finally:
             end()
 
@@ -217,10 +221,12 @@ class Pull:
         if self.result.since_last:
             for rows in open_source(self._path).chunks(self._refuse):
                 kept = [row for row, text_id in enumerate(rows.ids) if text_id not in changed]
+                self.result.deleted += _deleted(rows.ids, changed)
                 yield rows if len(kept) == len(rows) else rows.take(kept)
         for kind, answer, place in self._spool.answers():
             if kind == PAGE:
                 page = msgspec.msgpack.decode(answer, type=_Page).embeddings
+                self.result.deleted += _deleted([row.text_id for row in page], changed)
                 yield _as_rows([row for row in page if row.text_id not in changed], dimensions)
             elif kind == CHANGES:
                 page = msgspec.msgpack.decode(answer, type=_Changes).changes
@@ -228,6 +234,11 @@ class Pull:
 
     def _refuse(self, bad: BadRow) -> None:
         raise SourceError(f"{self._path} is not as it was pulled: row {bad.place}: {bad.reason}. Pull without `since`.")
+
+
+def _deleted(ids: list[str], changed: dict[str, int | None]) -> int:
+    """How many of these are deleted now; others came and went, and were in no file."""
+    return sum(text_id in changed and changed[text_id] is None for text_id in ids)
 
 
 def _as_rows(rows: list[_Row], dimensions: int) -> Rows:

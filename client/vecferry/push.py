@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -18,10 +18,10 @@ from vecferry.digests import BUCKETS, Digested, Totals, buckets_of, digested
 from vecferry.engines import IDS, delete_many
 from vecferry.errors import BadRows
 from vecferry.progress import shown
-from vecferry.reader import Reader
+from vecferry.reader import in_own_thread
 from vecferry.remote import Remote
 from vecferry.results import Progress, PushResult
-from vecferry.rows import BadRow, Rows, SourceError
+from vecferry.rows import BadRow, NoRows, Rows, SourceError
 from vecferry.state import Memory, Remembered
 from vecferry.transport import Transport
 from vecferry.upload import KEPT_BAD, OnBadRow, Upload
@@ -30,14 +30,17 @@ if TYPE_CHECKING:
     from vecferry.sources import Columns, Source
 
 VECTOR, TEXT, METADATA = 0, 1, 2
-T = TypeVar("T")
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to compare the source with: embeddings of the buckets that differ; None when the project has none."""
+    """What to compare the source with: embeddings of the buckets that differ; None when the project has none.
+
+    `ours` are the digests of the source when it was read first.
+    """
 
     theirs: Remote | None
     differing: NDArray[np.bool_]
+    ours: Totals
 
 
 class Push:
@@ -64,7 +67,7 @@ class Push:
         self._on_bad_row, self._progress = on_bad_row, progress
         self._began = time.monotonic()
         self._parts: set[int] = {VECTOR}
-        self._is_whole = False
+        self._is_whole = self._is_over = False
         self.result = PushResult(dry_run=dry_run)
 
     async def run(self, opened: Callable[[], Source]) -> PushResult:
@@ -75,7 +78,10 @@ class Push:
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
         if self._memory is None or not self._is_known(self._memory.recall(), at):
-            await self._run(opened(), at)
+            try:
+                await self._run(await in_own_thread(opened), at)
+            finally:
+                self._is_over = True
             self._check_files()
             if self._memory is not None and not self.result.dry_run and not self.result.bad_count:
                 await self._remember(self._memory, at)
@@ -99,15 +105,15 @@ class Push:
         memory.remember(Remembered(at.log, now.changes, memory.files, result.total, self._is_whole))
 
     async def _run(self, source: Source, at: remote.Position) -> None:
-        plan = Plan(None, np.ones(BUCKETS, np.bool_))
+        plan = Plan(None, np.ones(BUCKETS, np.bool_), Totals())
         if at.number_of_embeddings:
             ours, theirs = await asyncio.gather(
-                self._in_a_thread(self._totals, source), remote.totals(self._transport, self._project)
+                in_own_thread(self._totals, source), remote.totals(self._transport, self._project)
             )
             differing = remote.differing(ours, theirs, sorted(self._parts))
-            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing)
+            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing, ours)
         if self.result.dry_run:
-            await self._in_a_thread(self._count, source, plan)
+            await in_own_thread(self._count, source, plan)
         elif plan.differing.any():
             await self._send(source, plan)
         else:
@@ -115,9 +121,7 @@ class Push:
         self.result.largest_loss = source.loss.largest
         self._check_files()
         if self._delete and plan.theirs is not None and not self.result.total and not self.result.bad_count:
-            raise SourceError(
-                "The source has no rows: it may be unfinished. To delete all embeddings, delete the project."
-            )
+            raise NoRows("The source has no rows: it may be unfinished. To delete all embeddings, delete the project.")
         if self._delete and plan.theirs is not None and not self.result.bad_count:
             await self._delete_rest(plan.theirs, plan.differing)
         self._is_whole = plan.theirs is None or plan.theirs.unseen == self.result.deleted
@@ -127,13 +131,6 @@ class Push:
         if self._memory is not None and not self._memory.is_current():
             raise SourceError("The file was changed while it was pushed. Push again.")
 
-    async def _in_a_thread(self, read: Callable[..., T], *arguments: Any) -> T:
-        reader = Reader()
-        try:
-            return await reader.call(read, *arguments)
-        finally:
-            reader.end(lambda: None)
-
     def _skip_bad(self, bad: BadRow) -> None:
         self.result.bad_count += 1
         if len(self.result.bad) < KEPT_BAD:
@@ -141,12 +138,19 @@ class Push:
         if self._on_bad_row == "stop":
             raise BadRows([bad])
 
+    def _read(self, source: Source, skip_bad: Callable[[BadRow], None]) -> Iterator[Rows]:
+        """The rows of the source, until the push has ended: the thread that reads does not know of a cancellation."""
+        for rows in source.chunks(skip_bad):
+            if self._is_over:
+                return
+            yield rows
+
     def _totals(self, source: Source) -> Totals:
         """The digests of the source, combined."""
         show, end = shown(self._progress, source.total)
         totals = Totals()
         try:
-            for rows in source.chunks(self._skip_bad):
+            for rows in self._read(source, self._skip_bad):
                 self._parts.update(_parts(rows))
                 totals.add(digested(rows))
                 self.result.total += len(rows)
@@ -157,17 +161,27 @@ class Push:
         return totals
 
     def _compared(self, source: Source, plan: Plan) -> Iterator[tuple[Rows, NDArray[np.int8]]]:
-        """All rows of the source, and what each is; those of equal buckets are as they are stored."""
-        for rows in source.chunks(self._skip_bad if plan.theirs is None else lambda _: None):
+        """All rows of the source, and what each is; those of equal buckets are as they are stored.
+
+        Raises SourceError when they are not those of the first time: what is missing now would be deleted.
+        """
+        again = Totals()
+        for rows in self._read(source, self._skip_bad if plan.theirs is None else lambda _: None):
             if plan.theirs is None:
                 self.result.total += len(rows)
                 yield rows, np.full(len(rows), Remote.NEW, np.int8)
                 continue
             ours, kinds = digested(rows), np.full(len(rows), Remote.SAME, np.int8)
+            again.add(ours)
             places = np.flatnonzero(plan.differing[buckets_of(ours.ids)])
             some = Digested(ours.ids[places], ours.parts[:, places])
             kinds[places] = plan.theirs.compare(some, _parts(rows))
             yield rows, kinds
+        if plan.theirs is not None and not again.are(plan.ours):
+            self._check_files()
+            raise SourceError(
+                "The data have other rows when they are read a second time, as a cursor of a database: use `upload`."
+            )
 
     def _count(self, source: Source, plan: Plan) -> None:
         for _, kinds in self._compared(source, plan):
@@ -197,6 +211,7 @@ class Push:
             result, of = self.result, upload.result
             result.inserted, result.updated, result.bytes_sent = of.inserted, of.updated, of.bytes_sent
             result.unchanged = of.unchanged + result.total - sent
+            result.total -= of.bad_count
             result.bad_count += of.bad_count
             result.bad = (result.bad + of.bad)[:KEPT_BAD]
 
@@ -204,7 +219,7 @@ class Push:
         count = theirs.unseen
         if self.result.dry_run:
             self.result.deleted = count
-        elif count and (self._confirm is None or await self._in_a_thread(self._confirm, count)):
+        elif count and (self._confirm is None or await in_own_thread(self._confirm, count)):
             ids: list[str] = []
             async for text_id in remote.unseen_ids(self._transport, self._project, differing, theirs):
                 ids.append(text_id)

@@ -11,6 +11,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+async def in_own_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Calls a function in a thread of its own."""
+    reader = Reader()
+    try:
+        return await reader.call(function, *arguments)
+    finally:
+        reader.end(lambda: None)
+
+
 class Reader:
     """A thread of its own, always the same, as some sources want it.
 

@@ -21,6 +21,10 @@ class SourceError(VecferryError, ValueError):
     """A source cannot be read, or is invalid as a whole; the message says what is expected."""
 
 
+class NoRows(SourceError):
+    """A push that deletes has a source without rows."""
+
+
 class BadRow(msgspec.Struct, frozen=True):
     """A row of a source that cannot be uploaded.
 

@@ -7,6 +7,7 @@ before it. Anything behind the last complete answer is cut off.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import sys
@@ -21,6 +22,7 @@ from vecferry.rows import SourceError
 
 PAGE, CHANGES, END = b"p", b"c", b"e"
 HEAD = struct.Struct(">cLL")  # of each answer: its kind, its length, and its CRC-32
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 SYNCED = 64 * 1024 * 1024  # bytes that are written before they are made safe
 
 
@@ -53,7 +55,9 @@ class Spool:
         Raises SourceError while another process pulls into the same file.
         """
         while True:
-            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "rb+")
+            # Not through a link, which somebody may have put there.
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            self._file = os.fdopen(os.open(self.path, flags, 0o600), "rb+")
             _lock(self._file, self.path)
             if self.path.exists() and os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
                 break  # else the pull before has removed it meanwhile
@@ -83,7 +87,16 @@ class Spool:
             self._unsafe = 0
 
     def answers(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """All whole answers with their kinds and places."""
+        """All answers with their kinds and places. Raises SourceError where one is damaged."""
+        end = self._begin
+        for kind, content, place in self._whole():
+            end = place + HEAD.size + len(content)
+            yield kind, content, place
+        if end < os.fstat(self._opened().fileno()).st_size:
+            raise SourceError(f"{self.path} is damaged. Pull again.")
+
+    def _whole(self) -> Iterator[tuple[bytes, bytes, int]]:
+        """The answers before the first one that is not whole."""
         file = self._opened()
         place = self._begin
         while True:
@@ -113,7 +126,7 @@ class Spool:
     def _end(self) -> int:
         """Where the last whole answer ends."""
         end = self._begin
-        for _, content, place in self.answers():
+        for _, content, place in self._whole():
             end = place + HEAD.size + len(content)
         return end
 
@@ -123,7 +136,11 @@ class Spool:
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """Keeps other processes from pulling into the same file; the lock ends with the process. Not on Windows."""
+    """Keeps other processes from pulling into the same file; the lock ends with the process.
+
+    Not on Windows, and not on file systems without locks, such as Lustre: there the answers of two would be damaged,
+    which is noticed.
+    """
     if sys.platform == "win32":
         return
     import fcntl
@@ -133,3 +150,6 @@ def _lock(file: IO[bytes], path: Path) -> None:
     except BlockingIOError:
         file.close()
         raise SourceError(f"Another process is pulling into the same file: it holds {path}.") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise

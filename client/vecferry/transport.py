@@ -21,6 +21,7 @@ from vecferry.errors import BY_STATUS, BadAnswer, ConnectionFailed, Problem, Ser
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
+LAST_PORT = 65535
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 LONGEST_WAIT = 120.0  # seconds that an answer may ask for: an exhausted daily budget is an error
 REPEATED = {408, 429, 502, 503, 504}
@@ -34,7 +35,7 @@ class Transport:
         self, url: str, key: str | None, *, timeout: float, retries: int, http: httpx2.AsyncClient | None
     ) -> None:
         base = httpx2.URL(url)
-        if base.scheme not in ("http", "https") or not base.host:
+        if base.scheme not in ("http", "https") or not base.host or (base.port or 0) > LAST_PORT:
             raise ValueError(f"{url!r} is not the URL of a service: it looks like https://vectors.example.org.")
         # Else the HTTP library refuses the header, and shows it.
         if key is not None and not re.fullmatch(r"[!-~]+", key):
@@ -131,12 +132,12 @@ class Transport:
         raise AssertionError  # the last attempt has returned or raised
 
 
-def decoded(content: bytes, kind: type[T]) -> T:
-    """The JSON of an answer. Raises BadAnswer."""
+def decoded(content: bytes, kind: type[T], decode: Callable[..., T] = msgspec.json.decode) -> T:
+    """The content of an answer, JSON or what `decode` reads. Raises BadAnswer."""
     if kind is type(None):
         return None
     try:
-        return msgspec.json.decode(content, type=kind, dec_hook=_vector)
+        return decode(content, type=kind, dec_hook=_vector)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadAnswer(f"The answer is not one of the embedding service: {error}. Is the URL right?") from error
 

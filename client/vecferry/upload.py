@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 from vecferry.bodies import Bodies, Body
@@ -15,7 +16,7 @@ from vecferry.errors import BadRequest, BadRows, Invalid, ServiceError, TooLarge
 from vecferry.names import path_to
 from vecferry.pace import Pace
 from vecferry.progress import shown
-from vecferry.reader import Reader
+from vecferry.reader import Reader, in_own_thread
 from vecferry.results import Progress, UploadResult
 from vecferry.rows import BadRow, Rows
 from vecferry.structs import ProjectInstance, Stored
@@ -183,7 +184,8 @@ async def upload_data(
 
     if hasattr(data, "__aiter__"):
         data = in_a_thread(aiter(data), asyncio.get_running_loop())
-    source = open_source(data, ids=ids, texts=texts, metadata=metadata, columns=columns)
+    # In a thread, as a file of ids is read, and a query of DuckDB asked.
+    source = await in_own_thread(partial(open_source, data, ids=ids, texts=texts, metadata=metadata, columns=columns))
     upload = Upload(transport, project, total=source.total, **options)
     try:
         return await upload.run(source.chunks(upload.skip_bad))

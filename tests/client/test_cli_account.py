@@ -1,5 +1,6 @@
 """`login`, `logout`, `whoami`, and where keys are kept."""
 
+import asyncio
 import json
 import os
 import stat
@@ -218,3 +219,10 @@ async def test_an_umask_and_a_new_login_leave_the_file_as_it_must_be(
     assert stat.S_IMODE(kept(ferry.home).stat().st_mode) == 0o600
     assert stat.S_IMODE(kept(ferry.home).parent.stat().st_mode) == 0o700
     assert sorted(json.loads(kept(ferry.home).read_text())) == ["one", "two"]
+
+
+async def test_logins_at_once_are_all_kept(service_url: str, user: User, ferry: Ferry, tmp_path: Path) -> None:
+    names = [f"profile-{number}" for number in range(6)]
+    logins = [ferry("login", service_url, "--key-stdin", "--profile", name, stdin=user[1]) for name in names]
+    assert [one.code for one in await asyncio.gather(*logins)] == [0] * 6
+    assert sorted(json.loads(kept(tmp_path).read_text())) == names

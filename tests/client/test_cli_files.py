@@ -204,6 +204,7 @@ async def test_bad_rows_are_told_and_the_rest_is_stored(
     assert (await client.project(project).embeddings.get("r3")).metadata == {"author": "Blake", "year": 3}
     as_json = await ferry("push", "a.ndjson", project, *columns, "--json")
     assert (as_json.code, as_json.json["bad_count"], as_json.json["bad"][0]["place"]) == (1, 12, 4)
+    assert as_json.err == ""  # a program reads errors as objects; these rows are in the document
 
     np.save(tmp_path / "v.npy", rows(3).vectors)
     assert (await ferry("push", "v.npy", project)).code == 1
@@ -278,4 +279,45 @@ async def test_the_destination_becomes_as_the_source(
     assert agreed.out == f"a.parquet has 8 embeddings of {project}.\n", agreed.err
     assert (await ferry("sync", project, "a.parquet", "--dry-run")).out == (
         "0 would be added to a.parquet, 0 changed, 0 deleted.\n"
+    )
+
+
+async def test_a_file_without_rows_or_with_bad_ones_becomes_as_the_project(
+    ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path
+) -> None:
+    assert (await ferry("sync", project, "a.jsonl", "--yes")).out.startswith("a.jsonl has 0 embeddings")
+    await client.project(project).upload_rows(iter([rows(10)]))
+    dry = await ferry("sync", project, "a.jsonl", "--dry-run")
+    assert (dry.code, dry.out) == (0, "10 would be added to a.jsonl, 0 changed, 0 deleted.\n"), dry.err
+    written(tmp_path / "a.jsonl", rows(4))
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"text_id": "bad", "vector": [0, 0, 0, 0, 0, 0, 0, 0]}\n')
+    assert (await ferry("sync", project, "a.jsonl", "--dry-run")).out == (
+        "6 would be added to a.jsonl, 0 changed, 1 deleted.\n"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".jsonl", ".npz"])
+async def test_names_and_ids_that_are_not_utf8(
+    ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path, suffix: str
+) -> None:
+    name = f"caf\udce9{suffix}"  # in Latin-1
+    written(tmp_path / name, rows(3))
+    assert (await ferry("push", name, project)).out == "3 inserted, 0 updated, 0 unchanged.\n"
+    assert (await ferry("pull", project, name)).code == 0
+    refused = await ferry("push", name, project, "--ids", name, "--json")
+    assert (refused.code, json.loads(refused.err)["error"]["exit_code"]) == (1, 1)
+
+    np.savez(tmp_path / "ids.npz", ids=np.array(["fine", "caf\udce9"]), vectors=rows(2).vectors)
+    done = await ferry("push", "ids.npz", project, "--json")
+    assert (done.code, done.json["inserted"], done.json["bad"]) == (
+        1,
+        1,
+        [
+            {
+                "place": 1,
+                "text_id": None,
+                "reason": "its text_id is not Unicode text: surrogates not allowed at character 3",
+            }
+        ],
     )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,16 @@ async def test_the_lock_of_a_spool_that_was_just_removed(
     assert_has(path, sample)
 
 
+async def test_a_spool_that_is_a_link(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    """Somebody who may write in the folder could have put it there."""
+    await upload(client, project, rows(3))
+    (tmp_path / "mine").write_text("precious")
+    Spool(tmp_path / "file.jsonl").path.symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"):
+        await pull(client, project, tmp_path / "file.jsonl")
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 async def test_a_pull_into_a_link(client: AsyncClient, project: str, tmp_path: Path) -> None:
     sample = rows(10)
     await upload(client, project, sample)
@@ -261,6 +271,27 @@ async def test_an_empty_file_deletes_nothing(client: AsyncClient, project: str, 
     age(path)
     with pytest.raises(SourceError, match="no rows"):
         await push(client, project, path, delete=True)
+    await assert_stored(client, project, [sample])
+
+
+@pytest.mark.parametrize("options", [{"delete": True}, {"dry_run": True}, {}])
+async def test_data_that_are_there_only_once_delete_nothing(
+    client: AsyncClient, project: str, options: dict[str, bool]
+) -> None:
+    sample = rows(20)
+    await upload(client, project, sample)
+
+    class Cursor:
+        """Gives what was not fetched yet, as one of psycopg does."""
+
+        left = list(zip(sample.ids, sample.vectors + np.float16(1), strict=True))
+
+        def __iter__(self) -> Iterator[tuple[str, Any]]:
+            while self.left:
+                yield self.left.pop()
+
+    with pytest.raises(SourceError, match="other rows when they are read a second time"):
+        await push(client, project, Cursor(), **options)
     await assert_stored(client, project, [sample])
 
 

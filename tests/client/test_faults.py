@@ -259,7 +259,7 @@ async def test_the_client_is_killed_at_any_moment(place: Place, way: str) -> Non
     chance, killed = random.Random(20), 0
     name, target = await (place.project() if way == "push" else place.filled()), place.folder / "killed.parquet"
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
-    for _ in range(12):
+    while killed < 6:  # a fast machine ends some before
         code, said = await place.run(*arguments, seconds=chance.uniform(0, 0.8))
         if code == -signal.SIGKILL:
             killed += 1
@@ -270,7 +270,6 @@ async def test_the_client_is_killed_at_any_moment(place: Place, way: str) -> Non
             arguments = ["push", str(place.file), name]
         else:
             target.unlink()
-    assert killed >= 6
     code, said = await place.run(*arguments)
     assert code == 0, said
     assert (await place.stored(name)) == place.rows

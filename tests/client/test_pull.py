@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vecferry import AsyncClient, Rows, SourceError, open_source
+from vecferry import AsyncClient, BadAnswer, Rows, SourceError, open_source, remote
 from vecferry.spool import Spool
 
 from tests.client.samples import chunks, rows
 from tests.client.test_push import SUFFIXES, changed
-from tests.support.faulty_proxy import NONE, Fault, faulty_proxy
+from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +153,22 @@ async def test_pages_are_read_from_the_primary(
     assert all(b"x-read-from: primary" in head for head in pages)
 
 
+@pytest.mark.parametrize("path", [b"?limit=200", b"/changes?since="])
+async def test_an_answer_that_is_not_of_the_service(
+    service_url: str, client: AsyncClient, user: tuple[str, str], project: str, tmp_path: Path, path: bytes
+) -> None:
+    page = canned(200, body=b"<html>Sign in again</html>")
+    await upload(client, project, rows(3))
+    async with (
+        faulty_proxy(service_url, lambda head: Fault(answer=page) if path in head else NONE) as url,
+        AsyncClient(url, user[1]) as other,
+    ):
+        with pytest.raises(BadAnswer, match="Is the URL right"):
+            await pull(other, project, tmp_path / "file.jsonl")
+    await pull(client, project, tmp_path / "file.jsonl")
+    assert_has(tmp_path / "file.jsonl", rows(3))
+
+
 async def test_two_at_once_into_the_same_file(client: AsyncClient, project: str, tmp_path: Path) -> None:
     path, sample = tmp_path / "file.parquet", rows(3000)
     await upload(client, project, sample)
@@ -211,3 +227,78 @@ async def test_what_is_pulled_can_be_pushed(client: AsyncClient, project: str, t
     await pull(client, project, path)
     result = await client.project(project).push(path, delete=True, progress=False)
     assert (result.unchanged, result.bytes_sent, result.deleted) == (2000, 0, 0)
+
+
+async def test_large_rows_do_not_make_later_pages_small(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.jsonl", rows(2030)
+    await upload(client, project, sample)
+    await pull(client, project, path)
+    large = changed(sample, *range(2030))
+    await upload(client, project, Rows(0, large.ids[:30], large.vectors[:30], ["x" * 400_000] * 30, [None] * 30))
+    await upload(client, project, large.part(30, 2030))
+    answer, count = client._transport.answer, 0
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await answer(*arguments, **options)
+
+    client._transport.answer = counted  # type: ignore[method-assign]
+    result = await pull(client, project, path, since=True)
+    assert (result.since_last, result.changed, result.deleted) == (True, 2030, 0)
+    assert count < 40
+
+
+async def test_what_came_and_went_is_not_counted(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    path, sample = tmp_path / "file.jsonl", rows(10)
+    await upload(client, project, sample.part(0, 8))
+    await pull(client, project, path)
+    await upload(client, project, sample.part(8, 10))
+    await client.project(project).embeddings.delete(ids=[sample.ids[0], sample.ids[8]])
+    result = await pull(client, project, path, since=True)
+    assert (result.rows, result.since_last, result.changed, result.deleted) == (8, True, 1, 1)
+
+
+@pytest.mark.parametrize("what", ["file", "spool"])
+async def test_what_another_program_changes_meanwhile(
+    client: AsyncClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The file is never taken for the project, and no row is lost without an error."""
+    path, sample = tmp_path / "file.jsonl", rows(1000)
+    await upload(client, project, sample)
+    if what == "file":
+        await pull(client, project, path)
+        await upload(client, project, changed(sample, 5))
+        sample = changed(sample, 5)
+    position, count = remote.position, 0
+
+    async def break_it(*arguments: Any) -> remote.Position:
+        nonlocal count
+        count += 1
+        if count == 2 and what == "file":
+            path.write_bytes(path.read_bytes().replace(b"The text 7", b"My text 70"))
+        elif count == 2:
+            with Spool(path).path.open("rb+") as file:
+                file.seek(5000)
+                file.write(b"zzzz")
+        return await position(*arguments)
+
+    monkeypatch.setattr(remote, "position", break_it)
+    with pytest.raises(SourceError, match="was changed while" if what == "file" else "is damaged"):
+        await pull(client, project, path, since=True)
+    await pull(client, project, path, since=True)
+    assert_has(path, sample)
+
+
+async def test_a_file_system_without_locks(
+    client: AsyncClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lustre and NFS may be mounted."""
+
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    await upload(client, project, rows(10))
+    await pull(client, project, tmp_path / "file.jsonl")
+    assert_has(tmp_path / "file.jsonl", rows(10))

@@ -1,7 +1,10 @@
 """Pushes: only what differs is sent, and afterwards both sides are equal."""
 
+import asyncio
+import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from vecferry import AsyncClient, BadRows, Rows, SourceError
 from vecferry.sinks import open_sink
 
+from tests.client.conftest import DIMENSIONS
 from tests.client.samples import assert_stored, rows
 
 SUFFIXES = [".parquet", ".jsonl", ".jsonl.gz", ".npz", ".arrow"]
@@ -156,6 +160,29 @@ async def test_bad_rows_of_the_service_have_their_places(client: AsyncClient, pr
     assert (result.updated, result.inserted) == (2, 0)
 
 
+async def test_the_total_is_without_the_rows_that_the_service_refuses(client: AsyncClient, project: str) -> None:
+    sample = rows(10)
+    sample.ids[3] = "x" * 301
+    for inserted in (9, 0):
+        result = await push(client, project, sample.vectors, ids=sample.ids)
+        assert (result.total, result.bad_count, result.inserted, result.unchanged) == (9, 1, inserted, 9 - inserted)
+
+
+async def test_metadata_that_are_nested_deeply_are_a_bad_row(client: AsyncClient, project: str, tmp_path: Path) -> None:
+    sample = rows(2)
+    await client.project(project).upload_rows(iter([sample.part(1, 2)]), progress=False)
+    lines = [
+        json.dumps({"id": text_id, "vector": vector})
+        for text_id, vector in zip(sample.ids, sample.vectors.tolist(), strict=True)
+    ]
+    (tmp_path / "deep.jsonl").write_text(
+        lines[0][:-1] + ', "metadata": {"a": ' + "[" * 700 + "]" * 700 + "}}\n" + lines[1]
+    )
+    result = await push(client, project, tmp_path / "deep.jsonl")
+    assert (result.unchanged, [one.place for one in result.bad]) == (1, [0])
+    assert "must not be nested more than 64 levels deep" in result.bad[0].reason
+
+
 async def test_what_the_source_does_not_say_stays(client: AsyncClient, project: str) -> None:
     sample = rows(2000)
     await client.project(project).upload_rows(iter([sample]), progress=False)
@@ -180,6 +207,30 @@ async def test_of_rows_with_the_same_id_the_last_counts(client: AsyncClient, pro
     await push(client, project, both, ids=[*sample.ids, *sample.ids])
     stored = await client.project(project).embeddings.get(sample.ids[3])
     assert np.array_equal(stored.vector, other.vectors[3])  # type: ignore[arg-type]
+
+
+async def test_a_push_that_has_ended_reads_no_more(client: AsyncClient, project: str) -> None:
+    await client.project(project).upload_rows(iter([rows(1)]), progress=False)
+    count = 0
+
+    class Endless:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            nonlocal count
+            while True:
+                count += 1
+                yield {"text_id": str(count), "vector": [1.0] * DIMENSIONS, "text": "x" * 10_000}
+
+    running = asyncio.create_task(push(client, project, Endless()))
+    while count < 2000:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    before = -1
+    async with asyncio.timeout(5):
+        while before < count:
+            before = count
+            await asyncio.sleep(0.3)
 
 
 async def test_an_iterator_cannot_be_pushed(client: AsyncClient, project: str) -> None:

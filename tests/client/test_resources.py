@@ -144,6 +144,12 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
     ]
     assert odd == [part.ids[place] for place in range(30) if place % 2 and place % 5]
 
+    only = {
+        "odd": True,
+        "place": {"$lt": 30, "$nin": ["ж" * 1000]},
+    }  # as escapes too many characters
+    assert [one.text_id async for one in embeddings.list(filter=only)] == odd
+
     one = await embeddings.get(part.ids[7])
     assert one.vector is not None
     assert one.vector.dtype == np.float16
@@ -153,6 +159,10 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
     many = await embeddings.get_many([*part.ids, "none"], include=["metadata"])
     assert (len(many.embeddings), many.missing) == (450, ["none"])
 
+    twice = [*part.ids, *(f"none-{number}" for number in range(1000)), *part.ids]  # in several requests
+    assert (await embeddings.delete(ids=twice, dry_run=True)).deleted == 450
+    many = await embeddings.get_many(twice, include=["metadata"])
+    assert (len(many.embeddings), len(many.missing)) == (450, 1000)
     dry = await embeddings.delete(filter={"odd": True}, dry_run=True)
     assert (dry.deleted, dry.dry_run) == (180, True)
     assert (await embeddings.delete(ids=part.ids[:100], filter={"odd": True})).deleted == 40
@@ -162,7 +172,10 @@ async def test_embeddings_are_read_in_pages_and_deleted(client: AsyncClient, pro
         await embeddings.delete()
 
 
-@pytest.mark.parametrize("text_id", ["a/b", "..", ".", "?x=1#y", "ä ö%2F", "/", "a,b", "%2E%2E"])
+@pytest.mark.parametrize(
+    "text_id",
+    ["a/b", "..", ".", "?x=1#y", "ä ö%2F", "/", "a,b", "%2E%2E", "changes", "digests", "digests/buckets", "get"],
+)
 async def test_any_id_is_found(client: AsyncClient, project: str, text_id: str) -> None:
     part = rows(2)
     part.ids[0] = text_id
@@ -170,6 +183,18 @@ async def test_any_id_is_found(client: AsyncClient, project: str, text_id: str) 
     assert (await client.embeddings(project).get(text_id)).text_id == text_id
     assert [one.id for one in await client.similar(project, id=text_id, threshold=-1)] == part.ids[1:]
     assert (await client.embeddings(project).delete(ids=[text_id])).text_ids == [text_id]
+    with pytest.raises(NotFound, match="was not found"):
+        await client.embeddings(project).get(text_id)
+
+
+async def test_one_id_is_not_taken_for_its_letters(client: AsyncClient, project: str) -> None:
+    part = rows(2)
+    part.ids[:] = ["1", "12"]
+    await client.project(project).upload_rows(iter([part]))
+    for use in (client.embeddings(project).delete(ids="12"), client.embeddings(project).get_many("12")):
+        with pytest.raises(ValueError, match=r"in a list: \['12'\]"):
+            await use
+    assert (await client.project(project).get()).number_of_embeddings == 2
 
 
 async def test_similar_by_vector_and_id_with_filters(client: AsyncClient, project: str) -> None:

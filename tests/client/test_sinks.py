@@ -179,3 +179,16 @@ def test_many_rows_become_several_row_groups(tmp_path: Path) -> None:
     groups = parquet.read_metadata(sink.path)
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [3_000] * 8
     assert [rows.start for rows in read(sink.path)][:2] == [0, len(read(sink.path)[0])]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_who_may_not_read_the_old_file_may_not_read_the_new_one(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"file{suffix}"
+    for mode in (0o600, 0o640, 0o444):
+        path.touch()
+        path.chmod(mode)
+        with open_sink(path) as sink:
+            (temporary,) = tmp_path.glob(".*.part")
+            assert temporary.stat().st_mode & 0o777 == mode | 0o600
+            sink.write(Rows(0, ["a"], np.ones((1, 2), np.float16), None, None))
+        assert path.stat().st_mode & 0o777 == mode | 0o600

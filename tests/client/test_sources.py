@@ -221,9 +221,11 @@ def test_metadata_may_be_structs_maps_json_or_columns() -> None:
         [{"n": 1, "d": day}, None], pa.struct([("n", pa.int64()), ("d", pa.date32()), ("x", pa.string())])
     )
     maps = pa.array([[("n", 1.5)], None], pa.map_(pa.string(), pa.float64()))
+    nested = [{"a": {"b": 1}, "c": [{"d": 1}, {"e": 2}, None]}, {"a": {"f": None}, "c": []}]
     for column, expected in (
         (structs, [{"n": 1, "d": "2024-01-02"}, None]),
         (maps, [{"n": 1.5}, None]),
+        (pa.array(nested), [nested[0], {"a": {}, "c": []}]),
         (pa.array(['{"n": [1]}', "null"]), [{"n": [1]}, None]),
         (pa.array(['{"n": 1}', None]).dictionary_encode(), [{"n": 1}, None]),
         (pa.nulls(2), [None, None]),
@@ -477,6 +479,9 @@ def test_wrong_columns_are_refused(table: dict[str, Any], columns: Columns | Non
     pa = pytest.importorskip("pyarrow")
     with pytest.raises(SourceError, match=message):
         open_source(pa.table(table), columns=columns)
+    twice = pa.table([pa.array(["a"]), pa.array([[1.0]]), pa.array(["b"])], names=["id", "vector", "id"])
+    with pytest.raises(SourceError, match="has several columns 'id'"):
+        open_source(twice)
 
 
 def test_wrong_arrays_in_files_are_refused(tmp_path: Path) -> None:
@@ -541,6 +546,73 @@ def test_texts_in_tables_that_are_not_utf8_are_bad_rows() -> None:
     assert reasons(open_source(table)) == [(1, "b", "its text is not UTF-8: invalid start byte at byte 0")]
 
 
+def test_values_that_python_cannot_have_are_bad_rows(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    days = pa.array([-800_000, 0, None], pa.int32()).cast(pa.date32())  # of 221 before Christ
+    table = pa.table({"id": ["qin", "unix", "none"], "vector": [[1.0]] * 3, "day": days})
+    (rows,), bad = read(open_source(table, columns=Columns(metadata=["day"])))
+    assert (rows.ids, rows.metadata) == (["unix", "none"], [{"day": "1970-01-01"}, {}])
+    assert [(one.place, one.text_id, one.reason) for one in bad] == [
+        (0, "qin", "its column 'day' cannot be read: date value out of range")
+    ]
+    metadata = pa.StructArray.from_arrays([days], ["day"])
+    table = pa.table({"id": ["qin", "unix", "none"], "vector": [[1.0]] * 3, "metadata": metadata})
+    assert reasons(open_source(table)) == [(0, "qin", "its metadata cannot be read: date value out of range")]
+    table = pa.table({"id": ["a"], "vector": pa.array([[2**60]], pa.list_(pa.int64()))})
+    assert reasons(open_source(table)) == [
+        (0, "a", "component 0 of its vector is 1.15292e+18; float16 goes from -65504 to 65504")
+    ]
+
+
+def test_values_of_numpy_and_pandas_in_metadata_are_those_of_python(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    times = pandas.Series(["2020-01-02 03:04:05", None], dtype="datetime64[ns]")
+    frame = pandas.DataFrame({"id": ["a", "b"], "vector": [[1.0], [2.0]], "time": times})
+    frame.to_parquet(tmp_path / "some.parquet")
+    for data in (frame, tmp_path / "some.parquet"):  # pyarrow makes objects of pandas of them where it is installed
+        (rows,), bad = read(open_source(data, columns=Columns(metadata=["time"])))
+        assert (rows.metadata, bad) == ([{"time": "2020-01-02T03:04:05"}, {}], [])
+    values = {
+        "time": times[0],
+        "day": pandas.NaT,
+        "none": pandas.NA,
+        "long": pandas.Timedelta("1s"),
+        "n": np.int64(3),
+        "x": np.float32(0.5),
+        "nan": np.float64("nan"),
+        "is": np.bool_(True),
+        "some": np.arange(2),
+    }
+    (rows,), bad = read(open_source([{"id": "a", "vector": [1.0], "metadata": values}]))
+    assert (rows.metadata, bad) == (
+        [
+            {
+                "time": "2020-01-02T03:04:05",
+                "day": None,
+                "none": None,
+                "long": "PT1S",
+                "n": 3,
+                "x": 0.5,
+                "nan": None,
+                "is": True,
+                "some": [0, 1],
+            }
+        ],
+        [],
+    )
+
+
+def test_decimals_in_metadata_are_numbers() -> None:
+    from decimal import Decimal
+
+    duckdb = pytest.importorskip("duckdb")
+    query = "select 'a' as id, [1.0] as vector, 1.50 as price, sum(3) as copies"
+    (rows,), _ = read(open_source(duckdb.sql(query), columns=Columns(metadata=["price", "copies"])))
+    assert rows.metadata == [{"price": 1.5, "copies": 3}]
+    (rows,), _ = read(open_source([{"id": "a", "vector": [1.0], "metadata": {"price": Decimal("1.50")}}]))
+    assert rows.metadata == [{"price": 1.5}]
+
+
 def test_sources_without_rows(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     np.save(tmp_path / "some.npy", np.empty((0, 3)))
@@ -574,6 +646,9 @@ def test_pandas_has_nan_for_what_is_not_there() -> None:
     texts = pandas.Series(["x", None], dtype="str")
     (rows,), bad = read(open_source(np.ones((2, 2)), ids=pandas.Series(["a", "b"]), texts=texts))
     assert (rows.ids, rows.texts, bad) == (["a", "b"], ["x", None], [])
+    texts = pandas.Series(["x", None], dtype="string")  # whose NA can be compared with nothing
+    (rows,), bad = read(open_source(np.ones((2, 2)), ids=pandas.Series(["a", "b"]), texts=texts))
+    assert (rows.texts, bad) == (["x", None], [])
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "npz", "array", "records"])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from vecferry import AsyncClient, Invalid
 
+from tests.conftest import ADMIN_KEY, serving, settings_for
+
 TEXTS = {"rose": "The modest rose puts forth a thorn", "tyger": "Tyger Tyger, burning bright, in the forests"}
 
 
@@ -35,6 +37,19 @@ async def test_a_bad_text_is_named_and_what_was_stored_before_is_counted(client:
         await client.project(verses).texts(records)
     assert [one.where for one in refused.value.problem.problems] == ["body.texts[50].text"]
     assert (await client.project(verses).get()).number_of_embeddings == 200
+
+
+async def test_a_service_that_takes_fewer_texts_at_once(new_database: Callable[..., str]) -> None:
+    records = [{"text_id": f"plain-{number}", "text": f"The number {number}"} for number in range(250)]
+    async with (
+        serving(settings_for(new_database(), service_max_texts=60)) as url,
+        AsyncClient(url, ADMIN_KEY) as client,
+    ):
+        await client.users.put("alice", email="alice@example.org")
+        await client.instances.from_definition("alice/here", "_system/local-small")
+        stored = await (await client.projects.put("alice/verses", instance="alice/here")).texts(records)
+        assert stored.usage is not None
+        assert (stored.inserted, stored.usage.texts) == (250, 250)
 
 
 async def test_vectors_without_storing(

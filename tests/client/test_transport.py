@@ -154,7 +154,9 @@ def test_a_key_that_is_none_is_not_repeated(key: str) -> None:
     assert not key or key.strip() not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["", "vectors.example.org", "ftp://vectors.example.org", "http://", "/v1"])
+@pytest.mark.parametrize(
+    "url", ["", "vectors.example.org", "ftp://vectors.example.org", "http://", "/v1", "http://x:65536"]
+)
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ValueError, match="is not the URL of a service"):
         AsyncClient(url, "a-key")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,26 @@ async def test_a_cancelled_upload_ends_and_closes_its_source(client: AsyncClient
     await asyncio.wait_for(closed.wait(), 5)
 
 
+@pytest.mark.parametrize("method", ["upload", "push"])
+async def test_the_loop_runs_while_a_source_is_opened(client: AsyncClient, project: str, method: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"id": ["a"], "vector": [[1.0] * DIMENSIONS]})
+    has_run = threading.Event()
+
+    class Query:
+        """As a relation of DuckDB is, which asks the database when it is opened."""
+
+        def __len__(self) -> int:
+            return 1
+
+        def __arrow_c_stream__(self, requested: object = None) -> object:
+            assert has_run.wait(5)
+            return table.__arrow_c_stream__(requested)
+
+    asyncio.get_running_loop().call_later(0.2, has_run.set)
+    assert (await getattr(client.project(project), method)(Query(), progress=False)).inserted == 1
+
+
 @pytest.mark.parametrize("kind", ["array", "records", "generator", "asynchronous", "jsonl", "npy"])
 async def test_any_data(client: AsyncClient, project: str, tmp_path: Path, kind: str) -> None:
     part = rows(1200)
@@ -381,3 +402,5 @@ def test_the_pace_climbs_while_it_pays_and_halves_when_the_service_is_busy(monke
     fixed = Pace(3)
     fixed.refused(503)
     assert fixed.parallel == 3
+    with pytest.raises(ValueError, match="parallel must be at least 1, not 0"):
+        Pace(0)  # an upload would wait for its turn forever, and let nothing else run

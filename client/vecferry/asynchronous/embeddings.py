@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from vecferry import engines, pages
+from vecferry.errors import NotFound, Problem
 from vecferry.names import path_to
 from vecferry.structs import Deleted, Embedding, Found, Part
 from vecferry.transport import Transport
 
 PARTS: tuple[Part, ...] = ("vector", "text", "metadata")
+TAKEN = {"changes", "digests"}  # ids whose paths lead to something else
 
 
 class AsyncEmbeddings:
@@ -35,7 +37,8 @@ class AsyncEmbeddings:
 
         `filter`: only those whose metadata fit, as in a search.
         """
-        only = None if filter is None else json.dumps(filter)
+        # Short, as the service limits its characters.
+        only = None if filter is None else json.dumps(filter, ensure_ascii=False, separators=(",", ":"))
         query = {"include": ",".join(include), "after": after, "limit": page_size, "filter": only}
         async for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
             for one in page.embeddings:
@@ -43,10 +46,16 @@ class AsyncEmbeddings:
 
     async def get(self, text_id: str) -> Embedding:
         """An embedding. Raises NotFound."""
+        if text_id in TAKEN:
+            found = await self.get_many([text_id])
+            if found.missing:
+                raise NotFound(Problem("Not Found", 404, f"The embedding {text_id!r} was not found."))
+            return found.embeddings[0]
         return await self._transport.send("GET", path_to("embeddings", self._project, text_id), Embedding)
 
     async def get_many(self, ids: Iterable[str], *, include: Sequence[Part] = PARTS) -> Found:
         """The embeddings with these ids, and the ids not found."""
+        engines.check_ids(ids)
         return await self._transport.run(lambda transport: engines.get_many(transport, self._project, ids, include))
 
     async def delete(
@@ -66,6 +75,7 @@ class AsyncEmbeddings:
             body = {"filter": filter, "dry_run": dry_run}
             path = path_to("embeddings", self._project, "delete")
             return await self._transport.send("POST", path, Deleted, body=body)
+        engines.check_ids(ids)
         some = ids
         return await self._transport.run(
             lambda transport: engines.delete_many(transport, self._project, some, filter, dry_run)

@@ -120,7 +120,7 @@ def get(project: str, ids: tuple[str, ...], profile: str, as_json: bool) -> int:
             for one in found.embeddings
         ]
         table(("ID", "DIMENSIONS", "CHANGED (UTC)", "METADATA", "TEXT"), rows, numbers=[1])
-    if found.missing:
+    if found.missing and not as_json:
         click.echo(f"Not in {project}: {clean(', '.join(found.missing))}.", err=True)
     return NOT_FOUND if found.missing else 0
 
@@ -176,7 +176,7 @@ def _vector(path: Path) -> Any:
     try:
         array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _numbers(path)
         array = np.atleast_1d(np.squeeze(np.asarray(array, dtype=np.float64)))
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, msgspec.MsgspecError):  # the last is no ValueError in older versions
         raise click.UsageError(f"{path} is neither an array of numbers (.npy) nor a list of numbers (.json)") from None
     if array.ndim != 1:
         raise click.UsageError(f"{path} has {len(array)} vectors, and one is needed")

@@ -23,6 +23,7 @@ from vecferry.names import owner_and_handle
 
 if TYPE_CHECKING:
     from vecferry import Columns, PushResult
+    from vecferry.synchronous import Project
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".npz", ".npy", ".arrow", ".feather")
 BAD_SHOWN = 10
@@ -167,14 +168,14 @@ def _push(
             f"{result.unchanged:,} unchanged",
         ]
         click.echo(", ".join([*counts, *([f"{result.deleted:,} deleted"] if delete else [])]) + ".")
-    _tell_bad(result)
-    if delete and result.bad_count:
-        click.echo("Nothing is deleted while rows are bad: the file may have what it seems to lack.", err=True)
+        _tell_bad(result)
+        if delete and result.bad_count:
+            click.echo("Nothing is deleted while rows are bad: the file may have what it seems to lack.", err=True)
     if kept:
-        click.echo(
-            f"Nothing was deleted: now {counted(kept)} would be, more than you agreed to. Run it again.", err=True
+        raise click.ClickException(
+            f"Nothing was deleted: now {counted(kept)} would be, more than you agreed to. Run it again."
         )
-    return REFUSED if result.bad_count or kept else 0
+    return REFUSED if result.bad_count else 0
 
 
 def _pull(project: str, file: Path, since: bool, profile: str, as_json: bool) -> None:
@@ -192,13 +193,7 @@ def _sync_to_file(project: str, file: Path, profile: str, as_json: bool, dry_run
     if dry_run or (file.exists() and not yes):
         require_terminal(dry_run)
         with connected(profile, retries=RETRIES_OF_FILES) as client:
-            of = client.project(project)
-            if file.exists():
-                opposite = of.push(file, delete=True, dry_run=True)
-                added, changed = opposite.deleted, opposite.updated
-                lost = opposite.inserted + opposite.bad_count
-            else:
-                added, changed, lost = of.get().number_of_embeddings or 0, 0, 0
+            added, changed, lost = _differences(client.project(project), file)
         if dry_run and as_json:
             show({"added": added, "changed": changed, "deleted": lost, "dry_run": True})
         elif dry_run:
@@ -209,6 +204,23 @@ def _sync_to_file(project: str, file: Path, profile: str, as_json: bool, dry_run
             raise click.ClickException("Nothing was changed.")
     _pull(project, file, True, profile, as_json)
     return 0
+
+
+def _differences(project: Project, file: Path) -> tuple[int, int, int]:
+    """How many embeddings a pull would add to a file, change and delete there."""
+    from vecferry.rows import NoRows
+
+    count = project.get().number_of_embeddings or 0
+    if not file.exists():
+        return count, 0, 0
+    try:
+        opposite = project.push(file, delete=True, dry_run=True)
+    except NoRows:
+        return count, 0, 0
+    added = opposite.deleted
+    if opposite.bad_count:  # a push would delete nothing then
+        added = max(0, count - opposite.updated - opposite.unchanged)
+    return added, opposite.updated, opposite.inserted + opposite.bad_count
 
 
 def _columns(

@@ -109,8 +109,9 @@ def _sentence(error: VecferryError) -> str:
 
 
 def _say(sentence: str, code: int, as_json: bool, error: VecferryError | None = None) -> int:
+    sentence = clean(sentence)  # which may have the name of a file, of any bytes
     if not as_json:
-        click.echo(clean(sentence), err=True)
+        click.echo(sentence, err=True)
         return code
     told: dict[str, Any] = {"message": sentence, "exit_code": code}
     if isinstance(error, ServiceError):

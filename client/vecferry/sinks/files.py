@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,9 @@ class Sink(ABC):
     def __enter__(self) -> Sink:
         try:
             self._open()
+            with contextlib.suppress(OSError):  # where there is no file yet
+                # Nobody may read the new file who may not read the old one.
+                self._temporary.chmod(stat.S_IMODE(self.path.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise

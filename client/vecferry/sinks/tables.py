@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from vecferry.rows import Rows
 from vecferry.sinks.files import Sink
-from vecferry.sources.tables import pyarrow
+from vecferry.sources.values import pyarrow
 
 GROUP_BYTES = 8 * 1024 * 1024
 """About how much becomes one row group, or one record batch: writing takes a dozen times as much memory."""
@@ -22,7 +23,7 @@ class TableSink(Sink):
     _writer: Any = None
 
     def _open(self) -> None:
-        self._file = pyarrow().OSFile(str(self._temporary), "wb")
+        self._file = pyarrow().OSFile(os.fsencode(self._temporary), "wb")
         self._waiting: list[Any] = []
         self._bytes = 0
 

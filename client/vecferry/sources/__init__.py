@@ -62,7 +62,8 @@ def open_source(
 
     A row is bad, and reported rather than uploaded, whose vector has NaN, an infinity, a component beyond float16
     (65504), nothing but zeros in float16, or other dimensions than the first; or whose id, text or metadata are not
-    what they must be. Vectors are rounded to float16. Metadata become what JSON has: dates become texts, NaN null.
+    what they must be. Vectors are rounded to float16. Metadata become what JSON has: dates become texts, times with
+    microseconds, NaN null.
     """
     is_path = isinstance(data, (str, os.PathLike))
     path = Path(data) if is_path else Path()

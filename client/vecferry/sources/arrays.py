@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from vecferry.rows import BadRow, Loss, Rows, SourceError
-from vecferry.sources.checks import CHUNK_BYTES, Checks, metadata_column, text_fault
+from vecferry.sources.checks import CHUNK_BYTES, Checks, is_missing, metadata_column, text_fault
 from vecferry.sources.npy import Lines, NpyFile
 
 
@@ -213,7 +213,7 @@ def _npy_column(file: NpyFile) -> Column:
 
 def _present(values: Sequence[Any]) -> Iterator[Any]:
     for value in values:
-        yield None if value != value else value  # NaN: how pandas says that there is none
+        yield None if is_missing(value) else value
 
 
 def _lines(path: Path) -> Iterator[str]:

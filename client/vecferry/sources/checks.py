@@ -19,6 +19,33 @@ CHUNK_BYTES = 8 * 1024 * 1024
 _object = msgspec.json.Decoder(dict[str, Any] | None)
 
 
+def is_missing(value: Any) -> bool:
+    """Whether pandas says with it that there is none: by NaN, NaT or NA, which differ from themselves, or may."""
+    try:
+        return bool(value != value)
+    except TypeError:  # of NA
+        return True
+    except (ValueError, RuntimeError):  # of an array or a tensor, which is something
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """A value of NumPy or pandas as Python has it; times in microseconds, as they are without pandas."""
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufU":
+        return value.tolist()
+    if is_missing(value):
+        return None
+    if hasattr(value, "to_pydatetime"):
+        return value.to_pydatetime(warn=False)
+    if hasattr(value, "to_pytimedelta"):
+        return value.to_pytimedelta()
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+# Decimals are numbers, as which filters find them.
+_encoder = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
+
+
 class Checks:
     """The checks of one passage through a source: reports bad rows, counts the loss, knows the dimensions."""
 
@@ -56,7 +83,7 @@ class Checks:
         fine[list(faults)] = False
         for row in np.flatnonzero(~fine).tolist():
             reason = faults.get(row) or vector_fault(vectors[row])
-            text_id = ids[row] if isinstance(ids[row], str) else None
+            text_id = None if text_fault("text_id", ids[row]) else ids[row]
             self._skip_bad(BadRow(start + row, text_id, reason or "its vector cannot be stored"))
         self._count_loss(errors[fine] / largest[fine])
         no_text, no_metadata = _left_out(texts, len(ids)), _left_out(metadata, len(ids))
@@ -95,7 +122,7 @@ def metadata_of(value: Any) -> dict[str, Any] | None:
         encoded: str | bytes = value
     elif isinstance(value, dict):
         try:
-            encoded = msgspec.json.encode(value)
+            encoded = _encoder.encode(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"its metadata cannot be written as JSON: {error}") from None
     else:

@@ -109,7 +109,7 @@ class Lines(msgspec.Struct, frozen=True):
                 for line in file:
                     number += 1
                     yield msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeError) as error:
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise SourceError(f"line {number} of the JSON in {self.file.name} is not JSON: {error}") from None
             except DAMAGED as error:
                 raise SourceError(f"{self.file.name} is damaged: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from vecferry.rows import BadRow, Loss, Rows, SourceError
 from vecferry.sources.checks import CHUNK_BYTES, Checks, metadata_column
 from vecferry.sources.columns import Columns
+from vecferry.sources.values import column_of, gathered_of, metadata_of, pyarrow, texts_of
 
 # Of Parquet less is read at once: pyarrow needs several times as much memory.
 PARQUET_BYTES = 4 * 1024 * 1024
@@ -37,6 +39,9 @@ class TableSource:
         self._name, self._batches = name, batches
         self._found = columns.found_in(schema.names, name)
         self._begun = False
+        for one in self._found.names:
+            if schema.names.count(one) > 1:
+                raise SourceError(f"{name} has several columns {one!r}: which one is meant?")
         if total != 0:  # an empty table often has no types
             self._check_types(schema)
 
@@ -96,17 +101,17 @@ class TableSource:
 
     def _rows(self, checks: Checks, start: int, batch: Any) -> Iterator[Rows]:
         found, faults = self._found, {}  # type: Any, dict[int, str]
-        ids = _texts(batch, found.text_id, "text_id", faults)
+        ids = texts_of(batch, found.text_id, "text_id", faults)
         for row, text_id in enumerate(ids):
             if text_id is None:
                 faults.setdefault(row, "it has no text_id")
-        vectors = _vectors(_column(batch, found.vector), checks, faults)
-        texts = None if found.text is None else _texts(batch, found.text, "text", faults)
+        vectors = _vectors(column_of(batch, found.vector), checks, faults)
+        texts = None if found.text is None else texts_of(batch, found.text, "text", faults)
         metadata = None
         if found.gathers:
-            metadata = metadata_column(_gathered(batch, found.metadata), faults)
+            metadata = metadata_column(gathered_of(batch, found.metadata, faults), faults)
         elif found.metadata:
-            metadata = metadata_column(_metadata(batch, found.metadata[0], faults), faults)
+            metadata = metadata_column(metadata_of(batch, found.metadata[0], faults), faults)
         yield from checks.rows(start, ids, vectors, texts, metadata, faults)
 
 
@@ -117,7 +122,7 @@ def parquet_source(path: Path, columns: Columns) -> TableSource:
 
     def opened() -> Any:
         # With a buffer a column is read page by page; without one, all of a row group at once.
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGE_BYTES)
+        return pq.ParquetFile(pa.OSFile(os.fsencode(path)), pre_buffer=False, buffer_size=PAGE_BYTES)
 
     try:
         with opened() as file:
@@ -152,7 +157,7 @@ def arrow_source(path: Path, columns: Columns) -> TableSource:
     pa = pyarrow()
 
     def opened() -> Any:
-        file = pa.memory_map(str(path))
+        file = pa.memory_map(os.fsencode(path))
         try:
             return pa.ipc.open_file(file)
         except pa.ArrowInvalid:
@@ -204,58 +209,10 @@ def exported_source(data: Any, columns: Columns) -> TableSource:
     return TableSource(name, schema, batches, columns, total=total, again=again)
 
 
-def pyarrow() -> Any:
-    """The package, which only tables need. Raises SourceError without it."""
-    try:
-        import pyarrow as pa
-        import pyarrow.compute
-    except ImportError:
-        raise SourceError("tables, Parquet and Arrow files need pyarrow: pip install 'vecferry[parquet]'") from None
-    return pa
-
-
 def _is_list(of: Any) -> bool:
     types = pyarrow().types
     kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
     return any(is_kind(of) for is_kind in kinds)
-
-
-def _column(batch: Any, name: str) -> Any:
-    column = batch.column(name)
-    return getattr(column, "storage", column)  # of an extension type, such as JSON or tensors
-
-
-def _texts(batch: Any, name: str, field: str, faults: dict[int, str]) -> list[str | None]:
-    """The texts of a column; None also for those that are not UTF-8, which are faults."""
-    column = _column(batch, name)
-    try:
-        texts: list[str | None] = column.to_pylist()
-    except UnicodeDecodeError:
-        texts = []
-        for row, value in enumerate(column):
-            try:
-                texts.append(value.as_py())
-            except UnicodeDecodeError as error:
-                texts.append(None)
-                faults.setdefault(row, f"its {field} is not UTF-8: {error.reason} at byte {error.start}")
-    return texts
-
-
-def _metadata(batch: Any, name: str, faults: dict[int, str]) -> list[Any]:
-    types, column = pyarrow().types, _column(batch, name)
-    if types.is_struct(column.type):
-        return [value and {key: of for key, of in value.items() if of is not None} for value in column.to_pylist()]
-    if types.is_map(column.type):
-        return [None if value is None else dict(value) for value in column.to_pylist()]
-    return _texts(batch, name, "metadata", faults)
-
-
-def _gathered(batch: Any, names: list[str]) -> list[Any]:
-    columns = [_column(batch, name).to_pylist() for name in names]
-    return [
-        {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        for values in zip(*columns, strict=True)
-    ]
 
 
 def _vectors(column: Any, checks: Checks, faults: dict[int, str]) -> NDArray[Any]:
@@ -267,7 +224,7 @@ def _vectors(column: Any, checks: Checks, faults: dict[int, str]) -> NDArray[Any
     lengths = _numbers(pa.compute.list_value_length(column), -1).astype(np.int64)
     flat = column.flatten()
     if not pa.types.is_floating(flat.type):
-        flat = flat.cast(pa.float64())
+        flat = flat.cast(pa.float64(), safe=False)  # of huge integers, which no half has
     if flat.null_count:
         ends = np.cumsum(np.maximum(lengths, 0))
         for place in pa.compute.indices_nonzero(flat.is_null()).to_pylist():
