@@ -156,7 +156,7 @@ SELECT vector
  LIMIT @max_rows::int;
 
 -- name: CopyVectors :copy
-SELECT vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
+SELECT ctid, vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
 -- name: GetDistancesOfNeighbours :many
 -- The first neighbour of a stored vector is the vector itself.
@@ -179,6 +179,16 @@ SELECT (SELECT count(*)
                  LIMIT 10) AS found
          WHERE found.distance <= sample.distance) AS neighbours
   FROM unnest(@vectors::halfvec[], @distances::float8[]) AS sample (vector, distance);
+
+-- name: CountNeighboursLeft :many
+-- A place is the number of a block and that of a row in it. OFFSET 0 makes PostgreSQL look up each.
+SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
+                                       WHERE stored.ctid = format('(%s,%s)', listed.place >> 16, listed.place & 65535)::tid
+                                         AND stored.sequence <= {watermark}
+                                      OFFSET 0)) AS neighbours
+  FROM unnest(@places::bigint[]) WITH ORDINALITY AS listed (place, number)
+ GROUP BY (listed.number - 1) / 10
+ ORDER BY (listed.number - 1) / 10;
 
 -- name: SwitchIndex :one
 -- The efforts of graphs and of coarse indexes are in different columns (migration 0016).

@@ -218,7 +218,7 @@ async def sample_vectors(db: Db, *, project_id: int, watermark: int, max_rows: i
 
 @query
 async def copy_vectors(db: Db, *, project_id: int, watermark: int, output: Callable[[bytes], Awaitable[None]]) -> None:
-    """Sends all vectors of the rows up to a watermark to `output`, in the binary format of COPY."""
+    """Sends the places and vectors of the rows up to a watermark to `output`, in the binary format of COPY."""
 
 
 @query
@@ -233,6 +233,11 @@ async def count_neighbours_found(
     db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], distances: Sequence[float]
 ) -> list[int]:
     """For each vector, how many of ten rows found by the index are within its distance."""
+
+
+@query
+async def count_neighbours_left(db: Db, *, project_id: int, watermark: int, places: Sequence[int]) -> list[int]:
+    """For each ten places of rows, how many of the rows have not been changed or deleted."""
 
 
 @query

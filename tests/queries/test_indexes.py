@@ -436,7 +436,7 @@ class TestCopyVectors:
 
         async with pool.acquire() as connection:
             await indexes.copy_vectors(connection, project_id=number, watermark=watermark - 10, output=take)
-        header, row, trailer = 19, 2 + 4 + 4 + 3 * 2, 2
+        header, row, trailer = 19, 2 + 4 + 6 + 4 + 4 + 3 * 2, 2
         assert len(b"".join(pieces)) == header + 30 * row + trailer
 
 
@@ -476,6 +476,25 @@ class TestCountNeighboursFound:
             distances=[2.0] * 14 + [-1.0],
         )
         assert found == [10] * 14 + [0]
+
+
+class TestCountNeighboursLeft:
+    async def test_without_changed_and_deleted_rows(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {f"{row:02}": [1.0, 2.0, row] for row in range(20)})
+        watermark = await indexes.get_next_watermark(connection)
+        rows = await connection.fetch(f"SELECT ctid FROM embeddings_{number} ORDER BY text_id")
+        places = [block << 16 | row for ((block, row),) in rows]
+
+        async def left() -> list[int]:
+            return await indexes.count_neighbours_left(
+                connection, project_id=number, watermark=watermark, places=places
+            )
+
+        assert await left() == [10, 10]
+        await factories.upsert(connection, number, {"03": [1.0, 1.0, 1.0], "04": [1.0, 1.0, 1.0]})
+        await connection.execute(f"DELETE FROM embeddings_{number} WHERE text_id = '15'")
+        assert await left() == [8, 9]
 
 
 class TestSwitchIndex:
