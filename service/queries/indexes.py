@@ -12,12 +12,16 @@ query = Queries(__name__)
 
 
 class ProjectToIndex(msgspec.Struct, frozen=True):
-    """A project that has or may need an index; `changes` counts all changes of its `rows` so far."""
+    """A project that has or may need an index; `changes` counts all changes of its `rows` so far.
+
+    It gets another `log` when it is emptied.
+    """
 
     project_id: int
     dimensions: int
     rows: int
     changes: int
+    log: str
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
@@ -245,6 +249,7 @@ async def switch_index(
     db: Db,
     *,
     project_id: int,
+    log: str,
     watermark: int,
     indexed_rows: int,
     lists: int,
@@ -255,7 +260,7 @@ async def switch_index(
     exact_seconds: float | None,
     m: int,
 ) -> int | None:
-    """Activates an index for searches; None if the project was deleted."""
+    """Activates an index for searches; None if the project was deleted, or emptied since it had this log."""
 
 
 @query

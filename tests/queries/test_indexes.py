@@ -42,12 +42,19 @@ async def built(pool: Pool, number: int, watermark: int) -> None:
     await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
 
 
+async def log_of(connection: Connection, number: int) -> str:
+    log = await connection.fetchval("SELECT log::text FROM embedding_counts WHERE project_id = $1", number)
+    return log or "00000000-0000-0000-0000-000000000000"
+
+
 async def switch(
-    connection: Connection, number: int, watermark: int = 7, recall: float = 1.0, lists: int = 0
+    connection: Connection, number: int, watermark: int = 7, recall: float = 1.0, lists: int = 0, log: str | None = None
 ) -> int | None:
+    log = log or await log_of(connection, number)
     return await indexes.switch_index(
         connection,
         project_id=number,
+        log=log,
         watermark=watermark,
         indexed_rows=40,
         lists=lists,
@@ -113,7 +120,7 @@ class TestRetrieveProjectToIndex:
         await factories.upsert(connection, number, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
         await indexes.fold_counts(connection, threshold=20)
         found = await indexes.retrieve_project_to_index(connection, project_id=number)
-        assert found == indexes.ProjectToIndex(number, 3, 2, 2)
+        assert found == indexes.ProjectToIndex(number, 3, 2, 2, await log_of(connection, number))
         await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
         assert await indexes.retrieve_project_to_index(connection, project_id=number) is None
 
