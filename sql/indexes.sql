@@ -58,7 +58,7 @@ DELETE FROM embedding_count_deltas AS delta
  WHERE NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = delta.project_id);
 
 -- name: GetProjectsToIndex :many
-SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes
+SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log
   FROM embedding_counts AS counted
   JOIN projects AS project USING (project_id)
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
@@ -68,7 +68,7 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
  ORDER BY counted.project_id;
 
 -- name: RetrieveProjectToIndex :one
-SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes
+SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log
   FROM embedding_counts AS counted
   JOIN projects AS project USING (project_id)
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
@@ -156,7 +156,7 @@ SELECT vector
  LIMIT @max_rows::int;
 
 -- name: CopyVectors :copy
-SELECT vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
+SELECT ctid, vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
 -- name: GetDistancesOfNeighbours :many
 -- The first neighbour of a stored vector is the vector itself.
@@ -180,8 +180,18 @@ SELECT (SELECT count(*)
          WHERE found.distance <= sample.distance) AS neighbours
   FROM unnest(@vectors::halfvec[], @distances::float8[]) AS sample (vector, distance);
 
+-- name: CountNeighboursLeft :many
+-- A place is the number of a block and that of a row in it. OFFSET 0 makes PostgreSQL look up each.
+SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
+                                       WHERE stored.ctid = format('(%s,%s)', listed.place >> 16, listed.place & 65535)::tid
+                                         AND stored.sequence <= {watermark}
+                                      OFFSET 0)) AS neighbours
+  FROM unnest(@places::bigint[]) WITH ORDINALITY AS listed (place, number)
+ GROUP BY (listed.number - 1) / 10
+ ORDER BY (listed.number - 1) / 10;
+
 -- name: SwitchIndex :one
--- The efforts of graphs and of coarse indexes are in different columns (migration 0016).
+-- The efforts of graphs and of coarse indexes are in different columns (migration 0016). An emptied project has another log.
 INSERT INTO project_indexes (project_id, watermark, indexed_rows, lists, ef_searches, recalls, probes, probe_recalls,
                              queries, recall_error, exact_seconds, m, built_at, measured_with, measured_at)
 SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @lists::int,
@@ -190,7 +200,7 @@ SELECT project_id, @watermark::bigint, @indexed_rows::bigint, @lists::int,
        CASE WHEN @lists::int > 0 THEN @efforts::int[] ELSE '{}' END,
        CASE WHEN @lists::int > 0 THEN @recalls::float8[] ELSE '{}' END,
        @queries::int, @recall_error::float8, @exact_seconds::float8, @m::int, now(), 'synthetic', now()
-  FROM projects WHERE project_id = @project_id::int
+  FROM embedding_counts WHERE project_id = @project_id::int AND log = @log::text::uuid
     ON CONFLICT (project_id) DO UPDATE
    SET watermark = excluded.watermark, metadata_indexed = false, indexed_rows = excluded.indexed_rows,
        lists = excluded.lists, ef_searches = excluded.ef_searches, recalls = excluded.recalls,

@@ -12,12 +12,16 @@ query = Queries(__name__)
 
 
 class ProjectToIndex(msgspec.Struct, frozen=True):
-    """A project that has or may need an index; `changes` counts all changes of its `rows` so far."""
+    """A project that has or may need an index; `changes` counts all changes of its `rows` so far.
+
+    It gets another `log` when it is emptied.
+    """
 
     project_id: int
     dimensions: int
     rows: int
     changes: int
+    log: str
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
@@ -218,7 +222,7 @@ async def sample_vectors(db: Db, *, project_id: int, watermark: int, max_rows: i
 
 @query
 async def copy_vectors(db: Db, *, project_id: int, watermark: int, output: Callable[[bytes], Awaitable[None]]) -> None:
-    """Sends all vectors of the rows up to a watermark to `output`, in the binary format of COPY."""
+    """Sends the places and vectors of the rows up to a watermark to `output`, in the binary format of COPY."""
 
 
 @query
@@ -236,10 +240,16 @@ async def count_neighbours_found(
 
 
 @query
+async def count_neighbours_left(db: Db, *, project_id: int, watermark: int, places: Sequence[int]) -> list[int]:
+    """For each ten places of rows, how many of the rows have not been changed or deleted."""
+
+
+@query
 async def switch_index(
     db: Db,
     *,
     project_id: int,
+    log: str,
     watermark: int,
     indexed_rows: int,
     lists: int,
@@ -250,7 +260,7 @@ async def switch_index(
     exact_seconds: float | None,
     m: int,
 ) -> int | None:
-    """Activates an index for searches; None if the project was deleted."""
+    """Activates an index for searches; None if the project was deleted, or emptied since it had this log."""
 
 
 @query

@@ -111,7 +111,7 @@ async def _switch(
     old: BuiltIndex | None,
     lists: int = 0,
 ) -> bool:
-    """Measures and activates an index, and drops the old one. False if the project was deleted."""
+    """Measures and activates an index, and drops the old one. False if the project was emptied or deleted."""
     project_id = project.project_id
     indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
     calibration = Calibration(connection, project_id, watermark, project.dimensions, lists)
@@ -119,6 +119,7 @@ async def _switch(
     switched = await indexes.switch_index(
         connection,
         project_id=project_id,
+        log=project.log,
         watermark=watermark,
         indexed_rows=indexed,
         lists=lists,
@@ -126,6 +127,7 @@ async def _switch(
         **msgspec.structs.asdict(measured),
     )
     if switched is None:
+        await drop_all(connection, project_id, watermark)
         return False
     if old is not None:
         await drop_all(connection, project_id, old.watermark)

@@ -88,6 +88,7 @@ class Calibration:
         self._dimensions = dimensions
         self._queries: list[bytes] = []
         self._distances: list[float] = []  # of the tenth nearest row of each
+        self._places = np.empty((0, NEIGHBOURS), dtype=np.int64)  # of the ten nearest
         self._found: dict[int, _Recall] = {}  # by effort
         self._difference = SYNTHETIC_DIFFERENCE
 
@@ -108,6 +109,7 @@ class Calibration:
         scan = ExactScan(queries, self._dimensions)
         await indexes.copy_vectors(self._connection, **self._index, output=scan.take)
         self._distances = [float(one) + TOLERANCE for one in scan.tenth_distances()]
+        self._places = scan.places
         self._queries = vectors.to_binary(queries)
         return True
 
@@ -196,16 +198,23 @@ class Calibration:
 
     async def _recall(self, effort: int, count: int) -> float:
         found: list[int] = []
+        left: list[int] = []
         async with self._scanning(Scan(effort, goes_on=False, is_coarse=bool(self._lists))):
             for start in range(0, min(count, len(self._queries)), QUERIES_AT_ONCE):
+                some = slice(start, start + QUERIES_AT_ONCE)
                 found += await indexes.count_neighbours_found(
                     self._connection,
                     **self._index,
                     dimensions=self._dimensions,
-                    vectors=self._queries[start : start + QUERIES_AT_ONCE],
-                    distances=self._distances[start : start + QUERIES_AT_ONCE],
+                    vectors=self._queries[some],
+                    distances=self._distances[some],
                 )
-        shares = np.array(found) / NEIGHBOURS
+                # Without rows that were changed or deleted since the exact scan, which no search can find.
+                left += await indexes.count_neighbours_left(
+                    self._connection, **self._index, places=self._places[some].ravel().tolist()
+                )
+        some_left = np.array(left) > 0
+        shares = (np.minimum(found, left) / np.maximum(left, 1))[some_left] if some_left.any() else np.zeros(1)
         error = float(shares.std() / math.sqrt(len(found)))
         recall = _Recall(len(found), float(shares.mean()), error, self._difference)
         self._found[effort] = recall
@@ -218,14 +227,16 @@ class ExactScan:
     def __init__(self, queries: NDArray[np.float16], dimensions: int) -> None:
         self._queries = queries.astype(np.float32)
         self._queries /= np.linalg.norm(self._queries, axis=1, keepdims=True)
-        head = [("fields", ">i2"), ("bytes", ">i4"), ("dimensions", ">i2"), ("unused", ">i2")]
-        self._row = np.dtype([*head, ("vector", ">f2", (dimensions,))])
+        place = [("place_bytes", ">i4"), ("block", ">u4"), ("row", ">u2")]
+        head = [("bytes", ">i4"), ("dimensions", ">i2"), ("unused", ">i2")]
+        self._row = np.dtype([("fields", ">i2"), *place, *head, ("vector", ">f2", (dimensions,))])
         self._rest = bytearray()
         self._is_header = True
         self._best = np.full((len(queries), NEIGHBOURS), -np.inf, dtype=np.float32)
+        self.places = np.zeros((len(queries), NEIGHBOURS), dtype=np.int64)  # of those rows in the table
 
     async def take(self, piece: bytes) -> None:
-        """Reads rows of one vector in the binary format of COPY (PostgreSQL's documentation of COPY)."""
+        """Reads rows of a place and a vector in the binary format of COPY (PostgreSQL's documentation of COPY)."""
         self._rest += piece
         if self._is_header and len(self._rest) >= 19:
             del self._rest[:19]
@@ -243,14 +254,19 @@ class ExactScan:
         count = len(self._rest) // self._row.itemsize
         if not count:
             return
-        stored = np.frombuffer(self._rest, dtype=self._row, count=count)["vector"]
+        read = np.frombuffer(self._rest, dtype=self._row, count=count)
+        stored, places = read["vector"], read["block"].astype(np.int64) << 16 | read["row"]
         for start in range(0, count, ROWS_AT_ONCE):
             rows = stored[start : start + ROWS_AT_ONCE].astype(np.float32)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             similarities = self._queries @ rows.T
             closer = (similarities > self._best.min(axis=1, keepdims=True)).any(axis=1)
             both = np.concatenate([self._best[closer], similarities[closer]], axis=1)
-            self._best[closer] = np.partition(both, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+            best = np.argpartition(both, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+            before = np.take_along_axis(self.places[closer], np.minimum(best, NEIGHBOURS - 1), axis=1)
+            now = places[start : start + ROWS_AT_ONCE][np.maximum(best - NEIGHBOURS, 0)]
+            self.places[closer] = np.where(best < NEIGHBOURS, before, now)
+            self._best[closer] = np.take_along_axis(both, best, axis=1)
         self._rest = self._rest[count * self._row.itemsize :]
 
 

@@ -42,12 +42,19 @@ async def built(pool: Pool, number: int, watermark: int) -> None:
     await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
 
 
+async def log_of(connection: Connection, number: int) -> str:
+    log = await connection.fetchval("SELECT log::text FROM embedding_counts WHERE project_id = $1", number)
+    return log or "00000000-0000-0000-0000-000000000000"
+
+
 async def switch(
-    connection: Connection, number: int, watermark: int = 7, recall: float = 1.0, lists: int = 0
+    connection: Connection, number: int, watermark: int = 7, recall: float = 1.0, lists: int = 0, log: str | None = None
 ) -> int | None:
+    log = log or await log_of(connection, number)
     return await indexes.switch_index(
         connection,
         project_id=number,
+        log=log,
         watermark=watermark,
         indexed_rows=40,
         lists=lists,
@@ -113,7 +120,7 @@ class TestRetrieveProjectToIndex:
         await factories.upsert(connection, number, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
         await indexes.fold_counts(connection, threshold=20)
         found = await indexes.retrieve_project_to_index(connection, project_id=number)
-        assert found == indexes.ProjectToIndex(number, 3, 2, 2)
+        assert found == indexes.ProjectToIndex(number, 3, 2, 2, await log_of(connection, number))
         await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
         assert await indexes.retrieve_project_to_index(connection, project_id=number) is None
 
@@ -436,7 +443,7 @@ class TestCopyVectors:
 
         async with pool.acquire() as connection:
             await indexes.copy_vectors(connection, project_id=number, watermark=watermark - 10, output=take)
-        header, row, trailer = 19, 2 + 4 + 4 + 3 * 2, 2
+        header, row, trailer = 19, 2 + 4 + 6 + 4 + 4 + 3 * 2, 2
         assert len(b"".join(pieces)) == header + 30 * row + trailer
 
 
@@ -476,6 +483,25 @@ class TestCountNeighboursFound:
             distances=[2.0] * 14 + [-1.0],
         )
         assert found == [10] * 14 + [0]
+
+
+class TestCountNeighboursLeft:
+    async def test_without_changed_and_deleted_rows(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {f"{row:02}": [1.0, 2.0, row] for row in range(20)})
+        watermark = await indexes.get_next_watermark(connection)
+        rows = await connection.fetch(f"SELECT ctid FROM embeddings_{number} ORDER BY text_id")
+        places = [block << 16 | row for ((block, row),) in rows]
+
+        async def left() -> list[int]:
+            return await indexes.count_neighbours_left(
+                connection, project_id=number, watermark=watermark, places=places
+            )
+
+        assert await left() == [10, 10]
+        await factories.upsert(connection, number, {"03": [1.0, 1.0, 1.0], "04": [1.0, 1.0, 1.0]})
+        await connection.execute(f"DELETE FROM embeddings_{number} WHERE text_id = '15'")
+        assert await left() == [8, 9]
 
 
 class TestSwitchIndex:

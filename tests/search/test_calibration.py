@@ -67,12 +67,17 @@ async def test_the_exact_scan_finds_what_numpy_finds(
     stored, queries = clustered(rows, dimensions), clustered(50, dimensions, seed=2).astype(np.float16)
     scan = ExactScan(queries, dimensions)
     head = np.zeros(rows, dtype=scan._row)
-    head["vector"] = stored
+    head["vector"], head["block"], head["row"] = stored, np.arange(rows) // 7, np.arange(rows) % 7
     copied = b"PGCOPY\n\xff\r\n\0" + bytes(8) + head.tobytes() + b"\xff\xff"
     for start in range(0, len(copied), piece):
         await scan.take(copied[start : start + piece])
     _, distances = nearest_by_numpy(stored, queries)
     assert np.abs(scan.tenth_distances() - distances[:, 9]).max() < 1e-5
+    found = stored[(scan.places >> 16) * 7 + (scan.places & 0xFFFF)].astype(np.float64)  # (queries, 10, dimensions)
+    found /= np.linalg.norm(found, axis=2, keepdims=True)
+    asked = queries / np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+    of_places = np.sort(1 - np.einsum("qnd,qd->qn", found, asked), axis=1)
+    assert np.abs(of_places - distances).max() < 1e-5
 
 
 @pytest.mark.parametrize("dimensions", [1, 3, 384])
@@ -207,3 +212,24 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
             assert f"project {owner}/{handle}: its vector index does not reach a recall of 0.99" in report["warnings"]
             exposed = (await api.get("/metrics")).text
             assert "embedding_service_index_below_recall 1.0" in exposed
+
+
+async def test_rows_that_are_rewritten_meanwhile_do_not_count(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is as good as before: no denser one is built."""
+    url, stored = new_database(), clustered(4000, 16)
+    prepare, times = Calibration.prepare, []
+
+    async def then_rewritten(self: Calibration, *arguments: Any) -> bool:
+        is_prepared = await prepare(self, *arguments)
+        times.append(await pool.execute(f"UPDATE embeddings_{number} SET sequence = DEFAULT WHERE text_id < '000200'"))
+        return is_prepared
+
+    async with await open_pool(url, size=2, statement_timeout=60) as pool:
+        number = await stored_project(pool, stored)
+        monkeypatch.setattr(Calibration, "prepare", then_rewritten)
+        await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024))
+        recalls = await pool.fetchval("SELECT recalls FROM project_indexes WHERE project_id = $1", number)
+    assert times == ["UPDATE 200"]
+    assert recalls[-1] > 0.99

@@ -28,7 +28,7 @@ from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import CANDIDATES, VECTORS_AT_ONCE, Question, nearest
 from service.settings import IndexAims
-from service.storage import builds, indexer
+from service.storage import builds, calibration, indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import factories, world
 from tests.support.processes import ROOT, command, started
@@ -454,6 +454,25 @@ async def test_an_index_that_was_activated_since_it_was_listed_stays(
     watermark = (await known(pool, project)).watermark
     there = f"embeddings_{project.project_id}_hnsw_{watermark}"
     assert await pool.fetchval("SELECT to_regclass($1)", there) == there
+
+
+async def test_a_project_that_is_emptied_during_the_measurement_has_no_index(
+    pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await made(pool)
+    stored = clustered(200, DIMENSIONS)
+    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    prepare = calibration.Calibration.prepare
+
+    async def then_emptied(self: calibration.Calibration, rows: int) -> bool:
+        is_prepared = await prepare(self, rows)
+        await embeddings.delete_embeddings_by_project(pool, project_id=project.project_id)
+        return is_prepared
+
+    monkeypatch.setattr(calibration.Calibration, "prepare", then_emptied)
+    await index(pool, url)
+    assert (await known(pool, project)).watermark is None
+    assert await indexes.get_stray_indexes(pool) == []
 
 
 async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(

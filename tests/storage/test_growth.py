@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def project(rows: int, changes: int | None = None) -> ProjectToIndex:
-    return ProjectToIndex(1, 384, rows, rows if changes is None else changes)
+    return ProjectToIndex(1, 384, rows, rows if changes is None else changes, "")
 
 
 def polls(clock: Clock, seen: Growth, rows: list[int]) -> list[bool]:
