@@ -2,9 +2,10 @@
 
 Queries are real ones (`service.storage.real_queries`), or synthetic: stored vectors with normal noise of the length of
 the distance to the fifth nearest row, similar to new texts. On held-out texts (19,000 embeddings of 384 dimensions
-stored, 1,000 not) the recalls of both differ by at most 0.001 from 80 candidates on; sums of two stored vectors have
-0.985 where the texts have 0.990. For clustered rows, noise is the harder test. (Stored vectors themselves are found too
-easily, by their own links.)
+stored, 1,000 not) the recalls of both differ by at most 0.001 from 80 candidates on; on 200 others (20,000 stored, four
+graphs), synthetic queries had 0.0015 to 0.0031 more with 120 candidates, with a standard error of 0.0025. Sums of two
+stored vectors have 0.985 where the texts have 0.990. For clustered rows, noise is the harder test. (Stored vectors
+themselves are found too easily, by their own links.)
 
 The nearest rows of all queries are computed exactly in one pass over the rows. Then the index is searched with
 different efforts: a graph with numbers of candidates (`hnsw.ef_search`) chosen by bisection; a coarse index, which is
@@ -42,7 +43,7 @@ RECALLS = (0.9, 0.95, 0.97)  # possible requests of clients, besides the service
 FULL_RECALL = 0.9995
 PRECISION = 1.1  # of the chosen ef_search, relative to the smallest that reaches a recall
 TOLERANCE = 1e-5  # for sums of float32 in another order
-SYNTHETIC_DIFFERENCE = 0.001  # between the recalls of synthetic queries and texts: see above
+SYNTHETIC_DIFFERENCE = 0.002  # between the recalls of synthetic queries and texts: see above
 
 # Of the lists of a coarse index. A sixth of 1,000,000 rows of 384 dimensions took 85 ms to read, on two idle cores.
 COARSE_EFFORTS = (1 / 24, 1 / 6)
