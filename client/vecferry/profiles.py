@@ -113,7 +113,7 @@ def remove(profile: str) -> Profile:
     with _alone():
         profiles = _read()
         if profile not in profiles:
-            raise ProfileError(f"There is no profile {profile!r}, so nothing was kept of it.")
+            raise ProfileError(f"There is no profile {profile!r}. Nothing was removed.")
         former = profiles.pop(profile)
         _write(profiles)
     if former.key is None and not _forget(profile, former.url):

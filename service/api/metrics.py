@@ -27,7 +27,7 @@ async def get_metrics(req: Req) -> Response:
                 req.services.probe_pool, recall=req.services.settings.service_recall
             )
         metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds)
-    except Exception as error:  # or when there is no database: then those of the indexes keep their values
+    except Exception as error:  # no connection, or no database: the metrics of indexes keep their values
         if not isinstance(error, ApiError) and explain(error) is None:
             raise
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)

@@ -52,7 +52,7 @@ async def test_without_a_working_keyring_the_key_is_in_a_file_of_0600(
     assert (out.code, out.out) == (0, f"The key of {user[0]} at {service_url} is forgotten.\n")
     assert user[1] not in file.read_text()
     again = await ferry("logout")
-    assert (again.code, again.err) == (3, "There is no profile 'default', so nothing was kept of it.\n")
+    assert (again.code, again.err) == (3, "There is no profile 'default'. Nothing was removed.\n")
     assert (await ferry("whoami")).err.startswith("There is no profile 'default'. Log in first, with `vecferry login ")
 
 

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = pytest.mark.skipif(not CHROMIUM, reason="LEFT OUT: the console in a browser; it needs chromium")
 
-# The browser's own remarks: answers above 399, and that pixels are read back where there is no graphics card.
+# Messages of the browser itself: error statuses of answers, and slow reading of pixels without a graphics card.
 REMARKS = re.compile(r"Failed to load resource|\[\.WebGL-\w+\]GL Driver Message \(OpenGL, Performance,")
 
 # Logs what the Content-Security-Policy has refused, and what users' texts would do if they were run: the log is read

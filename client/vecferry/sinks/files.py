@@ -25,7 +25,7 @@ class Sink(ABC):
     def __enter__(self) -> Sink:
         try:
             self._open()
-            with contextlib.suppress(OSError):  # where there is no file yet
+            with contextlib.suppress(OSError):  # the file does not exist yet
                 # Nobody may read the new file who may not read the old one.
                 self._temporary.chmod(stat.S_IMODE(self.path.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
         except BaseException:
