@@ -144,7 +144,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if self.wants_body:
             with _collecting(problems):
                 body = await req.body.read(SMALL_BODY_BYTES, self.consumes)
-                if sum(map(body.count, (b"[", b"{", b","))) > MAX_SMALL_VALUES:
+                if decoding.count_values(body) > MAX_SMALL_VALUES:
                     raise ContentTooLarge(f"The body may have at most {MAX_SMALL_VALUES:,} commas, lists and objects.")
                 arguments["body"] = decoding.decode(body, self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:

@@ -31,17 +31,17 @@ _TAIL = re.compile(rb'\]\s*(?:,\s*"encoding"\s*:\s*"(f[24])"\s*)?\}\s*\Z')
 _TAIL_BYTES = 200
 
 
-class _Object(msgspec.Struct):
+class AnyObject(msgspec.Struct):
     """Any JSON object; its content is skipped."""
 
 
 class _Shape(msgspec.Struct):
     """EmbeddingsIn with rows that are any objects."""
 
-    embeddings: list[_Object]
+    embeddings: list[AnyObject]
 
 
-class _WithId(_Object):
+class AnyWithId(AnyObject):
     """Any JSON object with a text_id."""
 
     text_id: msgspec.Raw
@@ -50,7 +50,7 @@ class _WithId(_Object):
 class _Identified(msgspec.Struct):
     """EmbeddingsIn with rows that are any objects with a text_id."""
 
-    embeddings: list[_WithId]
+    embeddings: list[AnyWithId]
 
 
 class RawBatch(msgspec.Struct, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from service.turns import Turns
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import GROUP_CHARACTERS, GROUP_TEXTS, MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
+from service.uploads.parse import AnyObject, AnyWithId
 
 SentText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"^[^\u0000]*$")]
 
@@ -54,26 +55,16 @@ class _RawTexts(msgspec.Struct, forbid_unknown_fields=True):
     texts: list[msgspec.Raw]
 
 
-class _Object(msgspec.Struct):
-    """Any JSON object; its content is skipped."""
-
-
-class _WithId(_Object):
-    """Any JSON object with a text_id."""
-
-    text_id: msgspec.Raw
-
-
 class _Shape(msgspec.Struct):
     """TextsIn with rows that are any objects."""
 
-    texts: list[_Object]
+    texts: list[AnyObject]
 
 
 class _Identified(msgspec.Struct):
     """TextsIn with rows that are any objects with a text_id."""
 
-    texts: list[_WithId]
+    texts: list[AnyWithId]
 
 
 class _Counted(msgspec.Struct):
