@@ -207,7 +207,7 @@ def test_a_database_must_be_utf8(server: str, tmp_path: Path, encoding: str) -> 
             said = ended.stderr.strip().splitlines()[-1]
             assert said.startswith(f"Error: This database has the encoding {encoding}; the service needs UTF8"), said
     finally:
-        # It waits for all sessions, also for one that sends rows to the service in this process, which does not run now.
+        # It waits for all sessions, also for those of the service in this process, which does not run meanwhile.
         if "TEST_DATABASE_URL" in os.environ:  # else the server goes with its data
             with psycopg.connect(server, autocommit=True) as connection:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
