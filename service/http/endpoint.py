@@ -19,12 +19,12 @@ from starlette.responses import Response
 from service import decoding
 from service.errors import Conflict, ContentTooLarge, Invalid, NotFound, Problem, ProblemDetails
 from service.http.body import MERGE_PATCH
+from service.http.deadline import deadline
 from service.http.limits import MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.provisional import refuted
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req
 from service.http.responses import JSON, encode, render
-from service.http.time_limit import time_limit
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
 
 # The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
@@ -84,7 +84,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             req.links.append(f'<{self.successor.format(**req.path_params)}>; rel="successor-version"')
         try:
             with req.abandonable() if self.only_reads else contextlib.nullcontext():
-                async with time_limit(req.services.settings.service_request_timeout):
+                async with deadline(req.services.settings.service_request_timeout):
                     access, missing = await self._guarded(req)
                     try:
                         result = await self._handled(req, access, missing)
