@@ -208,11 +208,15 @@ class Pieces:
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
-    """The fields of an answer that contain long lists."""
+    """The fields of an answer that contain long lists, or lists of long items."""
     if not isinstance(result, msgspec.Struct):
         return []
     fields = ((name, getattr(result, name)) for name in result.__struct_fields__)
-    return [(name, value) for name, value in fields if isinstance(value, list) and len(value) > longer_than]
+    return [
+        (name, value)
+        for name, value in fields
+        if isinstance(value, list) and (len(value) > longer_than or _is_long(value) or any(map(_is_long, value)))
+    ]
 
 
 def _step(items: list[Any]) -> int:
@@ -221,7 +225,7 @@ def _step(items: list[Any]) -> int:
 
 
 def _is_long(item: Any) -> bool:
-    """Whether an item is a list, of the results for one of several vectors, with long texts or metadata."""
+    """Whether an item is a list with long texts or metadata, like the results for one of several vectors."""
     return type(item) is list and any(
         (type(one) is str and len(one) > SHORT) or (type(one) is msgspec.Raw and len(memoryview(one)) > SHORT)
         for result in item
