@@ -111,6 +111,8 @@ async def look(
         await _drop_strays(connection)
         await indexes.drop_stray_deltas(connection)
         await changes.forget_deletions(connection, days=KEPT_DAYS)
+        for project_id in await changes.get_deleted_projects_in_logs(connection):
+            await changes.forget_log(connection, project_id=project_id)
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
     async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):
