@@ -640,6 +640,12 @@ CREATE TABLE public.encryption_sentinel (
     CONSTRAINT encryption_sentinel_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE public.indexer_state (
+    only_row boolean DEFAULT true NOT NULL,
+    last_round timestamp with time zone NOT NULL,
+    CONSTRAINT indexer_state_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.llm_service_instances_shared_with (
     user_handle character varying(64) NOT NULL,
     instance_id integer NOT NULL,
@@ -855,6 +861,9 @@ ALTER TABLE ONLY public.embeddings_unmigrated
 
 ALTER TABLE ONLY public.encryption_sentinel
     ADD CONSTRAINT encryption_sentinel_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.indexer_state
+    ADD CONSTRAINT indexer_state_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.instance_usage
     ADD CONSTRAINT instance_usage_pkey PRIMARY KEY (instance_id, day, holder, caller);

@@ -140,6 +140,7 @@ async def look(
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
             await _drop_strays(connection)  # else each retry leaves another index, perhaps on a full disk
         await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
+    await indexes.note_round(connection)
     return done
 
 

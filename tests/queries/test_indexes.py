@@ -1,5 +1,6 @@
 """Statements of sql/indexes.sql. Those that build and drop indexes cannot run in a transaction, and use the pool."""
 
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -584,9 +585,20 @@ class TestSummariseIndexes:
         before = await indexes.summarise_indexes(connection, recall=0.99)
         await switch(connection, number)
         after = await indexes.summarise_indexes(connection, recall=0.99)
-        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, before.below, 0)
+        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, before.below, 0, before.last_round)
         await switch(connection, number, recall=0.98)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below + 1
         assert (await indexes.summarise_indexes(connection, recall=0.98)).below == before.below
         await switch(connection, number, recall=0.98, lists=20)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below
+
+
+class TestNoteRound:
+    async def test_the_time_of_the_last_one(self, connection: Connection) -> None:
+        for since, moves in (("1 hour", True), ("11 seconds", True), ("5 seconds", False)):
+            await connection.execute(f"UPDATE indexer_state SET last_round = clock_timestamp() - interval '{since}'")
+            before = (await indexes.summarise_indexes(connection, recall=0.99)).last_round
+            await indexes.note_round(connection)
+            after = (await indexes.summarise_indexes(connection, recall=0.99)).last_round
+            assert (after > before) is moves
+            assert time.time() - 7 < after <= time.time() + 1
