@@ -7,6 +7,13 @@ SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnames
 -- name: UnlockProjectIndex :one
 SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
+-- name: GetSession :one
+SELECT pg_backend_pid();
+
+-- name: IsExecuting :one
+-- A session that waits for a lock is active, too. Without track_activities the state is not known.
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = @session::int AND state IN ('active', 'disabled'));
+
 -- name: FoldCounts :exec
 -- Skips projects that are being deleted or emptied: these hold the lock on the count, and waiting could deadlock.
 WITH free AS MATERIALIZED (

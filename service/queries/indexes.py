@@ -85,6 +85,16 @@ async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
 
 
 @query
+async def get_session(db: Db) -> int:
+    """The number of this session in the server."""
+
+
+@query
+async def is_executing(db: Db, *, session: int) -> bool:
+    """Whether a session executes a statement, or waits for a lock in it."""
+
+
+@query
 async def fold_counts(db: Db, *, threshold: int) -> None:
     """Updates the projects' numbers of embeddings, and marks projects whose index must be checked."""
 

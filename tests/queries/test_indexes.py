@@ -1,5 +1,6 @@
 """Statements of sql/indexes.sql. Those that build and drop indexes cannot run in a transaction, and use the pool."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -602,3 +603,33 @@ class TestNoteRound:
             after = (await indexes.summarise_indexes(connection, recall=0.99)).last_round
             assert (after > before) is moves
             assert time.time() - 7 < after <= time.time() + 1
+
+
+class TestGetSession:
+    async def test_is_that_of_the_connection(self, connection: Connection) -> None:
+        assert await indexes.get_session(connection) == connection.get_server_pid()
+
+
+class TestIsExecuting:
+    """Outside of a transaction, in which PostgreSQL shows the sessions as they were at the first look."""
+
+    async def test_only_while_a_statement_runs(self, pool: Pool) -> None:
+        async with pool.acquire() as other:
+            session = await indexes.get_session(other)
+            assert not await indexes.is_executing(pool, session=session)
+            running = asyncio.create_task(other.execute("SELECT pg_sleep(0.5)"))
+            await asyncio.sleep(0.2)
+            assert await indexes.is_executing(pool, session=session)
+            await running
+            assert not await indexes.is_executing(pool, session=session)
+        assert not await indexes.is_executing(pool, session=0)
+
+    async def test_a_wait_for_a_lock_counts(self, pool: Pool) -> None:
+        async with pool.acquire() as holder, pool.acquire() as other, holder.transaction():
+            await holder.execute("SELECT pg_advisory_xact_lock(77)")
+            session = await indexes.get_session(other)
+            running = asyncio.create_task(other.execute("SELECT pg_advisory_xact_lock(77)"))
+            await asyncio.sleep(0.2)
+            assert await indexes.is_executing(pool, session=session)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
