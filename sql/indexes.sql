@@ -10,6 +10,9 @@ SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespa
 -- name: GetSession :one
 SELECT pg_backend_pid();
 
+-- name: EndWithClient :one
+SELECT set_config('client_connection_check_interval', '10s', false);
+
 -- name: IsExecuting :one
 -- A session that waits for a lock is active, too. Without track_activities the state is not known.
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = @session::int AND state IN ('active', 'disabled'));

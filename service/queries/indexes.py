@@ -90,6 +90,14 @@ async def get_session(db: Db) -> int:
 
 
 @query
+async def end_with_client(db: Db) -> str:
+    """Ends this session within ten seconds after its client was killed, also during a statement.
+
+    Raises InvalidParameterValueError for a server on Windows, which does not support it.
+    """
+
+
+@query
 async def is_executing(db: Db, *, session: int) -> bool:
     """Whether a session executes a statement, or waits for a lock in it."""
 

@@ -185,9 +185,14 @@ async def _count(connection: Connection, threshold: int) -> None:
                     await indexes.recount(connection, project_id=project_id)
 
 
-def connecting(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
+@contextlib.asynccontextmanager
+async def connecting(url: str) -> AsyncIterator[Connection]:
     """A connection for builds and measurements, without a timeout, because a build may take hours."""
-    return connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
+    settings = {"application_name": "embedding-service indexer", "plan_cache_mode": "force_custom_plan"}
+    async with connected(url, **settings) as connection:
+        with contextlib.suppress(asyncpg.InvalidParameterValueError):
+            await indexes.end_with_client(connection)
+        yield connection
 
 
 @contextlib.asynccontextmanager

@@ -610,6 +610,14 @@ class TestGetSession:
         assert await indexes.get_session(connection) == connection.get_server_pid()
 
 
+class TestEndWithClient:
+    async def test_in_the_session(self, pool: Pool) -> None:
+        async with pool.acquire() as connection:
+            await indexes.end_with_client(connection)
+            assert await connection.fetchval("SHOW client_connection_check_interval") == "10s"
+            await connection.execute("RESET client_connection_check_interval")
+
+
 class TestIsExecuting:
     """Outside of a transaction, in which PostgreSQL shows the sessions as they were at the first look."""
 
