@@ -326,6 +326,83 @@ async def test_a_reservation_that_nobody_settles_ends_by_itself(
         assert left == [(0,)]  # the last one, which counts as a request for a minute
 
 
+async def test_a_reservation_lasts_as_long_as_its_call(
+    one: Lent, other: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in {"RESERVED_SECONDS": 1.0, "RENEW_SECONDS": 0.2, "SETTLE_SECONDS": 0.1}.items():
+        monkeypatch.setattr(ledger, name, seconds)
+    monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.1)
+    provider.counts_bytes, provider.seconds = True, 2.0
+    await share(one, other, tokens_per_day=100)
+    first = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    await asyncio.sleep(1.5)
+    answer = await one.embed(["x" * 60], other.headers)
+    assert "0 are spent and 76 reserved by other calls" in problem(answer, 429)["detail"]
+    assert (await first).status_code == 200
+    assert (await one.used())[0]["tokens"] == 60
+
+
+async def test_a_call_ends_when_its_reservation_has_expired(
+    one: Lent, other: User, provider: Provider, provider_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a long pause of the process: others may have reserved its tokens."""
+    monkeypatch.setattr(ledger, "RENEW_SECONDS", 0.2)
+    provider.seconds = 2.0
+    await share(one, other, tokens_per_day=100)
+    call = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.at_once:
+        await asyncio.sleep(0.01)
+    with psycopg.connect(provider_database, autocommit=True) as db:
+        db.execute("UPDATE usage_reservations SET expires_at = now() WHERE holder = %s", (other.handle,))
+    detail = problem(await call, 503)["detail"]
+    assert detail == "The call was ended because its part of the budget could not be kept. Try again."
+    (row,) = await one.used()
+    assert (row["requests"], row["estimated_tokens"]) == (1, 15)
+
+
+async def test_a_cost_is_entered_when_the_database_answers_again(
+    one: Lent, other: User, provider: Provider, provider_database: str
+) -> None:
+    """Its connections are lost while it enters the cost."""
+    provider.counts_bytes, provider.seconds = True, 0.5
+    await share(one, other, tokens_per_day=100)
+    calls = [asyncio.create_task(one.embed(["x" * 20], other.headers)) for _ in range(2)]
+    while provider.at_once < 2:
+        await asyncio.sleep(0.01)
+    lose = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE '%usage_reservations%' AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(provider_database) as db, psycopg.connect(provider_database, autocommit=True) as killer:
+        db.execute("LOCK TABLE instance_usage IN ACCESS EXCLUSIVE MODE")
+        killed = 0
+        while killed < 2:
+            killed += len(killer.execute(lose).fetchall())
+            await asyncio.sleep(0.05)
+    assert [answer.status_code for answer in await asyncio.gather(*calls)] == [200, 200]
+    (row,) = await one.used()
+    assert (row["requests"], row["tokens"]) == (2, 40)
+
+
+async def test_a_share_that_ends_while_a_request_waits_for_its_budget(
+    one: Lent, other: User, provider: Provider
+) -> None:
+    provider.counts_bytes, provider.seconds = True, 1.0
+    await share(one, other, tokens_per_day=100)
+    await one.api.patch(one.instance, json={"tokens_per_day": 10_000}, headers=one.owner.headers)
+    first = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.at_once:
+        await asyncio.sleep(0.01)
+    second = asyncio.create_task(one.embed(["x" * 60], other.headers))  # waits for the reserved tokens
+    await asyncio.sleep(0.3)
+    ended = await one.api.delete(f"{one.instance}/share/{other.handle}", headers=one.owner.headers)
+    assert ended.status_code == 204
+    detail = problem(await second, 403)["detail"]
+    assert detail == f"The share of {one.owner.handle}/here with {other.handle} has ended."
+    assert (await first).status_code == 200
+    assert len(provider.asked) == 1
+
+
 async def test_a_client_that_goes_away_stops_the_call_and_pays_for_it(
     service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
