@@ -23,6 +23,7 @@ from service.providers.breaker import Breakers
 from service.providers.connection import Connection, Headers
 from service.providers.dialects import DIALECTS, Asked, Dialect, Purpose, Reply
 from service.providers.errors import (
+    MAY_CHARGE,
     BadAnswer,
     BadTexts,
     Down,
@@ -194,6 +195,8 @@ class Remote:
             raise
         except Exception as error:
             job.spent.failures += 1
+            if isinstance(error, MAY_CHARGE):
+                job.spent.add(texts, None)
             outcome = "refused" if isinstance(error, (BadInput, TooLarge, Refused, RateLimited)) else outcome
             self._breakers.note(instance, failed=isinstance(error, (Down, Late)))
             raise

@@ -26,15 +26,17 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "busy-without-time": (429, 1, 1, 0, "limits the rate of calls", 5),
     "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
     "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
-    "hang": (504, 1, 1, 0, "did not answer in time", 5),
-    "drip": (504, 1, 1, 0, "did not answer in time", 5),
-    "flood": (502, 1, 1, 0, "sent an answer of more than", None),
-    "html": (502, 1, 1, 0, "sent an answer that is not JSON", None),
-    "cut": (502, 1, 1, 0, "the API standard may be wrong", None),
-    "other-form": (502, 1, 1, 0, "the API standard may be wrong", None),
-    "compressed": (502, 1, 1, 0, "sent a compressed answer", None),
-    "nan": (502, 1, 1, 0, "the API standard may be wrong", None),  # JSON has none
     "redirect": (424, 1, 1, 0, "redirects the call (307)", None),
+    # The provider may charge for these: their tokens are estimated.
+    "hang": (504, 1, 1, 4, "did not answer in time", 5),
+    "drip": (504, 1, 1, 4, "did not answer in time", 5),
+    "broken": (503, 1, 1, 4, "closed the connection", 5),
+    "flood": (502, 1, 1, 4, "sent an answer of more than", None),
+    "html": (502, 1, 1, 4, "sent an answer that is not JSON", None),
+    "cut": (502, 1, 1, 4, "the API standard may be wrong", None),
+    "other-form": (502, 1, 1, 4, "the API standard may be wrong", None),
+    "compressed": (502, 1, 1, 4, "sent a compressed answer", None),
+    "nan": (502, 1, 1, 4, "the API standard may be wrong", None),  # JSON has none
     # The provider says that it counted the tokens of these.
     "too-few": (502, 1, 0, 3, "returned 1 vectors for 2 texts", None),
     "too-many": (502, 1, 0, 3, "returned 3 vectors for 2 texts", None),
