@@ -16,6 +16,7 @@ MAX_ERROR_BYTES = 64 * 1024  # of an error
 MAX_MESSAGE = 300  # characters of a provider's message in our errors
 TEXTS_A_CALL = 128  # of providers that allow more: answers of this size are decoded without blocking other requests
 BYTES_A_CALL = 256 * 1024
+SIZE_SECONDS = 600.0  # after which larger calls are tried again, if a provider refused them
 SEARCHES_FOR_BAD_TEXT = 24  # calls to find the texts for which a provider refused several
 RESERVED_SECONDS = 300.0  # after which a reservation expires, unless it is renewed
 RENEW_SECONDS = 60.0  # between renewals

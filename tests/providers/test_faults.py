@@ -1,5 +1,6 @@
 """What a provider can do wrong: the status, what was stored (nothing), what the ledger says, and no key anywhere."""
 
+import asyncio
 import logging
 import re
 from typing import Any
@@ -8,7 +9,7 @@ import httpx2
 import pytest
 
 from service.providers import limits, remote
-from tests.providers.conftest import lent
+from tests.providers.conftest import Lent, lent
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, problem
 
@@ -153,6 +154,23 @@ async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(
     provider.most = 0
     body = problem(await one.embed(["too long"]), 422)
     assert "is too long for the model" in body["errors"][0]["message"]
+
+
+async def test_a_smaller_size_of_calls_is_forgotten_after_some_time(
+    one: Lent, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote.limits, "SIZE_SECONDS", 0.5)
+    provider.most = 10
+    texts = [f"text {row}" for row in range(40)]
+    assert (await one.embed(texts)).status_code == 200
+    provider.most = 30
+    provider.asked.clear()
+    assert (await one.embed(texts)).status_code == 200
+    assert [len(asked["texts"]) for asked in provider.asked] == [10] * 4
+    await asyncio.sleep(0.5)
+    provider.asked.clear()
+    assert (await one.embed(texts)).status_code == 200
+    assert [len(asked["texts"]) for asked in provider.asked] == [40, 20, 20]
 
 
 async def test_a_provider_that_takes_one_text_a_call_and_says_so_with_400(
