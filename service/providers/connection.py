@@ -66,7 +66,7 @@ class Connection:
     async def post(self, url: str, headers: Headers, content: bytes, most_bytes: int) -> Answer:
         """Sends a body and returns the answer with any status.
 
-        Raises Unreachable, Lost, Late, Refused for a host without a permitted address, and BadAnswer above `most_bytes`.
+        Raises Unreachable, Lost, Late, Refused for a host without a permitted address, BadAnswer above `most_bytes`.
         """
         try:
             async with asyncio.timeout(self._seconds):

@@ -41,6 +41,14 @@ LIMITS = {
 }
 
 
+class OverBudget(RateLimited):
+    """The texts may cost more than is left of a budget; perhaps not fewer texts."""
+
+
+class OverWholeBudget(Invalid):
+    """The texts may cost more than a whole budget; perhaps not fewer texts."""
+
+
 class Spender(msgspec.Struct, frozen=True):
     """The user of an instance: the caller (or `admin`, `public`), with the access of the holder.
 
@@ -140,7 +148,7 @@ class Ledger:
                 return made.reservation_id
             fits_later = made.reserved and (made.spent or 0) + most <= (made.allowed or 0)
             if not fits_later or time.monotonic() > until:
-                raise _refusal(model, made, most)
+                raise _refusal(model, made, most, len(texts))
             await asyncio.sleep(RESERVE_PAUSE)  # others may return reserved tokens
 
 
@@ -154,18 +162,20 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, Unavailable) or isinstance(database_errors.explain(error), Unavailable)
 
 
-def _refusal(model: Model, limit: Reservation, most: int) -> RateLimited | Invalid | Forbidden:
+def _refusal(model: Model, limit: Reservation, most: int, texts: int) -> RateLimited | Invalid | Forbidden:
     if limit.again_in is None and limit.limit_of:
         return share_ended(model.instance, limit.limit_of)
     if limit.again_in is None:
         return Forbidden(f"The instance {model.instance} has expired.")
     whose = f"{model.instance} for {limit.limit_of}" if limit.limit_of else model.instance
     allowed = f"{limit.allowed or 0:,} {LIMITS[limit.name or '']}"
+    of_tokens = limit.name != "requests_per_minute"
     if limit.is_never:
-        needs = "needs a request" if limit.name == "requests_per_minute" else f"needs up to {most:,} tokens"
-        advice = ": send fewer texts." if limit.allowed else "."
-        return Invalid(f"No text was embedded{advice}", [Problem(f"{needs}, but {whose} is allowed {allowed}", "body")])
-    needs = f", and this request needs up to {most:,}" if limit.name != "requests_per_minute" else ""
+        needs = f"needs up to {most:,} tokens" if of_tokens else "needs a request"
+        advice = "" if not limit.allowed else ": send fewer texts" if texts > 1 else ": send a shorter text"
+        problem = Problem(f"{needs}, but {whose} is allowed {allowed}", "body")
+        return (OverWholeBudget if limit.allowed else Invalid)(f"No text was embedded{advice}.", [problem])
+    needs = f", and {'these texts need' if texts > 1 else 'this text needs'} up to {most:,}" if of_tokens else ""
     reserved = f" and {limit.reserved:,} reserved by other calls" if limit.reserved else ""
-    detail = f"{whose} is allowed {allowed}: {limit.spent or 0:,} are spent{reserved}{needs}."
-    return RateLimited(f"The budget is exceeded: {detail}", limit.again_in)
+    detail = f"The budget is exceeded: {whose} is allowed {allowed}: {limit.spent or 0:,} are spent{reserved}{needs}."
+    return (OverBudget if of_tokens else RateLimited)(detail, limit.again_in)

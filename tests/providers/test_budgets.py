@@ -88,12 +88,17 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(
     answer = await one.embed(["x" * 60], other.headers)
     detail = problem(answer, 429)["detail"]
     assert f"{one.owner.handle}/here for {other.handle} is allowed 100 tokens a day: 60 are spent" in detail
-    assert "this request needs up to 76" in detail
+    assert "this text needs up to 76" in detail
+    detail = problem(await one.embed(["x", "y" * 60], other.headers), 429)["detail"]
+    assert "these texts need up to 93" in detail
     now = datetime.now(UTC)
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
     assert abs(int(answer.headers["retry-after"]) - (midnight - now).total_seconds()) < 5
     never = problem(await one.embed(["x" * 200], other.headers), 422)
     assert "needs up to 216 tokens" in never["errors"][0]["message"]
+    assert never["detail"] == "No text was embedded: send a shorter text."
+    never = problem(await one.embed(["x" * 50] * 2, other.headers), 422)
+    assert never["detail"] == "No text was embedded: send fewer texts."
     assert (await one.embed(["x" * 200])).status_code == 200  # the owner has no limit
     assert (await one.embed(["x" * 10], other.headers)).status_code == 200
 
