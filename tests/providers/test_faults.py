@@ -47,6 +47,8 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "texts": (502, 1, 0, 3, "returned a vector that is not an array of numbers", None),
 }
 
+FAULTS = r"^embedding_service_faults_total \S+$"
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +67,7 @@ async def test_faults(
     caplog.set_level(logging.DEBUG)
     status, calls, failures, tokens, words, seconds = TABLE[fault]
     one = await lent(service, admin, provider, fault=fault)
+    faults = re.findall(FAULTS, (await service.get("/metrics", headers=admin)).text, re.MULTILINE)
     answer = await one.put(TEXTS)
     body = problem(answer, status)
     assert words in body["detail"]
@@ -79,6 +82,8 @@ async def test_faults(
     found = await service.post(one.similars, json={"text": "three"}, headers=one.owner.headers)
     assert found.status_code in (status, 422)  # 422: of a single text the provider's refusal is the text's
     metrics = await service.get("/metrics", headers=admin)
+    assert re.findall(FAULTS, metrics.text, re.MULTILINE) == faults  # not of the service
+    assert len(faults) == 1
     written = capfd.readouterr()
     for output in (answer.text, found.text, metrics.text, caplog.text, written.out, written.err):
         for start in range(len(KEY) - 5):
