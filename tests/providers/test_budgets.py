@@ -1,7 +1,7 @@
 """Budgets: what a lender allows is never overspent, by nobody, and what was spent is in the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -387,6 +387,29 @@ async def test_a_cost_is_entered_when_the_database_answers_again(
     assert [answer.status_code for answer in await asyncio.gather(*calls)] == [200, 200]
     (row,) = await one.used()
     assert (row["requests"], row["tokens"]) == (2, 40)
+
+
+async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
+    new_database: Callable[..., str], admin: Headers, provider: Provider
+) -> None:
+    database = new_database()
+    config = settings_for(
+        database,
+        service_provider_hosts=f"http://127.0.0.1:{provider.port}",
+        service_wait_seconds=1.0,
+        service_pool_size=6,  # three uploads, two of one caller
+        service_indexer=False,
+    )
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+        one = await lent(api, admin, provider)
+        project = (await api.get(f"/v1/projects/{one.owner.handle}/{one.project}", headers=admin)).json()
+        with psycopg.connect(database) as db:
+            db.execute(f"LOCK TABLE embeddings_{project['project_id']} IN SHARE MODE".encode())  # nothing is stored
+            puts = [asyncio.create_task(one.put({str(number): "text"})) for number in range(3)]
+            while len(provider.asked) < 3 and not any(put.done() for put in puts):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(1.5)
+        assert [answer.status_code for answer in await asyncio.gather(*puts)] == [201] * 3
 
 
 async def test_a_share_that_ends_while_a_request_waits_for_its_budget(
