@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from service import settings
 from service.admission import Admission
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.database import embedded
 from service.database.pool import closing, open_pool
 from service.http import openapi

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.schema import migrate
 from tests.support.processes import ROOT, command, environment, served
 

@@ -13,7 +13,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.queries import projects, similars
 from service.settings import IndexAims
 from service.storage import indexer
