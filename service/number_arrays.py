@@ -10,7 +10,8 @@ import msgspec
 
 from service.turns import Turns
 
-_ITEM = re.compile(rb'\s*(\[[^][{}"]*\]|"[^"\\]*")\s*([,\]])')
+# Base64 may have escapes, because some encoders write / as \/, but no quotes.
+_ITEM = re.compile(rb'\s*(\[[^][{}"]*\]|"[^"]*+(?<!\\)")\s*([,\]])')
 QUICK_BYTES = 64 * 1024  # of JSON take at most 50 ms with any numbers
 NUMBERS_AT_ONCE = 500
 

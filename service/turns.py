@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 SECONDS = 0.005  # of work before other requests get a turn
 
@@ -20,6 +23,15 @@ class Turns:
         if time.perf_counter() - self._since > SECONDS:
             await asyncio.sleep(0)
             self._since = time.perf_counter()
+
+
+async def converted(items: Iterable[S], convert: Callable[[S], T]) -> list[T]:
+    """The converted items, with turns between them."""
+    turns, done = Turns(), []
+    for item in items:
+        done.append(convert(item))
+        await turns.give()
+    return done
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from service.queries import changes
 from service.queries.changes import ChangeRow
 from service.queries.projects import ProjectAccess
 from service.storage.changes import settled
+from service.turns import converted
 from service.uploads.limits import MAX_CHANGES, MAX_DIGESTED, MAX_DIGESTS
 from service.vectors import Encoding
 
@@ -136,7 +137,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
     is_forgotten = query.since and (log.begins is None or query.since < log.begins)
     if is_forgotten or log.log != state.log or query.log not in (None, log.log):
         raise Gone(f"The deletions since then are no longer available. {AGAIN}")
-    listed = [_change(row, query.encoding) for row in rows]
+    listed = await converted(rows, lambda row: _change(row, query.encoding))
     if query.limit and len(rows) == query.limit:
         onward: dict[str, str] = {} if log.log is None else {"log": log.log}
         return Changes(listed, log.log, next=req.go_on(after=rows[-1].sequence, **onward))

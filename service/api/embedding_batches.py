@@ -17,6 +17,7 @@ from service.queries import embeddings
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search.query import StoredId, sent_filter
+from service.turns import converted
 from service.uploads.limits import MAX_IDS, MAX_IDS_BYTES
 from service.vectors import Encoding
 
@@ -89,7 +90,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")
     there = {row.text_id for row in rows}
     missing = [text_id for text_id in dict.fromkeys(sent.text_ids) if text_id not in there]
-    return Found([embedding_of(row, access, sent.encoding) for row in rows], missing)
+    return Found(await converted(rows, lambda row: embedding_of(row, access, sent.encoding)), missing)
 
 
 @endpoint(

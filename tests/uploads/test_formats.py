@@ -207,6 +207,11 @@ async def test_searches_in_every_form(api: httpx2.AsyncClient, place: Project) -
         found = (await send(api, place.similars, owner, many, **PACKED)).json()["results"]
         assert [[one["id"] for one in each] for each in found] == [["a"], ["b"]]
         assert found[1][0]["text"] == "of b"
+    text = base64.b64encode(pack([1.999, 0, 0], "f2")).decode()
+    assert "/" in text
+    escaped = json.dumps({"vectors": [text] * 2, "encoding": "f2"}).replace("/", r"\/").encode()  # as PHP writes it
+    found = (await send(api, place.similars, owner, escaped, **{"Content-Type": "application/json"})).json()["results"]
+    assert [[one["id"] for one in each] for each in found] == [["a"], ["a"]]
     filtered = await api.post(
         f"{place.similars}?threshold=-1", json={"vector": [1, 0, 0], "filter": {"k": {"$gte": 1}}}, headers=owner
     )
