@@ -1,4 +1,5 @@
-"""Starting and stopping: what is going on is finished, streams say how far they came, and the exit code is 0, except of unfinished work."""
+"""Starting and stopping: what is going on is finished, streams say how far they came, and the exit code is 0 if
+nothing is left undone."""
 
 import asyncio
 import contextlib
@@ -154,7 +155,7 @@ def test_other_commands_end_at_once(new_database: Callable[..., str], tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "template", "locked"),
     [
-        (["migrate"], False, "SELECT pg_advisory_lock(%d, 'public'::regnamespace::oid::int)" % migrate.LOCK),
+        (["migrate"], False, f"SELECT pg_advisory_lock({migrate.LOCK}, 'public'::regnamespace::oid::int)"),
         (["keys", "status"], True, "LOCK TABLE llm_service_instances"),
         (["keys", "rotate"], True, "LOCK TABLE llm_service_instances"),
     ],
