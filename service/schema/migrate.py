@@ -130,6 +130,9 @@ def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say 
                 f"This is a database of dhamps-vdb, version {found}. Back it up, stop dhamps-vdb, check `migrate "
                 "--dry-run`, and take it over with `migrate`; see docs/MIGRATION.md."
             )
+        reads_only = _count(connection, "SHOW transaction_read_only") == "on"
+        if reads_only and not (again or found or _missing(connection, found)):
+            return []
         backend.ensure_internal_schema_updated()
         while True:
             try:

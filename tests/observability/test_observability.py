@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,6 +99,40 @@ async def test_a_line_a_request(new_database: Callable[..., str], tmp_path: Path
         owner.key,
     ):
         assert secret not in log.read_text()
+
+
+async def test_a_log_that_cannot_be_written_ends_no_work(new_database: Callable[..., str]) -> None:
+    database = new_database()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    values = {**SETTINGS, "SERVICE_INDEXER": "true", "SERVICE_DATABASE_URL": database, "SERVICE_PORT": str(port)}
+    process = started("serve", log=Path("/dev/full"), **values)  # as of a full disk
+    with psycopg.connect(database, autocommit=True) as connection:
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
+                deadline = time.monotonic() + 60
+                while True:
+                    with contextlib.suppress(httpx2.TransportError):
+                        if (await api.get("/readyz")).status_code == 200:
+                            break
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.1)
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                await asyncio.sleep(4)  # the indexer logs that it lost its connection, and retries
+                project = await world.project(api, await world.user(api, ADMIN))
+                await world.upload(api, project, world.row("a", [1, 0, 0]))
+                text = (await api.get("/metrics", headers=ADMIN)).text
+                assert value(text, "embedding_service_requests_total", route="/v1/embeddings/{user}/{project}") == 1
+                deadline = time.monotonic() + 20
+                while connection.execute("SELECT FROM embedding_count_deltas").fetchall():  # the indexer adds them up
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.1)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
 
 
 async def test_metrics(new_database: Callable[..., str]) -> None:
