@@ -19,13 +19,14 @@ from starlette.responses import Response
 from service import decoding
 from service.errors import Conflict, ContentTooLarge, Invalid, NotFound, Problem, ProblemDetails
 from service.http.body import MERGE_PATCH
+from service.http.deadline import deadline
 from service.http.limits import MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.provisional import refuted
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req
 from service.http.responses import JSON, encode, render
-from service.http.time_limit import time_limit
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
+from service.providers.errors import ProviderError
 
 # The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
@@ -84,7 +85,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             req.links.append(f'<{self.successor.format(**req.path_params)}>; rel="successor-version"')
         try:
             with req.abandonable() if self.only_reads else contextlib.nullcontext():
-                async with time_limit(req.services.settings.service_request_timeout):
+                async with deadline(req.services.settings.service_request_timeout):
                     access, missing = await self._guarded(req)
                     try:
                         result = await self._handled(req, access, missing)
@@ -100,6 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has disconnected
         except Exception as error:
+            req.record.is_provider_fault = isinstance(error, ProviderError)
             response = render(error, self.error_body)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await req.pool.expire_connections()  # new ones resolve the host name of the database again

@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -15,6 +16,7 @@ SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
+_FAULTS = Counter("embedding_service_faults", "Requests that failed through no fault of the client or a provider.")
 _REQUEST_SECONDS = Histogram(
     "embedding_service_request_seconds", "Duration of requests.", ["method", "route"], buckets=SECONDS
 )
@@ -63,6 +65,9 @@ def count(record: RequestRecord) -> None:
     method = record.method if record.method in _METHODS else "other"
     requests, request_seconds = _of_route(method, record.route, record.status)
     requests.inc()
+    is_fault = record.status >= HTTPStatus.INTERNAL_SERVER_ERROR and record.status != HTTPStatus.NOT_IMPLEMENTED
+    if is_fault and not record.is_provider_fault:
+        _FAULTS.inc()
     request_seconds.observe(record.seconds)
     for result, rows in (record.rows or {}).items():
         _ROWS.labels(result).inc(rows)
