@@ -29,7 +29,7 @@ class Signs:
         self.note_look()
 
     def note_look(self) -> None:
-        """Records that a poll has ended, or waits for the database: for a statement, a lock, or until it is available."""
+        """Records that a poll has ended, or waits for the database: its statement, a lock, or its return."""
         self.looked = time.monotonic()
 
     def write(self) -> None:

@@ -156,11 +156,15 @@ async def losing(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
     opened.set()
     given = parse(url)
 
+    running: set[asyncio.Task[None]] = set()
+
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event) -> None:
-        while data := await reader.read(65536):
-            await passes.wait()
-            writer.write(data)
-        writer.close()
+        try:
+            while data := await reader.read(65536):
+                await passes.wait()
+                writer.write(data)
+        finally:
+            writer.transport.abort()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passes = opened
@@ -170,7 +174,8 @@ async def losing(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
             if host.startswith("/")
             else asyncio.open_connection(host, port)
         )
-        await asyncio.gather(pipe(reader, there[1], passes), pipe(there[0], writer, passes))
+        running.add(asyncio.create_task(pipe(reader, there[1], passes)))
+        running.add(asyncio.create_task(pipe(there[0], writer, passes)))
 
     def lose() -> None:
         nonlocal opened
@@ -182,19 +187,22 @@ async def losing(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
     user = f"{given['user']}:{given.get('password', '')}"
     yield f"postgresql://{user}@127.0.0.1:{server.sockets[0].getsockname()[1]}/{given['dbname']}", lose
     server.close()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("often")
 async def test_a_lost_connection_is_a_fault(new_database: Callable[..., str], tmp_path: Path) -> None:
     """The indexer waits for an answer that does not come, while the database answers others."""
     signs = Signs(tmp_path)
-    async with losing(new_database()) as (url, lose):
-        async with beside(indexer.run(url, IndexAims(threshold=100, memory=2**26), signs)):
-            await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 1.5)
-            assert since_look(signs) < indexer.SECONDS_BETWEEN_LOOKS
-            lose()
-            await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 2.5)
-            assert since_look(signs) > indexer.SECONDS_BETWEEN_LOOKS
+    aims = IndexAims(threshold=100, memory=2**26)
+    async with losing(new_database()) as (url, lose), beside(indexer.run(url, aims, signs)):
+        await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 1.5)
+        assert since_look(signs) < indexer.SECONDS_BETWEEN_LOOKS
+        lose()
+        await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 2.5)
+        assert since_look(signs) > indexer.SECONDS_BETWEEN_LOOKS
 
 
 @pytest.mark.parametrize("arguments", [["index"], ["serve"]])

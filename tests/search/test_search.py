@@ -562,7 +562,7 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any, tmp_path: Pat
 
 
 async def test_the_build_of_a_killed_indexer_ends(large: Any, tmp_path: Path) -> None:
-    """It would hold the lock on the project for as long as it takes: hours, or, here, until another transaction ends."""
+    """It would hold the lock on the project to its end: for hours, or, here, while another transaction writes."""
     url, pool, project, _ = large
     sessions = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'indexer'"
