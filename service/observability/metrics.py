@@ -36,6 +36,11 @@ _INDEX = {
         ("builds", "Vector indexes in progress."),
     )
 }
+_LAST_ROUND = Gauge(
+    "embedding_service_indexer_last_round_timestamp_seconds",
+    "Unix time at which an indexer, of any process, last finished a round.",
+    multiprocess_mode="mostrecent",
+)
 # The worst of all worker processes.
 _REPLICA_LAG = Gauge("embedding_service_replica_lag_seconds", "Lag of the replica.", multiprocess_mode="livemax")
 _REPLICA_USED = Gauge(
@@ -86,10 +91,11 @@ def note_connections(total: int, idle: int) -> None:
     _CONNECTIONS.labels("used").set(total - idle)
 
 
-def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> None:
-    """Sets the numbers of indexes."""
+def note_indexes(projects: int, rows: int, below_recall: int, builds: int, last_round: float) -> None:
+    """Sets the numbers of indexes, and the time of an indexer's last round."""
     for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
         _INDEX[name].set(value)
+    _LAST_ROUND.set(last_round)
 
 
 def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int | None) -> None:
