@@ -294,6 +294,19 @@ async def test_a_later_user_of_the_same_handle_has_none_of_the_usage(
     }
 
 
+async def test_a_call_of_a_user_deleted_meanwhile_is_not_entered_for_a_later_one(
+    one: Lent, other: User, service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    provider.counts_bytes, provider.seconds = True, 1.0
+    await share(one, other, tokens_per_day=100)
+    call = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.asked:
+        await asyncio.sleep(0.01)
+    assert (await service.delete(other.path, headers=admin)).status_code == 204
+    assert (await call).status_code == 200
+    assert [(row["user_handle"], row["tokens"]) for row in await one.used(by="user")] == [("_deleted", 60)]
+
+
 async def test_a_reservation_that_nobody_settles_ends_by_itself(
     one: Lent, other: User, service: httpx2.AsyncClient, provider_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +354,7 @@ async def test_a_call_ends_when_its_reservation_has_expired(
     provider.seconds = 2.0
     await share(one, other, tokens_per_day=100)
     call = asyncio.create_task(one.embed(["x" * 60], other.headers))
-    while not provider.at_once:
+    while not provider.asked:
         await asyncio.sleep(0.01)
     with psycopg.connect(provider_database, autocommit=True) as db:
         db.execute("UPDATE usage_reservations SET expires_at = now() WHERE holder = %s", (other.handle,))
@@ -358,7 +371,7 @@ async def test_a_cost_is_entered_when_the_database_answers_again(
     provider.counts_bytes, provider.seconds = True, 0.5
     await share(one, other, tokens_per_day=100)
     calls = [asyncio.create_task(one.embed(["x" * 20], other.headers)) for _ in range(2)]
-    while provider.at_once < 2:
+    while len(provider.asked) < 2:
         await asyncio.sleep(0.01)
     lose = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -405,7 +418,7 @@ async def test_a_share_that_ends_while_a_request_waits_for_its_budget(
     await share(one, other, tokens_per_day=100)
     await one.api.patch(one.instance, json={"tokens_per_day": 10_000}, headers=one.owner.headers)
     first = asyncio.create_task(one.embed(["x" * 60], other.headers))
-    while not provider.at_once:
+    while not provider.asked:
         await asyncio.sleep(0.01)
     second = asyncio.create_task(one.embed(["x" * 60], other.headers))  # waits for the reserved tokens
     await asyncio.sleep(0.3)
