@@ -80,8 +80,9 @@ UPDATE usage_reservations SET expires_at = statement_timestamp() + make_interval
  WHERE reservation_id = @reservation_id::bigint AND expires_at > statement_timestamp();
 
 -- name: SettleUsage :exec
--- A deleted instance has no ledger. Without a call only the reservation ends. It may be repeated if its result was lost: a
--- reservation without tokens has ended, so its cost is already entered.
+-- A deleted instance has no ledger; the cost of users deleted meanwhile is entered for `_deleted`. Without a call only the
+-- reservation ends. It may be repeated if its result was lost: a reservation without tokens has ended, so its cost is
+-- already entered.
 WITH ended AS (
     UPDATE usage_reservations SET tokens = 0, expires_at = least(expires_at, statement_timestamp())
      WHERE reservation_id = @reservation_id::bigint
@@ -90,7 +91,10 @@ WITH ended AS (
 )
 INSERT INTO instance_usage AS usage
     (instance_id, day, holder, caller, requests, texts, tokens, estimated_tokens, failures)
-SELECT instance_id, (statement_timestamp() AT TIME ZONE 'UTC')::date, @holder::text, @caller::text,
+SELECT instance_id, (statement_timestamp() AT TIME ZONE 'UTC')::date,
+       CASE WHEN EXISTS (SELECT FROM users WHERE user_handle = @holder::text) THEN @holder::text ELSE '_deleted' END,
+       CASE WHEN @caller::text IN ('admin', 'public') OR EXISTS (SELECT FROM users WHERE user_handle = @caller::text)
+            THEN @caller::text ELSE '_deleted' END,
        @requests::bigint, @texts::bigint, @tokens::bigint, @estimated_tokens::bigint, @failures::bigint
   FROM instance
  WHERE @requests::bigint > 0

@@ -1,8 +1,8 @@
 """The ledger of instances, and budgets: tokens are reserved before a call, and the actual cost is entered after it.
 
 PostgreSQL serializes the reservations of an instance, so that concurrent callers in several processes stay within the
-limits. The maximum cost of the texts is reserved: one token per byte. A reservation is renewed until the cost is
-entered; that of a killed process expires after some minutes.
+limits. The maximum cost of the texts is reserved: one token per byte. A reservation is renewed while its call lasts;
+that of a killed process expires after some minutes.
 """
 
 import asyncio
@@ -76,15 +76,15 @@ class Ledger:
         """
         reservation_id = await self._reserve(model, spender, texts) if model.is_limited else None
         spent = Spent()
-        async with contextlib.nullcontext() if reservation_id is None else self._renewed(reservation_id):
-            try:
+        try:
+            async with contextlib.nullcontext() if reservation_id is None else self._renewed(reservation_id):
                 yield spent
-            finally:
-                if spent.requests or reservation_id is not None:
-                    entering = asyncio.create_task(self._enter(reservation_id, spender, spent))
-                    self._entering.add(entering)
-                    entering.add_done_callback(self._entering.discard)
-                    await asyncio.shield(entering)
+        finally:
+            if spent.requests or reservation_id is not None:
+                entering = asyncio.create_task(self._enter(reservation_id, spender, spent))
+                self._entering.add(entering)
+                entering.add_done_callback(self._entering.discard)
+                await asyncio.shield(entering)
 
     async def aclose(self) -> None:
         """Waits for pending entries, some seconds if the database does not answer."""

@@ -108,8 +108,7 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(
     assert len(provider.asked) == 3
 
 
-async def test_requests_a_minute(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+async def test_requests_a_minute(one: Lent, other: User) -> None:
     await share(one, other, requests_per_minute=2)
     assert [(await one.embed(["text"], other.headers)).status_code for _ in range(3)] == [200, 200, 429]
     answer = await one.embed(["text"], other.headers)
@@ -120,8 +119,7 @@ async def test_requests_a_minute(service: httpx2.AsyncClient, admin: Headers, pr
     problem(await one.embed(["text"], other.headers), 422)
 
 
-async def test_a_limit_of_none(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+async def test_a_limit_of_none(one: Lent, other: User) -> None:
     await share(one, other, requests_per_minute=0)
     body = problem(await one.embed(["text"], other.headers), 422)
     assert body["detail"] == "No text was embedded."
@@ -129,10 +127,7 @@ async def test_a_limit_of_none(service: httpx2.AsyncClient, admin: Headers, prov
     assert "is allowed 0 requests a minute" in body["errors"][0]["message"]
 
 
-async def test_a_share_is_changed_and_the_rest_of_it_stays(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+async def test_a_share_is_changed_and_the_rest_of_it_stays(one: Lent, other: User, service: httpx2.AsyncClient) -> None:
     limits = {"tokens_per_day": 5, "tokens_per_month": 50, "requests_per_minute": 3}
     end = "2100-01-01T00:00:00Z"
     assert await share(one, other, **limits, expires_at=end) == {
@@ -170,9 +165,8 @@ async def test_a_share_is_changed_and_the_rest_of_it_stays(
     ],
 )
 async def test_an_end_that_cannot_be_stored_is_refused(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider, end: str
+    one: Lent, other: User, service: httpx2.AsyncClient, end: str
 ) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
     body = {"share_with_handle": other.handle, "role": "reader", "expires_at": end}
     answer = await service.post(f"{one.instance}/share", json=body, headers=one.owner.headers)
     assert problem(answer, 422)["errors"][0]["location"] == "body.expires_at"
@@ -191,17 +185,15 @@ async def test_an_end_that_cannot_be_stored_is_refused(
     ],
 )
 async def test_the_usage_of_any_days(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider, query: dict[str, str], status: int
+    one: Lent, service: httpx2.AsyncClient, query: dict[str, str], status: int
 ) -> None:
-    one = await lent(service, admin, provider)
     answer = await service.get(f"{one.instance}/usage", params=query, headers=one.owner.headers)
     assert answer.status_code == status, answer.text
 
 
 async def test_an_expired_share_neither_embeds_nor_builds(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    one: Lent, other: User, service: httpx2.AsyncClient, provider: Provider
 ) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     project = await built(one, other)
     rows = {"texts": [{"text_id": "a", "text": "one"}]}
@@ -266,9 +258,8 @@ async def test_what_editors_of_a_project_spend_is_its_owners(
 
 
 async def test_the_admin_and_the_public_have_names_in_the_ledger(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    one: Lent, service: httpx2.AsyncClient, admin: Headers
 ) -> None:
-    one = await lent(service, admin, provider)
     await one.put({"a": "one"})
     change = {"public_read": True, "text_search": "public"}
     answer = await service.patch(
@@ -303,14 +294,22 @@ async def test_a_later_user_of_the_same_handle_has_none_of_the_usage(
     }
 
 
-async def test_a_reservation_that_nobody_settles_ends_by_itself(
-    service: httpx2.AsyncClient,
-    admin: Headers,
-    provider: Provider,
-    provider_database: str,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_call_of_a_user_deleted_meanwhile_is_not_entered_for_a_later_one(
+    one: Lent, other: User, service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+    provider.counts_bytes, provider.seconds = True, 1.0
+    await share(one, other, tokens_per_day=100)
+    call = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.asked:
+        await asyncio.sleep(0.01)
+    assert (await service.delete(other.path, headers=admin)).status_code == 204
+    assert (await call).status_code == 200
+    assert [(row["user_handle"], row["tokens"]) for row in await one.used(by="user")] == [("_deleted", 60)]
+
+
+async def test_a_reservation_that_nobody_settles_ends_by_itself(
+    one: Lent, other: User, service: httpx2.AsyncClient, provider_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await share(one, other, tokens_per_day=100)
     shown = (await service.get(one.instance, headers=one.owner.headers)).json()
     with psycopg.connect(provider_database, autocommit=True) as db:
@@ -355,7 +354,7 @@ async def test_a_call_ends_when_its_reservation_has_expired(
     provider.seconds = 2.0
     await share(one, other, tokens_per_day=100)
     call = asyncio.create_task(one.embed(["x" * 60], other.headers))
-    while not provider.at_once:
+    while not provider.asked:
         await asyncio.sleep(0.01)
     with psycopg.connect(provider_database, autocommit=True) as db:
         db.execute("UPDATE usage_reservations SET expires_at = now() WHERE holder = %s", (other.handle,))
@@ -372,7 +371,7 @@ async def test_a_cost_is_entered_when_the_database_answers_again(
     provider.counts_bytes, provider.seconds = True, 0.5
     await share(one, other, tokens_per_day=100)
     calls = [asyncio.create_task(one.embed(["x" * 20], other.headers)) for _ in range(2)]
-    while provider.at_once < 2:
+    while len(provider.asked) < 2:
         await asyncio.sleep(0.01)
     lose = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -419,7 +418,7 @@ async def test_a_share_that_ends_while_a_request_waits_for_its_budget(
     await share(one, other, tokens_per_day=100)
     await one.api.patch(one.instance, json={"tokens_per_day": 10_000}, headers=one.owner.headers)
     first = asyncio.create_task(one.embed(["x" * 60], other.headers))
-    while not provider.at_once:
+    while not provider.asked:
         await asyncio.sleep(0.01)
     second = asyncio.create_task(one.embed(["x" * 60], other.headers))  # waits for the reserved tokens
     await asyncio.sleep(0.3)

@@ -24,7 +24,12 @@ async def reserve(connection: Connection, instance_id: int, holder: str, tokens:
 
 
 async def settle(
-    connection: Connection, instance_id: int, holder: str, reservation_id: int | None = None, **spent: int
+    connection: Connection,
+    instance_id: int,
+    holder: str,
+    reservation_id: int | None = None,
+    caller: str | None = None,
+    **spent: int,
 ) -> None:
     counts = {"requests": 1, "texts": 1, "tokens": 10, "estimated_tokens": 0, "failures": 0, **spent}
     await usage.settle_usage(
@@ -32,7 +37,7 @@ async def settle(
         reservation_id=reservation_id,
         instance_id=instance_id,
         holder=holder,
-        caller=holder,
+        caller=caller or holder,
         **counts,
     )
 
@@ -135,6 +140,16 @@ class TestSettleUsage:
     async def test_of_a_deleted_instance_nothing_is_kept(self, connection: Connection) -> None:
         await settle(connection, -1, "nobody")
         assert await connection.fetchval("SELECT count(*) FROM instance_usage WHERE instance_id = -1") == 0
+
+    async def test_of_a_user_deleted_meanwhile_the_handle_is_not_kept(self, connection: Connection) -> None:
+        owner, number = await made(connection)
+        await settle(connection, number, "nobody")
+        for caller in ("admin", "public", owner):
+            await settle(connection, number, owner, caller=caller)
+        rows = await connection.fetch("SELECT holder, caller FROM instance_usage WHERE instance_id = $1", number)
+        assert {tuple(row) for row in rows} == {
+            ("_deleted", "_deleted"), (owner, "admin"), (owner, "public"), (owner, owner),
+        }  # fmt: skip
 
     async def test_without_a_call_only_the_reservation_ends(self, connection: Connection) -> None:
         owner, number = await made(connection, tokens_per_day=10)
