@@ -137,6 +137,11 @@ async def test_a_file_becomes_a_project_and_a_project_a_file(
     wrong = await ferry("pull", project, "c.csv")
     assert wrong.code == 1
     assert "these can: " in wrong.err
+    nowhere = await ferry("pull", project, "none/c.jsonl")
+    assert (nowhere.code, nowhere.err) == (1, f"{tmp_path / 'none'}: There is no such folder.\n")
+    np.save(tmp_path / "d.npy", rows(2).vectors)
+    bare = await ferry("push", "d.npy", project)
+    assert (bare.code, "give them as ids= (--ids)" in bare.err) == (1, True)
 
 
 async def test_deletions_of_a_push_are_asked_for(

@@ -129,6 +129,7 @@ async def test_a_text_is_edited(console: Console, http: httpx2.AsyncClient, admi
     assert last["text"] == "A lily"
     assert last["vector"] != before["vector"]
     await page.get_by_role("button", name="Edit").click()
+    await expect(dialog.get_by_label("Text", exact=True)).to_be_focused()  # else it gets the next key
     await dialog.get_by_label("Metadata").fill("")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_have_count(0)
