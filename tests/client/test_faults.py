@@ -220,7 +220,7 @@ async def broken(place: Place, kind: str) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("kind", ["cut", "503", "429", "401"])
+@pytest.mark.parametrize("kind", ["cut", "503", "401"])  # test_transport has the other statuses that may pass
 @pytest.mark.parametrize("way", ["push", "pull"])
 async def test_a_network_that_breaks(place: Place, kind: str, way: str) -> None:
     name = await (place.project() if way == "push" else place.filled())
