@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.data import QUERIES, Data
 from benchmarks.service import Client
-from benchmarks.timing import each
+from benchmarks.timing import in_turn
 
 LIMITS = (1, 10, 50, 200)
 SHARES = (0.9, 0.5, 0.1, 0.01, 0.001, 0.0001)
@@ -51,9 +51,10 @@ async def filters(client: Client, data: Data, masks: dict[str, NDArray[np.bool_]
         for document in ({name: True}, {"random": {"$lt": share}}):
             await _recall(client, data, document, mask, 10, range(SOME), found)
             bodies = [_body(data, number, document) for number in range(SOME)]
-            taken = float(np.median(await each(lambda number: client.ask(bodies[number], 10), SOME)))  # noqa: B023
-            exact = float(
-                np.median(await each(lambda number: client.ask(bodies[number], 10, "&exact=true"), SOME))  # noqa: B023
+            taken, exact = await in_turn(
+                lambda number: client.ask(bodies[number], 10),  # noqa: B023
+                lambda number: client.ask(bodies[number], 10, "&exact=true"),  # noqa: B023
+                SOME,
             )
             if document == {name: True} and share == 0.01:
                 found.one_percent = taken

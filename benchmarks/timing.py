@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,21 @@ async def each(run: Callable[[int], Awaitable[Any]], count: int, warm_up: int = 
     for number in range(warm_up):
         await run(number % count)
     return np.array([await timed(lambda number=number: run(number)) for number in range(count)]) * 1000  # type: ignore[misc]
+
+
+async def in_turn(
+    one: Callable[[int], Awaitable[Any]], other: Callable[[int], Awaitable[Any]], count: int, warm_up: int = 5
+) -> tuple[float, float]:
+    """The median milliseconds of two things, done `count` times in turn because other work comes and goes.
+
+    Each is the first every other time, since the second finds what it reads in the caches.
+    """
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(warm_up + count):
+        for place in (0, 1) if number % 2 else (1, 0):
+            taken[place].append(await timed(partial((one, other)[place], number % count)))
+    first, second = (float(np.median(each[warm_up:])) * 1000 for each in taken)
+    return first, second
 
 
 async def per_second(run: Callable[[int], Awaitable[Any]], clients: int, seconds: float) -> float:

@@ -20,6 +20,7 @@ class Admission:
         self._bodies = Shares(
             body_bytes, part=part, reserve=0, wait=wait, what="bytes of large requests and answers in memory"
         )
+        self.part = self._bodies.part  # bytes for a caller
         part, reserve = part_of(uploads, share), reserve_of(uploads, share)
         self._uploads = Shares(uploads, part=part, reserve=reserve, wait=wait, what="uploads in progress")
 
@@ -33,7 +34,7 @@ class Admission:
 
     @asynccontextmanager
     async def upload(self, *, patient: bool = False) -> AsyncIterator[None]:
-        """Holds an upload slot during the block. A `patient` stream waits without limit."""
+        """Holds an upload slot during the block. A `patient` caller waits without limit."""
         who = caller.get(ANONYMOUS)
         await self._uploads.acquire(who, patient=patient)
         try:

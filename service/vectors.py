@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
@@ -16,23 +17,21 @@ HALF_MAX = 65504.0
 MAX_DIMENSIONS = 16_000  # of pgvector's halfvec
 
 
-def fault(vector: NDArray[Any]) -> tuple[str, int | None] | None:
-    """The problem of a vector `(dimensions,)` of floats, and the index of the component if it has a single cause.
+class Fault(msgspec.Struct, frozen=True):
+    """Why the vector in a row cannot be stored; `value` is that of the component, if it has a single cause."""
 
-    None if it can be stored: finite, within half precision, and not all zero after rounding to it.
-    """
-    if not np.isfinite(vector).all():
-        return "must be finite", int(np.argmin(np.isfinite(vector)))
-    beyond = np.abs(vector) > HALF_MAX
-    if beyond.any():
-        return f"must be within half precision, from -{HALF_MAX:.0f} to {HALF_MAX:.0f}", int(np.argmax(beyond))
-    if not to_halves(vector).any():
-        return "must not be all zero in half precision: it has no direction", None
-    return None
+    row: int
+    message: str
+    component: int | None = None
+    value: float | None = None
 
 
-def faulty_rows(vectors: NDArray[Any]) -> list[int]:
-    """The indices of the rows of `(n, dimensions)` floats for which `fault` finds a problem."""
+def faults(vectors: NDArray[Any]) -> list[Fault]:
+    """The faults of `(n, dimensions)` floats: not finite, beyond half precision, or all zero after rounding to it."""
+    return [_explained(row, vectors[row]) for row in _faulty_rows(vectors)]
+
+
+def _faulty_rows(vectors: NDArray[Any]) -> list[int]:
     if vectors.dtype == np.float16:
         # As integers, which are faster: few CPUs compute with halves. An exponent of all ones is infinity or NaN.
         largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1).tolist()
@@ -42,6 +41,20 @@ def faulty_rows(vectors: NDArray[Any]) -> list[int]:
     # Compares for valid numbers, because a NaN fails every comparison.
     fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
     return np.flatnonzero(~fine).tolist()
+
+
+def _explained(row: int, vector: NDArray[Any]) -> Fault:
+    """The fault of a faulty row."""
+    if not np.isfinite(vector).all():
+        message, place = "must be finite", int(np.argmin(np.isfinite(vector)))
+    elif (beyond := np.abs(vector) > HALF_MAX).any():
+        message, place = (
+            f"must be within half precision, from -{HALF_MAX:.0f} to {HALF_MAX:.0f}",
+            int(np.argmax(beyond)),
+        )
+    else:
+        return Fault(row, "must not be all zero in half precision: it has no direction")
+    return Fault(row, message, place, float(vector[place]))
 
 
 Encoding = Literal["f4", "f2"]

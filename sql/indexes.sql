@@ -7,6 +7,16 @@ SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnames
 -- name: UnlockProjectIndex :one
 SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
+-- name: GetSession :one
+SELECT pg_backend_pid();
+
+-- name: EndWithClient :one
+SELECT set_config('client_connection_check_interval', '10s', false);
+
+-- name: IsExecuting :one
+-- A session that waits for a lock is active, too. Without track_activities the state is not known.
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = @session::int AND state IN ('active', 'disabled'));
+
 -- name: FoldCounts :exec
 -- Skips projects that are being deleted or emptied: these hold the lock on the count, and waiting could deadlock.
 WITH free AS MATERIALIZED (
@@ -76,6 +86,10 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
 
 -- name: NoteLookedAt :exec
 UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int AND changes = @changes::bigint;
+
+-- name: NoteRound :exec
+-- Not more often than needed: any number of indexers end a round every two seconds.
+UPDATE indexer_state SET last_round = clock_timestamp() WHERE last_round < clock_timestamp() - interval '10 seconds';
 
 -- name: GetStrayIndexes :many
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
@@ -244,5 +258,6 @@ SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
-         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds
+         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
+       (SELECT extract(epoch FROM last_round)::float8 FROM indexer_state) AS last_round
   FROM project_indexes;

@@ -19,11 +19,11 @@ from service.api.texts import EMBED_ERRORS, embedded
 from service.database.pool import Pool
 from service.errors import BadRequest, Forbidden, Problem, Unauthorized, found
 from service.http.auth import EDITORS, READERS, embeddings_reader, searcher
+from service.http.deadline import deadline
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
 from service.http.responses import JSON, MSGPACK
-from service.http.time_limit import time_limit
 from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
@@ -119,8 +119,9 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
 )
 async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to one or more vectors or texts, or to a stored text, which is excluded."""
-    body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
-    sent = await decode(body, req.body.wire(FORMATS), access.dimensions)
+    most = req.services.settings.service_max_body_bytes
+    # The answer may be as large as the body, which is not kept in a variable therefore.
+    sent = await decode(await req.body.read(most, FORMATS), req.body.wire(FORMATS), access.dimensions)
     include = query.include if sent.include is None else sent.include
     if sent.text_id is not None:
         if req.is_provisional:
@@ -230,7 +231,7 @@ async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: l
     """Searches within a time limit. Raises Busy."""
     seconds = req.services.settings.service_search_timeout
     fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
-    async with time_limit(seconds, f"The search timed out after {seconds:g} s: ask for {fewer}."):
+    async with deadline(seconds, f"The search timed out after {seconds:g} s: ask for {fewer}."):
         if req.is_provisional:
             given = req.credentials
             answer = await nearest(req.pool, project, sent, question, Asker(given.key_hash, given.is_admin))

@@ -3,7 +3,7 @@
 import click
 import msgspec
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.cli.common import as_json, show
 
 

@@ -55,6 +55,9 @@ def explain(error: Exception) -> ApiError | None:
             return Invalid("A text is longer than what can be stored.")
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
             return Invalid("A text contains a NUL, which cannot be stored.")
+        case asyncpg.DataError(sqlstate="22000") if "dimensions" in str(error):
+            # pgvector compares vectors of different lengths: they changed after the guard, in a search.
+            return REFUSALS["embeddings_dimensions_check"]()
         case asyncpg.ReadOnlySQLTransactionError():
             return Unavailable(READ_ONLY)
         case asyncpg.UndefinedTableError():  # the table was dropped during the request

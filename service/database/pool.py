@@ -142,32 +142,34 @@ class BoundedPool(asyncpg.Pool):
         self._wait, self._shares = wait, shares
 
     def acquire(self, *, timeout: float | None = None) -> Any:
-        """A connection, as in asyncpg."""
-        if timeout is None and not self.get_idle_size():  # a timeout is expensive, and not needed for a free connection
-            timeout = self._wait
-        who = caller.get(None)
-        connection = super().acquire(timeout=timeout)
-        return connection if who is None else _Share(self._shares, who, connection)
+        """A connection during an `async with`, as in asyncpg."""
+        return _Share(self._shares, caller.get(None), super().acquire(), self._wait if timeout is None else timeout)
 
 
 class _Share:
-    """A connection that counts against its caller's share."""
+    """A connection that counts against the share of its caller, if any."""
 
-    def __init__(self, shares: Shares, who: str, connection: Any) -> None:
-        self._shares, self._who, self._connection = shares, who, connection
+    def __init__(self, shares: Shares, who: str | None, connection: Any, wait: float) -> None:
+        self._shares, self._who, self._connection, self._wait = shares, who, connection, wait
 
     async def __aenter__(self) -> Any:
-        await self._shares.acquire(self._who)
+        if self._who is not None:
+            await self._shares.acquire(self._who)
         try:
-            return await self._connection.__aenter__()
+            async with asyncio.timeout(self._wait):  # asyncpg's own timeout starts a task
+                return await self._connection.__aenter__()
         except BaseException:
-            self._shares.release(self._who)
+            self._release()
             raise
 
     async def __aexit__(self, *error: object) -> None:
         try:
             await self._connection.__aexit__(*error)
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._who is not None:
             self._shares.release(self._who)
 
 

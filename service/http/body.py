@@ -146,8 +146,12 @@ class Body:
                     raise TooSlow(f"No part of the body arrived for {self._seconds:g} seconds.") from None
 
     async def make_room(self, size: int) -> None:
-        """Reserves `size` bytes of memory for the request until its answer is sent. Raises Busy."""
-        self._room += await self._admission.acquire(size)
+        """Reserves `size` bytes of memory for the request until its answer is sent. Raises Busy.
+
+        At most the caller's part in all, because a request would wait in vain for more than that.
+        """
+        if left := min(size, self._admission.part - self._room):
+            self._room += await self._admission.acquire(left)
 
     def leave_room(self) -> None:
         """Releases the memory."""

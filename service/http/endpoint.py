@@ -19,13 +19,14 @@ from starlette.responses import Response
 from service import decoding
 from service.errors import Conflict, ContentTooLarge, Invalid, NotFound, Problem, ProblemDetails
 from service.http.body import MERGE_PATCH
+from service.http.deadline import deadline
 from service.http.limits import MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.provisional import refuted
 from service.http.rate_limit import counted
-from service.http.request import ClientGone, Req, path_names
+from service.http.request import ClientGone, Req
 from service.http.responses import JSON, encode, render
-from service.http.time_limit import time_limit
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
+from service.providers.errors import ProviderError
 
 # The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
@@ -84,7 +85,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             req.links.append(f'<{self.successor.format(**req.path_params)}>; rel="successor-version"')
         try:
             with req.abandonable() if self.only_reads else contextlib.nullcontext():
-                async with time_limit(req.services.settings.service_request_timeout):
+                async with deadline(req.services.settings.service_request_timeout):
                     access, missing = await self._guarded(req)
                     try:
                         result = await self._handled(req, access, missing)
@@ -100,6 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has disconnected
         except Exception as error:
+            req.record.is_provider_fault = isinstance(error, ProviderError)
             response = render(error, self.error_body)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await req.pool.expire_connections()  # new ones resolve the host name of the database again
@@ -114,9 +116,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             return await self._asked(req)
 
     async def _asked(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
-        names, _ = path_names(req.path_params)
         try:
-            return await self.guard(req, names), None
+            return await self.guard(req, req.names), None
         except (NotFound, Conflict) as error:
             return None, error
 
@@ -128,14 +129,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _decoded(self, req: Req, missing: NotFound | Conflict | None) -> dict[str, Any]:
         """The handler's arguments from path, query and body. Raises Invalid with all problems, then `missing`."""
-        names, unreadable = path_names(req.path_params)
-        if unreadable is not None:
-            raise unreadable
+        if req.unreadable_name is not None:
+            raise req.unreadable_name
         arguments: dict[str, Any] = {}
         problems: list[Problem] = []
         if self.path_type is not None:
             with _collecting(problems):
-                arguments["path"] = decoding.convert(names, self.path_type, "path")
+                arguments["path"] = decoding.convert(req.names, self.path_type, "path")
         if self.query_type is not None or self.path.startswith("/v1/"):  # elsewhere clients may add parameters
             with _collecting(problems):
                 query = decoding.query(req.query_string, self.query_type)

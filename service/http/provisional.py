@@ -62,6 +62,7 @@ def refuted(req: Req, error: Exception) -> bool:
         return False
     req.is_provisional, req.is_refuted = False, True
     req.services.remembered.pop(_key(req), None)
+    req.body.leave_room()  # it is read again
     return isinstance(error, (Unconfirmed, Unanswered, ApiError, asyncpg.SyntaxOrAccessError, asyncpg.DataError))
 
 

@@ -84,6 +84,7 @@ class Req:
         self.method: str = scope["method"]
         self.path: str = scope["path"]  # not percent-decoded
         self.path_params: dict[str, str] = scope["path_params"]  # not percent-decoded
+        self.names, self.unreadable_name = _names(self.path_params)
         self.query_string = scope["query_string"].decode("latin-1")
         self.address: str = (scope.get("client") or ("",))[0]
         settings = self.services.settings
@@ -155,7 +156,7 @@ class Req:
             self.state.pop("abandonable", None)
 
 
-def path_names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
+def _names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
     """Percent-decoded path parameters, and their problem, which is reported after key and permission.
 
     Characters that a name cannot contain become U+FFFD, so that no resource has that name.

@@ -32,6 +32,7 @@ PROBLEM = "application/problem+json"
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
 ITEMS_AT_ONCE = 20  # longer lists are encoded in pieces
+SHORT = 1000  # characters of a text, or bytes of stored JSON; results with longer ones are encoded one by one
 LARGE = 64 * 1024  # bytes from which stored JSON is converted to MessagePack token by token
 
 
@@ -101,12 +102,22 @@ async def _json(result: Any) -> list[bytes]:
     turns = Turns()
     for text, (_, items) in zip(outside.split(b"\0"), [*lists, ("", [])], strict=True):
         pieces.add(text)
-        for start in range(0, len(items), step := _step(items)):
-            if start:
-                pieces.add(b",")
-            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
-            await turns.give()
+        await _add_json(pieces, items, turns)
     return pieces.whole()
+
+
+async def _add_json(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
+    """Adds the items of a list, without its brackets."""
+    for start in range(0, len(items), step := _step(items)):
+        if start:
+            pieces.add(b",")
+        if _is_long(items[start]):
+            pieces.add(b"[")
+            await _add_json(pieces, items[start], turns)
+            pieces.add(b"]")
+        else:
+            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
+        await turns.give()
 
 
 async def _packed(result: Any) -> list[bytes]:
@@ -127,12 +138,22 @@ async def _packed(result: Any) -> list[bytes]:
         pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
     turns = Turns()
     for name, items in lists:
-        pieces.add(msgspec.msgpack.encode(names[name]) + b"\xdd" + len(items).to_bytes(4, "big"))
-        for start in range(0, len(items), step := _step(items)):
-            some = items[start : start + step]
-            pieces.add(await _pack(some[0]) if step == 1 else b"".join(map(msgspec.msgpack.encode, some)))
-            await turns.give()
+        pieces.add(msgspec.msgpack.encode(names[name]))
+        await _add_packed(pieces, items, turns)
     return pieces.whole()
+
+
+async def _add_packed(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
+    """Adds a list."""
+    pieces.add(b"\xdd" + len(items).to_bytes(4, "big"))
+    for start in range(0, len(items), step := _step(items)):
+        if _is_long(items[start]):
+            await _add_packed(pieces, items[start], turns)
+        elif step == 1:
+            pieces.add(await _pack(items[start]))
+        else:
+            pieces.add(b"".join(map(msgspec.msgpack.encode, items[start : start + step])))
+        await turns.give()
 
 
 @cache  # slow in msgspec
@@ -187,16 +208,30 @@ class Pieces:
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
-    """The fields of an answer that contain long lists."""
+    """The fields of an answer that contain long lists, or lists of long items."""
     if not isinstance(result, msgspec.Struct):
         return []
     fields = ((name, getattr(result, name)) for name in result.__struct_fields__)
-    return [(name, value) for name, value in fields if isinstance(value, list) and len(value) > longer_than]
+    return [
+        (name, value)
+        for name, value in fields
+        if isinstance(value, list) and (len(value) > longer_than or _is_long(value) or any(map(_is_long, value)))
+    ]
 
 
 def _step(items: list[Any]) -> int:
     """The number of items that are encoded at once: one, unless they are ids or numbers."""
     return 1000 if items and isinstance(items[0], str | int | float | None) else 1
+
+
+def _is_long(item: Any) -> bool:
+    """Whether an item is a list with long texts or metadata, like the results for one of several vectors."""
+    return type(item) is list and any(
+        (type(one) is str and len(one) > SHORT) or (type(one) is msgspec.Raw and len(memoryview(one)) > SHORT)
+        for result in item
+        if isinstance(result, msgspec.Struct)
+        for one in msgspec.structs.astuple(result)
+    )
 
 
 def _packable(value: Any) -> Any:

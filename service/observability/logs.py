@@ -41,7 +41,9 @@ def _configure(form: Literal["auto", "console", "json"], level: int) -> tuple[Pr
     """Configures structlog; returns the renderers of events and tracebacks."""
     if form == "json" or (form == "auto" and not sys.stderr.isatty()):
         render: Processor = structlog.processors.JSONRenderer(serializer=_json)
-        tracebacks: Processor = structlog.processors.dict_tracebacks
+        # Without local variables, which contain keys, bodies and the password of the database.
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        tracebacks: Processor = structlog.processors.ExceptionRenderer(without_locals)
     else:
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
         tracebacks = structlog.processors.format_exc_info

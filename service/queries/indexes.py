@@ -62,12 +62,16 @@ class IndexState(msgspec.Struct, frozen=True):
 
 
 class IndexSummary(msgspec.Struct, frozen=True):
-    """All indexes: their number, their rows, those below the desired recall, and builds in progress."""
+    """All indexes: their number, their rows, those below the desired recall, and builds in progress.
+
+    `last_round` is the Unix time at which an indexer last finished a round.
+    """
 
     projects: int
     rows: int
     below: int
     builds: int
+    last_round: float
 
 
 @query
@@ -78,6 +82,24 @@ async def lock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
 @query
 async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
     """Releases the lock."""
+
+
+@query
+async def get_session(db: Db) -> int:
+    """The number of this session in the server."""
+
+
+@query
+async def end_with_client(db: Db) -> str:
+    """Ends this session within ten seconds after its client was killed, also during a statement.
+
+    Raises InvalidParameterValueError for a server on Windows, which does not support it.
+    """
+
+
+@query
+async def is_executing(db: Db, *, session: int) -> bool:
+    """Whether a session executes a statement, or waits for a lock in it."""
 
 
 @query
@@ -126,6 +148,11 @@ async def retrieve_project_to_index(db: Db, *, project_id: int) -> ProjectToInde
 @query
 async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
     """Records that a project was checked, unless it has changed since."""
+
+
+@query
+async def note_round(db: Db) -> None:
+    """Records the end of a round of an indexer, with a resolution of ten seconds."""
 
 
 @query

@@ -108,8 +108,8 @@ def plan(url: str) -> Plan:
                 "projects": "projects",
                 "instances": "llm_service_instances",
                 "definitions": "llm_service_definitions WHERE owner <> '_system'",
-                "embeddings_to_carry": "embeddings_to_carry WHERE obstacle IS NULL",
-                "sealed_keys": "llm_service_instances WHERE api_key_encrypted IS NOT NULL",
+                "embeddings_to_migrate": "embeddings_to_carry WHERE obstacle IS NULL",
+                "encrypted_keys": "llm_service_instances WHERE api_key_encrypted IS NOT NULL",
                 "plaintext_keys": "llm_service_instances WHERE api_key IS NOT NULL",
             }
             contents = {name: _count(connection, f"SELECT count(*) FROM {table}") for name, table in tables.items()}

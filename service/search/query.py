@@ -161,9 +161,8 @@ async def _halves(
     halves: list[NDArray[np.float16]] = []
     for name, one in zip(names, decoded, strict=True):
         numbers = vectors.from_sent([one], encoding)
-        if fault := vectors.fault(numbers[0]):
-            message, component = fault
-            problems.append(Problem(message, name, None if component is None else show(float(numbers[0][component]))))
+        for fault in vectors.faults(numbers):
+            problems.append(Problem(fault.message, name, None if fault.value is None else show(fault.value)))
         halves.append(vectors.to_halves(numbers))
         await turns.give()
     if problems:

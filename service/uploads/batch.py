@@ -203,11 +203,9 @@ class Batch:
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length, and keeps them as halves."""
         numbers = vectors.from_sent(sent, self.encoding)
-        for place in vectors.faulty_rows(numbers):
-            message, component = vectors.fault(numbers[place]) or ("is not valid", None)
-            value = None if component is None else float(numbers[place][component])
-            where = "" if component is None else f" (component {component})"
-            self.add_invalid(rows[place], "vector", message + where, value)
+        for fault in vectors.faults(numbers):
+            where = "" if fault.component is None else f" (component {fault.component})"
+            self.add_invalid(rows[fault.row], "vector", fault.message + where, fault.value)
         self.halves.append(vectors.to_halves(numbers))
         self.vector_rows += rows
 

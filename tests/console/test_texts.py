@@ -1,6 +1,7 @@
 """The texts of a project: the table, one text, and adding some."""
 
 import json
+import re
 from pathlib import Path
 
 import httpx2
@@ -227,6 +228,22 @@ async def test_lines_that_are_wrong_are_named_and_not_sent(
         for word in words:
             await expect(dialog.get_by_role("alert")).to_contain_text(word)
         await expect(dialog.get_by_role("button", name="Add").last).to_be_disabled()
+
+
+async def test_metadata_that_the_service_refuses_are_named_at_their_field(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
+    one = await poems(http, admin, metadataScheme={"properties": {"year": {"type": "integer"}}})
+    page = await show(console, one, "/text/rose")
+    await page.get_by_role("button", name="Edit").click()
+    dialog = page.get_by_role("dialog")
+    for text in ("A rose", LINES[0]):  # embedded, and stored with its vector
+        await dialog.get_by_label("Text", exact=True).fill(text)
+        await dialog.get_by_label("Metadata").fill('{"year": "1794"}')
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("[0].metadata")
+        await expect(dialog.get_by_label("Metadata")).to_have_accessible_description(re.compile("1794|integer"))
+        await expect(dialog.get_by_label("Metadata")).to_have_attribute("aria-invalid", "true")
 
 
 async def test_lines_that_the_service_refuses_are_left_out(

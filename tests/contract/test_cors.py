@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from tests.conftest import serving, settings_for
 from tests.support.world import Headers, problem, project, user
 

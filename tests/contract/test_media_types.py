@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
 from tests.support.world import Headers, batch, fetch, problem, project, refused, row, upload, user

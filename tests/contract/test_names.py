@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.http.auth import any_user
 from service.http.endpoint import Endpoint
 from tests.support.world import (

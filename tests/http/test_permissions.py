@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from tests.support.world import Headers, problem, unique, user
 
 CALLERS = ("nobody", "unknown", "stranger", "reader", "editor", "owner", "admin")

@@ -13,14 +13,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx2
 import psycopg
 import pytest
 
 from service import __version__
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.support import world
-from tests.support.processes import served
+from tests.support.processes import served, started
 
 pytestmark = pytest.mark.slow
 
@@ -174,6 +176,37 @@ async def test_metrics_show_that_all_connections_are_in_use(new_database: Callab
         assert value(answer.text, "embedding_service_connections", state="idle") == 0
         assert value(answer.text, "embedding_service_connections", state="used") == 1
         assert "embedding_service_index_projects 0.0" in answer.text
+
+
+async def test_the_metric_of_rounds_is_that_of_any_indexer(new_database: Callable[..., str], tmp_path: Path) -> None:
+    """The service has no indexer. Another process has one, which then hangs."""
+    database = new_database()
+    settings = settings_for(database, service_metrics_key=METRICS_KEY, service_indexer=False)
+    an_hour_ago = "UPDATE indexer_state SET last_round = now() - interval '1 hour'"
+    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+
+        async def age() -> float:
+            answer = await api.get("/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"})
+            return time.time() - value(answer.text, "embedding_service_indexer_last_round_timestamp_seconds")
+
+        assert 0 <= await age() < 24 * 3600  # the time of the migration
+        connection = await asyncpg.connect(database)
+        await connection.execute(an_hour_ago)
+        assert 3590 < await age() < 3700
+        process = started("index", log=tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS)
+        try:
+            async with asyncio.timeout(30):
+                while await age() > 10:
+                    await asyncio.sleep(0.1)
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(0.5)
+            await connection.execute(an_hour_ago)
+            await asyncio.sleep(2 * indexer.SECONDS_BETWEEN_LOOKS)
+            assert await age() > 3590
+        finally:
+            process.kill()
+            process.wait(10)
+            await connection.close()
 
 
 def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import httpx2
 import psycopg
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.http.endpoint import Endpoint
 from tests.support.processes import served
 

@@ -14,7 +14,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from playwright.async_api import Browser, expect
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.http import openapi
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support.browser import NEEDS_CHROMIUM, opened, tried_out

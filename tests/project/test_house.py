@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from tests.support.processes import ROOT
 
 

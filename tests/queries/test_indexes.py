@@ -1,5 +1,7 @@
 """Statements of sql/indexes.sql. Those that build and drop indexes cannot run in a transaction, and use the pool."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -584,9 +586,58 @@ class TestSummariseIndexes:
         before = await indexes.summarise_indexes(connection, recall=0.99)
         await switch(connection, number)
         after = await indexes.summarise_indexes(connection, recall=0.99)
-        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, before.below, 0)
+        assert after == indexes.IndexSummary(before.projects + 1, before.rows + 40, before.below, 0, before.last_round)
         await switch(connection, number, recall=0.98)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below + 1
         assert (await indexes.summarise_indexes(connection, recall=0.98)).below == before.below
         await switch(connection, number, recall=0.98, lists=20)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below
+
+
+class TestNoteRound:
+    async def test_the_time_of_the_last_one(self, connection: Connection) -> None:
+        for since, moves in (("1 hour", True), ("11 seconds", True), ("5 seconds", False)):
+            await connection.execute(f"UPDATE indexer_state SET last_round = clock_timestamp() - interval '{since}'")
+            before = (await indexes.summarise_indexes(connection, recall=0.99)).last_round
+            await indexes.note_round(connection)
+            after = (await indexes.summarise_indexes(connection, recall=0.99)).last_round
+            assert (after > before) is moves
+            assert time.time() - 7 < after <= time.time() + 1
+
+
+class TestGetSession:
+    async def test_is_that_of_the_connection(self, connection: Connection) -> None:
+        assert await indexes.get_session(connection) == connection.get_server_pid()
+
+
+class TestEndWithClient:
+    async def test_in_the_session(self, pool: Pool) -> None:
+        async with pool.acquire() as connection:
+            await indexes.end_with_client(connection)
+            assert await connection.fetchval("SHOW client_connection_check_interval") == "10s"
+            await connection.execute("RESET client_connection_check_interval")
+
+
+class TestIsExecuting:
+    """Outside of a transaction, in which PostgreSQL shows the sessions as they were at the first look."""
+
+    async def test_only_while_a_statement_runs(self, pool: Pool) -> None:
+        async with pool.acquire() as other:
+            session = await indexes.get_session(other)
+            assert not await indexes.is_executing(pool, session=session)
+            running = asyncio.create_task(other.execute("SELECT pg_sleep(0.5)"))
+            await asyncio.sleep(0.2)
+            assert await indexes.is_executing(pool, session=session)
+            await running
+            assert not await indexes.is_executing(pool, session=session)
+        assert not await indexes.is_executing(pool, session=0)
+
+    async def test_a_wait_for_a_lock_counts(self, pool: Pool) -> None:
+        async with pool.acquire() as holder, pool.acquire() as other, holder.transaction():
+            await holder.execute("SELECT pg_advisory_xact_lock(77)")
+            session = await indexes.get_session(other)
+            running = asyncio.create_task(other.execute("SELECT pg_advisory_xact_lock(77)"))
+            await asyncio.sleep(0.2)
+            assert await indexes.is_executing(pool, session=session)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

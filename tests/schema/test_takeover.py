@@ -87,8 +87,8 @@ def test_a_dry_run_says_what_will_be_done_and_changes_nothing(old: tuple[str, in
         "projects": 5,
         "instances": 3,
         "definitions": 0 if version == 3 else 1,
-        "embeddings_to_carry": len(legacy.EMBEDDINGS) - len(legacy.LEFT_OVER),
-        "sealed_keys": 0 if version == 3 else 1,
+        "embeddings_to_migrate": len(legacy.EMBEDDINGS) - len(legacy.LEFT_OVER),
+        "encrypted_keys": 0 if version == 3 else 1,
         "plaintext_keys": 2 if version == 3 else 0,
     }
     assert sorted((one.project, one.reason) for one in plan.left_over) == sorted(legacy.LEFT_OVER.values())

@@ -561,6 +561,25 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any, tmp_path: Pat
         assert (ids[0], method) == (f"{row:05}", "index")
 
 
+async def test_the_build_of_a_killed_indexer_ends(large: Any, tmp_path: Path) -> None:
+    """It would hold the lock on the project for as long as it takes: hours, or, here, until another transaction ends."""
+    url, pool, project, _ = large
+    sessions = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'indexer'"
+    )
+    async with pool.acquire() as writer, writer.transaction():
+        await writer.execute(f"LOCK TABLE embeddings_{project.project_id} IN ROW EXCLUSIVE MODE")
+        process = started("index", log=tmp_path / "log", **values_for(url))
+        await until(lambda: pool.fetchval("SELECT true FROM pg_stat_progress_create_index WHERE lockers_total > 0"))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        async with asyncio.timeout(30):
+            while await pool.fetchval(sessions):
+                await asyncio.sleep(0.1)
+        async with indexer.connecting(url) as connection, indexer.alone(connection, project.project_id) as is_alone:
+            assert is_alone
+
+
 async def test_two_indexers_at_once_build_once(large: Any) -> None:
     url, pool, project, _ = large
     both = await asyncio.gather(indexed_once(url), indexed_once(url))
@@ -813,9 +832,8 @@ async def test_searches_do_not_keep_connections_from_others(url: str) -> None:
         finally:
             done.set()
             await asyncio.gather(*clients)
-        held = [await pool.acquire() for _ in range(2)]
-        for connection in held:
-            await pool.release(connection)
+        async with pool.acquire(), pool.acquire():  # no connection was lost
+            pass
 
 
 async def test_one_broken_project_does_not_keep_the_indexer_from_others(

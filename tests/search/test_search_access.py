@@ -13,7 +13,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.queries import projects, similars
 from service.settings import IndexAims
 from service.storage import indexer
@@ -253,6 +253,24 @@ async def test_a_body_that_comes_later_is_searched_for_as_well(api: httpx2.Async
     headers = {**reader.headers, "Content-Type": "application/json"}
     answer = await api.post(f"{project.similars}?threshold=-1", content=pieces(), headers=headers)
     assert [one["id"] for one in answer.json()["results"]] == nearest
+
+
+async def test_a_project_whose_dimensions_change_while_a_body_comes(api: httpx2.AsyncClient) -> None:
+    owner = await world.user(api, ADMIN)
+    project = await world.project(api, owner)
+    other = await world.instance(api, owner, dimensions=2)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"vector": [1.0, '
+        await asyncio.sleep(0.1)
+        body = {**project.body, "instance_handle": other.handle}
+        assert (await api.put(project.path, json=body, headers=owner.headers)).status_code == 201
+        await world.upload(api, project, world.row("a", [1.0, 0.0]))
+        yield b"0.0, 0.0]}"
+
+    headers = {**owner.headers, "Content-Type": "application/json"}
+    answer = await api.post(project.similars, content=pieces(), headers=headers)
+    assert "dimensions has just changed" in world.problem(answer, 400)["detail"]
 
 
 async def test_a_new_index_is_used_at_once(api: httpx2.AsyncClient, url: str) -> None:

@@ -71,6 +71,9 @@ async def test_what_takes_too_long_is_not_waited_for(new_database: Callable[...,
                 assert time.monotonic() - start < 10
                 with contextlib.suppress(httpx2.TransportError):
                     assert (await going_on).status_code >= 500
+    log = (tmp_path / "log").read_text()
+    assert "timeout graceful shutdown exceeded" in log
+    assert project.owner.headers["Authorization"].split()[1] not in log  # nor any other local variable
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -175,6 +175,8 @@ async def test_large_metadata_is_shown(process: tuple[int, str], capsys: pytest.
                 answers.append(await api.get(f"{project.embeddings}/t1", headers=wanted))
                 query = {"vector": [1, 2, 3], "include": ["metadata"]}
                 answers.append(await api.post(f"{project.similars}?limit={limit // 4}", json=query, headers=wanted))
+                query = {"vectors": [[1, 2, 3]] * 2, "include": ["metadata"]}
+                answers.append(await api.post(f"{project.similars}?limit={limit // 4}", json=query, headers=wanted))
                 return answers
 
             await measured(process, ask, {200, 503}, capsys)

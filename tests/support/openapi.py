@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.http import openapi
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from service.admission import Admission
-from service.errors import TooSlow
+from service.errors import Busy, TooSlow
 from service.http.body import Body
 
 LONGEST = 0.2
@@ -109,3 +109,14 @@ async def test_a_disconnect_is_reported() -> None:
 
     with pytest.raises(ClientDisconnect):
         await body(receive).read(100)
+
+
+async def test_a_request_does_not_wait_for_more_memory_than_its_caller_may_have() -> None:
+    admission = Admission(body_bytes=2000, largest=1000, uploads=1, share=0.5, wait=0.05)
+    own = Body({}, received(dripping(0, 0)), admission, LONGEST)
+    for _ in range(3):  # for a body, the ids of its results, and their texts
+        await own.make_room(700)
+    with pytest.raises(Busy):
+        await Body({}, received(dripping(0, 0)), admission, LONGEST).make_room(1)
+    own.leave_room()
+    assert await admission.acquire(1000) == 1000

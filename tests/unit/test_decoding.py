@@ -9,7 +9,7 @@ import pytest
 from msgspec import Meta
 
 from service import decoding
-from service.api import endpoints
+from service.api.routes import endpoints
 from service.decoding import SECRET
 from service.errors import BadRequest, Invalid, Problem
 

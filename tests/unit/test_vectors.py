@@ -22,29 +22,28 @@ from service import vectors
     ],
 )
 def test_faults(vector: list[float], reason: str, component: int | None) -> None:
-    fault = vectors.fault(np.array(vector))
-    assert fault is not None
-    assert reason in fault[0]
-    assert fault[1] == component
+    (fault,) = vectors.faults(np.array([[1.0, 1.0], vector]))
+    assert (fault.row, fault.component) == (1, component)
+    assert reason in fault.message
+    assert component is None or repr(fault.value) == repr(vector[component])
 
 
 @pytest.mark.parametrize("vector", [[1.0, 0.0], [65504.0, -65504.0], [6e-8, 0.0]])
 def test_no_fault(vector: list[float]) -> None:
-    assert vectors.fault(np.array(vector)) is None
+    assert vectors.faults(np.array([vector])) == []
 
 
-@given(
-    st.lists(
-        st.lists(st.floats(allow_nan=True, allow_infinity=True, width=64), min_size=3, max_size=3),
-        min_size=1,
-        max_size=20,
-    )
-)
-def test_faulty_rows_are_those_with_a_fault(rows: list[list[float]]) -> None:
-    numbers = np.array(rows)
-    assert vectors.faulty_rows(numbers) == [
-        place for place, row in enumerate(numbers) if vectors.fault(row) is not None
+@pytest.mark.parametrize("width", [64, 32, 16])
+@given(data=st.data())
+def test_rows_without_a_fault_are_finite_within_halves_and_not_all_zero(width: int, data: st.DataObject) -> None:
+    number = st.floats(allow_nan=True, allow_infinity=True, width=width)  # type: ignore[arg-type]
+    rows = data.draw(st.lists(st.lists(number, min_size=3, max_size=3), min_size=1, max_size=20))
+    faulty = [
+        place
+        for place, row in enumerate(rows)
+        if not all(abs(one) <= 65504 for one in row) or (not any(np.float16(one) for one in row))
     ]
+    assert [fault.row for fault in vectors.faults(np.array(rows, dtype=f"f{width // 8}"))] == faulty
 
 
 @given(st.lists(st.floats(width=16, allow_nan=False, allow_infinity=False), min_size=1, max_size=50))

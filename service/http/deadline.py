@@ -1,4 +1,4 @@
-"""The time limit of requests."""
+"""The deadline of a request, and of the search in it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from service.errors import Busy
 
 
 @asynccontextmanager
-async def time_limit(seconds: float, message: str = "") -> AsyncIterator[None]:
+async def deadline(seconds: float, message: str = "") -> AsyncIterator[None]:
     """Cancels the block after `seconds`, in PostgreSQL too, and raises Busy with `message`."""
     try:
         async with asyncio.timeout(seconds) as timeout:
