@@ -32,9 +32,7 @@ THINGS = [
 ROSE = {"embeddings": [{"text_id": "rose", "vector": [1, 2, 3], "metadata": {"author": "Stein"}}]}
 
 
-def fuzz(
-    folder: Path, database_url: str, *options: str, max_examples: int, phases: str, seed: int
-) -> tuple[int, str]:
+def fuzz(folder: Path, database_url: str, *options: str, max_examples: int, phases: str, seed: int) -> tuple[int, str]:
     """Runs the service and schemathesis on it; returns its exit code (0: nothing found) and what both printed.
 
     `options` are more options of schemathesis.
