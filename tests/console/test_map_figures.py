@@ -89,7 +89,9 @@ async def test_frames_a_second_with_100_000_points(console: Console, http: httpx
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not DATA.exists(), reason="LEFT OUT: pictures of real data; it is not here")
-async def test_pictures_of_real_data(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+async def test_neighbours_in_real_data_stay_together_on_the_map(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
     """Descriptions of packages, by both methods; neighbours stay together far better by the second."""
     vectors = np.load(DATA)["vectors"]
     lines = DATA.with_suffix(".jsonl").read_text().splitlines()
