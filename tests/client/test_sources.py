@@ -257,9 +257,7 @@ def test_columns_have_the_names_that_are_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("of", ["<f2", "<f4", ">f4", "<f8", "<i4"])
-def test_npy_files_of_any_order_and_type(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, of: str
-) -> None:
+def test_npy_files_of_any_order_and_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, of: str) -> None:
     chunk_bytes = CHUNK_BYTES // 16  # so that several chunks are little data
     monkeypatch.setattr(arrays, "CHUNK_BYTES", chunk_bytes)
     count = 2 * chunk_bytes // (1000 * np.dtype(of).itemsize) + 7

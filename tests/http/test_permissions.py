@@ -319,7 +319,7 @@ SEEN = ("/v1/projects", "/v1/embeddings", "/v1/texts", "/v1/similars", "/v1/llm-
         for visibility in (("private", "public") if path.startswith(SEEN) else ("private",))
     ],
 )
-async def test_the_matrix(
+async def test_each_caller_gets_the_status_that_the_matrix_says(
     api: httpx2.AsyncClient,
     admin: Headers,
     others: dict[str, Any],

@@ -23,7 +23,7 @@ def clustered(rows: int, dimensions: int) -> Any:
 
 
 def trustworthiness(vectors: Any, plane: Any) -> float:
-    """As scikit-learn computes it. Imported here: the import takes seconds, which each process of the tests would pay."""
+    """As scikit-learn computes it, whose import takes seconds in each process of the tests if it is not here."""
     from sklearn import manifold
 
     return float(manifold.trustworthiness(vectors, plane, n_neighbors=10))

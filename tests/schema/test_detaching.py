@@ -105,7 +105,7 @@ def test_a_backup_of_all_does_not_hold_the_start_up(old: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["forth", "back"])
-def test_an_interrupted_one_goes_on(old: str, tmp_path: Path, way: str) -> None:
+def test_an_interrupted_migration_is_completed_by_the_next(old: str, tmp_path: Path, way: str) -> None:
     stored, chance = embeddings(old, COLUMNS), random.Random(15)
     if way == "back":
         migrate.upgrade(old)
