@@ -4,6 +4,8 @@ BIN := .venv/bin
 # The packages that `run` needs, and those that the other targets need; each stamp is a lock that is installed.
 RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
+# Python keeps what it has compiled, even if the environment says otherwise: each of many processes would compile it all.
+export PYTHONDONTWRITEBYTECODE :=
 
 
 .PHONY: help run test test-fast lint fix fuzz bench bench-client bench-indexing bench-large bench-many bench-peer bench-texts chaos openapi schema synchronous vendor lock wheel clean

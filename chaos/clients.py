@@ -18,12 +18,16 @@ RETRY_SECONDS = 0.05
 
 
 class Clients:
-    """Some clients of one project. What they are told goes into the ledger, how long it took into `seconds`."""
+    """Some clients of one project. What they are told goes into the ledger, how long it took into `seconds`.
 
-    def __init__(self, urls: list[str], key: str, project: str) -> None:
+    Each waits for `pause` seconds after an answer.
+    """
+
+    def __init__(self, urls: list[str], key: str, project: str, pause: float = 0.0) -> None:
         self.urls = urls
         self.key = key
         self.project = project
+        self.pause = pause
         self.ledger = Ledger()
         self.may_stop = asyncio.Event()
         self.stopping = False
@@ -77,6 +81,7 @@ class Clients:
                     self.successes.append(time.monotonic())
                     self.seconds.setdefault(kind, []).append(self.successes[-1] - start)
                     self.from_replica += answer.headers.get("x-read-from") == "replica"
+                    await asyncio.sleep(self.pause)
                     return answer
                 if answer.status_code < 500 and answer.status_code != 429:
                     raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
@@ -120,7 +125,7 @@ class Clients:
             for start in range(0, len(ids), 50):
                 rows = [msgspec.json.encode(content(text_id, version)) for text_id in ids[start : start + 50]]
                 yield b"\n".join(rows) + b"\n"
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(max(self.pause, 0.005))
 
         line: dict[str, Any] = {"rows": 0, "done": False}
         headers = {"Content-Type": "application/x-ndjson"}

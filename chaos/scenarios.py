@@ -131,7 +131,7 @@ async def indexer_killed(stage: Stage) -> Result:
                         indexer.kill()
                         indexer.start()
                         await asyncio.sleep(0.5)
-                    await asyncio.sleep(0.001)
+                    await asyncio.sleep(0.005)
                 await _indexed(connection)
                 await _check_index(connection, service.url, stage.admin_key)
             finally:
@@ -252,7 +252,7 @@ SCENARIOS: dict[str, Callable[[Stage], Awaitable[Result]]] = {
 }
 
 
-async def run(name: str, seconds: float) -> Result:
-    """Plays a scenario in a folder of its own."""
+async def run(name: str, seconds: float, pause: float = 0.0) -> Result:
+    """Plays a scenario in a folder of its own, with clients that pause for so many seconds after each answer."""
     with tempfile.TemporaryDirectory() as folder:
-        return await SCENARIOS[name](Stage(Path(folder), seconds))
+        return await SCENARIOS[name](Stage(Path(folder), seconds, pause))

@@ -29,13 +29,14 @@ class Result(msgspec.Struct):
 
 
 class Stage:
-    """Database, service and clients of a scenario, and when something was broken."""
+    """Database, service and clients of a scenario, how long these pause, and when something was broken."""
 
     at_work: Clients
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, pause: float = 0.0) -> None:
         self.folder = folder
         self.seconds = seconds
+        self.pause = pause
         self.admin_key = secrets.token_hex(16)
         self.faults: list[float] = []
 
@@ -54,7 +55,7 @@ class Stage:
             (await api.put(f"/v1/llm-instances/{user}/any", json=instance)).raise_for_status()
             project = {"project_handle": "texts", "instance_handle": "any"}
             (await api.put(f"/v1/projects/{user}/texts", json=project)).raise_for_status()
-        return Clients([url], key, f"{user}/texts")
+        return Clients([url], key, f"{user}/texts", self.pause)
 
     async def play(
         self, fault: str, url: str, breaking: Callable[[], Awaitable[None]], kinds: dict[str, int] | None = None

@@ -12,7 +12,7 @@ CREATE FUNCTION public.access_to_project(with_key_hash text, with_admin_key bool
     AS $$
     SELECT caller.user_handle::text, project.project_id, project.owner::text, project.project_handle::text,
            CASE WHEN with_admin_key THEN 'admin'
-                -- Whoever shows a key that is nobody's is not even the public.
+                -- An unknown key gives no role, not even that of the public.
                 WHEN with_key_hash IS NOT NULL AND caller.user_handle IS NULL THEN NULL
                 ELSE coalesce((SELECT access.role FROM project_access AS access
                                 WHERE access.project_id = project.project_id
@@ -111,7 +111,7 @@ BEGIN
                 '      FROM embeddings_unmigrated'
                 '     WHERE embeddings_id = ANY ($1)'
                 '     ORDER BY text_id COLLATE "C"'
-                -- Whatever was uploaded to the new schema is newer.
+                -- Embeddings uploaded to the new schema are newer.
                 '        ON CONFLICT (text_id, project_id) DO NOTHING'
                 '    RETURNING sequence, project_id, text_id'
                 '), marked AS ('
@@ -151,7 +151,7 @@ BEGIN
         '    SELECT moved.sequence, moved.text_id, project.owner, $1, project.llm_service_instance_id, moved.text,'
         '           moved.vector, vector_dims(moved.vector), moved.metadata, moved.created_at, moved.updated_at'
         '      FROM moved JOIN projects AS project ON project.project_id = $1'
-        -- A row that was left over is older than the one of the same key that was stored since.
+        -- An embedding that could not be migrated is older than one uploaded later with the same key.
         '    ON CONFLICT (text_id, owner, project_id, instance_id) DO UPDATE'
         '       SET embeddings_id = excluded.embeddings_id, text = excluded.text, vector = excluded.vector,'
         '           vector_dim = excluded.vector_dim, metadata = excluded.metadata,'
@@ -222,8 +222,8 @@ DECLARE
     partition text := format('%I.embeddings_%s', current_schema(), project_id);
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
-        -- While it is still a partition: first the partition, then its parent, which is the order in which others lock
-        -- them. DROP alone would begin with the parent, and deadlock.
+        -- A table that is still a partition: uploads lock it first, then its parent. DROP alone would lock the parent
+        -- first, which could cause a deadlock.
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %s', partition);
     END IF;
@@ -309,13 +309,13 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- With 8160, rows that fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
         PERFORM have_embeddings_counted(project_id, 0);
-        -- Not 0: the name may have been another project's, which somebody follows.
+        -- Not 0, because a client may follow the changes of an earlier project with this name.
         PERFORM have_deletions_noted(project_id, nextval('embeddings_sequence'));
         RETURN true;
     END IF;
@@ -361,8 +361,8 @@ BEGIN
         'FOR EACH STATEMENT WHEN (current_setting(''embedding_service.counts'', true) IS DISTINCT FROM ''on'') '
         'EXECUTE FUNCTION note_uncounted_embeddings()', current_schema(), of_project);
     INSERT INTO embedding_counts (project_id, embeddings, to_index)
-    SELECT project_id, rows, rows IS NULL FROM projects WHERE project_id = of_project -- none of a deleted one
-        -- There is one where a rollback was interrupted.
+    SELECT project_id, rows, rows IS NULL FROM projects WHERE project_id = of_project -- no row for a deleted project
+        -- An interrupted rollback leaves a row.
         ON CONFLICT (project_id) DO UPDATE SET embeddings = excluded.embeddings, to_index = excluded.to_index;
 END
 $$;
@@ -640,6 +640,12 @@ CREATE TABLE public.encryption_sentinel (
     CONSTRAINT encryption_sentinel_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE public.indexer_state (
+    only_row boolean DEFAULT true NOT NULL,
+    last_round timestamp with time zone NOT NULL,
+    CONSTRAINT indexer_state_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.llm_service_instances_shared_with (
     user_handle character varying(64) NOT NULL,
     instance_id integer NOT NULL,
@@ -855,6 +861,9 @@ ALTER TABLE ONLY public.embeddings_unmigrated
 
 ALTER TABLE ONLY public.encryption_sentinel
     ADD CONSTRAINT encryption_sentinel_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.indexer_state
+    ADD CONSTRAINT indexer_state_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.instance_usage
     ADD CONSTRAINT instance_usage_pkey PRIMARY KEY (instance_id, day, holder, caller);

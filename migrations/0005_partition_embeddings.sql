@@ -29,7 +29,7 @@ CREATE TABLE embeddings (
     metadata   jsonb,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    -- text_id first: statements name the partition, and so leave project_id out of their conditions.
+    -- text_id first, because statements name the partition, and have no condition on project_id.
     CONSTRAINT embeddings_pkey PRIMARY KEY (text_id, project_id)
 ) PARTITION BY LIST (project_id);
 
@@ -47,8 +47,8 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- CREATE and ATTACH, because PARTITION OF would lock all of embeddings against reading;
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- CREATE and ATTACH, because PARTITION OF would lock the table embeddings against reads. With 8160, rows that
+        -- fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %I (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
@@ -86,8 +86,8 @@ DECLARE
     partition text := 'embeddings_' || project_id;
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
-        -- First the partition, then its parent, which is the order in which an upload locks them:
-        -- DROP alone would begin with the parent, and deadlock.
+        -- Uploads lock the partition first, then its parent. DROP alone would lock the parent first, which could
+        -- cause a deadlock.
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %I', partition);
     END IF;

@@ -34,7 +34,7 @@ CREATE VIEW embeddings_to_carry AS
 SELECT old.embeddings_id, old.project_id,
        CASE
            WHEN old.text_id IS NULL THEN 'no text_id'
-           -- A key of the index must fit a third of a page.
+           -- PostgreSQL limits keys of an index to a third of a page.
            WHEN octet_length(old.text_id) > 2600 THEN 'text_id too long'
            WHEN project.llm_service_instance_id IS NULL THEN 'its project has no instance'
            WHEN project.llm_service_instance_id <> old.instance_id THEN 'of another instance than its project'
@@ -69,7 +69,7 @@ LANGUAGE sql AS $$
           JOIN embeddings_unmigrated AS old USING (embeddings_id)
          WHERE batch.obstacle IS NULL
          ORDER BY old.project_id, old.text_id COLLATE "C"
-            -- Whatever was uploaded to the new schema is newer.
+            -- Embeddings uploaded to the new schema are newer.
             ON CONFLICT (text_id, project_id) DO NOTHING
         RETURNING sequence
     ), gone AS (
@@ -104,7 +104,7 @@ BEGIN
         '    SELECT moved.sequence, moved.text_id, project.owner, $1, project.llm_service_instance_id, moved.text,'
         '           moved.vector, vector_dims(moved.vector), moved.metadata, moved.created_at, moved.updated_at'
         '      FROM moved JOIN projects AS project ON project.project_id = $1'
-        -- A row that was left over is older than the one of the same key that was stored since.
+        -- An embedding that could not be migrated is older than one uploaded later with the same key.
         '    ON CONFLICT (text_id, owner, project_id, instance_id) DO UPDATE'
         '       SET embeddings_id = excluded.embeddings_id, text = excluded.text, vector = excluded.vector,'
         '           vector_dim = excluded.vector_dim, metadata = excluded.metadata,'

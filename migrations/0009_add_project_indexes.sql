@@ -4,12 +4,12 @@ CREATE TABLE project_indexes (
     project_id   integer NOT NULL
         CONSTRAINT project_indexes_pkey PRIMARY KEY
         CONSTRAINT project_indexes_project_id_fkey REFERENCES projects ON DELETE CASCADE,
-    -- The index embeddings_{project_id}_hnsw_{watermark} has the rows with a sequence up to this; the index
-    -- embeddings_{project_id}_tail_{watermark} finds the others.
+    -- The index embeddings_{project_id}_hnsw_{watermark} has the rows with a sequence up to the watermark, and
+    -- embeddings_{project_id}_tail_{watermark} the others.
     watermark    bigint NOT NULL,
-    -- The number of rows when it was built.
+    -- The number of indexed rows after the build.
     indexed_rows bigint NOT NULL,
-    -- Measured then: with hnsw.ef_search at the one, the other is the share of the ten nearest that is found.
+    -- Measured after the build: values of hnsw.ef_search, and for each the share of the ten nearest rows found.
     ef_searches  integer[] NOT NULL,
     recalls      double precision[] NOT NULL,
     built_at     timestamptz NOT NULL DEFAULT now()

@@ -10,7 +10,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE AS $$
     SELECT caller.user_handle::text, project.project_id, project.owner::text, project.project_handle::text,
            CASE WHEN with_admin_key THEN 'admin'
-                -- Whoever shows a key that is nobody's is not even the public.
+                -- An unknown key gives no role, not even that of the public.
                 WHEN with_key_hash IS NOT NULL AND caller.user_handle IS NULL THEN NULL
                 ELSE coalesce((SELECT access.role FROM project_access AS access
                                 WHERE access.project_id = project.project_id

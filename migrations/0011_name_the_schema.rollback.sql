@@ -30,7 +30,7 @@ BEGIN
         '    SELECT moved.sequence, moved.text_id, project.owner, $1, project.llm_service_instance_id, moved.text,'
         '           moved.vector, vector_dims(moved.vector), moved.metadata, moved.created_at, moved.updated_at'
         '      FROM moved JOIN projects AS project ON project.project_id = $1'
-        -- A row that was left over is older than the one of the same key that was stored since.
+        -- An embedding that could not be migrated is older than one uploaded later with the same key.
         '    ON CONFLICT (text_id, owner, project_id, instance_id) DO UPDATE'
         '       SET embeddings_id = excluded.embeddings_id, text = excluded.text, vector = excluded.vector,'
         '           vector_dim = excluded.vector_dim, metadata = excluded.metadata,'
@@ -62,8 +62,8 @@ DECLARE
     partition text := 'embeddings_' || project_id;
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
-        -- First the partition, then its parent, which is the order in which an upload locks them:
-        -- DROP alone would begin with the parent, and deadlock.
+        -- Uploads lock the partition first, then its parent. DROP alone would lock the parent first, which could
+        -- cause a deadlock.
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %I', partition);
     END IF;
@@ -81,8 +81,8 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- CREATE and ATTACH, because PARTITION OF would lock all of embeddings against reading;
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- CREATE and ATTACH, because PARTITION OF would lock the table embeddings against reads. With 8160, rows that
+        -- fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %I (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '

@@ -12,7 +12,7 @@ LANGUAGE sql AS $$
           JOIN embeddings_unmigrated AS old USING (embeddings_id)
          WHERE batch.obstacle IS NULL
          ORDER BY old.project_id, old.text_id COLLATE "C"
-            -- Whatever was uploaded to the new schema is newer.
+            -- Embeddings uploaded to the new schema are newer.
             ON CONFLICT (text_id, project_id) DO NOTHING
         RETURNING sequence
     ), gone AS (

@@ -14,8 +14,8 @@ CREATE TABLE projects_to_mark (
     project_id  integer NOT NULL
         CONSTRAINT projects_to_mark_pkey PRIMARY KEY
         CONSTRAINT projects_to_mark_project_id_fkey REFERENCES projects ON DELETE CASCADE,
-    -- What was carried over and not changed since has a number up to the original's last; what has been changed since
-    -- was still created before the takeover.
+    -- Unchanged migrated embeddings have a sequence up to `last_number`. Changed ones have a higher sequence, but were
+    -- created before the takeover.
     last_number bigint NOT NULL,
     taken_over  timestamptz NOT NULL
 );
@@ -25,7 +25,7 @@ DECLARE
     numbers record;
 BEGIN
     SELECT last_value, is_called INTO numbers FROM embeddings_embeddings_id_seq;
-    -- Where no number was given, there was no embedding to take over.
+    -- An unused sequence means that the original database had no embeddings.
     IF numbers.is_called AND to_regclass(format('%I._yoyo_migration', current_schema())) IS NOT NULL THEN
         INSERT INTO projects_to_mark (project_id, last_number, taken_over)
         SELECT project.project_id, numbers.last_value, step.applied_at_utc AT TIME ZONE 'UTC'
@@ -73,7 +73,7 @@ LANGUAGE sql AS $$
           JOIN embeddings_unmigrated AS old USING (embeddings_id)
          WHERE batch.obstacle IS NULL
          ORDER BY old.project_id, old.text_id COLLATE "C"
-            -- Whatever was uploaded to the new schema is newer.
+            -- Embeddings uploaded to the new schema are newer.
             ON CONFLICT (text_id, project_id) DO NOTHING
         RETURNING sequence, project_id, text_id
     ), marked AS (

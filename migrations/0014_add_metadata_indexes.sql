@@ -1,4 +1,4 @@
 ALTER TABLE project_indexes
-    -- Whether embeddings_{project_id}_meta_{watermark} is there: a GIN index of the metadata of the same rows, which
-    -- finds the few that pass a filter. It is built after the others.
+    -- Whether the index embeddings_{project_id}_meta_{watermark} exists: a GIN index of the metadata of the same rows,
+    -- for filters that few rows pass. It is built last.
     ADD COLUMN metadata_indexed boolean NOT NULL DEFAULT false;

@@ -13,7 +13,7 @@ LANGUAGE sql AS $$
           JOIN embeddings_unmigrated AS old USING (embeddings_id)
          WHERE batch.obstacle IS NULL
          ORDER BY old.project_id, old.text_id COLLATE "C"
-            -- Whatever was uploaded to the new schema is newer.
+            -- Embeddings uploaded to the new schema are newer.
             ON CONFLICT (text_id, project_id) DO NOTHING
         RETURNING sequence, project_id, text_id
     ), marked AS (
@@ -49,8 +49,8 @@ DECLARE
     partition text := format('%I.embeddings_%s', current_schema(), project_id);
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
-        -- First the partition, then its parent, which is the order in which an upload locks them:
-        -- DROP alone would begin with the parent, and deadlock.
+        -- Uploads lock the partition first, then its parent. DROP alone would lock the parent first, which could
+        -- cause a deadlock.
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %s', partition);
     END IF;
@@ -68,8 +68,8 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- CREATE and ATTACH, because PARTITION OF would lock all of embeddings against reading;
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- CREATE and ATTACH, because PARTITION OF would lock the table embeddings against reads. With 8160, rows that
+        -- fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '

@@ -15,9 +15,9 @@ CREATE TABLE embedding_counts (
         CONSTRAINT embedding_counts_pkey PRIMARY KEY
         CONSTRAINT embedding_counts_project_id_fkey REFERENCES projects ON DELETE CASCADE,
     embeddings bigint,
-    -- How many rows were inserted, changed or deleted, ever.
+    -- The number of all inserts, updates and deletions of rows so far.
     changes    bigint NOT NULL DEFAULT 0,
-    -- Whether the indexer has yet to look at the last change.
+    -- Whether the indexer has not checked the last change yet.
     to_index   boolean NOT NULL
 );
 CREATE INDEX embedding_counts_to_index ON embedding_counts (project_id) WHERE to_index;
@@ -69,8 +69,8 @@ BEGIN
         'FOR EACH STATEMENT WHEN (current_setting(''embedding_service.counts'', true) IS DISTINCT FROM ''on'') '
         'EXECUTE FUNCTION note_uncounted_embeddings()', current_schema(), of_project);
     INSERT INTO embedding_counts (project_id, embeddings, to_index)
-    SELECT project_id, rows, rows IS NULL FROM projects WHERE project_id = of_project -- none of a deleted one
-        -- There is one where a rollback was interrupted.
+    SELECT project_id, rows, rows IS NULL FROM projects WHERE project_id = of_project -- no row for a deleted project
+        -- An interrupted rollback leaves a row.
         ON CONFLICT (project_id) DO UPDATE SET embeddings = excluded.embeddings, to_index = excluded.to_index;
 END
 $$;
@@ -83,7 +83,7 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- With 8160, rows that fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
@@ -146,8 +146,8 @@ DECLARE
     partition text := format('%I.embeddings_%s', current_schema(), project_id);
 BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
-        -- While it is still a partition: first the partition, then its parent, which is the order in which others lock
-        -- them. DROP alone would begin with the parent, and deadlock.
+        -- A table that is still a partition: uploads lock it first, then its parent. DROP alone would lock the parent
+        -- first, which could cause a deadlock.
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
         EXECUTE format('DROP TABLE %s', partition);
     END IF;
@@ -253,7 +253,7 @@ BEGIN
                 '      FROM embeddings_unmigrated'
                 '     WHERE embeddings_id = ANY ($1)'
                 '     ORDER BY text_id COLLATE "C"'
-                -- Whatever was uploaded to the new schema is newer.
+                -- Embeddings uploaded to the new schema are newer.
                 '        ON CONFLICT (text_id, project_id) DO NOTHING'
                 '    RETURNING sequence, project_id, text_id'
                 '), marked AS ('

@@ -4,6 +4,6 @@
 ALTER TABLE project_indexes
     -- The number of lists of a coarse index; 0 for a graph.
     ADD COLUMN lists integer NOT NULL DEFAULT 0,
-    -- Numbers of lists that a search may read, and the recall of each.
+    -- Numbers of lists to read, and the recall with each.
     ADD COLUMN probes integer[] NOT NULL DEFAULT '{}',
     ADD COLUMN probe_recalls double precision[] NOT NULL DEFAULT '{}';

@@ -8,7 +8,7 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- With 8160, rows that fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '

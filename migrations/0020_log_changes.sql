@@ -61,13 +61,13 @@ DECLARE
     filled boolean;
 BEGIN
     IF to_regclass(partition) IS NULL THEN
-        -- 8160 keeps rows whole in their page, which doubles the rate of uploads.
+        -- With 8160, rows that fit a page are stored there completely, which doubles the rate of uploads.
         EXECUTE format(
             'CREATE TABLE %s (LIKE embeddings INCLUDING ALL, '
             'CONSTRAINT embeddings_dimensions_check CHECK (vector_dims(vector) = %s)) '
             'WITH (toast_tuple_target = 8160)', partition, dimensions);
         PERFORM have_embeddings_counted(project_id, 0);
-        -- Not 0: the name may have been another project's, which somebody follows.
+        -- Not 0, because a client may follow the changes of an earlier project with this name.
         PERFORM have_deletions_noted(project_id, nextval('embeddings_sequence'));
         RETURN true;
     END IF;

@@ -34,7 +34,7 @@ class Admission:
 
     @asynccontextmanager
     async def upload(self, *, patient: bool = False) -> AsyncIterator[None]:
-        """Holds an upload slot during the block. A `patient` stream waits without limit."""
+        """Holds an upload slot during the block. A `patient` caller waits without limit."""
         who = caller.get(ANONYMOUS)
         await self._uploads.acquire(who, patient=patient)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp
 from service import settings
 from service.admission import Admission
 from service.api.routes import endpoints
-from service.database import embedded
+from service.database import embedded, session
 from service.database.pool import closing, open_pool
 from service.http import openapi
 from service.http.middleware import Cors, Observed
@@ -21,6 +22,7 @@ from service.http.request import Services, State
 from service.http.routing import PathRouter, routes
 from service.metadata.schemas import Schemas
 from service.observability import logs, tracing
+from service.observability.logs import logger
 from service.provider_keys.keyring import Keyring
 from service.providers.embedder import Embedder
 from service.search.slow import SlowSearches
@@ -31,6 +33,7 @@ from service.storage.real_queries import RealQueries, measuring
 from service.turns import beside
 
 PROBE_SECONDS = 2.0
+PAUSE_SECONDS = 1.0  # between attempts to reach the database
 
 
 def create_app(config: Settings) -> ASGIApp:
@@ -121,7 +124,15 @@ def _rate_limits(config: Settings) -> RateLimits | None:
 
 
 def from_environment() -> ASGIApp:
-    """The application for uvicorn's worker processes, which load the settings themselves."""
+    """The application for uvicorn's worker processes, which load the settings themselves.
+
+    Waits for the database: uvicorn would end all workers if a new one, in place of a killed one, fails to start.
+    """
     config = settings.load()
     logs.configure(config.service_log_format, debug=config.service_debug)
+    url = config.named_database_url or embedded.url(config.service_data_dir)
+    with shutdown.at_once():
+        while not session.is_available(url):
+            logger.warning("The database is unavailable; this worker waits for it.")
+            time.sleep(PAUSE_SECONDS)
     return create_app(config)

@@ -10,14 +10,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0  # without a write, after which an indexer is unhealthy
-LOOK_SECONDS = 600.0  # of one poll, without the work on a project, which may take hours
+LOOK_SECONDS = 600.0  # of one poll, without the time in which the database executes its statements
 HTTP_SECONDS = 3.0
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (addresses to listen on, and to connect to)
 
@@ -27,25 +26,15 @@ class Signs:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.file = (folder or _temporary()) / "embedding-service-indexer.json"
-        self._is_at_work = False
         self.note_look()
 
     def note_look(self) -> None:
-        """Records the end of a poll: the work is done, or the database is unavailable."""
-        self._looked = time.monotonic()
-
-    @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Marks work on a project during the block."""
-        self._is_at_work = True
-        try:
-            yield
-        finally:
-            self._is_at_work = False
+        """Records that a poll has ended, or waits for the database: its statement, a lock, or its return."""
+        self.looked = time.monotonic()
 
     def write(self) -> None:
         """Replaces the file atomically. Raises OSError."""
-        said = {"at": time.monotonic(), "looked": self._looked, "is_at_work": self._is_at_work}
+        said = {"at": time.monotonic(), "looked": self.looked}
         new = self.file.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps(said))
         new.replace(self.file)
@@ -55,8 +44,8 @@ class Signs:
         said = json.loads(self.file.read_text())
         if not 0 <= now - said["at"] <= SILENT_SECONDS:  # less than 0: the machine was restarted
             return f"The indexer has not reported for more than {SILENT_SECONDS:g} s."
-        if now - said["looked"] > LOOK_SECONDS and not said["is_at_work"]:
-            return f"The indexer's poll has taken more than {LOOK_SECONDS:g} s."
+        if now - said["looked"] > LOOK_SECONDS:
+            return f"The indexer has waited for more than {LOOK_SECONDS:g} s, but the database executes nothing for it."
         return None
 
 

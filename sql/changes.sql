@@ -86,9 +86,8 @@ SELECT bucket, count(*) AS rows,
 -- name: ForgetDeletions :exec
 -- The logs then begin after the removed deletions.
 WITH forgotten AS (
-    DELETE FROM embedding_deletions AS deletion
-     WHERE deletion.deleted_at < now() - make_interval(days => @days::int)
-        OR NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = deletion.project_id)
+    DELETE FROM embedding_deletions
+     WHERE deleted_at < now() - make_interval(days => @days::int)
     RETURNING project_id, sequence
 ), last AS (
     SELECT project_id, max(sequence) AS sequence FROM forgotten GROUP BY project_id
@@ -97,3 +96,21 @@ UPDATE embedding_counts AS counted
    SET log_begins = greatest(counted.log_begins, last.sequence)
   FROM last
  WHERE counted.project_id = last.project_id AND counted.log_begins IS NOT NULL;
+
+-- name: GetDeletedProjectsInLogs :many
+-- Each step looks up the next project in the primary key, instead of reading all deletions.
+WITH RECURSIVE listed AS (
+    SELECT min(project_id) AS project_id FROM embedding_deletions
+     UNION ALL
+    SELECT (SELECT min(deletion.project_id) FROM embedding_deletions AS deletion
+             WHERE deletion.project_id > listed.project_id)
+      FROM listed
+     WHERE listed.project_id IS NOT NULL
+)
+SELECT listed.project_id FROM listed
+ WHERE listed.project_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = listed.project_id)
+ ORDER BY listed.project_id;
+
+-- name: ForgetLog :exec
+DELETE FROM embedding_deletions WHERE project_id = @project_id::int;

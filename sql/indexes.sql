@@ -7,55 +7,15 @@ SELECT pg_try_advisory_lock(@lock::int # quote_ident(current_schema())::regnames
 -- name: UnlockProjectIndex :one
 SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespace::oid::int, @project_id::int);
 
--- name: FoldCounts :exec
--- Skips projects that are being deleted or emptied: these hold the lock on the count, and waiting could deadlock.
-WITH free AS MATERIALIZED (
-    SELECT project_id FROM embedding_counts
-     WHERE project_id = ANY (ARRAY(SELECT DISTINCT project_id FROM embedding_count_deltas))
-       FOR NO KEY UPDATE SKIP LOCKED
-), delta AS (
-    DELETE FROM embedding_count_deltas
-     WHERE project_id IN (SELECT project_id FROM free)
-    RETURNING project_id, embeddings, changes
-), summed AS (
-    SELECT project_id, CASE WHEN count(*) = count(embeddings) THEN sum(embeddings) END AS embeddings, sum(changes) AS changes
-      FROM delta
-     GROUP BY project_id
-)
-UPDATE embedding_counts AS counted
-   SET embeddings = counted.embeddings + summed.embeddings, changes = counted.changes + summed.changes,
-       to_index = coalesce(counted.embeddings + summed.embeddings >= @threshold::bigint, true)
-               OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id)
-  FROM summed
- WHERE counted.project_id = summed.project_id;
+-- name: GetSession :one
+SELECT pg_backend_pid();
 
--- name: GetUncounted :many
--- The number is unknown after the use of an older version.
-SELECT project_id FROM embedding_counts
- WHERE to_index AND embeddings IS NULL AND embeddings_partition(project_id) IS NOT NULL
- ORDER BY project_id;
+-- name: EndWithClient :one
+SELECT set_config('client_connection_check_interval', '10s', false);
 
--- name: LockEmbeddings :exec
-LOCK TABLE {schema}.embeddings_{project_id} IN ACCESS SHARE MODE;
-
--- name: LockCount :one
--- LockEmbeddings comes first, because truncation locks the rows before the count. A deletion locks the count first: then
--- SKIP LOCKED finds no row, instead of waiting.
-SELECT project_id FROM embedding_counts WHERE project_id = @project_id::int FOR NO KEY UPDATE SKIP LOCKED;
-
--- name: Recount :exec
--- The deltas that this statement sees and deletes belong to rows that it counts.
-WITH delta AS (
-    DELETE FROM embedding_count_deltas WHERE project_id = {project_id} RETURNING changes
-)
-UPDATE embedding_counts
-   SET embeddings = (SELECT count(*) FROM {schema}.embeddings_{project_id}),
-       changes = changes + (SELECT coalesce(sum(changes), 0) FROM delta)
- WHERE project_id = {project_id};
-
--- name: DropStrayDeltas :exec
-DELETE FROM embedding_count_deltas AS delta
- WHERE NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = delta.project_id);
+-- name: IsExecuting :one
+-- A session that waits for a lock is active, too. Without track_activities the state is not known.
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = @session::int AND state IN ('active', 'disabled'));
 
 -- name: GetProjectsToIndex :many
 SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log
@@ -76,6 +36,10 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
 
 -- name: NoteLookedAt :exec
 UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int AND changes = @changes::bigint;
+
+-- name: NoteRound :exec
+-- Not more often than needed: any number of indexers end a round every two seconds.
+UPDATE indexer_state SET last_round = clock_timestamp() WHERE last_round < clock_timestamp() - interval '10 seconds';
 
 -- name: GetStrayIndexes :many
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
@@ -244,5 +208,6 @@ SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
-         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds
+         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
+       (SELECT extract(epoch FROM last_round)::float8 FROM indexer_state) AS last_round
   FROM project_indexes;

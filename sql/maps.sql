@@ -55,8 +55,9 @@ SELECT map.project_id, instance.dimensions, counted.log::text AS log,
  LIMIT 1;
 
 -- name: NoteMapProgress :execrows
-UPDATE project_maps SET stage = @stage::text, progress = @progress::float8, error = NULL, failed_at = NULL
- WHERE project_id = @project_id::int;
+UPDATE project_maps AS map SET stage = @stage::text, progress = @progress::float8, error = NULL, failed_at = NULL
+  FROM embedding_counts AS counted
+ WHERE map.project_id = @project_id::int AND counted.project_id = map.project_id AND counted.log = @log::text::uuid;
 
 -- name: RetrieveSampleEnd :one
 SELECT embedding_order(text_id) AS last FROM {schema}.embeddings_{project_id}
@@ -89,7 +90,9 @@ INSERT INTO project_map_parts (project_id, part, text_ids, sequences, pca, neigh
 VALUES (@project_id::int, @part::int, @text_ids::text[], @sequences::bytea, @pca::bytea, @neighbours::bytea);
 
 -- name: EndMap :exec
-UPDATE project_maps
+-- An emptied project has another log, and perhaps another request.
+UPDATE project_maps AS map
    SET asked_at = NULL, stage = NULL, progress = NULL, error = @error::text,
        failed_at = CASE WHEN @error::text IS NOT NULL THEN clock_timestamp() END
- WHERE project_id = @project_id::int;
+  FROM embedding_counts AS counted
+ WHERE map.project_id = @project_id::int AND counted.project_id = map.project_id AND counted.log = @log::text::uuid;

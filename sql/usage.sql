@@ -6,7 +6,7 @@ SELECT FROM llm_service_instances WHERE instance_id = @instance_id::int FOR NO K
 
 -- name: ReserveUsage :one
 -- Reserves tokens for `seconds`, unless a limit of the instance (`limit_of` is null) or of the holder's share is
--- reached. Otherwise the result is the exceeded limit with the latest reset.
+-- reached, or the share has ended. Otherwise the result is the exceeded limit with the latest reset.
 WITH forgotten AS (
     DELETE FROM usage_reservations
      WHERE instance_id = @instance_id::int
@@ -19,6 +19,10 @@ WITH forgotten AS (
     SELECT user_handle, tokens_per_day, tokens_per_month, requests_per_minute, NULL
       FROM llm_service_instances_shared_with
      WHERE instance_id = @instance_id::int AND user_handle = @holder::text
+    UNION ALL
+    SELECT @holder::text, NULL, NULL, NULL, '-infinity'
+     WHERE NOT EXISTS (SELECT FROM instance_access
+                        WHERE instance_id = @instance_id::int AND user_handle = @holder::text)
 ), today AS (
     SELECT date_trunc('day', statement_timestamp(), 'UTC') AS day,
            date_trunc('month', statement_timestamp(), 'UTC') AS month
@@ -70,8 +74,15 @@ SELECT made.reservation_id, reached.name, reached.holder AS limit_of, reached.al
  ORDER BY reached.again_at DESC NULLS LAST
  LIMIT 1;
 
+-- name: RenewUsage :execrows
+-- An expired reservation cannot be renewed: others may have reserved its tokens.
+UPDATE usage_reservations SET expires_at = statement_timestamp() + make_interval(secs => @seconds::float8)
+ WHERE reservation_id = @reservation_id::bigint AND expires_at > statement_timestamp();
+
 -- name: SettleUsage :exec
--- A deleted instance has no ledger. Without a call only the reservation ends.
+-- A deleted instance has no ledger; the cost of users deleted meanwhile is entered for `_deleted`. Without a call only the
+-- reservation ends. It may be repeated if its result was lost: a reservation without tokens has ended, so its cost is
+-- already entered.
 WITH ended AS (
     UPDATE usage_reservations SET tokens = 0, expires_at = least(expires_at, statement_timestamp())
      WHERE reservation_id = @reservation_id::bigint
@@ -80,10 +91,14 @@ WITH ended AS (
 )
 INSERT INTO instance_usage AS usage
     (instance_id, day, holder, caller, requests, texts, tokens, estimated_tokens, failures)
-SELECT instance_id, (statement_timestamp() AT TIME ZONE 'UTC')::date, @holder::text, @caller::text,
+SELECT instance_id, (statement_timestamp() AT TIME ZONE 'UTC')::date,
+       CASE WHEN EXISTS (SELECT FROM users WHERE user_handle = @holder::text) THEN @holder::text ELSE '_deleted' END,
+       CASE WHEN @caller::text IN ('admin', 'public') OR EXISTS (SELECT FROM users WHERE user_handle = @caller::text)
+            THEN @caller::text ELSE '_deleted' END,
        @requests::bigint, @texts::bigint, @tokens::bigint, @estimated_tokens::bigint, @failures::bigint
   FROM instance
  WHERE @requests::bigint > 0
+   AND NOT EXISTS (SELECT FROM usage_reservations WHERE reservation_id = @reservation_id::bigint AND tokens = 0)
 ON CONFLICT (instance_id, day, holder, caller) DO UPDATE
    SET requests = usage.requests + excluded.requests, texts = usage.texts + excluded.texts,
        tokens = usage.tokens + excluded.tokens,

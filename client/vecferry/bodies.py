@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from vecferry.rows import BadRow, Rows, SourceError
+from vecferry.rows import BadRow, Rows, check_dimensions
 
 MOST_ROWS = 1000  # of a body: the service names 100 bad rows of it at a time
 # {"encoding": "f2", "embeddings": [...]}, up to the length of the array.
@@ -60,7 +60,7 @@ class Bodies:
     """The rows of a source in bodies of the wanted size.
 
     An id comes once in a body: of two rows of the same id the later one is in a later body. Vectors of another number
-    of dimensions raise SourceError.
+    of dimensions raise OtherDimensions.
     """
 
     def __init__(self, source: Iterator[Rows], dimensions: int, skip_bad: Callable[[BadRow], None]) -> None:
@@ -92,10 +92,7 @@ class Bodies:
     def _encoded(self, skip_bad: Callable[[BadRow], None]) -> Iterator[tuple[bytes, str, int]]:
         """Each row that can be encoded, with its id and its place."""
         for rows in self._source:
-            if rows.vectors.shape[1] != self._dimensions:
-                raise SourceError(
-                    f"The vectors have {rows.vectors.shape[1]} dimensions, but the project takes {self._dimensions}."
-                )
+            check_dimensions(rows, self._dimensions)
             halves = np.ascontiguousarray(rows.vectors, dtype="<f2")
             numbers, width = halves.reshape(-1).view(np.uint8).data, 2 * halves.shape[1]
             texts, metadata = rows.texts, rows.metadata

@@ -47,6 +47,26 @@ class Totals:
         return np.array_equal(self.rows, others.rows) and np.array_equal(self.parts, others.parts)
 
 
+class Ids:
+    """The ids of a source, 16 bytes each, to find those that come again."""
+
+    def __init__(self) -> None:
+        self._hashes: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+
+    def add(self, ids: list[str]) -> None:
+        """Adds the ids of rows."""
+        # Two hashes, as different ids that were taken for one would cost a row.
+        self._hashes.append(np.array([(hash(one), hash(one + "\0")) for one in ids], np.int64).reshape(-1, 2))
+
+    def replaced(self) -> NDArray[np.bool_]:
+        """For each row whether a later one has its id: `(n,) bool`, in their order."""
+        hashes = np.concatenate(self._hashes)
+        order = np.lexsort(hashes.T)  # rows of one id stay in their order
+        found = np.zeros(len(hashes), np.bool_)
+        found[order[:-1]] = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
+        return found
+
+
 def buckets_of(ids: NDArray[np.uint64]) -> NDArray[np.intp]:
     """The buckets of hashes of ids."""
     return (ids >> np.uint64(52)).astype(np.intp)

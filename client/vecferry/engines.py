@@ -96,14 +96,22 @@ def halves(vectors: Any, dimensions: int) -> NDArray[np.float16]:
     return numbers
 
 
+def _packed(body: dict[str, Any]) -> bytes | dict[str, Any]:
+    """A body as MessagePack; as it is, to be sent as JSON, when its filter has an integer beyond 64 bits."""
+    try:
+        return msgspec.msgpack.encode(body)
+    except OverflowError:
+        return body
+
+
 async def search(
     transport: Transport, project: str, like: dict[str, Any], query: dict[str, Any], more: dict[str, Any]
 ) -> Similars:
     """Texts similar to the one `vector`, `text` or stored `text_id` in `like`."""
     if "vector" in like:
         like = {"vector": halves(like["vector"], 1).tobytes(), "encoding": "f2"}
-    content = msgspec.msgpack.encode({**like, **more})
-    return await transport.send("POST", path_to("similars", project), Similars, query=query, body=content)
+    body = _packed({**like, **more})
+    return await transport.send("POST", path_to("similars", project), Similars, query=query, body=body)
 
 
 async def search_many(
@@ -119,7 +127,7 @@ async def search_many(
 
     async def ask(first: int, last: int) -> None:
         rows = [row.tobytes() for row in halves(numbers[first:last], 2)]
-        body = msgspec.msgpack.encode({"vectors": rows, "encoding": "f2", **more})
+        body = _packed({"vectors": rows, "encoding": "f2", **more})
         # A request that takes the service too long is sent in parts.
         never = frozenset({503}) if last - first > 1 else frozenset()
         try:

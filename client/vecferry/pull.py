@@ -7,6 +7,7 @@ takes the place of the old one at once.
 from __future__ import annotations
 
 import asyncio
+import errno
 import glob
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +86,8 @@ class Pull:
     async def run(self) -> PullResult:
         """Fetches and writes. What was fetched before an error stays, and the next pull goes on from there."""
         open_sink(self._path)  # says now what is wrong with its name
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "There is no such folder", str(self._path.parent))
         before = self._transport.bytes_received
         at = await remote.position(self._transport, self._project)
         known = self._known(at)

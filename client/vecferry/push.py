@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecferry import remote
-from vecferry.digests import BUCKETS, Digested, Totals, buckets_of, digested
+from vecferry.digests import BUCKETS, Digested, Ids, Totals, buckets_of, digested
 from vecferry.engines import IDS, delete_many
 from vecferry.errors import BadRows
+from vecferry.names import path_to
 from vecferry.progress import shown
 from vecferry.reader import in_own_thread
 from vecferry.remote import Remote
 from vecferry.results import Progress, PushResult
-from vecferry.rows import BadRow, NoRows, Rows, SourceError
+from vecferry.rows import BadRow, NoRows, Rows, SourceError, check_dimensions
 from vecferry.state import Memory, Remembered
+from vecferry.structs import ProjectInstance
 from vecferry.transport import Transport
 from vecferry.upload import KEPT_BAD, OnBadRow, Upload
 
@@ -35,12 +37,13 @@ VECTOR, TEXT, METADATA = 0, 1, 2
 class Plan(msgspec.Struct, frozen=True):
     """What to compare the source with: embeddings of the buckets that differ; None when the project has none.
 
-    `ours` are the digests of the source when it was read first.
+    `ours` are the digests of the source when it was read first, and `replaced` its rows that a later one replaces.
     """
 
     theirs: Remote | None
     differing: NDArray[np.bool_]
     ours: Totals
+    replaced: NDArray[np.bool_]
 
 
 class Push:
@@ -67,6 +70,8 @@ class Push:
         self._on_bad_row, self._progress = on_bad_row, progress
         self._began = time.monotonic()
         self._parts: set[int] = {VECTOR}
+        self._ids = Ids()
+        self._dimensions = 0
         self._is_whole = self._is_over = False
         self.result = PushResult(dry_run=dry_run)
 
@@ -105,13 +110,15 @@ class Push:
         memory.remember(Remembered(at.log, now.changes, memory.files, result.total, self._is_whole))
 
     async def _run(self, source: Source, at: remote.Position) -> None:
-        plan = Plan(None, np.ones(BUCKETS, np.bool_), Totals())
-        if at.number_of_embeddings:
-            ours, theirs = await asyncio.gather(
-                in_own_thread(self._totals, source), remote.totals(self._transport, self._project)
-            )
+        instance = await self._transport.send("GET", path_to("projects", self._project, "instance"), ProjectInstance)
+        self._dimensions = instance.dimensions
+        plan = Plan(None, np.ones(BUCKETS, np.bool_), Totals(), np.zeros(0, np.bool_))
+        if at.number_of_embeddings or self.result.dry_run:
+            ours, theirs = await self._both_totals(source)
+            replaced = self._ids.replaced()
+            self.result.repeated = int(replaced.sum())
             differing = remote.differing(ours, theirs, sorted(self._parts))
-            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing, ours)
+            plan = Plan(await remote.remote_rows(self._transport, self._project, differing), differing, ours, replaced)
         if self.result.dry_run:
             await in_own_thread(self._count, source, plan)
         elif plan.differing.any():
@@ -125,6 +132,17 @@ class Push:
         if self._delete and plan.theirs is not None and not self.result.bad_count:
             await self._delete_rest(plan.theirs, plan.differing)
         self._is_whole = plan.theirs is None or plan.theirs.unseen == self.result.deleted
+
+    async def _both_totals(self, source: Source) -> tuple[Totals, Totals]:
+        """The digests of both sides, combined, at the same time. After an error of one side the other ends as well."""
+        ours = asyncio.ensure_future(in_own_thread(self._totals, source))
+        theirs = asyncio.ensure_future(remote.totals(self._transport, self._project))
+        try:
+            return await asyncio.gather(ours, theirs)
+        finally:
+            ours.cancel()
+            theirs.cancel()
+            await asyncio.gather(ours, theirs, return_exceptions=True)
 
     def _check_files(self) -> None:
         """Raises SourceError when a file is not the one any more that the push began with."""
@@ -143,6 +161,7 @@ class Push:
         for rows in source.chunks(skip_bad):
             if self._is_over:
                 return
+            check_dimensions(rows, self._dimensions)
             yield rows
 
     def _totals(self, source: Source) -> Totals:
@@ -153,6 +172,7 @@ class Push:
             for rows in self._read(source, self._skip_bad):
                 self._parts.update(_parts(rows))
                 totals.add(digested(rows))
+                self._ids.add(rows.ids)
                 self.result.total += len(rows)
                 seconds = time.monotonic() - self._began
                 show(Progress(self.result.total, self.result.bad_count, source.total, 0, seconds, "comparing"))
@@ -163,17 +183,23 @@ class Push:
     def _compared(self, source: Source, plan: Plan) -> Iterator[tuple[Rows, NDArray[np.int8]]]:
         """All rows of the source, and what each is; those of equal buckets are as they are stored.
 
-        Raises SourceError when they are not those of the first time: what is missing now would be deleted.
+        Rows that a later one replaces are taken for the same, so that they are not sent. Raises SourceError when they
+        are not those of the first time: what is missing now would be deleted.
         """
-        again = Totals()
+        again, count = Totals(), 0
         for rows in self._read(source, self._skip_bad if plan.theirs is None else lambda _: None):
             if plan.theirs is None:
                 self.result.total += len(rows)
+                self._ids.add(rows.ids)
                 yield rows, np.full(len(rows), Remote.NEW, np.int8)
                 continue
             ours, kinds = digested(rows), np.full(len(rows), Remote.SAME, np.int8)
             again.add(ours)
-            places = np.flatnonzero(plan.differing[buckets_of(ours.ids)])
+            replaced = plan.replaced[count : count + len(rows)]
+            count += len(replaced)
+            if len(replaced) < len(rows):
+                break  # more than the first time
+            places = np.flatnonzero(plan.differing[buckets_of(ours.ids)] & ~replaced)
             some = Digested(ours.ids[places], ours.parts[:, places])
             kinds[places] = plan.theirs.compare(some, _parts(rows))
             yield rows, kinds
@@ -209,8 +235,11 @@ class Push:
             await upload.run(changed())
         finally:
             result, of = self.result, upload.result
-            result.inserted, result.updated, result.bytes_sent = of.inserted, of.updated, of.bytes_sent
-            result.unchanged = of.unchanged + result.total - sent
+            if plan.theirs is None:  # then all rows were sent, and the last of an id was stored last
+                result.repeated = int(self._ids.replaced().sum())
+            replaced = min(of.updated, result.repeated) if plan.theirs is None else 0
+            result.inserted, result.updated, result.bytes_sent = of.inserted, of.updated - replaced, of.bytes_sent
+            result.unchanged = of.unchanged + replaced + result.total - sent
             result.total -= of.bad_count
             result.bad_count += of.bad_count
             result.bad = (result.bad + of.bad)[:KEPT_BAD]

@@ -75,10 +75,9 @@ class Remote:
         order = np.argsort(ids, kind="stable")
         self._ids, self._parts = ids[order], parts[:, order]
         self._seen = np.zeros(len(ids), np.bool_)
-        self._sent = np.zeros(len(ids), np.bool_)
 
     def compare(self, ours: Digested, parts: Sequence[int]) -> NDArray[np.int8]:
-        """The state of each row, by these parts: `(n,) int8`. A row is sent as well when one of its id was."""
+        """The state of each row, by these parts: `(n,) int8`."""
         kinds = np.full(len(ours.ids), self.NEW, np.int8)
         if not len(self._ids):
             return kinds
@@ -89,11 +88,7 @@ class Remote:
         for part in parts:
             same &= self._parts[part, places] == ours.parts[part]
         kinds[known] = self.CHANGED
-        for row in np.flatnonzero(known):  # in their order: of rows with the same id the last one counts
-            if same[row] and not self._sent[places[row]]:
-                kinds[row] = self.SAME
-            else:
-                self._sent[places[row]] = True
+        kinds[same] = self.SAME
         return kinds
 
     @property

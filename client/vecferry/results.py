@@ -47,12 +47,14 @@ class UploadResult(msgspec.Struct):
 
 
 class PushResult(UploadResult):
-    """The result of a push, with `dry_run` the expected one. `unchanged` rows were already stored.
+    """The result of a push, with `dry_run` the expected one.
 
-    `total` are the rows of the source, without bad ones. `bytes_received` are those of digests.
+    `total` are the rows of the source, without bad ones. `unchanged` ones were already stored, or are `repeated`: a
+    later row has their id, and of these the last one counts. `bytes_received` are those of digests.
     """
 
     total: int = 0
+    repeated: int = 0
     deleted: int = 0
     bytes_received: int = 0
     dry_run: bool = False

@@ -25,6 +25,10 @@ class NoRows(SourceError):
     """A push that deletes has a source without rows."""
 
 
+class OtherDimensions(SourceError):
+    """The vectors of a source have other dimensions than those of the project."""
+
+
 class BadRow(msgspec.Struct, frozen=True):
     """A row of a source that cannot be uploaded.
 
@@ -89,6 +93,14 @@ class Rows(msgspec.Struct, frozen=True):
             vectors=self.vectors[begin:end],
             texts=None if self.texts is None else self.texts[begin:end],
             metadata=None if self.metadata is None else self.metadata[begin:end],
+        )
+
+
+def check_dimensions(rows: Rows, dimensions: int) -> None:
+    """Raises OtherDimensions for rows that a project of these dimensions cannot take."""
+    if rows.vectors.shape[1] != dimensions:
+        raise OtherDimensions(
+            f"The vectors have {rows.vectors.shape[1]} dimensions, but the project takes {dimensions}."
         )
 
 

@@ -76,7 +76,7 @@ SELECT pg_temp.name_constraint('users', 'p', '{user_handle}', 'users_pkey'),
        pg_temp.name_constraint('embeddings', 'f', '{owner}', 'embeddings_owner_fkey'),
        pg_temp.name_constraint('embeddings', 'f', '{project_id}', 'embeddings_project_id_fkey'),
        pg_temp.name_sequence('embeddings', 'embeddings_id', 'embeddings_embeddings_id_seq'),
-       -- Its vector indexes too: they would be kept up to date for rows that are about to leave.
+       -- Also its vector indexes: updating them for rows that are moved later would be useless work.
        pg_temp.drop_indexes('embeddings');
 
 -- What is built in, where it is missing.

@@ -26,7 +26,7 @@ async def get_metrics(req: Req) -> Response:
             summary = await indexes.summarise_indexes(
                 req.services.probe_pool, recall=req.services.settings.service_recall
             )
-        metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds)
+        metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds, summary.last_round)
     except Exception as error:  # no connection, or no database: the metrics of indexes keep their values
         if not isinstance(error, ApiError) and explain(error) is None:
             raise

@@ -130,14 +130,18 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             stored.pop("instance_owner")
         return stored
 
-    async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
-        same_handle(path.project, project.project_handle, "project_handle")
-        if "metadataScheme" in body:
-            await _check_schema(req, path.user, project.metadata_scheme)
-        stored = await _store(tx, path.user, project, access.role)
-        return await _retrieve(
-            tx, req.services.settings.service_recall, path, stored.project_id, access.role, access.handle
-        )
+    checked: str | None = None
+    while True:
+        async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
+            same_handle(path.project, project.project_handle, "project_handle")
+            schema = schema_text(project.metadata_scheme) if "metadataScheme" in body else None
+            if schema == checked or schema is None:
+                stored = await _store(tx, path.user, project, access.role)
+                return await _retrieve(
+                    tx, req.services.settings.service_recall, path, stored.project_id, access.role, access.handle
+                )
+        await _check_schema(req, path.user, schema)  # without locks, so it may have changed meanwhile
+        checked = schema
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))

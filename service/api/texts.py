@@ -50,7 +50,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     with req.abandonable():
         usage = await add_vectors(req.pool, batch, rows, _documents(req))
     batch.check()
-    async with req.services.admission.upload():
+    async with req.services.admission.upload(patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
     unchanged = stored.unchanged + len(batch.same)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": unchanged}

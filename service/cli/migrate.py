@@ -15,9 +15,6 @@ from service.cli.common import (
 )
 from service.schema import migrate as migrations
 
-# The names in JSON are older than these terms.
-_SHOWN_AS = {"embeddings_to_carry": "embeddings to migrate", "sealed_keys": "encrypted keys"}
-
 
 @click.command()
 @click.option("--to", "target", metavar="NUMBER", help="Roll back all migrations after this one; 0000 rolls back all.")
@@ -63,10 +60,10 @@ def _dry_run(url: str, as_json: bool) -> None:
         for name in plan.migrations:
             click.echo(f"would apply {name}")
         for name, count in plan.contents.items():
-            click.echo(f"{_SHOWN_AS.get(name, name.replace('_', ' '))}: {count:,}")
+            click.echo(f"{name.replace('_', ' ')}: {count:,}")
         for one in plan.left_over:
             click.echo(f"would not be migrated: {one.rows:,} embeddings of {one.project}: {one.reason}")
-    finish(EXIT_PENDING if plan.migrations or plan.contents["embeddings_to_carry"] else 0)
+    finish(EXIT_PENDING if plan.migrations or plan.contents["embeddings_to_migrate"] else 0)
 
 
 def _migrate(url: str, target: str | None, discard: bool, as_json: bool) -> None:

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
 import click
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from service import app, settings
-from service.cli.common import clear_errors, database, load_settings, say, show_left_over
+from service.cli.common import clear_errors, database, finish, load_settings, say, show_left_over
 from service.database.pool import connected
 from service.provider_keys import rotation
 from service.provider_keys.keyring import Keyring
@@ -23,6 +27,8 @@ from service.settings import Settings
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of server processes.")
 def serve(workers: int) -> None:
     """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
+    # Its work has no end, so it is no failure. uvicorn raises the signal again after its shutdown.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = load_settings()
     for remark in settings.remarks(config):
         say(f"WARNING: {remark}")
@@ -38,7 +44,7 @@ def _run(config: Settings, workers: int) -> None:
     with tempfile.TemporaryDirectory() if workers > 1 else contextlib.nullcontext() as folder:
         if folder is not None:
             settings.share_metrics(Path(folder))
-        uvicorn.run(
+        server = uvicorn.Config(
             app.create_app(config) if workers == 1 else "service.app:from_environment",
             factory=workers > 1,
             workers=workers,
@@ -53,6 +59,15 @@ def _run(config: Settings, workers: int) -> None:
             timeout_keep_alive=config.service_keepalive_seconds,
             timeout_graceful_shutdown=config.service_shutdown_seconds,
         )
+        if workers == 1:
+            one = uvicorn.Server(server)
+            one.run()
+            has_failed = not one.started
+        else:
+            supervisor = Multiprocess(server, [server.bind_socket()])
+            supervisor.run()
+            has_failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
+    finish(STARTUP_FAILURE if has_failed else 0)
 
 
 async def _prove_key(url: str, config: Settings) -> None:

@@ -18,6 +18,9 @@ export class Problem extends Error {
 // A path of the interface: path`/v1/projects/${user}/${project}`, with what is filled in percent-encoded.
 export const path = (texts, ...values) => String.raw({ raw: texts }, ...values.map(encodeURIComponent));
 
+// The two parts of a name `owner/handle`. A handle of the original system may hold a "/", an owner's not.
+export const ownerAndHandle = (name) => name.split(/\/(.*)/s, 2);
+
 // Parameters of `query` that have no value are left out.
 export function get(where, { query = {}, ...options } = {}) {
   const given = Object.entries(query).filter(([, value]) => (value ?? "") !== "");

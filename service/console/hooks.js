@@ -1,5 +1,5 @@
 // How components load and act.
-import { get, post } from "./api.js";
+import { all, get, post } from "./api.js";
 import { returns, session } from "./store.js";
 import { useCallback, useEffect, useRef, useState } from "./vendor/hooks.js";
 
@@ -39,8 +39,15 @@ export function useGet(where, query, every) {
   return useLoad(async (signal) => (where ? get(where, { query, signal }) : null), [where, query], every);
 }
 
+// The same of all entries of a list that has pages; `field` names them in an answer. Without `where` they are none.
+export function useAll(where, field, query) {
+  return useLoad(async (signal) => (where ? all(where, field, { query, signal }) : []), [where, field, query]);
+}
+
 // The same of a POST that only reads.
-export const usePost = (where, body) => useLoad((signal) => post(where, body, { signal }), [where, body]);
+export function usePost(where, body) {
+  return useLoad(async (signal) => (where ? post(where, body, { signal }) : null), [where, body]);
+}
 
 // An action of a button or form: {run, isRunning, error, cancel}. `act(...arguments, {signal})` is cancelled by
 // `cancel`, and when the component goes.

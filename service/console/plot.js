@@ -3,10 +3,11 @@ import { post } from "./api.js";
 import { useLoad } from "./hooks.js";
 import { ALL, Scatter } from "./scatter.js";
 import { route, setQuery } from "./store.js";
-import { useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
+import { useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
 import { html } from "./ui.js";
 
 const REST = 150; // milliseconds until the text at the pointer is fetched
+const KEPT = 100; // of these texts, the latest
 
 // `colours` are those of the groups of `colouring`, null for a hidden one. `onSelect` gets ids.
 export function Plot({ ids, places, colouring, colours, layers, base, nameOf, label, onOpen, onSelect }) {
@@ -14,6 +15,7 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
   const line = useRef(null);
   const timer = useRef(0);
   const scatter = useRef(null);
+  const texts = useMemo(() => new Map(), [places]); // those that were at the pointer, by id
   const [fault, setFault] = useState("");
   const [hovered, setHovered] = useState(null);
   const [isLasso, setLasso] = useState(false);
@@ -72,17 +74,20 @@ export function Plot({ ids, places, colouring, colours, layers, base, nameOf, la
     <p id="plot-keys" class="hint">Drag or arrow keys: move. Wheel, + and −: zoom, 0: all. Shift and drag: select.
       Enter: open the point in the middle. Escape: close it.</p>
     ${hovered && ids[hovered.index] !== undefined && html`<${Tip} ...${hovered} id=${ids[hovered.index]}
-      group=${nameOf(hovered.index)} base=${base} right=${canvas.current.clientWidth} />`}
+      group=${nameOf(hovered.index)} base=${base} texts=${texts} right=${canvas.current.clientWidth} />`}
   </div>`;
 }
 
 // It is only a help: an error of the request shows where the point is opened.
-function Tip({ id, x, y, right, group, base }) {
+function Tip({ id, x, y, right, group, base, texts }) {
   const { data: text } = useLoad(async (signal) => {
+    if (texts.has(id)) return texts.get(id);
     await new Promise((done) => setTimeout(done, REST));
     signal.throwIfAborted();
     const { embeddings } = await post(`${base.embeddings}/get`, { text_ids: [id], include: ["text"] }, { signal });
-    return embeddings[0]?.text;
+    texts.set(id, embeddings[0]?.text);
+    if (texts.size > KEPT) texts.delete(texts.keys().next().value);
+    return texts.get(id);
   }, [base.embeddings, id]);
   const side = x > right / 2 ? { right: `${right - x + 14}px` } : { left: `${x + 14}px` };
   return html`<div class="tip" style=${{ ...side, top: `${y + 8}px` }}>

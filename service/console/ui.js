@@ -57,6 +57,7 @@ export function Failure({ error, retry }) {
 export const Empty = ({ title, children }) => html`<div class="empty"><p class="title">${title}</p>${children}</div>`;
 
 const FormError = createContext(null);
+const PROPERTY = /^\w+\.(?:(?:texts|embeddings)\[0\]\.)?(\w+)/; // in a location: of the body, or of the text in it
 
 // The frame of a form. `action` is one of `useAction`: its error is shown here, and at the fields that the service
 // names; `run` gets the value of the button that was pressed. `kind` is that of the first button, `more` are others.
@@ -86,7 +87,7 @@ export function Field({ label, name, hint, value, onValue, options, lines, isFir
   useEffect(() => {
     if (isFirst) document.getElementById(id)?.focus();
   }, []);
-  const error = useContext(FormError)?.errors?.find((one) => name && one.location?.split(/[.[]/)[1] === name);
+  const error = useContext(FormError)?.errors?.find((one) => name && PROPERTY.exec(one.location)?.[1] === name);
   const described = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ") || undefined;
   const isCheck = type === "checkbox";
   const common = {

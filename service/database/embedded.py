@@ -30,6 +30,7 @@ from service.observability.logs import logger
 VERSION = 18
 SYSTEM_USER = "embedding-service"  # PostgreSQL refuses to run as root
 MEBIBYTE = 1024 * 1024
+START_SECONDS = 300  # long, because of a possible recovery after a crash
 SOCKET_PATH_MAX = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -95,18 +96,25 @@ class _Server:
             _let_through(self.folder)
             _let_through(self.binaries, files=True)
         self._make_cluster()
-        if self._control("status") == 0:
-            return
+        self._forget_another_process()
+        deadline = time.monotonic() + START_SECONDS
+        while self._control("status") == 0:
+            if self._is_ready():
+                return
+            # It recovers, or stops: the process that started or stopped it was killed meanwhile.
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"The embedded PostgreSQL does not answer; see {self.log}.")
+            time.sleep(0.05)
         self._private(_socket_dir(self.folder))
         self.log.touch(mode=0o600)
         self._give(self.log)
         options = " ".join(f"-c {name}={value}" for name, value in self._settings().items())
-        # Long, because of a possible recovery after a crash.
-        arguments = ["start", "-D", str(self.cluster), "-w", "-t", "300", "-l", str(self.log), "-o", options]
+        limit = str(START_SECONDS)
+        arguments = ["start", "-D", str(self.cluster), "-w", "-t", limit, "-l", str(self.log), "-o", options]
         starting = self._spawn("pg_ctl", *arguments)
         while starting.poll() is None:
             # pg_ctl hangs if the clock is set back meanwhile, so the server is checked as well.
-            if self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432") == 0:
+            if self._is_ready():
                 starting.terminate()
                 starting.wait()
                 return
@@ -117,6 +125,24 @@ class _Server:
     def stop(self) -> None:
         # Throw-away data need no checkpoint.
         self._control("stop", "-m", "fast" if self.durable else "immediate", "-w", "-t", "60")
+
+    def _is_ready(self) -> bool:
+        return self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432") == 0
+
+    def _forget_another_process(self) -> None:
+        """Removes the pid file of a crashed server if another process has its pid, as after a restart of the machine.
+
+        pg_ctl would take that process for the server, and end it at the stop.
+        """
+        file = self.cluster / "postmaster.pid"
+        try:
+            pid = int(file.read_text().split()[0])
+        except (FileNotFoundError, ValueError, IndexError):
+            return
+        command = _command_line(pid)
+        if command and str(self.cluster) not in command:
+            logger.warning("Removed the pid file of a crashed embedded PostgreSQL.", file=str(file))
+            file.unlink()
 
     def _make_cluster(self) -> None:
         version = self.cluster / "PG_VERSION"
@@ -201,6 +227,16 @@ def _binaries() -> Path:
             "or set SERVICE_DATABASE_URL."
         )
     return Path(package.origin).parent / f"pginstall{VERSION}" / "bin"
+
+
+def _command_line(pid: int) -> str:
+    """The command line of a process; empty if there is none, or it is not known."""
+    if Path("/proc/self").exists():
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_text(errors="surrogateescape").replace("\0", " ")
+        return ""
+    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _account() -> pwd.struct_passwd:

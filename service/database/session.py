@@ -124,6 +124,15 @@ def connect_sync(url: str) -> psycopg.Connection:
     return connection
 
 
+def is_available(url: str) -> bool:
+    """Whether the server accepts a connection to the database now."""
+    try:
+        psycopg.connect(for_psycopg(url)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def check(url: str) -> None:
     """Checks a database before any change. Raises as `connect_sync`, and for transaction pooling.
 

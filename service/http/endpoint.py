@@ -26,6 +26,7 @@ from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req
 from service.http.responses import JSON, encode, render
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
+from service.providers.errors import ProviderError
 
 # The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
@@ -100,6 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except ClientDisconnect:
             return Response(status_code=HTTPStatus.BAD_REQUEST)  # for the access log: the client has disconnected
         except Exception as error:
+            req.record.is_provider_fault = isinstance(error, ProviderError)
             response = render(error, self.error_body)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await req.pool.expire_connections()  # new ones resolve the host name of the database again

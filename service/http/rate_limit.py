@@ -51,8 +51,8 @@ class RateLimits:
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def arrive(self, key_hash: str | None, is_admin: bool, address: str) -> Headers | None:
-        """Counts a request of a known caller; returns None for an unknown key, which `recognise` counts later.
+    async def hit(self, key_hash: str | None, is_admin: bool, address: str) -> Headers | None:
+        """Counts a request of a known caller; returns None for an unknown key, which `identify` counts later.
 
         Raises TooManyRequests, also for an address that has sent too many unknown keys.
         """
@@ -66,7 +66,7 @@ class RateLimits:
             raise TooManyRequests(1)
         return None
 
-    async def recognise(self, key_hash: str, handle: str | None, address: str) -> Headers | None:
+    async def identify(self, key_hash: str, handle: str | None, address: str) -> Headers | None:
         """Counts a request with a key that was unknown before, for its user or else its address.
 
         Raises TooManyRequests.
@@ -134,7 +134,7 @@ async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
     if limits is None or (is_probe and (given.key_hash is None or given.is_admin or req.is_metrics_key)):
         yield
         return
-    headers = await limits.arrive(given.key_hash, given.is_admin, req.address)
+    headers = await limits.hit(given.key_hash, given.is_admin, req.address)
     is_known = headers is not None or given.key_hash is None or given.is_admin
     req.answer_headers.update(headers or {})
     try:
@@ -146,5 +146,5 @@ async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
         raise
     finally:
         if not is_known:
-            headers = await limits.recognise(given.key_hash or "", req.record.principal, req.address)
+            headers = await limits.identify(given.key_hash or "", req.record.principal, req.address)
             req.answer_headers.update(headers or {})

@@ -14,7 +14,7 @@ class RequestRecord(msgspec.Struct):
     """A request, for the access log and the metrics.
 
     `principal` is a user's handle, `admin`, or None for a caller without a key. `rows` counts uploaded embeddings by
-    result. `search` is the method of a search. `ended` is a Unix time.
+    result. `search` is the method of a search. `is_provider_fault`: a provider failed. `ended` is a Unix time.
     """
 
     request_id: str
@@ -29,6 +29,7 @@ class RequestRecord(msgspec.Struct):
     search: str | None = None
     search_seconds: float = 0.0
     from_replica: bool = False
+    is_provider_fault: bool = False
 
 
 def write(record: RequestRecord) -> None:

@@ -1,5 +1,6 @@
 """Structured logs on standard error, as JSON or for a terminal. They never contain bodies, keys or queries."""
 
+import contextlib
 import logging
 import sys
 from typing import Any, Literal
@@ -41,16 +42,30 @@ def _configure(form: Literal["auto", "console", "json"], level: int) -> tuple[Pr
     """Configures structlog; returns the renderers of events and tracebacks."""
     if form == "json" or (form == "auto" and not sys.stderr.isatty()):
         render: Processor = structlog.processors.JSONRenderer(serializer=_json)
-        tracebacks: Processor = structlog.processors.dict_tracebacks
+        # Without local variables, which contain keys, bodies and the password of the database.
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        tracebacks: Processor = structlog.processors.ExceptionRenderer(without_locals)
     else:
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
         tracebacks = structlog.processors.format_exc_info
     structlog.configure(
         processors=[*_BOTH, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # the current one: it may be replaced
+        logger_factory=lambda *_: _Lines(sys.stderr),  # the current one: it may be replaced
     )
     return render, tracebacks
+
+
+class _Lines(structlog.WriteLogger):
+    """Writes lines, and loses those that cannot be written: a full disk or a closed pipe must not end any work."""
+
+    def msg(self, message: str) -> None:
+        """Writes a line."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -15,6 +16,7 @@ SECONDS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 
 _REQUESTS = Counter("embedding_service_requests", "Requests.", ["method", "route", "status"])
+_FAULTS = Counter("embedding_service_faults", "Requests that failed through no fault of the client or a provider.")
 _REQUEST_SECONDS = Histogram(
     "embedding_service_request_seconds", "Duration of requests.", ["method", "route"], buckets=SECONDS
 )
@@ -34,6 +36,11 @@ _INDEX = {
         ("builds", "Vector indexes in progress."),
     )
 }
+_LAST_ROUND = Gauge(
+    "embedding_service_indexer_last_round_timestamp_seconds",
+    "Unix time at which an indexer, of any process, last finished a round.",
+    multiprocess_mode="mostrecent",
+)
 # The worst of all worker processes.
 _REPLICA_LAG = Gauge("embedding_service_replica_lag_seconds", "Lag of the replica.", multiprocess_mode="livemax")
 _REPLICA_USED = Gauge(
@@ -58,6 +65,9 @@ def count(record: RequestRecord) -> None:
     method = record.method if record.method in _METHODS else "other"
     requests, request_seconds = _of_route(method, record.route, record.status)
     requests.inc()
+    is_fault = record.status >= HTTPStatus.INTERNAL_SERVER_ERROR and record.status != HTTPStatus.NOT_IMPLEMENTED
+    if is_fault and not record.is_provider_fault:
+        _FAULTS.inc()
     request_seconds.observe(record.seconds)
     for result, rows in (record.rows or {}).items():
         _ROWS.labels(result).inc(rows)
@@ -81,10 +91,11 @@ def note_connections(total: int, idle: int) -> None:
     _CONNECTIONS.labels("used").set(total - idle)
 
 
-def note_indexes(projects: int, rows: int, below_recall: int, builds: int) -> None:
-    """Sets the numbers of indexes."""
+def note_indexes(projects: int, rows: int, below_recall: int, builds: int, last_round: float) -> None:
+    """Sets the numbers of indexes, and the time of an indexer's last round."""
     for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
         _INDEX[name].set(value)
+    _LAST_ROUND.set(last_round)
 
 
 def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int | None) -> None:

@@ -15,7 +15,7 @@ import httpcore2
 import msgspec
 
 from service import __version__
-from service.providers.errors import BadAnswer, Down, Late, Refused, Unreachable
+from service.providers.errors import BadAnswer, Late, Lost, Refused, Unreachable
 from service.providers.limits import CALLS, CONNECT_SECONDS, MAX_ERROR_BYTES
 from service.providers.targets import AddressRefused, CheckedNetwork, Targets
 
@@ -66,7 +66,7 @@ class Connection:
     async def post(self, url: str, headers: Headers, content: bytes, most_bytes: int) -> Answer:
         """Sends a body and returns the answer with any status.
 
-        Raises Down, Late, Refused for a host without a permitted address, and BadAnswer above `most_bytes`.
+        Raises Unreachable, Lost, Late, Refused for a host without a permitted address, BadAnswer above `most_bytes`.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -82,7 +82,7 @@ class Connection:
         except (httpcore2.ConnectTimeout, httpcore2.PoolTimeout, httpcore2.ProxyError):
             raise Unreachable("cannot be reached") from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
-            raise Down("closed the connection") from None
+            raise Lost("closed the connection") from None
 
     async def _post(self, url: str, headers: Headers, content: bytes, most_bytes: int) -> Answer:
         times = {"connect": CONNECT_SECONDS, "read": self._seconds, "write": self._seconds, "pool": self._seconds}

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.database.pool import Pool
-from service.errors import Conflict, Forbidden, found
+from service.errors import Conflict, found
 from service.observability import metrics
 from service.provider_keys.keyring import DoesNotOpen, Keyring, Sealed, instance_place
 from service.providers.connection import Connection
 from service.providers.dialects import Purpose
 from service.providers.errors import BadTexts, Refused
-from service.providers.ledger import Ledger, Spender
+from service.providers.ledger import Ledger, Spender, share_ended
 from service.providers.local import DIMENSIONS, NAME, NO_KNOWN_WORD, LocalModel
 from service.providers.remote import Remote
 from service.providers.spent import Spent
@@ -58,7 +58,7 @@ class Embedder:
         )
         model = found(row, "The instance")
         if not model.is_usable:
-            raise Forbidden(f"The share of {model.instance} with {spender.holder} has ended.")
+            raise share_ended(model.instance, spender.holder)
         key = self._checked(model)
         if not texts:
             return Embedded(np.empty((0, model.dimensions), np.float32), model.name or "", Spent())

@@ -57,6 +57,10 @@ class Unreachable(Down):
     """The connection failed before anything was sent, so the call can be repeated."""
 
 
+class Lost(Down):
+    """The connection was lost after something was sent."""
+
+
 class Faulty(Down):
     """The provider reports an internal error."""
 
@@ -65,6 +69,10 @@ class Late(ProviderError):
     """The provider did not answer in time."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
+
+
+# The provider may have embedded the texts, and may charge for them.
+MAY_CHARGE = (BadAnswer, Late, Lost)
 
 
 class BadTexts(Exception):

@@ -16,8 +16,13 @@ MAX_ERROR_BYTES = 64 * 1024  # of an error
 MAX_MESSAGE = 300  # characters of a provider's message in our errors
 TEXTS_A_CALL = 128  # of providers that allow more: answers of this size are decoded without blocking other requests
 BYTES_A_CALL = 256 * 1024
+SIZE_SECONDS = 600.0  # after which larger calls are tried again, if a provider refused them
 SEARCHES_FOR_BAD_TEXT = 24  # calls to find the texts for which a provider refused several
-RESERVED_SECONDS = 300.0  # after which a reservation expires
+RESERVED_SECONDS = 300.0  # after which a reservation expires, unless it is renewed
+RENEW_SECONDS = 60.0  # between renewals
+SETTLE_SECONDS = 10.0  # of a reservation that are left for entering the cost, if it cannot be renewed
+ENTER_SECONDS = 300.0  # of attempts to enter a cost while the database does not answer
+CLOSE_SECONDS = 5.0  # of these attempts when the service ends
 RESERVE_WAIT = 10.0  # seconds that a request waits for reserved tokens of others
 RESERVE_PAUSE = 0.1
 # The circuit breaker: consecutive failures, and the pause, which doubles each time.

@@ -1,7 +1,7 @@
 """Models of providers over HTTP: calls with several texts, concurrent, and repeated if that is safe.
 
-If a provider accepts fewer texts in a call, the number is found by halving, and cached. Refused texts are found in the
-same way. Answers are checked: one vector per text, in order, with the right dimensions, finite.
+If a provider accepts fewer texts in a call, the number is found by halving, and cached for some minutes. Refused texts
+are found in the same way. Answers are checked: one vector per text, in order, with the right dimensions, finite.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from service.providers.breaker import Breakers
 from service.providers.connection import Connection, Headers
 from service.providers.dialects import DIALECTS, Asked, Dialect, Purpose, Reply
 from service.providers.errors import (
+    MAY_CHARGE,
     BadAnswer,
     BadTexts,
     Down,
@@ -72,7 +73,7 @@ class Remote:
         self._answers = Shares(
             limits.ANSWERS_BYTES, part=part, reserve=reserve, wait=0, what="bytes of providers' answers"
         )
-        self._most_texts: dict[int, int] = {}
+        self._most_texts: dict[int, tuple[int, float]] = {}  # and until when, by instance
 
     async def embed(
         self, model: Model, key: str | None, texts: Sequence[str], purpose: Purpose, spent: Spent
@@ -103,7 +104,8 @@ class Remote:
         await self._connection.aclose()
 
     def _most_in_call(self, job: Job) -> int:
-        return min(job.dialect.most_texts, self._most_texts.get(job.model.instance_id, job.dialect.most_texts))
+        count, until = self._most_texts.get(job.model.instance_id, (job.dialect.most_texts, 0.0))
+        return count if time.monotonic() < until else job.dialect.most_texts
 
     async def _batch(self, job: Job, places: list[int]) -> None:
         """Embeds some of the texts, in smaller calls if the provider requires it."""
@@ -158,9 +160,10 @@ class Remote:
         return None
 
     def _take_fewer(self, job: Job, count: int) -> None:
+        fewer = max(1, min(count, self._most_in_call(job)))  # a concurrent call may have found less
         if len(self._most_texts) >= MAX_KEPT:
             self._most_texts.clear()
-        self._most_texts[job.model.instance_id] = max(1, count)
+        self._most_texts[job.model.instance_id] = (fewer, time.monotonic() + limits.SIZE_SECONDS)
 
     async def _call(self, job: Job, places: list[int]) -> None:
         """Makes a call, and repeats it after a failure if that costs nothing. Waits for memory for the answer first."""
@@ -194,6 +197,8 @@ class Remote:
             raise
         except Exception as error:
             job.spent.failures += 1
+            if isinstance(error, MAY_CHARGE):
+                job.spent.add(texts, None)
             outcome = "refused" if isinstance(error, (BadInput, TooLarge, Refused, RateLimited)) else outcome
             self._breakers.note(instance, failed=isinstance(error, (Down, Late)))
             raise

@@ -104,4 +104,14 @@ async def get_bucket_digests(db: Db, *, project_id: int, after: str | None, max_
 
 @query
 async def forget_deletions(db: Db, *, days: int) -> None:
-    """Removes deletions from the logs after some days, and those of deleted projects."""
+    """Removes deletions from the logs after some days."""
+
+
+@query
+async def get_deleted_projects_in_logs(db: Db) -> list[int]:
+    """The projects that do not exist any more, but whose deletions do."""
+
+
+@query
+async def forget_log(db: Db, *, project_id: int) -> None:
+    """Removes all deletions of a deleted project."""

@@ -62,12 +62,16 @@ class IndexState(msgspec.Struct, frozen=True):
 
 
 class IndexSummary(msgspec.Struct, frozen=True):
-    """All indexes: their number, their rows, those below the desired recall, and builds in progress."""
+    """All indexes: their number, their rows, those below the desired recall, and builds in progress.
+
+    `last_round` is the Unix time at which an indexer last finished a round.
+    """
 
     projects: int
     rows: int
     below: int
     builds: int
+    last_round: float
 
 
 @query
@@ -81,36 +85,21 @@ async def unlock_project_index(db: Db, *, lock: int, project_id: int) -> bool:
 
 
 @query
-async def fold_counts(db: Db, *, threshold: int) -> None:
-    """Updates the projects' numbers of embeddings, and marks projects whose index must be checked."""
+async def get_session(db: Db) -> int:
+    """The number of this session in the server."""
 
 
 @query
-async def get_uncounted(db: Db) -> list[int]:
-    """Projects whose embeddings must be counted."""
+async def end_with_client(db: Db) -> str:
+    """Ends this session within ten seconds after its client was killed, also during a statement.
 
-
-@query
-async def lock_embeddings(db: Db, *, project_id: int) -> None:
-    """Prevents truncating or dropping a project's table until the end of the transaction."""
-
-
-@query
-async def lock_count(db: Db, *, project_id: int) -> int | None:
-    """Locks a project's count until the end of the transaction, after `lock_embeddings`.
-
-    None if it is already locked, or the project was deleted.
+    Raises InvalidParameterValueError for a server on Windows, which does not support it.
     """
 
 
 @query
-async def recount(db: Db, *, project_id: int) -> None:
-    """Counts a project's embeddings, after `lock_count` in the same transaction."""
-
-
-@query
-async def drop_stray_deltas(db: Db) -> None:
-    """Deletes the deltas of deleted projects."""
+async def is_executing(db: Db, *, session: int) -> bool:
+    """Whether a session executes a statement, or waits for a lock in it."""
 
 
 @query
@@ -126,6 +115,11 @@ async def retrieve_project_to_index(db: Db, *, project_id: int) -> ProjectToInde
 @query
 async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
     """Records that a project was checked, unless it has changed since."""
+
+
+@query
+async def note_round(db: Db) -> None:
+    """Records the end of a round of an indexer, with a resolution of ten seconds."""
 
 
 @query

@@ -94,7 +94,7 @@ async def retrieve_asked_map(db: Db) -> AskedMap | None:
 
 
 @query
-async def note_map_progress(db: Db, *, project_id: int, stage: str, progress: float) -> int:
+async def note_map_progress(db: Db, *, project_id: int, log: str, stage: str, progress: float) -> int:
     """Stores the progress; returns 0 if the project was emptied or deleted."""
 
 
@@ -145,5 +145,5 @@ async def store_map_part(
 
 
 @query
-async def end_map(db: Db, *, project_id: int, error: str | None) -> None:
-    """Ends a request, perhaps with an error."""
+async def end_map(db: Db, *, project_id: int, log: str, error: str | None) -> None:
+    """Ends a request, perhaps with an error, unless the project was emptied since."""

@@ -14,7 +14,7 @@ class Reservation(msgspec.Struct, frozen=True):
 
     The limit `name` is that of the share with `limit_of`, or of the instance. Of the `allowed` tokens some are `spent`
     or `reserved`. `is_never`: the request exceeds the whole limit. `again_in`: seconds until the limit is reset; None
-    after an expiry.
+    after the end of the instance, or of the share with `limit_of`.
     """
 
     reservation_id: int | None
@@ -54,6 +54,11 @@ async def reserve_usage(db: Db, *, instance_id: int, holder: str, tokens: int, s
 
 
 @query
+async def renew_usage(db: Db, *, reservation_id: int, seconds: float) -> int:
+    """Lets a reservation last for `seconds` from now; 0 if it has expired."""
+
+
+@query
 async def settle_usage(
     db: Db,
     *,
@@ -67,7 +72,7 @@ async def settle_usage(
     estimated_tokens: int,
     failures: int,
 ) -> None:
-    """Adds a cost to the ledger, and ends the reservation, if there is one."""
+    """Adds a cost to the ledger, once for a reservation, and ends the reservation, if there is one."""
 
 
 @query

@@ -108,8 +108,8 @@ def plan(url: str) -> Plan:
                 "projects": "projects",
                 "instances": "llm_service_instances",
                 "definitions": "llm_service_definitions WHERE owner <> '_system'",
-                "embeddings_to_carry": "embeddings_to_carry WHERE obstacle IS NULL",
-                "sealed_keys": "llm_service_instances WHERE api_key_encrypted IS NOT NULL",
+                "embeddings_to_migrate": "embeddings_to_carry WHERE obstacle IS NULL",
+                "encrypted_keys": "llm_service_instances WHERE api_key_encrypted IS NOT NULL",
                 "plaintext_keys": "llm_service_instances WHERE api_key IS NOT NULL",
             }
             contents = {name: _count(connection, f"SELECT count(*) FROM {table}") for name, table in tables.items()}
@@ -130,6 +130,9 @@ def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say 
                 f"This is a database of dhamps-vdb, version {found}. Back it up, stop dhamps-vdb, check `migrate "
                 "--dry-run`, and take it over with `migrate`; see docs/MIGRATION.md."
             )
+        reads_only = _count(connection, "SHOW transaction_read_only") == "on"
+        if reads_only and not (again or found or _missing(connection, found)):
+            return []
         backend.ensure_internal_schema_updated()
         while True:
             try:

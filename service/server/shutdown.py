@@ -1,7 +1,8 @@
-"""Graceful shutdown: fail readiness first, then stop accepting requests."""
+"""Graceful shutdown: fail readiness first, then stop accepting requests. Before the start: end at once."""
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,17 @@ def announced(draining: asyncio.Event, seconds: float) -> Iterator[None]:
 
     for number in before:
         signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """During the block, SIGTERM and SIGINT end the process at once, although uvicorn has its handlers already."""
+    before = {number: signal.signal(number, lambda *_: sys.exit(0)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ from service.database.pool import Connection, connected
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import changes, indexes
+from service.queries import changes, counts, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage import builds, maps
@@ -35,28 +35,53 @@ from service.turns import beside
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_CHECKS = 60.0  # whether a long poll waits for the database
 SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
 TAIL_FRACTION = 0.2  # so all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
+_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     """Polls for work every two seconds until it is cancelled; counts embeddings and makes maps in parallel."""
-    growth, signs = Growth(), signs or Signs()
+    growth = Growth()
     swept: tuple[Connection | None, float] = None, 0.0
+    session = 0
 
     async def poll(connection: Connection) -> None:
-        nonlocal swept
+        nonlocal swept, session
+        if swept[0] is not connection:
+            session = await indexes.get_session(connection)
         is_sweep = swept[0] is not connection or time.monotonic() - swept[1] > SECONDS_BETWEEN_SWEEPS
         if is_sweep:
             swept = connection, time.monotonic()
-        await look(connection, aims, signs, growth, is_sweep=is_sweep)
+        await look(connection, aims, growth, is_sweep=is_sweep)
 
     async def fold(connection: Connection) -> None:
-        await indexes.fold_counts(connection, threshold=aims.threshold)
+        await counts.fold_counts(connection, threshold=aims.threshold)
 
-    async with beside(_polling(url, fold, Signs())), beside(_polling(url, maps.look, Signs())):
-        await _polling(url, poll, signs)
+    async with (
+        beside(_polling(url, fold, Signs())),
+        beside(_polling(url, maps.look, Signs())),
+        beside(_checking(url, lambda: session, signs)) if signs is not None else contextlib.nullcontext(),
+    ):
+        await _polling(url, poll, signs or Signs())
+
+
+async def _checking(url: str, session: Callable[[], int], signs: Signs) -> None:
+    """Checks long polls until it is cancelled: one whose statement is executed, or waits for a lock, does not hang."""
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
+        if time.monotonic() - signs.looked < SECONDS_BETWEEN_CHECKS:
+            continue
+        try:
+            async with connecting(url) as connection:
+                waits = await indexes.is_executing(connection, session=session())
+        except _AWAY:
+            _end_if_cancelled()
+            waits = True
+        if waits:
+            signs.note_look()
 
 
 async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], signs: Signs) -> None:
@@ -69,7 +94,7 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], si
                     _end_if_cancelled()
                     signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except _AWAY as error:
             _end_if_cancelled()
             problem = "The indexer lost its connection to the database, and retries."
             if isinstance(error, NOT_MIGRATED):
@@ -97,7 +122,6 @@ async def run_once(url: str, aims: IndexAims) -> list[builds.Built]:
 async def look(
     connection: Connection,
     aims: IndexAims,
-    signs: Signs | None = None,
     growth: Growth | None = None,
     *,
     is_sweep: bool = True,
@@ -106,11 +130,12 @@ async def look(
 
     A sweep also drops the remains of interrupted builds. Growing projects (`growth`) are postponed.
     """
-    signs = signs or Signs()
     if is_sweep:
         await _drop_strays(connection)
-        await indexes.drop_stray_deltas(connection)
+        await counts.drop_stray_deltas(connection)
         await changes.forget_deletions(connection, days=KEPT_DAYS)
+        for project_id in await changes.get_deleted_projects_in_logs(connection):
+            await changes.forget_log(connection, project_id=project_id)
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
     async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):
@@ -121,9 +146,8 @@ async def look(
             async with alone(connection, project.project_id) as is_alone:
                 if not is_alone:
                     continue
-                with signs.at_work():
-                    await builds.index_coarsely(connection, project, aims, is_growing=is_growing)
-                    built = None if is_growing else await _bring_up_to_date(connection, project, aims)
+                await builds.index_coarsely(connection, project, aims, is_growing=is_growing)
+                built = None if is_growing else await _bring_up_to_date(connection, project, aims)
                 if built:
                     done.append(built)
                     if growth is not None:
@@ -138,6 +162,7 @@ async def look(
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
             await _drop_strays(connection)  # else each retry leaves another index, perhaps on a full disk
         await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
+    await indexes.note_round(connection)
     return done
 
 
@@ -151,18 +176,23 @@ async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -
 
 async def _count(connection: Connection, threshold: int) -> None:
     """Updates the projects' numbers of embeddings."""
-    await indexes.fold_counts(connection, threshold=threshold)
-    for project_id in await indexes.get_uncounted(connection):
+    await counts.fold_counts(connection, threshold=threshold)
+    for project_id in await counts.get_uncounted(connection):
         with contextlib.suppress(asyncpg.UndefinedTableError):  # deleted meanwhile
             async with connection.transaction():
-                await indexes.lock_embeddings(connection, project_id=project_id)
-                if await indexes.lock_count(connection, project_id=project_id) is not None:
-                    await indexes.recount(connection, project_id=project_id)
+                await counts.lock_embeddings(connection, project_id=project_id)
+                if await counts.lock_count(connection, project_id=project_id) is not None:
+                    await counts.recount(connection, project_id=project_id)
 
 
-def connecting(url: str) -> contextlib.AbstractAsyncContextManager[Connection]:
+@contextlib.asynccontextmanager
+async def connecting(url: str) -> AsyncIterator[Connection]:
     """A connection for builds and measurements, without a timeout, because a build may take hours."""
-    return connected(url, application_name="embedding-service indexer", plan_cache_mode="force_custom_plan")
+    settings = {"application_name": "embedding-service indexer", "plan_cache_mode": "force_custom_plan"}
+    async with connected(url, **settings) as connection:
+        with contextlib.suppress(asyncpg.InvalidParameterValueError):
+            await indexes.end_with_client(connection)
+        yield connection
 
 
 @contextlib.asynccontextmanager

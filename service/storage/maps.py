@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import msgspec
@@ -22,12 +22,13 @@ from service.database.pool import Connection
 from service.maps import worker
 from service.maps.messages import LENGTH_BYTES, Answer, Failed, Layout, Part, Progress, Start, framed
 from service.observability.logs import logger
-from service.queries import indexes, maps
+from service.queries import changes, indexes, maps
 from service.queries.maps import AskedMap
 
 LOCK = 0x1DE9  # of the advisory lock
 WHOLE_INSTALLATION = 0  # in place of a project
 CHANGED_FRACTION = 0.2
+SECONDS_BETWEEN_CHECKS = 2.0  # whether the project still has its embeddings, while the process computes
 STUCK_SECONDS = 1800.0  # without a message, after which the process is killed
 LAST = 2**63 - 1  # in the order of samples
 # Busy-waiting threads took ten times as long on a loaded machine.
@@ -46,7 +47,7 @@ async def look(connection: Connection) -> int:
     try:
         while asked := await maps.retrieve_asked_map(connection):
             error = await _make(connection, asked)
-            await maps.end_map(connection, project_id=asked.project_id, error=error)
+            await maps.end_map(connection, project_id=asked.project_id, log=asked.log, error=error)
             made += error is None
     finally:
         await indexes.unlock_project_index(connection, lock=LOCK, project_id=WHOLE_INSTALLATION)
@@ -57,7 +58,8 @@ async def _make(connection: Connection, asked: AskedMap) -> str | None:
     """Makes a map; returns the error, if any."""
     try:
         error = await _compute(connection, asked)
-    except asyncpg.UndefinedTableError:  # the project has been deleted
+    except (_Abandoned, asyncpg.UndefinedTableError):
+        logger.info("A map was abandoned: its project was emptied or deleted.", project=asked.project_id)
         return None
     except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
         raise
@@ -91,7 +93,12 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
     )
     logger.info("Making a map.", project=project_id, rows=asked.rows, renews=start.renews)
     layouts_left = 1 + start.renews
-    async with _Process.running() as process:
+
+    async def check() -> None:
+        if (await changes.retrieve_log_state(connection, project_id=project_id)).log != asked.log:
+            raise _Abandoned
+
+    async with _Process.running(check) as process:
         await process.send(msgspec.msgpack.encode(start))
         for rows in (worker.basis_rows(asked.dimensions), worker.MOST_POINTS):
             last = await maps.retrieve_sample_end(connection, project_id=project_id, rows=rows)
@@ -104,7 +111,7 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
                 return answer.why
             if isinstance(answer, Progress):
                 there = await maps.note_map_progress(
-                    connection, project_id=project_id, stage=answer.stage, progress=answer.done
+                    connection, project_id=project_id, log=asked.log, stage=answer.stage, progress=answer.done
                 )
             else:
                 layouts_left -= 1
@@ -113,8 +120,7 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
                 is_renewed = is_outdated and not (layouts_left and answer.has_neighbours)
                 there = await _store(connection, asked, answer, process, is_renewed=is_renewed)
             if not there:
-                logger.info("A map was abandoned: its project was emptied or deleted.", project=project_id)
-                return None
+                raise _Abandoned
     logger.info("Made a map.", project=project_id)
     return None
 
@@ -147,17 +153,22 @@ async def _store(
     return True
 
 
-class _Process:
-    """The process that computes a map."""
+class _Abandoned(Exception):
+    """The project was emptied or deleted."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+
+class _Process:
+    """The process that computes a map. Calls `check` every two seconds while it waits for an answer."""
+
+    def __init__(self, process: asyncio.subprocess.Process, check: Callable[[], Awaitable[None]]) -> None:
         assert process.stdin is not None  # noqa: S101 (both are pipes)
         assert process.stdout is not None  # noqa: S101
         self._process, self._input, self._output = process, process.stdin, process.stdout
+        self._check = check
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def running() -> AsyncIterator["_Process"]:
+    async def running(check: Callable[[], Awaitable[None]]) -> AsyncIterator["_Process"]:
         """Runs a new Python during the block, with the module path of this one, and no other environment."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -169,7 +180,7 @@ class _Process:
             env={"PYTHONPATH": os.pathsep.join(sys.path), **THREADS},
         )
         try:
-            yield _Process(process)
+            yield _Process(process, check)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -178,7 +189,8 @@ class _Process:
     async def send(self, content: bytes) -> None:
         """Sends a message or a piece of a sample, with back-pressure."""
         self._input.write(framed(content))
-        await self._input.drain()
+        async with asyncio.timeout(STUCK_SECONDS):
+            await self._input.drain()
 
     async def answers(self) -> AsyncIterator[Layout | Progress | Failed]:
         """Yields all answers except parts until the process has ended. Raises EOFError if it was killed."""
@@ -198,10 +210,15 @@ class _Process:
 
     async def _next(self) -> Answer | None:
         async with asyncio.timeout(STUCK_SECONDS):
-            try:
-                head = await self._output.readexactly(LENGTH_BYTES)
-            except asyncio.IncompleteReadError:
-                return None
+            head = None
+            while head is None:
+                try:
+                    async with asyncio.timeout(SECONDS_BETWEEN_CHECKS):
+                        head = await self._output.readexactly(LENGTH_BYTES)
+                except asyncio.IncompleteReadError:
+                    return None
+                except TimeoutError:
+                    await self._check()
             content = await self._output.readexactly(int.from_bytes(head))
         answer: Answer = msgspec.msgpack.decode(content, type=Answer)
         return answer

@@ -10,14 +10,17 @@ from service.database.statements import Db
 from service.observability.logs import logger
 from service.queries import projects
 
+_FOR_LATER = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.ReadOnlySQLTransactionError)
+
 
 async def drop_orphans(db: Db) -> None:
     """Drops all tables without a project, in a transaction each. It may run concurrently.
 
-    A table in use, for example by a backup, is left for the next call.
+    A table in use, for example by a backup, is left for the next call; so are all of a read-only database.
     """
     for project_id in await projects.get_orphaned_tables(db):
         try:
             await projects.drop_table(db, project_id=project_id)
-        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
-            logger.warning("The table of a deleted project is in use; it will be dropped later.", project=project_id)
+        except _FOR_LATER as error:
+            kind = type(error).__name__
+            logger.warning("The table of a deleted project will be dropped later.", project=project_id, kind=kind)

@@ -193,6 +193,7 @@ def _explained(error: Exception) -> str:
         return str(error) or "The connection was lost."
     known = error if isinstance(error, ApiError) else database_errors.explain(error)
     if known is not None:
-        return known.detail
+        reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
+        return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
     logger.error("fault", kind=type(error).__name__, where="stream")
     return INTERNAL_ERROR

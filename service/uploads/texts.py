@@ -16,6 +16,7 @@ from service.errors import ApiError, Conflict, ContentTooLarge
 from service.grouping import grouped
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
+from service.providers.ledger import OverBudget, OverWholeBudget
 from service.providers.spent import Spent
 from service.queries import embeddings
 from service.queries.projects import ProjectAccess
@@ -132,16 +133,35 @@ async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embe
 
 
 async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
-    """Like `add_vectors`, in concurrent groups. If one fails, the batch ends before it, with the error."""
+    """Like `add_vectors`, in concurrent groups. If one fails, the batch ends before it, with the error.
+
+    If a budget is too small for a group, it is used for the first of its texts.
+    """
     new, usage = await _known(pool, batch, rows)
     groups = list(grouped(new, lambda row: len(batch.texts[row] or ""), GROUP_CHARACTERS, GROUP_TEXTS))
     for group, made in zip(groups, await _embedded(batch, groups, embed), strict=True):
-        try:
-            usage.add(_filled(batch, group, made))
-        except Exception as error:
-            if batch.end is None or group[0] < batch.end:
-                batch.end, batch.fault = group[0], error
+        await _fill_group(batch, group, made, embed, usage)
     return usage
+
+
+async def _fill_group(
+    batch: TextBatch, rows: list[int], made: Embedded | BaseException, embed: Embed, usage: Usage
+) -> None:
+    """Adds the vectors and cost of a group; if it exceeds a budget, those of its halves, until one fails."""
+    is_first_fault = batch.end is None or rows[0] < batch.end
+    if is_first_fault and len(rows) > 1 and isinstance(made, OverBudget | OverWholeBudget):
+        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            if batch.end is None or half[0] < batch.end:
+                await _fill_group(batch, half, (await _embedded(batch, [half], embed))[0], embed, usage)
+        return
+    try:
+        usage.add(_filled(batch, rows, made))
+    except OverWholeBudget as error:
+        if is_first_fault:
+            batch.add_invalid(rows[0], "text", error.problems[0].message)
+    except Exception as error:
+        if is_first_fault:
+            batch.end, batch.fault = rows[0], error
 
 
 async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:

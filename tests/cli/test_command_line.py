@@ -145,6 +145,15 @@ def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_that_fails_has_an_exit_code(new_database: Callable[..., str], workers: str) -> None:
+    values = {"SERVICE_DATABASE_URL": new_database(), "SERVICE_PORT": "0", "SERVICE_RATE_LIMIT": "9/minute"}
+    storage = "redis://127.0.0.1:no-port"
+    failed = command("serve", "--workers", workers, **SECRETS, **values, SERVICE_RATE_LIMIT_STORAGE=storage)
+    assert failed.returncode == 3
+    assert "Application startup failed" in failed.stderr
+
+
 def test_serve_with_the_embedded_database_and_the_template(tmp_path: Path) -> None:
     env = re.sub(r"(\w+)=change-me", r"\1=a-secret-for-\1", (ROOT / "template.env").read_text()).replace("=8880", "=0")
     (tmp_path / ".env").write_text(env)

@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from service import probe
+from service.database.pool import open_pool
+from service.database.url import parse
 from service.probe import LOOK_SECONDS, SILENT_SECONDS, Signs
 from service.settings import IndexAims
 from service.storage import indexer
+from service.turns import beside
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
+from tests.support import factories
 from tests.support.prepared import Prepared
 from tests.support.processes import ROOT, environment, served, started
 
@@ -92,42 +96,113 @@ def test_an_indexer_that_is_silent_is_not_well(
 
 
 @pytest.mark.parametrize(
-    ("ago", "looked", "is_at_work", "code", "says"),
+    ("ago", "looked", "code", "says"),
     [
-        (0, 0, False, 0, ""),
-        (0, LOOK_SECONDS - 60, False, 0, ""),
-        (0, LOOK_SECONDS + 60, False, 1, "poll has taken more than"),
-        (0, LOOK_SECONDS * 100, True, 0, ""),  # it builds an index
-        (SILENT_SECONDS + 1, 0, True, 1, "has not reported"),
-        (-1000, -1000, False, 1, "has not reported"),  # left from before the machine was started
+        (0, 0, 0, ""),
+        (0, LOOK_SECONDS - 60, 0, ""),
+        (0, LOOK_SECONDS + 60, 1, "has waited for more than"),
+        (SILENT_SECONDS + 1, 0, 1, "has not reported"),
+        (-1000, -1000, 1, "has not reported"),  # left from before the machine was started
     ],
 )
-def test_what_the_signs_say(tmp_path: Path, ago: float, looked: float, is_at_work: bool, code: int, says: str) -> None:
+def test_what_the_signs_say(tmp_path: Path, ago: float, looked: float, code: int, says: str) -> None:
     now = time.monotonic()
-    said = {"at": now - ago, "looked": now - looked, "is_at_work": is_at_work}
-    Signs(tmp_path).file.write_text(json.dumps(said))
+    Signs(tmp_path).file.write_text(json.dumps({"at": now - ago, "looked": now - looked}))
     found = probed(tmp_path)
     assert (found[0], says in found[1]) == (code, True), found
 
 
-async def test_a_look_that_does_not_end_is_told(new_database: Callable[..., str], tmp_path: Path) -> None:
-    """The projects are locked by somebody who does not let go."""
+def since_look(signs: Signs) -> float:
+    """The seconds after which the probe finds fault are counted from here."""
+    signs.write()
+    said = json.loads(signs.file.read_text())
+    return float(said["at"] - said["looked"])
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexer, "SECONDS_BETWEEN_CHECKS", 0.2)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("holds", ["projects", "backup"])
+async def test_a_wait_for_a_lock_is_no_fault(new_database: Callable[..., str], tmp_path: Path, holds: str) -> None:
+    """As for a backup of hours, whose end the removal of an index waits for."""
     url, signs = new_database(), Signs(tmp_path)
+    async with await open_pool(url, size=1, statement_timeout=30) as pool:
+        number = await factories.filled(pool)
+        await pool.execute(f"CREATE INDEX embeddings_{number}_tail_1 ON embeddings_{number} (sequence)")
     blocker = await asyncpg.connect(url)
-    await blocker.execute("BEGIN; LOCK TABLE projects")
-    running = asyncio.create_task(indexer.run(url, IndexAims(threshold=100, memory=2**26), signs))
-    await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 1.5)
-    signs.write()
-    said = json.loads(signs.file.read_text())
-    assert said["at"] - said["looked"] > indexer.SECONDS_BETWEEN_LOOKS
-    assert not said["is_at_work"]
-    await blocker.close()
-    await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS)
-    signs.write()
-    said = json.loads(signs.file.read_text())
-    assert said["at"] - said["looked"] < indexer.SECONDS_BETWEEN_LOOKS * 1.5
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    if holds == "projects":
+        await blocker.execute("BEGIN; LOCK TABLE projects")
+    else:
+        await blocker.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await blocker.execute(f"LOCK TABLE embeddings_{number} IN ACCESS SHARE MODE")
+    async with beside(indexer.run(url, IndexAims(threshold=100, memory=2**26), signs)):
+        async with asyncio.timeout(20):
+            while not await blocker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.1)
+        for _ in range(20):
+            await asyncio.sleep(0.2)
+            assert since_look(signs) < 2 * indexer.SECONDS_BETWEEN_LOOKS
+        assert await blocker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        await blocker.close()
+
+
+@asynccontextmanager
+async def losing(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """The URL of a port before the database, and a function after which nothing passes on connections of before."""
+    opened = asyncio.Event()  # of the present connections
+    opened.set()
+    given = parse(url)
+
+    running: set[asyncio.Task[None]] = set()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event) -> None:
+        try:
+            while data := await reader.read(65536):
+                await passes.wait()
+                writer.write(data)
+        finally:
+            writer.transport.abort()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passes = opened
+        host, port = given["host"], given["port"]
+        there = await (
+            asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+            if host.startswith("/")
+            else asyncio.open_connection(host, port)
+        )
+        running.add(asyncio.create_task(pipe(reader, there[1], passes)))
+        running.add(asyncio.create_task(pipe(there[0], writer, passes)))
+
+    def lose() -> None:
+        nonlocal opened
+        opened.clear()
+        opened = asyncio.Event()
+        opened.set()
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    user = f"{given['user']}:{given.get('password', '')}"
+    yield f"postgresql://{user}@127.0.0.1:{server.sockets[0].getsockname()[1]}/{given['dbname']}", lose
+    server.close()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_lost_connection_is_a_fault(new_database: Callable[..., str], tmp_path: Path) -> None:
+    """The indexer waits for an answer that does not come, while the database answers others."""
+    signs = Signs(tmp_path)
+    aims = IndexAims(threshold=100, memory=2**26)
+    async with losing(new_database()) as (url, lose), beside(indexer.run(url, aims, signs)):
+        await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 1.5)
+        assert since_look(signs) < indexer.SECONDS_BETWEEN_LOOKS
+        lose()
+        await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 2.5)
+        assert since_look(signs) > indexer.SECONDS_BETWEEN_LOOKS
 
 
 @pytest.mark.parametrize("arguments", [["index"], ["serve"]])

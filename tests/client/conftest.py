@@ -14,8 +14,12 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 async def service_url(new_database: Callable[..., str]) -> AsyncIterator[str]:
-    """The URL of a service that takes bodies of 4 MiB."""
-    async with serving(settings_for(new_database(), service_max_body_bytes=4 * 1024 * 1024)) as url:
+    """The URL of a service that takes bodies of 4 MiB.
+
+    It builds no indexes: these tests do not need one, and a build takes a processor for seconds.
+    """
+    config = settings_for(new_database(), service_max_body_bytes=4 * 1024 * 1024, service_index_threshold=10**9)
+    async with serving(config) as url:
         yield url
 
 

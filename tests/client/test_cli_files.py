@@ -137,6 +137,11 @@ async def test_a_file_becomes_a_project_and_a_project_a_file(
     wrong = await ferry("pull", project, "c.csv")
     assert wrong.code == 1
     assert "these can: " in wrong.err
+    nowhere = await ferry("pull", project, "none/c.jsonl")
+    assert (nowhere.code, nowhere.err) == (1, f"{tmp_path / 'none'}: There is no such folder.\n")
+    np.save(tmp_path / "d.npy", rows(2).vectors)
+    bare = await ferry("push", "d.npy", project)
+    assert (bare.code, "give them as ids= (--ids)" in bare.err) == (1, True)
 
 
 async def test_deletions_of_a_push_are_asked_for(
@@ -280,6 +285,28 @@ async def test_the_destination_becomes_as_the_source(
     assert (await ferry("sync", project, "a.parquet", "--dry-run")).out == (
         "0 would be added to a.parquet, 0 changed, 0 deleted.\n"
     )
+
+
+async def test_a_file_with_an_id_twice_or_other_dimensions(ferry: Ferry, project: str, tmp_path: Path) -> None:
+    written(tmp_path / "a.jsonl", rows(3))
+    (tmp_path / "a.jsonl").write_text((tmp_path / "a.jsonl").read_text() * 2)
+    for option in ("--dry-run", "--json"):
+        pushed = await ferry("push", "a.jsonl", project, option)
+        assert pushed.code == 0
+    assert (pushed.json["inserted"], pushed.json["updated"], pushed.json["repeated"]) == (3, 0, 3)
+    again = await ferry("push", "a.jsonl", project)
+    assert again.out == "0 inserted, 0 updated, 6 unchanged.\n"
+    assert again.err == "Note: of an id that comes again the last row counts. Left out: 3 rows.\n"
+
+    written(tmp_path / "b.jsonl", rows(3, dimensions=3))
+    for options in ([], ["--dry-run"]):
+        refused = await ferry("push", "b.jsonl", project, *options)
+        assert refused.code == 1
+        assert refused.err == "The vectors have 3 dimensions, but the project takes 8.\n"
+    other = await ferry("sync", project, "b.jsonl", "--dry-run")
+    assert other.code == 1
+    assert "of b.jsonl have other dimensions than those of" in other.err
+    assert (await ferry("pull", project, "b.jsonl")).code == 0
 
 
 async def test_a_file_without_rows_or_with_bad_ones_becomes_as_the_project(

@@ -176,7 +176,9 @@ async def kill_database(place: Place) -> None:
 
 @pytest.mark.parametrize("break_it", [kill_service, kill_database])
 @pytest.mark.parametrize("way", ["push", "pull"])
-async def test_the_other_side_is_killed(place: Place, break_it: Break, way: str) -> None:
+async def test_a_push_or_pull_is_completed_after_the_service_or_database_was_killed(
+    place: Place, break_it: Break, way: str
+) -> None:
     for attempt in range(5):  # a short push may store all its rows between two looks
         name = await (place.project() if way == "push" else place.filled())
         target = place.folder / f"{way}-{break_it.__name__}-{attempt}.parquet"
@@ -220,9 +222,9 @@ async def broken(place: Place, kind: str) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("kind", ["cut", "503", "429", "401"])
+@pytest.mark.parametrize("kind", ["cut", "503", "401"])  # test_transport has the other statuses that may pass
 @pytest.mark.parametrize("way", ["push", "pull"])
-async def test_a_network_that_breaks(place: Place, kind: str, way: str) -> None:
+async def test_a_push_or_pull_over_a_network_that_breaks_is_completed(place: Place, kind: str, way: str) -> None:
     name = await (place.project() if way == "push" else place.filled())
     target = place.folder / f"{way}-{kind}.parquet"
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]
@@ -239,7 +241,7 @@ async def test_a_network_that_breaks(place: Place, kind: str, way: str) -> None:
         assert rows_in(target) == place.rows
 
 
-async def test_no_room_for_what_is_pulled(place: Place) -> None:
+async def test_a_pull_without_room_leaves_the_file_as_it_was(place: Place) -> None:
     name, target = await place.filled(), place.folder / "no-room.parquet"
     target.write_bytes(b"what was there before")
     for limit in (100_000, 2_000_000, 3_300_000):  # while receiving, and while writing
@@ -255,7 +257,7 @@ async def test_no_room_for_what_is_pulled(place: Place) -> None:
 
 
 @pytest.mark.parametrize("way", ["push", "pull"])
-async def test_the_client_is_killed_at_any_moment(place: Place, way: str) -> None:
+async def test_a_push_or_pull_that_was_killed_is_completed_by_the_next(place: Place, way: str) -> None:
     chance, killed = random.Random(20), 0
     name, target = await (place.project() if way == "push" else place.filled()), place.folder / "killed.parquet"
     arguments = ["push", str(place.file), name] if way == "push" else ["pull", name, str(target)]

@@ -209,6 +209,55 @@ async def test_of_rows_with_the_same_id_the_last_counts(client: AsyncClient, pro
     assert np.array_equal(stored.vector, other.vectors[3])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("is_filled", [False, True])
+async def test_rows_that_a_later_one_of_their_id_replaces_are_not_sent_again(
+    client: AsyncClient, project: str, tmp_path: Path, is_filled: bool
+) -> None:
+    sample, path = rows(60), tmp_path / "twice.jsonl"
+    write(path, changed(sample.part(0, 50), *range(40)), sample)  # forty differ the second time, ten are the same
+    if is_filled:
+        await client.project(project).upload_rows(iter([sample.part(30, 60)]), progress=False)
+    new = 30 if is_filled else 60
+    for options in ({"dry_run": True}, {}):
+        first = await push(client, project, path, **options)
+        assert (first.inserted, first.updated, first.unchanged) == (new, 0, 110 - new)
+        assert (first.repeated, first.total) == (50, 110)
+    await assert_stored(client, project, [sample])
+    await client.project(project).embeddings.delete(ids=[sample.ids[0]])  # so that the file is read
+    second = await push(client, project, path, delete=True)
+    assert (second.inserted, second.updated, second.unchanged) == (1, 0, 109)
+    assert (second.repeated, second.total, second.deleted) == (50, 110, 0)
+    assert 0 < second.bytes_sent < 200
+    await assert_stored(client, project, [sample])
+
+
+@pytest.mark.parametrize("is_filled", [False, True])
+async def test_vectors_of_other_dimensions_are_refused_also_when_nothing_is_sent(
+    client: AsyncClient, project: str, is_filled: bool
+) -> None:
+    if is_filled:
+        await client.project(project).upload_rows(iter([rows(5)]), progress=False)
+    other = rows(5, dimensions=3)
+    for dry_run in (True, False):
+        with pytest.raises(SourceError, match="have 3 dimensions, but the project takes 8"):
+            await push(client, project, other.vectors, ids=other.ids, delete=True, dry_run=dry_run)
+    await assert_stored(client, project, [rows(5)] if is_filled else [])
+
+
+async def test_integers_beyond_64_bits_are_bad_rows_with_their_place(client: AsyncClient, project: str) -> None:
+    sample = rows(3)
+    metadata = [{"n": 2**64 - 1, "m": -(2**63)}, {"a": {"b": [1, {"c": 2**64}]}}, {"n": -(2**63) - 1}]
+    for dry_run in (True, False):
+        result = await push(client, project, sample.vectors, ids=sample.ids, metadata=metadata, dry_run=dry_run)
+        assert [(one.place, one.reason) for one in result.bad] == [
+            (1, "its metadata has at a.b[1].c the integer 18446744073709551616, beyond 64 bits; write it as a text"),
+            (2, "its metadata has at n the integer -9223372036854775809, beyond 64 bits; write it as a text"),
+        ]
+        assert (result.inserted, result.bad_count) == (1, 2)
+    stored = await client.project(project).embeddings.get(sample.ids[0])
+    assert stored.metadata == metadata[0]
+
+
 async def test_a_push_that_has_ended_reads_no_more(client: AsyncClient, project: str) -> None:
     await client.project(project).upload_rows(iter([rows(1)]), progress=False)
     count = 0

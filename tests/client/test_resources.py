@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 from vecferry import AsyncClient, Forbidden, Invalid, NotFound, NotReady, Unauthorized
+from vecferry.names import path_to
 from vecferry.structs import UserKey, WhoAmI
 
 from tests.client.conftest import DIMENSIONS
@@ -222,6 +223,20 @@ async def test_similar_by_vector_and_id_with_filters(client: AsyncClient, projec
     with pytest.raises(Invalid) as refused:
         await client.similar(project, vector=part.vectors[0], filter={"$nor": 1})
     assert (refused.value.problem.problems[0].where or "").startswith("body.filter")
+
+
+async def test_a_filter_with_an_integer_beyond_64_bits(client: AsyncClient, project: str) -> None:
+    part = rows(2)
+    stored = [
+        {"text_id": text_id, "vector": vector, "metadata": {"n": 2**70 + place}}
+        for place, (text_id, vector) in enumerate(zip(part.ids, part.vectors.tolist(), strict=True))
+    ]
+    await client._transport.answer("POST", path_to("embeddings", project), body={"embeddings": stored})
+    only = {"n": 2**70 + 1}
+    found = await client.similar(project, vector=part.vectors[0], threshold=-1, filter=only)
+    many = await client.project(project).search_many(part.vectors, threshold=-1, filter=only)
+    assert [[one.id for one in some] for some in (found.results, *many.results)] == [[part.ids[1]]] * 3
+    assert (await client.embeddings(project).delete(filter=only, dry_run=True)).deleted == 1
 
 
 async def test_many_vectors_are_searched_in_their_order(client: AsyncClient, project: str) -> None:

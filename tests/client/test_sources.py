@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vecferry.rows import BadRow, Rows, SourceError
-from vecferry.sources import Columns, Source, open_source
+from vecferry.sources import Columns, Source, arrays, open_source
 from vecferry.sources.checks import CHUNK_BYTES
 
 IDS = ["a", "b", "c"]
@@ -257,8 +257,10 @@ def test_columns_have_the_names_that_are_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("of", ["<f2", "<f4", ">f4", "<f8", "<i4"])
-def test_npy_files_of_any_order_and_type(tmp_path: Path, order: str, of: str) -> None:
-    count = 2 * CHUNK_BYTES // (1000 * np.dtype(of).itemsize) + 7
+def test_npy_files_of_any_order_and_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, of: str) -> None:
+    chunk_bytes = CHUNK_BYTES // 16  # so that several chunks are little data
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", chunk_bytes)
+    count = 2 * chunk_bytes // (1000 * np.dtype(of).itemsize) + 7
     vectors = np.random.default_rng(0).integers(-1000, 1000, (count, 1000)).astype(of, order=order)
     ids = [f"id {row}" for row in range(count)]
     np.save(tmp_path / "v.npy", vectors)

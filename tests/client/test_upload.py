@@ -90,7 +90,7 @@ async def test_a_service_that_limits_how_often_it_is_asked(
 ) -> None:
     caplog.set_level(logging.INFO, "vecferry")
     async with (
-        serving(settings_for(new_database(), service_rate_limit="6/second")) as url,
+        serving(settings_for(new_database(), service_rate_limit="6/second", service_indexer=False)) as url,
         AsyncClient(url, ADMIN_KEY) as admin,
     ):
         key = (await admin.users.put("alice", email="alice@example.org")).key

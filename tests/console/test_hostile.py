@@ -155,7 +155,7 @@ async def test_searches(console: Console, evil: Project, ada: User) -> None:
     await expect(page.get_by_label("Id of the stored text")).to_have_value(ATTACKS[0])
     await expect(page.get_by_text("4 results")).to_be_visible()
     for text in ATTACKS:
-        await console.goto(f"{top}?id={quote('no ' + text)}")  # an id that is not stored
+        await console.goto(f"{top}?text_id={quote('no ' + text)}")  # an id that is not stored
         await expect(page.get_by_role("alert").filter(visible=True).first).to_be_visible()
         await console.goto(f"{top}?text=a&filter={quote(text)}")  # no JSON: the error quotes it
         await as_texts(page.get_by_role("alert"), "must be JSON")

@@ -153,6 +153,23 @@ async def test_pointing_opening_and_nearest(
     await expect(page.get_by_role("alert").filter(has_text="was not found")).to_contain_text("no/such")
 
 
+async def test_a_text_is_fetched_once_for_the_pointer(
+    console: Console, http: httpx2.AsyncClient, ada: User, kinds: Project
+) -> None:
+    canvas = await shown(console, kinds, "", ada.key)
+    page = console.page
+    where = await places(http, kinds, canvas)
+    sent: list[str] = []
+    page.on("request", lambda one: sent.extend(one.post_data_json["text_ids"]) if one.url.endswith("/get") else None)
+    lone = sorted(where, key=lambda name: sorted(math.dist(where[name], other) for other in where.values())[1])[-2:]
+    for name in 3 * lone:
+        x, y = where[name]
+        await canvas.hover(position={"x": x, "y": y})
+        await expect(page.locator(".tip")).to_contain_text(name)
+        await expect(page.locator(".tip").get_by_role("paragraph")).to_contain_text(f"{IMAGE} {name.split()[-1]}")
+    assert sent == lone
+
+
 async def test_the_keyboard_and_the_address(console: Console, ada: User, kinds: Project) -> None:
     canvas = await shown(console, kinds, "?colour=none", ada.key)
     page = console.page

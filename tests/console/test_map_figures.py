@@ -17,7 +17,7 @@ from tests.console.test_map import made_map, shown
 from tests.support.browser import NEEDS_CHROMIUM, Console
 from tests.support.world import Headers, project, row, upload, user
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, NEEDS_CHROMIUM]
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "console"
@@ -59,6 +59,7 @@ def end_map_process() -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
+@pytest.mark.alone
 async def test_frames_a_second_with_100_000_points(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
     """Chromium draws by the processor here: a movement stays smooth with some of the points, and ends with all."""
     ada = await user(http, admin)
@@ -88,11 +89,13 @@ async def test_frames_a_second_with_100_000_points(console: Console, http: httpx
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not DATA.exists(), reason="LEFT OUT: pictures of real data; it is not here")
-async def test_pictures_of_real_data(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+async def test_neighbours_in_real_data_stay_together_on_the_map(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
     """Descriptions of packages, by both methods; neighbours stay together far better by the second."""
     vectors = np.load(DATA)["vectors"]
     lines = DATA.with_suffix(".jsonl").read_text().splitlines()
-    about = [json.loads(line) for line in lines[: None if "WRITE_FIGURES" in os.environ else 5000]]
+    about = [json.loads(line) for line in lines[: None if "WRITE_FIGURES" in os.environ else 2000]]
     ada = await user(http, admin)
     made = await project(http, ada, dimensions=384)
     for first in range(0, len(about), 2000):

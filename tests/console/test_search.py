@@ -151,7 +151,7 @@ async def test_each_search_is_sent_once(console: Console, ada: User, verses: str
 async def test_more_like_a_stored_text_whatever_its_id(console: Console, ada: User, verses: str) -> None:
     page = console.page
     await signed_in(console, ada.key)
-    results = await opened(console, verses, "?id=..&threshold=-1")
+    results = await opened(console, verses, "?text_id=..&threshold=-1")
     await expect(results).to_have_count(len(VERSES) - 1)  # not itself
     await page.get_by_role("button", name="More like this: rose").click()
     await expect(page.get_by_label("Id of the stored text")).to_have_value("rose")
@@ -194,7 +194,7 @@ async def test_filter_limit_threshold_and_recall(console: Console, ada: User, po
     asked: list[tuple[str, Any]] = []
     page.on("request", lambda one: asked.append((one.url, one.post_data_json)) if "/similars/" in one.url else None)
     await signed_in(console, ada.key)
-    results = await opened(console, f"{ada.handle}/{points.handle}", "?id=n1")
+    results = await opened(console, f"{ada.handle}/{points.handle}", "?text_id=n1")
     await expect(results).to_have_count(4)
     search = page.get_by_role("button", name="Search", exact=True)
     box = page.get_by_label("Filter")
@@ -267,7 +267,7 @@ async def test_what_a_reader_and_the_public_may(
     console: Console, http: httpx2.AsyncClient, admin: Headers, ada: User, verses: str
 ) -> None:
     page = console.page
-    results = await opened(console, verses, "?id=rose&threshold=-1")  # nobody has signed in
+    results = await opened(console, verses, "?text_id=rose&threshold=-1")  # nobody has signed in
     await expect(results).to_have_count(len(VERSES) - 1)
     await expect(page.get_by_label("Text", exact=True)).to_have_count(0)
     await page.get_by_text("The same search elsewhere").click()

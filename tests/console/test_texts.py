@@ -1,6 +1,7 @@
 """The texts of a project: the table, one text, and adding some."""
 
 import json
+import re
 from pathlib import Path
 
 import httpx2
@@ -128,6 +129,7 @@ async def test_a_text_is_edited(console: Console, http: httpx2.AsyncClient, admi
     assert last["text"] == "A lily"
     assert last["vector"] != before["vector"]
     await page.get_by_role("button", name="Edit").click()
+    await expect(dialog.get_by_label("Text", exact=True)).to_be_focused()  # else it gets the next key
     await dialog.get_by_label("Metadata").fill("")
     await dialog.get_by_role("button", name="Save").click()
     await expect(dialog).to_have_count(0)
@@ -199,31 +201,50 @@ async def test_a_file(name: str, console: Console, http: httpx2.AsyncClient, adm
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "content", "words"),
-    [
-        (
-            "json",
-            '{"text": "a"}\n{"text": \n{"txt": "b"}\n[]',
-            ["Line 2 is not JSON", "Line 3 has the field txt", "Line 4"],
-        ),
-        ("json", '{"text_id": "a", "text": "x"}\n{"text_id": "a", "text": "y"}', ["Line 2 has the id of line 1"]),
-        ("json", '{"text": "x", "vector": [1]}\n{"text": "y"}', ["Line 2 has no vector, but others have"]),
-        ("csv", "id,words\na,b", ["names no column text"]),
-        ("csv", 'text_id,text\na,"b', ["a quote that is not closed"]),
-    ],
-)
-async def test_lines_that_are_wrong(
-    kind: str, content: str, words: list[str], console: Console, http: httpx2.AsyncClient, admin: Headers
+# The format, the lines, and what is said of them.
+WRONG_LINES = [
+    (
+        "json",
+        '{"text": "a"}\n{"text": \n{"txt": "b"}\n[]',
+        ["Line 2 is not JSON", "Line 3 has the field txt", "Line 4"],
+    ),
+    ("json", '{"text_id": "a", "text": "x"}\n{"text_id": "a", "text": "y"}', ["Line 2 has the id of line 1"]),
+    ("json", '{"text": "x", "vector": [1]}\n{"text": "y"}', ["Line 2 has no vector, but others have"]),
+    ("csv", "id,words\na,b", ["names no column text"]),
+    ("csv", 'text_id,text\na,"b', ["a quote that is not closed"]),
+]
+
+
+async def test_lines_that_are_wrong_are_named_and_not_sent(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
 ) -> None:
     page = await show(console, await poems(http, admin))
     await page.get_by_role("button", name="Add texts").click()
     dialog = page.get_by_role("dialog")
-    await dialog.get_by_label("Format").select_option(kind)
-    await dialog.get_by_label("Texts", exact=True).fill(content)
-    for word in words:
-        await expect(dialog.get_by_role("alert")).to_contain_text(word)
-    await expect(dialog.get_by_role("button", name="Add").last).to_be_disabled()
+    for kind, content, words in WRONG_LINES:
+        await dialog.get_by_label("Format").select_option(kind)
+        await dialog.get_by_label("Texts", exact=True).fill("")
+        await expect(dialog.get_by_role("alert")).to_have_count(0)
+        await dialog.get_by_label("Texts", exact=True).fill(content)
+        for word in words:
+            await expect(dialog.get_by_role("alert")).to_contain_text(word)
+        await expect(dialog.get_by_role("button", name="Add").last).to_be_disabled()
+
+
+async def test_metadata_that_the_service_refuses_are_named_at_their_field(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
+    one = await poems(http, admin, metadataScheme={"properties": {"year": {"type": "integer"}}})
+    page = await show(console, one, "/text/rose")
+    await page.get_by_role("button", name="Edit").click()
+    dialog = page.get_by_role("dialog")
+    for text in ("A rose", LINES[0]):  # embedded, and stored with its vector
+        await dialog.get_by_label("Text", exact=True).fill(text)
+        await dialog.get_by_label("Metadata").fill('{"year": "1794"}')
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("[0].metadata")
+        await expect(dialog.get_by_label("Metadata")).to_have_accessible_description(re.compile("1794|integer"))
+        await expect(dialog.get_by_label("Metadata")).to_have_attribute("aria-invalid", "true")
 
 
 async def test_lines_that_the_service_refuses_are_left_out(

@@ -215,6 +215,28 @@ async def test_the_merged_schema_is_checked_as_a_whole(api: httpx2.AsyncClient, 
     refused(await patch(api, own.path, own.owner.headers, without), 422, "body.metadataScheme")
 
 
+async def test_schemas_of_patches_at_once_are_all_merged(api: httpx2.AsyncClient, admin: Headers) -> None:
+    own = await project(api, await user(api, admin), metadataScheme=SCHEMA)
+    sent = [{"metadataScheme": {"properties": {f"field{n}": {"type": "string"}}}} for n in range(6)]
+    answers = await asyncio.gather(*(patch(api, own.path, own.owner.headers, one) for one in sent))
+    assert [answer.status_code for answer in answers] == [200] * 6
+    merged = json.loads((await fetch(api, own.path, own.owner.headers))["metadataScheme"])
+    assert set(merged["properties"]) == {"author", "year", *(f"field{n}" for n in range(6))}
+
+
+async def test_others_change_the_owners_projects_while_a_schema_is_checked(
+    api: httpx2.AsyncClient, admin: Headers
+) -> None:
+    own = await project(api, await user(api, admin))
+    other = await project(api, own.owner, on=own.instance)
+    costly = {"patternProperties": {rf"^\p{{L}}{{40}}{n}": True for n in range(900)}}  # until it is over a limit
+    checked = asyncio.create_task(patch(api, own.path, own.owner.headers, {"metadataScheme": costly}))
+    await asyncio.sleep(0.2)
+    assert (await patch(api, other.path, own.owner.headers, {"description": "d"})).status_code == 200
+    assert not checked.done()
+    refused(await checked, 422, "body.metadataScheme")
+
+
 async def test_a_schema_that_is_not_named_stays_to_the_letter(api: httpx2.AsyncClient, admin: Headers) -> None:
     text = '{"maximum" : 1.0,\n "type": ["object"] }'
     own = await project(api, await user(api, admin), metadataScheme=text)

@@ -123,6 +123,46 @@ def test_a_stale_pid_file_with_the_pid_of_another_process(data_dir: Path) -> Non
         assert is_running(data_dir)
 
 
+def test_a_stale_pid_file_with_the_pid_of_a_process_of_the_same_user(data_dir: Path) -> None:
+    with embedded.running(data_dir):
+        lines = (data_dir / "cluster" / "postmaster.pid").read_text().splitlines()
+        owner = (data_dir / "cluster" / "postmaster.pid").stat()
+    # Also where the tests run as root, and PostgreSQL does not.
+    other = subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid, extra_groups=[])
+    try:
+        lines[0] = str(other.pid)
+        (data_dir / "cluster" / "postmaster.pid").write_text("\n".join(lines) + "\n")
+        os.chown(data_dir / "cluster" / "postmaster.pid", owner.st_uid, owner.st_gid)
+        with embedded.running(data_dir):
+            assert is_running(data_dir)
+        assert not is_running(data_dir)
+        assert other.poll() is None  # it was not taken for the server, and stopped
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_server_that_is_still_stopping_is_started_again(data_dir: Path) -> None:
+    with embedded.running(data_dir, durable=False) as url:
+        connection = psycopg.connect(url)
+        os.kill(postmaster(data_dir), signal.SIGTERM)  # waits for the end of connections, and refuses new ones
+        while is_running(data_dir):
+            time.sleep(0.05)
+        user = subprocess.Popen(
+            [sys.executable, "-c", USER, str(data_dir)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert user.stdout
+        time.sleep(2)
+        connection.close()
+        assert user.stdout.readline().strip() == url
+        assert is_running(data_dir)
+    end(user)
+
+
 def test_many_at_once_share_one_server(data_dir: Path) -> None:
     users = [
         subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,7 +21,7 @@ from service.database.url import BadDatabaseUrl, for_asyncpg, parse
 from service.schema import migrate
 from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
 from tests.support import world
-from tests.support.processes import ROOT, command
+from tests.support.processes import ROOT, command, started
 
 pytestmark = pytest.mark.slow
 
@@ -303,6 +304,33 @@ async def test_a_database_that_becomes_read_only(new_database: Callable[..., str
                 break
         assert answer.status_code == 201
         assert (await api.get("/readyz")).status_code == 200
+
+
+def test_a_start_while_the_database_is_read_only(new_database: Callable[..., str], tmp_path: Path) -> None:
+    url = new_database()
+    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "test-encryption-key", "SERVICE_DATABASE_URL": url}
+    assert command("keys", "rotate", **values).returncode == 0  # as an earlier start: stores the sentinel
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE embeddings_999999 (LIKE embeddings)")  # of a deleted project
+        connection.execute(f"ALTER DATABASE {name_of(url)} SET default_transaction_read_only = on")  # type: ignore[call-overload]
+    log = tmp_path / "log"
+    process = started("serve", log=log, cwd=tmp_path, **values, SERVICE_PORT="0")
+    try:
+        deadline = time.monotonic() + 60
+        while "running on " not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        base = log.read_text().partition("running on ")[2].split()[0]
+        assert httpx2.get(f"{base}/v1/users", headers=ADMIN).status_code == 200
+        assert "read-only" in httpx2.get(f"{base}/readyz").json()["detail"]
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    refused = command("migrate", **values)  # which is asked for changes
+    assert refused.returncode == 1
+    assert "read-only transaction" in refused.stderr
 
 
 def test_a_database_that_is_not_there_is_one_line(tmp_path: Path, server: str) -> None:

@@ -261,6 +261,15 @@ async def others(api: httpx2.AsyncClient, admin: Headers) -> dict[str, Any]:
     return {name: await user(api, admin) for name in ("stranger", "reader", "editor")}
 
 
+@pytest.fixture(scope="module")
+async def worlds(api: httpx2.AsyncClient, admin: Headers, others: dict[str, Any]) -> dict[str, World]:
+    """A private and a public world, which no test changes."""
+    return {
+        visibility: await make_world(api, admin, others, public=visibility == "public")
+        for visibility in ("private", "public")
+    }
+
+
 async def ask(api: httpx2.AsyncClient, world: World, caller: str, method: str, path: str) -> int:
     body = world.body(method, path)
     sent: dict[str, Any] = {} if body is None else {"json": body}
@@ -310,10 +319,11 @@ SEEN = ("/v1/projects", "/v1/embeddings", "/v1/texts", "/v1/similars", "/v1/llm-
         for visibility in (("private", "public") if path.startswith(SEEN) else ("private",))
     ],
 )
-async def test_the_matrix(
+async def test_each_caller_gets_the_status_that_the_matrix_says(
     api: httpx2.AsyncClient,
     admin: Headers,
     others: dict[str, Any],
+    worlds: dict[str, World],
     method: str,
     path: str,
     visibility: str,
@@ -321,7 +331,7 @@ async def test_the_matrix(
     async def fresh() -> World:
         return await make_world(api, admin, others, public=visibility == "public")
 
-    world = await fresh()
+    world = worlds[visibility] if method == "GET" else await fresh()
     expected = dict(zip(CALLERS, ROWS[method, path][visibility], strict=True))
     refused = [caller for caller, status in expected.items() if status >= 400]
     before = None if method == "GET" else await state(api, admin, world)
@@ -349,17 +359,11 @@ ABOUT_THINGS = [
 ]
 
 
-@pytest.fixture(scope="module")
-async def untouched(api: httpx2.AsyncClient, admin: Headers, others: dict[str, Any]) -> World:
-    """A world for requests that are all refused."""
-    return await make_world(api, admin, others, public=False)
-
-
 @pytest.mark.parametrize(("method", "path"), ABOUT_THINGS)
 async def test_only_owner_and_admin_are_told_whether_a_thing_exists(
-    api: httpx2.AsyncClient, untouched: World, method: str, path: str
+    api: httpx2.AsyncClient, worlds: dict[str, World], method: str, path: str
 ) -> None:
-    world = untouched
+    world = worlds["private"]
     names = [world.names, {**world.names, "definition": "none", "instance": "none", "project": "none"}]
     names.append({**names[1], "user": unique("nobody")})
     body = world.body(method, path)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.manifold import trustworthiness
 
 from service.maps import neighbours, projection, samples
 from service.maps.quality import Trust
@@ -21,6 +20,13 @@ def clustered(rows: int, dimensions: int) -> Any:
     """Vectors around ten centres."""
     centres = random.normal(size=(10, dimensions))
     return unit(centres[random.integers(0, 10, rows)] + 0.2 * random.normal(size=(rows, dimensions)))
+
+
+def trustworthiness(vectors: Any, plane: Any) -> float:
+    """As scikit-learn computes it, whose import takes seconds in each process of the tests if it is not here."""
+    from sklearn import manifold
+
+    return float(manifold.trustworthiness(vectors, plane, n_neighbors=10))
 
 
 def encoded(rows: list[tuple[str, int, int, list[float]]]) -> bytes:
@@ -121,13 +127,13 @@ class TestTrust:
         if kind == "neighbours":
             coordinates = projection.fitted(vectors).project(vectors)
             plane = neighbours.laid_out(coordinates, lambda _: None)
-        expected = trustworthiness(vectors, plane, n_neighbors=10)
+        expected = trustworthiness(vectors, plane)
         assert self.of(vectors, plane, 700) == pytest.approx(expected, abs=1e-4)
         assert (expected > 0.6) == (kind != "noise")
 
     def test_a_sample_is_near_the_whole(self) -> None:
         vectors = clustered(1500, 20)
-        expected = trustworthiness(vectors, vectors[:, :2], n_neighbors=10)
+        expected = trustworthiness(vectors, vectors[:, :2])
         assert self.of(vectors, vectors[:, :2], 300) == pytest.approx(expected, abs=0.05)
 
     def test_equal_vectors_are_neighbours_of_all(self) -> None:

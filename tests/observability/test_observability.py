@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx2
 import psycopg
 import pytest
 
 from service import __version__
+from service.storage import indexer
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.support import world
-from tests.support.processes import served
+from tests.support.processes import served, started
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +99,40 @@ async def test_a_line_a_request(new_database: Callable[..., str], tmp_path: Path
         owner.key,
     ):
         assert secret not in log.read_text()
+
+
+async def test_a_log_that_cannot_be_written_ends_no_work(new_database: Callable[..., str]) -> None:
+    database = new_database()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    values = {**SETTINGS, "SERVICE_INDEXER": "true", "SERVICE_DATABASE_URL": database, "SERVICE_PORT": str(port)}
+    process = started("serve", log=Path("/dev/full"), **values)  # as of a full disk
+    with psycopg.connect(database, autocommit=True) as connection:
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
+                deadline = time.monotonic() + 60
+                while True:
+                    with contextlib.suppress(httpx2.TransportError):
+                        if (await api.get("/readyz")).status_code == 200:
+                            break
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.1)
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                await asyncio.sleep(4)  # the indexer logs that it lost its connection, and retries
+                project = await world.project(api, await world.user(api, ADMIN))
+                await world.upload(api, project, world.row("a", [1, 0, 0]))
+                text = (await api.get("/metrics", headers=ADMIN)).text
+                assert value(text, "embedding_service_requests_total", route="/v1/embeddings/{user}/{project}") == 1
+                deadline = time.monotonic() + 20
+                while connection.execute("SELECT FROM embedding_count_deltas").fetchall():  # the indexer adds them up
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.1)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
 
 
 async def test_metrics(new_database: Callable[..., str]) -> None:
@@ -174,6 +211,37 @@ async def test_metrics_show_that_all_connections_are_in_use(new_database: Callab
         assert value(answer.text, "embedding_service_connections", state="idle") == 0
         assert value(answer.text, "embedding_service_connections", state="used") == 1
         assert "embedding_service_index_projects 0.0" in answer.text
+
+
+async def test_the_metric_of_rounds_is_that_of_any_indexer(new_database: Callable[..., str], tmp_path: Path) -> None:
+    """The service has no indexer. Another process has one, which then hangs."""
+    database = new_database()
+    settings = settings_for(database, service_metrics_key=METRICS_KEY, service_indexer=False)
+    an_hour_ago = "UPDATE indexer_state SET last_round = now() - interval '1 hour'"
+    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+
+        async def age() -> float:
+            answer = await api.get("/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"})
+            return time.time() - value(answer.text, "embedding_service_indexer_last_round_timestamp_seconds")
+
+        assert 0 <= await age() < 24 * 3600  # the time of the migration
+        connection = await asyncpg.connect(database)
+        await connection.execute(an_hour_ago)
+        assert 3590 < await age() < 3700
+        process = started("index", log=tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS)
+        try:
+            async with asyncio.timeout(30):
+                while await age() > 10:
+                    await asyncio.sleep(0.1)
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(0.5)
+            await connection.execute(an_hour_ago)
+            await asyncio.sleep(2 * indexer.SECONDS_BETWEEN_LOOKS)
+            assert await age() > 3590
+        finally:
+            process.kill()
+            process.wait(10)
+            await connection.close()
 
 
 def test_metrics_of_all_workers(new_database: Callable[..., str], tmp_path: Path) -> None:

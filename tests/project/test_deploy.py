@@ -222,7 +222,7 @@ def test_the_database_has_room(overlay: str) -> None:
     # One service more while rolling out; the formula of docs/OPERATIONS.md.
     services = max((one["spec"]["maxReplicas"] for one in of_kind(overlay, "HorizontalPodAutoscaler")), default=1)
     pool = int(configured(overlay)["SERVICE_POOL_SIZE"])
-    assert (services + 1) * (pool + 6) + 8 <= int(parameters["max_connections"])
+    assert (services + 1) * (pool + 6) + 9 <= int(parameters["max_connections"])
 
     index_memory = int(configured(overlay).get("SERVICE_INDEX_MEMORY_BYTES", OF_ANOTHER_MACHINE))
     assert max(index_memory, quantity(parameters["maintenance_work_mem"])) < shm

@@ -101,3 +101,15 @@ async def lent(
     answer = await api.post(f"/v1/projects/{owner.handle}", json=project, headers=owner.headers)
     assert answer.status_code == 201, answer.text
     return Lent(api, owner, "here", handle)
+
+
+@pytest.fixture
+async def one(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> Lent:
+    """An instance at a provider without faults."""
+    return await lent(service, admin, provider)
+
+
+@pytest.fixture
+async def other(service: httpx2.AsyncClient, admin: Headers) -> User:
+    """A user who may be given a share of it."""
+    return await user(service, admin)

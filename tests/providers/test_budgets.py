@@ -1,7 +1,7 @@
 """Budgets: what a lender allows is never overspent, by nobody, and what was spent is in the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,12 +88,17 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(
     answer = await one.embed(["x" * 60], other.headers)
     detail = problem(answer, 429)["detail"]
     assert f"{one.owner.handle}/here for {other.handle} is allowed 100 tokens a day: 60 are spent" in detail
-    assert "this request needs up to 76" in detail
+    assert "this text needs up to 76" in detail
+    detail = problem(await one.embed(["x", "y" * 60], other.headers), 429)["detail"]
+    assert "these texts need up to 93" in detail
     now = datetime.now(UTC)
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
     assert abs(int(answer.headers["retry-after"]) - (midnight - now).total_seconds()) < 5
     never = problem(await one.embed(["x" * 200], other.headers), 422)
     assert "needs up to 216 tokens" in never["errors"][0]["message"]
+    assert never["detail"] == "No text was embedded: send a shorter text."
+    never = problem(await one.embed(["x" * 50] * 2, other.headers), 422)
+    assert never["detail"] == "No text was embedded: send fewer texts."
     assert (await one.embed(["x" * 200])).status_code == 200  # the owner has no limit
     assert (await one.embed(["x" * 10], other.headers)).status_code == 200
 
@@ -103,8 +108,7 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(
     assert len(provider.asked) == 3
 
 
-async def test_requests_a_minute(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+async def test_requests_a_minute(one: Lent, other: User) -> None:
     await share(one, other, requests_per_minute=2)
     assert [(await one.embed(["text"], other.headers)).status_code for _ in range(3)] == [200, 200, 429]
     answer = await one.embed(["text"], other.headers)
@@ -115,8 +119,7 @@ async def test_requests_a_minute(service: httpx2.AsyncClient, admin: Headers, pr
     problem(await one.embed(["text"], other.headers), 422)
 
 
-async def test_a_limit_of_none(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+async def test_a_limit_of_none(one: Lent, other: User) -> None:
     await share(one, other, requests_per_minute=0)
     body = problem(await one.embed(["text"], other.headers), 422)
     assert body["detail"] == "No text was embedded."
@@ -124,10 +127,7 @@ async def test_a_limit_of_none(service: httpx2.AsyncClient, admin: Headers, prov
     assert "is allowed 0 requests a minute" in body["errors"][0]["message"]
 
 
-async def test_a_share_is_changed_and_the_rest_of_it_stays(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+async def test_a_share_is_changed_and_the_rest_of_it_stays(one: Lent, other: User, service: httpx2.AsyncClient) -> None:
     limits = {"tokens_per_day": 5, "tokens_per_month": 50, "requests_per_minute": 3}
     end = "2100-01-01T00:00:00Z"
     assert await share(one, other, **limits, expires_at=end) == {
@@ -165,9 +165,8 @@ async def test_a_share_is_changed_and_the_rest_of_it_stays(
     ],
 )
 async def test_an_end_that_cannot_be_stored_is_refused(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider, end: str
+    one: Lent, other: User, service: httpx2.AsyncClient, end: str
 ) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
     body = {"share_with_handle": other.handle, "role": "reader", "expires_at": end}
     answer = await service.post(f"{one.instance}/share", json=body, headers=one.owner.headers)
     assert problem(answer, 422)["errors"][0]["location"] == "body.expires_at"
@@ -186,17 +185,15 @@ async def test_an_end_that_cannot_be_stored_is_refused(
     ],
 )
 async def test_the_usage_of_any_days(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider, query: dict[str, str], status: int
+    one: Lent, service: httpx2.AsyncClient, query: dict[str, str], status: int
 ) -> None:
-    one = await lent(service, admin, provider)
     answer = await service.get(f"{one.instance}/usage", params=query, headers=one.owner.headers)
     assert answer.status_code == status, answer.text
 
 
 async def test_an_expired_share_neither_embeds_nor_builds(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    one: Lent, other: User, service: httpx2.AsyncClient, provider: Provider
 ) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     project = await built(one, other)
     rows = {"texts": [{"text_id": "a", "text": "one"}]}
@@ -261,9 +258,8 @@ async def test_what_editors_of_a_project_spend_is_its_owners(
 
 
 async def test_the_admin_and_the_public_have_names_in_the_ledger(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    one: Lent, service: httpx2.AsyncClient, admin: Headers
 ) -> None:
-    one = await lent(service, admin, provider)
     await one.put({"a": "one"})
     change = {"public_read": True, "text_search": "public"}
     answer = await service.patch(
@@ -298,14 +294,22 @@ async def test_a_later_user_of_the_same_handle_has_none_of_the_usage(
     }
 
 
-async def test_a_reservation_that_nobody_settles_ends_by_itself(
-    service: httpx2.AsyncClient,
-    admin: Headers,
-    provider: Provider,
-    provider_database: str,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_call_of_a_user_deleted_meanwhile_is_not_entered_for_a_later_one(
+    one: Lent, other: User, service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
-    one, other = await lent(service, admin, provider), await user(service, admin)
+    provider.counts_bytes, provider.seconds = True, 1.0
+    await share(one, other, tokens_per_day=100)
+    call = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.asked:
+        await asyncio.sleep(0.01)
+    assert (await service.delete(other.path, headers=admin)).status_code == 204
+    assert (await call).status_code == 200
+    assert [(row["user_handle"], row["tokens"]) for row in await one.used(by="user")] == [("_deleted", 60)]
+
+
+async def test_a_reservation_that_nobody_settles_ends_by_itself(
+    one: Lent, other: User, service: httpx2.AsyncClient, provider_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await share(one, other, tokens_per_day=100)
     shown = (await service.get(one.instance, headers=one.owner.headers)).json()
     with psycopg.connect(provider_database, autocommit=True) as db:
@@ -324,6 +328,106 @@ async def test_a_reservation_that_nobody_settles_ends_by_itself(
         assert (await one.embed(["x" * 20], other.headers)).status_code == 200
         left = db.execute("SELECT tokens FROM usage_reservations WHERE holder = %s", (other.handle,)).fetchall()
         assert left == [(0,)]  # the last one, which counts as a request for a minute
+
+
+async def test_a_reservation_lasts_as_long_as_its_call(
+    one: Lent, other: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in {"RESERVED_SECONDS": 1.0, "RENEW_SECONDS": 0.2, "SETTLE_SECONDS": 0.1}.items():
+        monkeypatch.setattr(ledger, name, seconds)
+    monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.1)
+    provider.counts_bytes, provider.seconds = True, 2.0
+    await share(one, other, tokens_per_day=100)
+    first = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    await asyncio.sleep(1.5)
+    answer = await one.embed(["x" * 60], other.headers)
+    assert "0 are spent and 76 reserved by other calls" in problem(answer, 429)["detail"]
+    assert (await first).status_code == 200
+    assert (await one.used())[0]["tokens"] == 60
+
+
+async def test_a_call_ends_when_its_reservation_has_expired(
+    one: Lent, other: User, provider: Provider, provider_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a long pause of the process: others may have reserved its tokens."""
+    monkeypatch.setattr(ledger, "RENEW_SECONDS", 0.2)
+    provider.seconds = 2.0
+    await share(one, other, tokens_per_day=100)
+    call = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.asked:
+        await asyncio.sleep(0.01)
+    with psycopg.connect(provider_database, autocommit=True) as db:
+        db.execute("UPDATE usage_reservations SET expires_at = now() WHERE holder = %s", (other.handle,))
+    detail = problem(await call, 503)["detail"]
+    assert detail == "The call was ended because its part of the budget could not be kept. Try again."
+    (row,) = await one.used()
+    assert (row["requests"], row["estimated_tokens"]) == (1, 15)
+
+
+async def test_a_cost_is_entered_when_the_database_answers_again(
+    one: Lent, other: User, provider: Provider, provider_database: str
+) -> None:
+    """Its connections are lost while it enters the cost."""
+    provider.counts_bytes, provider.seconds = True, 0.5
+    await share(one, other, tokens_per_day=100)
+    calls = [asyncio.create_task(one.embed(["x" * 20], other.headers)) for _ in range(2)]
+    while len(provider.asked) < 2:
+        await asyncio.sleep(0.01)
+    lose = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE '%usage_reservations%' AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(provider_database) as db, psycopg.connect(provider_database, autocommit=True) as killer:
+        db.execute("LOCK TABLE instance_usage IN ACCESS EXCLUSIVE MODE")
+        killed = 0
+        while killed < 2:
+            killed += len(killer.execute(lose).fetchall())
+            await asyncio.sleep(0.05)
+    assert [answer.status_code for answer in await asyncio.gather(*calls)] == [200, 200]
+    (row,) = await one.used()
+    assert (row["requests"], row["tokens"]) == (2, 40)
+
+
+async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
+    new_database: Callable[..., str], admin: Headers, provider: Provider
+) -> None:
+    database = new_database()
+    config = settings_for(
+        database,
+        service_provider_hosts=f"http://127.0.0.1:{provider.port}",
+        service_wait_seconds=1.0,
+        service_pool_size=6,  # three uploads, two of one caller
+        service_indexer=False,
+    )
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+        one = await lent(api, admin, provider)
+        project = (await api.get(f"/v1/projects/{one.owner.handle}/{one.project}", headers=admin)).json()
+        with psycopg.connect(database) as db:
+            db.execute(f"LOCK TABLE embeddings_{project['project_id']} IN SHARE MODE".encode())  # nothing is stored
+            puts = [asyncio.create_task(one.put({str(number): "text"})) for number in range(3)]
+            while len(provider.asked) < 3 and not any(put.done() for put in puts):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(1.5)
+        assert [answer.status_code for answer in await asyncio.gather(*puts)] == [201] * 3
+
+
+async def test_a_share_that_ends_while_a_request_waits_for_its_budget(
+    one: Lent, other: User, provider: Provider
+) -> None:
+    provider.counts_bytes, provider.seconds = True, 1.0
+    await share(one, other, tokens_per_day=100)
+    await one.api.patch(one.instance, json={"tokens_per_day": 10_000}, headers=one.owner.headers)
+    first = asyncio.create_task(one.embed(["x" * 60], other.headers))
+    while not provider.asked:
+        await asyncio.sleep(0.01)
+    second = asyncio.create_task(one.embed(["x" * 60], other.headers))  # waits for the reserved tokens
+    await asyncio.sleep(0.3)
+    ended = await one.api.delete(f"{one.instance}/share/{other.handle}", headers=one.owner.headers)
+    assert ended.status_code == 204
+    detail = problem(await second, 403)["detail"]
+    assert detail == f"The share of {one.owner.handle}/here with {other.handle} has ended."
+    assert (await first).status_code == 200
+    assert len(provider.asked) == 1
 
 
 async def test_a_client_that_goes_away_stops_the_call_and_pays_for_it(

@@ -1,5 +1,6 @@
 """What a provider can do wrong: the status, what was stored (nothing), what the ledger says, and no key anywhere."""
 
+import asyncio
 import logging
 import re
 from typing import Any
@@ -8,7 +9,7 @@ import httpx2
 import pytest
 
 from service.providers import limits, remote
-from tests.providers.conftest import lent
+from tests.providers.conftest import Lent, lent
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, problem
 
@@ -26,15 +27,17 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "busy-without-time": (429, 1, 1, 0, "limits the rate of calls", 5),
     "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
     "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
-    "hang": (504, 1, 1, 0, "did not answer in time", 5),
-    "drip": (504, 1, 1, 0, "did not answer in time", 5),
-    "flood": (502, 1, 1, 0, "sent an answer of more than", None),
-    "html": (502, 1, 1, 0, "sent an answer that is not JSON", None),
-    "cut": (502, 1, 1, 0, "the API standard may be wrong", None),
-    "other-form": (502, 1, 1, 0, "the API standard may be wrong", None),
-    "compressed": (502, 1, 1, 0, "sent a compressed answer", None),
-    "nan": (502, 1, 1, 0, "the API standard may be wrong", None),  # JSON has none
     "redirect": (424, 1, 1, 0, "redirects the call (307)", None),
+    # The provider may charge for these: their tokens are estimated.
+    "hang": (504, 1, 1, 4, "did not answer in time", 5),
+    "drip": (504, 1, 1, 4, "did not answer in time", 5),
+    "broken": (503, 1, 1, 4, "closed the connection", 5),
+    "flood": (502, 1, 1, 4, "sent an answer of more than", None),
+    "html": (502, 1, 1, 4, "sent an answer that is not JSON", None),
+    "cut": (502, 1, 1, 4, "the API standard may be wrong", None),
+    "other-form": (502, 1, 1, 4, "the API standard may be wrong", None),
+    "compressed": (502, 1, 1, 4, "sent a compressed answer", None),
+    "nan": (502, 1, 1, 4, "the API standard may be wrong", None),  # JSON has none
     # The provider says that it counted the tokens of these.
     "too-few": (502, 1, 0, 3, "returned 1 vectors for 2 texts", None),
     "too-many": (502, 1, 0, 3, "returned 3 vectors for 2 texts", None),
@@ -43,6 +46,8 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "zero": (502, 1, 0, 3, "zero or not finite", None),
     "texts": (502, 1, 0, 3, "returned a vector that is not an array of numbers", None),
 }
+
+FAULTS = r"^embedding_service_faults_total \S+$"
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +67,7 @@ async def test_faults(
     caplog.set_level(logging.DEBUG)
     status, calls, failures, tokens, words, seconds = TABLE[fault]
     one = await lent(service, admin, provider, fault=fault)
+    faults = re.findall(FAULTS, (await service.get("/metrics", headers=admin)).text, re.MULTILINE)
     answer = await one.put(TEXTS)
     body = problem(answer, status)
     assert words in body["detail"]
@@ -76,6 +82,8 @@ async def test_faults(
     found = await service.post(one.similars, json={"text": "three"}, headers=one.owner.headers)
     assert found.status_code in (status, 422)  # 422: of a single text the provider's refusal is the text's
     metrics = await service.get("/metrics", headers=admin)
+    assert re.findall(FAULTS, metrics.text, re.MULTILINE) == faults  # not of the service
+    assert len(faults) == 1
     written = capfd.readouterr()
     for output in (answer.text, found.text, metrics.text, caplog.text, written.out, written.err):
         for start in range(len(KEY) - 5):
@@ -151,6 +159,23 @@ async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(
     provider.most = 0
     body = problem(await one.embed(["too long"]), 422)
     assert "is too long for the model" in body["errors"][0]["message"]
+
+
+async def test_a_smaller_size_of_calls_is_forgotten_after_some_time(
+    one: Lent, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote.limits, "SIZE_SECONDS", 0.5)
+    provider.most = 10
+    texts = [f"text {row}" for row in range(40)]
+    assert (await one.embed(texts)).status_code == 200
+    provider.most = 30
+    provider.asked.clear()
+    assert (await one.embed(texts)).status_code == 200
+    assert [len(asked["texts"]) for asked in provider.asked] == [10] * 4
+    await asyncio.sleep(0.5)
+    provider.asked.clear()
+    assert (await one.embed(texts)).status_code == 200
+    assert [len(asked["texts"]) for asked in provider.asked] == [40, 20, 20]
 
 
 async def test_a_provider_that_takes_one_text_a_call_and_says_so_with_400(

@@ -1,11 +1,12 @@
 """The route that speaks as OpenAI does, with the official client."""
 
+from __future__ import annotations
+
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import numpy as np
-import openai
 import pytest
 
 from tests.providers.conftest import Lent, lent
@@ -13,8 +14,13 @@ from tests.support import provider as fake
 from tests.support.provider import Provider
 from tests.support.world import Headers, user
 
+if TYPE_CHECKING:
+    import openai
+
 
 def client(one: Lent, key: str | None = None) -> openai.AsyncOpenAI:
+    import openai  # here, for each process of the tests would pay for the import
+
     base = f"{one.api.base_url}/v1/openai/{one.owner.handle}/here"
     return openai.AsyncOpenAI(base_url=base, api_key=key or one.owner.key, max_retries=0)
 
@@ -43,6 +49,8 @@ async def test_the_official_client(service: httpx2.AsyncClient, admin: Headers, 
 async def test_errors_are_those_that_the_client_knows(
     service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
+    import openai
+
     one = await lent(service, admin, provider)
     async with client(one) as asked:
         with pytest.raises(openai.NotFoundError, match="has the model 'm', not 'gpt'"):

@@ -122,11 +122,53 @@ async def test_a_provider_that_fails_ends_the_stream_and_says_what_is_stored(
     provider.counts_bytes = True
     last = (await send(budget, records([row(number, "x" * 100) for number in range(500)])))[-1]
     assert "The budget is exceeded" in last["error"]
-    assert last["usage"]["tokens"] == 30_000  # as many as there can be
-    assert last["rows"] == last["inserted"] <= 300  # all before the first that were not embedded
+    assert last["usage"]["tokens"] == 39_900  # as many as there can be
+    assert last["rows"] == last["inserted"] <= 399  # all before the first that was not embedded
     provider.asked.clear()
     again = (await send(budget, records([row(number, "x" * 100) for number in range(500)])))[-1]
     assert again["unchanged"] == last["rows"]
+
+
+async def test_a_budget_for_less_than_a_group_of_texts_is_used_up(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, tokens_per_day=1000)
+    provider.counts_bytes = True
+    last = (await send(one, records([row(number, "x" * 100) for number in range(300)])))[-1]
+    assert last["error"] == (
+        f"The budget is exceeded: {one.owner.handle}/here is allowed 1,000 tokens a day: 900 are spent, "
+        "and this text needs up to 116."
+    )
+    assert (last["rows"], last["inserted"], last["usage"]["tokens"]) == (9, 9, 900)
+    assert await one.stored() == [f"{number:05}" for number in range(9)]
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+async def test_a_text_beyond_the_whole_budget_is_a_bad_record(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, on_error: str
+) -> None:
+    one = await lent(service, admin, provider, tokens_per_day=1000)
+    sent = records([row(0, "short"), row(1, "x" * 1000), row(2, "short")])
+    lines = await send(one, sent, on_error=on_error)
+    assert [error for line in lines for error in line["errors"]] == [
+        {
+            "row": 1,
+            "text_id": "00001",
+            "message": f"text: needs up to 1,016 tokens, but {one.owner.handle}/here is allowed 1,000 tokens a day",
+        }
+    ]
+    assert await one.stored() == (["00000", "00002"] if on_error == "skip" else ["00000"])
+
+
+async def test_a_budget_of_none_ends_the_stream_and_is_named(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, tokens_per_day=0)
+    last = (await send(one, records([row(number) for number in range(3)]), on_error="skip"))[-1]
+    assert last["error"] == (
+        f"No text was embedded (needs up to 66 tokens, but {one.owner.handle}/here is allowed 0 tokens a day)."
+    )
+    assert (last["rows"], provider.asked) == (0, [])
 
 
 async def test_lines_come_while_records_are_still_sent(

@@ -8,6 +8,9 @@ from service.queries.changes import ChangeRow
 from tests.support import digests, factories
 from tests.support.factories import upsert
 
+DELETIONS = 20_000
+LAST_PROJECT = 2**31 - 1  # is never created
+
 
 async def changed(connection: Connection, number: int, after: int = 0, **overrides: Any) -> list[ChangeRow]:
     values = {"up_to": 2**62, "max_rows": 100, "max_bytes": 10**6}
@@ -18,6 +21,29 @@ async def changed(connection: Connection, number: int, after: int = 0, **overrid
 async def delete(connection: Connection, number: int, *text_ids: str) -> None:
     await embeddings.delete_embeddings(
         connection, project_id=number, by_ids=1, text_ids=text_ids, only=None, is_dry_run=False, max_ids=9
+    )
+
+
+async def add_deletions(connection: Connection, number: int, count: int, *, days_ago: int) -> None:
+    await connection.execute(
+        "INSERT INTO embedding_deletions (project_id, text_id, deleted_at) "
+        "SELECT $1, 'text ' || place, now() - make_interval(days => $3) FROM generate_series(1, $2) AS place",
+        number, count, days_ago,
+    )  # fmt: skip
+    await connection.execute("ANALYZE embedding_deletions")
+
+
+async def deletions_of(connection: Connection, number: int) -> int:
+    count = "SELECT count(*) FROM embedding_deletions WHERE project_id = $1"
+    return int(await connection.fetchval(count, number))
+
+
+async def deletions_read(connection: Connection) -> int:
+    """The number of rows of the table that this transaction has read."""
+    return int(
+        await connection.fetchval(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'embedding_deletions'"
+        )
     )
 
 
@@ -160,11 +186,45 @@ class TestForgetDeletions:
         assert [row.sequence for row in await changed(connection, number) if row.deleted] == [second]
         assert (await changes.retrieve_log_state(connection, project_id=number)).begins == first
 
-    async def test_of_deleted_projects(self, connection: Connection) -> None:
+    async def test_only_old_deletions_are_read(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        await upsert(connection, number, {"a": [1, 2, 3]})
-        await delete(connection, number, "a")
-        await connection.execute("DELETE FROM projects WHERE project_id = $1", number)
+        await add_deletions(connection, number, DELETIONS, days_ago=1)
+        await add_deletions(connection, number, 10, days_ago=31)
+        before = await deletions_read(connection)
         await changes.forget_deletions(connection, days=30)
-        count = "SELECT count(*) FROM embedding_deletions WHERE project_id = $1"
-        assert await connection.fetchval(count, number) == 0
+        assert 10 <= await deletions_read(connection) - before < 100
+        assert await deletions_of(connection, number) == DELETIONS
+
+
+class TestGetDeletedProjectsInLogs:
+    async def test_of_deleted_projects(self, connection: Connection) -> None:
+        numbers = [await factories.filled(connection) for _ in range(4)]
+        for number in numbers:
+            await upsert(connection, number, {"a": [1, 2, 3]})
+            await delete(connection, number, "a")
+        for number in (numbers[0], numbers[2]):
+            await connection.execute("DELETE FROM projects WHERE project_id = $1", number)
+        assert await changes.get_deleted_projects_in_logs(connection) == [numbers[0], numbers[2]]
+
+    async def test_without_deletions(self, connection: Connection) -> None:
+        await connection.execute("DELETE FROM embedding_deletions")
+        assert await changes.get_deleted_projects_in_logs(connection) == []
+
+    async def test_not_all_deletions_are_read(self, connection: Connection) -> None:
+        await add_deletions(connection, await factories.filled(connection), DELETIONS, days_ago=1)
+        await add_deletions(connection, LAST_PROJECT, 10, days_ago=1)
+        before = await deletions_read(connection)
+        assert await changes.get_deleted_projects_in_logs(connection) == [LAST_PROJECT]
+        assert await deletions_read(connection) - before < 100
+
+
+class TestForgetLog:
+    async def test_only_the_deletions_of_the_project_are_read(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await add_deletions(connection, number, DELETIONS, days_ago=1)
+        await add_deletions(connection, LAST_PROJECT, 10, days_ago=1)
+        before = await deletions_read(connection)
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # as in the indexer
+        await changes.forget_log(connection, project_id=LAST_PROJECT)
+        assert 10 <= await deletions_read(connection) - before < 100
+        assert [await deletions_of(connection, one) for one in (number, LAST_PROJECT)] == [DELETIONS, 0]

@@ -12,6 +12,7 @@ from service.queries.maps import AskedMap
 from tests.support import factories
 from tests.support.factories import upsert
 
+OTHER_LOG = "00000000-0000-0000-0000-000000000000"
 THREE = {"a": [1.0, 2, 3], "b": [1.0, 2, 4], "c": [1.0, 2, 5]}
 
 
@@ -91,7 +92,7 @@ class TestAskForMap:
         await maps.ask_for_map(connection, project_id=one.project_id)
         time = await connection.fetchval("SELECT asked_at FROM project_maps WHERE project_id = $1", one.project_id)
         assert time.year == 2000
-        await maps.end_map(connection, project_id=one.project_id, error=None)
+        await maps.end_map(connection, project_id=one.project_id, log=one.log, error=None)
         await maps.ask_for_map(connection, project_id=one.project_id)
         time = await connection.fetchval("SELECT asked_at FROM project_maps WHERE project_id = $1", one.project_id)
         assert time.year > 2000
@@ -163,23 +164,26 @@ class TestRetrieveAskedMap:
     async def test_nothing_when_nobody_has_asked(self, connection: Connection) -> None:
         one = await asked(connection)
         await connection.execute("UPDATE project_maps SET asked_at = NULL WHERE project_id <> $1", one.project_id)
-        await maps.end_map(connection, project_id=one.project_id, error=None)
+        await maps.end_map(connection, project_id=one.project_id, log=one.log, error=None)
         assert await maps.retrieve_asked_map(connection) is None
 
 
 class TestNoteMapProgress:
     async def test_it_replaces_an_earlier_failure(self, connection: Connection) -> None:
         one = await asked(connection)
-        await maps.end_map(connection, project_id=one.project_id, error="It failed.")
-        values = {"project_id": one.project_id, "stage": "pca", "progress": 0.5}
+        await maps.end_map(connection, project_id=one.project_id, log=one.log, error="It failed.")
+        values = {"project_id": one.project_id, "log": one.log, "stage": "pca", "progress": 0.5}
         assert await maps.note_map_progress(connection, **values) == 1
         found = await maps.retrieve_map(connection, project_id=one.project_id, parts=1)
         assert found is not None
         assert found.map is not None
         assert (found.map.stage, found.map.progress, found.map.error, found.map.failed_at) == ("pca", 0.5, None, None)
 
-    async def test_without_a_map(self, connection: Connection) -> None:
-        assert await maps.note_map_progress(connection, project_id=0, stage="pca", progress=0) == 0
+    async def test_not_of_a_deleted_or_emptied_project(self, connection: Connection) -> None:
+        one = await asked(connection)
+        for project_id, log in ((0, one.log), (one.project_id, OTHER_LOG)):
+            values = {"project_id": project_id, "log": log, "stage": "pca", "progress": 0}
+            assert await maps.note_map_progress(connection, **values) == 0
 
 
 class TestRetrieveSampleEnd:
@@ -262,11 +266,16 @@ class TestEndMap:
     async def test_done_or_failed(self, connection: Connection) -> None:
         one = await asked(connection)
         for error in (None, "It failed."):
-            await maps.note_map_progress(connection, project_id=one.project_id, stage="pca", progress=0.5)
-            await maps.end_map(connection, project_id=one.project_id, error=error)
+            await maps.note_map_progress(connection, project_id=one.project_id, log=one.log, stage="pca", progress=0.5)
+            await maps.end_map(connection, project_id=one.project_id, log=one.log, error=error)
             found = await maps.retrieve_map(connection, project_id=one.project_id, parts=1)
             assert found is not None
             assert found.map is not None
             assert (found.map.asked_at, found.map.stage, found.map.progress) == (None, None, None)
             assert found.map.error == error
             assert (found.map.failed_at is None) == (error is None)
+
+    async def test_a_request_after_the_project_was_emptied_stays(self, connection: Connection) -> None:
+        one = await asked(connection)
+        await maps.end_map(connection, project_id=one.project_id, log=OTHER_LOG, error=None)
+        assert await maps.retrieve_asked_map(connection) == one

@@ -24,7 +24,12 @@ async def reserve(connection: Connection, instance_id: int, holder: str, tokens:
 
 
 async def settle(
-    connection: Connection, instance_id: int, holder: str, reservation_id: int | None = None, **spent: int
+    connection: Connection,
+    instance_id: int,
+    holder: str,
+    reservation_id: int | None = None,
+    caller: str | None = None,
+    **spent: int,
 ) -> None:
     counts = {"requests": 1, "texts": 1, "tokens": 10, "estimated_tokens": 0, "failures": 0, **spent}
     await usage.settle_usage(
@@ -32,7 +37,7 @@ async def settle(
         reservation_id=reservation_id,
         instance_id=instance_id,
         holder=holder,
-        caller=holder,
+        caller=caller or holder,
         **counts,
     )
 
@@ -79,6 +84,11 @@ class TestReserveUsage:
         assert (found.reservation_id, found.name, found.is_never) == (None, name, is_never)
         assert (found.again_in is None) == (name == "expires_at")
 
+    async def test_a_share_that_has_ended(self, connection: Connection) -> None:
+        _, number = await made(connection, tokens_per_day=25)
+        found = await reserve(connection, number, "nobody")
+        assert (found.reservation_id, found.limit_of, found.again_in) == (None, "nobody", None)
+
     async def test_months_are_those_of_the_calendar(self, connection: Connection) -> None:
         owner, number = await made(connection, tokens_per_month=100)
         today = datetime.now(UTC).date()
@@ -96,7 +106,30 @@ class TestReserveUsage:
         assert (await reserve(connection, number, owner, 30)).reservation_id is not None
 
 
+class TestRenewUsage:
+    async def test_it_lasts_longer(self, connection: Connection) -> None:
+        owner, number = await made(connection, tokens_per_day=25)
+        reservation_id = (await reserve(connection, number, owner)).reservation_id or 0
+        assert await usage.renew_usage(connection, reservation_id=reservation_id, seconds=600) == 1
+        left = "SELECT expires_at - statement_timestamp() FROM usage_reservations WHERE reservation_id = $1"
+        assert timedelta(seconds=500) < await connection.fetchval(left, reservation_id) <= timedelta(seconds=600)
+
+    async def test_not_after_its_end(self, connection: Connection) -> None:
+        owner, number = await made(connection, tokens_per_day=25)
+        reservation_id = (await reserve(connection, number, owner)).reservation_id or 0
+        await settle(connection, number, owner, reservation_id)
+        assert await usage.renew_usage(connection, reservation_id=reservation_id, seconds=600) == 0
+        assert await usage.renew_usage(connection, reservation_id=-1, seconds=600) == 0
+
+
 class TestSettleUsage:
+    async def test_once_for_a_reservation(self, connection: Connection) -> None:
+        owner, number = await made(connection, tokens_per_day=25)
+        reservation_id = (await reserve(connection, number, owner)).reservation_id
+        for _ in range(2):  # the result of the first was lost
+            await settle(connection, number, owner, reservation_id, tokens=3)
+        assert (await reserve(connection, number, owner, 30)).spent == 3
+
     async def test_adds_up(self, connection: Connection) -> None:
         owner, number = await made(connection)
         await settle(connection, number, owner, tokens=3, estimated_tokens=1)
@@ -107,6 +140,16 @@ class TestSettleUsage:
     async def test_of_a_deleted_instance_nothing_is_kept(self, connection: Connection) -> None:
         await settle(connection, -1, "nobody")
         assert await connection.fetchval("SELECT count(*) FROM instance_usage WHERE instance_id = -1") == 0
+
+    async def test_of_a_user_deleted_meanwhile_the_handle_is_not_kept(self, connection: Connection) -> None:
+        owner, number = await made(connection)
+        await settle(connection, number, "nobody")
+        for caller in ("admin", "public", owner):
+            await settle(connection, number, owner, caller=caller)
+        rows = await connection.fetch("SELECT holder, caller FROM instance_usage WHERE instance_id = $1", number)
+        assert {tuple(row) for row in rows} == {
+            ("_deleted", "_deleted"), (owner, "admin"), (owner, "public"), (owner, owner),
+        }  # fmt: skip
 
     async def test_without_a_call_only_the_reservation_ends(self, connection: Connection) -> None:
         owner, number = await made(connection, tokens_per_day=10)

@@ -70,6 +70,8 @@ UNREACHABLE = {
     "projects_to_mark_project_id_fkey": "written by migration 0012 only",
     "encryption_sentinel_only_row_check": "always true",
     "encryption_sentinel_pkey": "written by ON CONFLICT",
+    "indexer_state_only_row_check": "always true",
+    "indexer_state_pkey": "the migration inserts the only row",
     "project_indexes_pkey": "written by ON CONFLICT",
     "project_indexes_project_id_fkey": "taken from the project itself",
     "project_maps_pkey": "written by ON CONFLICT",

@@ -5,9 +5,9 @@ import math
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,10 +16,11 @@ from service.schema import backfill, migrate
 from service.settings import IndexAims
 from service.storage import indexer
 from tests.support.catalogue import embeddings, rows, schema
-from tests.support.processes import ROOT, environment
+from tests.support.processes import started
 
 pytestmark = pytest.mark.slow
 
+SETTINGS = {"SERVICE_ADMINKEY": "admin", "ENCRYPTION_KEY": "k" * 32}
 BEFORE = "0014_add_metadata_indexes"
 COLUMNS = "project_id, text_id, sequence, vector::text, created_at, updated_at"
 PROJECTS = 250  # three batches
@@ -104,21 +105,20 @@ def test_a_backup_of_all_does_not_hold_the_start_up(old: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["forth", "back"])
-def test_an_interrupted_one_goes_on(old: str, way: str) -> None:
+def test_an_interrupted_migration_is_completed_by_the_next(old: str, tmp_path: Path, way: str) -> None:
     stored, chance = embeddings(old, COLUMNS), random.Random(15)
     if way == "back":
         migrate.upgrade(old)
     arguments = ["migrate"] if way == "forth" else ["migrate", "--to", BEFORE]
-    interrupted = 0
-    for _ in range(5):
-        running = subprocess.Popen(
-            [sys.executable, "-m", "service", *arguments],
-            cwd=ROOT,
-            env=environment(SERVICE_DATABASE_URL=old, SERVICE_ADMINKEY="admin", ENCRYPTION_KEY="k" * 32),
-            stderr=subprocess.DEVNULL,
-        )
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(chance.uniform(0.5, 1.2))
+    before, interrupted = rows(old, PARTITIONS), 0
+    for number in range(5):
+        running = started(*arguments, log=tmp_path / "log", **SETTINGS, SERVICE_DATABASE_URL=old)
+        if number == 0:
+            while rows(old, PARTITIONS) == before and running.poll() is None:
+                time.sleep(0.005)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(chance.uniform(0.05, 0.5))
         running.kill()
         interrupted += running.wait() == -signal.SIGKILL
     assert interrupted > 0

@@ -22,7 +22,8 @@ from service.schema import migrate, takeover
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import legacy
 from tests.support.catalogue import embeddings, rows, schema
-from tests.support.processes import ROOT, command, environment
+from tests.support.prepared import Prepared
+from tests.support.processes import ROOT, command, environment, started
 
 pytestmark = pytest.mark.slow
 
@@ -86,8 +87,8 @@ def test_a_dry_run_says_what_will_be_done_and_changes_nothing(old: tuple[str, in
         "projects": 5,
         "instances": 3,
         "definitions": 0 if version == 3 else 1,
-        "embeddings_to_carry": len(legacy.EMBEDDINGS) - len(legacy.LEFT_OVER),
-        "sealed_keys": 0 if version == 3 else 1,
+        "embeddings_to_migrate": len(legacy.EMBEDDINGS) - len(legacy.LEFT_OVER),
+        "encrypted_keys": 0 if version == 3 else 1,
         "plaintext_keys": 2 if version == 3 else 0,
     }
     assert sorted((one.project, one.reason) for one in plan.left_over) == sorted(legacy.LEFT_OVER.values())
@@ -325,14 +326,8 @@ def test_two_at_once_end_well(old: tuple[str, int]) -> None:
 ROWS = 5000
 
 
-def migrating(url: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "service", "migrate"],
-        cwd=ROOT,
-        env=environment(**SETTINGS, SERVICE_DATABASE_URL=url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def migrating(url: str, log: Path, *arguments: str) -> Prepared:
+    return started("migrate", *arguments, log=log, **SETTINGS, SERVICE_DATABASE_URL=url)
 
 
 def stage(url: str) -> str:
@@ -346,17 +341,18 @@ def applied(url: str) -> int:
     return int(rows(url, "SELECT count(*) FROM _yoyo_migration")[0][0])
 
 
-def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
+def test_killed_at_random_it_loses_nothing(new_database: NewDatabase, tmp_path: Path) -> None:
+    log = tmp_path / "log"
     whole, killed = new_database(template=None), new_database(template=None)
     for url in (whole, killed):
         legacy.build(url, 3, rows=ROWS)
     before = time.monotonic()
-    assert migrating(whole).wait(100) == 0
+    assert migrating(whole, log).wait(100) == 0
     seconds = time.monotonic() - before
     chance = random.Random(4)
     stages = set()
     for number in range(5):
-        process = migrating(killed)
+        process = migrating(killed, log)
         if number == 0:
             while stage(killed) == "catalogue" and process.poll() is None:
                 time.sleep(0.005)
@@ -369,19 +365,14 @@ def test_killed_at_random_it_loses_nothing(new_database: NewDatabase) -> None:
             connection.execute("SELECT pg_advisory_lock(%s)", [migrate.LOCK])
         stages.add(stage(killed))
     assert "carrying" in stages, "no kill came while rows were moved"
-    assert migrating(killed).wait(100) == 0
+    assert migrating(killed, log).wait(100) == 0
     assert left(killed) == left(whole) == legacy.LEFT_OVER
     assert carried(killed) == carried(whole)
     assert len(carried(whole)) == ROWS + len(legacy.EMBEDDINGS) - len(legacy.LEFT_OVER)
 
     codes = set()
     for number in range(3):  # and on the way back
-        back = subprocess.Popen(
-            [sys.executable, "-m", "service", "migrate", "--to", "0003"],
-            cwd=ROOT,
-            env=environment(**SETTINGS, SERVICE_DATABASE_URL=killed),
-            stderr=subprocess.DEVNULL,
-        )
+        back = migrating(killed, log, "--to", "0003")
         if number == 0:
             while applied(killed) == len(migrate.names()) and back.poll() is None:
                 time.sleep(0.005)

@@ -15,8 +15,8 @@ from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
 from tests.conftest import ADMIN_KEY, QUERIES, serving, settings_for
-from tests.search.test_search import clustered
 from tests.support import factories
+from tests.support.searches import clustered
 
 pytestmark = pytest.mark.slow
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}

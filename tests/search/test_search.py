@@ -20,93 +20,39 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec.structs import replace
 from pgvector import HalfVector
 
-from service import vectors
 from service.database.pool import Pool, Scan, ServiceConnection, connected, open_pool, searching
 from service.database.statements import Statement, read
-from service.queries import embeddings, indexes, projects
+from service.queries import counts, embeddings, indexes
 from service.queries.projects import ProjectAccess
 from service.search import filters
-from service.search.nearest import CANDIDATES, VECTORS_AT_ONCE, Question, nearest
+from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
 from tests.conftest import ADMIN_KEY, serving, settings_for
-from tests.support import factories, world
+from tests.support import world
 from tests.support.processes import ROOT, command, started
+from tests.support.searches import (
+    AIMS,
+    DIMENSIONS,
+    by_index,
+    by_numpy,
+    clustered,
+    filled,
+    found,
+    index,
+    known,
+    made,
+    numbered,
+    put,
+    question,
+)
 
 pytestmark = pytest.mark.slow
 
-DIMENSIONS = 16
 RECALL_ROWS = 5000
 LARGE = 8000
-AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
-
-
-def clustered(rows: int, dimensions: int, seed: int = 1) -> Any:
-    """`(rows, dimensions) float16` of unit length, in clusters as real embeddings are."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(max(rows // 100, 4), dimensions))
-    points = centres[rng.integers(len(centres), size=rows)] + 0.7 * rng.normal(size=(rows, dimensions))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float16)
-
-
-async def made(pool: Pool, dimensions: int = DIMENSIONS) -> ProjectAccess:
-    owner = await factories.user(pool)
-    await factories.instance(pool, owner, "inst", dimensions=dimensions)
-    number = await factories.project(pool, owner, "inst", "proj")
-    return ProjectAccess(number, owner, "proj", "owner", owner, owner, "inst", dimensions, None, None, [], [])
-
-
-async def put(pool: Pool, project: ProjectAccess, rows: dict[str, Any], metadata: list[Any] | None = None) -> None:
-    ids = sorted(rows)
-    chosen = dict(zip(rows, metadata, strict=True)) if metadata else {}
-    for start in range(0, len(ids), 5000):
-        some = ids[start : start + 5000]
-        await embeddings.upsert_embeddings(
-            pool,
-            project_id=project.project_id,
-            text_ids=some,
-            vectors=vectors.to_binary(np.array([rows[one] for one in some], dtype=np.float16)),
-            texts=[None] * len(some),
-            metadata=[chosen.get(one) for one in some],
-            keep_text=[],
-            keep_metadata=[] if metadata else some,
-        )
-    await pool.execute(f"ANALYZE embeddings_{project.project_id}")
-
-
-async def known(pool: Pool, project: ProjectAccess) -> ProjectAccess:
-    """The project with what is known of its index."""
-    row = await projects.retrieve_project_access(
-        pool, key_hash=None, is_admin=True, owner=project.owner, project_handle=project.project_handle
-    )
-    assert row.access is not None
-    return row.access
-
-
-async def index(pool: Pool, url: str) -> list[builds.Built]:
-    await pool.execute("SELECT pg_stat_force_next_flush()")
-    return await indexer.run_once(url, AIMS)
-
-
-def by_numpy(rows: dict[str, Any], vector: Any, limit: int, threshold: float = -1.0) -> list[str]:
-    ids = sorted(rows)
-    stored = np.array([rows[one] for one in ids], dtype=np.float64)
-    query = np.asarray(vector, dtype=np.float64)
-    similarities = stored @ query / (np.linalg.norm(stored, axis=1) * np.linalg.norm(query))
-    order = np.argsort(-similarities, kind="stable")  # equal ones stay in the order of their ids
-    return [ids[place] for place in order[:limit] if similarities[place] >= threshold]
-
-
-def question(**given: Any) -> Question:
-    return Question(**{"max_rows": 10, "skip": 0, "threshold": -1.0, "recall": 0.99, **given})
-
-
-async def found(pool: Pool, project: ProjectAccess, vector: Any, asked: Question) -> tuple[list[str], str]:
-    (binary,) = vectors.to_binary(np.array([vector], dtype=np.float16))
-    answer = await nearest(pool, project, [binary], asked)
-    return answer.nearest[0][0], answer.method
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +120,7 @@ async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
 async def test_a_filter_that_few_pass_misses_nothing(pool: Pool, url: str) -> None:
     project = await made(pool)
     stored = clustered(3000, DIMENSIONS)
-    rows = {f"{row:04}": stored[row] for row in range(3000)}
+    rows = numbered(stored, range(3000))
     await put(pool, project, rows, [{"rare": row % 500 == 0} for row in range(3000)])
     await index(pool, url)
     project = await known(pool, project)
@@ -197,9 +143,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
         return await execute(self, statement, *arguments)
 
     async with await open_pool(url, size=1, statement_timeout=60) as pool:
-        project = await made(pool)
-        stored = clustered(500, DIMENSIONS)
-        await put(pool, project, {f"{row:04}": stored[row] for row in range(500)})
+        project, stored = await filled(pool, 500)
         await index(pool, url)
         project = replace(await known(pool, project), efforts=[40, 300], recalls=[0.9, 1.0])
         monkeypatch.setattr(ServiceConnection, "execute", recorded)
@@ -247,33 +191,6 @@ async def indexed(pool: Pool, url: str) -> tuple[ProjectAccess, Any]:
     project = await known(pool, project)
     await put(pool, project, {f"{row:05}": stored[row] for row in range(10_500, 11_000)})
     return project, stored
-
-
-def by_index(project: ProjectAccess, stored: Any, many: int, only: Any, candidates: int) -> dict[str, Any]:
-    """The parameters of GetSimilarsByIndex."""
-    return {
-        "schema": "public",
-        "project_id": project.project_id,
-        "dimensions": project.dimensions,
-        "watermark": project.watermark,
-        "vectors": vectors.to_binary(stored[:many]),
-        "except_id": None,
-        "threshold": 0.5,
-        "metadata_path": None,
-        "metadata_value": None,
-        "only": filters.compiled(only).path if only else None,
-        "max_rows": 10,
-        "skip": 0,
-        "candidates": candidates,
-        "at_most": 1 if many == 1 else VECTORS_AT_ONCE,
-        "filtered": int(only is not None),
-        "confirms": 1,
-        "key_hash": None,
-        "is_admin": True,
-        "owner": project.owner,
-        "project_handle": project.project_handle,
-        "measured_at": project.measured_at,
-    }
 
 
 def check_plan(project: ProjectAccess, explained: list[Any]) -> None:
@@ -357,19 +274,19 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
         async with connected(url, **{"embedding_service.counts": ""}) as other:
             await other.execute(statement)
 
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(99)})
+    await put(pool, project, numbered(stored, range(99)))
     assert await index_this() == []
     assert await state() == (None, None, [])
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(99, 200)})
+    await put(pool, project, numbered(stored, range(99, 200)))
     (first,) = await index_this()
     assert await state() == (
         first.watermark,
         200,
         [f"embeddings_{number}_{kind}_{first.watermark}" for kind in ("hnsw", "meta", "tail")],
     )
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(200, 239)})
+    await put(pool, project, numbered(stored, range(200, 239)))
     assert await index_this() == []  # a tail of less than a fifth
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(239, 300)})
+    await put(pool, project, numbered(stored, range(239, 300)))
     (second,) = await index_this()
     assert (await state())[:2] == (second.watermark, 300)
     assert len((await state())[2]) == 3
@@ -379,7 +296,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
     await delete(f"DELETE FROM embeddings_{number} WHERE text_id < '0270'")
     assert await index_this() == []
     assert await state() == (None, None, [])
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    await put(pool, project, numbered(stored, range(200)))
     assert len(await index_this()) == 1
     await embeddings.delete_embeddings_by_project(pool, project_id=number)
     assert (await state())[0] is None
@@ -388,9 +305,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
 
 
 async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
-    project = await made(pool)
-    stored = clustered(200, DIMENSIONS)
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    project, _ = await filled(pool, 200)
     number = project.project_id
     await indexes.build_vector_index(
         pool, project_id=number, watermark=7, dimensions=DIMENSIONS, m=16, ef_construction=64
@@ -405,9 +320,7 @@ async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
 
 
 async def test_a_build_that_fails_leaves_no_index(pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    project = await made(pool)
-    stored = clustered(200, DIMENSIONS)
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    project, stored = await filled(pool, 200)
 
     async def fail(*_: Any, **__: Any) -> None:
         raise asyncpg.DiskFullError
@@ -423,9 +336,7 @@ async def test_a_build_that_fails_leaves_no_index(pool: Pool, url: str, monkeypa
 async def test_an_index_that_was_activated_since_it_was_listed_stays(
     pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = await made(pool)
-    stored = clustered(200, DIMENSIONS)
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    project, _ = await filled(pool, 200)
     listed = indexes.get_stray_indexes
 
     async def listed_before(connection: Any) -> list[Any]:
@@ -459,9 +370,7 @@ async def test_an_index_that_was_activated_since_it_was_listed_stays(
 async def test_a_project_that_is_emptied_during_the_measurement_has_no_index(
     pool: Pool, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = await made(pool)
-    stored = clustered(200, DIMENSIONS)
-    await put(pool, project, {f"{row:04}": stored[row] for row in range(200)})
+    project, _ = await filled(pool, 200)
     prepare = calibration.Calibration.prepare
 
     async def then_emptied(self: calibration.Calibration, rows: int) -> bool:
@@ -484,13 +393,13 @@ async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(
     async with await open_pool(url, size=2, statement_timeout=60) as pool:
         first, second = await made(pool), await made(pool)
         for project in (first, second):
-            await put(pool, project, {f"{row:04}": stored[row] for row in range(100)})
+            await put(pool, project, numbered(stored, range(100)))
 
         async def build(_: Any, project: indexes.ProjectToIndex, *__: Any) -> None:
             sizes.append(project.rows)
             if project.project_id == first.project_id:  # for hours
-                await put(pool, second, {f"{row:04}": stored[row] for row in range(600)})
-                await indexes.fold_counts(pool, threshold=100)
+                await put(pool, second, numbered(stored, range(600)))
+                await counts.fold_counts(pool, threshold=100)
 
         monkeypatch.setattr(builds, "build", build)
         await index(pool, url)
@@ -561,6 +470,25 @@ async def test_an_indexer_that_is_killed_is_taken_over(large: Any, tmp_path: Pat
         assert (ids[0], method) == (f"{row:05}", "index")
 
 
+async def test_the_build_of_a_killed_indexer_ends(large: Any, tmp_path: Path) -> None:
+    """It would hold the lock on the project to its end: for hours, or, here, while another transaction writes."""
+    url, pool, project, _ = large
+    sessions = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ 'indexer'"
+    )
+    async with pool.acquire() as writer, writer.transaction():
+        await writer.execute(f"LOCK TABLE embeddings_{project.project_id} IN ROW EXCLUSIVE MODE")
+        process = started("index", log=tmp_path / "log", **values_for(url))
+        await until(lambda: pool.fetchval("SELECT true FROM pg_stat_progress_create_index WHERE lockers_total > 0"))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        async with asyncio.timeout(30):
+            while await pool.fetchval(sessions):
+                await asyncio.sleep(0.1)
+        async with indexer.connecting(url) as connection, indexer.alone(connection, project.project_id) as is_alone:
+            assert is_alone
+
+
 async def test_two_indexers_at_once_build_once(large: Any) -> None:
     url, pool, project, _ = large
     both = await asyncio.gather(indexed_once(url), indexed_once(url))
@@ -595,9 +523,7 @@ async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str)
             now = (await api.get(path, headers=ADMIN)).json()["index"]
             assert (now["rows"], now["tail"]) == (0, 0)
     # The indexer takes it for what it is, and goes on.
-    other = await made(pool)
-    stored = clustered(300, DIMENSIONS)
-    await put(pool, other, {f"{row:04}": stored[row] for row in range(300)})
+    other, _ = await filled(pool, 300)
 
     async def is_indexed() -> bool:
         return (await known(pool, other)).watermark is not None

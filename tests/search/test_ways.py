@@ -15,7 +15,7 @@ from service.queries import embeddings, indexes
 from service.queries.projects import ProjectAccess
 from service.search import filters, ways
 from service.search.nearest import BY_METADATA, nearest
-from tests.search.test_search import DIMENSIONS, by_numpy, clustered, index, known, made, put, question
+from tests.support.searches import DIMENSIONS, by_numpy, clustered, index, known, made, put, question
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,5 @@
-"""Starting and stopping: what is going on is finished, streams say how far they came, and the exit code is 0."""
+"""Starting and stopping: what is going on is finished, streams say how far they came, and the exit code is 0 if
+nothing is left undone."""
 
 import asyncio
 import contextlib
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from service.probe import Signs
+from service.schema import migrate
 from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
 from tests.support import world
 from tests.support.processes import served, started
@@ -71,6 +73,9 @@ async def test_what_takes_too_long_is_not_waited_for(new_database: Callable[...,
                 assert time.monotonic() - start < 10
                 with contextlib.suppress(httpx2.TransportError):
                     assert (await going_on).status_code >= 500
+    log = (tmp_path / "log").read_text()
+    assert "timeout graceful shutdown exceeded" in log
+    assert project.owner.headers["Authorization"].split()[1] not in log  # nor any other local variable
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -144,4 +149,31 @@ def test_other_commands_end_at_once(new_database: Callable[..., str], tmp_path: 
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "template", "locked"),
+    [
+        (["migrate"], False, f"SELECT pg_advisory_lock({migrate.LOCK}, 'public'::regnamespace::oid::int)"),
+        (["keys", "status"], True, "LOCK TABLE llm_service_instances"),
+        (["keys", "rotate"], True, "LOCK TABLE llm_service_instances"),
+    ],
+)
+def test_what_was_not_done_is_no_success(
+    new_database: Callable[..., str], tmp_path: Path, arguments: list[str], template: bool, locked: str
+) -> None:
+    database = new_database() if template else new_database(template=None)
+    with psycopg.connect(database) as connection:
+        connection.execute(locked)  # type: ignore[call-overload]
+        values = {**SETTINGS, "SERVICE_DATABASE_URL": database}
+        process = started(*arguments, log=tmp_path / "log", cwd=tmp_path, **values)
+        deadline = time.monotonic() + 60
+        waits = "SELECT FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = %s AND NOT granted"
+        while not connection.execute(waits, [connection.info.dbname]).fetchall():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -12,7 +12,7 @@ import pytest
 
 from service.database.pool import Pool, open_pool
 from service.maps import worker
-from service.queries import embeddings, maps
+from service.queries import embeddings, maps, projects
 from service.queries.maps import KnownMap
 from service.settings import IndexAims
 from service.storage import indexer
@@ -314,3 +314,63 @@ async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool, tmp
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+async def stopped_worker(pool: Pool, number: int) -> int:
+    """The process that computes the map, which says nothing more, as one that computes for long."""
+    async with asyncio.timeout(60):
+        while (await known(pool, number)).stage is None:  # it has all rows
+            await asyncio.sleep(0.01)
+    (computing,) = workers(os.getpid())
+    os.kill(computing, signal.SIGSTOP)
+    return computing
+
+
+async def test_a_deletion_ends_the_process_at_work(url: str, pool: Pool) -> None:
+    number = await made(pool, vectors(6000))
+    await maps.ask_for_map(pool, project_id=number)
+    async with beside(indexer.run(url, IndexAims(threshold=10_000, memory=2**26))):
+        computing = await stopped_worker(pool, number)
+        await pool.execute("DELETE FROM projects WHERE project_id = $1", number)
+        await projects.drop_table(pool, project_id=number)
+        async with asyncio.timeout(10):
+            while is_alive(computing):
+                await asyncio.sleep(0.1)
+        # The next one is made.
+        other = await made(pool, vectors(12))
+        await maps.ask_for_map(pool, project_id=other)
+        async with asyncio.timeout(30):
+            while (await known(pool, other)).made_at is None:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_map_asked_for_after_a_project_was_emptied_is_made(url: str, pool: Pool) -> None:
+    """The map of the earlier embeddings ends, but not the new request."""
+    number = await made(pool, vectors(6000))
+    await maps.ask_for_map(pool, project_id=number)
+    async with beside(indexer.run(url, IndexAims(threshold=10_000, memory=2**26))):
+        computing = await stopped_worker(pool, number)
+        await embeddings.delete_embeddings_by_project(pool, project_id=number)
+        rows = vectors(20, seed=2)
+        await upsert(pool, number, rows)
+        await maps.ask_for_map(pool, project_id=number)
+        async with asyncio.timeout(30):
+            while is_alive(computing):
+                await asyncio.sleep(0.1)
+            while (await known(pool, number)).made_at is None:
+                await asyncio.sleep(0.1)
+    assert set(await plane(pool, number, by_neighbours=False)) == set(rows)
+
+
+async def test_a_process_that_reads_nothing_is_ended(
+    url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The statement that sends the rows would hold the table of the project for ever."""
+    monkeypatch.setattr(making, "STUCK_SECONDS", 3.0)
+    (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    number = await made(pool, {f"{row:05}": [1.0, row, 3] for row in range(20_000)})
+    async with asyncio.timeout(20):
+        assert (await look(url, pool, number)).error == making.ENDED
+    assert workers(os.getpid()) == set()
+    await projects.drop_table(pool, project_id=number)

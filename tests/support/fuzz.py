@@ -7,6 +7,7 @@ budget.
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -31,8 +32,11 @@ THINGS = [
 ROSE = {"embeddings": [{"text_id": "rose", "vector": [1, 2, 3], "metadata": {"author": "Stein"}}]}
 
 
-def fuzz(folder: Path, database_url: str, *, max_examples: int, phases: str, seed: int) -> tuple[int, str]:
-    """Runs the service and schemathesis on it; returns its exit code (0: nothing found) and what both printed."""
+def fuzz(folder: Path, database_url: str, *options: str, max_examples: int, phases: str, seed: int) -> tuple[int, str]:
+    """Runs the service and schemathesis on it; returns its exit code (0: nothing found) and what both printed.
+
+    `options` are more options of schemathesis.
+    """
     log = folder / "service.log"
     settings = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "fuzzing", "SERVICE_DATABASE_URL": database_url}
     with served(log, cwd=folder, **settings) as (_, url):
@@ -42,8 +46,8 @@ def fuzz(folder: Path, database_url: str, *, max_examples: int, phases: str, see
         httpx2.post(f"{url}/v1/embeddings/alice/poems", json=ROSE, headers=headers).raise_for_status()
         # Deleting comes last, because nothing is left to be fuzzed then.
         done = [
-            _schemathesis(folder, url, "--exclude-method", max_examples, phases, seed),
-            _schemathesis(folder, url, "--include-method", max_examples, phases, seed),
+            _schemathesis(folder, url, "--exclude-method", options, max_examples, phases, seed),
+            _schemathesis(folder, url, "--include-method", options, max_examples, phases, seed),
         ]
     faults = [line for line in log.read_text().splitlines() if not line.startswith("INFO")]
     printed = [text for one in done for text in (one.stdout[-8000:], one.stderr[-2000:])]
@@ -51,7 +55,7 @@ def fuzz(folder: Path, database_url: str, *, max_examples: int, phases: str, see
 
 
 def _schemathesis(
-    folder: Path, url: str, which: str, max_examples: int, phases: str, seed: int
+    folder: Path, url: str, which: str, options: Sequence[str], max_examples: int, phases: str, seed: int
 ) -> subprocess.CompletedProcess[str]:
     command = [
         *(
@@ -67,6 +71,7 @@ def _schemathesis(
         *("--continue-on-failure", "--generation-database", "none", "--suppress-health-check", "all"),
         # One worker: CPython 3.11 cannot parse in two threads at once (SystemError: AST constructor recursion depth).
         *("--no-color", "--warnings", "off", "--workers", "1"),
+        *options,
     ]
     hooks = environment(PYTHONPATH=str(ROOT), SCHEMATHESIS_HOOKS="tests.support.fuzz_hooks")
     return subprocess.run(command, cwd=folder, env=hooks, capture_output=True, text=True, check=False, timeout=3000)

@@ -147,6 +147,14 @@ async def _drips(provider: Provider, request: Request, kind: str, texts: list[st
     return StreamingResponse(drops(), media_type="application/json")
 
 
+async def _breaks(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response:
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"data": ['
+        raise ConnectionError
+
+    return StreamingResponse(half(), media_type="application/json")
+
+
 async def _gigabytes(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response:
     async def floods() -> AsyncIterator[bytes]:
         yield b'{"data": ['
@@ -192,6 +200,7 @@ FAULTS: dict[str, Fault | None] = {
     "refuses": _always(lambda: _error(400, "dimensions is not supported by this model.")),
     "hang": _hangs,
     "drip": _drips,
+    "broken": _breaks,
     "flood": _gigabytes,
     "html": _always(lambda: Response("<html>Welcome</html>", media_type="text/html")),
     "cut": _always(lambda: Response('{"data": [{"index": 0, "embedding": [0.1, 0.', media_type="application/json")),

@@ -1,6 +1,7 @@
 """Settings: where they come from, and what is refused."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from service.settings import Settings, SettingsError
 from tests.support.processes import ROOT
 
 ADMIN_KEY = "an-admin-key-of-a-test"
+Load = Callable[..., Settings]
 SECRETS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b"}
 
 
@@ -21,17 +23,21 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def load(environment: pytest.MonkeyPatch, tmp_path: Path, values: dict[str, str], file: str = "") -> Settings:
-    for name, value in values.items():
-        environment.setenv(name, value)
-    (tmp_path / ".env").write_text(file)
-    return settings.load(tmp_path / ".env")
+@pytest.fixture
+def load(environment: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+    """Loads settings from these values of the environment, and a file with this content."""
+
+    def load(values: dict[str, str], file: str = "") -> Settings:
+        for name, value in values.items():
+            environment.setenv(name, value)
+        (tmp_path / ".env").write_text(file)
+        return settings.load(tmp_path / ".env")
+
+    return load
 
 
-def test_the_environment_wins_over_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_wins_over_the_file(load: Load) -> None:
     config = load(
-        environment,
-        tmp_path,
         {"SERVICE_PORT": "1"},
         f"SERVICE_PORT=2\nSERVICE_ADMINKEY={ADMIN_KEY}\nENCRYPTION_KEY=y\n",
     )
@@ -40,14 +46,14 @@ def test_the_environment_wins_over_the_file(environment: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.parametrize(("text", "value"), [("on", True), ("OFF", False), ("no", False), ("true", True), ("0", False)])
-def test_a_switch_is_on_or_off(environment: pytest.MonkeyPatch, tmp_path: Path, text: str, value: bool) -> None:
-    config = load(environment, tmp_path, {**SECRETS, "SERVICE_INDEXER": text, "SERVICE_DBNAME": "on"})
+def test_a_switch_is_on_or_off(load: Load, text: str, value: bool) -> None:
+    config = load({**SECRETS, "SERVICE_INDEXER": text, "SERVICE_DBNAME": "on"})
     assert (config.service_indexer, config.service_dbname) == (value, "on")
 
 
-def test_values_become_what_the_field_wants(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_values_become_what_the_field_wants(load: Load) -> None:
     values = {"SERVICE_DEBUG": "true", "SERVICE_STATEMENT_TIMEOUT": "2.5", "SERVICE_DATA_DIR": "/var/lib/x"}
-    config = load(environment, tmp_path, {**SECRETS, **values})
+    config = load({**SECRETS, **values})
     assert config.service_data_dir == Path("/var/lib/x")
     assert config.service_debug is True
     assert config.service_statement_timeout == 2.5
@@ -55,17 +61,15 @@ def test_values_become_what_the_field_wants(environment: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("value", [None, "", "change-me"])
-def test_a_missing_or_placeholder_secret_is_refused(
-    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str | None
-) -> None:
+def test_a_missing_or_placeholder_secret_is_refused(load: Load, name: str, value: str | None) -> None:
     values = {key: secret for key, secret in SECRETS.items() if key != name}
     with pytest.raises(SettingsError, match=name):
-        load(environment, tmp_path, values if value is None else {**values, name: value})
+        load(values if value is None else {**values, name: value})
 
 
-def test_a_wrong_type_is_refused_by_name(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_wrong_type_is_refused_by_name(load: Load) -> None:
     with pytest.raises(SettingsError, match="SERVICE_PORT"):
-        load(environment, tmp_path, {**SECRETS, "SERVICE_PORT": "many"})
+        load({**SECRETS, "SERVICE_PORT": "many"})
 
 
 @pytest.mark.parametrize(
@@ -82,10 +86,8 @@ def test_a_wrong_type_is_refused_by_name(environment: pytest.MonkeyPatch, tmp_pa
         ({"SERVICE_DBHOST": "/run/pg"}, "postgresql://postgres@/postgres?host=%2Frun%2Fpg&port=5432"),
     ],
 )
-def test_the_database_that_is_named(
-    environment: pytest.MonkeyPatch, tmp_path: Path, values: dict[str, str], url: str | None
-) -> None:
-    config = load(environment, tmp_path, {**SECRETS, **values})
+def test_the_database_that_is_named(load: Load, values: dict[str, str], url: str | None) -> None:
+    config = load({**SECRETS, **values})
     assert config.named_database_url == url
 
 
@@ -102,11 +104,9 @@ def test_the_database_that_is_named(
         *(f"postgresql://u:{sign}marked@h/d" for sign in "%/?#@[] "),
     ],
 )
-def test_an_unreadable_database_is_not_repeated(
-    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, url: str
-) -> None:
+def test_an_unreadable_database_is_not_repeated(load: Load, name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=name) as refused:
-        load(environment, tmp_path, {**SECRETS, name: url})
+        load({**SECRETS, name: url})
     assert "marked" not in str(refused.value)
 
 
@@ -121,12 +121,12 @@ def test_an_unreadable_database_is_not_repeated(
         "postgresql://postgres:@/postgres?host=/run/pg&port=5432",
     ],
 )
-def test_databases_that_are_readable(environment: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
-    assert load(environment, tmp_path, {**SECRETS, "SERVICE_DATABASE_URL": url}).named_database_url == url
+def test_databases_that_are_readable(load: Load, url: str) -> None:
+    assert load({**SECRETS, "SERVICE_DATABASE_URL": url}).named_database_url == url
 
 
-def test_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = load(environment, tmp_path, {"SERVICE_ADMINKEY": "marked-admin-key", "ENCRYPTION_KEY": "marked"})
+def test_settings_do_not_show_their_secrets(load: Load) -> None:
+    config = load({"SERVICE_ADMINKEY": "marked-admin-key", "ENCRYPTION_KEY": "marked"})
     assert "marked" not in repr(config)
 
 
@@ -152,11 +152,9 @@ USABLE = "marked-key-that-is-usable"
         "marked" * 1000,
     ],
 )
-def test_a_key_that_no_header_carries_or_anybody_guesses_is_refused(
-    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, key: str
-) -> None:
+def test_a_key_that_no_header_carries_or_anybody_guesses_is_refused(load: Load, name: str, key: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} ") as refused:
-        load(environment, tmp_path, {**SECRETS, name: key})
+        load({**SECRETS, name: key})
     assert "marked" not in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
@@ -169,9 +167,9 @@ def test_a_key_that_no_header_carries_or_anybody_guesses_is_refused(
         *("$(openssl rand -hex 32)", "${SERVICE_ADMINKEY_OF_ALL}", "{{ the_secret_of_a_template }}"),
     ],
 )
-def test_a_placeholder_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path, name: str, placeholder: str) -> None:
+def test_a_placeholder_is_refused(load: Load, name: str, placeholder: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is a placeholder"):
-        load(environment, tmp_path, {**SECRETS, name: placeholder})
+        load({**SECRETS, name: placeholder})
 
 
 @pytest.mark.parametrize(
@@ -190,24 +188,20 @@ def test_a_placeholder_is_refused(environment: pytest.MonkeyPatch, tmp_path: Pat
         ("ENCRYPTION_KEY", {"SERVICE_DBPASSWORD": USABLE}),
     ],
 )
-def test_two_secrets_are_not_the_same(
-    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, others: dict[str, str]
-) -> None:
+def test_two_secrets_are_not_the_same(load: Load, name: str, others: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="must not be the same") as refused:
-        load(environment, tmp_path, {**SECRETS, name: USABLE, **others})
+        load({**SECRETS, name: USABLE, **others})
     assert name in str(refused.value)
     assert "marked" not in str(refused.value)
 
 
 @pytest.mark.parametrize("other", ["ENCRYPTION_KEY", "SERVICE_DBPASSWORD"])
-def test_an_earlier_encryption_key_may_be_in_use_elsewhere(
-    environment: pytest.MonkeyPatch, tmp_path: Path, other: str
-) -> None:
-    load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY_PREVIOUS": USABLE, other: USABLE})
+def test_an_earlier_encryption_key_may_be_in_use_elsewhere(load: Load, other: str) -> None:
+    load({**SECRETS, "ENCRYPTION_KEY_PREVIOUS": USABLE, other: USABLE})
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\n{}\t\n"])
-def test_what_came_along_from_a_file_is_taken_off(environment: pytest.MonkeyPatch, tmp_path: Path, around: str) -> None:
+def test_what_came_along_from_a_file_is_taken_off(load: Load, around: str) -> None:
     values = {
         "SERVICE_ADMINKEY": USABLE,
         "SERVICE_METRICS_KEY": f"{USABLE}-2",
@@ -217,7 +211,7 @@ def test_what_came_along_from_a_file_is_taken_off(environment: pytest.MonkeyPatc
         "SERVICE_DEBUG": "on",
         "SERVICE_POOL_SIZE": "7",
     }
-    config = load(environment, tmp_path, {**SECRETS, **{name: around.format(value) for name, value in values.items()}})
+    config = load({**SECRETS, **{name: around.format(value) for name, value in values.items()}})
     assert config.service_adminkey == USABLE
     assert config.service_metrics_key == f"{USABLE}-2"
     assert config.service_database_url == "postgresql://h/d"
@@ -225,17 +219,19 @@ def test_what_came_along_from_a_file_is_taken_off(environment: pytest.MonkeyPatc
     assert (config.service_port, config.service_debug, config.service_pool_size) == (1, True, 7)
 
 
-def test_a_password_loses_its_newline_and_keeps_its_spaces(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    config = load(environment, tmp_path, {**SECRETS, "SERVICE_DBHOST": "h", "SERVICE_DBPASSWORD": " p q \r\n"})
+def test_a_password_loses_its_newline_and_keeps_its_spaces(load: Load) -> None:
+    config = load({**SECRETS, "SERVICE_DBHOST": "h", "SERVICE_DBPASSWORD": " p q \r\n"})
     assert config.service_dbpassword == " p q "
 
 
-def test_what_an_encryption_key_sealed_it_goes_on_opening(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_an_encryption_key_sealed_it_goes_on_opening(
+    load: Load, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """It is taken with all that is in it, as it always was; and is said to be odd."""
     odd = [" schlüssel\n", "short", '"quoted"', "two words"]
     for key in odd:
         sealed = Keyring(key).seal("secret", "place")
-        config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": key})
+        config = load({**SECRETS, "ENCRYPTION_KEY": key})
         assert Keyring(config.encryption_key, config.previous_keys).open(sealed, "place") == "secret"
         environment.setenv("ENCRYPTION_KEY_PREVIOUS", f"another,{key}")
         environment.setenv("ENCRYPTION_KEY", "a key that came after it")
@@ -243,7 +239,7 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(environment: pytest.Mo
         assert Keyring(later.encryption_key, later.previous_keys).open(sealed, "place") == "secret"
         assert "ENCRYPTION_KEY" in settings.remarks(config, tmp_path / ".env")[0]
         environment.delenv("ENCRYPTION_KEY_PREVIOUS")
-    config = load(environment, tmp_path, {**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})
+    config = load({**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})
     assert settings.remarks(config, tmp_path / ".env") == []
 
 
@@ -268,14 +264,12 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(environment: pytest.Mo
     ],
 )
 @pytest.mark.parametrize("before", ["", "\ufeff"])
-def test_a_file_is_read_literally(
-    environment: pytest.MonkeyPatch, tmp_path: Path, line: str, value: str, before: str
-) -> None:
-    assert load(environment, tmp_path, SECRETS, before + line).service_dbname == value
+def test_a_file_is_read_literally(load: Load, line: str, value: str, before: str) -> None:
+    assert load(SECRETS, before + line).service_dbname == value
 
 
-def test_an_empty_variable_leaves_the_file_its_say(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert load(environment, tmp_path, {**SECRETS, "SERVICE_DBNAME": ""}, "SERVICE_DBNAME=a").service_dbname == "a"
+def test_an_empty_variable_leaves_the_file_its_say(load: Load) -> None:
+    assert load({**SECRETS, "SERVICE_DBNAME": ""}, "SERVICE_DBNAME=a").service_dbname == "a"
 
 
 @pytest.mark.parametrize(
@@ -303,11 +297,11 @@ def test_a_folder_of_that_name_is_no_file_of_settings(environment: pytest.Monkey
     assert settings.load(tmp_path / "folder").service_adminkey == ADMIN_KEY
 
 
-def test_a_misspelt_setting_is_remarked(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_misspelt_setting_is_remarked(load: Load, tmp_path: Path) -> None:
     long = {**SECRETS, "ENCRYPTION_KEY": "a key that is long enough"}
     file = "SERVICE_ADMINKEY=x\nSERVICE_RATELIMIT=1/minute\nSERVICE_PORT=1\nSERVICE_PORT=2\nOTHER=a\nOTHER=${b}\n"
     file += "SERVICE_DBPASSWORD=${PW}\n"
-    config = load(environment, tmp_path, {**long, "service_pool_size": "3", "SERVICE_ZZZ": "marked"}, file)
+    config = load({**long, "service_pool_size": "3", "SERVICE_ZZZ": "marked"}, file)
     assert settings.remarks(config, tmp_path / ".env") == [
         f"SERVICE_PORT is set more than once in {tmp_path / '.env'}: the last value counts.",
         f"SERVICE_DBPASSWORD in {tmp_path / '.env'} has a ${{…}}, which is read literally.",
@@ -320,11 +314,9 @@ def test_a_misspelt_setting_is_remarked(environment: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     "origins", ["https://a.example/", "a.example", "https://A.example", "https://a/b", "*.a.example"]
 )
-def test_an_origin_that_no_browser_sends_is_refused(
-    environment: pytest.MonkeyPatch, tmp_path: Path, origins: str
-) -> None:
+def test_an_origin_that_no_browser_sends_is_refused(load: Load, origins: str) -> None:
     with pytest.raises(SettingsError, match="SERVICE_CORS_ORIGINS"):
-        load(environment, tmp_path, {**SECRETS, "SERVICE_CORS_ORIGINS": f"https://b.example,{origins}"})
+        load({**SECRETS, "SERVICE_CORS_ORIGINS": f"https://b.example,{origins}"})
 
 
 @pytest.mark.parametrize(
@@ -342,12 +334,10 @@ def test_an_origin_that_no_browser_sends_is_refused(
         ("SERVICE_PROVIDER_CA_FILE", "/marked/none.pem"),
     ],
 )
-def test_a_value_without_an_effect_is_refused(
-    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
-) -> None:
+def test_a_value_without_an_effect_is_refused(load: Load, name: str, value: str) -> None:
     """uvicorn ignores such a proxy; the others failed later, with a traceback or at each call of a provider."""
     with pytest.raises(SettingsError, match=f"{name} must be ") as refused:
-        load(environment, tmp_path, {**SECRETS, name: value})
+        load({**SECRETS, name: value})
     assert "marked" not in str(refused.value)
 
 
@@ -364,8 +354,8 @@ def test_a_value_without_an_effect_is_refused(
         ("SERVICE_PROVIDER_CA_FILE", __file__),
     ],
 )
-def test_values_of_that_form_are_used(environment: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str) -> None:
-    assert str(getattr(load(environment, tmp_path, {**SECRETS, name: value}), name.lower())) == value
+def test_values_of_that_form_are_used(load: Load, name: str, value: str) -> None:
+    assert str(getattr(load({**SECRETS, name: value}), name.lower())) == value
 
 
 def test_template_readme_and_settings_agree() -> None:

@@ -99,7 +99,9 @@ PROCESSES.set_forkserver_preload([__name__])
 
 
 @pytest.mark.parametrize(("kind", "wire", "name", "bomb"), CASES)
-def test_a_bomb(kind: str, wire: str, name: str, bomb: tuple[bytes, bytes, bytes]) -> None:
+def test_a_body_that_grows_in_memory_is_refused(
+    kind: str, wire: str, name: str, bomb: tuple[bytes, bytes, bytes]
+) -> None:
     said, says = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=swallow, args=(kind, wire, bomb, says))
     process.start()

@@ -138,7 +138,8 @@ class AsyncProject:
         Digests are compared first, so that equal rows are not sent; and a file that has not changed since
         its last push, into a project that has not changed either, is not read. With `delete` embeddings are deleted
         that the data have not, after `confirm` has said yes to their number; none are when some rows are bad. With
-        `dry_run` nothing is changed. An interrupted push has stored a part, and the next one sends the rest.
+        `dry_run` nothing is changed. Of rows with the same id only the last one counts. An interrupted push has stored
+        a part, and the next one sends the rest.
         """
         return await self._transport.run(
             lambda transport: push_data(

@@ -208,7 +208,7 @@ def _sync_to_file(project: str, file: Path, profile: str, as_json: bool, dry_run
 
 def _differences(project: Project, file: Path) -> tuple[int, int, int]:
     """How many embeddings a pull would add to a file, change and delete there."""
-    from vecferry.rows import NoRows
+    from vecferry.rows import NoRows, OtherDimensions
 
     count = project.get().number_of_embeddings or 0
     if not file.exists():
@@ -217,6 +217,10 @@ def _differences(project: Project, file: Path) -> tuple[int, int, int]:
         opposite = project.push(file, delete=True, dry_run=True)
     except NoRows:
         return count, 0, 0
+    except OtherDimensions:
+        raise click.ClickException(
+            f"The vectors of {file} have other dimensions than those of {project}. To replace the file, use pull."
+        ) from None
     added = opposite.deleted
     if opposite.bad_count:  # a push would delete nothing then
         added = max(0, count - opposite.updated - opposite.unchanged)
@@ -239,6 +243,9 @@ def _tell_bad(result: PushResult) -> None:
         click.echo(clean(f"Row {one.place}{name} is bad: {one.reason}."), err=True)
     if result.bad_count > BAD_SHOWN:
         click.echo(f"{counted(result.bad_count, 'row')} are bad, of which the first {BAD_SHOWN} are shown.", err=True)
+    if result.repeated:
+        left_out = counted(result.repeated, "row")
+        click.echo(f"Note: of an id that comes again the last row counts. Left out: {left_out}.", err=True)
     if result.largest_loss > NOTABLE_LOSS:
         click.echo(
             f"Note: half precision takes up to {result.largest_loss:.1%} of a vector's largest component.", err=True

@@ -164,7 +164,7 @@ def npz_source(path: Path) -> ArraySource:
 def columns(ids: Any, texts: Any, metadata: Any) -> tuple[Column, Column | None, Column | None]:
     """The three columns beside an array."""
     if ids is None:
-        raise SourceError("vectors alone have no ids: give them as ids=, a list or a file of .txt, .json or .npy")
+        raise SourceError("vectors alone have no ids: give them as ids= (--ids), a list or a .txt, .json or .npy")
     return (
         column("ids", ids),
         None if texts is None else column("texts", texts),

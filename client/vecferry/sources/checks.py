@@ -17,6 +17,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """About how much of a source is read at once."""
 
 _object = msgspec.json.Decoder(dict[str, Any] | None)
+_packer = msgspec.msgpack.Encoder()
 
 
 def is_missing(value: Any) -> bool:
@@ -114,7 +115,7 @@ def _left_out(values: list[Any] | None, count: int) -> NDArray[np.int8]:
 def metadata_of(value: Any) -> dict[str, Any] | None:
     """Metadata as JSON has it, made of a dict or of JSON text: dates become text, NaN becomes null.
 
-    Raises ValueError, which says what is wrong with it.
+    Raises ValueError, which says what is wrong with it, also of integers that MessagePack does not have.
     """
     if value is None:
         return None
@@ -129,11 +130,27 @@ def metadata_of(value: Any) -> dict[str, Any] | None:
         raise ValueError(f"its metadata is {kind_of(value)}; it must be an object or null")
     try:
         decoded: dict[str, Any] | None = _object.decode(encoded)
+        _packer.encode(decoded)
+    except OverflowError:
+        raise ValueError(f"its metadata has at {_large_integer(decoded)}, beyond 64 bits; write it as a text") from None
     except msgspec.ValidationError as error:
         raise ValueError(f"its metadata must be a JSON object or null: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ValueError(f"its metadata is not JSON: {error}") from None
     return decoded
+
+
+def _large_integer(value: Any, place: str = "") -> str | None:
+    """The first integer beyond 64 bits with its place, such as `a.b[1] the integer 18446744073709551616`."""
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**64 else f"{place.removeprefix('.')} the integer {value}"
+    if isinstance(value, dict):
+        inner = [(f"{place}.{name}", one) for name, one in value.items()]
+    elif isinstance(value, list):
+        inner = [(f"{place}[{at}]", one) for at, one in enumerate(value)]
+    else:
+        return None
+    return next(filter(None, (_large_integer(one, below) for below, one in inner)), None)
 
 
 def metadata_column(values: list[Any], faults: dict[int, str]) -> list[dict[str, Any] | None]:

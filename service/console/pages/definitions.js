@@ -1,7 +1,7 @@
 // Definitions, templates for instances: those that one may use, and one of them in full.
-import { all, mustBeFree, path, post } from "../api.js";
+import { mustBeFree, path, post } from "../api.js";
 import { Delete, field, FormButton } from "../forms.js";
-import { useGet, useLoad } from "../hooks.js";
+import { useAll, useGet } from "../hooks.js";
 import { go, isAdmin, link, route, session } from "../store.js";
 import { Badge, Card, Empty, html, Loaded, Named, Page } from "../ui.js";
 import { handleField, modelFacts, modelFields } from "./fields.js";
@@ -21,7 +21,7 @@ export default function Definitions() {
 }
 
 function List() {
-  const from = useLoad((signal) => all("/v1/llm-definitions", "definitions", { signal }), ["definitions"]);
+  const from = useAll("/v1/llm-definitions", "definitions");
   const user = session.value.handle;
   return html`<${Page} title="Definitions" actions=${html`<${NewDefinition} />`}
       lead="Templates: an instance that is made from one has its model, endpoint and dimensions.">

@@ -1,8 +1,8 @@
 // The fields that several forms have in common: of instances, definitions, projects, and the filter of metadata.
-import { all, parsed, path, Problem } from "../api.js";
+import { ownerAndHandle, parsed, path, Problem } from "../api.js";
 import { plural } from "../format.js";
 import { field } from "../forms.js";
-import { useLoad } from "../hooks.js";
+import { useAll } from "../hooks.js";
 import { Failure, Field, html } from "../ui.js";
 
 const COUNT = { type: "number", min: 1 };
@@ -56,7 +56,7 @@ export const modelFacts = (one) => [
 ];
 
 function Standard({ value, ...rest }) {
-  const from = useLoad((signal) => all("/v1/api-standards", "api_standards", { signal }), ["standards"]);
+  const from = useAll("/v1/api-standards", "api_standards");
   const known = from.data ?? [{ api_standard_handle: value, dialect: value }];
   const options = known.map(({ api_standard_handle: handle, dialect }) =>
     [handle, dialect ? handle : `${handle} (stored only, not called)`]);
@@ -65,17 +65,14 @@ function Standard({ value, ...rest }) {
 }
 
 // The instances that a user owns or has been given.
-export function useInstances(user) {
-  const load = async (signal) => (user ? all(path`/v1/llm-instances/${user}`, "instances", { signal }) : []);
-  return useLoad(load, ["instances", user]);
-}
+export const useInstances = (user) => useAll(user && path`/v1/llm-instances/${user}`, "instances");
 
-// The name of an instance in the choice of one. A handle of the original system may hold a "/", an owner's not.
+// The name of an instance in the choice of one.
 export const instanceName = (one) => `${one.owner}/${one.instance_handle}`;
 
 // What a project's body says of the instance of that name.
 export function instanceOf(name) {
-  const [owner, handle] = name.split(/\/(.*)/s);
+  const [owner, handle] = ownerAndHandle(name);
   return { instance_owner: owner, instance_handle: handle };
 }
 

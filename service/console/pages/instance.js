@@ -1,8 +1,8 @@
 // One instance: what it is, a test of its connection, its key and limits, its shares, and what it was used for.
-import { all, patch, path, post } from "../api.js";
+import { patch, path, post } from "../api.js";
 import { number, plural, time } from "../format.js";
 import { DataForm, Delete, field, FormButton } from "../forms.js";
-import { useGet, useLoad } from "../hooks.js";
+import { useAll, useGet } from "../hooks.js";
 import { link } from "../store.js";
 import { useState } from "../vendor/hooks.js";
 import { Badge, Card, html, Loaded, Named, Page } from "../ui.js";
@@ -33,7 +33,7 @@ export function Instance({ owner, handle }) {
         ]} />
         <${Connection} where=${where} onTested=${() => setTests((old) => old + 1)} />
       </div>
-      <${Usage} where=${where} turn=${tests} isAll=${mayChange} />
+      <${Usage} key=${tests} where=${where} isAll=${mayChange} />
       ${mayChange && html`
         <${Shares} where=${where} shares=${one.shared_with ?? []} fields=${[ROLE, ...LIMITS]} mayChange
           none="Nobody yet. You set how much each user may embed with it." reload=${reload}
@@ -100,8 +100,7 @@ function Connection({ where, onTested }) {
 // The projects of its owner that use an instance.
 function Projects({ owner, handle }) {
   const isOn = ({ instance }) => instance?.owner === owner && instance.instance_handle === handle;
-  const load = async (signal) => (await all(path`/v1/projects/${owner}`, "projects", { signal })).filter(isOn);
-  return html`<${Loaded} from=${useLoad(load, [owner, handle])}>${(projects) => projects.length > 0 && html`
-    <p>Projects that use it:</p>
-    <ul>${projects.map((one) => html`<li><${Named} noun="project" ...${one} isFull /></li>`)}</ul>`}<//>`;
+  const named = (one) => html`<li><${Named} noun="project" ...${one} isFull /></li>`;
+  return html`<${Loaded} from=${useAll(path`/v1/projects/${owner}`, "projects")}>${(projects) =>
+    projects.some(isOn) && html`<p>Projects that use it:</p><ul>${projects.filter(isOn).map(named)}</ul>`}<//>`;
 }

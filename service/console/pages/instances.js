@@ -1,7 +1,7 @@
 // Instances: a user's own and those shared with them, and a form that makes one.
-import { all, get, mustBeFree, path, post } from "../api.js";
+import { get, mustBeFree, ownerAndHandle, path, post } from "../api.js";
 import { DataForm, field } from "../forms.js";
-import { useGet, useLoad } from "../hooks.js";
+import { useAll, useGet, useLoad } from "../hooks.js";
 import { go, isAdmin, link, offset, route, session, setQuery } from "../store.js";
 import { Dialog, Empty, Facts, Field, html, Loaded, Named, Page, Pages } from "../ui.js";
 import { DIMENSIONS, handleField, KEY, modelFields } from "./fields.js";
@@ -49,8 +49,7 @@ function List({ user }) {
 
 function NewInstance({ user }) {
   const chosen = route.value.query.get("definition");
-  const own = isAdmin.value ? path`/v1/llm-definitions/${user}` : "/v1/llm-definitions";
-  const from = useLoad((signal) => all(own, "definitions", { signal }), [own]);
+  const from = useAll(isAdmin.value ? path`/v1/llm-definitions/${user}` : "/v1/llm-definitions", "definitions");
   const send = (place, more) => async (body, options) => {
     const handle = body.instance_handle;
     await mustBeFree(path`/v1/llm-instances/${user}/${handle}`, `an instance ${user}/${handle}`, options);
@@ -73,7 +72,7 @@ function NewInstance({ user }) {
 }
 
 function FromDefinition({ name, form, send }) {
-  const [owner, handle] = name.split(/\/(.*)/s);
+  const [owner, handle] = ownerAndHandle(name);
   const from = useLoad(async (signal) => {
     const definition = await get(path`/v1/llm-definitions/${owner}/${handle}`, { signal });
     return { definition, standard: await get(path`/v1/api-standards/${definition.api_standard}`, { signal }) };

@@ -2,7 +2,7 @@
 import { get, post } from "../api.js";
 import { ago, number, percent, plural } from "../format.js";
 import { fieldsOf, grouped } from "../groups.js";
-import { useLoad } from "../hooks.js";
+import { useLoad, usePost } from "../hooks.js";
 import { Plot } from "../plot.js";
 import { isDark as isPageDark, route, setQuery } from "../store.js";
 import { useEffect, useMemo, useRef, useState } from "../vendor/hooks.js";
@@ -107,19 +107,13 @@ function Drawn({ shown, states, method, colour, project, base, canEdit, canSearc
     [base.embeddings, opened],
   );
   const sought = query.get("q");
-  const found = useLoad(
-    async (signal) => {
-      if (!sought) return null;
-      const body = { text: sought, include: ["text"] };
-      return (await post(`${base.similars}?limit=${RESULTS}&threshold=0`, body, { signal })).results;
-    },
-    [base.similars, sought],
-  );
+  const toSearch = sought && `${base.similars}?limit=${RESULTS}&threshold=0`;
+  const found = usePost(toSearch, { text: sought, include: ["text"] });
   const placed = (list) => list.map((id) => indexOf.get(id)).filter((one) => one !== undefined);
   const layers = useMemo(
     () => [
       { indices: placed(selected), ring: RINGS.selected, more: 2 },
-      { indices: placed((found.data ?? []).map((one) => one.id)), ring: RINGS.found, more: 5 },
+      { indices: placed((found.data?.results ?? []).map((one) => one.id)), ring: RINGS.found, more: 5 },
       { indices: placed((near.data?.results ?? []).map((one) => one.id)), ring: RINGS.near, more: 5 },
       { indices: placed(opened === null ? [] : [opened]), ring: isDark ? [1, 1, 1] : [0, 0, 0], more: 8 },
     ],

@@ -46,10 +46,10 @@ export function Opened({ opened, near, indexOf, project, open }) {
 }
 
 export const Found = ({ found, sought, indexOf, open }) =>
-  html`<${Card} title="Found" from=${found}>${(results) => results && html`
-    <p role="status">${plural(results.length, "text")} like “${sought}”,
-      ${" "}${number(results.filter((one) => indexOf.has(one.id)).length)} of them on the map.</p>
-    <${Similar} results=${results} indexOf=${indexOf} open=${open} />`}<//>`;
+  html`<${Card} title="Found" from=${found}>${(data) => data && html`
+    <p role="status">${plural(data.results.length, "text")} like “${sought}”,
+      ${" "}${number(data.results.filter((one) => indexOf.has(one.id)).length)} of them on the map.</p>
+    <${Similar} results=${data.results} indexOf=${indexOf} open=${open} />`}<//>`;
 
 export function Selection({ selected, setSelected, canEdit, base, reload, open, name }) {
   const [done, setDone] = useState(0); // the share of them that is deleted

@@ -10,8 +10,9 @@ import { FILTER, filterOf } from "./fields.js";
 
 const LONGEST_IN_ADDRESS = 2000; // characters of a vector
 const ELSEWHERE = "-"; // in the address, in place of a longer one
-const WAYS = [["text", "Text"], ["id", "Like a stored text"], ["vector", "Vector"]]; // to search, as in the address
-const NO_WAY = { text: "", id: "", vector: "" };
+// Ways to search, as the address and the interface call them.
+const WAYS = [["text", "Text"], ["text_id", "Like a stored text"], ["vector", "Vector"]];
+const NO_WAY = { text: "", text_id: "", vector: "" };
 const USUAL = { limit: 10, threshold: 0 };
 const RECALLS = [["", "as usual"], ["exact", "all of the nearest"], ...[0.999, 0.99, 0.95, 0.9].map((one) =>
   [String(one), `${percent(one, 1)} of the nearest`])];
@@ -34,7 +35,7 @@ export default function Search({ project, instance, base, canSearchTexts }) {
   const { query } = route.value;
   const [longVector, setLongVector] = useState("");
   const [turn, setTurn] = useState(0);
-  const asked = askedBy(query, canSearchTexts ? "text" : "id", longVector);
+  const asked = askedBy(query, canSearchTexts ? "text" : "text_id", longVector);
   const from = useLoad(
     async (signal) => {
       if (!asked[asked.by]) return null;
@@ -47,7 +48,7 @@ export default function Search({ project, instance, base, canSearchTexts }) {
   const amount = instance ? `${number(instance.dimensions)} numbers` : "Numbers";
   const sought = {
     text: field("text", "Text"),
-    id: field("id", "Id of the stored text", "Shows more like this one.", { isExact: true }),
+    text_id: field("text_id", "Id of the stored text", "Shows more like this one.", { isExact: true }),
     vector: field("vector", "Vector", `${amount} in brackets: [0.1, -0.2, …]`, { lines: 3 }),
   };
   const ways = { name: "by", is: Ways, ways: canSearchTexts ? WAYS : WAYS.slice(1) };
@@ -96,10 +97,10 @@ function askedBy(query, usualWay, longVector) {
 }
 
 // The request of a search. Raises a Problem for a vector or filter that cannot be sent.
-function requestOf({ by, text, id, vector, filter, limit, threshold, recall }, base, dimensions) {
+function requestOf({ by, text, text_id, vector, filter, limit, threshold, recall }, base, dimensions) {
   const exactness = recall === "exact" ? { exact: true } : recall && { recall };
   const parameters = new URLSearchParams({ limit, threshold, ...exactness });
-  const what = by === "vector" ? { vector: vectorOf(vector, dimensions) } : { text, text_id: id }; // one is not given
+  const what = by === "vector" ? { vector: vectorOf(vector, dimensions) } : { text, text_id }; // one is not given
   const body = { ...what, filter: filterOf(filter), include: ["text", "metadata"] };
   return { path: `${base.similars}?${parameters}`, body, parameters };
 }
@@ -138,7 +139,7 @@ const Answer = ({ found: { results, search }, request, took, asked, project, bas
           <a href=${base.page + path`/text/${one.id}`}>${one.id}</a>
           <${SimilarityBar} value=${one.similarity} />
           <button type="button" class="link" aria-label="More like this: ${one.id}"
-            onClick=${() => setQuery({ ...NO_WAY, id: one.id }, { replace: false })}>More like this</button>
+            onClick=${() => setQuery({ ...NO_WAY, text_id: one.id }, { replace: false })}>More like this</button>
         </div>
         ${one.text && html`<p class="text">${marked(one.text, asked.text)}</p>`}
         <${Pairs} metadata=${one.metadata} />

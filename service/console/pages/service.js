@@ -1,5 +1,5 @@
 // The state of the service, for the admin: versions, sizes, indexes, encryption keys, slow searches, the sanity check.
-import { get } from "../api.js";
+import { get, ownerAndHandle } from "../api.js";
 import { ago, bytes, left, number, percent, plural, time } from "../format.js";
 import { useAction, useGet } from "../hooks.js";
 import { link } from "../store.js";
@@ -105,7 +105,7 @@ function SanityCheck() {
 function Report({ report }) {
   const kinds = Map.groupBy(report.findings ?? [], (one) => one.kind);
   const kind = { PASSED: "good", WARNING: "warning", FAILED: "bad" }[report.status];
-  const to = ([owner, ...handle]) => link`/projects/${owner}/${handle.join("/")}`;
+  const to = ([owner, handle]) => link`/projects/${owner}/${handle}`;
   return html`<p><${Badge} kind=${kind}>${report.status}<//> ${plural(report.total_projects, "project")}:
       ${" "}${plural(report.issues_count, "issue")}, ${plural(report.warnings_count, "warning")}.</p>
     ${[...kinds.values()].map((found) => html`<section>
@@ -113,7 +113,7 @@ function Report({ report }) {
         ${" "}${found[0].kind.replaceAll("_", " ")}: ${number(found.length)}</h3>
       <p>${found[0].remedy}</p>
       <ul>${found.slice(0, MOST_OF_KIND).map((one) => html`<li class="text">${one.message}${one.project && html` ·
-        ${" "}<a href=${to(one.project.split("/"))}>To the project</a>`}</li>`)}</ul>
+        ${" "}<a href=${to(ownerAndHandle(one.project))}>To the project</a>`}</li>`)}</ul>
       ${found.length > MOST_OF_KIND && html`<p class="faint">The first ${MOST_OF_KIND} are shown.</p>`}
     </section>`)}`;
 }

@@ -29,7 +29,8 @@ function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
     reload();
     go(base.page);
   };
-  const actions = html`<a class="button" href="${base.page}/search?${new URLSearchParams({ id })}">More like this</a>
+  const alike = new URLSearchParams({ text_id: id });
+  const actions = html`<a class="button" href="${base.page}/search?${alike}">More like this</a>
     ${canEdit && html`<${FormButton} label="Edit" title="Edit this text" submit="Save" fields=${fields}
         stored=${{ text: row.text, metadata }} done="The text is stored." onDone=${onStored}
         send=${(body, { signal }) => store(base, row, body, signal)} />

@@ -1,7 +1,6 @@
 // What an instance was used for: a chart by day and user, and the same in tables.
-import { all } from "../api.js";
 import { number, plural } from "../format.js";
-import { useLoad } from "../hooks.js";
+import { useAll } from "../hooks.js";
 import { route, setQuery } from "../store.js";
 import { Card, Facts, Field, html, Loaded, Table } from "../ui.js";
 
@@ -14,7 +13,7 @@ const COLOURS = 5; // users with a colour of their own, those who used the most
 const MOST_ROWS = 500; // of the table by day
 const [WIDTH, HEIGHT] = [1000, 200];
 
-export function Usage({ where, turn, isAll }) {
+export function Usage({ where, isAll }) {
   const { query } = route.value;
   const [range] = RANGES.find(([days]) => days === query.get("days")) ?? ["30"];
   const [count] = COUNTS.find(([name]) => name === query.get("count")) ?? ["tokens"];
@@ -22,7 +21,7 @@ export function Usage({ where, turn, isAll }) {
   const days = Array.from({ length: range }, (_, at) =>
     new Date(today - (range - 1 - at) * DAY).toISOString().slice(0, 10));
   const asked = { by: "day,user", from: days[0], to: days.at(-1) };
-  const from = useLoad((signal) => all(`${where}/usage`, "usage", { query: asked, signal }), [where, asked, turn]);
+  const from = useAll(`${where}/usage`, "usage", asked);
   return html`<${Card} title="Usage">
     ${!isAll && html`<p class="faint">What you and your projects used.</p>`}
     <div class="row">
