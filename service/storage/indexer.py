@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from service.database.errors import NOT_MIGRATED
 from service.database.pool import Connection, connected
+from service.database.session import UnsupportedDatabase
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
@@ -38,6 +39,8 @@ SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
 TAIL_FRACTION = 0.2  # so all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
+# The database is unavailable, or its schema is missing for a while, as during a restore.
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, UnsupportedDatabase)
 
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
@@ -69,7 +72,7 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], si
                     _end_if_cancelled()
                     signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except LOST as error:
             _end_if_cancelled()
             problem = "The indexer lost its connection to the database, and retries."
             if isinstance(error, NOT_MIGRATED):

@@ -150,6 +150,20 @@ async def test_one_goes_and_the_others_stay(installations: tuple[str, dict[str, 
     assert {schema: tables(url, schema) for schema in before} == before
 
 
+async def test_an_indexer_survives_the_absence_of_its_schema(installations: tuple[str, dict[str, str]]) -> None:
+    url, urls = installations
+    async with serving(settings_for(urls["app"])) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+        run(url, "ALTER SCHEMA app RENAME TO away")  # as during a restore
+        await asyncio.sleep(5)  # the indexer looks every two seconds, and connects anew
+        run(url, "ALTER SCHEMA away RENAME TO app")
+        await filled(api, "app")
+        with psycopg.connect(url, autocommit=True) as connection:
+            deadline = asyncio.get_running_loop().time() + 20
+            while connection.execute("SELECT FROM app.embedding_count_deltas").fetchall():  # it adds them up
+                assert asyncio.get_running_loop().time() < deadline
+                await asyncio.sleep(0.1)
+
+
 async def test_migrations_of_two_do_not_wait_for_each_other(installations: tuple[str, dict[str, str]]) -> None:
     _, urls = installations
     with migrate._locked(urls["app"]):
