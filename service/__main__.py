@@ -22,6 +22,8 @@ def main() -> None:
     # The kernel ignores SIGTERM for process 1 of a container unless there is a handler. sys.exit stops the embedded
     # PostgreSQL. Not 0: a Job that is evicted has not migrated, and `keys status` has not found that all is done.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # the terminal was closed; nohup ignores that
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 if __name__ == "__main__":

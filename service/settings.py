@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     service_read_lag_seconds: Annotated[float, Meta(ge=2)] = 5.0  # the lag is measured every second
     service_data_dir: Path = Path(".data")
     service_pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
-    service_statement_timeout: Annotated[float, Meta(gt=0)] = 30.0
+    service_statement_timeout: Annotated[float, Meta(ge=0.001, le=2_000_000)] = 30.0  # PostgreSQL has milliseconds
     service_search_timeout: Annotated[float, Meta(gt=0)] = 10.0
     service_caller_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
     service_wait_seconds: Annotated[float, Meta(gt=0)] = 2.0

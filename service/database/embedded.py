@@ -31,6 +31,8 @@ VERSION = 18
 SYSTEM_USER = "embedding-service"  # PostgreSQL refuses to run as root
 MEBIBYTE = 1024 * 1024
 START_SECONDS = 300  # long, because of a possible recovery after a crash
+SILENT_SECONDS = 10  # without its socket, which a running server has from the beginning
+NO_RESPONSE = 2  # of pg_isready
 SOCKET_PATH_MAX = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -97,13 +99,17 @@ class _Server:
             _let_through(self.binaries, files=True)
         self._make_cluster()
         self._forget_another_process()
-        deadline = time.monotonic() + START_SECONDS
+        begin = time.monotonic()
         while self._control("status") == 0:
-            if self._is_ready():
+            answer = self._probe()
+            if answer == 0:
                 return
             # It recovers, or stops: the process that started or stopped it was killed meanwhile.
-            if time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"The embedded PostgreSQL does not answer; see {self.log}.")
+            if time.monotonic() - begin > (SILENT_SECONDS if answer == NO_RESPONSE else START_SECONDS):
+                where = _socket_dir(self.folder)
+                raise EmbeddedPostgresError(
+                    f"The embedded PostgreSQL runs, but does not answer in {where}: see {self.log}."
+                )
             time.sleep(0.05)
         self._private(_socket_dir(self.folder))
         self.log.touch(mode=0o600)
@@ -114,7 +120,7 @@ class _Server:
         starting = self._spawn("pg_ctl", *arguments)
         while starting.poll() is None:
             # pg_ctl hangs if the clock is set back meanwhile, so the server is checked as well.
-            if self._is_ready():
+            if self._probe() == 0:
                 starting.terminate()
                 starting.wait()
                 return
@@ -126,8 +132,9 @@ class _Server:
         # Throw-away data need no checkpoint.
         self._control("stop", "-m", "fast" if self.durable else "immediate", "-w", "-t", "60")
 
-    def _is_ready(self) -> bool:
-        return self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432") == 0
+    def _probe(self) -> int:
+        """0 if the server accepts connections, 1 if it refuses them at the moment, 2 if it does not answer."""
+        return self._run("pg_isready", "-q", "-h", str(_socket_dir(self.folder)), "-p", "5432")
 
     def _forget_another_process(self) -> None:
         """Removes the pid file of a crashed server if another process has its pid, as after a restart of the machine.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import asyncpg
 
+from service.database.session import UnsupportedDatabase
 from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
 
 # Of statements on a database with an older schema, or without one
@@ -80,6 +81,7 @@ def explain(error: Exception) -> ApiError | None:
             | asyncpg.InternalClientError()  # the server closed an idle connection
             | OSError()
             | TimeoutError()
+            | UnsupportedDatabase()  # its schema is missing for a while, as during a restore
         ):
             return Unavailable()
         case _:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from service.database.errors import NOT_MIGRATED
 from service.database.pool import Connection, connected
+from service.database.session import UnsupportedDatabase
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
@@ -39,7 +40,8 @@ SECONDS_BETWEEN_CHECKS = 60.0  # whether a long poll waits for the database
 SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
 TAIL_FRACTION = 0.2  # so all rebuilds together cost about six times the last one
 GONE_FRACTION = 0.25
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# The database is unavailable, or its schema is missing for a while, as during a restore.
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, UnsupportedDatabase)
 
 
 async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
@@ -77,7 +79,7 @@ async def _checking(url: str, session: Callable[[], int], signs: Signs) -> None:
         try:
             async with connecting(url) as connection:
                 waits = await indexes.is_executing(connection, session=session())
-        except _AWAY:
+        except LOST:
             _end_if_cancelled()
             waits = True
         if waits:
@@ -94,7 +96,7 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], si
                     _end_if_cancelled()
                     signs.note_look()
                     await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        except _AWAY as error:
+        except LOST as error:
             _end_if_cancelled()
             problem = "The indexer lost its connection to the database, and retries."
             if isinstance(error, NOT_MIGRATED):

@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +72,7 @@ async def measuring(url: str, aim: float, real: RealQueries) -> None:
             try:
                 async with indexer.connecting(url) as connection:
                     await measure(connection, project_id, queries, aim)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            except indexer.LOST as error:
                 logger.warning("An index was not measured.", project=project_id, kind=type(error).__name__)
 
 

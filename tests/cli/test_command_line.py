@@ -168,6 +168,13 @@ def test_serve_with_the_embedded_database_and_the_template(tmp_path: Path) -> No
     assert not (tmp_path / ".data" / "cluster" / "postmaster.pid").exists()
 
 
+def test_a_closed_terminal_stops_the_embedded_database(tmp_path: Path) -> None:
+    with served(tmp_path / "log", cwd=tmp_path, **SECRETS) as (process, _):
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 0
+    assert not (tmp_path / ".data" / "cluster" / "postmaster.pid").exists()
+
+
 def test_make_writes_an_env_file_with_fresh_secrets(tmp_path: Path) -> None:
     for name in ("Makefile", "template.env"):
         (tmp_path / name).write_text((ROOT / name).read_text())

@@ -163,6 +163,18 @@ def test_a_server_that_is_still_stopping_is_started_again(data_dir: Path) -> Non
     end(user)
 
 
+def test_a_server_without_its_socket_is_told(data_dir: Path) -> None:
+    with embedded.running(data_dir, durable=False):
+        (data_dir / "socket" / ".s.PGSQL.5432").unlink()  # as cleaners of folders for temporary files do
+        start = time.monotonic()
+        with (
+            pytest.raises(embedded.EmbeddedPostgresError, match="runs, but does not answer"),
+            embedded.running(data_dir, durable=False),
+        ):
+            pass
+        assert time.monotonic() - start < 60
+
+
 def test_many_at_once_share_one_server(data_dir: Path) -> None:
     users = [
         subprocess.Popen(

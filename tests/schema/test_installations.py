@@ -150,6 +150,27 @@ async def test_one_goes_and_the_others_stay(installations: tuple[str, dict[str, 
     assert {schema: tables(url, schema) for schema in before} == before
 
 
+async def test_the_schema_is_missing_for_a_while(installations: tuple[str, dict[str, str]]) -> None:
+    url, urls = installations
+    async with serving(settings_for(urls["app"])) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+        run(url, "ALTER SCHEMA app RENAME TO away")  # as during a restore
+        run(
+            url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()",
+        )
+        for path in ("/v1/users", "/readyz"):
+            assert (await api.get(path, headers=ADMIN)).status_code == 503
+        await asyncio.sleep(5)  # the indexer looks every two seconds, and connects anew
+        run(url, "ALTER SCHEMA away RENAME TO app")
+        await filled(api, "app")
+        with psycopg.connect(url, autocommit=True) as connection:
+            deadline = asyncio.get_running_loop().time() + 20
+            while connection.execute("SELECT FROM app.embedding_count_deltas").fetchall():  # it adds them up
+                assert asyncio.get_running_loop().time() < deadline
+                await asyncio.sleep(0.1)
+
+
 async def test_migrations_of_two_do_not_wait_for_each_other(installations: tuple[str, dict[str, str]]) -> None:
     _, urls = installations
     with migrate._locked(urls["app"]):
