@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections import Counter
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -35,6 +36,7 @@ from service.storage.replica import Unanswered
 from service.turns import Turns
 
 FORMATS = (JSON, MSGPACK)
+SHOWN_AT_ONCE = 5000  # results whose texts and metadata are read together: a thousand vectors find up to 200,000
 Limit = Annotated[int, Meta(ge=1, le=200)]
 
 
@@ -247,21 +249,30 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
     """Text and metadata of the results, if requested."""
     if not include:
         return {}
-    times = Counter(text_id for ids, _ in answer.nearest for text_id in ids)
+    times: Counter[str] = Counter()
+    turns = Turns()
+    for ids, _ in answer.nearest:
+        times.update(ids)
+        await turns.give()
     asked: dict[str, Any] = {
         "project_id": project.project_id,
-        "text_ids": list(times),
         "with_text": "text" in include,
         "with_metadata": "metadata" in include,
     }
+    names = list(times)
+    parts = [names[start : start + SHOWN_AT_ONCE] for start in range(0, len(names), SHOWN_AT_ONCE)]
     # Sizes first: a thousand vectors may all find the same long texts.
-    sizes = await req.reading(lambda db: similars.get_shown_sizes(db, **asked))
-    await req.make_room_to_show(sum(row.size * times[row.text_id] for row in sizes))
-    rows = await req.reading(lambda db: similars.get_texts_and_metadata(db, **asked))
-    return {
-        row.text_id: (row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET)
-        for row in rows
-    }
+    size = 0
+    for part in parts:
+        sizes = await req.reading(partial(similars.get_shown_sizes, text_ids=part, **asked))
+        size += sum(row.size * times[row.text_id] for row in sizes)
+    await req.make_room_to_show(size)
+    shown: dict[str, tuple[Any, Any]] = {}
+    for part in parts:
+        for row in await req.reading(partial(similars.get_texts_and_metadata, text_ids=part, **asked)):
+            text, metadata = row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET
+            shown[row.text_id] = text, metadata
+    return shown
 
 
 endpoints = [get_similars, post_similars]

@@ -25,7 +25,7 @@ from service.database.pool import Connection, connected
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import changes, indexes
+from service.queries import changes, counts, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage import builds, maps
@@ -58,7 +58,7 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
         await look(connection, aims, growth, is_sweep=is_sweep)
 
     async def fold(connection: Connection) -> None:
-        await indexes.fold_counts(connection, threshold=aims.threshold)
+        await counts.fold_counts(connection, threshold=aims.threshold)
 
     async with (
         beside(_polling(url, fold, Signs())),
@@ -132,7 +132,7 @@ async def look(
     """
     if is_sweep:
         await _drop_strays(connection)
-        await indexes.drop_stray_deltas(connection)
+        await counts.drop_stray_deltas(connection)
         await changes.forget_deletions(connection, days=KEPT_DAYS)
         for project_id in await changes.get_deleted_projects_in_logs(connection):
             await changes.forget_log(connection, project_id=project_id)
@@ -176,13 +176,13 @@ async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -
 
 async def _count(connection: Connection, threshold: int) -> None:
     """Updates the projects' numbers of embeddings."""
-    await indexes.fold_counts(connection, threshold=threshold)
-    for project_id in await indexes.get_uncounted(connection):
+    await counts.fold_counts(connection, threshold=threshold)
+    for project_id in await counts.get_uncounted(connection):
         with contextlib.suppress(asyncpg.UndefinedTableError):  # deleted meanwhile
             async with connection.transaction():
-                await indexes.lock_embeddings(connection, project_id=project_id)
-                if await indexes.lock_count(connection, project_id=project_id) is not None:
-                    await indexes.recount(connection, project_id=project_id)
+                await counts.lock_embeddings(connection, project_id=project_id)
+                if await counts.lock_count(connection, project_id=project_id) is not None:
+                    await counts.recount(connection, project_id=project_id)
 
 
 @contextlib.asynccontextmanager

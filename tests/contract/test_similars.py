@@ -6,6 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from service.api import similars
+from service.queries import similars as queries
 from tests.support.world import (
     JSON_TYPE,
     Headers,
@@ -411,3 +413,25 @@ async def test_an_answer_is_no_larger_than_a_body(api: httpx2.AsyncClient, admin
     assert (found["location"], found["message"][:25]) == ("query.limit", "the response would exceed")
     answer = await api.post(f"{own.similars}?limit=10&threshold=-1", json=body, headers=own.owner.headers)
     assert [len(results) for results in answer.json()["results"]] == [10] * 100
+
+
+async def test_texts_of_many_results_are_read_in_parts(
+    api: httpx2.AsyncClient, admin: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similars, "SHOWN_AT_ONCE", 3)
+    statement, read = queries.get_texts_and_metadata, []
+
+    async def counted(db: Any, **given: Any) -> Any:
+        read.append(len(given["text_ids"]))
+        return await statement(db, **given)
+
+    monkeypatch.setattr(queries, "get_texts_and_metadata", counted)
+    rows = [row(f"t{place}", [1, 2, place], text=f"text {place}") for place in range(7)]
+    own = await own_project(api, admin, *rows, row("none", [1, 2, 9]))
+    body = {"vectors": [[1, 2, 3]] * 2, "include": ["text"]}
+    answer = await api.post(f"{own.similars}?threshold=-1", json=body, headers=own.owner.headers)
+    first, second = answer.json()["results"]
+    assert first == second
+    texts = {one["id"]: one["text"] for one in first}
+    assert texts == {"none": None} | {f"t{place}": f"text {place}" for place in range(7)}
+    assert sorted(read) == [2, 3, 3]

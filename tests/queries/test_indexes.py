@@ -2,28 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
-import asyncpg
 import numpy as np
-import pytest
 
 from service.database.pool import Connection, Pool
-from service.queries import embeddings, indexes
+from service.queries import counts, indexes
 from tests.support import factories
 
 LOCK = 5
-
-
-@pytest.fixture
-async def filled(pool: Pool) -> AsyncIterator[tuple[int, int]]:
-    """A project of 40 embeddings of three dimensions that others see too, and its highest sequence."""
-    random = np.random.default_rng(1)
-    number = await factories.filled(pool)
-    await factories.upsert(pool, number, {f"{row:02}": random.normal(size=3).tolist() for row in range(40)})
-    yield number, await pool.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
-    await pool.execute("DELETE FROM projects WHERE project_id = $1", number)
-    await pool.execute("SELECT drop_embeddings_partition($1)", number)
 
 
 async def names(pool: Pool, number: int) -> list[str]:
@@ -106,13 +92,13 @@ class TestGetProjectsToIndex:
             return {one.project_id: (one.dimensions, one.rows) for one in rows if one.project_id in mine}
 
         assert await found() == {}
-        await indexes.fold_counts(connection, threshold=20)
+        await counts.fold_counts(connection, threshold=20)
         assert await found() == {large: (3, 30), wide: (4001, 30)}
         await switch(connection, small)
         assert await found() == {large: (3, 30), wide: (4001, 30)}
         assert await found(look_at_all=True) == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
         await factories.upsert(connection, small, {"0": [3.0, 2.0, 1.0]})
-        await indexes.fold_counts(connection, threshold=20)
+        await counts.fold_counts(connection, threshold=20)
         assert await found() == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
 
 
@@ -120,148 +106,11 @@ class TestRetrieveProjectToIndex:
     async def test_as_it_is_now(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await factories.upsert(connection, number, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
-        await indexes.fold_counts(connection, threshold=20)
+        await counts.fold_counts(connection, threshold=20)
         found = await indexes.retrieve_project_to_index(connection, project_id=number)
         assert found == indexes.ProjectToIndex(number, 3, 2, 2, await log_of(connection, number))
         await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
         assert await indexes.retrieve_project_to_index(connection, project_id=number) is None
-
-
-async def stored(db: Connection | Pool, number: int) -> tuple[int | None, int, bool]:
-    """What is folded of a project: embeddings, changes, and whether the indexer is to look at it."""
-    row = await db.fetchrow("SELECT embeddings, changes, to_index FROM embedding_counts WHERE project_id = $1", number)
-    return tuple(row)  # type: ignore[return-value]
-
-
-class TestFoldCounts:
-    async def test_adds_what_statements_did(self, connection: Connection) -> None:
-        number, other = await factories.filled(connection), await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
-        await factories.upsert(connection, number, {"a": [3, 2, 1], "b": [1, 2, 3], "c": [1, 2, 3]})
-        await factories.upsert(connection, number, {"a": [3, 2, 1]})
-        await embeddings.delete_embedding(connection, project_id=number, text_ids=["b"])
-        await embeddings.delete_embedding(connection, project_id=number, text_ids=["none"])
-        assert await stored(connection, number) == (0, 0, False)
-        assert await factories.count(connection, number) == 2
-        for _ in range(2):
-            await indexes.fold_counts(connection, threshold=2)
-            assert await stored(connection, number) == (2, 5, True)
-            assert await factories.count(connection, number) == 2
-        assert await stored(connection, other) == (0, 0, False)
-        assert await factories.count(connection, other) == 0
-
-    async def test_small_projects_are_not_looked_at(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3]})
-        await indexes.fold_counts(connection, threshold=2)
-        assert await stored(connection, number) == (1, 1, False)
-
-    async def test_emptying_begins_anew(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3]})
-        await indexes.fold_counts(connection, threshold=1)
-        await factories.upsert(connection, number, {"b": [1, 2, 3]})
-        await embeddings.delete_embeddings_by_project(connection, project_id=number)
-        await factories.upsert(connection, number, {"c": [1, 2, 3]})
-        assert await factories.count(connection, number) == 1
-        await indexes.fold_counts(connection, threshold=1)
-        assert await stored(connection, number) == (1, 4, True)
-
-    async def test_does_not_wait_for_one_that_is_locked(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, _ = filled
-        async with pool.acquire() as other, other.transaction():
-            await indexes.lock_count(other, project_id=number)
-            await indexes.fold_counts(pool, threshold=1)
-            assert await stored(pool, number) == (0, 0, False)
-            assert await factories.count(pool, number) == 40  # type: ignore[arg-type]
-        await indexes.fold_counts(pool, threshold=1)
-        assert await stored(pool, number) == (40, 40, True)
-
-    @pytest.mark.parametrize("way", ["INSERT", "UPDATE", "DELETE", "TRUNCATE"])
-    async def test_what_others_write_is_not_miscounted(self, connection: Connection, way: str) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
-        await indexes.fold_counts(connection, threshold=20)
-        table, expected = f"embeddings_{number}", {"INSERT": 3, "UPDATE": 2, "DELETE": 1, "TRUNCATE": 0}[way]
-        await connection.execute("SET LOCAL embedding_service.counts = ''")  # as in a session of an older version
-        await connection.execute(
-            {
-                "INSERT": f"INSERT INTO {table} (project_id, text_id, vector) VALUES ({number}, 'z', '[1,2,3]')",
-                "UPDATE": f"UPDATE {table} SET sequence = 0",
-                "DELETE": f"DELETE FROM {table} WHERE text_id = 'a'",
-                "TRUNCATE": f"TRUNCATE {table}",
-            }[way]
-        )
-        await connection.execute("SET LOCAL embedding_service.counts = 'on'")
-        assert await factories.count(connection, number) == expected
-        await factories.upsert(connection, number, {"y": [1, 2, 3]})
-        assert await factories.count(connection, number) == expected + 1
-        await indexes.fold_counts(connection, threshold=20)
-        assert await stored(connection, number) == (None, 4, True)
-        assert await factories.count(connection, number) == expected + 1
-
-
-class TestGetUncounted:
-    async def test_those_that_an_older_version_made(self, connection: Connection) -> None:
-        one, _ = await factories.filled(connection), await factories.filled(connection)
-        assert await indexes.get_uncounted(connection) == []
-        await connection.execute(
-            "UPDATE embedding_counts SET embeddings = NULL, to_index = true WHERE project_id = $1", one
-        )
-        assert await indexes.get_uncounted(connection) == [one]
-
-
-class TestLockEmbeddings:
-    async def test_an_emptying_waits(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, _ = filled
-        async with pool.acquire() as other, other.transaction():
-            await indexes.lock_embeddings(other, project_id=number)
-            async with pool.acquire() as emptying, emptying.transaction():
-                await emptying.execute("SET LOCAL lock_timeout = '50ms'")
-                with pytest.raises(asyncpg.LockNotAvailableError):
-                    await emptying.execute(f"TRUNCATE embeddings_{number}")
-            assert await factories.count(pool, number) == 40  # type: ignore[arg-type]
-
-
-class TestLockCount:
-    async def test_is_none_for_a_deleted_project(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        assert await indexes.lock_count(connection, project_id=number) == number
-        assert await indexes.lock_count(connection, project_id=2_000_000_000) is None
-
-    async def test_does_not_wait(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, _ = filled
-        async with pool.acquire() as one, pool.acquire() as other, one.transaction(), other.transaction():
-            assert await indexes.lock_count(one, project_id=number) == number
-            assert await indexes.lock_count(other, project_id=number) is None
-
-
-class TestRecount:
-    async def test_counts_each_row_once(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
-        await connection.execute(
-            "UPDATE embedding_counts SET embeddings = NULL, to_index = true WHERE project_id = $1", number
-        )
-        await indexes.lock_count(connection, project_id=number)
-        await indexes.recount(connection, project_id=number)
-        assert await stored(connection, number) == (2, 2, True)
-        await factories.upsert(connection, number, {"c": [1, 2, 3]})
-        assert await factories.count(connection, number) == 3
-        await indexes.fold_counts(connection, threshold=20)
-        assert await stored(connection, number) == (3, 3, False)
-
-
-class TestDropStrayDeltas:
-    async def test_drops_those_of_deleted_projects(self, connection: Connection) -> None:
-        gone, stays = await factories.filled(connection), await factories.filled(connection)
-        for number in (gone, stays):
-            await factories.upsert(connection, number, {"a": [1, 2, 3]})
-        await connection.execute("DELETE FROM projects WHERE project_id = $1", gone)
-        await indexes.drop_stray_deltas(connection)
-        left = await connection.fetch("SELECT project_id FROM embedding_count_deltas ORDER BY project_id")
-        assert gone not in [row[0] for row in left]
-        assert await factories.count(connection, stays) == 1
 
 
 class TestNoteLookedAt:
@@ -269,11 +118,11 @@ class TestNoteLookedAt:
         number = await factories.filled(connection)
         for changes in (1, 2):
             await factories.upsert(connection, number, {f"{changes}": [1, 2, 3]})
-            await indexes.fold_counts(connection, threshold=1)
+            await counts.fold_counts(connection, threshold=1)
         await indexes.note_looked_at(connection, project_id=number, changes=1)
-        assert await stored(connection, number) == (2, 2, True)
+        assert await factories.counted(connection, number) == (2, 2, True)
         await indexes.note_looked_at(connection, project_id=number, changes=2)
-        assert await stored(connection, number) == (2, 2, False)
+        assert await factories.counted(connection, number) == (2, 2, False)
 
 
 class TestGetStrayIndexes:

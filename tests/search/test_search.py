@@ -22,7 +22,7 @@ from pgvector import HalfVector
 
 from service.database.pool import Pool, Scan, ServiceConnection, connected, open_pool, searching
 from service.database.statements import Statement, read
-from service.queries import embeddings, indexes
+from service.queries import counts, embeddings, indexes
 from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import CANDIDATES, Question
@@ -399,7 +399,7 @@ async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(
             sizes.append(project.rows)
             if project.project_id == first.project_id:  # for hours
                 await put(pool, second, numbered(stored, range(600)))
-                await indexes.fold_counts(pool, threshold=100)
+                await counts.fold_counts(pool, threshold=100)
 
         monkeypatch.setattr(builds, "build", build)
         await index(pool, url)

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from service.database.pool import Pool, open_pool
-from service.queries import embeddings, indexes, users
+from service.queries import counts, embeddings, users
 from service.settings import IndexAims
 from service.storage import builds, indexer, tables
 from service.turns import beside
@@ -103,7 +103,7 @@ async def test_users_are_deleted_while_deltas_are_added_up(place: tuple[Pool, st
     async def fold() -> None:
         async with indexer.connecting(url) as connection:
             while not done.is_set():
-                await indexes.fold_counts(connection, threshold=1)
+                await counts.fold_counts(connection, threshold=1)
 
     async def upload(number: int) -> None:
         for row in range(50):
@@ -121,5 +121,5 @@ async def test_users_are_deleted_while_deltas_are_added_up(place: tuple[Pool, st
     done.set()
     await asyncio.gather(*folding)
     assert await pool.fetchval("SELECT count(*) FROM embedding_counts WHERE project_id = ANY ($1)", numbers) == 0
-    await indexes.drop_stray_deltas(pool)
+    await counts.drop_stray_deltas(pool)
     assert await pool.fetchval("SELECT count(*) FROM embedding_count_deltas") == 0

@@ -104,3 +104,9 @@ async def upsert(db: Db, project_id: int, rows: dict[str, list[float]], **column
         keep_text=[] if texts else ids,
         keep_metadata=[] if metadata else ids,
     )
+
+
+async def counted(db: Db, number: int) -> tuple[int | None, int, bool]:
+    """The embeddings and changes of a project, and whether its index must be checked."""
+    row = await db.fetchrow("SELECT embeddings, changes, to_index FROM embedding_counts WHERE project_id = $1", number)
+    return tuple(row)  # type: ignore[return-value]
