@@ -7,6 +7,7 @@ their own.
 
 import asyncio
 import functools
+import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,6 +37,7 @@ TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a para
 
 QUERIES = calibration.QUERIES
 
+gc.disable()  # until the tests are collected, which takes half as long without
 hypothesis_settings.register_profile("tests", deadline=None, max_examples=50)
 hypothesis_settings.load_profile("tests")
 
@@ -44,6 +46,12 @@ hypothesis_settings.load_profile("tests")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that may take the longest come first, so that none is left when all others are done."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected again, but not looked for in what stays until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

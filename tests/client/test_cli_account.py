@@ -28,6 +28,7 @@ def ferry(tmp_path: Path) -> Ferry:
     return Ferry(tmp_path, PYTHON_KEYRING_BACKEND=NO_KEYRING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [NO_KEYRING, FAILING, "there.is.None"])
 async def test_without_a_working_keyring_the_key_is_in_a_file_of_0600(
     service_url: str, user: User, tmp_path: Path, backend: str
@@ -139,6 +140,7 @@ async def test_on_a_terminal_the_key_is_asked_for_without_echo(service_url: str,
     assert interrupted.err.split() == ["Key:", "Interrupted."]
 
 
+@pytest.mark.slow
 async def test_profiles_are_apart_and_the_environment_wins(
     service_url: str, user: User, client: AsyncClient, project: str, ferry: Ferry
 ) -> None:

@@ -140,6 +140,7 @@ async def test_embeddings_are_shown_by_id(ferry: Ferry, filled: str) -> None:
     assert (one["text"], one["metadata"]) == ("The text 1", {"place": 1, "odd": True})
 
 
+@pytest.mark.slow
 async def test_deletions_are_asked_for_or_said_before(ferry: Ferry, filled: str, client: AsyncClient) -> None:
     async def count() -> int | None:
         return (await client.project(filled).get()).number_of_embeddings
@@ -276,6 +277,7 @@ def test_a_command_does_not_wait_for_its_threads(tmp_path: Path, arguments: list
     assert "Python ended" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("bash"), reason="LEFT OUT: pipes; they need bash")
 async def test_nobody_reads_what_is_printed(ferry: Ferry, client: AsyncClient, project: str) -> None:
     await client.project(project).upload_rows(iter([rows(200, text_size=2000)]))

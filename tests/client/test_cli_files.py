@@ -144,6 +144,7 @@ async def test_a_file_becomes_a_project_and_a_project_a_file(
     assert (bare.code, "give them as ids= (--ids)" in bare.err) == (1, True)
 
 
+@pytest.mark.slow
 async def test_deletions_of_a_push_are_asked_for(
     ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ async def test_deletions_of_a_push_are_asked_for(
     await assert_stored(client, project, [rows(27)])
 
 
+@pytest.mark.slow
 async def test_ctrl_c_ends_a_push_and_the_next_one_sends_the_rest(
     ferry: Ferry, service_url: str, client: AsyncClient, project: str, tmp_path: Path
 ) -> None:
@@ -217,6 +219,7 @@ async def test_bad_rows_are_told_and_the_rest_is_stored(
     assert (await ferry("push", "v.npy", project, "--ids", "ids.txt")).out.startswith("3 inserted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 async def test_metadata_are_a_column_or_made_of_columns(
     ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path, suffix: str
@@ -257,6 +260,7 @@ async def test_metadata_are_a_column_or_made_of_columns(
     assert "metadata" in plain.err
 
 
+@pytest.mark.slow
 async def test_the_destination_becomes_as_the_source(
     ferry: Ferry, client: AsyncClient, project: str, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_copy_with_the_times_of_the_old_one(client: AsyncClient, project
     assert np.array_equal(stored, vectors)
 
 
+@pytest.mark.slow
 async def test_another_database_under_the_same_url_push(new_database: Databases, tmp_path: Path) -> None:
     a, b = tmp_path / "a.parquet", tmp_path / "b.parquet"
     write(a, rows(50))
@@ -152,6 +153,7 @@ async def test_another_database_under_the_same_url_push(new_database: Databases,
                 assert result.inserted == 50, result
 
 
+@pytest.mark.slow
 async def test_another_database_under_the_same_url_pull(new_database: Databases, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     for part in (rows(50), rows(60, start=1000)):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vecferry import AsyncClient, Rows
@@ -27,6 +28,7 @@ ROW = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(sent=st.lists(ROW, min_size=1, max_size=8))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_equal_rows_have_equal_digests(

@@ -85,6 +85,7 @@ async def test_since_without_a_known_pull_fetches_all(client: AsyncClient, proje
     assert_has(path, sample.part(0, 3))
 
 
+@pytest.mark.slow
 async def test_changes_while_it_reads(client: AsyncClient, project: str, tmp_path: Path) -> None:
     path, sample = tmp_path / "file.parquet", rows(3000)
     await upload(client, project, *chunks(3000, 3000))
@@ -207,6 +208,7 @@ async def test_a_kind_that_cannot_be_written_is_told_first(client: AsyncClient, 
         await pull(client, project, tmp_path / "file.csv")
 
 
+@pytest.mark.slow
 async def test_texts_that_are_too_much_for_a_page(client: AsyncClient, project: str, tmp_path: Path) -> None:
     sample = rows(40)
     large = Rows(0, sample.ids, sample.vectors, ["x" * 400_000] * 40, [None] * 40)

@@ -42,6 +42,7 @@ async def push(client: AsyncClient, project: str, data: Any, **options: Any) -> 
     return await client.project(project).push(data, progress=False, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 async def test_only_what_differs_is_sent(client: AsyncClient, project: str, tmp_path: Path, suffix: str) -> None:
     path, sample = tmp_path / f"file{suffix}", rows(3000)
@@ -287,6 +288,7 @@ async def test_an_iterator_cannot_be_pushed(client: AsyncClient, project: str) -
         await push(client, project, iter([]))
 
 
+@pytest.mark.slow
 async def test_many_changes(client: AsyncClient, project: str) -> None:
     sample = rows(20_000)  # so that all buckets differ, and the request names none
     await client.project(project).upload_rows(iter([sample]), progress=False)

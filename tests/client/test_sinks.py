@@ -81,6 +81,7 @@ def some_rows(count: int = 3, start: int = 0) -> Rows:
     return Rows(start, [f"id {start + row}" for row in range(count)], vectors, ["text"] * count, [{"a": 1}] * count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(several=several_rows())
 @settings(max_examples=60, deadline=None)
@@ -94,6 +95,7 @@ def test_what_was_written_is_read(several: list[Rows], suffix: str) -> None:
         assert [file.name for file in Path(folder).iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_every_half_is_in_json_as_a_short_decimal(tmp_path: Path) -> None:
     every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 1)
     every = every[np.isfinite(every).all(axis=1) & every.any(axis=1)]
@@ -170,6 +172,7 @@ def test_other_programs_read_the_tables(tmp_path: Path, suffix: str) -> None:
     assert content(list(open_source(frame).chunks(pytest.fail))) == content([rows])
 
 
+@pytest.mark.slow
 def test_many_rows_become_several_row_groups(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     vectors = np.random.default_rng(1).standard_normal((3000, 1536)).astype(np.float16)

@@ -118,6 +118,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 async def test_ctrl_c_ends_an_upload_that_waits_for_its_source(
     service_url: str, user: User, client: AsyncClient, project: str
 ) -> None:

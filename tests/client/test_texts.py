@@ -39,6 +39,7 @@ async def test_a_bad_text_is_named_and_what_was_stored_before_is_counted(client:
     assert (await client.project(verses).get()).number_of_embeddings == 200
 
 
+@pytest.mark.slow
 async def test_a_service_that_takes_fewer_texts_at_once(new_database: Callable[..., str]) -> None:
     records = [{"text_id": f"plain-{number}", "text": f"The number {number}"} for number in range(250)]
     async with (

@@ -40,6 +40,7 @@ async def test_all_rows_are_stored_and_sending_them_again_changes_nothing(client
     assert (again.inserted, again.unchanged) == (0, 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 async def test_it_is_complete_over_a_network_that_breaks(service_url: str, user: User, project: str, seed: int) -> None:
     chance = random.Random(seed)
@@ -85,6 +86,7 @@ async def test_a_key_that_ends_in_the_middle(service_url: str, user: User, proje
     assert str(refused.value) == expected
 
 
+@pytest.mark.slow
 async def test_a_service_that_limits_how_often_it_is_asked(
     new_database: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,6 +113,7 @@ async def test_a_service_that_stays_away(service_url: str, user: User, project: 
             await client.project(project).upload_rows(chunks(10, 10))
 
 
+@pytest.mark.slow
 async def test_rows_that_the_service_refuses_are_named_with_their_place(client: AsyncClient, project: str) -> None:
     parts = list(chunks(3000, 500))
     for place in range(250):  # more than the service names at a time
@@ -186,6 +189,7 @@ async def test_of_rows_with_the_same_id_the_last_one_counts(client: AsyncClient,
     assert np.array_equal((await client.embeddings(project).get("one")).vector, parts[0].vectors[2])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 async def test_bodies_are_no_larger_than_a_proxy_takes(service_url: str, user: User, project: str) -> None:
     sizes: list[int] = []
 

@@ -242,7 +242,7 @@ async def test_a_missing_user_is_404_for_the_admin(api: httpx2.AsyncClient, admi
     problem(await api.get(f"/v1/users/{unique('u')}", headers=admin), 404)
 
 
-@pytest.mark.parametrize("limit", [1, 7, 200])
+@pytest.mark.parametrize("limit", [pytest.param(1, marks=pytest.mark.slow), 7, 200])
 async def test_the_list_holds_every_handle_once_whatever_the_page(
     api: httpx2.AsyncClient, admin: Headers, limit: int
 ) -> None:

@@ -118,6 +118,7 @@ class TestTrust:
         assert trust.sampled == min(sampled, 1000)
         return trust.of(np.asarray(plane, dtype=np.float32)[order])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["projection", "noise", "neighbours"])
     def test_it_is_what_scikit_learn_finds(self, kind: str) -> None:
         vectors = clustered(700, 20)
@@ -144,6 +145,7 @@ class TestTrust:
 
 
 class TestNeighbours:
+    @pytest.mark.slow
     def test_the_same_points_have_the_same_positions(self) -> None:
         coordinates = clustered(400, 20)
         told: list[float] = []
@@ -152,7 +154,7 @@ class TestNeighbours:
         assert first.dtype == np.float32
         assert 0 < told[0] < told[len(told) // 2 - 1] <= 1
 
-    @pytest.mark.parametrize("rows", [0, 1, 49, 50, 60, 1000])
+    @pytest.mark.parametrize("rows", [0, 1, 49, 50, 60, pytest.param(1000, marks=pytest.mark.slow)])
     def test_few_and_equal_points(self, rows: int) -> None:
         for coordinates in (np.zeros((rows, 20), np.float32), clustered(rows, 1), clustered(rows, 3)):
             plane = neighbours.laid_out(coordinates, lambda _: None)

@@ -24,6 +24,7 @@ def started(folder: Path, *arguments: str) -> prepared.Prepared:
     return prepared.start("service", arguments, root=ROOT, cwd=folder, values=environment(), out=out, err=out)
 
 
+@pytest.mark.slow
 def test_many_that_end_together_all_have_an_exit_code(folder: Path) -> None:
     for _ in range(ROUNDS):
         processes = [started(folder, "routes") for _ in range(COMMANDS)]

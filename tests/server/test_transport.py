@@ -61,6 +61,7 @@ def head_of_a_lost_connection(_: JoinedWrites, transport: asyncio.Transport) -> 
     transport.abort()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "sent"),
     [(both, HEAD + 2 * BODY), (head_alone, HEAD), (head_and_end, HEAD), (head_of_a_lost_connection, b"")],

@@ -94,6 +94,7 @@ async def state(pool: Pool, number: int) -> indexes.BuiltIndex:
     return built
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_query")
 async def test_queries_unlike_the_stored_vectors(place: tuple[Pool, str]) -> None:
     """What they find is what is told then; and the number of candidates is chosen by them."""
@@ -124,6 +125,7 @@ async def test_queries_unlike_the_stored_vectors(place: tuple[Pool, str]) -> Non
     assert (await state(pool, project.project_id)).measured_with == "synthetic"  # another index
 
 
+@pytest.mark.slow
 async def test_searches_are_sampled_and_stored_nowhere(
     place: tuple[Pool, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
