@@ -16,7 +16,7 @@ from pathlib import Path
 
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0  # without a write, after which an indexer is unhealthy
-LOOK_SECONDS = 600.0  # of one poll, without the time in which the database executes its statements
+POLL_SECONDS = 600.0  # of one poll, without the time in which the database executes its statements
 HTTP_SECONDS = 3.0
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (addresses to listen on, and to connect to)
 
@@ -26,15 +26,15 @@ class Signs:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.file = (folder or _temporary()) / "embedding-service-indexer.json"
-        self.note_look()
+        self.note_poll()
 
-    def note_look(self) -> None:
+    def note_poll(self) -> None:
         """Records that a poll has ended, or waits for the database: its statement, a lock, or its return."""
-        self.looked = time.monotonic()
+        self.polled = time.monotonic()
 
     def write(self) -> None:
         """Replaces the file atomically. Raises OSError."""
-        said = {"at": time.monotonic(), "looked": self.looked}
+        said = {"at": time.monotonic(), "polled": self.polled}
         new = self.file.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps(said))
         new.replace(self.file)
@@ -44,8 +44,8 @@ class Signs:
         said = json.loads(self.file.read_text())
         if not 0 <= now - said["at"] <= SILENT_SECONDS:  # less than 0: the machine was restarted
             return f"The indexer has not reported for more than {SILENT_SECONDS:g} s."
-        if now - said["looked"] > LOOK_SECONDS:
-            return f"The indexer has waited for more than {LOOK_SECONDS:g} s, but the database executes nothing for it."
+        if now - said["polled"] > POLL_SECONDS:
+            return f"The indexer has waited for more than {POLL_SECONDS:g} s, but the database executes nothing for it."
         return None
 
 

@@ -22,7 +22,7 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
   FROM embedding_counts AS counted
   JOIN projects AS project USING (project_id)
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
- WHERE (counted.to_index OR @look_at_all::bool) AND counted.embeddings IS NOT NULL
+ WHERE (counted.to_index OR @all_projects::bool) AND counted.embeddings IS NOT NULL
    AND (counted.embeddings >= @threshold::bigint
         OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id))
  ORDER BY counted.project_id;
@@ -34,7 +34,7 @@ SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, coun
   JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
  WHERE counted.project_id = @project_id::int AND counted.embeddings IS NOT NULL;
 
--- name: NoteLookedAt :exec
+-- name: NoteChecked :exec
 UPDATE embedding_counts SET to_index = false WHERE project_id = @project_id::int AND changes = @changes::bigint;
 
 -- name: NoteRound :exec

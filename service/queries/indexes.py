@@ -103,7 +103,7 @@ async def is_executing(db: Db, *, session: int) -> bool:
 
 
 @query
-async def get_projects_to_index(db: Db, *, threshold: int, look_at_all: bool) -> list[ProjectToIndex]:
+async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[ProjectToIndex]:
     """The projects with an index or `threshold` rows: all, or those with unchecked changes."""
 
 
@@ -113,7 +113,7 @@ async def retrieve_project_to_index(db: Db, *, project_id: int) -> ProjectToInde
 
 
 @query
-async def note_looked_at(db: Db, *, project_id: int, changes: int) -> None:
+async def note_checked(db: Db, *, project_id: int, changes: int) -> None:
     """Records that a project was checked, unless it has changed since."""
 
 

@@ -35,7 +35,7 @@ from service.storage.growth import Growth
 from service.turns import beside
 
 LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
-SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_POLLS = 2.0
 SECONDS_BETWEEN_CHECKS = 60.0  # whether a long poll waits for the database
 SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
 TAIL_FRACTION = 0.2  # so all rebuilds together cost about six times the last one
@@ -50,31 +50,31 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
     swept: tuple[Connection | None, float] = None, 0.0
     session = 0
 
-    async def poll(connection: Connection) -> None:
+    async def build(connection: Connection) -> None:
         nonlocal swept, session
         if swept[0] is not connection:
             session = await indexes.get_session(connection)
         is_sweep = swept[0] is not connection or time.monotonic() - swept[1] > SECONDS_BETWEEN_SWEEPS
         if is_sweep:
             swept = connection, time.monotonic()
-        await look(connection, aims, growth, is_sweep=is_sweep)
+        await poll(connection, aims, growth, is_sweep=is_sweep)
 
     async def fold(connection: Connection) -> None:
         await counts.fold_counts(connection, threshold=aims.threshold)
 
     async with (
         beside(_polling(url, fold, Signs())),
-        beside(_polling(url, maps.look, Signs())),
+        beside(_polling(url, maps.poll, Signs())),
         beside(_checking(url, lambda: session, signs)) if signs is not None else contextlib.nullcontext(),
     ):
-        await _polling(url, poll, signs or Signs())
+        await _polling(url, build, signs or Signs())
 
 
 async def _checking(url: str, session: Callable[[], int], signs: Signs) -> None:
     """Checks long polls until it is cancelled: one whose statement is executed, or waits for a lock, does not hang."""
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
-        if time.monotonic() - signs.looked < SECONDS_BETWEEN_CHECKS:
+        if time.monotonic() - signs.polled < SECONDS_BETWEEN_CHECKS:
             continue
         try:
             async with connecting(url) as connection:
@@ -83,7 +83,7 @@ async def _checking(url: str, session: Callable[[], int], signs: Signs) -> None:
             _end_if_cancelled()
             waits = True
         if waits:
-            signs.note_look()
+            signs.note_poll()
 
 
 async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], signs: Signs) -> None:
@@ -94,16 +94,16 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], si
                 while True:
                     await poll(connection)
                     _end_if_cancelled()
-                    signs.note_look()
-                    await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+                    signs.note_poll()
+                    await asyncio.sleep(SECONDS_BETWEEN_POLLS)
         except LOST as error:
             _end_if_cancelled()
             problem = "The indexer lost its connection to the database, and retries."
             if isinstance(error, NOT_MIGRATED):
                 problem = "The database does not have the schema of this version: run `migrate`. The indexer retries."
             logger.warning(problem, kind=type(error).__name__)
-            signs.note_look()
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            signs.note_poll()
+            await asyncio.sleep(SECONDS_BETWEEN_POLLS)
 
 
 def _end_if_cancelled() -> None:
@@ -116,12 +116,12 @@ def _end_if_cancelled() -> None:
 async def run_once(url: str, aims: IndexAims) -> list[builds.Built]:
     """Polls once, makes maps, and returns the new indexes, also those of growing projects."""
     async with connecting(url) as connection:
-        built = await look(connection, aims)
-        await maps.look(connection)
+        built = await poll(connection, aims)
+        await maps.poll(connection)
         return built
 
 
-async def look(
+async def poll(
     connection: Connection,
     aims: IndexAims,
     growth: Growth | None = None,
@@ -163,14 +163,14 @@ async def look(
             # Without the message, which may contain rows. This project is retried after its next change.
             logger.error("An index could not be built.", project=project.project_id, sqlstate=error.sqlstate)
             await _drop_strays(connection)  # else each retry leaves another index, perhaps on a full disk
-        await indexes.note_looked_at(connection, project_id=project.project_id, changes=project.changes)
+        await indexes.note_checked(connection, project_id=project.project_id, changes=project.changes)
     await indexes.note_round(connection)
     return done
 
 
 async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -> AsyncIterator[ProjectToIndex]:
     """Yields the projects to check, each as it is at its turn, which may come hours after the first."""
-    for listed in await indexes.get_projects_to_index(connection, threshold=threshold, look_at_all=is_sweep):
+    for listed in await indexes.get_projects_to_index(connection, threshold=threshold, all_projects=is_sweep):
         project = await indexes.retrieve_project_to_index(connection, project_id=listed.project_id)
         if project is not None:
             yield project

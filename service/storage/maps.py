@@ -39,7 +39,7 @@ ENDED = "The process that computes it was killed, perhaps because of too little 
 DATABASE = "A statement failed in the database."
 
 
-async def look(connection: Connection) -> int:
+async def poll(connection: Connection) -> int:
     """Makes all requested maps, and returns their number; none while another indexer does."""
     made = 0
     if not await indexes.lock_project_index(connection, lock=LOCK, project_id=WHOLE_INSTALLATION):

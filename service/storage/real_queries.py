@@ -25,7 +25,7 @@ LEAST_QUERIES = 400
 MOST_OF_A_REQUEST = 10
 MOST_BYTES = 32 * 1024 * 1024  # of all projects
 REPLACED = 1 / 16  # of the queries in a full sample: it then covers the last 16,000
-SECONDS_BETWEEN_LOOKS = 60.0
+SECONDS_BETWEEN_POLLS = 60.0
 VALID = timedelta(hours=1)
 
 
@@ -67,7 +67,7 @@ class RealQueries:
 async def measuring(url: str, aim: float, real: RealQueries) -> None:
     """Measures projects with enough queries, each once an hour, until it is cancelled."""
     while True:
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        await asyncio.sleep(SECONDS_BETWEEN_POLLS)
         for project_id, queries in real.enough():
             try:
                 async with indexer.connecting(url) as connection:

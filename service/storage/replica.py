@@ -29,7 +29,7 @@ from service.turns import beside
 
 T = TypeVar("T")
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_POLLS = 1.0
 PATIENCE = 2.0  # seconds to wait for a polled server
 MAX_REMEMBERED = 3600
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -83,10 +83,10 @@ class Replica:
     async def watch(self) -> None:
         """Polls every second until it is cancelled."""
         while True:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            await self.look()
+            await asyncio.sleep(SECONDS_BETWEEN_POLLS)
+            await self.poll()
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Reads the positions of both servers, and decides whether to use the replica."""
         problem = None
         now = time.monotonic()
@@ -181,7 +181,7 @@ async def watching(primary: str, config: Settings) -> AsyncIterator[Replica | No
         statement_timeout=config.service_statement_timeout,
         share=config.service_caller_share,
     )
-    await replica.look()
+    await replica.poll()
     try:
         async with beside(replica.watch()):
             yield replica

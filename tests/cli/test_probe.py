@@ -17,7 +17,7 @@ import pytest
 from service import probe
 from service.database.pool import open_pool
 from service.database.url import parse
-from service.probe import LOOK_SECONDS, SILENT_SECONDS, Signs
+from service.probe import POLL_SECONDS, SILENT_SECONDS, Signs
 from service.settings import IndexAims
 from service.storage import indexer
 from service.turns import beside
@@ -69,7 +69,7 @@ def test_an_indexer_that_looks_is_well(new_database: Callable[..., str], tmp_pat
         first = Signs(tmp_path).file.read_text()
         time.sleep(probe.BEAT_SECONDS * 1.5)
         assert Signs(tmp_path).file.read_text() != first
-        assert json.loads(Signs(tmp_path).file.read_text())["looked"] > json.loads(first)["looked"]
+        assert json.loads(Signs(tmp_path).file.read_text())["polled"] > json.loads(first)["polled"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     code, words = probed(tmp_path, SERVICE_PORT="1")
@@ -81,7 +81,7 @@ def test_an_indexer_without_a_database_is_well(tmp_path: Path) -> None:
     with indexing(tmp_path, AWAY):
         time.sleep(probe.BEAT_SECONDS * 1.5)
         said = json.loads(Signs(tmp_path).file.read_text())
-        assert said["at"] - said["looked"] < probe.BEAT_SECONDS
+        assert said["at"] - said["polled"] < probe.BEAT_SECONDS
         assert probed(tmp_path) == (0, "")
 
 
@@ -96,18 +96,18 @@ def test_an_indexer_that_is_silent_is_not_well(
 
 
 @pytest.mark.parametrize(
-    ("ago", "looked", "code", "says"),
+    ("ago", "polled", "code", "says"),
     [
         (0, 0, 0, ""),
-        (0, LOOK_SECONDS - 60, 0, ""),
-        (0, LOOK_SECONDS + 60, 1, "has waited for more than"),
+        (0, POLL_SECONDS - 60, 0, ""),
+        (0, POLL_SECONDS + 60, 1, "has waited for more than"),
         (SILENT_SECONDS + 1, 0, 1, "has not reported"),
         (-1000, -1000, 1, "has not reported"),  # left from before the machine was started
     ],
 )
-def test_what_the_signs_say(tmp_path: Path, ago: float, looked: float, code: int, says: str) -> None:
+def test_what_the_signs_say(tmp_path: Path, ago: float, polled: float, code: int, says: str) -> None:
     now = time.monotonic()
-    Signs(tmp_path).file.write_text(json.dumps({"at": now - ago, "looked": now - looked}))
+    Signs(tmp_path).file.write_text(json.dumps({"at": now - ago, "polled": now - polled}))
     found = probed(tmp_path)
     assert (found[0], says in found[1]) == (code, True), found
 
@@ -116,7 +116,7 @@ def since_look(signs: Signs) -> float:
     """The seconds after which the probe finds fault are counted from here."""
     signs.write()
     said = json.loads(signs.file.read_text())
-    return float(said["at"] - said["looked"])
+    return float(said["at"] - said["polled"])
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_a_wait_for_a_lock_is_no_fault(new_database: Callable[..., str], t
                 await asyncio.sleep(0.1)
         for _ in range(20):
             await asyncio.sleep(0.2)
-            assert since_look(signs) < 2 * indexer.SECONDS_BETWEEN_LOOKS
+            assert since_look(signs) < 2 * indexer.SECONDS_BETWEEN_POLLS
         assert await blocker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
         await blocker.close()
 
@@ -198,11 +198,11 @@ async def test_a_lost_connection_is_a_fault(new_database: Callable[..., str], tm
     signs = Signs(tmp_path)
     aims = IndexAims(threshold=100, memory=2**26)
     async with losing(new_database()) as (url, lose), beside(indexer.run(url, aims, signs)):
-        await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 1.5)
-        assert since_look(signs) < indexer.SECONDS_BETWEEN_LOOKS
+        await asyncio.sleep(indexer.SECONDS_BETWEEN_POLLS * 1.5)
+        assert since_look(signs) < indexer.SECONDS_BETWEEN_POLLS
         lose()
-        await asyncio.sleep(indexer.SECONDS_BETWEEN_LOOKS * 2.5)
-        assert since_look(signs) > indexer.SECONDS_BETWEEN_LOOKS
+        await asyncio.sleep(indexer.SECONDS_BETWEEN_POLLS * 2.5)
+        assert since_look(signs) > indexer.SECONDS_BETWEEN_POLLS
 
 
 @pytest.mark.parametrize("arguments", [["index"], ["serve"]])

@@ -68,7 +68,7 @@ async def test_a_schema_is_checked_before_it_is_saved(
     schema = '{"properties": {"year": {"type": "integer"}}}'
     await box.fill(schema)
     await page.get_by_role("button", name="Check and save").click()
-    await expect(page.get_by_text("All 4 texts looked at: 1 do not keep to the schema.")).to_be_visible()
+    await expect(page.get_by_text("All 4 texts checked: 1 violates the schema.")).to_be_visible()
     failing = page.get_by_role("link", name=HOSTILE[0])
     await accessible(console, failing)
     assert "metadataScheme" not in await fetch(http, one.path, one.owner.headers)
@@ -97,7 +97,7 @@ async def test_a_check_goes_on_where_it_stopped(
     page.on("request", lambda request: sent.append(request) if request.url.endswith("schema-check") else None)
     await page.get_by_label("Schema", exact=True).fill('{"properties": {"author": {"type": "integer"}}}')
     await page.get_by_role("button", name="Check only").click()
-    await expect(page.get_by_text("All 3 texts looked at: 3 do not keep to the schema.")).to_be_visible()
+    await expect(page.get_by_text("All 3 texts checked: 3 violate the schema.")).to_be_visible()
     assert [request.post_data_json.get("after") for request in sent] == [None, "cloud", "rose", "tyger"]
     await expect(page.get_by_role("link", name="tyger", exact=True)).to_be_visible()
 

@@ -236,7 +236,7 @@ async def test_the_metric_of_rounds_is_that_of_any_indexer(new_database: Callabl
             process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(0.5)
             await connection.execute(an_hour_ago)
-            await asyncio.sleep(2 * indexer.SECONDS_BETWEEN_LOOKS)
+            await asyncio.sleep(2 * indexer.SECONDS_BETWEEN_POLLS)
             assert await age() > 3590
         finally:
             process.kill()

@@ -86,8 +86,8 @@ class TestGetProjectsToIndex:
             vectors = {f"{row}": [1.0, 2.0, 3.0] for row in range(count)}
             await factories.upsert(connection, number, vectors)
 
-        async def found(*, look_at_all: bool = False) -> dict[int, tuple[int, int]]:
-            rows = await indexes.get_projects_to_index(connection, threshold=20, look_at_all=look_at_all)
+        async def found(*, all_projects: bool = False) -> dict[int, tuple[int, int]]:
+            rows = await indexes.get_projects_to_index(connection, threshold=20, all_projects=all_projects)
             mine = (small, large, wide)
             return {one.project_id: (one.dimensions, one.rows) for one in rows if one.project_id in mine}
 
@@ -96,7 +96,7 @@ class TestGetProjectsToIndex:
         assert await found() == {large: (3, 30), wide: (4001, 30)}
         await switch(connection, small)
         assert await found() == {large: (3, 30), wide: (4001, 30)}
-        assert await found(look_at_all=True) == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
+        assert await found(all_projects=True) == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
         await factories.upsert(connection, small, {"0": [3.0, 2.0, 1.0]})
         await counts.fold_counts(connection, threshold=20)
         assert await found() == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
@@ -113,15 +113,15 @@ class TestRetrieveProjectToIndex:
         assert await indexes.retrieve_project_to_index(connection, project_id=number) is None
 
 
-class TestNoteLookedAt:
+class TestNoteChecked:
     async def test_unless_it_has_changed_since(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         for changes in (1, 2):
             await factories.upsert(connection, number, {f"{changes}": [1, 2, 3]})
             await counts.fold_counts(connection, threshold=1)
-        await indexes.note_looked_at(connection, project_id=number, changes=1)
+        await indexes.note_checked(connection, project_id=number, changes=1)
         assert await factories.counted(connection, number) == (2, 2, True)
-        await indexes.note_looked_at(connection, project_id=number, changes=2)
+        await indexes.note_checked(connection, project_id=number, changes=2)
         assert await factories.counted(connection, number) == (2, 2, False)
 
 

@@ -56,7 +56,7 @@ async def pool(new_database: Callable[..., str]) -> AsyncIterator[tuple[Pool, st
 
 async def poll(url: str, growth: Growth | None) -> list[builds.Built]:
     async with indexer.connecting(url) as connection:
-        return await indexer.look(connection, AIMS, growth=growth)
+        return await indexer.poll(connection, AIMS, growth=growth)
 
 
 async def state(pool: Pool, project: ProjectAccess) -> indexes.BuiltIndex:
@@ -196,7 +196,7 @@ async def test_with_too_little_memory_there_is_none(pool: tuple[Pool, str], monk
     await put(db, project, {f"{row:04}": stored[row] for row in range(3000)})
     async with indexer.connecting(url) as connection:
         with capture_logs() as logged:
-            (built,) = await indexer.look(connection, TOO_LITTLE)
+            (built,) = await indexer.poll(connection, TOO_LITTLE)
     assert built.indexed_rows == 3000
     assert [one["event"] for one in logged if one["log_level"] == "warning"] == [
         "Too little memory for a coarse index."

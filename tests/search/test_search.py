@@ -329,7 +329,7 @@ async def test_a_build_that_fails_leaves_no_index(pool: Pool, url: str, monkeypa
     async with indexer.connecting(url) as connection:
         for place in range(2):
             await put(pool, project, {f"{place}": stored[place]})  # it is tried again after each change
-            await indexer.look(connection, AIMS, is_sweep=False)
+            await indexer.poll(connection, AIMS, is_sweep=False)
             assert await indexes.get_stray_indexes(pool) == []
 
 
@@ -754,7 +754,7 @@ async def test_one_broken_project_does_not_keep_the_indexer_from_others(
         change = "UPDATE llm_service_instances SET dimensions = 4 WHERE instance_id = $1"
         await connection.execute(change, broken.instance.id)
         aims = IndexAims(threshold=100, memory=64 * 2**20)
-        built = await indexer.look(connection, aims, is_sweep=False)
+        built = await indexer.poll(connection, aims, is_sweep=False)
         assert good.id in {one.project_id for one in built}
         waiting = "SELECT to_index FROM embedding_counts WHERE project_id = $1"
         assert not await connection.fetchval(waiting, broken.id)  # and not looked at again and again

@@ -47,7 +47,7 @@ async def write(pool: Pool, url: str, number: int, seed: int) -> None:
 
 async def test_at_any_moment(place: tuple[Pool, str], monkeypatch: pytest.MonkeyPatch) -> None:
     pool, url = place
-    monkeypatch.setattr(indexer, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(indexer, "SECONDS_BETWEEN_POLLS", 0.01)
     numbers = [await factories.filled(pool) for _ in range(2)]
     looks = 0
     async with beside(indexer.run(url, AIMS)), beside(indexer.run(url, AIMS)):
@@ -61,7 +61,7 @@ async def test_at_any_moment(place: tuple[Pool, str], monkeypatch: pytest.Monkey
                     looks += 1
             await writing
     async with indexer.connecting(url) as connection:
-        await indexer.look(connection, AIMS)
+        await indexer.poll(connection, AIMS)
         assert await connection.fetchval("SELECT count(*) FROM embedding_count_deltas") == 0
         for number in numbers:
             folded = "SELECT embeddings FROM embedding_counts WHERE project_id = $1"
@@ -73,7 +73,7 @@ async def test_deltas_are_added_up_during_a_long_build(
     place: tuple[Pool, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, url = place
-    monkeypatch.setattr(indexer, "SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(indexer, "SECONDS_BETWEEN_POLLS", 0.05)
     building, other = await factories.filled(pool), await factories.filled(pool)
     begun = asyncio.Event()
 

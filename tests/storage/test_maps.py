@@ -56,7 +56,7 @@ async def look(url: str, pool: Pool, number: int) -> KnownMap:
     """Asks, has the indexer look, and returns what there is then."""
     await maps.ask_for_map(pool, project_id=number)
     async with indexer.connecting(url) as connection:
-        await making.look(connection)
+        await making.poll(connection)
     return await known(pool, number)
 
 

@@ -104,7 +104,7 @@ async def test_queries_unlike_the_stored_vectors(place: tuple[Pool, str]) -> Non
     async with indexer.connecting(url) as connection:
         queries = clustered(600, DIMENSIONS, seed=8)  # other clusters
         assert not await measure(connection, project.project_id, queries, 0.99)  # there is no index yet
-        await indexer.look(connection, AIMS)
+        await indexer.poll(connection, AIMS)
         before = await state(pool, project.project_id)
         assert before.measured_with == "synthetic"
         assert await measure(connection, project.project_id, queries[:500], 0.99)
@@ -130,7 +130,7 @@ async def test_searches_are_sampled_and_stored_nowhere(
     place: tuple[Pool, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pool, url = place
-    monkeypatch.setattr(real_queries, "SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(real_queries, "SECONDS_BETWEEN_POLLS", 0.2)
     monkeypatch.setattr(real_queries, "LEAST_QUERIES", 60)
     project, stored = await made(pool), clustered(ROWS, DIMENSIONS)
     await put(pool, project, {f"{row:04}": stored[row] for row in range(ROWS)})

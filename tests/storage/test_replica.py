@@ -373,7 +373,7 @@ async def test_what_replay_is_in_the_way_of(api: httpx2.AsyncClient, primary: st
         replica = Replica(primary, standby.url, bound=60, size=2, statement_timeout=30)
         there = "SELECT count(*) FROM pg_class WHERE relname = 'conflict'"
         while not replica.is_used or not standby.ask(there):
-            await replica.look()
+            await replica.poll()
 
         async def sleepy(pool: Pool) -> Any:
             return await pool.fetchval("SELECT one FROM conflict, pg_sleep(20)")
@@ -408,7 +408,7 @@ async def test_a_primary_that_went_back(primary: str, standby: Standby, monkeypa
     """A standby that took over, or a restored database, has not all that was written before."""
     replica = Replica(primary, standby.url, bound=LAG_SECONDS, size=1, statement_timeout=5)
     try:
-        await replica.look()
+        await replica.poll()
         position = replica._primary.position
 
         async def ahead() -> tuple[str, int]:
@@ -416,12 +416,12 @@ async def test_a_primary_that_went_back(primary: str, standby: Standby, monkeypa
             return identity, written + 10**9
 
         monkeypatch.setattr(replica._primary, "position", ahead)
-        await replica.look()
+        await replica.poll()
         monkeypatch.setattr(replica._primary, "position", position)
         end = time.monotonic() + LAG_SECONDS + 1
         while time.monotonic() < end:
             await asyncio.sleep(0.2)
-            await replica.look()
+            await replica.poll()
         assert replica.is_used, f"a lag of {replica.lag:.1f} s"
     finally:
         await replica.close()

@@ -28,7 +28,7 @@ async def test_old_deletions_and_those_of_deleted_projects(new_database: Callabl
         await pool.execute("DELETE FROM projects WHERE project_id = $1", deleted)
         left = "SELECT array_agg(project_id ORDER BY project_id) FROM embedding_deletions"
         async with indexer.connecting(url) as connection:
-            await indexer.look(connection, AIMS, is_sweep=False)
+            await indexer.poll(connection, AIMS, is_sweep=False)
             assert await pool.fetchval(left) == [old, new, deleted]
-            await indexer.look(connection, AIMS)
+            await indexer.poll(connection, AIMS)
             assert await pool.fetchval(left) == [new]

@@ -90,15 +90,15 @@ function Schema({ project, base, reload }) {
     ${isCurrent && found.failing > 0 && form.isChanged && !action.isRunning &&
     html`<button value="anyway" class="danger">Save anyway</button>`}`;
   return html`<${Card} title="Metadata schema">
-    <p>A JSON Schema that the metadata of each text must keep to. Without one they may be anything.</p>
+    <p>A JSON Schema that the metadata of each text must satisfy. Without one, any metadata are valid.</p>
     <${Form} action=${action} submit="Check and save" isReady=${isReady} more=${more}>${form.inputs}<//>
     ${isCurrent && html`<${Findings} ...${found} base=${base} onCancel=${action.isRunning && action.cancel} />`}
   <//>`;
 }
 
 function Findings({ checked, failing, failures, rows, isWhole, base, onCancel }) {
-  const looked = isWhole ? `All ${plural(checked, "text")}` : `${number(checked)} of ${plural(rows, "text")}`;
-  const label = `${looked} looked at: ${failing ? `${number(failing)} do not` : "they"} keep to the schema.`;
+  const texts = isWhole ? `All ${plural(checked, "text")}` : `${number(checked)} of ${plural(rows, "text")}`;
+  const label = `${texts} checked: ${failing ? number(failing) : "none"} violate${failing > 1 ? "" : "s"} the schema.`;
   return html`
     ${onCancel && !isWhole
       ? html`<${Progress} value=${rows ? checked / rows : 1} label=${label} onCancel=${onCancel} />`

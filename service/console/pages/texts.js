@@ -63,7 +63,7 @@ export default function Texts(props) {
     </div>
     ${!atFilter && !isEmpty && html`<${Loaded} from=${from}>${({ rows, next }) => html`
       <${Table} caption="Texts of the project" columns=${columns} rows=${rows} rowKey=${(one) => one.text_id}
-        empty=${next ? "None of the texts looked at so far." : "There is no text here."} />
+        empty=${next ? "None of the texts read so far." : "There is no text here."} />
       <nav class="bar-of-actions" aria-label="Pages of the texts">
         <button type="button" disabled=${!after} onClick=${() => turn("")}>First page</button>
         <button type="button" disabled=${!trail.current.length} onClick=${() => turn(trail.current.pop())}>
