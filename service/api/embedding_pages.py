@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from service.api.embeddings import After, Embedding, Part, columns, embedding_of, read_embeddings
+from service.admission import SHORT_BYTES
+from service.api.embeddings import COMPONENT_BYTES, After, Embedding, Part, columns, embedding_of, read_embeddings
 from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_reader
@@ -47,7 +48,11 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     With a `filter`, a page takes at most a second: it may be short or empty and still have a `next`.
     """
     read = _all if query.filter is None else _filtered
-    rows, last = await read(req, query, access, columns(query.include))
+    parts = columns(query.include)
+    rows, last = await read(req, query, access, parts)
+    vector_bytes = len(rows) * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
+    if vector_bytes > SHORT_BYTES:
+        await req.body.make_room(vector_bytes)  # until a slow client has read them
     return Embeddings(
         [embedding_of(row, access, query.encoding) for row in rows], None if last is None else req.go_on(after=last)
     )

@@ -303,6 +303,27 @@ async def test_slow_bodies_leave_room_to_others(new_database: Callable[..., str]
                 assert (await api.post(place.similars, content=body, headers=world.JSON_TYPE)).status_code == 200
 
 
+async def test_pages_of_vectors_that_nobody_reads_take_room(new_database: Callable[..., str]) -> None:
+    limits = {"service_bodies_bytes": 8 * MIB, "service_max_body_bytes": 8 * MIB}
+    async with service(new_database(), service_wait_seconds=0.3, **limits) as api:
+        owner = await world.user(api, ADMIN)
+        place = await world.project(api, owner, on=await world.instance(api, owner, dimensions=4000))
+        await world.upload(api, place, *(world.row(f"{number:03}", [0.1234] * 4000) for number in range(150)))
+        key = f"Authorization: {owner.headers['Authorization']}"
+        one = await Raw.begin(api, place.embeddings, key, method="GET")
+        async with holding(one):
+            for _ in range(9):  # more than the system's buffers hold
+                one.send(f"GET {place.embeddings} HTTP/1.1\r\nHost: x\r\n{key}\r\n\r\n".encode())
+            async with asyncio.timeout(20):
+                while (await api.get(place.embeddings, headers=owner.headers)).status_code != 503:
+                    await asyncio.sleep(0.1)
+            for rest in ("?include=text", "?limit=1"):
+                assert (await api.get(place.embeddings + rest, headers=owner.headers)).status_code == 200
+        async with asyncio.timeout(20):
+            while (await api.get(place.embeddings, headers=owner.headers)).status_code != 200:
+                await asyncio.sleep(0.1)
+
+
 async def test_one_uploader_leaves_turns_to_others(new_database: Callable[..., str]) -> None:
     database = new_database()
     async with service(database, service_wait_seconds=0.3) as api:
