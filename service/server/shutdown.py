@@ -8,32 +8,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+TOGETHER_SECONDS = 1.5  # uvicorn looks for a signal, to pass it on, every half second
+
 
 @contextmanager
 def announced(draining: asyncio.Event, seconds: float) -> Iterator[None]:
     """On SIGTERM and SIGINT, sets `draining`, and calls the previous signal handler `seconds` later.
 
     uvicorn's handler stops accepting connections at once, while load balancers still send some: /readyz must fail
-    first. A second signal does not wait.
+    first. A second signal does not wait, unless it comes together with the first: systemd and terminals send a signal
+    to all processes of a service, and the first process of several passes it on.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread only
         yield
         return
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    is_repeated = False
+    first: float | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal is_repeated
+        nonlocal first
         handler = before[signal.Signals(number)]
         loop.call_soon_threadsafe(draining.set)
         if not callable(handler):
             return
-        if is_repeated or not seconds:
+        if not seconds or (first is not None and loop.time() - first > TOGETHER_SECONDS):
             handler(number, frame)
-        else:
+        elif first is None:
+            first = loop.time()
             loop.call_later(seconds, handler, number, frame)
-        is_repeated = True
 
     for number in before:
         signal.signal(number, stop)

@@ -4,6 +4,8 @@ nothing is left undone."""
 import asyncio
 import contextlib
 import json
+import os
+import re
 import signal
 import threading
 import time
@@ -83,12 +85,16 @@ async def test_it_says_so_before_it_stops(new_database: Callable[..., str], tmp_
     more = {"SERVICE_DRAIN_SECONDS": "2", "SERVICE_DATABASE_URL": new_database()}
     with served(tmp_path / "log", "--workers", str(workers), cwd=tmp_path, **SETTINGS, **more) as (process, url):
         assert httpx2.get(f"{url}/readyz").status_code == 200
+        if workers > 1:  # as systemd does
+            for pid in re.findall(r"Started server process \[(\d+)\]", (tmp_path / "log").read_text()):
+                os.kill(int(pid), signal.SIGTERM)
         process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 1.5
         while httpx2.get(f"{url}/readyz").status_code == 200:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
         assert httpx2.get(f"{url}/readyz").json()["detail"] == "The service is shutting down."
+        await asyncio.sleep(0.7)  # until the first process has passed the signal on
         assert httpx2.get(f"{url}/v1/users", headers=ADMIN).status_code == 200  # it still serves
         assert process.wait(20) == 0
 
