@@ -33,16 +33,15 @@ SELECT found.ids, found.similarities
 -- 'tied' is true if the index returned no row beyond the last wanted one: others may be equally near, with lower ids.
 -- All that affects the plan is in the text (watermark, filter or not, numbers of vectors and candidates), so a generic
 -- plan is as good as a custom one, which would take 0.2 ms per search.
--- No rows without this index or a later one: the search would be slow. A replica may not have the index yet.
--- With 'confirms', the caller must have access now (as in RetrieveProjectAccess) to the project of this name, with the
--- same measured index, because the earlier access is only cached.
+-- No rows without this index as it was measured: another would have another recall. A replica may not have it yet.
+-- With 'confirms', the caller must have access now (as in RetrieveProjectAccess) to the project of this name, because
+-- the earlier access is only cached.
 SELECT found.ids, found.similarities, found.complete, found.tied
   FROM (SELECT vector, place
           FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS each (vector, place)
          WHERE EXISTS (SELECT FROM project_indexes AS built
-                        WHERE built.project_id = {project_id} AND built.watermark >= {watermark}
-                          AND ({confirms} = 0
-                               OR (built.watermark = {watermark} AND built.measured_at = @measured_at::timestamptz)))
+                        WHERE built.project_id = {project_id} AND built.watermark = {watermark}
+                          AND built.measured_at = @measured_at::timestamptz)
            AND ({confirms} = 0
                 OR EXISTS (SELECT FROM projects AS project
                              LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from service import vectors
@@ -239,10 +238,12 @@ async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: l
             answer = await nearest(req.pool, project, sent, question, Asker(given.key_hash, given.is_admin))
             confirm(req, project)
             return answer
-        try:
-            return await req.reading(lambda db: nearest(db, project, sent, question))
-        except Unanswered:  # the index was just dropped: the project was emptied
-            return await nearest(req.pool, replace(project, watermark=None), sent, question)
+        while True:
+            search = partial(nearest, project=project, vectors=sent, question=question)
+            try:
+                return await req.reading(search)
+            except Unanswered:  # the index was just replaced, measured again, or dropped
+                project = await embeddings_reader(req, req.names)
 
 
 async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:

@@ -56,7 +56,7 @@ def refuted(req: Req, error: Exception) -> bool:
     """Whether a provisional request failed and must be started again with the guard.
 
     Database errors count too: the table of a deleted project is missing, and a new one may have other dimensions.
-    Unanswered: the index was dropped after the statement that confirmed the access.
+    Unanswered: the index was replaced after the statement that confirmed the access.
     """
     if not req.is_provisional or isinstance(error, Busy):
         return False

@@ -84,9 +84,8 @@ async def get_similars_by_index(
     """As `get_similars_by_vector`, by the project's index; `hnsw.ef_search` must be set.
 
     `at_most` is at least the number of vectors, `candidates` the rows read from the index, `filtered` 1 with a filter.
-    Empty if the project has neither the index of the watermark nor a later one; with `confirms` 1 also if the caller
-    (`key_hash`, `is_admin`) may not read the project `owner`/`project_handle`, or if its index is not the one that was
-    measured at `measured_at`.
+    Empty if the index of the watermark, as measured at `measured_at`, is not the project's; with `confirms` 1 also if
+    the caller (`key_hash`, `is_admin`) may not read the project `owner`/`project_handle`.
     """
 
 

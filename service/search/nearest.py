@@ -119,7 +119,7 @@ async def nearest(
     """Searches a project for the nearest rows to each vector (`service.vectors.to_binary`).
 
     With an `asker`, the statement also authorizes the caller; Unconfirmed is raised if it does not or cannot. Raises
-    Unanswered if the index was just dropped, or is not replicated yet.
+    Unanswered if the index was just replaced, measured again or dropped, or is not replicated yet.
     """
     place = _place(project, question)
     if asker is not None and (project.watermark is None or place is None or question.is_filtered):

@@ -1,6 +1,7 @@
 """Statements of sql/similars.sql on real rows, compared with numpy."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -200,7 +201,7 @@ class TestGetSimilarsByIndex:
                 is_admin=False,
                 owner="",
                 project_handle="",
-                measured_at=None,
+                measured_at=measured_at,
                 project_id=number,
                 dimensions=3,
                 watermark=watermark,
@@ -211,13 +212,17 @@ class TestGetSimilarsByIndex:
                 **values,
             )
 
+        measured_at = datetime(2026, 11, 28, tzinfo=UTC)
         assert await found(3, -1) == []  # there is no index, whatever the watermark says
         await connection.execute(
-            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls)"
-            " VALUES ($1, $2, 2, '{}', '{}')",
+            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls, measured_at)"
+            " VALUES ($1, $2, 2, '{}', '{}', $3 - interval '1 minute')",
             number,
             watermark,
+            measured_at,
         )
+        assert await found(3, -1) == []  # it was measured again, or another was measured
+        await connection.execute("UPDATE project_indexes SET measured_at = $1", measured_at)
         (everything,) = await found(3, -1)
         assert everything.ids == ["x", "tail", "y"]
         assert everything.complete is False  # the index side gave two of three: there may be more

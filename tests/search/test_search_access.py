@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
+import msgspec
 import numpy as np
 import pytest
 
@@ -271,6 +272,29 @@ async def test_a_project_whose_dimensions_change_while_a_body_comes(api: httpx2.
     headers = {**owner.headers, "Content-Type": "application/json"}
     answer = await api.post(project.similars, content=pieces(), headers=headers)
     assert "dimensions has just changed" in world.problem(answer, 400)["detail"]
+
+
+@pytest.mark.parametrize("asked", [{}, {"filter": {"$not": {"a": 1}}}], ids=["all", "filtered"])
+async def test_the_recall_is_that_of_the_index_that_was_used(
+    api: httpx2.AsyncClient, url: str, asked: dict[str, Any]
+) -> None:
+    """The index is measured again, here with another result, while the body arrives."""
+    project, _, nearest = await indexed(api, url)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        body = msgspec.json.encode({**QUERY, **asked})
+        yield body[:10]
+        await asyncio.sleep(0.1)
+        connection = await asyncpg.connect(url)
+        again = "SET recalls = ARRAY(SELECT 0.9925 FROM unnest(recalls)), measured_at = now() WHERE project_id = $1"
+        await connection.execute(f"UPDATE project_indexes {again}", project.id)
+        await connection.close()
+        yield body[10:]
+
+    headers = {**project.owner.headers, "Content-Type": "application/json"}
+    answer = (await api.post(f"{project.similars}?threshold=-1", content=pieces(), headers=headers)).json()
+    assert answer["search"] == {"method": "index", "recall": 0.9925}
+    assert [one["id"] for one in answer["results"]] == nearest
 
 
 async def test_a_new_index_is_used_at_once(api: httpx2.AsyncClient, url: str) -> None:

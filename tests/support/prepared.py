@@ -166,6 +166,7 @@ def _become(program: str, asked: dict[str, Any], certificates: ssl.SSLContext) -
     for number, (path, flags) in enumerate(zip(asked["files"], (os.O_RDONLY, WRITES, WRITES), strict=True)):
         os.dup2(os.open(path, flags), number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also if the tests run under nohup
     os.environ.clear()
     os.environ.update(asked["values"])
     os.chdir(asked["cwd"])

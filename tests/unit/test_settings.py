@@ -201,11 +201,9 @@ def test_an_earlier_encryption_key_may_be_in_use_elsewhere(load: Load, other: st
 
 
 @pytest.mark.parametrize("seconds", ["inf", "0.0001", "1e10"])
-def test_a_statement_timeout_that_postgresql_cannot_have(
-    environment: pytest.MonkeyPatch, tmp_path: Path, seconds: str
-) -> None:
+def test_a_statement_timeout_that_postgresql_cannot_have(load: Load, seconds: str) -> None:
     with pytest.raises(SettingsError, match="SERVICE_STATEMENT_TIMEOUT"):
-        load(environment, tmp_path, {**SECRETS, "SERVICE_STATEMENT_TIMEOUT": seconds})
+        load({**SECRETS, "SERVICE_STATEMENT_TIMEOUT": seconds})
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\n{}\t\n"])
