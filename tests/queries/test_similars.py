@@ -216,7 +216,7 @@ class TestGetSimilarsByIndex:
         assert await found(3, -1) == []  # there is no index, whatever the watermark says
         await connection.execute(
             "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls, measured_at)"
-            " VALUES ($1, $2, 2, '{}', '{}', $3 - interval '1 minute')",
+            " VALUES ($1, $2, 2, '{}', '{}', $3::timestamptz - interval '1 minute')",
             number,
             watermark,
             measured_at,
