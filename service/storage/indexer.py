@@ -87,7 +87,7 @@ async def _checking(url: str, session: Callable[[], int], signs: Signs) -> None:
 
 
 async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], signs: Signs) -> None:
-    """Polls until it is cancelled, and reconnects after errors of the database."""
+    """Polls until it is cancelled, also after errors, on a new connection then."""
     while True:
         try:
             async with connecting(url) as connection:
@@ -96,12 +96,15 @@ async def _polling(url: str, poll: Callable[[Connection], Awaitable[object]], si
                     _end_if_cancelled()
                     signs.note_poll()
                     await asyncio.sleep(SECONDS_BETWEEN_POLLS)
-        except LOST as error:
+        except Exception as error:
             _end_if_cancelled()
-            problem = "The indexer lost its connection to the database, and retries."
-            if isinstance(error, NOT_MIGRATED):
-                problem = "The database does not have the schema of this version: run `migrate`. The indexer retries."
-            logger.warning(problem, kind=type(error).__name__)
+            if not isinstance(error, LOST):
+                logger.exception("The indexer failed, and retries.")
+            else:
+                problem = "The indexer lost its connection to the database, and retries."
+                if isinstance(error, NOT_MIGRATED):
+                    problem = "The database does not have this version's schema: run `migrate`. The indexer retries."
+                logger.warning(problem, kind=type(error).__name__)
             signs.note_poll()
             await asyncio.sleep(SECONDS_BETWEEN_POLLS)
 

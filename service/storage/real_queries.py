@@ -72,7 +72,7 @@ async def measuring(url: str, aim: float, real: RealQueries) -> None:
             try:
                 async with indexer.connecting(url) as connection:
                     await measure(connection, project_id, queries, aim)
-            except indexer.LOST as error:
+            except Exception as error:  # also unexpected ones: the next measurement may succeed
                 logger.warning("An index was not measured.", project=project_id, kind=type(error).__name__)
 
 

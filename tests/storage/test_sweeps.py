@@ -1,13 +1,17 @@
-"""What a sweep of the indexer removes."""
+"""Polls of the indexer, and what its sweeps remove."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
+import structlog
 
-from service.database.pool import open_pool
+from service.database.pool import Connection, open_pool
+from service.probe import Signs
 from service.queries import embeddings
 from service.settings import IndexAims
 from service.storage import indexer
+from service.turns import beside
 from tests.support import factories
 
 pytestmark = pytest.mark.slow
@@ -32,3 +36,23 @@ async def test_old_deletions_and_those_of_deleted_projects(new_database: Callabl
             assert await pool.fetchval(left) == [old, new, deleted]
             await indexer.poll(connection, AIMS)
             assert await pool.fetchval(left) == [new]
+
+
+async def test_polls_go_on_after_an_unexpected_error(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "SECONDS_BETWEEN_POLLS", 0.01)
+    polls, is_again = 0, asyncio.Event()
+
+    async def poll(connection: Connection) -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 1:
+            raise ZeroDivisionError
+        assert await connection.fetchval("SELECT 1") == 1
+        is_again.set()
+
+    with structlog.testing.capture_logs() as logged:
+        async with beside(indexer._polling(new_database(), poll, Signs())), asyncio.timeout(10):
+            await is_again.wait()
+    assert [one["event"] for one in logged] == ["The indexer failed, and retries."]
