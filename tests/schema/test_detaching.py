@@ -15,12 +15,13 @@ import pytest
 from service.schema import backfill, migrate
 from service.settings import IndexAims
 from service.storage import indexer
+from tests.conftest import ADMIN_KEY
 from tests.support.catalogue import embeddings, rows, schema
 from tests.support.processes import started
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {"SERVICE_ADMINKEY": "admin", "ENCRYPTION_KEY": "k" * 32}
+SETTINGS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "k" * 32}
 BEFORE = "0014_add_metadata_indexes"
 COLUMNS = "project_id, text_id, sequence, vector::text, created_at, updated_at"
 PROJECTS = 250  # three batches
