@@ -253,6 +253,6 @@ SCENARIOS: dict[str, Callable[[Stage], Awaitable[Result]]] = {
 
 
 async def run(name: str, seconds: float, pause: float = 0.0) -> Result:
-    """Plays a scenario in a folder of its own, with clients that pause for so many seconds after each answer."""
+    """Plays a scenario in a folder of its own, with clients that pause for `pause` seconds after each answer."""
     with tempfile.TemporaryDirectory() as folder:
         return await SCENARIOS[name](Stage(Path(folder), seconds, pause))

@@ -112,5 +112,5 @@ SELECT listed.project_id FROM listed
    AND NOT EXISTS (SELECT FROM embedding_counts AS counted WHERE counted.project_id = listed.project_id)
  ORDER BY listed.project_id;
 
--- name: ForgetLog :exec
-DELETE FROM embedding_deletions WHERE project_id = @project_id::int;
+-- name: ForgetLogs :exec
+DELETE FROM embedding_deletions WHERE project_id = ANY (@project_ids::int[]);

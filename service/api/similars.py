@@ -121,7 +121,7 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
 async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to one or more vectors or texts, or to a stored text, which is excluded."""
     most = req.services.settings.service_max_body_bytes
-    # The answer may be as large as the body, which is not kept in a variable therefore.
+    # No variable keeps the body, because the answer may be as large.
     sent = await decode(await req.body.read(most, FORMATS), req.body.wire(FORMATS), access.dimensions)
     include = query.include if sent.include is None else sent.include
     if sent.text_id is not None:

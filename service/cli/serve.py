@@ -27,7 +27,7 @@ from service.settings import Settings
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of server processes.")
 def serve(workers: int) -> None:
     """Migrate the database and serve HTTP until SIGTERM or SIGINT."""
-    # Its work has no end, so it is no failure. uvicorn raises the signal again after its shutdown.
+    # A server ends by a signal only, so this exit is a success. uvicorn raises the signal again after its shutdown.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = load_settings()
     for remark in settings.remarks(config):

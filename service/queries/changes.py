@@ -113,5 +113,5 @@ async def get_deleted_projects_in_logs(db: Db) -> list[int]:
 
 
 @query
-async def forget_log(db: Db, *, project_id: int) -> None:
-    """Removes all deletions of a deleted project."""
+async def forget_logs(db: Db, *, project_ids: Sequence[int]) -> None:
+    """Removes all deletions of deleted projects."""

@@ -139,8 +139,7 @@ async def poll(
         await _drop_strays(connection)
         await counts.drop_stray_deltas(connection)
         await changes.forget_deletions(connection, days=KEPT_DAYS)
-        for project_id in await changes.get_deleted_projects_in_logs(connection):
-            await changes.forget_log(connection, project_id=project_id)
+        await changes.forget_logs(connection, project_ids=await changes.get_deleted_projects_in_logs(connection))
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
     async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):

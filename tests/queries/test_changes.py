@@ -218,13 +218,13 @@ class TestGetDeletedProjectsInLogs:
         assert await deletions_read(connection) - before < 100
 
 
-class TestForgetLog:
-    async def test_only_the_deletions_of_the_project_are_read(self, connection: Connection) -> None:
+class TestForgetLogs:
+    async def test_only_the_deletions_of_the_projects_are_read(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await add_deletions(connection, number, DELETIONS, days_ago=1)
         await add_deletions(connection, LAST_PROJECT, 10, days_ago=1)
         before = await deletions_read(connection)
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # as in the indexer
-        await changes.forget_log(connection, project_id=LAST_PROJECT)
+        await changes.forget_logs(connection, project_ids=[LAST_PROJECT])
         assert 10 <= await deletions_read(connection) - before < 100
         assert [await deletions_of(connection, one) for one in (number, LAST_PROJECT)] == [DELETIONS, 0]
