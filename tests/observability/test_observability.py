@@ -266,7 +266,10 @@ def test_a_killed_worker_has_no_connections(new_database: Callable[..., str], tm
 
     more = {"SERVICE_DATABASE_URL": new_database(), "SERVICE_POOL_SIZE": "1", "TMPDIR": str(tmp_path)}
     with served(tmp_path / "log", "--workers", "2", cwd=tmp_path, **SETTINGS, **more) as (_, url):
+        deadline = time.monotonic() + 30
         before, total = connections()
+        while total != 2 and time.monotonic() < deadline:  # until both workers have answered
+            before, total = connections()
         assert len(before) == total == 2
         killed = before.pop()
         os.kill(int(killed), signal.SIGKILL)
