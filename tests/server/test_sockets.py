@@ -316,8 +316,8 @@ async def test_refusals_are_counted(service: Service) -> None:
 
 async def drip(service: Service, first: bytes, rest: bytes, pause: float) -> tuple[bytes, float]:
     """Sends a byte now and then until the service closes; returns its answer, and after how many seconds."""
+    start = time.perf_counter()  # before the connection: the service's own time begins while we wait for our turn
     reader, writer = await service.open()
-    start = time.perf_counter()
 
     async def send() -> None:
         writer.write(first)
