@@ -1,6 +1,5 @@
 """`keys`: the state of the providers' encrypted keys, and rotation of the encryption key."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from service.cli.common import (
     database,
     finish,
     load_settings,
+    run,
     say,
     show,
 )
@@ -95,11 +95,11 @@ def _report(done: actions.Done, sentence: str, as_json: bool) -> None:
 def _run(action: Callable[[Db, Keyring], Awaitable[R]]) -> R:
     config = load_settings()
 
-    async def run(url: str) -> R:
+    async def work(url: str) -> R:
         async with connected(url) as connection:
             return await action(connection, Keyring(config.encryption_key, config.previous_keys))
 
     with clear_errors(), database(config) as url:
         check(url)
-        return asyncio.run(run(url))
+        return run(work(url))
     raise AssertionError("unreachable")
