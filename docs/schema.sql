@@ -405,7 +405,7 @@ $_$;
 
 CREATE FUNCTION public.metadata_terms(metadata jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
+    AS $_$
     WITH RECURSIVE field (path, value, steps) AS (
         SELECT key, value, 1
           FROM jsonb_each(CASE jsonb_typeof(metadata) WHEN 'object' THEN metadata ELSE '{}' END)
@@ -420,6 +420,7 @@ CREATE FUNCTION public.metadata_terms(metadata jsonb) RETURNS text[]
                                        ELSE ARRAY[e'\x01'] END
       FROM field
      CROSS JOIN jsonb_typeof(value) AS kind
+     CROSS JOIN left(value #>> '{}', 10) AS start
       -- Beyond these limits float8 has no number.
      CROSS JOIN LATERAL (
            SELECT encode(float8send(CASE WHEN kind <> 'number' THEN 0
@@ -434,14 +435,16 @@ CREATE FUNCTION public.metadata_terms(metadata jsonb) RETURNS text[]
            WHEN 'array' THEN ARRAY['', 'a']
            WHEN 'number' THEN ARRAY['', 'n' || left(code, 2), 'n' || left(code, 4), 'n' || code]
            WHEN 'string' THEN
-               CASE WHEN value #>> '{}' ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])'
-                    THEN ARRAY['', 'd' || left(value #>> '{}', 2), 'd' || left(value #>> '{}', 4),
-                               'd' || left(value #>> '{}', 7), 'd' || left(value #>> '{}', 10)]
+               CASE WHEN start ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+                    THEN ARRAY['', 'd' || left(start, 2), 'd' || left(start, 4), 'd' || left(start, 7), 'd' || start]
+                    WHEN start ~ '^[0-9]{4}-(0[1-9]|1[0-2])'
+                    THEN ARRAY['', 'm' || left(start, 2), 'm' || left(start, 4), 'm' || left(start, 7)]
+                    WHEN start ~ '^[0-9]{4}' THEN ARRAY['', 'y' || left(start, 2), 'y' || left(start, 4)]
                     ELSE ARRAY['', 's'] END
            ELSE ARRAY['']
            END) AS term
-     WHERE length(path) <= 500
-$$;
+     WHERE length(path) <= 100
+$_$;
 
 CREATE FUNCTION public.note_deleted_embeddings() RETURNS trigger
     LANGUAGE plpgsql

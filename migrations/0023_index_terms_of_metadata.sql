@@ -4,10 +4,11 @@
 --   a                         for an array,
 --   n and 2, 4 or 6 digits    for a number: the first hexadecimal digits of its float8, which are made to be in the
 --                             order of the numbers,
---   d and the beginning       of a text that begins with a date: century, year, month, day,
+--   d, m or y, and the start  of a text that starts with a day, a month or a year: century, year, month, day,
 --   s                         for another text.
 -- So a range is a few terms, and each number has only three. The term without a path is for metadata that is no object.
--- Paths of more than five steps or 500 characters have no terms: keys of an index are limited to 2,704 bytes.
+-- Paths of more than five steps or 100 characters have no terms: keys of an index are limited to 2,704 bytes, and a range may
+-- have 1,300 terms.
 CREATE FUNCTION metadata_terms(metadata jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $$
@@ -25,6 +26,7 @@ AS $$
                                        ELSE ARRAY[e'\x01'] END
       FROM field
      CROSS JOIN jsonb_typeof(value) AS kind
+     CROSS JOIN left(value #>> '{}', 10) AS start
       -- Beyond these limits float8 has no number.
      CROSS JOIN LATERAL (
            SELECT encode(float8send(CASE WHEN kind <> 'number' THEN 0
@@ -39,13 +41,15 @@ AS $$
            WHEN 'array' THEN ARRAY['', 'a']
            WHEN 'number' THEN ARRAY['', 'n' || left(code, 2), 'n' || left(code, 4), 'n' || code]
            WHEN 'string' THEN
-               CASE WHEN value #>> '{}' ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])'
-                    THEN ARRAY['', 'd' || left(value #>> '{}', 2), 'd' || left(value #>> '{}', 4),
-                               'd' || left(value #>> '{}', 7), 'd' || left(value #>> '{}', 10)]
+               CASE WHEN start ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+                    THEN ARRAY['', 'd' || left(start, 2), 'd' || left(start, 4), 'd' || left(start, 7), 'd' || start]
+                    WHEN start ~ '^[0-9]{4}-(0[1-9]|1[0-2])'
+                    THEN ARRAY['', 'm' || left(start, 2), 'm' || left(start, 4), 'm' || left(start, 7)]
+                    WHEN start ~ '^[0-9]{4}' THEN ARRAY['', 'y' || left(start, 2), 'y' || left(start, 4)]
                     ELSE ARRAY['', 's'] END
            ELSE ARRAY['']
            END) AS term
-     WHERE length(path) <= 500
+     WHERE length(path) <= 100
 $$;
 
 ALTER TABLE project_indexes

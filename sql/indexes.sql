@@ -95,8 +95,9 @@ CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.e
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_meta_{watermark};
 
 -- name: BuildTermsIndex :exec
+-- The order of other collations depends on the version of the operating system's library.
 CREATE INDEX CONCURRENTLY embeddings_{project_id}_terms_{watermark} ON {schema}.embeddings_{project_id}
- USING gin (metadata_terms(metadata))
+ USING gin (metadata_terms(metadata) COLLATE "C")
  WHERE sequence <= {watermark};
 
 -- name: DropTermsIndex :exec

@@ -114,7 +114,7 @@ WITH passing AS MATERIALIZED (
       FROM {schema}.embeddings_{project_id}
      WHERE {by_terms} = 1
        AND sequence <= {watermark}
-       AND metadata_terms(metadata) && @terms::text[]
+       AND metadata_terms(metadata) COLLATE "C" && @terms::text[]
        AND coalesce(metadata, '{}') @@ @only::jsonpath
        AND text_id IS DISTINCT FROM @except_id::text
        AND (@metadata_path::text IS NULL

@@ -3,6 +3,7 @@
 The terms of stored metadata are in the function metadata_terms (migration 0023), which explains them.
 """
 
+import math
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ NO_OBJECT = "\x01"  # of metadata that is no object
 LARGEST, SMALLEST = 1e300, 1e-300
 BYTE_BY_BYTE = (256, 256)  # of three bytes of a number
 DAYS_MONTHS_YEARS = (31, 12, 100)
-DAYS = range(10_000 * 12 * 31)
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -70,11 +70,13 @@ class Span(msgspec.Struct, frozen=True):
                 yield f"n{place:0{6 - 2 * level}x}"
         else:
             yield "s"
-            # Texts with this beginning may be in the range unless the day comes before the first ten characters.
-            first = bisect_left(DAYS, str(self.low or "")[:10], key=_day)
-            last = len(DAYS) if self.high is None else bisect_right(DAYS, str(self.high), key=_day)
-            for level, place in _cover(first, last - 1, DAYS_MONTHS_YEARS):
-                yield "d" + (_day, _month, "{:04}".format, "{:02}".format)[level](place)
+            for skipped, kind in enumerate("dmy"):
+                sizes, starts = DAYS_MONTHS_YEARS[skipped:], STARTS[skipped:]
+                places, shown = range(100 * math.prod(sizes)), starts[0]
+                # A text with this start may be in the range unless the start is before that of the low bound.
+                first = bisect_left(places, str(self.low or "")[: len(shown(0))], key=shown)
+                last = len(places) if self.high is None else bisect_right(places, str(self.high), key=shown)
+                yield from (kind + starts[level](place) for level, place in _cover(first, last - 1, sizes))
 
 
 # Each row that passes has a value in one of the spans; none if no spans are known.
@@ -136,6 +138,9 @@ def _day(place: int) -> str:
 
 def _month(place: int) -> str:
     return f"{place // 12:04}-{place % 12 + 1:02}"
+
+
+STARTS = (_day, _month, "{:04}".format, "{:02}".format)  # of day, month, year, century
 
 
 def _cover(low: int, high: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -60,7 +60,7 @@ STORED = [
         {"a": {"b": {"c": {"d": {"e": "2000-01-01"}}}}},
         {},
     ],
-    *[{"a": {"b": {"c": {"d": {"e": {"f": 4}}}}}}, {"a" * 501: 7, "a": 7}],
+    *[{"a": {"b": {"c": {"d": {"e": {"f": 4}}}}}}, {"a" * 101: 7, "a": 7}],
     *[[{"a": 5}], [], 5, "a", None],  # of older versions: metadata is an object now
 ]
 
@@ -99,7 +99,7 @@ async def test_no_row_of_a_range_is_without_a_term(pool: Pool, values: list[Any]
     assert passed
 
 
-@pytest.mark.parametrize("field", ["a", "b", "a.b", "a.b.c.d.e", ".", "a" * 500])
+@pytest.mark.parametrize("field", ["a", "b", "a.b", "a.b.c.d.e", ".", "a" * 100])
 async def test_no_row_with_a_field_is_without_a_term(pool: Pool, field: str) -> None:
     passing, with_term = await found(pool, STORED, await terms(pool, STORED), {field: {"$exists": True}})
     assert passing <= with_term
