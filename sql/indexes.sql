@@ -18,14 +18,12 @@ SELECT set_config('client_connection_check_interval', '10s', false);
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = @session::int AND state IN ('active', 'disabled'));
 
 -- name: GetProjectsToIndex :many
-SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log
+SELECT project_id
   FROM embedding_counts AS counted
-  JOIN projects AS project USING (project_id)
-  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
- WHERE (counted.to_index OR @all_projects::bool) AND counted.embeddings IS NOT NULL
-   AND (counted.embeddings >= @threshold::bigint
+ WHERE (to_index OR @all_projects::bool)
+   AND (embeddings >= @threshold::bigint
         OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id))
- ORDER BY counted.project_id;
+ ORDER BY project_id;
 
 -- name: RetrieveProjectToIndex :one
 SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log

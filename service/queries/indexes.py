@@ -103,7 +103,7 @@ async def is_executing(db: Db, *, session: int) -> bool:
 
 
 @query
-async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[ProjectToIndex]:
+async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[int]:
     """The projects with an index or `threshold` rows: all, or those with unchecked changes."""
 
 

@@ -142,7 +142,11 @@ async def poll(
         await changes.forget_logs(connection, project_ids=await changes.get_deleted_projects_in_logs(connection))
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
-    async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):
+    for project_id in await indexes.get_projects_to_index(connection, threshold=aims.threshold, all_projects=is_sweep):
+        # As it is now, perhaps hours after the first.
+        project = await indexes.retrieve_project_to_index(connection, project_id=project_id)
+        if project is None:
+            continue
         is_growing = growth is not None and growth.is_under_way(project)
         if is_growing and project.rows < builds.COARSE_ROWS:
             continue
@@ -168,14 +172,6 @@ async def poll(
         await indexes.note_checked(connection, project_id=project.project_id, changes=project.changes)
     await indexes.note_round(connection)
     return done
-
-
-async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -> AsyncIterator[ProjectToIndex]:
-    """Yields the projects to check, each as it is at its turn, which may come hours after the first."""
-    for listed in await indexes.get_projects_to_index(connection, threshold=threshold, all_projects=is_sweep):
-        project = await indexes.retrieve_project_to_index(connection, project_id=listed.project_id)
-        if project is not None:
-            yield project
 
 
 async def _count(connection: Connection, threshold: int) -> None:
@@ -232,7 +228,10 @@ async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aim
     if project.dimensions > builds.MAX_DIMENSIONS:
         return None
     if project.rows < (aims.threshold if built is None else aims.threshold // 2):
-        await _forget(connection, project.project_id, built)
+        if built is not None:
+            await indexes.forget_index(connection, project_id=project.project_id)
+            await builds.drop_all(connection, project.project_id, built.watermark)
+            logger.info("Dropped the index of a small project.", project=project.project_id)
         return None
     return await builds.build(connection, project, aims, built)
 
@@ -244,11 +243,3 @@ async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltInde
     if tail >= long_tail:
         return True
     return project.rows - tail < built.indexed_rows * (1 - GONE_FRACTION)
-
-
-async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> None:
-    if built is None:
-        return
-    await indexes.forget_index(connection, project_id=project_id)
-    await builds.drop_all(connection, project_id, built.watermark)
-    logger.info("Dropped the index of a small project.", project=project_id)
