@@ -32,9 +32,9 @@ from service.settings import IndexAims
 from service.storage import builds, maps
 from service.storage.changes import KEPT_DAYS
 from service.storage.growth import Growth
+from service.storage.locks import alone
 from service.turns import beside
 
-LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 SECONDS_BETWEEN_POLLS = 2.0
 SECONDS_BETWEEN_CHECKS = 60.0  # whether a long poll waits for the database
 SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
@@ -193,17 +193,6 @@ async def connecting(url: str) -> AsyncIterator[Connection]:
         with contextlib.suppress(asyncpg.InvalidParameterValueError):
             await indexes.end_with_client(connection)
         yield connection
-
-
-@contextlib.asynccontextmanager
-async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
-    """Locks a project for the block; yields False if another indexer works on it."""
-    locked = await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id)
-    try:
-        yield locked
-    finally:
-        if locked:
-            await indexes.unlock_project_index(connection, lock=LOCK, project_id=project_id)
 
 
 async def _drop_strays(connection: Db) -> None:

@@ -19,6 +19,7 @@ from service.observability.logs import logger
 from service.queries import indexes
 from service.storage import indexer
 from service.storage.calibration import Calibration
+from service.storage.locks import alone
 
 MOST_QUERIES = 1000  # of a project
 LEAST_QUERIES = 400
@@ -78,7 +79,7 @@ async def measuring(url: str, aim: float, real: RealQueries) -> None:
 
 async def measure(connection: Connection, project_id: int, queries: NDArray[np.float16], aim: float) -> bool:
     """Measures the graph of a project, unless that was done recently or an index is being built."""
-    async with indexer.alone(connection, project_id) as is_alone:
+    async with alone(connection, project_id) as is_alone:
         built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
         if not is_alone or built is None or built.lists:
             return False

@@ -28,6 +28,7 @@ from service.search import filters
 from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
+from service.storage.locks import alone
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
@@ -487,7 +488,7 @@ async def test_the_build_of_a_killed_indexer_ends(large: Any, tmp_path: Path) ->
         async with asyncio.timeout(30):
             while await pool.fetchval(sessions):
                 await asyncio.sleep(0.1)
-        async with indexer.connecting(url) as connection, indexer.alone(connection, project.project_id) as is_alone:
+        async with indexer.connecting(url) as connection, alone(connection, project.project_id) as is_alone:
             assert is_alone
 
 
