@@ -16,11 +16,10 @@ from service.uploads.batch import Batch, EmbeddingIn, EmbeddingsIn, Vector
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import (
     MAX_METADATA_BYTES,
-    MAX_OBJECTS,
     MAX_ROWS,
     MAX_VECTOR_BYTES,
+    OBJECTS_AN_EMBEDDING,
     ROWS_AT_ONCE,
-    UNCHECKED_BYTES,
 )
 
 # Its white space is limited, and not tried again: a body may consist of it.
@@ -31,26 +30,35 @@ _TAIL = re.compile(rb'\]\s*(?:,\s*"encoding"\s*:\s*"(f[24])"\s*)?\}\s*\Z')
 _TAIL_BYTES = 200
 
 
-class AnyObject(msgspec.Struct):
+class _AnyObject(msgspec.Struct):
     """Any JSON object; its content is skipped."""
 
 
-class _Shape(msgspec.Struct):
-    """EmbeddingsIn with rows that are any objects."""
-
-    embeddings: list[AnyObject]
-
-
-class AnyWithId(AnyObject):
+class _AnyWithId(msgspec.Struct):
     """Any JSON object with a text_id."""
 
     text_id: msgspec.Raw
 
 
-class _Identified(msgspec.Struct):
-    """EmbeddingsIn with rows that are any objects with a text_id."""
+class _Shape(msgspec.Struct):
+    """A batch with rows that are any objects."""
 
-    embeddings: list[AnyWithId]
+    embeddings: list[_AnyObject] = []
+    texts: list[_AnyObject] = []
+
+
+class _Identified(msgspec.Struct):
+    """A batch with rows that are any objects with a text_id."""
+
+    embeddings: list[_AnyWithId] = []
+    texts: list[_AnyWithId] = []
+
+
+class _Counted(msgspec.Struct):
+    """A batch with undecoded lists of rows, for counting."""
+
+    embeddings: msgspec.Raw = msgspec.Raw(b"")
+    texts: msgspec.Raw = msgspec.Raw(b"")
 
 
 class RawBatch(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,12 +66,6 @@ class RawBatch(msgspec.Struct, forbid_unknown_fields=True):
 
     embeddings: list[msgspec.Raw]
     encoding: vectors.Encoding = "f4"
-
-
-class _Counted(msgspec.Struct):
-    """EmbeddingsIn with an undecoded list of rows, for counting."""
-
-    embeddings: msgspec.Raw = msgspec.Raw(b"")
 
 
 async def cut(body: bytes) -> RawBatch | None:
@@ -91,22 +93,29 @@ async def cut(body: bytes) -> RawBatch | None:
     return RawBatch(rows, encoding)
 
 
-async def split(body: bytes, wire: Wire) -> RawBatch:
-    """The undecoded rows. First checks for bodies that would need much more memory as Python objects."""
-    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: split it.")
+def check_number(body: bytes, wire: Wire, most_rows: int, most_objects: int, too_many: ContentTooLarge) -> None:
+    """Checks the number of rows before they are decoded, which may need much more memory. Raises `too_many`.
+
+    In JSON, every row has a brace, and a list of anything else is refused. Texts and metadata may have braces too: if
+    there are more than `most_objects`, every row must have a text_id.
+    """
     if wire is decoding.MESSAGE_PACK:
-        rows = memoryview(decoding.decode(body, _Counted, wire=wire).embeddings)
-        if (number_arrays.count_msgpack(rows) or 0) > MAX_ROWS:
+        sent = decoding.decode(body, _Counted, wire=wire)
+        counts = (number_arrays.count_msgpack(memoryview(rows)) for rows in (sent.embeddings, sent.texts))
+        if any(count is not None and count > most_rows for count in counts):
             raise too_many
-    elif len(body) > UNCHECKED_BYTES:
-        # Every row has a brace. A list of anything else is refused before it is decoded. Texts and metadata may have
-        # braces too: then every row must have a text_id.
-        if body.count(b"{") <= MAX_OBJECTS:
-            decoding.decode(body, _Shape)
-        elif body.count(b'"text_id"') > 2 * MAX_ROWS:
+    elif body.count(b"{") > most_objects:
+        if body.count(b'"text_id"') > most_objects:
             raise too_many
-        else:
-            decoding.decode(body, _Identified)
+        decoding.decode(body, _Identified)
+    elif len(body) > decoding.EXPLAINED_BYTES:
+        decoding.decode(body, _Shape)
+
+
+async def split(body: bytes, wire: Wire) -> RawBatch:
+    """The undecoded rows."""
+    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: split it.")
+    check_number(body, wire, MAX_ROWS, OBJECTS_AN_EMBEDDING * MAX_ROWS, too_many)
     await asyncio.sleep(0)  # each check reads the whole body
     sent = decoding.decode(body, RawBatch, wire=wire, explained_as=EmbeddingsIn)
     if len(sent.embeddings) > MAX_ROWS:
