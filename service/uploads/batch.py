@@ -50,19 +50,11 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
-class RowProblem(msgspec.Struct, frozen=True):
-    """A problem of a row: `field` is like `.vector[3]`, or empty for the row as a whole."""
-
-    field: str
-    message: str
-    value: Scalar | None = None
-
-
 class Batch:
     """The checked rows of a batch, and their problems by row.
 
-    `bad` has all rows with problems, and at most `max_problems` problems. Rows of a stream are `repeatable`: a row
-    replaces an earlier one with the same text_id.
+    `bad` has all rows with problems, and at most `max_problems` problems; their locations are relative to the row, like
+    `.vector[3]`. Rows of a stream are `repeatable`: a row replaces an earlier one with the same text_id.
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
@@ -87,12 +79,12 @@ class Batch:
         self.keep_metadata: list[int] = []
         self.cleared: list[int] = []  # rows whose metadata is null
         self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
-        self.bad: dict[int, list[RowProblem]] = {}
+        self.bad: dict[int, list[Problem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
         self._repeatable = repeatable
         self._seen: dict[str, int] = {}
 
-    def _report(self, row: int, problem: RowProblem, *, contradicts: bool = False) -> None:
+    def _report(self, row: int, problem: Problem, *, contradicts: bool = False) -> None:
         """Records a problem: an invalid row, or one that `contradicts` the path or the project."""
         self._count += 1
         self._is_invalid = self._is_invalid or not contradicts
@@ -103,10 +95,10 @@ class Batch:
 
     def add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
         """Records an invalid field of a row."""
-        self._report(row, RowProblem(f".{field}", message, value))
+        self._report(row, Problem(message, f".{field}", value))
 
     def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self._report(row, RowProblem(f".{field}", message, value), contradicts=True)
+        self._report(row, Problem(message, f".{field}", value), contradicts=True)
 
     def add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
         """Adds a row that is not of its type, with all its problems, or a malformed one.
@@ -127,7 +119,7 @@ class Batch:
             problems = [Problem(one.message) for one in malformed.problems]
         self._skip(text_id)
         for problem in problems:
-            self._report(row, RowProblem(problem.location or "", problem.message, problem.value))
+            self._report(row, problem)
 
     def add_too_large(self, row: int, field: str) -> None:
         """Adds a row with a field that is too large to be stored."""
@@ -232,7 +224,7 @@ class Batch:
         problems = [
             Problem(
                 f"text_id {show(self.ids[row])!r}: {one.message}" if self.ids[row] else one.message,
-                f"body.{self.rows_name}[{row}]{one.field}",
+                f"body.{self.rows_name}[{row}]{one.location or ''}",
                 None if one.value is None else show(one.value),
             )
             for row in sorted(self.bad)
