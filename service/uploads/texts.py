@@ -140,7 +140,7 @@ async def _fill_group(
         usage.add(_filled(batch, rows, made))
     except OverWholeBudget as error:
         if is_first_fault:
-            batch.add_invalid(rows[0], "text", error.problems[0].message)
+            batch.add_problem(rows[0], ".text", error.problems[0].message)
     except Exception as error:
         if is_first_fault:
             batch.end, batch.fault = rows[0], error
@@ -184,7 +184,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
     """Adds the vectors of rows, and returns their cost. Raises the error instead, if there is one."""
     if isinstance(made, BadTexts):
         for place, reason in made.reasons.items():
-            batch.add_invalid(rows[place], "text", reason)
+            batch.add_problem(rows[place], ".text", reason)
     elif isinstance(made, BaseException):
         raise made
     if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
