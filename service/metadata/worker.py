@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 import sys
-from collections import OrderedDict
+from functools import lru_cache
 from io import BufferedRWPair
 from pathlib import Path
 from typing import Any
@@ -62,21 +62,11 @@ class _Refused(Exception):
     """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
-class _Compiler:
-    """A cache of the validators used last."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, Any] = OrderedDict()
-
-    def compiled(self, text: str) -> Any:
-        """The validator of a schema. Raises _Refused."""
-        if text not in self._known:
-            with _at_most(COMPILE_SECONDS):
-                self._known[text] = _compile(text)
-            if len(self._known) > MAX_COMPILED:
-                self._known.popitem(last=False)
-        self._known.move_to_end(text)
-        return self._known[text]
+@lru_cache(MAX_COMPILED)
+def _compiled(text: str) -> Any:
+    """The validator of a schema. Raises _Refused."""
+    with _at_most(COMPILE_SECONDS):
+        return _compile(text)
 
 
 def _compile(text: str) -> Any:
@@ -172,12 +162,12 @@ def _send(channel: BufferedRWPair, message: msgspec.Struct) -> None:
 
 
 def _work(channel: BufferedRWPair) -> None:
-    decoder, compiler, resident_at_start = msgspec.msgpack.Decoder(Job), _Compiler(), _pages()[1]
+    decoder, resident_at_start = msgspec.msgpack.Decoder(Job), _pages()[1]
     while length := channel.read(LENGTH_BYTES):
         _limit_memory()
         job = decoder.decode(channel.read(int.from_bytes(length)))
         try:
-            validator = compiler.compiled(job.schema)
+            validator = _compiled(job.schema)
         except _Refused as error:
             _send(channel, Compiled(str(error)))
             continue
