@@ -52,10 +52,8 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
 -- name: DescribeDatabase :one
 SELECT current_setting('server_version') AS postgresql,
        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
-       pg_database_size(current_database()) AS bytes;
-
--- name: CountAll :one
-SELECT (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
+       pg_database_size(current_database()) AS bytes,
+       (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
        (SELECT count(*) FROM projects) AS projects,
        (SELECT count(*) FROM llm_service_instances) AS instances,
        (SELECT CASE WHEN count(*) = count(counted.embeddings) THEN coalesce(sum(counted.embeddings), 0)::bigint END
