@@ -74,7 +74,7 @@ def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectI
         measured,
         state.progress,
         left,
-        "coarse" if built.lists else "plain" if built.m == PLAIN.m else "dense",
+        "coarse" if built.lists else "plain" if built.m == PLAIN else "dense",
         IndexMeasurement(built.queries, built.measured_with, built.measured_at, built.recall_error),
     )
 

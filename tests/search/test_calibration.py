@@ -183,7 +183,7 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
         assert await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024)) == []  # it is done
         state = (await indexes.retrieve_index_state(pool, project_id=number)).built
         assert state is not None
-        assert (state.m, state.watermark) == (builds.DENSE.m, built.watermark)
+        assert (state.m, state.watermark) == (builds.DENSE, built.watermark)
         options = await pool.fetchval(
             "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
         )
