@@ -112,19 +112,11 @@ class Batch:
             if not self._repeatable:
                 raise malformed from None
             problems = [Problem(one.message) for one in malformed.problems]
-        self._skip(text_id)
-        for problem in problems:
-            self.add_problem(row, problem.location or "", problem.message, problem.value)
-
-    def add_too_large(self, row: int, field: str) -> None:
-        """Adds a row with a field that is too large to be stored."""
-        self._skip("")
-        self.add_problem(row, f".{field}", "is too large")
-
-    def _skip(self, text_id: str) -> None:
         self.ids.append(text_id)
         self.texts.append(None)
         self.metadata.append(None)
+        for problem in problems:
+            self.add_problem(row, problem.location or "", problem.message, problem.value)
 
     def add(self, row: int, sent: EmbeddingIn) -> bool:
         """Checks everything except the components of the vector; False if its length is wrong."""

@@ -123,28 +123,11 @@ async def split(body: bytes, wire: Wire) -> RawBatch:
     return sent
 
 
-class _LargeRow(msgspec.Struct):
-    """The fields of EmbeddingIn that may become many Python objects, undecoded."""
-
-    vector: msgspec.Raw = msgspec.Raw(b"")
-    metadata: msgspec.Raw = msgspec.Raw(b"")
-
-
 class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
     """EmbeddingIn with undecoded large fields."""
 
     vector: msgspec.Raw
     metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
-
-
-def _too_large(raw: msgspec.Raw, wire: Wire) -> str | None:
-    """The field of a row that is too large to be stored, if any."""
-    if len(memoryview(raw)) <= decoding.EXPLAINED_BYTES:
-        return None
-    row = decoding.decode(bytes(raw), _LargeRow, wire=wire)
-    if len(memoryview(row.vector)) > MAX_VECTOR_BYTES:
-        return "vector"
-    return "metadata" if len(memoryview(row.metadata)) > MAX_METADATA_BYTES else None
 
 
 _decoders = {wire.name: wire.module.Decoder(EmbeddingIn) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
@@ -173,9 +156,6 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
             row -= 1
             break
         try:
-            if field := _too_large(raw, batch.wire):
-                batch.add_too_large(row, field)
-                continue
             is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
             sent = await _decode_large_row(raw, batch.wire) if is_large else decoder.decode(raw)
         except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -192,6 +172,10 @@ async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) ->
 async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
     """Decodes a row with its vector and metadata in pieces. Raises like a decoder."""
     row = wire.module.decode(raw, type=_RawRow)
+    if len(memoryview(raw)) > decoding.EXPLAINED_BYTES:
+        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
+            if len(memoryview(getattr(row, field) or b"")) > most:
+                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
     sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
     is_json = wire is decoding.JSON
     sent["vector"] = (
