@@ -24,6 +24,7 @@ import typing
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, wraps
 from operator import itemgetter
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -165,22 +166,17 @@ def row_type(kind: Kind, returned: Any) -> Any:
 
     Raises BindError if `returned` does not match the kind.
     """
-    if kind == "one":
-        inner = [member for member in typing.get_args(returned) if member is not type(None)]
-        if returned is type(None):
-            raise BindError("a :one statement returns `T` or `T | None`, not None")
-        return inner[0] if _is_optional(returned) else returned
-    if kind == "many":
-        if typing.get_origin(returned) is not list:
-            raise BindError(f"a :many statement returns `list[T]`, not {returned}")
+    if kind == "one" and returned is not NoneType:
+        return typing.get_args(returned)[0] if _is_optional(returned) else returned
+    if kind == "many" and typing.get_origin(returned) is list:
         return typing.get_args(returned)[0]
-    if returned is not (int if kind == "execrows" else type(None)):
-        raise BindError(f"an :{kind} statement returns {'int' if kind == 'execrows' else 'None'}, not {returned}")
+    if kind in ("one", "many") or returned is not (int if kind == "execrows" else NoneType):
+        raise BindError(f"a statement of the kind :{kind} does not return {returned}")
     return None
 
 
 def _is_optional(annotation: Any) -> bool:
-    return type(None) in typing.get_args(annotation)
+    return NoneType in typing.get_args(annotation)
 
 
 def _struct(annotation: Any) -> Any:
