@@ -11,6 +11,8 @@ import resource
 import signal
 import socket
 import sys
+import time
+from collections.abc import Iterator
 from functools import lru_cache
 from io import BufferedRWPair
 from pathlib import Path
@@ -115,19 +117,14 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
 
 
-class _at_most:  # noqa: N801 (it reads as a function)
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
     """The kernel kills the process if the block takes more than `seconds` of CPU time."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> "_at_most":
-        signal.setitimer(signal.ITIMER_PROF, self._seconds)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        left, _interval = signal.setitimer(signal.ITIMER_PROF, 0)
-        self.used = self._seconds - left
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _pages() -> tuple[int, int]:
@@ -172,9 +169,10 @@ def _work(channel: BufferedRWPair) -> None:
             _send(channel, Compiled(str(error)))
             continue
         _send(channel, Compiled(None))
-        with _at_most(job.seconds) as time:
+        begin = time.process_time()
+        with _at_most(job.seconds):
             faults = [_fault(validator, document) for document in job.documents]
-        _send(channel, Applied(faults, time.used, _pages()[1] - resident_at_start > FULL_BYTES))
+        _send(channel, Applied(faults, time.process_time() - begin, _pages()[1] - resident_at_start > FULL_BYTES))
 
 
 def main() -> None:
