@@ -45,14 +45,12 @@ async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
         req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
     )
     shown, following = query.of(req, rows)
-    return Projects(await listed(req, [row.project_id for row in shown], [row.role for row in shown]), following)
+    return Projects(await listed(req, shown, path.user), following)
 
 
-async def listed(req: Req, project_ids: list[int], roles: list[str] | None = None) -> list[ListedProject]:
+async def listed(req: Req, project_ids: list[int], caller: str | None = None) -> list[ListedProject]:
     """The list entries of projects, by default for the admin."""
-    rows = await projects.describe_projects(
-        req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
-    )
+    rows = await projects.describe_projects(req.pool, project_ids=project_ids, caller=caller)
     return [_listed(row, req.services.settings.service_recall) for row in rows]
 
 

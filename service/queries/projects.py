@@ -61,13 +61,6 @@ class ProjectBrief(msgspec.Struct, frozen=True):
     role: str
 
 
-class ProjectRole(msgspec.Struct, frozen=True):
-    """A project and a role."""
-
-    project_id: int
-    role: str
-
-
 class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     """The instance of a project in a list."""
 
@@ -153,8 +146,8 @@ async def fit_table(db: Db, *, project_id: int) -> None:
 
 
 @query
-async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ProjectRole]:
-    """A page of a user's own and shared projects, with roles."""
+async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[int]:
+    """A page of the ids of a user's own and shared projects, by owner and handle."""
 
 
 @query
@@ -168,8 +161,8 @@ async def get_largest_projects(db: Db, *, max_rows: int) -> list[int]:
 
 
 @query
-async def describe_projects(db: Db, *, project_ids: list[int], roles: list[str]) -> list[ProjectInList]:
-    """The list entries of these projects, in this order, with these roles."""
+async def describe_projects(db: Db, *, project_ids: list[int], caller: str | None) -> list[ProjectInList]:
+    """The list entries of those of these projects that a user has access to, in this order; of all for the admin."""
 
 
 @query
