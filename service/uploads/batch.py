@@ -184,6 +184,8 @@ class Batch:
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length, and keeps them as halves."""
+        if not rows:
+            return
         numbers = vectors.from_sent(sent, self.encoding)
         for fault in vectors.faults(numbers):
             where = "" if fault.component is None else f" (component {fault.component})"

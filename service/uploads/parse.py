@@ -138,35 +138,25 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
 
     Raises BadRequest or Invalid for a malformed row, unless rows are `repeatable`.
     """
-    start = 0
-    while start < len(rows):
-        start += await _decode_rows(batch, start, rows[start : start + ROWS_AT_ONCE])
-        await asyncio.sleep(0)
-
-
-async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> int:
-    """Decodes rows until enough time has passed, and returns their number."""
     fitting: list[int] = []
     sent_vectors: list[list[float] | bytes] = []
     decoder = _decoders[batch.wire.name]
     begin = time.perf_counter()
-    row = start
-    for row, raw in enumerate(rows, start):
-        if time.perf_counter() - begin > turns.SECONDS:
-            row -= 1
-            break
+    for row, raw in enumerate(rows):
         try:
             is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
             sent = await _decode_large_row(raw, batch.wire) if is_large else decoder.decode(raw)
         except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             batch.add_undecodable(row, raw, error)
-            continue
-        if batch.add(row, sent):
-            fitting.append(row)
-            sent_vectors.append(sent.vector)
-    if fitting:
-        batch.add_vectors(fitting, sent_vectors)
-    return row - start + 1
+        else:
+            if batch.add(row, sent):
+                fitting.append(row)
+                sent_vectors.append(sent.vector)
+        if len(fitting) == ROWS_AT_ONCE or row == len(rows) - 1 or time.perf_counter() - begin > turns.SECONDS:
+            batch.add_vectors(fitting, sent_vectors)
+            fitting, sent_vectors = [], []
+            await asyncio.sleep(0)
+            begin = time.perf_counter()
 
 
 async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
