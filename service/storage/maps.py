@@ -137,7 +137,6 @@ async def _store(
         )
         if not stored:
             return False
-        await maps.forget_map_parts(connection, project_id=asked.project_id)
         for number, part in enumerate(parts):
             await maps.store_map_part(
                 connection, project_id=asked.project_id, part=number, **msgspec.structs.asdict(part)
