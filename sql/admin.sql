@@ -68,7 +68,7 @@ SELECT coalesce(pg_total_relation_size(embeddings_partition(sent.project_id)), 0
  ORDER BY place;
 
 -- name: GetBuilds :many
--- 'progress' is computed as in RetrieveIndexState.
+-- 'progress' is computed as in GetIndexStates.
 SELECT project.owner, project.project_handle, project.project_id,
        CASE parts[2] WHEN 'hnsw' THEN 'graph' WHEN 'ivf' THEN 'coarse' WHEN 'meta' THEN 'metadata' ELSE 'tail' END AS kind,
        greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,

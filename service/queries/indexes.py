@@ -278,8 +278,8 @@ async def forget_index(db: Db, *, project_id: int) -> int:
 
 
 @query
-async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
-    """The state of a project's index."""
+async def get_index_states(db: Db, *, project_ids: Sequence[int]) -> list[IndexState]:
+    """The states of projects' indexes, in this order."""
 
 
 @query

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from service.database.statements import Db, Queries
-from service.queries.indexes import IndexState
 from service.queries.users import SharedWith
 
 query = Queries(__name__)
@@ -71,13 +70,12 @@ class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProjectInList(ProjectBrief, frozen=True):
-    """A project in a list, with the state of its index."""
+    """A project in a list."""
 
     number_of_embeddings: int
     text_search: str
     description: str | None
     instance: ListedInstance | None
-    index: IndexState
 
 
 class ProjectRow(ProjectBrief, frozen=True):

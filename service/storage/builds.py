@@ -51,7 +51,7 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
 
     While the project is growing, or if it has a graph, these must be more than the indexed rows.
     """
-    old = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
+    old = (await indexes.get_index_states(connection, project_ids=[project.project_id]))[0].built
     indexed = old.indexed_rows if old is not None else 0
     has_graph = old is not None and not old.lists
     least = max(COARSE_ROWS, indexed) if is_growing or has_graph else COARSE_ROWS
@@ -90,7 +90,7 @@ async def build(
     if not await _switch(connection, project, watermark, m, aims, old):
         return None
     await index_metadata(connection, project_id, watermark)
-    built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
+    built = (await indexes.get_index_states(connection, project_ids=[project_id]))[0].built
     if built is not None and wants_denser_graph(built, aims):
         return await build(connection, project, aims, replace(built, m=DENSE))
     return None if built is None else Built(project_id, watermark, built.indexed_rows)

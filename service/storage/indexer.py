@@ -205,7 +205,7 @@ async def _drop_strays(connection: Db) -> None:
 
 
 async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> builds.Built | None:
-    built = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
+    built = (await indexes.get_index_states(connection, project_ids=[project.project_id]))[0].built
     if built is not None and builds.wants_denser_graph(built, aims):  # after an interrupted build
         built = replace(built, m=builds.DENSE)
     elif built is not None and not built.lists and not await _is_outdated(connection, project, built):

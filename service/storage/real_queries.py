@@ -80,7 +80,7 @@ async def measuring(url: str, aim: float, real: RealQueries) -> None:
 async def measure(connection: Connection, project_id: int, queries: NDArray[np.float16], aim: float) -> bool:
     """Measures the graph of a project, unless that was done recently or an index is being built."""
     async with alone(connection, project_id) as is_alone:
-        built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
+        built = (await indexes.get_index_states(connection, project_ids=[project_id]))[0].built
         if not is_alone or built is None or built.lists:
             return False
         if built.measured_with == "real" and built.measured_at > datetime.now(UTC) - VALID:

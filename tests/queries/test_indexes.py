@@ -247,7 +247,7 @@ class TestNoteMetadataIndex:
         await switch(connection, number, 5)
         for watermark, noted in ((4, False), (5, True)):
             assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
-            state = await indexes.retrieve_index_state(connection, project_id=number)
+            state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
             assert state.built is not None
             assert state.built.metadata_indexed is noted
 
@@ -354,7 +354,7 @@ class TestSwitchIndex:
         number = await factories.filled(connection)
         assert await switch(connection, number, 5) == number
         assert await switch(connection, number, 6) == number
-        state = await indexes.retrieve_index_state(connection, project_id=number)
+        state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
         expected = indexes.BuiltIndex(
@@ -367,7 +367,7 @@ class TestSwitchIndex:
         number = await factories.filled(connection)
         for lists in (20, 0, 30):
             await switch(connection, number, lists=lists)
-            built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+            built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
             assert built is not None
             assert (built.lists, built.efforts, built.recalls) == (lists, [40, 80], [0.9, 1.0])
             columns = "SELECT ef_searches, probes FROM project_indexes WHERE project_id = $1"
@@ -393,12 +393,12 @@ class TestNoteMeasurement:
         await switch(connection, number, 5)
         assert await self.note(connection, number, 4) == 0
         assert await self.note(connection, number, 5) == 1
-        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
         assert built is not None
         assert (built.efforts, built.recalls, built.queries, built.measured_with) == ([20], [0.8], 500, "real")
         assert built.measured_at > await connection.fetchval("SELECT now()")
         await switch(connection, number, 6)
-        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
         assert built is not None
         assert (built.measured_with, built.recalls) == ("synthetic", [0.9, 1.0])
 
@@ -416,11 +416,16 @@ class TestForgetIndex:
         assert await indexes.forget_index(connection, project_id=number) == 0
 
 
-class TestRetrieveIndexState:
-    async def test_nothing_at_first(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(None, None, None)
+class TestGetIndexStates:
+    async def test_in_this_order(self, connection: Connection) -> None:
+        one, two = await factories.filled(connection), await factories.filled(connection)
+        nothing = indexes.IndexState(None, None, None)
+        assert await indexes.get_index_states(connection, project_ids=[one]) == [nothing]
+        await switch(connection, two)
+        before, indexed, after = await indexes.get_index_states(connection, project_ids=[one, two, -1])
+        assert (before, after) == (nothing, nothing)
+        assert indexed.built is not None
+        assert (indexed.built.efforts, indexed.built.recalls, indexed.progress) == ([40, 80], [0.9, 1.0], None)
 
 
 class TestSummariseIndexes:

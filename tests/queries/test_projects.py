@@ -191,24 +191,15 @@ class TestDescribeProjects:
         assert await roles(bert) == [(given, "reader"), (own, "owner")]
         assert await roles(None) == [(given, "admin"), (hidden, "admin"), (own, "admin")]
 
-    async def test_with_the_instance_and_the_index(self, connection: Connection) -> None:
+    async def test_with_the_instance(self, connection: Connection) -> None:
         number = await factories.filled(connection, description="all")
         await factories.upsert(connection, number, {"a": [1, 2, 3]})
         (row,) = await projects.describe_projects(connection, project_ids=[number], caller=None)
         assert (row.description, row.text_search, row.number_of_embeddings) == ("all", "editors", 1)
-        assert (row.instance, row.index.built) == (projects.ListedInstance(row.owner, "inst", 3), None)
-        await connection.execute(
-            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
-            "VALUES ($1, 7, 8, '{1,2}', '{0.5,0.9}')",
-            number,
-        )
+        assert row.instance == projects.ListedInstance(row.owner, "inst", 3)
         await connection.execute("UPDATE projects SET llm_service_instance_id = NULL WHERE project_id = $1", number)
         (row,) = await projects.describe_projects(connection, project_ids=[number], caller=None)
         assert row.instance is None
-        assert row.index.built is not None
-        assert (row.index.built.watermark, row.index.built.indexed_rows) == (7, 8)
-        assert (row.index.built.efforts, row.index.built.recalls) == ([1, 2], [0.5, 0.9])
-        assert row.index.progress is None
 
 
 class TestRetrieveProjectSize:

@@ -262,7 +262,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
         return [one for one in await index(pool, url) if one.project_id == number]
 
     async def state() -> tuple[int | None, int | None, list[str]]:
-        now = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        now = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
         names = await pool.fetch(
             "SELECT indexname FROM pg_indexes WHERE tablename = $1 AND indexname !~ 'pkey' ORDER BY 1",
             f"embeddings_{number}",
