@@ -60,7 +60,8 @@ def _left_over_by(connection: psycopg.Connection, function: str, progress: "_Pro
     left_over, after = 0, 0
     statement = f"SELECT last_project, left_over FROM {function}(%s, %s, %s)"
     while after is not None and left_over < MOST_LEFT_OVER:
-        after, left_here = _row(connection, statement, after, TABLES, MOST_LEFT_OVER - left_over)
+        parameters = [after, TABLES, MOST_LEFT_OVER - left_over]
+        ((after, left_here),) = connection.execute(statement.encode(), parameters).fetchall()
         progress.add(TABLES if after is not None else 0)
         left_over += left_here
     return left_over
@@ -122,13 +123,7 @@ class _Progress:
         self._say(f"Processed {self._rows:,} {self._things} in {seconds:.1f} s.")
 
 
-def _row(connection: psycopg.Connection, statement: str, *parameters: object) -> tuple[Any, ...]:
-    row = connection.execute(statement.encode(), parameters or None).fetchone()
-    if row is None:
-        raise psycopg.DataError(f"no row: {statement}")
-    return row
-
-
 def value(connection: psycopg.Connection, statement: str, *parameters: object) -> Any:
-    """The first value of the single row that a statement returns."""
-    return _row(connection, statement, *parameters)[0]
+    """The single value that a statement returns."""
+    ((found,),) = connection.execute(statement.encode(), parameters or None).fetchall()
+    return found
