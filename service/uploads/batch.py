@@ -139,8 +139,20 @@ class Batch:
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
             self.add_problem(row, ".text_id", f"is also the text_id of {self.rows_name}[{first}]")
-        self._add_text(row, text)
-        self._add_metadata(row, metadata)
+        if text is UNSET:
+            self.keep_text.append(row)
+        elif text and "\0" in text:
+            self.add_problem(row, ".text", "must not contain a NUL")
+        self.texts.append(None if text is UNSET else text)
+        if metadata is UNSET:
+            self.keep_metadata.append(row)
+        elif metadata is None:
+            self.cleared.append(row)
+        elif isinstance(metadata, dict):  # else already checked by `service.uploads.parse`
+            metadata, wrong = encoded_metadata(metadata, self.wire)
+            if wrong is not None:
+                self.add_problem(row, ".metadata", wrong)
+        self.metadata.append(None if metadata is UNSET else metadata)
 
     def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
         for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
@@ -151,31 +163,6 @@ class Batch:
         if sent.user_handle not in (None, self.project.owner):
             message = f"must be {self.project.owner!r}, as in the path"
             self.add_problem(row, ".user_handle", message, sent.user_handle, contradicts=True)
-
-    def _add_text(self, row: int, text: str | UnsetType | None) -> None:
-        if text is UNSET:
-            self.keep_text.append(row)
-            self.texts.append(None)
-            return
-        if text and "\0" in text:
-            self.add_problem(row, ".text", "must not contain a NUL")
-        self.texts.append(text)
-
-    def _add_metadata(self, row: int, metadata: Any) -> None:
-        if metadata is UNSET:
-            self.keep_metadata.append(row)
-        elif metadata is None:
-            self.cleared.append(row)
-        if isinstance(metadata, msgspec.Raw):  # already checked by `service.uploads.parse`
-            self.metadata.append(metadata)
-            return
-        if not isinstance(metadata, dict):
-            self.metadata.append(None)
-            return
-        encoded, wrong = encoded_metadata(metadata, self.wire)
-        if wrong is not None:
-            self.add_problem(row, ".metadata", wrong)
-        self.metadata.append(encoded)
 
     def add_fault(self, row: int, fault: Fault) -> None:
         """Records that the metadata of a row violate the project's schema."""
