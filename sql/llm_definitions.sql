@@ -62,11 +62,8 @@ ON CONFLICT (owner, definition_handle) DO UPDATE
 RETURNING definition_id, definition_handle, owner, is_public;
 
 -- name: LockLLMDefinition :one
-SELECT jsonb_build_object(
-           'definition_handle', definition_handle, 'api_standard', api_standard, 'endpoint', endpoint,
-           'description', description, 'model', model, 'dimensions', dimensions,
-           'context_limit', context_limit, 'is_public', is_public)
-  FROM llm_service_definitions
+SELECT to_jsonb(definition)
+  FROM llm_service_definitions AS definition
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text
    FOR UPDATE;
 

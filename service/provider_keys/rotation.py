@@ -3,7 +3,7 @@
 All operations work in pages of one transaction each, may run beside the service, and can be interrupted and repeated.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from service.database.statements import Db
 from service.provider_keys.keyring import DoesNotOpen, Keyring, Sealed, instance_place
 from service.queries import keys
-from service.queries.keys import SealedKey
+from service.queries.keys import SealedKey, Sentinel
 
 PAGE = 500
 MAX_LISTED = 1000
@@ -75,7 +75,7 @@ async def status(db: Db, keyring: Keyring) -> Status:
     """Tries to decrypt every provider key."""
     counts: dict[str | None, list[int]] = {}
     failing: list[str] = []
-    async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
+    async for row in _sealed(db):
         count = counts.setdefault(row.key_id, [0, 0])
         count[0] += 1
         if opens(keyring, row) is None:
@@ -128,8 +128,7 @@ async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
         page.clear()
         return count
 
-    current = keyring.current.id
-    async for row in _pages(lambda after: keys.get_keys_to_rotate(db, after=after, max_rows=PAGE, key_id=current)):
+    async for row in _sealed(db, other_than=keyring.current.id):
         try:
             secret = _open(keyring, row)
         except DoesNotOpen as error:
@@ -141,7 +140,7 @@ async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
             changed += await store()
             say(f"Re-encrypted {changed:,} keys …")
     changed += await store()
-    await _adopt(db, keyring)
+    await _store_sentinel(db, keyring, replaces=True)
     return Done(changed, failing)
 
 
@@ -170,11 +169,13 @@ async def encrypt(db: Db, keyring: Keyring, say: Say) -> Done:
 async def discard(db: Db, keyring: Keyring, say: Say) -> Done:
     """Removes the keys that cannot be decrypted, and accepts the current key, after the loss of a key."""
     changed = 0
-    async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
+    async for row in _sealed(db):
         if opens(keyring, row):
             say(f"Removed the provider key of {row.owner}/{row.instance_handle}.")
-            changed += await keys.discard_keys(db, instance_ids=[row.instance_id], old_blobs=[row.blob])
-    await _adopt(db, keyring)
+            changed += await keys.reseal_keys(
+                db, instance_ids=[row.instance_id], old_blobs=[row.blob], blobs=[None], key_id=None
+            )
+    await _store_sentinel(db, keyring, replaces=True)
     return Done(changed)
 
 
@@ -184,11 +185,7 @@ async def prove(db: Db, keyring: Keyring) -> None:
     if sentinel is None:
         if await _none_opens(db, keyring):
             raise WrongKey(_advice(keyring, "No provider key of this database can be decrypted with ENCRYPTION_KEY."))
-        made = keyring.seal(SENTINEL, SENTINEL_PLACE)
-        await keys.insert_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
-        sentinel = await keys.get_sentinel(db)
-    if sentinel is None:
-        raise WrongKey("The sentinel cannot be stored.")
+        sentinel = await _store_sentinel(db, keyring, replaces=False)
     try:
         keyring.open(Sealed(sentinel.sealed, sentinel.key_id), SENTINEL_PLACE)
     except DoesNotOpen:
@@ -217,9 +214,10 @@ def _open(keyring: Keyring, row: SealedKey) -> str:
     return keyring.open(Sealed(row.blob, row.key_id), instance_place(row.owner, row.instance_handle))
 
 
-async def _pages(get: Callable[[int], Awaitable[list[SealedKey]]]) -> AsyncIterator[SealedKey]:
+async def _sealed(db: Db, other_than: str | None = None) -> AsyncIterator[SealedKey]:
+    """All encrypted keys, or those not encrypted with the key `other_than`."""
     after = 0
-    while page := await get(after):
+    while page := await keys.get_sealed_keys(db, after=after, max_rows=PAGE, other_than=other_than):
         for row in page:
             yield row
         after = page[-1].instance_id
@@ -228,17 +226,16 @@ async def _pages(get: Callable[[int], Awaitable[list[SealedKey]]]) -> AsyncItera
 async def _none_opens(db: Db, keyring: Keyring) -> bool:
     """Whether there are encrypted keys, and none can be decrypted."""
     found = False
-    async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
+    async for row in _sealed(db):
         found = True
         if opens(keyring, row) is None:
             return False
     return found
 
 
-async def _adopt(db: Db, keyring: Keyring) -> None:
+async def _store_sentinel(db: Db, keyring: Keyring, *, replaces: bool) -> Sentinel:
     made = keyring.seal(SENTINEL, SENTINEL_PLACE)
-    await keys.insert_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
-    await keys.replace_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
+    return await keys.store_sentinel(db, key_id=keyring.current.id, sealed=made.blob, replaces=replaces)
 
 
 def _advice(keyring: Keyring, problem: str) -> str:

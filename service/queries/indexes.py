@@ -101,7 +101,7 @@ async def is_executing(db: Db, *, session: int) -> bool:
 
 
 @query
-async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[ProjectToIndex]:
+async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[int]:
     """The projects with an index or `threshold` rows: all, or those with unchecked changes."""
 
 
@@ -291,8 +291,8 @@ async def forget_index(db: Db, *, project_id: int) -> int:
 
 
 @query
-async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
-    """The state of a project's index."""
+async def get_index_states(db: Db, *, project_ids: Sequence[int]) -> list[IndexState]:
+    """The states of projects' indexes, in this order."""
 
 
 @query

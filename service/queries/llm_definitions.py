@@ -84,7 +84,7 @@ async def upsert_llm_definition(
 
 @query
 async def lock_llm_definition(db: Db, *, owner: str, definition_handle: str) -> dict[str, Any] | None:
-    """A definition as the body of a PUT, locked until the end of the transaction."""
+    """All columns of a definition, locked until the end of the transaction."""
 
 
 @query

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from service.api import similars
-from service.queries import similars as queries
+from service.queries import embeddings
 from tests.support.world import (
     JSON_TYPE,
     Headers,
@@ -419,13 +419,13 @@ async def test_texts_of_many_results_are_read_in_parts(
     api: httpx2.AsyncClient, admin: Headers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similars, "SHOWN_AT_ONCE", 3)
-    statement, read = queries.get_texts_and_metadata, []
+    statement, read = embeddings.get_embeddings_by_ids, []
 
     async def counted(db: Any, **given: Any) -> Any:
         read.append(len(given["text_ids"]))
         return await statement(db, **given)
 
-    monkeypatch.setattr(queries, "get_texts_and_metadata", counted)
+    monkeypatch.setattr(embeddings, "get_embeddings_by_ids", counted)
     rows = [row(f"t{place}", [1, 2, place], text=f"text {place}") for place in range(7)]
     own = await own_project(api, admin, *rows, row("none", [1, 2, 9]))
     body = {"vectors": [[1, 2, 3]] * 2, "include": ["text"]}

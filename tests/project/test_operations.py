@@ -61,7 +61,7 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
         everything = f"{project.embeddings}?include=vector,text,metadata"
         paths = [everything, f"{project.similars}/007", project.path, instance.path]
         before = [(await api.get(path, headers=owner.headers)).json() for path in paths]
-        built = await indexes.retrieve_index_state(connection, project_id=project.id)
+        built = (await indexes.get_index_states(connection, project_ids=[project.id]))[0]
         await connection.close()
 
     dump = tmp_path / "backup.dump"
@@ -85,7 +85,7 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
         assert after[1]["search"]["method"] == "index"
         await world.upload(api, project, world.row("new", [1, 2, 3]))
         connection = await asyncpg.connect(restored)
-        assert await indexes.retrieve_index_state(connection, project_id=project.id) == built
+        assert (await indexes.get_index_states(connection, project_ids=[project.id]))[0] == built
         valid = "SELECT indisvalid FROM pg_index WHERE indexrelid::regclass::text ~ '_hnsw_'"
         assert await connection.fetchval(valid) is True
         await connection.close()

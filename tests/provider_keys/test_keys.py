@@ -47,7 +47,7 @@ async def secrets(url: str, keyring: Keyring) -> dict[str, str]:
     """What opens, by instance."""
     connection = await asyncpg.connect(url)
     found = {}
-    for row in await statements.get_sealed_keys(connection, after=0, max_rows=10_000):
+    for row in await statements.get_sealed_keys(connection, after=0, max_rows=10_000, other_than=None):
         try:
             place = instance_place(row.owner, row.instance_handle)
             found[row.instance_handle] = keyring.open(Sealed(row.blob or b"", row.key_id), place)

@@ -63,20 +63,18 @@ class TestDescribeDatabase:
         assert found.pgvector.startswith("0.")
         assert found.bytes > 1_000_000
 
-
-class TestCountAll:
     async def test_counts(self, connection: Connection) -> None:
-        before = await admin.count_all(connection)
+        before = await admin.describe_database(connection)
         number = await factories.filled(connection)
         await connection.execute("UPDATE embedding_counts SET embeddings = 7 WHERE project_id = $1", number)
-        after = await admin.count_all(connection)
+        after = await admin.describe_database(connection)
         assert (after.users, after.projects) == (before.users + 1, before.projects + 1)
         assert after.instances == before.instances + 1
         assert after.embeddings == (before.embeddings or 0) + 7
         await factories.upsert(connection, number, {f"t{n}": [1, 2, 3] for n in range(5)})  # not added up yet
-        assert (await admin.count_all(connection)).embeddings == after.embeddings + 5
+        assert (await admin.describe_database(connection)).embeddings == after.embeddings + 5
         await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
-        assert (await admin.count_all(connection)).embeddings is None
+        assert (await admin.describe_database(connection)).embeddings is None
 
 
 class TestGetTableSizes:
@@ -160,7 +158,7 @@ class TestDeleteAllProjects:
         number = await factories.filled(connection)
         await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", number)
         assert await admin.delete_all_projects(connection) >= 1
-        assert (await admin.count_all(connection)).projects == 0
+        assert (await admin.describe_database(connection)).projects == 0
         assert number in await projects.get_orphaned_tables(connection)
 
 

@@ -139,7 +139,8 @@ class TestGetEmbeddedTexts:
 class TestGetEmbeddingsByIDs:
     async def test_those_that_there_are(self, connection: Connection) -> None:
         number = await factories.filled(connection)
-        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"])
+        metadata = [{"k": 1}, None]
+        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"], metadata=metadata)
 
         async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
             asked = {"with_vector": True, "with_text": True, "with_metadata": True, **parts}
@@ -148,12 +149,14 @@ class TestGetEmbeddingsByIDs:
             )
 
         rows = await found()
-        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")] or [
-            (row.text_id, row.text) for row in rows
-        ] == [("a", "two"), ("b", "one")]
-        assert {row.page_bytes for row in rows} == {6}
-        assert [row.text for row in await found(max_bytes=5)] == [None, None]
+        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
+        assert {row.page_bytes for row in rows} == {14}
+        assert [row.text for row in await found(max_bytes=13)] == [None, None]
         assert [row.vector for row in await found(with_vector=False)] == [None, None]
+        for part in ("text", "metadata"):
+            rows = await found(with_text=part == "text", with_metadata=part == "metadata")
+            shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
+            assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
 
 
 class TestDeleteEmbeddings:
@@ -308,11 +311,23 @@ class TestRetrieveEmbeddings:
             await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"], max_bytes=10**6) is None
         )
 
+    async def test_leaves_behind_what_is_too_much(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await upsert(connection, number, {"a": [1, 2, 3]}, texts=["text"], metadata=[{"k": 1}])  # 4 and 8 bytes
+        for max_bytes, has in ((12, True), (11, False), (0, False)):
+            row = await embeddings.retrieve_embeddings(
+                connection, project_id=number, text_ids=["a"], max_bytes=max_bytes
+            )
+            assert row is not None
+            assert row.vector is not None
+            assert (row.text is not None, row.metadata is not None, row.page_bytes) == (has, has, 12)
+            assert row.vector.to_list() == [1, 2, 3]
+
     async def test_uses_the_primary_key(self, connection: Connection) -> None:
         number = await factories.filled(connection)
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
-        for name in ("RetrieveEmbeddings", "RetrieveVector", "DeleteEmbedding"):
+        for name in ("RetrieveEmbeddings", "DeleteEmbedding"):
             statement = embeddings.query.statements[name]
             text = statement.render({"project_id": number, "schema": "public"})
             given: dict[str, Any] = {"text_ids": ["00001", "x", "y"], "max_bytes": 100}
@@ -347,14 +362,3 @@ class TestDeleteEmbeddingsByProject:
         ]
         assert await factories.count(connection, one) == 0
         assert await factories.count(connection, two) == 2
-
-
-class TestRetrieveVector:
-    async def test_by_the_first_id_that_there_is(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1]})
-        await mark(connection, number, "b")
-        row = await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none", "a", "b"])
-        assert row is not None
-        assert (row.text_id, row.vector.to_list()) == ("b", [3, 2, 1])
-        assert await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none"]) is None

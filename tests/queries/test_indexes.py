@@ -76,30 +76,24 @@ class TestUnlockProjectIndex:
 
 class TestGetProjectsToIndex:
     async def test_large_ones_and_those_that_have_one(self, connection: Connection) -> None:
-        small, large, wide = [await factories.filled(connection) for _ in range(3)]
-        await connection.execute(
-            "UPDATE llm_service_instances SET dimensions = 4001 WHERE instance_id = "
-            "(SELECT llm_service_instance_id FROM projects WHERE project_id = $1)",
-            wide,
-        )
-        for number, count in ((large, 30), (wide, 30), (small, 2)):
+        small, large = [await factories.filled(connection) for _ in range(2)]
+        for number, count in ((large, 30), (small, 2)):
             vectors = {f"{row}": [1.0, 2.0, 3.0] for row in range(count)}
             await factories.upsert(connection, number, vectors)
 
-        async def found(*, all_projects: bool = False) -> dict[int, tuple[int, int]]:
+        async def found(*, all_projects: bool = False) -> list[int]:
             rows = await indexes.get_projects_to_index(connection, threshold=20, all_projects=all_projects)
-            mine = (small, large, wide)
-            return {one.project_id: (one.dimensions, one.rows) for one in rows if one.project_id in mine}
+            return [one for one in rows if one in (small, large)]
 
-        assert await found() == {}
+        assert await found() == []
         await counts.fold_counts(connection, threshold=20)
-        assert await found() == {large: (3, 30), wide: (4001, 30)}
+        assert await found() == [large]
         await switch(connection, small)
-        assert await found() == {large: (3, 30), wide: (4001, 30)}
-        assert await found(all_projects=True) == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
+        assert await found() == [large]
+        assert await found(all_projects=True) == [small, large]
         await factories.upsert(connection, small, {"0": [3.0, 2.0, 1.0]})
         await counts.fold_counts(connection, threshold=20)
-        assert await found() == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
+        assert await found() == [small, large]
 
 
 class TestRetrieveProjectToIndex:
@@ -263,7 +257,7 @@ class TestNoteTermsIndex:
         await switch(connection, number, 5)
         for watermark, noted in ((4, False), (5, True)):
             assert await indexes.note_terms_index(connection, project_id=number, watermark=watermark) == noted
-            state = await indexes.retrieve_index_state(connection, project_id=number)
+            (state,) = await indexes.get_index_states(connection, project_ids=[number])
             assert state.built is not None
             assert state.built.terms_indexed is noted
 
@@ -278,7 +272,7 @@ class TestNoteMetadataIndex:
         await switch(connection, number, 5)
         for watermark, noted in ((4, False), (5, True)):
             assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
-            state = await indexes.retrieve_index_state(connection, project_id=number)
+            state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
             assert state.built is not None
             assert state.built.metadata_indexed is noted
 
@@ -385,7 +379,7 @@ class TestSwitchIndex:
         number = await factories.filled(connection)
         assert await switch(connection, number, 5) == number
         assert await switch(connection, number, 6) == number
-        state = await indexes.retrieve_index_state(connection, project_id=number)
+        state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
         expected = indexes.BuiltIndex(
@@ -409,7 +403,7 @@ class TestSwitchIndex:
         number = await factories.filled(connection)
         for lists in (20, 0, 30):
             await switch(connection, number, lists=lists)
-            built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+            built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
             assert built is not None
             assert (built.lists, built.efforts, built.recalls) == (lists, [40, 80], [0.9, 1.0])
             columns = "SELECT ef_searches, probes FROM project_indexes WHERE project_id = $1"
@@ -435,12 +429,12 @@ class TestNoteMeasurement:
         await switch(connection, number, 5)
         assert await self.note(connection, number, 4) == 0
         assert await self.note(connection, number, 5) == 1
-        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
         assert built is not None
         assert (built.efforts, built.recalls, built.queries, built.measured_with) == ([20], [0.8], 500, "real")
         assert built.measured_at > await connection.fetchval("SELECT now()")
         await switch(connection, number, 6)
-        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
         assert built is not None
         assert (built.measured_with, built.recalls) == ("synthetic", [0.9, 1.0])
 
@@ -458,11 +452,16 @@ class TestForgetIndex:
         assert await indexes.forget_index(connection, project_id=number) == 0
 
 
-class TestRetrieveIndexState:
-    async def test_nothing_at_first(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(None, None, None)
+class TestGetIndexStates:
+    async def test_in_this_order(self, connection: Connection) -> None:
+        one, two = await factories.filled(connection), await factories.filled(connection)
+        nothing = indexes.IndexState(None, None, None)
+        assert await indexes.get_index_states(connection, project_ids=[one]) == [nothing]
+        await switch(connection, two)
+        before, indexed, after = await indexes.get_index_states(connection, project_ids=[one, two, -1])
+        assert (before, after) == (nothing, nothing)
+        assert indexed.built is not None
+        assert (indexed.built.efforts, indexed.built.recalls, indexed.progress) == ([40, 80], [0.9, 1.0], None)
 
 
 class TestSummariseIndexes:

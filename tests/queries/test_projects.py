@@ -142,7 +142,7 @@ class TestGetProjectsByUser:
             connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
         )
         rows = await projects.get_projects_by_user(connection, user_handle=bert, max_rows=9, skip=0)
-        assert rows == [projects.ProjectRole(given, "reader"), projects.ProjectRole(own, "owner")]
+        assert rows == [given, own]
         assert rows[1:] == await projects.get_projects_by_user(connection, user_handle=bert, max_rows=1, skip=1)
 
 
@@ -174,30 +174,32 @@ class TestGetLargestProjects:
 
 class TestDescribeProjects:
     async def test_in_this_order_with_the_roles(self, connection: Connection) -> None:
-        numbers = [await factories.filled(connection) for _ in range(3)]
-        rows = await projects.describe_projects(
-            connection, project_ids=[numbers[2], -1, numbers[0]], roles=["owner", "owner", "reader"]
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        await factories.instance(connection, bert, "inst")
+        own = await factories.project(connection, bert, "inst")
+        hidden = await factories.project(connection, anna, "inst", "hidden", public_read=True)
+        given = await factories.project(
+            connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
         )
-        assert [(row.project_id, row.role) for row in rows] == [(numbers[2], "owner"), (numbers[0], "reader")]
 
-    async def test_with_the_instance_and_the_index(self, connection: Connection) -> None:
+        async def roles(caller: str | None) -> list[tuple[int, str]]:
+            asked = [given, -1, hidden, own]
+            rows = await projects.describe_projects(connection, project_ids=asked, caller=caller)
+            return [(row.project_id, row.role) for row in rows]
+
+        assert await roles(bert) == [(given, "reader"), (own, "owner")]
+        assert await roles(None) == [(given, "admin"), (hidden, "admin"), (own, "admin")]
+
+    async def test_with_the_instance(self, connection: Connection) -> None:
         number = await factories.filled(connection, description="all")
         await factories.upsert(connection, number, {"a": [1, 2, 3]})
-        (row,) = await projects.describe_projects(connection, project_ids=[number], roles=["admin"])
+        (row,) = await projects.describe_projects(connection, project_ids=[number], caller=None)
         assert (row.description, row.text_search, row.number_of_embeddings) == ("all", "editors", 1)
-        assert (row.instance, row.index.built) == (projects.ListedInstance(row.owner, "inst", 3), None)
-        await connection.execute(
-            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
-            "VALUES ($1, 7, 8, '{1,2}', '{0.5,0.9}')",
-            number,
-        )
+        assert row.instance == projects.ListedInstance(row.owner, "inst", 3)
         await connection.execute("UPDATE projects SET llm_service_instance_id = NULL WHERE project_id = $1", number)
-        (row,) = await projects.describe_projects(connection, project_ids=[number], roles=["admin"])
+        (row,) = await projects.describe_projects(connection, project_ids=[number], caller=None)
         assert row.instance is None
-        assert row.index.built is not None
-        assert (row.index.built.watermark, row.index.built.indexed_rows) == (7, 8)
-        assert (row.index.built.efforts, row.index.built.recalls) == ([1, 2], [0.5, 0.9])
-        assert row.index.progress is None
 
 
 class TestRetrieveProjectSize:

@@ -98,31 +98,6 @@ class TestGetSimilarsByVector:
         assert [row.similarities for row in rows] == [[1.0], [1.0], [1.0]]
 
 
-class TestGetTextsAndMetadata:
-    async def test_what_is_asked_for(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, metadata=[{"k": 1}, None])
-        await connection.execute(f"UPDATE embeddings_{number} SET text = 'text of a' WHERE text_id = 'a'")
-        found = {
-            row.text_id: row
-            for row in await similars.get_texts_and_metadata(
-                connection, project_id=number, text_ids=["a", "b", "c"], with_text=True, with_metadata=True
-            )
-        }
-        assert bytes(found["a"].metadata or b"") == b'{"k": 1}'
-        assert (found["a"].text, found["b"]) == ("text of a", similars.Shown("b", None, None))
-        for part in ("text", "metadata"):
-            (row,) = await similars.get_texts_and_metadata(
-                connection,
-                project_id=number,
-                text_ids=["a"],
-                with_text=part == "text",
-                with_metadata=part == "metadata",
-            )
-            shown = row.metadata and bytes(row.metadata)
-            assert (row.text, shown) == (("text of a", None) if part == "text" else (None, b'{"k": 1}'))
-
-
 class TestGetShownSizes:
     async def test_bytes_of_what_is_asked_for(self, connection: Connection) -> None:
         number = await factories.filled(connection)

@@ -14,6 +14,7 @@ from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
+from service.storage.locks import INDEX_LOCK
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.world import Project
@@ -106,7 +107,7 @@ async def test_none_sees_or_changes_another(installations: tuple[str, dict[str, 
     with connect_sync(urls["app"]) as other:
         other.execute("ANALYZE")
         other.execute(
-            "SELECT pg_advisory_lock(%s # quote_ident(current_schema())::regnamespace::oid::int, 1)", [indexer.LOCK]
+            "SELECT pg_advisory_lock(%s # quote_ident(current_schema())::regnamespace::oid::int, 1)", [INDEX_LOCK]
         )
         for schema in ("public", "staging", SCHEMAS[2]):
             run(urls[schema], "ANALYZE", "SELECT pg_stat_force_next_flush()")

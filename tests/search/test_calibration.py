@@ -135,7 +135,7 @@ async def recall(pool: Pool, number: int, watermark: int, stored: Any, queries: 
 
 async def test_the_recall_that_is_measured_is_there_for_other_queries(built: Any) -> None:
     _, pool, number, watermark, stored = built
-    state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+    state = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
     assert state is not None
     assert state.efforts == sorted(state.efforts)
     assert state.recalls == sorted(state.recalls)
@@ -181,9 +181,9 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
         number = await stored_project(pool, stored)
         (built,) = await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024))
         assert await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024)) == []  # it is done
-        state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        state = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
         assert state is not None
-        assert (state.m, state.watermark) == (builds.DENSE.m, built.watermark)
+        assert (state.m, state.watermark) == (builds.DENSE, built.watermark)
         options = await pool.fetchval(
             "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
         )

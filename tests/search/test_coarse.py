@@ -60,7 +60,7 @@ async def poll(url: str, growth: Growth | None) -> list[builds.Built]:
 
 
 async def state(pool: Pool, project: ProjectAccess) -> indexes.BuiltIndex:
-    built = (await indexes.retrieve_index_state(pool, project_id=project.project_id)).built
+    built = (await indexes.get_index_states(pool, project_ids=[project.project_id]))[0].built
     assert built is not None
     return built
 
@@ -82,7 +82,7 @@ async def test_while_a_project_is_filled_and_until_its_graph_is_ready(pool: tupl
     for part in parts:
         await put(db, project, part)
         assert await poll(url, Filling()) == []
-        now = (await indexes.retrieve_index_state(db, project_id=project.project_id)).built
+        now = (await indexes.get_index_states(db, project_ids=[project.project_id]))[0].built
         built.append((0, 0) if now is None else (now.indexed_rows, now.lists))
     # The second time there are 2,000 rows in none, the third not as many again as it has.
     assert built == [(0, 0), (3000, 30), (3000, 30), (6000, 60)]

@@ -28,6 +28,7 @@ from service.search import filters
 from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
+from service.storage.locks import alone
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
@@ -261,7 +262,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
         return [one for one in await index(pool, url) if one.project_id == number]
 
     async def state() -> tuple[int | None, int | None, list[str]]:
-        now = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        now = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
         names = await pool.fetch(
             "SELECT indexname FROM pg_indexes WHERE tablename = $1 AND indexname !~ 'pkey' ORDER BY 1",
             f"embeddings_{number}",
@@ -487,7 +488,7 @@ async def test_the_build_of_a_killed_indexer_ends(large: Any, tmp_path: Path) ->
         async with asyncio.timeout(30):
             while await pool.fetchval(sessions):
                 await asyncio.sleep(0.1)
-        async with indexer.connecting(url) as connection, indexer.alone(connection, project.project_id) as is_alone:
+        async with indexer.connecting(url) as connection, alone(connection, project.project_id) as is_alone:
             assert is_alone
 
 

@@ -89,7 +89,7 @@ async def place(new_database: Callable[..., str]) -> Any:
 
 
 async def state(pool: Pool, number: int) -> indexes.BuiltIndex:
-    built = (await indexes.retrieve_index_state(pool, project_id=number)).built
+    built = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
     assert built is not None
     return built
 
