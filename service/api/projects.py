@@ -101,6 +101,21 @@ async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller
         return await _store(tx, path.user, body, access.role)
 
 
+@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
+async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
+    """A project with the number of its embeddings and the state of its index."""
+    return await _retrieve(
+        req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
+    )
+
+
+@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
+async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
+    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
+    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
+    return found(row, f"An instance of {project_name(path)}")
+
+
 @endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
@@ -142,21 +157,6 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
                 )
         await _check_schema(req, path.user, schema)  # without locks, so it may have changed meanwhile
         checked = schema
-
-
-@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
-async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
-    """A project with the number of its embeddings and the state of its index."""
-    return await _retrieve(
-        req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
-    )
-
-
-@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
-async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
-    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
-    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
-    return found(row, f"An instance of {project_name(path)}")
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
@@ -253,6 +253,3 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
         await req.services.schemas.check(owner_handle, text)
     except BadSchema as error:
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
-
-
-endpoints = [post_project, get_project, get_project_instance, put_project, patch_project, delete_project]

@@ -9,6 +9,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
+from types import ModuleType
 from typing import Any
 
 import asyncpg
@@ -199,3 +200,13 @@ def endpoint(
         )
 
     return make
+
+
+def defined_in(*modules: ModuleType) -> list[Endpoint]:
+    """The endpoints of modules, in the order of their definitions."""
+    return [
+        one
+        for module in modules
+        for one in vars(module).values()
+        if isinstance(one, Endpoint) and one.handler.__module__ == module.__name__  # not imported
+    ]
