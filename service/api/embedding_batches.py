@@ -12,7 +12,7 @@ from service.errors import Invalid, Problem
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK
+from service.http.responses import FORMATS
 from service.queries import embeddings
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
@@ -21,7 +21,6 @@ from service.turns import converted
 from service.uploads.limits import MAX_IDS, MAX_IDS_BYTES
 from service.vectors import Encoding
 
-FORMATS = (JSON, MSGPACK)
 StoredIds = Annotated[list[StoredId], Meta(min_length=1, max_length=MAX_IDS)]
 
 
@@ -104,7 +103,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
 async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
     """Delete embeddings by their ids, up to 10,000, or by a filter; all or none."""
     sent = await _body(req, _RawDelete)
-    only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), req.body.wire(FORMATS))
+    only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), req.body.wire)
     if sent.text_ids is None and only is None:
         raise Invalid(problems=[Problem("either this or `filter` is required", "body.text_ids")])
     gone = await embeddings.delete_embeddings(
@@ -120,4 +119,4 @@ async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
 
 
 async def _body(req: Req, kind: Any) -> Any:
-    return decoding.decode(await req.body.read(MAX_IDS_BYTES, FORMATS), kind, wire=req.body.wire(FORMATS))
+    return decoding.decode(await req.body.read(MAX_IDS_BYTES), kind, wire=req.body.wire)

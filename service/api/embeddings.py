@@ -14,13 +14,11 @@ from service.admission import SHORT_BYTES
 from service.api.fields import Document
 from service.api.projects import ProjectPath
 from service.database.pool import Pool
-from service.decoding import JSON as JSON_WIRE
-from service.decoding import MESSAGE_PACK
 from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK, NDJSON, Lines
+from service.http.responses import FORMATS, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
 from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
@@ -78,7 +76,6 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: Document | None = None
 
 
-FORMATS = (JSON, MSGPACK)
 STREAMS = (NDJSON, MSGPACK)
 # Of a component in an answer; decimals of almost all halves have at most eight characters.
 COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
@@ -95,8 +92,8 @@ COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 )
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
-    body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
-    batch = await checked(req.services.schemas, access, body, req.body.wire(FORMATS))
+    body = await req.body.read(req.services.settings.service_max_body_bytes)
+    batch = await checked(req.services.schemas, access, body, req.body.wire)
     async with req.services.admission.upload():
         stored = await store_batch(req.pool, batch)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
@@ -159,8 +156,8 @@ async def upload_of(
     kind: type[U], req: Req, path: ProjectPath, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4"
 ) -> U:
     """A stream into the project of a path. Raises UnsupportedMediaType, and Conflict for an unusable schema."""
-    wire = MESSAGE_PACK if req.body.media_type(STREAMS) == MSGPACK else JSON_WIRE
-    services, names = req.services, {"user": path.user, "project": path.project}
+    services, wire = req.services, req.body.wire
+    names = {"user": path.user, "project": path.project}
     await check_schema(services.schemas, access)
     return kind(
         req.pool,

@@ -23,7 +23,7 @@ from service.http.deadline import deadline
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK
+from service.http.responses import FORMATS
 from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
@@ -34,7 +34,6 @@ from service.search.slow import Outcome
 from service.storage.replica import Unanswered
 from service.turns import Turns
 
-FORMATS = (JSON, MSGPACK)
 SHOWN_AT_ONCE = 5000  # results whose texts and metadata are read together: a thousand vectors find up to 200,000
 Limit = Annotated[int, Meta(ge=1, le=200)]
 
@@ -122,7 +121,7 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     """Texts that are similar to one or more vectors or texts, or to a stored text, which is excluded."""
     most = req.services.settings.service_max_body_bytes
     # No variable keeps the body, because the answer may be as large.
-    sent = await decode(await req.body.read(most, FORMATS), req.body.wire(FORMATS), access.dimensions)
+    sent = await decode(await req.body.read(most), req.body.wire, access.dimensions)
     include = query.include if sent.include is None else sent.include
     if sent.text_id is not None:
         if req.is_provisional:

@@ -9,7 +9,7 @@ from service.api.projects import ProjectPath
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK, NDJSON
+from service.http.responses import FORMATS, NDJSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
@@ -21,7 +21,6 @@ from service.uploads.texts import Embed, TextIn, TextsIn, Usage, add_vectors
 
 # Statuses of requests that embed texts, besides those of every route.
 EMBED_ERRORS = (404, 409, 424, 502, 503, 504)
-FORMATS = (JSON, MSGPACK)
 
 
 class StoredTexts(Uploaded, frozen=True):
@@ -42,8 +41,8 @@ class StoredTexts(Uploaded, frozen=True):
 async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     """Embed and store a batch of texts, all or nothing. Texts that are already stored are not embedded again."""
     settings = req.services.settings
-    body = await req.body.read(settings.service_max_texts_bytes, FORMATS)
-    batch = await texts.checked(access, body, settings.service_max_texts, req.body.wire(FORMATS))
+    body = await req.body.read(settings.service_max_texts_bytes)
+    batch = await texts.checked(access, body, settings.service_max_texts, req.body.wire)
     await check_metadata(req.services.schemas, batch)
     batch.check()  # before texts are embedded
     rows = list(range(len(batch.ids)))

@@ -81,6 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     async def answer(self, req: Req) -> Response:
         """Answers a request; renders errors."""
         req.record.is_probe = self.is_probe
+        req.body.consumes = self.consumes
         if self.successor is not None:
             req.answer_headers["Deprecation"] = DEPRECATED_SINCE
             req.links.append(f'<{self.successor.format(**req.path_params)}>; rel="successor-version"')
@@ -144,16 +145,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                     arguments["query"] = query
         if self.wants_body:
             with _collecting(problems):
-                body = await req.body.read(SMALL_BODY_BYTES, self.consumes)
+                body = await req.body.read(SMALL_BODY_BYTES)
                 if decoding.count_values(body) > MAX_SMALL_VALUES:
                     raise ContentTooLarge(f"The body may have at most {MAX_SMALL_VALUES:,} commas, lists and objects.")
                 arguments["body"] = decoding.decode(body, self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:
             # The handler, which would read the body, will not be called.
-            body = await req.body.read(req.services.settings.service_max_body_bytes, self.consumes)
+            body = await req.body.read(req.services.settings.service_max_body_bytes)
             if len(body) <= SMALL_BODY_BYTES:
                 with _collecting(problems):
-                    decoding.decode(body, self.body_type, wire=req.body.wire(self.consumes))
+                    decoding.decode(body, self.body_type, wire=req.body.wire)
         if problems:
             raise Invalid(problems=problems)
         if missing is not None:

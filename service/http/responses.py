@@ -28,6 +28,7 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+FORMATS = (JSON, MSGPACK)
 # Answers may contain keys, and permissions may change at any time.
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
