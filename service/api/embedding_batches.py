@@ -1,5 +1,6 @@
 """Reading and deleting many embeddings, by id or by a metadata filter."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -7,14 +8,12 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service import decoding
 from service.api.embeddings import COMPONENT_BYTES, Embedding, Part, columns, embedding_of, read_embeddings
-from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.http.responses import FORMATS
 from service.queries import embeddings
-from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search.query import StoredId, sent_filter
 from service.turns import converted
@@ -78,12 +77,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     """Read embeddings by their ids, up to 10,000."""
     sent = await _body(req, GetIn)
     parts = columns(sent.include)
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_ids(
-            db, project_id=access.project_id, text_ids=sent.text_ids, max_bytes=max_bytes, **parts
-        )
-
+    ask = partial(embeddings.get_embeddings_by_ids, project_id=access.project_id, text_ids=sent.text_ids, **parts)
     count = len(set(sent.text_ids)) if parts["with_vector"] else 0
     vector_bytes = count * access.dimensions * COMPONENT_BYTES[sent.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")

@@ -1,5 +1,6 @@
 """Sharing of instances, with limits of use."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -83,12 +84,9 @@ async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) ->
 )
 async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) -> InstanceShares:
     """Change the role or the limits of a share (JSON merge patch, RFC 7396); null removes a limit."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_instances.lock_instance_share(
-            db, owner=path.user, instance_handle=path.instance, user_handle=path.other
-        )
-
+    lock = partial(
+        llm_instances.lock_instance_share, owner=path.user, instance_handle=path.instance, user_handle=path.other
+    )
     async with merged(req.pool, body, ShareChange, _share_name(path), lock, owners=(path.user,)) as (tx, share):
         await _store(tx, path, path.other, share)
         return InstanceShares(path.user, path.instance, await _shares(tx, path))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -138,10 +139,7 @@ async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], acc
     """Change some properties of an instance (JSON merge patch, RFC 7396). `"api_key": null` removes the key."""
     if "api_key" in body and body["api_key"] is None:
         body = {**body, "api_key": ""}
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
-
+    lock = partial(llm_instances.lock_llm_instance, owner=path.user, instance_handle=path.instance)
     async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, path.user, instance)

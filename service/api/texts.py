@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from service.api.embeddings import STREAMS, TextStreamQuery, received, upload_of
-from service.api.projects import ProjectPath
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
 from service.http.request import Req
@@ -65,13 +64,13 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     streams=TextIn,
     produces=NDJSON,
 )
-async def post_text_stream(req: Req, path: ProjectPath, query: TextStreamQuery, access: ProjectAccess) -> Response:
+async def post_text_stream(req: Req, query: TextStreamQuery, access: ProjectAccess) -> Response:
     """Embed and store a stream of texts of any length: one record per line, or consecutive MessagePack records.
 
     Answers like the stream of embeddings, with `usage` in each line. Texts that are already stored are not embedded
     again, so an upload can be repeated without cost.
     """
-    upload = await upload_of(TextUpload, req, path, access, query.on_error)
+    upload = await upload_of(TextUpload, req, access, query.on_error)
     upload.embed = _documents(req)
     return received(req, upload)
 
