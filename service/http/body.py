@@ -158,7 +158,7 @@ class Body:
 
 
 async def _decompressed(encoding: str, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    decompressor = compression.decompressor(encoding)
+    decompressor = compression.Decompressor(encoding)
     async with aclosing(pieces) as compressed:
         async for piece in compressed:
             for slice_ in decompressor.feed(piece):
