@@ -28,7 +28,7 @@ from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
 from service.search import filters
-from service.search.nearest import Answer, Asker, Question, TooLong, Unconfirmed, nearest, size_of
+from service.search.nearest import Answer, Question, TooLong, Unconfirmed, nearest
 from service.search.query import Part, Query, SearchIn, decode
 from service.search.slow import Outcome
 from service.storage.replica import Unanswered
@@ -190,13 +190,10 @@ async def _similars(
     req: Req, project: ProjectAccess, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     answer = await _timed(req, project, question, sent)
-    turns, size = Turns(), 0
-    for one in answer.nearest:
-        size += size_of([one])
-        await turns.give()
-    await req.make_room_to_show(size)
+    await req.make_room_to_show(answer.size)
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = []
+    turns = Turns()
     for ids, similarities in answer.nearest:
         pairs = zip(ids, similarities, strict=True)
         results.append(
@@ -233,8 +230,7 @@ async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: l
     fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
     async with deadline(seconds, f"The search timed out after {seconds:g} s: ask for {fewer}."):
         if req.is_provisional:
-            given = req.credentials
-            answer = await nearest(req.pool, project, sent, question, Asker(given.key_hash, given.is_admin))
+            answer = await nearest(req.pool, project, sent, question, req.credentials)
             confirm(req, project)
             return answer
         while True:

@@ -22,6 +22,7 @@ from service.observability.access_log import RequestRecord
 from service.provider_keys.keyring import Keyring
 from service.providers.embedder import Embedder
 from service.queries.projects import ProjectAccess
+from service.queries.users import Credentials
 from service.search.slow import SlowSearches
 from service.settings import Settings
 from service.shares import ANONYMOUS, caller
@@ -64,13 +65,6 @@ class State(TypedDict):
 
 class ClientGone(Exception):
     """The client closed the connection before the answer was ready."""
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """The SHA-256 of the sent key, if any, and whether it is the admin key."""
-
-    key_hash: str | None
-    is_admin: bool
 
 
 class Req:
