@@ -67,8 +67,7 @@ async def get_whoami(req: Req, access: Caller) -> WhoAmI:
 @endpoint("GET", "/v1/users", guard=admin)
 async def get_users(req: Req, query: UsersPage) -> list[str]:
     """All users' handles; with `search` only those that contain it, ignoring case."""
-    rows = await users.get_all_users(req.pool, search=query.search, max_rows=query.limit + 1, skip=query.offset)
-    return query.of(req, rows)[0]
+    return (await query.read(req, users.get_all_users, search=query.search))[0]
 
 
 @endpoint("POST", "/v1/users", guard=admin, status=201, errors=(409,))
