@@ -163,7 +163,7 @@ async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np
     except BadTexts as error:
         places = ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(len(sent.texts))]
         raise error.located(places) from None
-    return vectors.to_halves(made.vectors)
+    return vectors.to_halves(made.vectors)[0]
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:
