@@ -141,10 +141,9 @@ async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -
 
 async def _body(req: Req) -> bytes:
     """The body. Raises ContentTooLarge for many more texts than permitted: decoding millions takes seconds."""
-    settings = req.services.settings
-    body = await req.body.read(settings.service_max_texts_bytes)
-    if _count(body, req.body.wire) > settings.service_max_texts:
-        raise _too_many(settings.service_max_texts)
+    body = await req.body.read(req.settings.service_max_texts_bytes)
+    if _count(body, req.body.wire) > req.settings.service_max_texts:
+        raise _too_many(req.settings.service_max_texts)
     return body
 
 
@@ -165,7 +164,7 @@ async def _embedded(
     req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose, form: str
 ) -> Embedded:
     """Embeds texts for the caller; the admin acts with the access of the owner."""
-    most = req.services.settings.service_max_texts
+    most = req.settings.service_max_texts
     if len(texts) > most:
         raise _too_many(most)
     # Before texts are paid for. A slow client may take minutes to read the answer.

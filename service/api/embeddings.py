@@ -93,7 +93,7 @@ COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 )
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
-    body = await req.body.read(req.services.settings.service_max_body_bytes)
+    body = await req.body.read(req.settings.service_max_body_bytes)
     batch = await checked(req.services.schemas, access, body, req.body.wire)
     async with req.services.admission.upload():
         stored = await store_batch(req.pool, batch)

@@ -49,7 +49,7 @@ async def listed(req: Req, project_ids: list[int], roles: list[str] | None = Non
     rows = await projects.describe_projects(
         req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
     )
-    return [_listed(row, req.services.settings.service_recall) for row in rows]
+    return [_listed(row, req.settings.service_recall) for row in rows]
 
 
 def _listed(row: ProjectInList, recall: float) -> ListedProject:

@@ -104,9 +104,7 @@ async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
 async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
     """A project with the number of its embeddings and the state of its index."""
-    return await _retrieve(
-        req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
-    )
+    return await _retrieve(req.pool, req.settings.service_recall, path, access.project_id, access.role, access.caller)
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
@@ -153,7 +151,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             if schema == checked or schema is None:
                 stored = await _store(tx, path.user, project, access.role)
                 return await _retrieve(
-                    tx, req.services.settings.service_recall, path, stored.project_id, access.role, access.handle
+                    tx, req.settings.service_recall, path, stored.project_id, access.role, access.handle
                 )
         await _check_schema(req, path.user, schema)  # without locks, so it may have changed meanwhile
         checked = schema

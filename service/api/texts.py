@@ -39,9 +39,8 @@ class StoredTexts(Uploaded, frozen=True):
 )
 async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     """Embed and store a batch of texts, all or nothing. Texts that are already stored are not embedded again."""
-    settings = req.services.settings
-    body = await req.body.read(settings.service_max_texts_bytes)
-    batch = await texts.checked(access, body, settings.service_max_texts, req.body.wire)
+    body = await req.body.read(req.settings.service_max_texts_bytes)
+    batch = await texts.checked(access, body, req.settings.service_max_texts, req.body.wire)
     await check_metadata(req.services.schemas, batch)
     batch.check()  # before texts are embedded
     rows = list(range(len(batch.ids)))

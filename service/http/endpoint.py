@@ -87,7 +87,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             req.links.append(f'<{self.successor.format(**req.path_params)}>; rel="successor-version"')
         try:
             with req.abandonable() if self.only_reads else contextlib.nullcontext():
-                async with deadline(req.services.settings.service_request_timeout):
+                async with deadline(req.settings.service_request_timeout):
                     guarded = await counted(req, self._guarded, is_probe=self.is_probe)
                     try:
                         result = await self._handled(req, *guarded)
@@ -144,7 +144,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             arguments["body"] = _collected(problems, decoding.decode, body, self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:
             # The handler, which would read the body, will not be called.
-            body = await req.body.read(req.services.settings.service_max_body_bytes)
+            body = await req.body.read(req.settings.service_max_body_bytes)
             if len(body) <= SMALL_BODY_BYTES:
                 _collected(problems, decoding.decode, body, self.body_type, wire=req.body.wire)
         if problems:

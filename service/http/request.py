@@ -73,7 +73,7 @@ class Req:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         state: State = scope["state"]
         self.state, self.services = state, state["services"]
-        self.pool = self.services.pool
+        self.pool, self.settings = self.services.pool, self.services.settings
         self.headers, self.record = state["headers"], state["record"]
         self.method: str = scope["method"]
         self.path: str = scope["path"]  # not percent-decoded
@@ -81,13 +81,12 @@ class Req:
         self.names, self.unreadable_name = _names(self.path_params)
         self.query_string = scope["query_string"].decode("latin-1")
         self.address: str = (scope.get("client") or ("",))[0]
-        settings = self.services.settings
-        self.body = Body(self.headers, receive, self.services.admission, settings.service_body_seconds)
+        self.body = Body(self.headers, receive, self.services.admission, self.settings.service_body_seconds)
         self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
         self.is_accepted = False  # the answer has the status 202
         self.links: list[str] = []  # for the header Link of the answer
-        self.credentials = _credentials(self.headers.get("authorization"), settings.service_adminkey)
+        self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         caller.set(self.credentials.key_hash or ANONYMOUS)
         if self.credentials.is_admin:
             self.record.principal = "admin"
@@ -95,7 +94,7 @@ class Req:
     @property
     def is_metrics_key(self) -> bool:
         """Whether the caller sent the metrics key."""
-        wanted = self.services.settings.service_metrics_key
+        wanted = self.settings.service_metrics_key
         return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", _hash_setting(wanted))
 
     def go_on(self, **parameters: str | int) -> str:
@@ -126,7 +125,7 @@ class Req:
 
         `where` is the parameter that sets their number. Raises Invalid above the limit of a body's size, and Busy.
         """
-        most = self.services.settings.service_max_body_bytes
+        most = self.settings.service_max_body_bytes
         if size > most:
             message = f"the response would exceed {most:,} bytes ({size:,}): lower `limit` or name fewer ids"
             raise Invalid(problems=[Problem(message, where)])
