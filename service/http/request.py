@@ -154,7 +154,7 @@ def _names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
 
     Characters that a name cannot contain become U+FFFD, so that no resource has that name.
     """
-    if not any("%" in value or "\0" in value for value in raw.values()):
+    if not {"%", "\0"} & set("".join(raw.values())):
         return raw, None
     names = {name: unquote(value, errors="replace").replace("\0", "\ufffd") for name, value in raw.items()}
     for name, value in raw.items():
