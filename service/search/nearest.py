@@ -228,7 +228,7 @@ def _effort(project: ProjectAccess, question: Question, place: int, passing: flo
     """The candidates of a graph, or the lists of a coarse index, if this share of the rows passes the filter."""
     if not project.lists:
         return min(project.efforts[place] + _more_candidates(question), MAX_EF_SEARCH)
-    times_more = float(max(1.0, (question.wanted) / passing / MEASURED_AT))
+    times_more = float(max(1.0, question.wanted / passing / MEASURED_AT))
     return min(math.ceil(project.efforts[place] * math.pow(times_more, LISTS_FOR_TIMES_MORE)), project.lists)
 
 
