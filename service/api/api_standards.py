@@ -58,7 +58,7 @@ async def post_standard(req: Req, body: StandardIn) -> APIStandard:
     return await _store(req.pool, body)
 
 
-@endpoint("GET", "/v1/api-standards/{standard}", guard=anyone, errors=(404,))
+@endpoint("GET", "/v1/api-standards/{standard}", guard=anyone)
 async def get_standard(req: Req, path: StandardPath) -> APIStandard:
     """An API standard."""
     row = await api_standards.retrieve_api_standard(req.pool, api_standard_handle=path.standard)
@@ -72,7 +72,7 @@ async def put_standard(req: Req, path: StandardPath, body: StandardIn) -> APISta
     return await _store(req.pool, body)
 
 
-@endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn, errors=(404,))
+@endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn)
 async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> APIStandard:
     """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
     lock = partial(api_standards.lock_api_standard, api_standard_handle=path.standard)
@@ -81,7 +81,7 @@ async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> 
         return await _store(tx, standard)
 
 
-@endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(409,))
 async def delete_standard(req: Req, path: StandardPath) -> None:
     """Delete an API standard that no definition and no instance uses."""
     async with transaction(req.pool) as tx:

@@ -107,7 +107,7 @@ class BucketDigests(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/changes", guard=embeddings_reader, errors=(404, 409, 410))
+@endpoint("GET", "/v1/embeddings/{user}/{project}/changes", guard=embeddings_reader, errors=(410,))
 async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> Changes:
     """Insertions, changes and deletions since a sequence, in order. Deletions are kept for 30 days."""
     project_id = access.project_id
@@ -142,7 +142,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
     return Changes(listed, log.log, state.last_sequence)
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader, errors=(404, 409))
+@endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader)
 async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> Digests:
     """Digests of a project's embeddings in the order of text_id."""
     await req.body.make_room(query.limit * DIGEST_BYTES)
@@ -158,7 +158,7 @@ async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> D
     )
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader, errors=(404, 409))
+@endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader)
 async def get_bucket_digests(req: Req, query: BucketsQuery, access: ProjectAccess) -> BucketDigests:
     """Digests of a project's embeddings, combined in 4,096 buckets: a compact way to find where copies differ."""
     rows = await changes.get_bucket_digests(

@@ -66,13 +66,13 @@ async def get_console_page(req: Req) -> Response:
     return _file(req, "index.html")
 
 
-@endpoint("GET", "/console/{file}", guard=anyone, errors=(404,), produces="text/*")
+@endpoint("GET", "/console/{file}", guard=anyone, produces="text/*")
 async def get_console_file(req: Req, path: FilePath) -> Response:
     """A file of the console."""
     return _file(req, path.file)
 
 
-@endpoint("GET", "/console/{folder}/{file}", guard=anyone, errors=(404,), produces="text/*")
+@endpoint("GET", "/console/{folder}/{file}", guard=anyone, produces="text/*")
 async def get_console_folder_file(req: Req, path: FolderFilePath) -> Response:
     """A file in a folder of the console."""
     return _file(req, f"{path.folder}/{path.file}")

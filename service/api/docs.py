@@ -51,7 +51,7 @@ async def get_docs(req: Req) -> Response:
     return _asset("index.html")
 
 
-@endpoint("GET", "/docs/{asset}", guard=anyone, errors=(404,), produces="text/*")
+@endpoint("GET", "/docs/{asset}", guard=anyone, produces="text/*")
 async def get_docs_asset(req: Req, path: AssetPath) -> Response:
     """A file of the page."""
     return _asset(path.asset)

@@ -69,7 +69,6 @@ class Deleted(msgspec.Struct, frozen=True):
     guard=embeddings_reader,
     body=GetIn,
     consumes=FORMATS,
-    errors=(404, 409),
     only_reads=True,
     reads_from_replica=True,
 )
@@ -86,14 +85,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     return Found(await converted(rows, lambda row: embedding_of(row, access, sent.encoding)), missing)
 
 
-@endpoint(
-    "POST",
-    "/v1/embeddings/{user}/{project}/delete",
-    guard=embeddings_editor,
-    body=DeleteIn,
-    consumes=FORMATS,
-    errors=(404, 409),
-)
+@endpoint("POST", "/v1/embeddings/{user}/{project}/delete", guard=embeddings_editor, body=DeleteIn, consumes=FORMATS)
 async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
     """Delete embeddings by their ids, up to 10,000, or by a filter; all or none."""
     sent = await _body(req, _RawDelete)

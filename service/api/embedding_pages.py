@@ -40,7 +40,7 @@ class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409), reads_from_replica=True)
+@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, reads_from_replica=True)
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess) -> Embeddings:
     """A page of a project's embeddings.
 

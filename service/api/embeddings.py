@@ -89,7 +89,6 @@ COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
     status=201,
     body=EmbeddingsIn,
     consumes=FORMATS,
-    errors=(404, 409),
 )
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
@@ -105,7 +104,6 @@ async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     "POST",
     "/v1/embeddings/{user}/{project}/stream",
     guard=embeddings_editor,
-    errors=(404, 409),
     consumes=STREAMS,
     streams=EmbeddingIn,
     produces=NDJSON,
@@ -119,19 +117,13 @@ async def post_stream(req: Req, query: StreamQuery, access: ProjectAccess) -> Re
     return received(req, await upload_of(Upload, req, access, query.on_error, query.encoding))
 
 
-@endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204)
 async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
     """Delete all embeddings of a project."""
     await embeddings.delete_embeddings_by_project(req.pool, project_id=access.project_id)
 
 
-@endpoint(
-    "GET",
-    "/v1/embeddings/{user}/{project}/{text_id}",
-    guard=embeddings_reader,
-    errors=(404, 409),
-    reads_from_replica=True,
-)
+@endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
 async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> Embedding:
     """An embedding."""
 
@@ -145,7 +137,7 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) ->
     return embedding_of(row, access)
 
 
-@endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204)
 async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
     """Delete an embedding."""
     ids = candidates(path.text_id, req)

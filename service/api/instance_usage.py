@@ -45,7 +45,7 @@ class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"fi
     next: str | None = None
 
 
-@endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader)
 async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Caller) -> InstanceUsage:
     """The usage of an instance: all for its owner; for others that of themselves and their projects."""
     last = query.last or datetime.now(UTC).date()

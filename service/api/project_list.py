@@ -37,7 +37,7 @@ async def get_all_projects(req: Req, query: Page) -> Projects:
     return Projects(await listed(req, shown), following)
 
 
-@endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/projects/{user}", guard=owner)
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own and shared projects."""
     shown, following = await query.read(req, projects.get_projects_by_user, user_handle=path.user)

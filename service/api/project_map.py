@@ -76,7 +76,7 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
     field: list[str | float | bool | None] | None = None
 
 
-@endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, errors=(404, 409), may_be_accepted=True)
+@endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, may_be_accepted=True)
 async def get_map(req: Req, query: MapQuery, access: ProjectAccess) -> Map:
     """A project's embeddings as points in two dimensions. The first request starts the computation (202)."""
     compiled = None if query.field is None else field_path(query.field) + "[*]"  # the first item of a list

@@ -93,7 +93,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_with: list[SharedWith] | None = None
 
 
-@endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
+@endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(409,))
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     await _check_schema(req, path.user, body.metadata_scheme)
@@ -101,20 +101,20 @@ async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller
         return await _store(tx, path.user, body, access.role)
 
 
-@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
+@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader)
 async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
     """A project with the number of its embeddings and the state of its index."""
     return await _retrieve(req.pool, req.settings.service_recall, path, access.project_id, access.role, access.caller)
 
 
-@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
+@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader)
 async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
     """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
     row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
     return found(row, f"An instance of {project_name(path)}")
 
 
-@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
+@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(409,))
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     same_handle(path.project, body.project_handle, "project_handle")
@@ -123,7 +123,7 @@ async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Call
         return await _store(tx, path.user, body, access.role)
 
 
-@endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(404, 409))
+@endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(409,))
 async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], access: Caller) -> Project:
     """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares.
 
@@ -157,7 +157,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
         checked = schema
 
 
-@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
+@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204)
 async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
     async with locked(req.pool, path.user) as tx:

@@ -51,7 +51,7 @@ class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
     next_after: str | None = None
 
 
-@endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, errors=(404,), only_reads=True)
+@endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, only_reads=True)
 async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck) -> SchemaChecked:
     """Find the stored metadata that a schema would refuse. Nothing is changed."""
     row = await projects.retrieve_project_size(req.pool, owner=path.user, project_handle=path.project)

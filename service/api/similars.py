@@ -93,13 +93,7 @@ class Similars(msgspec.Struct, frozen=True):
     search: Method
 
 
-@endpoint(
-    "GET",
-    "/v1/similars/{user}/{project}/{text_id}",
-    guard=embeddings_reader,
-    errors=(404, 409),
-    reads_from_replica=True,
-)
+@endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, which is excluded."""
     stored = await _stored(req, access, candidates(path.text_id, req), path.text_id)

@@ -20,7 +20,7 @@ from service.uploads.text_stream import TextUpload
 from service.uploads.texts import TextIn, TextsIn, Usage, add_vectors
 
 # Statuses of requests that embed texts, besides those of every route.
-EMBED_ERRORS = (404, 409, 424, 502, 503, 504)
+EMBED_ERRORS = (409, 424, 502, 503, 504)
 
 
 class StoredTexts(Uploaded, frozen=True):
@@ -59,7 +59,6 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     "POST",
     "/v1/texts/{user}/{project}/stream",
     guard=embeddings_editor,
-    errors=(404, 409),
     consumes=STREAMS,
     streams=TextIn,
     produces=NDJSON,

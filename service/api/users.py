@@ -80,7 +80,7 @@ async def post_user(req: Req, body: UserIn) -> UserKey:
         return await _store(tx, body)
 
 
-@endpoint("GET", "/v1/users/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/users/{user}", guard=owner)
 async def get_user(req: Req, path: UserPath) -> User:
     """A user with their own and shared resources."""
     return found(await users.retrieve_user(req.pool, user_handle=path.user), f"The user {path.user!r}")
@@ -97,7 +97,7 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
         return await _store(tx, body)
 
 
-@endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(404, 409))
+@endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(409,))
 async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
     """Change some properties of a user (JSON merge patch, RFC 7396)."""
     what = f"The user {path.user!r}"
@@ -109,7 +109,7 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
         return found(await users.retrieve_user(tx, user_handle=path.user), what)
 
 
-@endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(409,))
 async def delete_user(req: Req, path: UserPath) -> None:
     """Delete a user with all their resources."""
     async with locked(req.pool, path.user, SYSTEM) as tx:
@@ -119,7 +119,7 @@ async def delete_user(req: Req, path: UserPath) -> None:
     await tables.drop_orphans(req.pool)
 
 
-@endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201, errors=(404,))
+@endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201)
 async def post_user_key(req: Req, path: UserPath) -> UserKey:
     """Create a new key for a user; the old one is revoked immediately."""
     key = secrets.token_hex(KEY_BYTES)

@@ -157,3 +157,5 @@ async def _with_role(
 
 # Guards that admit callers without a key to public resources.
 PUBLIC_GUARDS = (project_reader, embeddings_reader, searcher)
+# Guards that raise Conflict for a project without an instance.
+INSTANCE_GUARDS = (embeddings_reader, searcher, embeddings_editor)

@@ -40,7 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata and handler of one method of a path.
 
     - `guard` decides whether the caller is authorized, and returns the handler's `access`.
-    - `status` is the status of a success; `errors` are statuses of failures besides those of every route.
+    - `status` is the status of a success; `errors` are statuses of failures besides those that follow from
+      its guard, path and arguments (`service.http.openapi`).
     - `path_type`, `query_type`, `body_type`: the structs to decode into, if any. A handler without a parameter `body`
       reads the (large) body itself, in one of the media types of `consumes`.
     - `patches`: the struct to which a merge patch is applied; `streams`: the struct of each record of a stream.

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from service import __version__
 from service.errors import ProblemDetails
-from service.http.auth import PUBLIC_GUARDS, anyone
+from service.http.auth import INSTANCE_GUARDS, PUBLIC_GUARDS, anyone
 from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
 from service.http.paging import Page
@@ -177,6 +177,8 @@ def _error_statuses(one: Endpoint) -> set[int]:
         statuses.add(429)
     if one.guard is not anyone:
         statuses |= {401, 403, 503}
+    if one.guard in INSTANCE_GUARDS:
+        statuses.add(409)
     if "{" in one.path:
         statuses |= {400, 404, 422}
     if one.path.startswith("/v1/"):
