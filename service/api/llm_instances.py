@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -88,24 +89,23 @@ class InstancesPage(Page, frozen=True):
     access: Literal["all", "shared"] = "all"
 
 
-@endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}", guard=owner)
 async def get_instances(req: Req, path: UserPath, query: InstancesPage) -> Instances:
     """A user's own and shared instances; with `access=shared` only the latter."""
     ask = (
         llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
     )
-    rows = await ask(req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset)
-    return Instances(*query.of(req, rows))
+    return Instances(*await query.read(req, ask, user_handle=path.user))
 
 
-@endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))
+@endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(409,))
 async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     async with _locked(req, path.user, body.instance_handle) as tx:
         return await _store(tx, req.services.keyring, path.user, body)
 
 
-@endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(404, 409))
+@endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(409,))
 async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefinition) -> InstanceRef:
     """Make an instance from a definition.
 
@@ -119,13 +119,13 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
         return await _store(tx, req.services.keyring, path.user, body, found(definition, what))
 
 
-@endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader)
 async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
     """An instance. Its key is never shown, only whether it exists."""
     return await retrieved(req.pool, path, access.role)
 
 
-@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
+@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(409,))
 async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     same_handle(path.instance, body.instance_handle, "instance_handle")
@@ -133,22 +133,19 @@ async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> Instan
         return await _store(tx, req.services.keyring, path.user, body)
 
 
-@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(404, 409))
+@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(409,))
 async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], access: Caller) -> Instance:
     """Change some properties of an instance (JSON merge patch, RFC 7396). `"api_key": null` removes the key."""
     if "api_key" in body and body["api_key"] is None:
         body = {**body, "api_key": ""}
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
-
+    lock = partial(llm_instances.lock_llm_instance, owner=path.user, instance_handle=path.instance)
     async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, path.user, instance)
         return await retrieved(tx, path, access.role)
 
 
-@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(409,))
 async def delete_instance(req: Req, path: InstancePath) -> None:
     """Delete an instance that no project uses."""
     row = await llm_instances.delete_llm_instance(req.pool, owner=path.user, instance_handle=path.instance)
@@ -205,14 +202,3 @@ async def retrieved(db: Db, path: InstancePath, role: str) -> Instance:
 def instance_name(path: InstancePath) -> str:
     """The name of an instance in errors."""
     return f"The instance {path.user}/{path.instance}"
-
-
-endpoints = [
-    get_instances,
-    post_instance,
-    post_instance_from_definition,
-    get_instance,
-    put_instance,
-    patch_instance,
-    delete_instance,
-]

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from service.database.pool import Connection, Pool
 from service.queries import admin, api_standards, llm_definitions, projects, users
 from tests.support import factories
@@ -86,7 +88,8 @@ class TestGetTableSizes:
 
 
 class TestGetBuilds:
-    async def test_what_is_being_built(self, pool: Pool) -> None:
+    @pytest.mark.parametrize(("name", "kind"), [("hnsw", "graph"), ("tail", "tail"), ("terms", "metadata")])
+    async def test_what_is_being_built(self, pool: Pool, name: str, kind: str) -> None:
         number = await factories.filled(pool)
         await factories.upsert(pool, number, {f"t{n}": [n + 1, 2, 3] for n in range(100)})
         assert number not in [one.project_id for one in await admin.get_builds(pool, max_rows=9)]
@@ -95,7 +98,7 @@ class TestGetBuilds:
             await transaction.start()
             # A concurrent build waits for those who have written before it.
             await factories.upsert(writer, number, {"t": [1, 2, 3]})
-            index = f"embeddings_{number}_tail_7"
+            index = f"embeddings_{number}_{name}_7"
             building = asyncio.ensure_future(
                 builder.execute(f"CREATE INDEX CONCURRENTLY {index} ON embeddings_{number} (sequence)")
             )
@@ -107,7 +110,7 @@ class TestGetBuilds:
             await building
         await pool.execute(f"DROP INDEX {index}")
         (build,) = found
-        assert (build.kind, build.progress) == ("tail", 0)
+        assert (build.kind, build.progress) == (kind, 0)
         assert build.seconds >= 0
 
 
