@@ -52,6 +52,3 @@ async def _reset(pool: Pool) -> None:
         await statements.delete_all_users(connection)
         await statements.delete_custom_api_standards(connection)
     await tables.drop_orphans(pool)
-
-
-endpoints = [get_sanity_check, post_reset, get_footgun]

@@ -97,6 +97,3 @@ async def delete_standard(req: Req, path: StandardPath) -> None:
 
 async def _store(db: Db, standard: StandardIn) -> APIStandard:
     return await api_standards.upsert_api_standard(db, **msgspec.structs.asdict(standard))
-
-
-endpoints = [get_standards, post_standard, get_standard, put_standard, patch_standard, delete_standard]

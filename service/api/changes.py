@@ -183,6 +183,3 @@ def _change(row: ChangeRow, encoding: Encoding | None) -> Change:
         return Change(row.sequence, row.text_id, deleted=True)
     vector = vector_of(row.vector, encoding)
     return Change(row.sequence, row.text_id, False, row.created_at, row.updated_at, vector, row.text, row.metadata)
-
-
-endpoints = [get_changes, get_digests, get_bucket_digests]

@@ -101,6 +101,3 @@ def _files() -> dict[str, _File]:
             file = _File(content, gzip.compress(content, mtime=0), KINDS[path.suffix], tag)
             found[path.relative_to(FOLDER).as_posix()] = file
     return found
-
-
-endpoints = [get_console, get_console_page, get_console_file, get_console_folder_file]

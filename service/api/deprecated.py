@@ -14,7 +14,7 @@ from service.api.fields import Handle
 from service.api.instance_sharing import InstanceShares, get_instance_shares, share_instance, unshare_instance
 from service.api.llm_instances import FromDefinition, InstanceIn, Instances
 from service.errors import ApiError, Problem
-from service.http.endpoint import Endpoint
+from service.http.endpoint import Endpoint, endpoints_of
 from service.http.request import Req
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
 
@@ -118,4 +118,4 @@ def _renamed(problem: Problem) -> Problem:
     return Problem(message, location or None, problem.value)
 
 
-endpoints = [_older(one) for one in (*newer.endpoints, share_instance, unshare_instance, get_instance_shares)]
+endpoints = [_older(one) for one in (*endpoints_of(newer), share_instance, unshare_instance, get_instance_shares)]

@@ -68,6 +68,3 @@ def _asset(name: str) -> Response:
 @cache
 def _content(file: str) -> bytes:
     return (PAGE / file).read_bytes()
-
-
-endpoints = [get_openapi_json, get_openapi_yaml, get_docs, get_docs_asset]

@@ -177,6 +177,3 @@ async def _embedded(
         return await req.services.embedder.embed(spender, texts, purpose)
     except BadTexts as error:
         raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
-
-
-endpoints = [post_embed, post_openai_embeddings]

@@ -121,6 +121,3 @@ async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
 
 async def _body(req: Req, kind: Any) -> Any:
     return decoding.decode(await req.body.read(MAX_IDS_BYTES, FORMATS), kind, wire=req.body.wire(FORMATS))
-
-
-endpoints = [post_get, post_delete]

@@ -102,6 +102,3 @@ async def _goes_on(req: Req, project: ProjectAccess, last: str) -> str | None:
         lambda db: embeddings.are_embeddings_after(db, project_id=project.project_id, after=last)
     )
     return last if goes_on else None
-
-
-endpoints = [get_embeddings]

@@ -243,6 +243,3 @@ def vector_of(vector: HalfVector | None, encoding: Encoding | None) -> Vector | 
     if vector is None or encoding is None:
         return cast("Vector | None", vector)
     return in_bytes(vector, encoding)
-
-
-endpoints = [post_embeddings, post_stream, delete_embeddings, get_embedding, delete_embedding]

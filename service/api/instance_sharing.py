@@ -127,6 +127,3 @@ async def _shares(db: Db, path: InstancePath) -> list[InstanceShare]:
 
 def _share_name(path: SharePath) -> str:
     return f"A share of {path.user}/{path.instance} with {path.other!r}"
-
-
-endpoints = [share_instance, patch_instance_share, unshare_instance, get_instance_shares]

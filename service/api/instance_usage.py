@@ -66,6 +66,3 @@ async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Call
         skip=query.offset,
     )
     return InstanceUsage(path.user, path.instance, first, last, *query.of(req, rows))
-
-
-endpoints = [get_usage]

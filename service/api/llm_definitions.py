@@ -170,17 +170,3 @@ async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:
 
 def _name(path: DefinitionPath) -> str:
     return f"The definition {path.user}/{path.definition}"
-
-
-endpoints = [
-    get_all_definitions,
-    get_definitions,
-    post_definition,
-    get_definition,
-    put_definition,
-    patch_definition,
-    delete_definition,
-    share_definition,
-    unshare_definition,
-    get_definition_shares,
-]

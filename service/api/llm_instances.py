@@ -205,14 +205,3 @@ async def retrieved(db: Db, path: InstancePath, role: str) -> Instance:
 def instance_name(path: InstancePath) -> str:
     """The name of an instance in errors."""
     return f"The instance {path.user}/{path.instance}"
-
-
-endpoints = [
-    get_instances,
-    post_instance,
-    post_instance_from_definition,
-    get_instance,
-    put_instance,
-    patch_instance,
-    delete_instance,
-]

@@ -31,6 +31,3 @@ async def get_metrics(req: Req) -> Response:
         if not isinstance(error, ApiError) and explain(error) is None:
             raise
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
-
-
-endpoints = [get_metrics]

@@ -60,6 +60,3 @@ def _listed(row: ProjectInList, recall: float) -> ListedProject:
     rows = row.number_of_embeddings
     tail = max(0, rows - row.index.built.indexed_rows) if row.index.built else 0
     return ListedProject(**msgspec.structs.asdict(row) | {"index": index_of(row.index, recall, rows, tail)})
-
-
-endpoints = [get_all_projects, get_projects]

@@ -176,6 +176,3 @@ def _described(
     value = known.trust_of_pca if query.method == "pca" else known.trust_of_neighbours
     trust = Trustworthiness(NEIGHBOURS, value, known.trust_of_pca, known.trust_sample or 0)
     return replace(made, trustworthiness=trust, explained_variance=known.explained)
-
-
-endpoints = [get_map]

@@ -91,6 +91,3 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
 async def _shared(db: Db, path: ProjectPath) -> list[SharedWith]:
     rows = await projects.get_shared_users_for_project(db, owner=path.user, project_handle=path.project)
     return found(rows, project_name(path))
-
-
-endpoints = [share_project, unshare_project, get_project_shares, transfer_project]

@@ -253,6 +253,3 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
         await req.services.schemas.check(owner_handle, text)
     except BadSchema as error:
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
-
-
-endpoints = [post_project, get_project, get_project_instance, put_project, patch_project, delete_project]

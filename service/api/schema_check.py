@@ -94,6 +94,3 @@ async def checked_pages(
         faults = await schemas.faults(owner, schema, [row.metadata for row in page], patient=patient)
         yield [(row.text_id, fault) for row, fault in zip(page, faults, strict=True)]
         after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # fewer if the rows are large
-
-
-endpoints = [post_schema_check]

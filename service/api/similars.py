@@ -274,6 +274,3 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
             text, metadata = row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET
             shown[row.text_id] = text, metadata
     return shown
-
-
-endpoints = [get_similars, post_similars]

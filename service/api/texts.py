@@ -91,6 +91,3 @@ async def embedded(req: Req, project: ProjectAccess, sent: Sequence[str], purpos
     caller = project.caller or ("admin" if project.role == "admin" else "public")
     spender = Spender(project.instance_id or 0, project.owner, caller)
     return await req.services.embedder.embed(spender, sent, purpose)
-
-
-endpoints = [post_texts, post_text_stream]

@@ -155,6 +155,3 @@ def same_handle(in_path: str, in_body: str, field: str) -> None:
     if in_path != in_body:
         problem = Problem(f"must be {in_path!r}, as in the path", f"body.{field}", in_body)
         raise BadRequest("The body contradicts the path.", [problem])
-
-
-endpoints = [get_whoami, get_users, post_user, get_user, put_user, patch_user, delete_user, post_user_key]

@@ -9,6 +9,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
+from types import ModuleType
 from typing import Any
 
 import asyncpg
@@ -199,3 +200,8 @@ def endpoint(
         )
 
     return make
+
+
+def endpoints_of(module: ModuleType) -> list[Endpoint]:
+    """The endpoints of a module, in their order there."""
+    return [one for one in vars(module).values() if isinstance(one, Endpoint)]
