@@ -14,14 +14,6 @@ SELECT api_key_sealed_by AS key_id, count(*) AS sealed
  GROUP BY api_key_sealed_by
  ORDER BY api_key_sealed_by NULLS FIRST;
 
--- name: GetKeysToRotate :many
-SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
-  FROM llm_service_instances
- WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
-   AND api_key_sealed_by IS DISTINCT FROM @key_id::text
- ORDER BY instance_id
- LIMIT @max_rows::int;
-
 -- name: ResealKeys :execrows
 -- Skips a blob that its owner has replaced meanwhile. A rotation is not a change of the instance: updated_at stays.
 UPDATE llm_service_instances AS instance
@@ -62,9 +54,12 @@ VACUUM (FULL) llm_service_instances;
 -- name: GetSentinel :one
 SELECT key_id, sealed FROM encryption_sentinel;
 
--- name: InsertSentinel :exec
--- The first process decides.
-INSERT INTO encryption_sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea) ON CONFLICT DO NOTHING;
+-- name: InsertSentinel :one
+-- The first process decides. An existing row is updated to itself, because only then it is returned.
+INSERT INTO encryption_sentinel AS sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea)
+    ON CONFLICT (only_row) DO UPDATE SET key_id = sentinel.key_id
+RETURNING key_id, sealed;
 
 -- name: ReplaceSentinel :exec
-UPDATE encryption_sentinel SET key_id = @key_id::text, sealed = @sealed::bytea;
+INSERT INTO encryption_sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea)
+    ON CONFLICT (only_row) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed;

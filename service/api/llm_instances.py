@@ -189,8 +189,8 @@ async def _store(
         requests_per_minute=sent.requests_per_minute,
         expires_at=checked_end(sent.expires_at),
         change_key=sent.api_key is not None,
-        api_key_encrypted=key.blob if key else None,
-        api_key_sealed_by=key.key_id if key else None,
+        api_key_encrypted=key,
+        api_key_sealed_by=keyring.current.id if key else None,
     )
     await llm_instances.fit_tables_of_instance(db, instance_id=row.instance_id)
     return row

@@ -8,7 +8,7 @@ query = Queries(__name__)
 
 
 class SealedKey(msgspec.Struct, frozen=True):
-    """The encrypted key of an instance, as in service.provider_keys.keyring.Sealed."""
+    """The encrypted key of an instance, and the id of its key, None for the original system."""
 
     instance_id: int
     owner: str
@@ -51,11 +51,6 @@ async def count_sealed_keys(db: Db) -> list[SealedCount]:
 
 
 @query
-async def get_keys_to_rotate(db: Db, *, after: int, max_rows: int, key_id: str) -> list[SealedKey]:
-    """A page of the keys that are not encrypted with this key."""
-
-
-@query
 async def reseal_keys(
     db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes], key_id: str
 ) -> int:
@@ -95,10 +90,10 @@ async def get_sentinel(db: Db) -> Sentinel | None:
 
 
 @query
-async def insert_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
-    """Stores the sentinel unless there is one."""
+async def insert_sentinel(db: Db, *, key_id: str, sealed: bytes) -> Sentinel:
+    """Stores the sentinel unless there is one. Returns the stored one."""
 
 
 @query
 async def replace_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
-    """Replaces the sentinel."""
+    """Stores the sentinel, or replaces it."""

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from service.provider_keys import rotation
-from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, Sealed, instance_place
+from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, instance_place
 from service.queries import keys as statements
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support import factories, legacy
@@ -32,9 +32,8 @@ async def filled(url: str, keyring: Keyring, count: int = INSTANCES, *, original
     rows = []
     for number in range(count):
         handle, secret = f"inst-{number}", f"secret-{number}"
-        sealed = keyring.seal(secret, instance_place("anna", handle))
-        blob = keyring.current.encrypt(secret) if original else sealed.blob
-        rows.append((handle, blob, None if original else sealed.key_id))
+        blob = keyring.current.encrypt(secret) if original else keyring.seal(secret, instance_place("anna", handle))
+        rows.append((handle, blob, None if original else keyring.current.id))
     await connection.executemany(
         "INSERT INTO llm_service_instances (owner, instance_handle, api_standard, dimensions, api_key_encrypted, "
         "api_key_sealed_by) VALUES ('anna', $1, 'openai', 3, $2, $3)",
@@ -50,7 +49,7 @@ async def secrets(url: str, keyring: Keyring) -> dict[str, str]:
     for row in await statements.get_sealed_keys(connection, after=0, max_rows=10_000):
         try:
             place = instance_place(row.owner, row.instance_handle)
-            found[row.instance_handle] = keyring.open(Sealed(row.blob or b"", row.key_id), place)
+            found[row.instance_handle] = keyring.open(row.blob, row.key_id, place)
         except DoesNotOpen:
             continue
     await connection.close()

@@ -49,14 +49,6 @@ class TestCountSealedKeys:
         assert {key_id: found.get(key_id) for key_id in ("k", "l", None)} == {"k": 2, "l": 1, None: 1}
 
 
-class TestGetKeysToRotate:
-    async def test_leaves_out_those_of_the_key(self, connection: Connection) -> None:
-        one, two = await sealed(connection, b"1"), await sealed(connection, b"2", "old")
-        await sealed(connection, b"3", "new")
-        page = await keys.get_keys_to_rotate(connection, after=one - 1, max_rows=9, key_id="new")
-        assert [row.instance_id for row in page] == [one, two]
-
-
 class TestResealKeys:
     async def test_exchanges_what_has_not_changed(self, connection: Connection) -> None:
         one, two = await sealed(connection, b"1"), await sealed(connection, b"changed", "old")
@@ -138,13 +130,14 @@ class TestGetSentinel:
 
 class TestInsertSentinel:
     async def test_the_first_stays(self, connection: Connection) -> None:
-        await keys.insert_sentinel(connection, key_id="a", sealed=b"1")
-        await keys.insert_sentinel(connection, key_id="b", sealed=b"2")
+        for key_id, sealed in (("a", b"1"), ("b", b"2")):
+            found = await keys.insert_sentinel(connection, key_id=key_id, sealed=sealed)
+            assert found == keys.Sentinel("a", b"1")
         assert await keys.get_sentinel(connection) == keys.Sentinel("a", b"1")
 
 
 class TestReplaceSentinel:
     async def test_replaces(self, connection: Connection) -> None:
-        await keys.insert_sentinel(connection, key_id="a", sealed=b"1")
-        await keys.replace_sentinel(connection, key_id="b", sealed=b"2")
-        assert await keys.get_sentinel(connection) == keys.Sentinel("b", b"2")
+        for key_id, sealed in (("a", b"1"), ("b", b"2")):
+            await keys.replace_sentinel(connection, key_id=key_id, sealed=sealed)
+            assert await keys.get_sentinel(connection) == keys.Sentinel(key_id, sealed)
