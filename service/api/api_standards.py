@@ -1,5 +1,6 @@
 """API standards: how the interfaces of providers work (contract section 3)."""
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -75,10 +76,7 @@ async def put_standard(req: Req, path: StandardPath, body: StandardIn) -> APISta
 @endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn, errors=(404,))
 async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> APIStandard:
     """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await api_standards.lock_api_standard(db, api_standard_handle=path.standard)
-
+    lock = partial(api_standards.lock_api_standard, api_standard_handle=path.standard)
     async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
         same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
         return await _store(tx, standard)

@@ -1,11 +1,12 @@
 """Sharing of instances, with limits of use."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.api.fields import Moment, RequestCount, ShareRole, Tokens, checked_end
+from service.api.fields import Moment, RequestCount, ShareRole, Tokens, check_end
 from service.api.llm_instances import InstancePath, instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
@@ -74,21 +75,12 @@ async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) ->
         return InstanceShares(path.user, path.instance, await _shares(tx, path))
 
 
-@endpoint(
-    "PATCH",
-    "/v1/llm-instances/{user}/{instance}/share/{other}",
-    guard=owner,
-    patches=ShareChange,
-    errors=(404,),
-)
+@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, patches=ShareChange, errors=(404,))
 async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) -> InstanceShares:
     """Change the role or the limits of a share (JSON merge patch, RFC 7396); null removes a limit."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_instances.lock_instance_share(
-            db, owner=path.user, instance_handle=path.instance, user_handle=path.other
-        )
-
+    lock = partial(
+        llm_instances.lock_instance_share, owner=path.user, instance_handle=path.instance, user_handle=path.other
+    )
     async with merged(req.pool, body, ShareChange, _share_name(path), lock, owners=(path.user,)) as (tx, share):
         await _store(tx, path, path.other, share)
         return InstanceShares(path.user, path.instance, await _shares(tx, path))
@@ -110,13 +102,9 @@ async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -
 
 
 async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> None:
-    checked_end(share.expires_at)
+    check_end(share.expires_at)
     row = await llm_instances.link_user_to_llm_instance(
-        db,
-        owner=path.user,
-        instance_handle=path.instance,
-        user_handle=user,
-        **msgspec.structs.asdict(share),
+        db, owner=path.user, instance_handle=path.instance, user_handle=user, **msgspec.structs.asdict(share)
     )
     found(row, instance_name(path))
 

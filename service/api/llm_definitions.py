@@ -1,5 +1,6 @@
 """Definitions: templates for instances (contract section 4)."""
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -110,10 +111,7 @@ async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> 
 )
 async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any]) -> Definition:
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_definitions.lock_llm_definition(db, owner=path.user, definition_handle=path.definition)
-
+    lock = partial(llm_definitions.lock_llm_definition, owner=path.user, definition_handle=path.definition)
     async with merged(req.pool, body, DefinitionIn, _name(path), lock) as (tx, definition):
         same_handle(path.definition, definition.definition_handle, "definition_handle")
         await _store(tx, path.user, definition)

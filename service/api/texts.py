@@ -1,6 +1,7 @@
 """Uploads of texts, which the service embeds with the model of the project's instance."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from starlette.responses import Response
 
@@ -17,7 +18,7 @@ from service.queries.projects import ProjectAccess
 from service.uploads import texts
 from service.uploads.store import Uploaded, check_metadata, store_batch
 from service.uploads.text_stream import TextUpload
-from service.uploads.texts import Embed, TextIn, TextsIn, Usage, add_vectors
+from service.uploads.texts import TextIn, TextsIn, Usage, add_vectors
 
 # Statuses of requests that embed texts, besides those of every route.
 EMBED_ERRORS = (404, 409, 424, 502, 503, 504)
@@ -48,7 +49,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     batch.check()  # before texts are embedded
     rows = list(range(len(batch.ids)))
     with req.abandonable():
-        usage = await add_vectors(req.pool, batch, rows, _documents(req))
+        usage = await add_vectors(req.pool, batch, rows, partial(embedded, req, purpose="document"))
     batch.check()
     async with req.services.admission.upload(patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
@@ -73,20 +74,11 @@ async def post_text_stream(req: Req, path: ProjectPath, query: TextStreamQuery, 
     again, so an upload can be repeated without cost.
     """
     upload = await upload_of(TextUpload, req, path, access, query.on_error)
-    upload.embed = _documents(req)
+    upload.embed = partial(embedded, req, purpose="document")
     return received(req, upload)
 
 
-def _documents(req: Req) -> Embed:
-    """A function that embeds texts as documents of a project."""
-
-    async def embed(project: ProjectAccess, sent: list[str]) -> Embedded:
-        return await embedded(req, project, sent, "document")
-
-    return embed
-
-
-async def embedded(req: Req, project: ProjectAccess, sent: Sequence[str], purpose: Purpose) -> Embedded:
+async def embedded(req: Req, project: ProjectAccess, sent: Sequence[str], *, purpose: Purpose) -> Embedded:
     """Embeds texts with the project's instance, for a caller who is authorized to. Raises as `Embedder.embed` does."""
     caller = project.caller or ("admin" if project.role == "admin" else "public")
     spender = Spender(project.instance_id or 0, project.owner, caller)

@@ -1,6 +1,7 @@
 """Users and their keys (contract section 2)."""
 
 import secrets
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -88,10 +89,7 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
 async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
     """Change some properties of a user (JSON merge patch, RFC 7396)."""
     what = f"The user {path.user!r}"
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await users.lock_user(db, user_handle=path.user)
-
+    lock = partial(users.lock_user, user_handle=path.user)
     owners = (path.user, *_alike(body.get("email")))
     async with merged(req.pool, body, UserIn, what, lock, owners=owners) as (tx, user):
         same_handle(path.user, user.user_handle, "user_handle")
