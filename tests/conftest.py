@@ -30,8 +30,10 @@ from service.server.protocol import Protocol
 from service.settings import Settings
 from service.storage import calibration
 from tests.support.browser import CHROMIUM
+from tests.support.world import Headers, Project, User, project, user
 
 ADMIN_KEY = "admin-key-of-the-tests"
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ENCRYPTION_KEY = "test-encryption-key"
 TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a parallel run has its own
 
@@ -190,9 +192,27 @@ async def api(service_database: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-def admin() -> dict[str, str]:
+def admin() -> Headers:
     """The admin's headers."""
-    return {"Authorization": f"Bearer {ADMIN_KEY}"}
+    return ADMIN
+
+
+@pytest.fixture
+async def ada(api: httpx2.AsyncClient, admin: Headers) -> User:
+    """A new user."""
+    return await user(api, admin)
+
+
+@pytest.fixture
+async def bob(api: httpx2.AsyncClient, admin: Headers) -> User:
+    """Another new user."""
+    return await user(api, admin)
+
+
+@pytest.fixture
+async def own(api: httpx2.AsyncClient, admin: Headers) -> Project:
+    """A new and empty project of a third new user, of three dimensions."""
+    return await project(api, await user(api, admin))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from service.api.sanity_check import REMEDIES
 from service.database.pool import open_pool
 from service.metadata.schemas import Schemas
 from service.provider_keys.keyring import Keyring
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ENCRYPTION_KEY, serving, settings_for
 from tests.support import factories
 from tests.support.processes import ROOT
 from tests.support.world import fetch, instance, problem, project, row, status, upload, user
@@ -25,7 +25,6 @@ from tests.support.world import fetch, instance, problem, project, row, status, 
 pytestmark = pytest.mark.slow
 
 TABLES = "SELECT count(*) FROM pg_class WHERE relname ~ '^embeddings_[0-9]+$'"
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 CHECK = "/v1/admin/sanity-check"
 
 

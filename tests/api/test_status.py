@@ -12,12 +12,11 @@ import pytest
 
 from service import __version__
 from service.search import slow
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ENCRYPTION_KEY, serving, settings_for
 from tests.support.world import Project, fetch, instance, problem, project, row, upload, user
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 STATUS, SLOW = "/v1/admin/status", "/v1/admin/slow-searches"
 Own = tuple[httpx2.AsyncClient, asyncpg.Connection]
 

@@ -11,12 +11,10 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.support.processes import served
 
 pytestmark = pytest.mark.slow
-
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 
 async def faults(client: httpx2.AsyncClient) -> float:

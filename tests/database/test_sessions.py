@@ -19,13 +19,12 @@ from service.database.pool import connected, open_pool
 from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.database.url import BadDatabaseUrl, for_asyncpg, parse
 from service.schema import migrate
-from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, of_database, serving, settings_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 

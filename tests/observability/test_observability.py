@@ -21,13 +21,12 @@ import pytest
 
 from service import __version__
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
 from tests.support import world
 from tests.support.processes import served, started
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 METRICS_KEY = "marked-metrics-key"
 SETTINGS = {
     "SERVICE_ADMINKEY": ADMIN_KEY,

@@ -17,13 +17,12 @@ from chaos.standby import postgres_program
 from service.queries import indexes
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import world
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 TEXT = (ROOT / "docs" / "OPERATIONS.md").read_text()
 
 

@@ -14,14 +14,13 @@ import pytest
 from service.provider_keys import rotation
 from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, instance_place
 from service.queries import keys as statements
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, serving, settings_for
 from tests.support import factories, legacy
 from tests.support.processes import ROOT, command, served
 from tests.support.world import instance, user
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 INSTANCES = 1200  # more than two pages
 
 

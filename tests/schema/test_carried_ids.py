@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from service.schema import migrate
-from tests.conftest import serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import legacy
 from tests.support.catalogue import embeddings, rows
 
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 NewDatabase = Callable[..., str]
 BEFORE = migrate.names()[migrate.names().index("0012_mark_carried_ids") - 1]
 KEY = {"Authorization": "Bearer key of anna"}
-ADMIN = {"Authorization": "Bearer admin-key-of-the-tests"}
 PLACE = "/v1/embeddings/anna/two"
 # What is in the original database, as its clients stored it.
 CARRIED = ["doc%2F1", "low%2fer", "50%25", "pair/1", "pair%2F1", "a%2520b", "again%2F1", "changed%2F1"]

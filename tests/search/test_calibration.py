@@ -14,12 +14,11 @@ from service.queries import embeddings, indexes
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
-from tests.conftest import ADMIN_KEY, QUERIES, serving, settings_for
+from tests.conftest import ADMIN, QUERIES, serving, settings_for
 from tests.support import factories
 from tests.support.searches import clustered
 
 pytestmark = pytest.mark.slow
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 DIMENSIONS, ROWS, HELD_OUT, REBUILDS = 64, 6000, 1000, 3
 

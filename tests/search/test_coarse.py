@@ -20,12 +20,11 @@ from service.search.nearest import CANDIDATES
 from service.settings import IndexAims
 from service.storage import builds, indexer
 from service.storage.growth import Growth
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support.searches import by_index, by_numpy, clustered, found, known, made, put, question
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ROWS = 6000
 LISTS = 60
 TAIL = 100

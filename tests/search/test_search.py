@@ -28,7 +28,7 @@ from service.search import filters
 from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 from tests.support.searches import (
@@ -51,7 +51,6 @@ pytestmark = pytest.mark.slow
 
 RECALL_ROWS = 5000
 LARGE = 8000
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
 
 

@@ -18,13 +18,12 @@ from service.api.routes import endpoints
 from service.queries import projects, similars
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import world
 from tests.support.world import Headers, Project, User
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 VECTORS = np.random.default_rng(5).normal(size=(300, 3)).astype(np.float16)
 QUERY = {"vector": [1.0, 0.0, 0.0]}

@@ -10,13 +10,12 @@ import pytest
 
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 DIMENSIONS = 16
 EQUAL = [1.0] + [0.0] * (DIMENSIONS - 1)

@@ -16,13 +16,12 @@ import pytest
 
 from service.errors import Busy
 from service.shares import Shares
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
 SOON = 2.0  # seconds, beside as much as others can ask for, on two cores
 MANY = [5] * 450_000

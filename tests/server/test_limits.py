@@ -15,13 +15,12 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, serving, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
 BEGUN = 1_450_000  # bytes of a large body that have come
 

@@ -16,11 +16,10 @@ from service.search.nearest import nearest
 from service.settings import IndexAims
 from service.storage import indexer, real_queries
 from service.storage.real_queries import LEAST_QUERIES, MOST_QUERIES, RealQueries, measure
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support.catalogue import rows as rows_of
 from tests.support.searches import clustered, known, made, put, question
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ROWS = 3000
 DIMENSIONS = 16
 AIMS = IndexAims(threshold=1000, memory=64 * 1024 * 1024)

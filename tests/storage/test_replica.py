@@ -25,13 +25,12 @@ from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
 from service.storage.replica import Replica, Unanswered
-from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
+from tests.conftest import ADMIN, of_database, serving, settings_for
 from tests.support import world
 from tests.support.world import Headers, Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PRIMARY = {"X-Read-From": "primary"}
 LAG_SECONDS = 2.0
 QUERY = {"vector": [1.0, 0.0, 0.0]}
