@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -175,6 +176,13 @@ async def serving(config: Settings) -> AsyncIterator[str]:
     await running
 
 
+@asynccontextmanager
+async def client_of(config: Settings, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """Runs the service on a free port, and yields a client of it with these options."""
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, **{"timeout": 60, **options}) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def service_database(new_database: Callable[..., str]) -> str:
     """The URL of the database behind `api`."""
@@ -184,10 +192,7 @@ def service_database(new_database: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 async def api(service_database: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the running service."""
-    async with (
-        serving(settings_for(service_database, service_max_body_bytes=4 * 1024 * 1024)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60) as client,
-    ):
+    async with client_of(settings_for(service_database, service_max_body_bytes=4 * 1024 * 1024)) as client:
         yield client
 
 

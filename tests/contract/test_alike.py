@@ -7,7 +7,7 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.support.world import Headers, fetch, problem, refused, status, unique, user
 
 
@@ -66,7 +66,7 @@ async def test_two_that_an_original_database_holds_both_stay(new_database: Calla
             "INSERT INTO users (user_handle, email, vdb_key) VALUES ('mara', 'm@x.org', repeat('a', 64)), "
             "('Mara', 'M@x.org', repeat('b', 64)), ('Public', 'p@x.org', repeat('c', 64))"
         )
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base, headers=admin) as api:
+    async with client_of(settings_for(url), headers=admin) as api:
         for handle, email in (("mara", "m@x.org"), ("Mara", "M@x.org"), ("Public", "p@x.org")):
             sent = {**body(handle, email), "name": "N"}
             assert (await api.put(f"/v1/users/{handle}", json=sent)).status_code == 201

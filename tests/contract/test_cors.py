@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from service.api.routes import endpoints
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.support.world import Headers, User, problem, project, user
 
 PATHS = sorted({re.sub(r"{\w+}", "start.js", one.path) for one in endpoints if not one.only_debug})
@@ -100,7 +100,7 @@ async def test_named_origins(new_database: Callable[..., str], admin: Headers) -
         new_database(), service_cors_origins=f"{NAMED}, http://localhost:3000,", service_indexer=False,
         service_max_body_bytes=2000,
     )  # fmt: skip
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+    async with client_of(config) as api:
         place = await project(api, await user(api, admin))
         for origin, allowed in [(None, None), (NAMED, NAMED), ("null", None), ("https://evil.example", None)]:
             sent: Headers = {"Origin": origin} if origin else {}

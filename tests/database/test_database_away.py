@@ -11,7 +11,7 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, client_of, settings_for
 from tests.support.processes import served
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ async def faults(client: httpx2.AsyncClient) -> float:
 async def test_a_closed_database(new_database: Callable[..., str], server: str) -> None:
     url = new_database()
     name = url.partition("?")[0].rpartition("/")[2]
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base) as client:
+    async with client_of(settings_for(url)) as client:
         assert (await client.get("/readyz")).status_code == 200
         before = await faults(client)
         with psycopg.connect(server, autocommit=True) as connection:

@@ -19,7 +19,7 @@ from service.database.pool import connected, open_pool
 from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.database.url import BadDatabaseUrl, for_asyncpg, parse
 from service.schema import migrate
-from tests.conftest import ADMIN, ADMIN_KEY, of_database, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, of_database, settings_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 
@@ -30,7 +30,7 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 @asynccontextmanager
 async def served(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+    async with client_of(settings_for(url)) as api:
         yield api
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from service import __version__
 from service.storage import indexer
-from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.processes import served, started
 
@@ -136,7 +136,7 @@ async def test_a_log_that_cannot_be_written_ends_no_work(new_database: Callable[
 
 async def test_metrics(new_database: Callable[..., str]) -> None:
     settings = settings_for(new_database(), service_metrics_key=METRICS_KEY, service_indexer=False)
-    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+    async with client_of(settings) as api:
 
         async def scrape(key: str = METRICS_KEY) -> str:
             answer = await api.get("/metrics", headers={"Authorization": f"Bearer {key}"})
@@ -186,7 +186,7 @@ async def test_metrics_while_the_database_does_not_answer(new_database: Callable
         database, service_metrics_key=METRICS_KEY, service_indexer=False, service_statement_timeout=0.5
     )
     read = {"Authorization": f"Bearer {METRICS_KEY}"}
-    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+    async with client_of(settings) as api:
         with psycopg.connect(database) as connection:
             connection.execute("LOCK TABLE project_indexes IN ACCESS EXCLUSIVE MODE")
             answer = await api.get("/metrics", headers=read)
@@ -197,7 +197,7 @@ async def test_metrics_while_the_database_does_not_answer(new_database: Callable
 async def test_metrics_show_that_all_connections_are_in_use(new_database: Callable[..., str]) -> None:
     url = new_database()
     settings = settings_for(url, service_pool_size=1, service_caller_share=1, service_indexer=False)
-    async with serving(settings) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+    async with client_of(settings) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         with psycopg.connect(url) as connection:
             connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE".encode())
@@ -217,7 +217,7 @@ async def test_the_metric_of_rounds_is_that_of_any_indexer(new_database: Callabl
     database = new_database()
     settings = settings_for(database, service_metrics_key=METRICS_KEY, service_indexer=False)
     an_hour_ago = "UPDATE indexer_state SET last_round = now() - interval '1 hour'"
-    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+    async with client_of(settings) as api:
 
         async def age() -> float:
             answer = await api.get("/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"})

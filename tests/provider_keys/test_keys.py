@@ -14,7 +14,7 @@ import pytest
 from service.provider_keys import rotation
 from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, instance_place
 from service.queries import keys as statements
-from tests.conftest import ADMIN, ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, serving, settings_for
 from tests.support import factories, legacy
 from tests.support.processes import ROOT, command, served
 from tests.support.world import instance, user
@@ -199,10 +199,7 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
     assert done.returncode == 4
     assert json.loads(done.stdout) == {"changed": 3, "not_opening": 1}
     assert "anna/inst-1 was not changed" in done.stderr
-    async with (
-        serving(settings_for(url, encryption_key="new")) as base,
-        httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-    ):
+    async with client_of(settings_for(url, encryption_key="new"), headers=ADMIN) as api:
         assert len((await api.get("/v1/llm-instances/anna")).json()["instances"]) == 4
         assert (await api.get("/v1/llm-instances/anna/inst-1")).json()["has_api_key"] is True
         report = (await api.get("/v1/admin/sanity-check")).json()
@@ -299,7 +296,7 @@ async def test_going_back_and_forth_loses_no_sealed_key(new_database: Callable[.
 
 async def test_an_instance_made_through_the_service_is_bound_to_its_place(new_database: Callable[..., str]) -> None:
     url = new_database()
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base) as api:
+    async with client_of(settings_for(url)) as api:
         ada = await user(api, ADMIN)
         made = await instance(api, ada, api_key="through the service")
         body = {"instance_handle": "two", "definition_owner": "_system", "definition_handle": "openai-small"}

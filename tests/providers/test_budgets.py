@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from service.providers import ledger
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.providers.conftest import Lent, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, User, problem, unique, user
@@ -38,7 +38,7 @@ async def second(provider_database: str, provider: Provider) -> AsyncIterator[ht
     """Another service on the same database."""
     hosts = f"http://127.0.0.1:{provider.port}"
     config = settings_for(provider_database, service_provider_hosts=hosts, service_indexer=False)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
+    async with client_of(config) as client:
         yield client
 
 
@@ -399,7 +399,7 @@ async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
         service_pool_size=6,  # three uploads, two of one caller
         service_indexer=False,
     )
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+    async with client_of(config) as api:
         one = await lent(api, admin, provider)
         project = (await api.get(f"/v1/projects/{one.owner.handle}/{one.project}", headers=admin)).json()
         with psycopg.connect(database) as db:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from service.schema import migrate
-from tests.conftest import ADMIN, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support import legacy
 from tests.support.catalogue import embeddings, rows
 
@@ -83,7 +83,7 @@ async def test_older_clients_find_what_they_stored_and_nothing_else(copied: NewD
             )
         migrate.upgrade(url)
     config = settings_for(url, encryption_key=legacy.ENCRYPTION_KEY)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=KEY) as anna:
+    async with client_of(config, headers=KEY) as anna:
         if by == "this version":
             await upload(anna, "changed%2F1", "changed")
             await upload(anna, "new%2F1", "new")
@@ -129,7 +129,7 @@ async def test_no_mark_is_left_of_what_is_deleted(copied: NewDatabase, way: str)
         "%" in one for one in CARRIED
     )
     config = settings_for(url, encryption_key=legacy.ENCRYPTION_KEY)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as admin:
+    async with client_of(config, headers=ADMIN) as admin:
         if way == "project":
             assert (await admin.delete("/v1/projects/anna/two")).status_code == 204
         elif way == "user":

@@ -28,7 +28,7 @@ from service.search import filters
 from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
-from tests.conftest import ADMIN, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 from tests.support.searches import (
@@ -502,7 +502,7 @@ async def test_two_indexers_at_once_build_once(large: Any) -> None:
 async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str) -> None:
     url, pool, project, _ = large
     log = tmp_path / "log"
-    async with serving(settings_for(url, service_indexer=False)) as base, httpx2.AsyncClient(base_url=base) as api:
+    async with client_of(settings_for(url, service_indexer=False)) as api:
         process = started("index", log=log, **values_for(url))
         path = f"/v1/projects/{project.owner}/proj"
         await until(lambda: building(pool))
@@ -542,10 +542,7 @@ async def test_the_service_indexes_by_itself(new_database: Callable[..., str]) -
         stored = clustered(1500, DIMENSIONS)
         path = f"/v1/projects/{project.owner}/proj"
         similars = f"/v1/similars/{project.owner}/proj"
-        async with (
-            serving(settings_for(url, service_index_threshold=1000)) as base,
-            httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-        ):
+        async with client_of(settings_for(url, service_index_threshold=1000), headers=ADMIN) as api:
             rows = [{"text_id": f"{row:04}", "vector": stored[row].astype(float).tolist()} for row in range(1500)]
             sent = await api.post(f"/v1/embeddings/{project.owner}/proj", json={"embeddings": rows})
             assert sent.status_code == 201

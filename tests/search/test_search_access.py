@@ -18,7 +18,7 @@ from service.api.routes import endpoints
 from service.queries import projects, similars
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN, serving, settings_for
+from tests.conftest import ADMIN, client_of, serving, settings_for
 from tests.support import world
 from tests.support.world import Headers, Project, User
 
@@ -36,10 +36,7 @@ def url(new_database: Callable[..., str]) -> str:
 
 @pytest.fixture(scope="module")
 async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as client,
-    ):
+    async with client_of(settings_for(url, service_indexer=False)) as client:
         yield client
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
@@ -28,10 +28,7 @@ def url(new_database: Callable[..., str]) -> str:
 
 @pytest.fixture(scope="module")
 async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as client,
-    ):
+    async with client_of(settings_for(url, service_indexer=False)) as client:
         yield client
 
 

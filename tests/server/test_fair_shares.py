@@ -16,7 +16,7 @@ import pytest
 
 from service.errors import Busy
 from service.shares import Shares
-from tests.conftest import ADMIN, ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
@@ -34,10 +34,7 @@ Ask = Callable[[], Awaitable[httpx2.Response]]
 @asynccontextmanager
 async def service(database: str, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
     limits = httpx2.Limits(max_connections=200)
-    async with (
-        serving(settings_for(database, service_indexer=False, **settings)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60, limits=limits) as api,
-    ):
+    async with client_of(settings_for(database, service_indexer=False, **settings), limits=limits) as api:
         yield api
 
 

@@ -15,7 +15,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.conftest import ADMIN, ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
@@ -28,7 +28,7 @@ BEGUN = 1_450_000  # bytes of a large body that have come
 @asynccontextmanager
 async def service(database: str, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
     config = settings_for(database, service_indexer=False, **settings)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=30) as api:
+    async with client_of(config, timeout=30) as api:
         yield api
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from service.uploads import chunks
 from service.uploads.limits import CHUNK_ROWS
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN_KEY, client_of, settings_for
 from tests.support.processes import served
 from tests.support.world import Headers, Project, fetch, problem, project, row, status, upload, user
 
@@ -331,10 +331,7 @@ async def test_lines_come_while_the_client_still_sends(api: httpx2.AsyncClient, 
 async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Callable[..., str], admin: Headers) -> None:
     """What the storing takes is not the client's silence; what follows its line is."""
     url, silence = new_database(), 2
-    async with (
-        serving(settings_for(url, service_body_seconds=silence, service_indexer=False)) as at,
-        httpx2.AsyncClient(base_url=at) as api,
-    ):
+    async with client_of(settings_for(url, service_body_seconds=silence, service_indexer=False)) as api:
         place = await project(api, await user(api, admin))
         client = await opened(api, place)
         await client.send(ndjson(row("a", [1, 2, 3])))
