@@ -127,6 +127,12 @@ def new_database(server: str) -> Iterator[Callable[..., str]]:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
 
 
+@pytest.fixture
+def url(new_database: Callable[..., str]) -> str:
+    """The URL of a migrated database of a test's own."""
+    return new_database()
+
+
 @pytest.fixture(scope="session")
 async def pool(new_database: Callable[..., str]) -> AsyncIterator[Pool]:
     """A pool on a migrated database of its own."""

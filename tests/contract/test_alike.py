@@ -1,7 +1,6 @@
 """Users are not mistaken for one another: no two of them differ in the case of their handle or e-mail only."""
 
 import asyncio
-from collections.abc import Callable
 
 import httpx2
 import psycopg
@@ -59,8 +58,7 @@ async def test_of_many_at_once_one_is_made(api: httpx2.AsyncClient, admin: Heade
         assert sorted(one.status_code for one in answers) == [201, 409, 409, 409]
 
 
-async def test_two_that_an_original_database_holds_both_stay(new_database: Callable[..., str], admin: Headers) -> None:
-    url = new_database()
+async def test_two_that_an_original_database_holds_both_stay(url: str, admin: Headers) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO users (user_handle, email, vdb_key) VALUES ('mara', 'm@x.org', repeat('a', 64)), "

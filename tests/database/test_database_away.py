@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -23,8 +22,7 @@ async def faults(client: httpx2.AsyncClient) -> float:
     return float(re.findall(r"^embedding_service_faults_total (\S+)$", metrics, re.MULTILINE)[0])
 
 
-async def test_a_closed_database(new_database: Callable[..., str], server: str) -> None:
-    url = new_database()
+async def test_a_closed_database(url: str, server: str) -> None:
     name = url.partition("?")[0].rpartition("/")[2]
     async with client_of(settings_for(url)) as client:
         assert (await client.get("/readyz")).status_code == 200
@@ -47,10 +45,7 @@ async def test_a_closed_database(new_database: Callable[..., str], server: str) 
 
 
 @pytest.mark.parametrize("stops_meanwhile", [False, True])
-def test_a_worker_is_killed_meanwhile(
-    new_database: Callable[..., str], server: str, tmp_path: Path, stops_meanwhile: bool
-) -> None:
-    url = new_database()
+def test_a_worker_is_killed_meanwhile(url: str, server: str, tmp_path: Path, stops_meanwhile: bool) -> None:
     name = url.partition("?")[0].rpartition("/")[2]
     values = {
         "SERVICE_ADMINKEY": ADMIN_KEY,

@@ -260,8 +260,7 @@ async def test_settings_of_the_database(new_database: Callable[..., str]) -> Non
         assert (await world.fetch(api, "/v1/admin/sanity-check", ADMIN))["issues_count"] == 0
 
 
-async def test_a_database_that_becomes_read_only(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_a_database_that_becomes_read_only(url: str) -> None:
     alter = f"ALTER DATABASE {name_of(url)} SET default_transaction_read_only = "
     async with served(url) as api:
         owner = await world.user(api, ADMIN)
@@ -305,8 +304,7 @@ async def test_a_database_that_becomes_read_only(new_database: Callable[..., str
         assert (await api.get("/readyz")).status_code == 200
 
 
-def test_a_start_while_the_database_is_read_only(new_database: Callable[..., str], tmp_path: Path) -> None:
-    url = new_database()
+def test_a_start_while_the_database_is_read_only(url: str, tmp_path: Path) -> None:
     values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "test-encryption-key", "SERVICE_DATABASE_URL": url}
     assert command("keys", "rotate", **values).returncode == 0  # as an earlier start: stores the sentinel
     with psycopg.connect(url, autocommit=True) as connection:

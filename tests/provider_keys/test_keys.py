@@ -73,8 +73,7 @@ EXPECTED = {f"inst-{number}": f"secret-{number}" for number in range(INSTANCES)}
 
 
 @pytest.mark.parametrize("original", [False, True])
-async def test_rotation(new_database: Callable[..., str], original: bool) -> None:
-    url = new_database()
+async def test_rotation(url: str, original: bool) -> None:
     await filled(url, Keyring("old"), original=original)
     code, found = status(settings(url, "old"))
     assert code == (3 if original else 0)
@@ -103,9 +102,8 @@ async def test_rotation(new_database: Callable[..., str], original: bool) -> Non
     assert await secrets(url, Keyring("new")) == EXPECTED
 
 
-async def test_a_rotation_without_provider_keys(new_database: Callable[..., str]) -> None:
+async def test_a_rotation_without_provider_keys(url: str) -> None:
     """What proves the key at a start is sealed too: until it is sealed anew, the old key is needed."""
-    url = new_database()
     values = settings(url, "new", "old")
     assert command("keys", "rotate", **settings(url, "old")).returncode == 0
     code, found = status(values)
@@ -115,8 +113,7 @@ async def test_a_rotation_without_provider_keys(new_database: Callable[..., str]
     assert (code, found["sentinel"], found["is_done"]) == (0, Key("new").id, True)
 
 
-async def test_a_blob_that_was_moved_to_another_instance_does_not_open(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_a_blob_that_was_moved_to_another_instance_does_not_open(url: str) -> None:
     await filled(url, Keyring("key"), 2)
     connection = await asyncpg.connect(url)
     await connection.execute(
@@ -129,9 +126,8 @@ async def test_a_blob_that_was_moved_to_another_instance_does_not_open(new_datab
     assert (code, found["does_not_open"]) == (4, ["anna/inst-1"])
 
 
-async def test_rotation_while_the_service_serves(new_database: Callable[..., str]) -> None:
+async def test_rotation_while_the_service_serves(url: str) -> None:
     """Keys are set through the service, with the old key and with the new one, while they are exchanged."""
-    url = new_database()
     await filled(url, Keyring("old"))
     expected = dict(EXPECTED)
     stop = asyncio.Event()
@@ -167,8 +163,7 @@ async def test_rotation_while_the_service_serves(new_database: Callable[..., str
     assert await secrets(url, Keyring("new")) == expected
 
 
-async def test_an_interrupted_rotation_goes_on(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_an_interrupted_rotation_goes_on(url: str) -> None:
     await filled(url, Keyring("old"))
     connection = await asyncpg.connect(url)
 
@@ -187,8 +182,7 @@ async def test_an_interrupted_rotation_goes_on(new_database: Callable[..., str])
     assert await secrets(url, Keyring("new")) == EXPECTED
 
 
-async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_keys_that_do_not_open_stay_and_break_nothing(url: str) -> None:
     await filled(url, Keyring("old"), 4)
     connection = await asyncpg.connect(url)
     await connection.execute(
@@ -216,10 +210,7 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
     await connection.close()
 
 
-async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
-    new_database: Callable[..., str], tmp_path: Path
-) -> None:
-    url = new_database()
+async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(url: str, tmp_path: Path) -> None:
     await filled(url, Keyring("right"), 2)
 
     def refused(values: dict[str, str], problem: str) -> None:
@@ -247,8 +238,7 @@ async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
         pass
 
 
-async def test_a_lost_key(new_database: Callable[..., str], tmp_path: Path) -> None:
-    url = new_database()
+async def test_a_lost_key(url: str, tmp_path: Path) -> None:
     await filled(url, Keyring("lost"), 3)
     with served(tmp_path / "log", cwd=tmp_path, **settings(url, "lost")):
         pass
@@ -284,8 +274,7 @@ async def test_blobs_of_the_original_system_open_after_the_takeover(new_database
     assert (await secrets(url, Keyring(legacy.ENCRYPTION_KEY))) == {"small": legacy.SEALED}
 
 
-async def test_going_back_and_forth_loses_no_sealed_key(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_going_back_and_forth_loses_no_sealed_key(url: str) -> None:
     await filled(url, Keyring("key"), 3)
     for step in (["--to", "0007"], []):
         assert command("migrate", *step, **settings(url, "key")).returncode == 0
@@ -294,8 +283,7 @@ async def test_going_back_and_forth_loses_no_sealed_key(new_database: Callable[.
     assert status(settings(url, "key"))[0] == 0
 
 
-async def test_an_instance_made_through_the_service_is_bound_to_its_place(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_an_instance_made_through_the_service_is_bound_to_its_place(url: str) -> None:
     async with client_of(settings_for(url)) as api:
         ada = await user(api, ADMIN)
         made = await instance(api, ada, api_key="through the service")

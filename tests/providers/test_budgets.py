@@ -1,7 +1,7 @@
 """Budgets: what a lender allows is never overspent, by nobody, and what was spent is in the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -389,11 +389,10 @@ async def test_a_cost_is_entered_when_the_database_answers_again(
 
 
 async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
-    new_database: Callable[..., str], admin: Headers, provider: Provider
+    url: str, admin: Headers, provider: Provider
 ) -> None:
-    database = new_database()
     config = settings_for(
-        database,
+        url,
         service_provider_hosts=f"http://127.0.0.1:{provider.port}",
         service_wait_seconds=1.0,
         service_pool_size=6,  # three uploads, two of one caller
@@ -402,7 +401,7 @@ async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
     async with client_of(config) as api:
         one = await lent(api, admin, provider)
         project = (await api.get(f"/v1/projects/{one.owner.handle}/{one.project}", headers=admin)).json()
-        with psycopg.connect(database) as db:
+        with psycopg.connect(url) as db:
             db.execute(f"LOCK TABLE embeddings_{project['project_id']} IN SHARE MODE".encode())  # nothing is stored
             puts = [asyncio.create_task(one.put({str(number): "text"})) for number in range(3)]
             while len(provider.asked) < 3 and not any(put.done() for put in puts):

@@ -159,8 +159,7 @@ def test_both_ways_with_data(copied: NewDatabase) -> None:
     assert rows(url, marks) == before
 
 
-def test_a_database_that_was_always_ours_has_no_marks(new_database: NewDatabase) -> None:
-    url = new_database()
+def test_a_database_that_was_always_ours_has_no_marks(url: str) -> None:
     migrate.downgrade(url, BEFORE)
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO users (user_handle, email, vdb_key) VALUES ('ada', 'a@x', repeat('a', 64))")
