@@ -78,11 +78,8 @@ async def test_many_at_once_overspend_nothing(
         assert row["requests"] == statuses.count(200)
 
 
-async def test_a_spent_budget_says_whose_it_is_and_until_when(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
+async def test_a_spent_budget_says_whose_it_is_and_until_when(provider: Provider, one: Lent, other: User) -> None:
     provider.counts_bytes = True
-    one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, tokens_per_day=100)
     assert (await one.embed(["x" * 60], other.headers)).status_code == 200
     answer = await one.embed(["x" * 60], other.headers)
@@ -274,10 +271,9 @@ async def test_the_admin_and_the_public_have_names_in_the_ledger(
 
 
 async def test_a_later_user_of_the_same_handle_has_none_of_the_usage(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, one: Lent, other: User
 ) -> None:
     provider.counts_bytes = True
-    one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, tokens_per_day=100)
     assert (await one.embed(["x" * 60], other.headers)).status_code == 200
     assert (await service.delete(other.path, headers=other.headers)).status_code == 204

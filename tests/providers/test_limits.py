@@ -8,7 +8,7 @@ import pytest
 
 from service.providers import limits
 from tests.conftest import client_of, settings_for
-from tests.providers.conftest import lent
+from tests.providers.conftest import Lent, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, problem
 
@@ -65,9 +65,8 @@ async def test_many_vectors_of_more_dimensions(service: httpx2.AsyncClient, admi
 
 
 async def test_dimensions_that_change_while_the_texts_arrive(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    service: httpx2.AsyncClient, provider: Provider, one: Lent
 ) -> None:
-    one = await lent(service, admin, provider)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b'{"texts": [{"text_id": "a",'
