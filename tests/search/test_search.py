@@ -54,17 +54,6 @@ LARGE = 8000
 REAL = ROOT.parent / "shared" / "data"
 
 
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def pool(url: str) -> Any:
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
-        yield pool
-
-
 async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
     project = await made(pool)
     stored = clustered(900, DIMENSIONS)

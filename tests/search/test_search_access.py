@@ -16,28 +16,16 @@ import pytest
 
 from service.api.routes import endpoints
 from service.queries import projects, similars
-from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN, client_of, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import world
+from tests.support.searches import AIMS
 from tests.support.world import Headers, Project, User
 
 pytestmark = pytest.mark.slow
 
-AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 VECTORS = np.random.default_rng(5).normal(size=(300, 3)).astype(np.float16)
 QUERY = {"vector": [1.0, 0.0, 0.0]}
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(settings_for(url, service_indexer=False)) as client:
-        yield client
 
 
 async def search(api: httpx2.AsyncClient, project: Project, headers: Headers, body: Any = QUERY) -> httpx2.Response:

@@ -1,7 +1,6 @@
 """Filtered searches: which way is chosen, and that each finds what it should, whatever share of the rows passes."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from service import vectors
-from service.database.pool import Pool, open_pool, searching
+from service.database.pool import Pool, searching
 from service.database.statements import read
 from service.queries import embeddings, indexes
 from service.queries.projects import ProjectAccess
@@ -50,17 +49,6 @@ def test_the_way_with_the_least_costs(
     if way == "filtered":
         without = replace(PROJECT, metadata_indexed=False)
         assert ways.fastest(without, only, ways.Estimate(passing, found), cost) != way
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def pool(url: str) -> Any:
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")

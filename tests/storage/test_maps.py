@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,6 @@ from tests.support.watched import command_line, descendants, is_alive
 pytestmark = pytest.mark.slow
 
 ROWS = 200
-
-
-@pytest.fixture
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
 
 
 @pytest.fixture
