@@ -1,7 +1,7 @@
 -- All providers' keys: counts by encryption key, and rotation.
 
 -- name: GetSealedKeys :many
-SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
+SELECT owner, instance_handle, instance_id, api_key_encrypted AS blob, api_key_sealed_by AS key_id
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
  ORDER BY instance_id
@@ -31,7 +31,7 @@ UPDATE llm_service_instances AS instance
 SELECT count(*) FROM llm_service_instances WHERE api_key IS NOT NULL;
 
 -- name: GetPlaintextKeys :many
-SELECT instance_id, owner, instance_handle, api_key
+SELECT owner, instance_handle, instance_id, api_key
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key IS NOT NULL
  ORDER BY instance_id

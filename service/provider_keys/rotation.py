@@ -12,7 +12,8 @@ import msgspec
 from service.database.statements import Db
 from service.provider_keys.keyring import DoesNotOpen, Keyring, instance_place
 from service.queries import keys
-from service.queries.keys import PlaintextKey, SealedKey
+from service.queries.keys import SealedKey
+from service.queries.llm_instances import InstanceRef
 
 PAGE = 500
 MAX_LISTED = 1000
@@ -200,7 +201,7 @@ def _opens(keyring: Keyring, row: SealedKey) -> bool:
     return True
 
 
-def _place(row: SealedKey | PlaintextKey) -> str:
+def _place(row: InstanceRef) -> str:
     return instance_place(row.owner, row.instance_handle)
 
 
