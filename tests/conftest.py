@@ -156,6 +156,12 @@ def settings_for(database_url: str, **overrides: object) -> Settings:
     return Settings(**{**values, **overrides})  # type: ignore[arg-type]
 
 
+def variables_for(database_url: str, **more: str) -> dict[str, str]:
+    """The same as variables of the environment, for a process."""
+    secrets = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
+    return {**secrets, "SERVICE_DATABASE_URL": database_url, **more}
+
+
 @asynccontextmanager
 async def serving(config: Settings) -> AsyncIterator[str]:
     """Runs the service on a free port, and yields its URL."""

@@ -10,7 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, client_of, settings_for
+from tests.conftest import ADMIN, client_of, settings_for, variables_for
 from tests.support.processes import served
 
 pytestmark = pytest.mark.slow
@@ -47,13 +47,11 @@ async def test_a_closed_database(url: str, server: str) -> None:
 @pytest.mark.parametrize("stops_meanwhile", [False, True])
 def test_a_worker_is_killed_meanwhile(url: str, server: str, tmp_path: Path, stops_meanwhile: bool) -> None:
     name = url.partition("?")[0].rpartition("/")[2]
-    values = {
-        "SERVICE_ADMINKEY": ADMIN_KEY,
-        "ENCRYPTION_KEY": ENCRYPTION_KEY,
-        "SERVICE_DATABASE_URL": url.replace("postgres@", "postgres:a-password-of-the-database@"),
-        "SERVICE_LOG_FORMAT": "json",
-        "TMPDIR": str(tmp_path),
-    }
+    values = variables_for(
+        url.replace("postgres@", "postgres:a-password-of-the-database@"),
+        SERVICE_LOG_FORMAT="json",
+        TMPDIR=str(tmp_path),
+    )
     assert "a-password-of-the-database" in values["SERVICE_DATABASE_URL"]
     log = tmp_path / "log"
 

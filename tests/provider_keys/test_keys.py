@@ -14,7 +14,7 @@ import pytest
 from service.provider_keys import rotation
 from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, instance_place
 from service.queries import keys as statements
-from tests.conftest import ADMIN, ADMIN_KEY, client_of, serving, settings_for
+from tests.conftest import ADMIN, client_of, serving, settings_for, variables_for
 from tests.support import factories, legacy
 from tests.support.processes import ROOT, command, served
 from tests.support.world import instance, user
@@ -56,12 +56,7 @@ async def secrets(url: str, keyring: Keyring) -> dict[str, str]:
 
 
 def settings(url: str, current: str, previous: str = "") -> dict[str, str]:
-    return {
-        "SERVICE_ADMINKEY": ADMIN_KEY,
-        "ENCRYPTION_KEY": current,
-        "ENCRYPTION_KEY_PREVIOUS": previous,
-        "SERVICE_DATABASE_URL": url,
-    }
+    return variables_for(url, ENCRYPTION_KEY=current, ENCRYPTION_KEY_PREVIOUS=previous)
 
 
 def status(values: dict[str, str]) -> tuple[int, Any]:

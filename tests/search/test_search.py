@@ -28,7 +28,7 @@ from service.search import filters
 from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
-from tests.conftest import ADMIN, client_of, settings_for
+from tests.conftest import ADMIN, client_of, settings_for, variables_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 from tests.support.searches import (
@@ -397,8 +397,7 @@ async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(
 
 
 def values_for(url: str) -> dict[str, str]:
-    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
-    return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
+    return variables_for(url, SERVICE_INDEX_THRESHOLD="100")
 
 
 async def indexed_once(url: str) -> list[Any]:
@@ -672,7 +671,7 @@ def test_a_project_is_like_a_dictionary(new_database: Callable[..., str]) -> Non
 
 
 def test_the_command(new_database: Callable[..., str], tmp_path: Path) -> None:
-    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = variables_for(new_database())
     assert command("index", "--help").returncode == 0
     done = command("index", "--once", **values)
     assert (done.returncode, done.stdout) == (0, "")
