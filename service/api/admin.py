@@ -27,9 +27,7 @@ async def get_sanity_check(req: Req) -> Report:
     Finds wrong dimensions, metadata that violate their schema, provider keys that cannot be decrypted, and invalid
     indexes. A project without a schema is a warning.
     """
-    return await sanity_check.check(
-        req.pool, req.services.keyring, req.services.schemas, req.services.settings.service_recall
-    )
+    return await sanity_check.check(req.pool, req.services.keyring, req.services.schemas, req.settings.service_recall)
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)

@@ -49,8 +49,7 @@ class Standards(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/api-standards", guard=anyone)
 async def get_standards(req: Req, query: Page) -> Standards:
     """All API standards."""
-    rows = await api_standards.get_api_standards(req.pool, max_rows=query.limit + 1, skip=query.offset)
-    return Standards(*query.of(req, rows))
+    return Standards(*await query.read(req, api_standards.get_api_standards))
 
 
 @endpoint("POST", "/v1/api-standards", guard=admin, status=201)

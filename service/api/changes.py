@@ -1,6 +1,7 @@
 """Changes of a project since a sequence, and digests to compare copies."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -9,7 +10,6 @@ from msgspec.structs import replace
 
 from service.api.embeddings import COMPONENT_BYTES, After, Part, Vector, columns, read_embeddings, vector_of
 from service.api.fields import Document
-from service.database.pool import Pool
 from service.errors import Gone, Invalid, Problem
 from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
@@ -118,18 +118,14 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
     state = await settled(req.pool, project_id)
     if after > state.last_sequence:
         raise Gone(f"Unknown sequence; was the database restored? {AGAIN}")
-
-    async def ask(db: Pool, max_bytes: int) -> list[ChangeRow]:
-        return await changes.get_changes(
-            db,
-            project_id=project_id,
-            after=after,
-            up_to=state.last_sequence,
-            max_rows=query.limit,
-            max_bytes=max_bytes,
-            **parts,
-        )
-
+    ask = partial(
+        changes.get_changes,
+        project_id=project_id,
+        after=after,
+        up_to=state.last_sequence,
+        max_rows=query.limit,
+        **parts,
+    )
     vector_bytes = query.limit * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, from_replica=False)
     # Read after the rows, to detect deletions before the reading that the log has already dropped.

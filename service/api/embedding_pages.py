@@ -1,5 +1,6 @@
 """Pages of a project's embeddings: all, or those that pass a metadata filter."""
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -7,7 +8,6 @@ from msgspec import Meta
 
 from service.admission import SHORT_BYTES
 from service.api.embeddings import COMPONENT_BYTES, After, Embedding, Part, columns, embedding_of, read_embeddings
-from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
@@ -62,18 +62,14 @@ async def _all(
     req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
 ) -> tuple[list[PageRow], str | None]:
     """A page, and the id after which the next page begins, if there is one."""
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_project(
-            db,
-            project_id=project.project_id,
-            after=query.after,
-            max_rows=query.limit,
-            skip=query.offset,
-            max_bytes=max_bytes,
-            **parts,
-        )
-
+    ask = partial(
+        embeddings.get_embeddings_by_project,
+        project_id=project.project_id,
+        after=query.after,
+        max_rows=query.limit,
+        skip=query.offset,
+        **parts,
+    )
     rows = await read_embeddings(req, ask)
     return rows, await _goes_on(req, project, rows[-1].text_id) if len(rows) == query.limit else None
 
@@ -86,12 +82,7 @@ async def _filtered(
         raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
     only = filter_of_query(query.filter or "")
     page = await req.reading(lambda db: passing(db, project.project_id, only, query.after, query.limit))
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_ids(
-            db, project_id=project.project_id, text_ids=page.text_ids, max_bytes=max_bytes, **parts
-        )
-
+    ask = partial(embeddings.get_embeddings_by_ids, project_id=project.project_id, text_ids=page.text_ids, **parts)
     rows = await read_embeddings(req, ask)
     return rows, page.read_up_to and await _goes_on(req, project, page.read_up_to)
 

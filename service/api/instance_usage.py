@@ -54,15 +54,14 @@ async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Call
         message = f"must not be after `to`, or more than {MOST_DAYS:,} days before it"
         raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
     instance = await retrieved(req.pool, path, access.role)
-    rows = await usage.get_usage(
-        req.pool,
+    page = await query.read(
+        req,
+        usage.get_usage,
         instance_id=instance.instance_id,
         by_day="day" in query.by,
         by_user="user" in query.by,
         first_day=first,
         last_day=last,
         user_handle=None if access.role in ("owner", "admin") else access.handle,
-        max_rows=query.limit + 1,
-        skip=query.offset,
     )
-    return InstanceUsage(path.user, path.instance, first, last, *query.of(req, rows))
+    return InstanceUsage(path.user, path.instance, first, last, *page)

@@ -69,21 +69,15 @@ class AllDefinitionsPage(Page, frozen=True):
 @endpoint("GET", "/v1/llm-definitions", guard=any_user)
 async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Caller) -> Definitions:
     """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all."""
-    page = {"max_rows": query.limit + 1, "skip": query.offset}
     if query.owner is not None:
-        rows = await llm_definitions.get_system_llm_definitions(req.pool, **page)
-    else:
-        rows = await llm_definitions.get_all_llm_definitions(req.pool, caller=access.handle, **page)
-    return Definitions(*query.of(req, rows))
+        return Definitions(*await query.read(req, llm_definitions.get_system_llm_definitions))
+    return Definitions(*await query.read(req, llm_definitions.get_all_llm_definitions, caller=access.handle))
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner, errors=(404,))
 async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
     """A user's definitions: own, built-in and shared ones."""
-    rows = await llm_definitions.get_llm_definitions_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
-    )
-    return Definitions(*query.of(req, rows))
+    return Definitions(*await query.read(req, llm_definitions.get_llm_definitions_by_user, user_handle=path.user))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201, errors=(404,))

@@ -95,8 +95,7 @@ async def get_instances(req: Req, path: UserPath, query: InstancesPage) -> Insta
     ask = (
         llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
     )
-    rows = await ask(req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset)
-    return Instances(*query.of(req, rows))
+    return Instances(*await query.read(req, ask, user_handle=path.user))
 
 
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))

@@ -33,18 +33,14 @@ class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/projects", guard=admin)
 async def get_all_projects(req: Req, query: Page) -> Projects:
     """All projects of all users."""
-    rows = await projects.get_all_projects(req.pool, max_rows=query.limit + 1, skip=query.offset)
-    shown, following = query.of(req, rows)
+    shown, following = await query.read(req, projects.get_all_projects)
     return Projects(await listed(req, shown), following)
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own and shared projects."""
-    rows = await projects.get_projects_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
-    )
-    shown, following = query.of(req, rows)
+    shown, following = await query.read(req, projects.get_projects_by_user, user_handle=path.user)
     return Projects(await listed(req, [row.project_id for row in shown], [row.role for row in shown]), following)
 
 
@@ -53,7 +49,7 @@ async def listed(req: Req, project_ids: list[int], roles: list[str] | None = Non
     rows = await projects.describe_projects(
         req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
     )
-    return [_listed(row, req.services.settings.service_recall) for row in rows]
+    return [_listed(row, req.settings.service_recall) for row in rows]
 
 
 def _listed(row: ProjectInList, recall: float) -> ListedProject:

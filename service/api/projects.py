@@ -101,6 +101,19 @@ async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller
         return await _store(tx, path.user, body, access.role)
 
 
+@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
+async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
+    """A project with the number of its embeddings and the state of its index."""
+    return await _retrieve(req.pool, req.settings.service_recall, path, access.project_id, access.role, access.caller)
+
+
+@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
+async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
+    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
+    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
+    return found(row, f"An instance of {project_name(path)}")
+
+
 @endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
@@ -138,25 +151,10 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             if schema == checked or schema is None:
                 stored = await _store(tx, path.user, project, access.role)
                 return await _retrieve(
-                    tx, req.services.settings.service_recall, path, stored.project_id, access.role, access.handle
+                    tx, req.settings.service_recall, path, stored.project_id, access.role, access.handle
                 )
         await _check_schema(req, path.user, schema)  # without locks, so it may have changed meanwhile
         checked = schema
-
-
-@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
-async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
-    """A project with the number of its embeddings and the state of its index."""
-    return await _retrieve(
-        req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
-    )
-
-
-@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
-async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
-    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
-    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
-    return found(row, f"An instance of {project_name(path)}")
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))

@@ -1,7 +1,5 @@
 """All routes: the endpoints of each module of this package."""
 
-from collections.abc import Sequence
-
 from service.api import (
     admin,
     api_standards,
@@ -30,34 +28,15 @@ from service.api import (
     texts,
     users,
 )
-from service.http.endpoint import Endpoint, endpoints_of
+from service.http.endpoint import Endpoint, defined_in
 
-endpoints: Sequence[Endpoint] = [
+endpoints: list[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
-    *endpoints_of(similars),
-    *endpoints_of(changes),  # before an embedding, whose id could be `changes`
-    *endpoints_of(embedding_pages),
-    *endpoints_of(embeddings),
-    *endpoints_of(embedding_batches),
-    *endpoints_of(texts),
-    *endpoints_of(users),
-    *endpoints_of(api_standards),
-    *endpoints_of(llm_definitions),
-    *endpoints_of(llm_instances),
-    *endpoints_of(embed),
-    *endpoints_of(instance_sharing),
-    *endpoints_of(instance_usage),
+    *defined_in(similars),
+    # Changes come before an embedding, whose id could be `changes`.
+    *defined_in(changes, embedding_pages, embeddings, embedding_batches, texts),
+    *defined_in(users, api_standards, llm_definitions, llm_instances, embed, instance_sharing, instance_usage),
     *deprecated.endpoints,
-    *endpoints_of(project_list),
-    *endpoints_of(projects),
-    *endpoints_of(project_map),
-    *endpoints_of(project_sharing),
-    *endpoints_of(schema_check),
-    *endpoints_of(admin),
-    *endpoints_of(status),
-    *endpoints_of(root),
-    *endpoints_of(health),
-    *endpoints_of(metrics),
-    *endpoints_of(console),
-    *endpoints_of(docs),
+    *defined_in(project_list, projects, project_map, project_sharing, schema_check),
+    *defined_in(admin, status, root, health, metrics, console, docs),
 ]

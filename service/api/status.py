@@ -97,7 +97,7 @@ async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
     pool = req.pool
     database, counts = await statements.describe_database(pool), await statements.count_all(pool)
-    summary = await indexes.summarise_indexes(pool, recall=req.services.settings.service_recall)
+    summary = await indexes.summarise_indexes(pool, recall=req.settings.service_recall)
     return ServiceState(
         version=__version__,
         python=platform.python_version(),

@@ -6,11 +6,10 @@ from functools import partial
 from starlette.responses import Response
 
 from service.api.embeddings import STREAMS, TextStreamQuery, received, upload_of
-from service.api.projects import ProjectPath
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK, NDJSON
+from service.http.responses import FORMATS, NDJSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
@@ -22,7 +21,6 @@ from service.uploads.texts import TextIn, TextsIn, Usage, add_vectors
 
 # Statuses of requests that embed texts, besides those of every route.
 EMBED_ERRORS = (404, 409, 424, 502, 503, 504)
-FORMATS = (JSON, MSGPACK)
 
 
 class StoredTexts(Uploaded, frozen=True):
@@ -42,9 +40,8 @@ class StoredTexts(Uploaded, frozen=True):
 )
 async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     """Embed and store a batch of texts, all or nothing. Texts that are already stored are not embedded again."""
-    settings = req.services.settings
-    body = await req.body.read(settings.service_max_texts_bytes, FORMATS)
-    batch = await texts.checked(access, body, settings.service_max_texts, req.body.wire(FORMATS))
+    body = await req.body.read(req.settings.service_max_texts_bytes)
+    batch = await texts.checked(access, body, req.settings.service_max_texts, req.body.wire)
     await check_metadata(req.services.schemas, batch)
     batch.check()  # before texts are embedded
     rows = list(range(len(batch.ids)))
@@ -67,13 +64,13 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     streams=TextIn,
     produces=NDJSON,
 )
-async def post_text_stream(req: Req, path: ProjectPath, query: TextStreamQuery, access: ProjectAccess) -> Response:
+async def post_text_stream(req: Req, query: TextStreamQuery, access: ProjectAccess) -> Response:
     """Embed and store a stream of texts of any length: one record per line, or consecutive MessagePack records.
 
     Answers like the stream of embeddings, with `usage` in each line. Texts that are already stored are not embedded
     again, so an upload can be repeated without cost.
     """
-    upload = await upload_of(TextUpload, req, path, access, query.on_error)
+    upload = await upload_of(TextUpload, req, access, query.on_error)
     upload.embed = partial(embedded, req, purpose="document")
     return received(req, upload)
 

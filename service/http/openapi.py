@@ -16,7 +16,7 @@ from service.http.auth import PUBLIC_GUARDS, anyone
 from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
 from service.http.paging import Page
-from service.http.responses import JSON, MSGPACK, PROBLEM
+from service.http.responses import FORMATS, JSON, PROBLEM
 
 REFERENCE = "#/components/schemas/{name}"
 READ_FROM = {
@@ -150,7 +150,7 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if one.returns is Response:
         success["content"] = {one.produces: {"schema": {"type": "object"} if one.produces == JSON else {}}}
     elif one.returns is not type(None):
-        success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
+        success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in FORMATS}
     if one.reads_from_replica:
         success["headers"] = {"X-Read-From": READ_FROM_ANSWER}
     if one.query_type is not None and issubclass(one.query_type, Page):

@@ -202,11 +202,11 @@ class Batch:
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length, and keeps them as halves."""
-        numbers = vectors.from_sent(sent, self.encoding)
-        for fault in vectors.faults(numbers):
+        halves, faults = vectors.to_halves(vectors.from_sent(sent, self.encoding))
+        for fault in faults:
             where = "" if fault.component is None else f" (component {fault.component})"
             self.add_invalid(rows[fault.row], "vector", fault.message + where, fault.value)
-        self.halves.append(vectors.to_halves(numbers))
+        self.halves.append(halves)
         self.vector_rows += rows
 
     def only(self, rows: list[int]) -> "Batch":

@@ -4,18 +4,19 @@ import httpx2
 import pytest
 
 from service.api import deprecated, instance_sharing, llm_instances
-from service.http.endpoint import endpoints_of
-from tests.support.world import User, fetch, instance, problem, unique
+from service.http.endpoint import defined_in
+from tests.support.world import Headers, fetch, instance, problem, unique, user
 
 
 def test_each_newer_route_has_its_older_one() -> None:
-    known = [*endpoints_of(llm_instances), *endpoints_of(instance_sharing)]
+    known = defined_in(llm_instances, instance_sharing)
     newer = {(one.method, one.path.replace("llm-instances", "llm-services")) for one in known}
     newer.remove(("PATCH", "/v1/llm-services/{user}/{instance}/share/{other}"))  # which older clients do not know
     assert newer == {(one.method, one.path) for one in deprecated.endpoints}
 
 
-async def test_a_service_is_an_instance(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
+async def test_a_service_is_an_instance(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada, bob = await user(api, admin), await user(api, admin)
     handle = unique("s")
     older, newer = (f"/v1/{kind}/{ada.handle}/{handle}" for kind in ("llm-services", "llm-instances"))
     body = {"llm_service_handle": handle, "dimensions": 3, "api_key": "secret"}
@@ -47,14 +48,16 @@ async def test_a_service_is_an_instance(api: httpx2.AsyncClient, ada: User, bob:
     problem(await api.get(newer, headers=ada.headers), 404)
 
 
-async def test_from_a_definition(api: httpx2.AsyncClient, ada: User) -> None:
+async def test_from_a_definition(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada = await user(api, admin)
     body = {"llm_service_handle": "mine", "definition_owner": "_system", "definition_handle": "openai-small"}
     made = await api.post(f"/v1/llm-services/{ada.handle}/from-definition", json=body, headers=ada.headers)
     assert made.status_code == 200
     assert made.json()["llm_service_handle"] == "mine"
 
 
-async def test_refusals_use_the_older_names_too(api: httpx2.AsyncClient, ada: User) -> None:
+async def test_refusals_use_the_older_names_too(api: httpx2.AsyncClient, admin: Headers) -> None:
+    ada = await user(api, admin)
     path = f"/v1/llm-services/{ada.handle}/mine"
     for body, status in [
         ({"llm_service_handle": "a b", "dimensions": 3}, 422),
@@ -70,7 +73,8 @@ async def test_refusals_use_the_older_names_too(api: httpx2.AsyncClient, ada: Us
 
 
 @pytest.mark.parametrize("form", ["handle", "object", "owner"])
-async def test_older_names_in_a_project(api: httpx2.AsyncClient, ada: User, bob: User, form: str) -> None:
+async def test_older_names_in_a_project(api: httpx2.AsyncClient, admin: Headers, form: str) -> None:
+    ada, bob = await user(api, admin), await user(api, admin)
     model = await instance(api, ada)
     service = {
         "handle": model.handle,
