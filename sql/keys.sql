@@ -21,12 +21,6 @@ UPDATE llm_service_instances AS instance
   FROM unnest(@instance_ids::int[], @old_blobs::bytea[], @blobs::bytea[]) AS sealed (instance_id, old_blob, blob)
  WHERE instance.instance_id = sealed.instance_id AND instance.api_key_encrypted = sealed.old_blob;
 
--- name: DiscardKeys :execrows
-UPDATE llm_service_instances AS instance
-   SET api_key_encrypted = NULL, api_key_sealed_by = NULL
-  FROM unnest(@instance_ids::int[], @old_blobs::bytea[]) AS sealed (instance_id, old_blob)
- WHERE instance.instance_id = sealed.instance_id AND instance.api_key_encrypted = sealed.old_blob;
-
 -- name: CountPlaintextKeys :one
 SELECT count(*) FROM llm_service_instances WHERE api_key IS NOT NULL;
 
@@ -54,12 +48,10 @@ VACUUM (FULL) llm_service_instances;
 -- name: GetSentinel :one
 SELECT key_id, sealed FROM encryption_sentinel;
 
--- name: InsertSentinel :one
--- The first process decides. An existing row is updated to itself, because only then it is returned.
-INSERT INTO encryption_sentinel AS sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea)
-    ON CONFLICT (only_row) DO UPDATE SET key_id = sentinel.key_id
+-- name: StoreSentinel :one
+-- Unless it replaces the stored one, the first process decides.
+INSERT INTO encryption_sentinel AS stored (key_id, sealed) VALUES (@key_id::text, @sealed::bytea)
+ON CONFLICT (only_row) DO UPDATE
+   SET key_id = CASE WHEN @replaces::bool THEN excluded.key_id ELSE stored.key_id END,
+       sealed = CASE WHEN @replaces::bool THEN excluded.sealed ELSE stored.sealed END
 RETURNING key_id, sealed;
-
--- name: ReplaceSentinel :exec
-INSERT INTO encryption_sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea)
-    ON CONFLICT (only_row) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed;

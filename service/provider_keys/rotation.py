@@ -12,7 +12,7 @@ import msgspec
 from service.database.statements import Db
 from service.provider_keys.keyring import DoesNotOpen, Keyring, instance_place
 from service.queries import keys
-from service.queries.keys import SealedKey
+from service.queries.keys import SealedKey, Sentinel
 from service.queries.llm_instances import InstanceRef
 
 PAGE = 500
@@ -132,7 +132,7 @@ async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
                 key_id=keyring.current.id,
             )
             say(f"Re-encrypted {changed:,} keys …")
-    await keys.replace_sentinel(db, key_id=keyring.current.id, sealed=keyring.seal(SENTINEL, SENTINEL_PLACE))
+    await _store_sentinel(db, keyring, replaces=True)
     return Done(changed, failing)
 
 
@@ -161,8 +161,10 @@ async def discard(db: Db, keyring: Keyring, say: Say) -> Done:
         for row in page:
             if not _opens(keyring, row):
                 say(f"Removed the provider key of {row.owner}/{row.instance_handle}.")
-                changed += await keys.discard_keys(db, instance_ids=[row.instance_id], old_blobs=[row.blob])
-    await keys.replace_sentinel(db, key_id=keyring.current.id, sealed=keyring.seal(SENTINEL, SENTINEL_PLACE))
+                changed += await keys.reseal_keys(
+                    db, instance_ids=[row.instance_id], old_blobs=[row.blob], blobs=[None], key_id=None
+                )
+    await _store_sentinel(db, keyring, replaces=True)
     return Done(changed)
 
 
@@ -172,8 +174,7 @@ async def prove(db: Db, keyring: Keyring) -> None:
     if sentinel is None:
         if await _none_opens(db, keyring):
             raise WrongKey(_advice(keyring, "No provider key of this database can be decrypted with ENCRYPTION_KEY."))
-        sealed = keyring.seal(SENTINEL, SENTINEL_PLACE)
-        sentinel = await keys.insert_sentinel(db, key_id=keyring.current.id, sealed=sealed)
+        sentinel = await _store_sentinel(db, keyring, replaces=False)
     try:
         keyring.open(sentinel.sealed, sentinel.key_id, SENTINEL_PLACE)
     except DoesNotOpen:
@@ -220,6 +221,11 @@ async def _none_opens(db: Db, keyring: Keyring) -> bool:
         if any(_opens(keyring, row) for row in page):
             return False
     return found
+
+
+async def _store_sentinel(db: Db, keyring: Keyring, *, replaces: bool) -> Sentinel:
+    sealed = keyring.seal(SENTINEL, SENTINEL_PLACE)
+    return await keys.store_sentinel(db, key_id=keyring.current.id, sealed=sealed, replaces=replaces)
 
 
 def _advice(keyring: Keyring, problem: str) -> str:

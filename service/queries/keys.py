@@ -37,7 +37,7 @@ class Sentinel(msgspec.Struct, frozen=True):
 
 @query
 async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
-    """A page of all encrypted keys."""
+    """A page of the encrypted keys."""
 
 
 @query
@@ -47,14 +47,9 @@ async def count_sealed_keys(db: Db) -> list[SealedCount]:
 
 @query
 async def reseal_keys(
-    db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes], key_id: str
+    db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes | None], key_id: str | None
 ) -> int:
-    """Replaces blobs that have not changed, and returns their number."""
-
-
-@query
-async def discard_keys(db: Db, *, instance_ids: list[int], old_blobs: list[bytes]) -> int:
-    """Removes blobs that have not changed, and returns their number."""
+    """Replaces (with None: removes) blobs that have not changed, and returns their number."""
 
 
 @query
@@ -85,10 +80,5 @@ async def get_sentinel(db: Db) -> Sentinel | None:
 
 
 @query
-async def insert_sentinel(db: Db, *, key_id: str, sealed: bytes) -> Sentinel:
-    """Stores the sentinel unless there is one. Returns the stored one."""
-
-
-@query
-async def replace_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
-    """Stores the sentinel, or replaces it."""
+async def store_sentinel(db: Db, *, key_id: str, sealed: bytes, replaces: bool) -> Sentinel:
+    """Stores the sentinel, unless there is one that it must not replace, and returns the stored one."""

@@ -62,11 +62,12 @@ class TestResealKeys:
         after = await connection.fetchval("SELECT updated_at FROM llm_service_instances WHERE instance_id = $1", one)
         assert after == before
 
-
-class TestDiscardKeys:
     async def test_removes_what_has_not_changed(self, connection: Connection) -> None:
         one, two = await sealed(connection, b"1", "k"), await sealed(connection, b"changed", "k")
-        assert await keys.discard_keys(connection, instance_ids=[one, two], old_blobs=[b"1", b"2"]) == 1
+        count = await keys.reseal_keys(
+            connection, instance_ids=[one, two], old_blobs=[b"1", b"2"], blobs=[None, None], key_id=None
+        )
+        assert count == 1
         assert await stored(connection, one) == (None, None, None)
         assert await stored(connection, two) == (b"changed", "k", None)
 
@@ -128,16 +129,13 @@ class TestGetSentinel:
         assert await keys.get_sentinel(connection) is None
 
 
-class TestInsertSentinel:
-    async def test_the_first_stays(self, connection: Connection) -> None:
-        for key_id, sealed in (("a", b"1"), ("b", b"2")):
-            found = await keys.insert_sentinel(connection, key_id=key_id, sealed=sealed)
-            assert found == keys.Sentinel("a", b"1")
-        assert await keys.get_sentinel(connection) == keys.Sentinel("a", b"1")
-
-
-class TestReplaceSentinel:
-    async def test_replaces(self, connection: Connection) -> None:
-        for key_id, sealed in (("a", b"1"), ("b", b"2")):
-            await keys.replace_sentinel(connection, key_id=key_id, sealed=sealed)
-            assert await keys.get_sentinel(connection) == keys.Sentinel(key_id, sealed)
+class TestStoreSentinel:
+    async def test_the_first_stays_until_it_is_replaced(self, connection: Connection) -> None:
+        for key_id, sealed, replaces, stays in (
+            ("a", b"1", False, "a"),
+            ("b", b"2", False, "a"),
+            ("c", b"3", True, "c"),
+        ):
+            stored = await keys.store_sentinel(connection, key_id=key_id, sealed=sealed, replaces=replaces)
+            assert stored == await keys.get_sentinel(connection)
+            assert stored.key_id == stays
