@@ -121,14 +121,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return setting_forms.items(self.service_cors_origins)
 
     @property
-    def named_provider_hosts(self) -> list[str]:
-        """The hosts in the setting, whose addresses need not be public."""
-        return setting_forms.items(self.service_provider_hosts)
-
-    @property
     def provider_hosts(self) -> list[str]:
-        """The permitted hosts of providers."""
-        return self.named_provider_hosts or list(PROVIDER_HOSTS)
+        """The permitted hosts of providers, whose addresses need not be public; empty for PROVIDER_HOSTS."""
+        return setting_forms.items(self.service_provider_hosts)
 
     @property
     def index_aims(self) -> IndexAims:

@@ -39,7 +39,7 @@ OLDER_STRUCTS: dict[Any, Any] = {
     kind: _older_struct(kind)
     for kind in (InstanceIn, FromDefinition, InstanceRef, InstanceBrief, Instance, InstanceShares)
 }
-OLDER_STRUCTS[Instances] = _older_struct(Instances, instances=list[OLDER_STRUCTS[InstanceBrief]])
+OLDER_STRUCTS[Instances] = _older_struct(Instances, instances=list[OLDER_STRUCTS[InstanceBrief]])  # type: ignore[valid-type]
 NEWER_STRUCTS = {older: kind for kind, older in OLDER_STRUCTS.items()}
 
 

@@ -1,7 +1,7 @@
 """Pages of a project's embeddings: all, or those that pass a metadata filter."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -59,7 +59,7 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
 
 
 async def _all(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
+    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, Any]
 ) -> tuple[list[PageRow], str | None]:
     """A page, and the id after which the next page begins, if there is one."""
     ask = partial(
@@ -75,7 +75,7 @@ async def _all(
 
 
 async def _filtered(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
+    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, Any]
 ) -> tuple[list[PageRow], str | None]:
     """A page that passes the filter, and the id after which the next page begins, if there is one."""
     if query.offset:

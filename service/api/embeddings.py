@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -204,7 +204,7 @@ async def read_embeddings(
         room = rows[0].page_bytes
 
 
-def columns(include: list[Part] | None) -> dict[str, bool]:
+def columns(include: list[Part] | None) -> dict[str, Any]:
     """The arguments of queries that select the parts of embeddings, all by default."""
     return {f"with_{part}": include is None or part in include for part in ("vector", "text", "metadata")}
 

@@ -21,7 +21,7 @@ from service.providers.spent import Spent
 from service.providers.targets import Targets
 from service.queries import llm_instances
 from service.queries.llm_instances import Model
-from service.settings import Settings
+from service.settings import PROVIDER_HOSTS, Settings
 
 
 class Embedded(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Embedder:
     def __init__(self, pool: Pool, keyring: Keyring, config: Settings) -> None:
         self._pool, self._keyring = pool, keyring
         self._local, self._ledger = LocalModel(), Ledger(pool)
-        self._targets = Targets(config.provider_hosts, config.named_provider_hosts)
+        self._targets = Targets(config.provider_hosts or PROVIDER_HOSTS, config.provider_hosts)
         connection = Connection(
             self._targets,
             config.service_provider_seconds,
