@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.api.fields import Moment, RequestCount, ShareRole, Tokens, checked_end
+from service.api.fields import Moment, RequestCount, ShareRole, Tokens, check_end
 from service.api.llm_instances import InstancePath, instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
@@ -102,13 +102,9 @@ async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -
 
 
 async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> None:
-    checked_end(share.expires_at)
+    check_end(share.expires_at)
     row = await llm_instances.link_user_to_llm_instance(
-        db,
-        owner=path.user,
-        instance_handle=path.instance,
-        user_handle=user,
-        **msgspec.structs.asdict(share),
+        db, owner=path.user, instance_handle=path.instance, user_handle=user, **msgspec.structs.asdict(share)
     )
     found(row, instance_name(path))
 

@@ -156,7 +156,7 @@ async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np
             raise Unauthorized
         raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
     try:
-        made = await embedded(req, "query", project, sent.texts)
+        made = await embedded(req, project, sent.texts, purpose="query")
     except BadTexts as error:
         places = ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(len(sent.texts))]
         raise error.located(places) from None

@@ -22,16 +22,14 @@ class TestGetProjectsToCheck:
 
 
 class TestCountWrongDimensions:
-    async def test_counts(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         assert await admin.count_wrong_dimensions(connection, project_id=number, dimensions=3) == 0
         assert await admin.count_wrong_dimensions(connection, project_id=number, dimensions=2) == 2
 
 
 class TestGetMetadataToCheck:
-    async def test_pages_by_text_id(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_pages_by_text_id(self, connection: Connection, number: int) -> None:
         metadata: list[Any] = [{"k": 1}, None, {"k": 3}]
         await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abc"}, metadata=metadata)
 
@@ -50,8 +48,7 @@ class TestGetMetadataToCheck:
 
 
 class TestGetInvalidIndexes:
-    async def test_an_interrupted_build(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_an_interrupted_build(self, connection: Connection, number: int) -> None:
         assert await admin.get_invalid_indexes(connection) == []
         await connection.execute(f"CREATE INDEX broken ON embeddings_{number} (sequence)")
         await connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass")
@@ -132,8 +129,9 @@ class TestGetProjectsBelowRecall:
 
 
 class TestCountUnmigratedEmbeddings:
-    async def test_counts_by_project_and_reason_and_goes_with_the_project(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts_by_project_and_reason_and_goes_with_the_project(
+        self, connection: Connection, number: int
+    ) -> None:
         assert await admin.count_unmigrated_embeddings(connection) == []
         for obstacle in (None, "no text_id", "no text_id"):
             await connection.execute(
@@ -157,8 +155,7 @@ class TestLockAll:
 
 
 class TestDeleteAllProjects:
-    async def test_whoever_owns_them(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_whoever_owns_them(self, connection: Connection, number: int) -> None:
         await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", number)
         assert await admin.delete_all_projects(connection) >= 1
         assert (await admin.describe_database(connection)).projects == 0
@@ -174,8 +171,7 @@ class TestDeleteAllInstances:
 
 
 class TestDeleteAllUsers:
-    async def test_all_but_the_system(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_all_but_the_system(self, connection: Connection, number: int) -> None:
         assert await admin.delete_all_users(connection) >= 1
         assert await users.get_all_users(connection, search="", max_rows=9, skip=0) == ["_system"]
         assert number in await projects.get_orphaned_tables(connection)
