@@ -144,6 +144,15 @@ async def test_bad_texts_are_named(provider: Provider, one: Lent) -> None:
     assert body["errors"][0]["location"] == "body.texts[1]"
 
 
+async def test_a_text_among_others_that_alone_is_too_large(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, fault="long-text")
+    body = problem(await one.embed(["a", "b", "c" * 2000, "d"]), 422)
+    assert [error["location"] for error in body["errors"]] == ["body.input[2]"]
+    assert "is too long for the model" in body["errors"][0]["message"]
+
+
 async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(provider: Provider, one: Lent) -> None:
     provider.most = 10
     texts = [f"text {row}" for row in range(40)]

@@ -173,6 +173,12 @@ async def _one_text(provider: Provider, request: Request, kind: str, texts: list
     return _error(400, "Only one text per request is supported.") if len(texts) > 1 else None
 
 
+async def _long_text(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response | None:
+    if not any(len(text) > 1000 for text in texts):
+        return None
+    return _error(413 if len(texts) == 1 else 400, "A text has too many tokens.")
+
+
 async def _out_of_order(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response:
     answer = json.loads(bytes(_answer(kind, [vector(text) for text in texts], tokens(texts)).body))
     answer["data"].reverse()
@@ -187,6 +193,7 @@ FAULTS: dict[str, Fault | None] = {
     "none": None,
     "some": _some,
     "one-text": _one_text,
+    "long-text": _long_text,
     "key-repeated": _repeats_key,
     "key-repeated-otherwise": _repeats_key_otherwise,
     "forbidden": _always(lambda: _error(403, "You may not.")),
