@@ -215,6 +215,16 @@ async def test_metadata_of_as_many_levels_as_may_be(api: httpx2.AsyncClient, pla
         assert answer.status_code == 200, answer.text
 
 
+# PostgreSQL refuses the second one; of ten thousand of the first it would make 160 MB, in each answer.
+@pytest.mark.parametrize("number", ["1e-16000", "1e-20000"])
+async def test_metadata_with_numbers_that_become_long(api: httpx2.AsyncClient, place: Project, number: str) -> None:
+    metadata = '{"a":[' + ",".join([number] * 10) + '],"b":"' + "x" * 70_000 + '"}'
+    body = '{"embeddings":[{"text_id":"a","vector":[1,2,3],"metadata":' + metadata + "}]}"
+    answer = await api.post(place.embeddings, content=body, headers={**place.owner.headers, **world.JSON_TYPE})
+    assert answer.status_code == 422, answer.text
+    assert "exponent" in answer.text
+
+
 @pytest.mark.parametrize("levels", [33, 300, 600, 900, 5000])
 @pytest.mark.parametrize("form", ["an object", "a text"])
 async def test_a_schema_of_many_levels(api: httpx2.AsyncClient, place: Project, levels: int, form: str) -> None:
