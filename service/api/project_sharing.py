@@ -74,6 +74,7 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
     """Transfer a project to another user.
 
     The new owner must have access to its instance, and no project with its handle. The former owner loses access.
+    Editors become readers, and `text_search` becomes `editors`, because the new owner pays for the embedding of texts.
     """
     not_the_system(body.new_owner, "body.new_owner")
     if body.new_owner == path.user:
