@@ -36,7 +36,9 @@ SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
                                CASE WHEN @with_vector::bool THEN vector END AS vector,
                                CASE WHEN @with_text::bool THEN text END AS text,
                                CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
-                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+                               CASE WHEN NOT @with_text::bool THEN 0
+                                    WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                                    ELSE coalesce(octet_length(text), 0) END
                                + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
                                    AS bytes
                           FROM (SELECT sequence, text_id, created_at, updated_at, vector, text, metadata

@@ -50,7 +50,8 @@ SELECT stored.text_id,
 -- A connection that has searched makes generic plans (service/database/pool.py), which do not use the index for a
 -- condition with IS NULL; so this has a second one.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes are
--- left out; 'page_bytes' is their size, so that the caller can reserve memory first.
+-- left out; 'page_bytes' is their size, so that the caller can reserve memory first. That of a long text is in JSON, where a
+-- control character has six bytes.
 SELECT text_id, created_at, updated_at,
        CASE WHEN @with_vector::bool THEN vector END AS vector,
        CASE WHEN fits THEN text END AS text,
@@ -61,7 +62,9 @@ SELECT text_id, created_at, updated_at,
                   FROM (SELECT text_id, created_at, updated_at, vector,
                                CASE WHEN @with_text::bool THEN text END AS text,
                                CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
-                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+                               CASE WHEN NOT @with_text::bool THEN 0
+                                    WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                                    ELSE coalesce(octet_length(text), 0) END
                                + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
                                    AS bytes
                           FROM {schema}.embeddings_{project_id}
@@ -82,7 +85,9 @@ SELECT text_id, created_at, updated_at,
                   FROM (SELECT text_id, created_at, updated_at, vector,
                                CASE WHEN @with_text::bool THEN text END AS text,
                                CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
-                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+                               CASE WHEN NOT @with_text::bool THEN 0
+                                    WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                                    ELSE coalesce(octet_length(text), 0) END
                                + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
                                    AS bytes
                           FROM {schema}.embeddings_{project_id}
@@ -112,7 +117,8 @@ SELECT text_id, created_at, updated_at, vector,
        CASE WHEN bytes <= @max_bytes::bigint THEN text END AS text,
        CASE WHEN bytes <= @max_bytes::bigint THEN metadata END AS metadata,
        bytes AS page_bytes
-  FROM (SELECT *, coalesce(octet_length(text), 0) + coalesce(octet_length(metadata::text), 0) AS bytes
+  FROM (SELECT *, CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS bytes
           FROM {schema}.embeddings_{project_id}
          WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
                    SELECT text_id FROM carried_ids

@@ -215,6 +215,16 @@ async def test_metadata_of_as_many_levels_as_may_be(api: httpx2.AsyncClient, pla
         assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize(("text", "fits"), [("\x01" * 9_000_000, False), ("\n" * 9_000_000, True), ("\x01" * 10, True)])
+async def test_a_text_that_is_much_longer_in_json(text: str, fits: bool) -> None:
+    body = msgspec.msgpack.encode({"embeddings": [{"text_id": "a", "vector": [1, 2, 3], "text": text}]})
+    async with aclosing(Schemas(wait=10)) as schemas:
+        found = await checked(schemas, storage(), body, decoding.MESSAGE_PACK)
+    assert [problem.message.partition(":")[0] for problem in found.bad.get(0, [])] == (
+        [] if fits else ["has too many control characters"]
+    )
+
+
 # PostgreSQL refuses the second one; of ten thousand of the first it would make 160 MB, in each answer.
 @pytest.mark.parametrize("number", ["1e-16000", "1e-20000"])
 async def test_metadata_with_numbers_that_become_long(api: httpx2.AsyncClient, place: Project, number: str) -> None:
