@@ -50,6 +50,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     with req.abandonable():
         usage = await add_vectors(req.pool, batch, rows, _documents(req))
     batch.check()
+    await batch.check_model(req.pool)
     async with req.services.admission.upload(patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
     unchanged = stored.unchanged + len(batch.same)
