@@ -25,6 +25,7 @@ from service.queries import embeddings
 from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
+from service.storage.locks import locked
 from service.uploads.batch import EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_schema, checked, store_batch
 from service.uploads.stream import Upload
@@ -124,7 +125,9 @@ async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: P
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
 async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
     """Delete all embeddings of a project."""
-    await embeddings.delete_embeddings_by_project(req.pool, project_id=access.project_id)
+    # The lock is that of a deletion of the project, which locks the count before the table, here locked first.
+    async with locked(req.pool, access.owner) as tx:
+        await embeddings.delete_embeddings_by_project(tx, project_id=access.project_id)
 
 
 @endpoint(
