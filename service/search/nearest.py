@@ -12,6 +12,7 @@ from service.queries import similars
 from service.queries.projects import ProjectAccess
 from service.search import ways
 from service.search.filters import Filter
+from service.search.terms import terms_of
 from service.storage.replica import Unanswered
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
@@ -152,9 +153,9 @@ async def _filtered(
         least = max(_effort(project, question, place), least)
         visited = math.ceil(least / share.passing)
         cost = ways.of_graph(visited)
-    way = ways.fastest(project, question.only, share, cost)
+    way = ways.fastest(project, share, cost)
     if place is None or way != "index":
-        exact = await _exactly(pool, project, vectors, question, is_indexed=way == "filtered")
+        exact = await _exactly(pool, project, vectors, question, share if way == "filtered" else None)
         return Answer(exact, "filtered" if way == "filtered" else "exact", 1.0)
     found = _Found(question.most_bytes)
     for start in range(0, len(vectors), VECTORS_AT_ONCE):
@@ -262,19 +263,22 @@ def _more_candidates(question: Question) -> int:
 
 
 async def _exactly(
-    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, *, is_indexed: bool = False
+    pool: Pool,
+    project: ProjectAccess,
+    vectors: Sequence[bytes],
+    question: Question,
+    share: ways.Estimate | None = None,
 ) -> list[Neighbours]:
-    """The exact nearest rows; with `is_indexed` the metadata index finds the rows that pass."""
-    found = _Found(question.most_bytes)
+    """The exact nearest rows; with a `share`, its metadata index finds the rows that pass."""
+    found, asked = _Found(question.most_bytes), _parameters(project, question)
+    if share is not None and question.only is not None:
+        asked |= {"watermark": project.watermark, "by_terms": int(share.by_terms)}
+        asked |= {"indexed": question.only.indexed, "terms": terms_of(question.only.spans) if share.by_terms else []}
     for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
-        asked = {"vectors": vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)}
-        async with searching(pool, BY_METADATA if is_indexed else None) as connection:
-            if is_indexed:
-                indexed = question.only.indexed if question.only else None
-                asked |= {"watermark": project.watermark, "indexed": indexed}
-                rows = await similars.get_similars_by_filter(connection, **asked)
-            else:
-                rows = await similars.get_similars_by_vector(connection, **asked)
+        asked["vectors"] = vectors[start : start + EXACT_VECTORS_AT_ONCE]
+        async with searching(pool, None if share is None else BY_METADATA) as connection:
+            search = similars.get_similars_by_vector if share is None else similars.get_similars_by_filter
+            rows = await search(connection, **asked)
         found.add([(row.ids, row.similarities) for row in rows])
     return found.nearest
 
