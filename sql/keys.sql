@@ -1,10 +1,9 @@
 -- All providers' keys: counts by encryption key, and rotation.
 
 -- name: GetSealedKeys :many
-SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
+SELECT owner, instance_handle, instance_id, api_key_encrypted AS blob, api_key_sealed_by AS key_id
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
-   AND (@other_than::text IS NULL OR api_key_sealed_by IS DISTINCT FROM @other_than::text)
  ORDER BY instance_id
  LIMIT @max_rows::int;
 
@@ -26,7 +25,7 @@ UPDATE llm_service_instances AS instance
 SELECT count(*) FROM llm_service_instances WHERE api_key IS NOT NULL;
 
 -- name: GetPlaintextKeys :many
-SELECT instance_id, owner, instance_handle, api_key
+SELECT owner, instance_handle, instance_id, api_key
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key IS NOT NULL
  ORDER BY instance_id

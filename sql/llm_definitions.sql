@@ -35,13 +35,13 @@ SELECT min(access.role)
 HAVING count(*) > 0;
 
 -- name: RetrieveLLMDefinition :one
-SELECT definition_id, definition_handle, owner, api_standard, is_public,
+SELECT definition_id, definition_handle, owner, is_public, api_standard,
        endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text;
 
 -- name: LockUsableLLMDefinition :one
-SELECT definition_id, definition_handle, owner, api_standard, is_public,
+SELECT definition_id, definition_handle, owner, is_public, api_standard,
        endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions AS definition
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text

@@ -34,18 +34,14 @@ class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/projects", guard=admin)
 async def get_all_projects(req: Req, query: Page) -> Projects:
     """All projects of all users."""
-    rows = await projects.get_all_projects(req.pool, max_rows=query.limit + 1, skip=query.offset)
-    shown, following = query.of(req, rows)
+    shown, following = await query.read(req, projects.get_all_projects)
     return Projects(await listed(req, shown), following)
 
 
-@endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/projects/{user}", guard=owner)
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own and shared projects."""
-    rows = await projects.get_projects_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
-    )
-    shown, following = query.of(req, rows)
+    shown, following = await query.read(req, projects.get_projects_by_user, user_handle=path.user)
     return Projects(await listed(req, shown, path.user), following)
 
 
@@ -53,14 +49,10 @@ async def listed(req: Req, project_ids: list[int], caller: str | None = None) ->
     """The list entries of projects, by default for the admin."""
     rows = await projects.describe_projects(req.pool, project_ids=project_ids, caller=caller)
     states = await indexes.get_index_states(req.pool, project_ids=[row.project_id for row in rows])
-    recall = req.services.settings.service_recall
-    return [_listed(row, state, recall) for row, state in zip(rows, states, strict=True)]
+    return [_listed(row, state, req.settings.service_recall) for row, state in zip(rows, states, strict=True)]
 
 
 def _listed(row: ProjectInList, state: IndexState, recall: float) -> ListedProject:
     rows = row.number_of_embeddings
     tail = max(0, rows - state.built.indexed_rows) if state.built else 0
     return ListedProject(**msgspec.structs.asdict(row), index=index_of(state, recall, rows, tail))
-
-
-endpoints = [get_all_projects, get_projects]

@@ -97,7 +97,7 @@ async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
     pool = req.pool
     database = await statements.describe_database(pool)
-    summary = await indexes.summarise_indexes(pool, recall=req.services.settings.service_recall)
+    summary = await indexes.summarise_indexes(pool, recall=req.settings.service_recall)
     return ServiceState(
         version=__version__,
         python=platform.python_version(),
@@ -141,6 +141,3 @@ async def _largest(req: Req) -> list[LargeProject]:
     found = await listed(req, await projects.get_largest_projects(req.pool, max_rows=MAX_LARGEST))
     sizes = await statements.get_table_sizes(req.pool, project_ids=[one.project_id for one in found])
     return [LargeProject(**msgspec.structs.asdict(one), bytes=size) for one, size in zip(found, sizes, strict=True)]
-
-
-endpoints = [get_status, get_slow_searches]

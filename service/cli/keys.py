@@ -1,6 +1,7 @@
 """`keys`: the state of the providers' encrypted keys, and rotation of the encryption key."""
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -11,7 +12,6 @@ from service.cli.common import EXIT_NOT_OPENING, EXIT_PENDING, as_json, clear_er
 from service.database.pool import connected
 from service.database.session import check
 from service.database.statements import Db
-from service.provider_keys import keyring
 from service.provider_keys import rotation as actions
 from service.provider_keys.keyring import Keyring
 
@@ -72,7 +72,7 @@ def discard(yes: bool, as_json: bool) -> None:
 @keys.command()
 def generate() -> None:
     """Print a new key for ENCRYPTION_KEY."""
-    click.echo(keyring.Key.generate())
+    click.echo(secrets.token_hex(32))
 
 
 def _report(done: actions.Done, sentence: str, as_json: bool) -> None:

@@ -3,16 +3,14 @@
 import msgspec
 
 from service.database.statements import Db, Queries
+from service.queries.llm_instances import InstanceRef
 
 query = Queries(__name__)
 
 
-class SealedKey(msgspec.Struct, frozen=True):
-    """The encrypted key of an instance, as in service.provider_keys.keyring.Sealed."""
+class SealedKey(InstanceRef, frozen=True):
+    """The encrypted key of an instance, and the id of its key, None for the original system."""
 
-    instance_id: int
-    owner: str
-    instance_handle: str
     blob: bytes
     key_id: str | None
 
@@ -24,12 +22,9 @@ class SealedCount(msgspec.Struct, frozen=True):
     sealed: int
 
 
-class PlaintextKey(msgspec.Struct, frozen=True):
+class PlaintextKey(InstanceRef, frozen=True):
     """A plaintext key of the original system."""
 
-    instance_id: int
-    owner: str
-    instance_handle: str
     api_key: str
 
 
@@ -41,8 +36,8 @@ class Sentinel(msgspec.Struct, frozen=True):
 
 
 @query
-async def get_sealed_keys(db: Db, *, after: int, max_rows: int, other_than: str | None) -> list[SealedKey]:
-    """A page of the encrypted keys, without those encrypted with the key `other_than`, if given."""
+async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
+    """A page of the encrypted keys."""
 
 
 @query

@@ -173,11 +173,11 @@ class Batch:
         """Checks vectors of the right length, and keeps them as halves."""
         if not rows:
             return
-        numbers = vectors.from_sent(sent, self.encoding)
-        for fault in vectors.faults(numbers):
+        halves, faults = vectors.to_halves(vectors.from_sent(sent, self.encoding))
+        for fault in faults:
             where = "" if fault.component is None else f" (component {fault.component})"
             self.add_problem(rows[fault.row], ".vector", fault.message + where, fault.value)
-        self.halves.append(vectors.to_halves(numbers))
+        self.halves.append(halves)
         self.vector_rows += rows
 
     def only(self, rows: list[int]) -> "Batch":

@@ -13,6 +13,7 @@ from tests.support.world import (
     Headers,
     Json,
     Project,
+    User,
     fetch,
     problem,
     project,
@@ -259,8 +260,7 @@ async def test_bad_queries_are_refused(api: httpx2.AsyncClient, admin: Headers, 
     refused(response, 422, f"query.{query.partition('=')[0]}")
 
 
-async def test_all_problems_of_query_and_body_are_listed(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_all_problems_of_query_and_body_are_listed(api: httpx2.AsyncClient, own: Project) -> None:
     response = await api.post(f"{own.similars}?limit=0&threshold=7", json={"vector": 5}, headers=own.owner.headers)
     refused(response, 422, "query.limit", "query.threshold", "body.vector")
 
@@ -368,14 +368,12 @@ async def test_what_is_not_json_is_refused(api: httpx2.AsyncClient, admin: Heade
     problem(await api.post(own.similars, content=f'{{"vector": {vector}}}'.encode(), headers=headers), 400)
 
 
-async def test_the_vector_is_required(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_the_vector_is_required(api: httpx2.AsyncClient, own: Project) -> None:
     refused_property(await api.post(own.similars, json={}, headers=own.owner.headers), "body", "vector")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "Vector", "threshold"])
-async def test_unknown_properties_are_refused(api: httpx2.AsyncClient, admin: Headers, name: str) -> None:
-    own = await own_project(api, admin)
+async def test_unknown_properties_are_refused(api: httpx2.AsyncClient, own: Project, name: str) -> None:
     body = {"vector": [1, 0, 0], name: 1}
     refused_property(await api.post(own.similars, json=body, headers=own.owner.headers), "body", name)
 
@@ -389,8 +387,7 @@ async def test_an_id_that_is_not_stored_is_404(api: httpx2.AsyncClient, admin: H
         problem(await api.get(own.similar("b"), headers=headers), 404)
 
 
-async def test_a_project_that_is_not_there_is_404(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_project_that_is_not_there_is_404(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     path = f"/v1/similars/{ada.handle}/{unique('p')}"
     for headers in (ada.headers, admin):
         problem(await api.get(f"{path}/a", headers=headers), 404)

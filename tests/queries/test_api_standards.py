@@ -74,8 +74,7 @@ class TestRetrieveAPIStandard:
 
 
 class TestDeleteAPIStandard:
-    async def test_only_when_nothing_uses_it(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_only_when_nothing_uses_it(self, connection: Connection, anna: str) -> None:
         await upsert(connection, "mine")
         number = await factories.instance(connection, anna, api_standard="mine")
         assert await api_standards.delete_api_standard(connection, api_standard_handle="mine") is False

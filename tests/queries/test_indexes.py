@@ -97,8 +97,7 @@ class TestGetProjectsToIndex:
 
 
 class TestRetrieveProjectToIndex:
-    async def test_as_it_is_now(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_as_it_is_now(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
         await counts.fold_counts(connection, threshold=20)
         found = await indexes.retrieve_project_to_index(connection, project_id=number)
@@ -108,8 +107,7 @@ class TestRetrieveProjectToIndex:
 
 
 class TestNoteChecked:
-    async def test_unless_it_has_changed_since(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_unless_it_has_changed_since(self, connection: Connection, number: int) -> None:
         for changes in (1, 2):
             await factories.upsert(connection, number, {f"{changes}": [1, 2, 3]})
             await counts.fold_counts(connection, threshold=1)
@@ -133,8 +131,7 @@ class TestGetStrayIndexes:
 
 
 class TestGetNextWatermark:
-    async def test_lies_between_what_is_there_and_what_comes(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_lies_between_what_is_there_and_what_comes(self, connection: Connection, number: int) -> None:
         highest = f"SELECT max(sequence) FROM embeddings_{number}"
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         before = await connection.fetchval(highest)
@@ -257,7 +254,7 @@ class TestNoteTermsIndex:
         await switch(connection, number, 5)
         for watermark, noted in ((4, False), (5, True)):
             assert await indexes.note_terms_index(connection, project_id=number, watermark=watermark) == noted
-            state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
+            (state,) = await indexes.get_index_states(connection, project_ids=[number])
             assert state.built is not None
             assert state.built.terms_indexed is noted
 
@@ -267,8 +264,7 @@ class TestDropMetadataIndex:
 
 
 class TestNoteMetadataIndex:
-    async def test_of_the_current_index_only(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_of_the_current_index_only(self, connection: Connection, number: int) -> None:
         await switch(connection, number, 5)
         for watermark, noted in ((4, False), (5, True)):
             assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
@@ -356,8 +352,7 @@ class TestCountNeighboursFound:
 
 
 class TestCountNeighboursLeft:
-    async def test_without_changed_and_deleted_rows(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_without_changed_and_deleted_rows(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {f"{row:02}": [1.0, 2.0, row] for row in range(20)})
         watermark = await indexes.get_next_watermark(connection)
         rows = await connection.fetch(f"SELECT ctid FROM embeddings_{number} ORDER BY text_id")
@@ -375,8 +370,7 @@ class TestCountNeighboursLeft:
 
 
 class TestSwitchIndex:
-    async def test_replaces(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_replaces(self, connection: Connection, number: int) -> None:
         assert await switch(connection, number, 5) == number
         assert await switch(connection, number, 6) == number
         state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
@@ -399,8 +393,7 @@ class TestSwitchIndex:
         assert state == indexes.IndexState(expected, None, None)
         assert await switch(connection, 0) is None
 
-    async def test_a_coarse_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_a_coarse_one(self, connection: Connection, number: int) -> None:
         for lists in (20, 0, 30):
             await switch(connection, number, lists=lists)
             built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
@@ -424,8 +417,7 @@ class TestNoteMeasurement:
             exact_seconds=0.1,
         )
 
-    async def test_of_this_index_only(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_of_this_index_only(self, connection: Connection, number: int) -> None:
         await switch(connection, number, 5)
         assert await self.note(connection, number, 4) == 0
         assert await self.note(connection, number, 5) == 1
@@ -438,15 +430,13 @@ class TestNoteMeasurement:
         assert built is not None
         assert (built.measured_with, built.recalls) == ("synthetic", [0.9, 1.0])
 
-    async def test_not_of_a_coarse_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_not_of_a_coarse_one(self, connection: Connection, number: int) -> None:
         await switch(connection, number, 5, lists=20)
         assert await self.note(connection, number, 5) == 0
 
 
 class TestForgetIndex:
-    async def test_forgets(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_forgets(self, connection: Connection, number: int) -> None:
         await switch(connection, number)
         assert await indexes.forget_index(connection, project_id=number) == 1
         assert await indexes.forget_index(connection, project_id=number) == 0
@@ -465,8 +455,7 @@ class TestGetIndexStates:
 
 
 class TestSummariseIndexes:
-    async def test_counts_projects_and_rows(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts_projects_and_rows(self, connection: Connection, number: int) -> None:
         before = await indexes.summarise_indexes(connection, recall=0.99)
         await switch(connection, number)
         after = await indexes.summarise_indexes(connection, recall=0.99)

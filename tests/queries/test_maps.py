@@ -65,8 +65,7 @@ async def points(connection: Connection, number: int, **overrides: Any) -> list[
 
 
 class TestRetrieveMap:
-    async def test_without_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_without_one(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, THREE)
         assert await maps.retrieve_map(connection, project_id=number, parts=1) == maps.MapState(3, 3, None, 0)
 

@@ -15,13 +15,12 @@ from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
 from service.storage.locks import INDEX_LOCK
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 SCHEMAS = ("public", "app", 'My-"Ext" %', "staging")
 
@@ -78,10 +77,7 @@ def install(url: str) -> None:
 
 @asynccontextmanager
 async def served(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as api,
-    ):
+    async with client_of(settings_for(url, service_indexer=False)) as api:
         yield api
 
 
@@ -153,7 +149,7 @@ async def test_one_goes_and_the_others_stay(installations: tuple[str, dict[str, 
 
 async def test_the_schema_is_missing_for_a_while(installations: tuple[str, dict[str, str]]) -> None:
     url, urls = installations
-    async with serving(settings_for(urls["app"])) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+    async with client_of(settings_for(urls["app"])) as api:
         run(url, "ALTER SCHEMA app RENAME TO away")  # as during a restore
         run(
             url,

@@ -4,7 +4,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 
@@ -14,12 +13,11 @@ from service.queries import embeddings, indexes
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
-from tests.conftest import ADMIN_KEY, QUERIES, serving, settings_for
+from tests.conftest import ADMIN, QUERIES, client_of, settings_for
 from tests.support import factories
 from tests.support.searches import clustered
 
 pytestmark = pytest.mark.slow
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 DIMENSIONS, ROWS, HELD_OUT, REBUILDS = 64, 6000, 1000, 3
 
@@ -195,7 +193,7 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
     path, body = f"/v1/similars/{owner}/{handle}", {"vector": query.astype(float).tolist()}
     for seconds, method in ((0.0, "index"), (60.0, "exact")):
         config = settings_for(url, service_indexer=False, service_exact_seconds=seconds)
-        async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as api:
+        async with client_of(config, headers=ADMIN) as api:
             usual = (await api.post(path, json=body)).json()["search"]
             assert usual == {"method": method, "recall": 1.0 if method == "exact" else usual["recall"]}
             asked = (await api.post(f"{path}?recall=0.99", json=body)).json()["search"]

@@ -1,7 +1,6 @@
 """Filtered searches: which way is chosen, and that each finds what it should, whatever share of the rows passes."""
 
 import math
-from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from service import vectors
-from service.database.pool import Pool, open_pool, searching
+from service.database.pool import Pool, searching
 from service.database.statements import read
 from service.queries import embeddings, indexes
 from service.queries.projects import ProjectAccess
@@ -44,17 +43,6 @@ PROJECT = ProjectAccess(
 def test_the_way_with_the_least_costs(passing: float, found: float | None, candidates: int | None, way: str) -> None:
     cost = math.inf if candidates is None else ways.of_graph(candidates / passing)
     assert ways.fastest(PROJECT, ways.Estimate(passing, found), cost) == way
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def pool(url: str) -> Any:
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")
