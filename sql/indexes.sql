@@ -84,38 +84,9 @@ DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_ivf_{watermar
 -- name: DropTailIndex :exec
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_tail_{watermark};
 
--- name: BuildMetadataIndex :exec
-CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.embeddings_{project_id}
- USING gin (metadata jsonb_path_ops)
- WHERE sequence <= {watermark};
-
--- name: DropMetadataIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_meta_{watermark};
-
--- name: BuildTermsIndex :exec
--- The order of other collations depends on the version of the operating system's library.
-CREATE INDEX CONCURRENTLY embeddings_{project_id}_terms_{watermark} ON {schema}.embeddings_{project_id}
- USING gin (metadata_terms(metadata) COLLATE "C")
- WHERE sequence <= {watermark};
-
--- name: DropTermsIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_terms_{watermark};
-
--- name: SampleMoreMetadata :exec
--- From this sample, of 500 values, PostgreSQL estimates how many rows pass a filter.
-ALTER TABLE {schema}.embeddings_{project_id} ALTER COLUMN metadata SET STATISTICS 500;
-
 -- name: AnalyzeRows :exec
 -- Without statistics the planner assumes that the tail has a third of the rows, and reads all of them.
 ANALYZE {schema}.embeddings_{project_id} (sequence, metadata);
-
--- name: NoteMetadataIndex :execrows
-UPDATE project_indexes SET metadata_indexed = true
- WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
-
--- name: NoteTermsIndex :execrows
-UPDATE project_indexes SET terms_watermark = watermark
- WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
 
 -- name: UseMemory :one
 SELECT set_config('maintenance_work_mem', @kibibytes::int || 'kB', false);

@@ -11,7 +11,7 @@ from service.database.memory import for_builds
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.observability.logs import logger
-from service.queries import indexes
+from service.queries import indexes, metadata_indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
@@ -31,8 +31,8 @@ DROP = {
     "hnsw": indexes.drop_vector_index,
     "ivf": indexes.drop_coarse_index,
     "tail": indexes.drop_tail_index,
-    "meta": indexes.drop_metadata_index,
-    "terms": indexes.drop_terms_index,
+    "meta": metadata_indexes.drop_metadata_index,
+    "terms": metadata_indexes.drop_terms_index,
 }
 # Links per row of a graph; during the build, pgvector considers four times as many candidates.
 PLAIN = 16  # pgvector's default
@@ -86,7 +86,7 @@ async def build(
     await _use_memory(connection, aims, project.rows, project.dimensions, m)
     await _build_vector_index(connection, project, watermark, m)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
-    await indexes.sample_more_metadata(connection, project_id=project_id)
+    await metadata_indexes.sample_more_metadata(connection, project_id=project_id)
     await indexes.analyze_rows(connection, project_id=project_id)
     if not await _switch(connection, project, watermark, m, aims, old):
         return None
@@ -143,13 +143,14 @@ async def index_metadata(connection: Db, project_id: int, built: BuiltIndex) -> 
     """Builds the metadata indexes that an active vector index lacks, after dropping those of interrupted builds."""
     index = {"project_id": project_id, "watermark": built.watermark}
     if not built.metadata_indexed:
-        await indexes.drop_metadata_index(connection, **index)
-        await indexes.build_metadata_index(connection, **index)
-        await indexes.note_metadata_index(connection, **index)
+        await metadata_indexes.drop_metadata_index(connection, **index)
+        await metadata_indexes.build_metadata_index(connection, **index)
+        await metadata_indexes.note_metadata_index(connection, **index)
     if not built.terms_indexed:
-        await indexes.drop_terms_index(connection, **index)
-        await indexes.build_terms_index(connection, **index)
-        await indexes.note_terms_index(connection, **index)
+        await metadata_indexes.drop_terms_index(connection, **index)
+        await metadata_indexes.build_terms_index(connection, **index)
+        await metadata_indexes.omit_terms_from_statistics(connection, **index)
+        await metadata_indexes.note_terms_index(connection, **index)
 
 
 def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:

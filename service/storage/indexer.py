@@ -26,7 +26,7 @@ from service.database.session import UnsupportedDatabase
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import changes, counts, indexes
+from service.queries import changes, counts, indexes, metadata_indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage import builds, maps
@@ -210,7 +210,7 @@ async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aim
         built = replace(built, m=builds.DENSE)
     elif built is not None and not built.lists and not await _is_outdated(connection, project, built):
         if not (built.metadata_indexed and built.terms_indexed):  # after an interrupted build, or from an older version
-            await indexes.sample_more_metadata(connection, project_id=project.project_id)
+            await metadata_indexes.sample_more_metadata(connection, project_id=project.project_id)
             await indexes.analyze_rows(connection, project_id=project.project_id)
             await builds.index_metadata(connection, project.project_id, built)
         return None

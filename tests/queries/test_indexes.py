@@ -20,9 +20,6 @@ async def names(pool: Pool, number: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-PLAIN = {"m": 16, "ef_construction": 64}
-
-
 async def built(pool: Pool, number: int, watermark: int) -> None:
     await indexes.build_vector_index(
         pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
@@ -215,62 +212,6 @@ class TestAnalyzeRows:
         await indexes.analyze_rows(pool, project_id=number)
         known = await pool.fetch("SELECT attname FROM pg_stats WHERE tablename = $1", f"embeddings_{number}")
         assert {row[0] for row in known} >= {"sequence"}
-        target = "SELECT attstattarget FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'metadata'"
-        await indexes.sample_more_metadata(pool, project_id=number)
-        assert await pool.fetchval(target, f"embeddings_{number}") == 500
-
-
-class TestSampleMoreMetadata:
-    """With TestAnalyzeRows."""
-
-
-class TestBuildMetadataIndex:
-    async def test_builds_and_drops(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, watermark = filled
-        await indexes.build_metadata_index(pool, project_id=number, watermark=watermark)
-        assert await names(pool, number) == [f"embeddings_{number}_meta_{watermark}"]
-        for _ in range(2):
-            await indexes.drop_metadata_index(pool, project_id=number, watermark=watermark)
-            assert await names(pool, number) == []
-
-
-class TestBuildTermsIndex:
-    async def test_builds_and_drops(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, watermark = filled
-        await indexes.build_terms_index(pool, project_id=number, watermark=watermark)
-        assert await names(pool, number) == [f"embeddings_{number}_terms_{watermark}"]
-        for _ in range(2):
-            await indexes.drop_terms_index(pool, project_id=number, watermark=watermark)
-            assert await names(pool, number) == []
-
-
-class TestDropTermsIndex:
-    """With TestBuildTermsIndex."""
-
-
-class TestNoteTermsIndex:
-    async def test_of_the_current_index_only(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await switch(connection, number, 5)
-        for watermark, noted in ((4, False), (5, True)):
-            assert await indexes.note_terms_index(connection, project_id=number, watermark=watermark) == noted
-            (state,) = await indexes.get_index_states(connection, project_ids=[number])
-            assert state.built is not None
-            assert state.built.terms_indexed is noted
-
-
-class TestDropMetadataIndex:
-    """With TestBuildMetadataIndex."""
-
-
-class TestNoteMetadataIndex:
-    async def test_of_the_current_index_only(self, connection: Connection, number: int) -> None:
-        await switch(connection, number, 5)
-        for watermark, noted in ((4, False), (5, True)):
-            assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
-            state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
-            assert state.built is not None
-            assert state.built.metadata_indexed is noted
 
 
 class TestUseMemory:
