@@ -105,26 +105,13 @@ SELECT vector
 SELECT ctid, vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
 -- name: GetDistancesOfNeighbours :many
--- The first neighbour of a stored vector is the vector itself.
-SELECT (SELECT coalesce(max(near.distance), 0)
-          FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
-                  FROM {schema}.embeddings_{project_id} AS stored
-                 WHERE stored.sequence <= {watermark}
-                 ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
-                 LIMIT @neighbour::int + 1) AS near) AS distance
+SELECT ARRAY(SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
+               FROM {schema}.embeddings_{project_id} AS stored
+              WHERE stored.sequence <= {watermark}
+              ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
+              LIMIT @max_rows::int) AS distances
   FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sample (vector, place)
  ORDER BY sample.place;
-
--- name: CountNeighboursFound :many
--- Equally near rows are equally good.
-SELECT (SELECT count(*)
-          FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
-                  FROM {schema}.embeddings_{project_id} AS stored
-                 WHERE stored.sequence <= {watermark}
-                 ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
-                 LIMIT 10) AS found
-         WHERE found.distance <= sample.distance) AS neighbours
-  FROM unnest(@vectors::halfvec[], @distances::float8[]) AS sample (vector, distance);
 
 -- name: CountNeighboursLeft :many
 -- A place is the number of a block and that of a row in it. OFFSET 0 makes PostgreSQL look up each.

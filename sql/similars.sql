@@ -101,29 +101,16 @@ SELECT found.ids, found.similarities, found.complete, found.tied
 -- One of the two metadata indexes finds the rows up to its watermark.
 WITH passing AS MATERIALIZED (
     SELECT text_id, vector
-      FROM {schema}.embeddings_{project_id}
-     WHERE {by_terms} = 0
-       AND sequence <= {watermark}
-       AND metadata @@ @indexed::jsonpath
-       AND coalesce(metadata, '{}') @@ @only::jsonpath
-       AND text_id IS DISTINCT FROM @except_id::text
-       AND (@metadata_path::text IS NULL
-            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-     UNION ALL
-    SELECT text_id, vector
-      FROM {schema}.embeddings_{project_id}
-     WHERE {by_terms} = 1
-       AND sequence <= {watermark}
-       AND metadata_terms(metadata) COLLATE "C" && @terms::text[]
-       AND coalesce(metadata, '{}') @@ @only::jsonpath
-       AND text_id IS DISTINCT FROM @except_id::text
-       AND (@metadata_path::text IS NULL
-            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-     UNION ALL
-    SELECT text_id, vector
-      FROM {schema}.embeddings_{project_id}
-     WHERE sequence > {watermark}
-       AND coalesce(metadata, '{}') @@ @only::jsonpath
+      FROM (SELECT text_id, vector, metadata
+              FROM {schema}.embeddings_{project_id}
+             WHERE sequence <= {watermark}
+               AND ({by_terms} = 1 OR metadata @@ @indexed::jsonpath)
+               AND ({by_terms} = 0 OR metadata_terms(metadata) COLLATE "C" && @terms::text[])
+             UNION ALL
+            SELECT text_id, vector, metadata
+              FROM {schema}.embeddings_{project_id}
+             WHERE sequence > {watermark}) AS candidate
+     WHERE coalesce(metadata, '{}') @@ @only::jsonpath
        AND text_id IS DISTINCT FROM @except_id::text
        AND (@metadata_path::text IS NULL
             OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))

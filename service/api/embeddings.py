@@ -210,7 +210,7 @@ def candidates(text_id: str, req: Req | None = None) -> list[str]:
     return list(dict.fromkeys([text_id, *in_path, quote(text_id, safe="")]))
 
 
-def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:
+def embedding_of(row: PageRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:
     """The answer for a row of a project."""
     return Embedding(
         text_id=row.text_id,

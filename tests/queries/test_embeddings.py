@@ -12,7 +12,7 @@ from tests.support import factories
 from tests.support.factories import upsert
 
 
-async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.EmbeddingRow:
+async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.PageRow:
     row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids, max_bytes=10**6)
     assert row is not None
     return row

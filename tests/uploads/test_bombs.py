@@ -115,6 +115,16 @@ async def test_many_objects_in_a_few_rows() -> None:
     assert (found.ids, found.bad) == (["0", "1", "2"], {})
 
 
+@pytest.mark.parametrize("field", ["vector", "metadata"])
+async def test_a_field_that_is_too_large(field: str) -> None:
+    large = {"vector": b"[" + b"0," * 600_000 + b"0]", "metadata": b'{"a":"' + b"x" * 1024 * 1024 + b'"}'}
+    one = {b"vector": b"[1,2,3]", b"metadata": b"{}", field.encode(): large[field]}
+    body = b",".join(b'"%b":%b' % (name, value) for name, value in one.items())
+    refusal = await refused(lambda: uploaded(storage(), rows(b'{"text_id":"t",%b}' % body, 1)))
+    (problem,) = refusal.problems
+    assert (problem.location, problem.message) == (f"body.embeddings[0].{field}", "text_id 't': is too large")
+
+
 async def test_a_list_of_anything_but_texts() -> None:
     body = b'{"texts":[' + b"0," * (4 * 1024 * 1024) + b"0]}"
     assert await memory_of(lambda: texts.checked(storage(), body, 1000, decoding.JSON)) < MEMORY
