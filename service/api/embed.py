@@ -15,7 +15,7 @@ from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.openai_errors import as_openai
 from service.http.request import Req
-from service.http.responses import FORMATS
+from service.http.responses import JSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
@@ -95,7 +95,6 @@ class OpenAIVectors(msgspec.Struct, frozen=True):
     "/v1/llm-instances/{user}/{instance}/embed",
     guard=instance_reader,
     body=EmbedIn,
-    consumes=FORMATS,
     errors=EMBED_ERRORS,
     only_reads=True,
 )
@@ -115,6 +114,7 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     "/v1/openai/{user}/{instance}/embeddings",
     guard=instance_reader,
     body=OpenAIEmbedIn,
+    consumes=(JSON,),
     errors=EMBED_ERRORS,
     only_reads=True,
     error_body=as_openai,

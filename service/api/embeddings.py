@@ -19,7 +19,7 @@ from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import FORMATS, MSGPACK, NDJSON, Lines
+from service.http.responses import Lines
 from service.queries import embeddings
 from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
@@ -77,19 +77,11 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: Document | None = None
 
 
-STREAMS = (NDJSON, MSGPACK)
 # Of a component in an answer; decimals of almost all halves have at most eight characters.
 COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 
 
-@endpoint(
-    "POST",
-    "/v1/embeddings/{user}/{project}",
-    guard=embeddings_editor,
-    status=201,
-    body=EmbeddingsIn,
-    consumes=FORMATS,
-)
+@endpoint("POST", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=201, body=EmbeddingsIn)
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.body.read(req.settings.service_max_body_bytes)
@@ -100,14 +92,7 @@ async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     return stored
 
 
-@endpoint(
-    "POST",
-    "/v1/embeddings/{user}/{project}/stream",
-    guard=embeddings_editor,
-    consumes=STREAMS,
-    streams=EmbeddingIn,
-    produces=NDJSON,
-)
+@endpoint("POST", "/v1/embeddings/{user}/{project}/stream", guard=embeddings_editor, streams=EmbeddingIn)
 async def post_stream(req: Req, query: StreamQuery, access: ProjectAccess) -> Response:
     """Store a stream of embeddings of any length: one record per line, or consecutive MessagePack records.
 

@@ -23,7 +23,6 @@ from service.http.deadline import deadline
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
-from service.http.responses import FORMATS
 from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.projects import ProjectAccess
@@ -106,7 +105,6 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     "/v1/similars/{user}/{project}",
     guard=searcher,
     body=SearchIn,
-    consumes=FORMATS,
     errors=EMBED_ERRORS,
     only_reads=True,
     reads_from_replica=True,

@@ -65,7 +65,7 @@ class Body:
 
         Raises ContentTooLarge above `limit` bytes, Busy without memory for it, and the errors of `wire` and `chunks`.
         """
-        _ = self.wire
+        _ = self.wire  # a wrong media type is refused before the body is read
         too_large = self._announced is not None and self._announced > limit
         if too_large and self._headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits before it sends

@@ -25,7 +25,7 @@ from service.http.limits import MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.provisional import refuted
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req
-from service.http.responses import JSON, encode, render
+from service.http.responses import FORMATS, JSON, MSGPACK, NDJSON, encode, render
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
 from service.providers.errors import ProviderError
 
@@ -168,14 +168,21 @@ def endpoint(
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an Endpoint; `options` are further fields.
 
+    `body` is the struct of a large body, in JSON or MessagePack, which the handler reads itself.
+
     The names of the handler's parameters select its arguments: `path`, `query` and `body` are decoded into the struct
     of the annotation, `access` is the guard's result. The handler's docstring is the documentation of the endpoint.
     """
 
     def make(handler: Handler) -> Endpoint:
         hints = typing.get_type_hints(handler, include_extras=True)
+        usual: dict[str, Any] = {"only_reads": method == "GET"}
         if "patches" in options:
-            options["consumes"] = (MERGE_PATCH, JSON)
+            usual["consumes"] = (MERGE_PATCH, JSON)
+        elif "streams" in options:
+            usual |= {"consumes": (NDJSON, MSGPACK), "produces": NDJSON}
+        elif body is not None:
+            usual["consumes"] = FORMATS
         return Endpoint(
             handler=handler,
             method=method,
@@ -189,7 +196,7 @@ def endpoint(
             returns=hints.get("return"),
             wants_body="body" in hints,
             wants_access="access" in hints,
-            **{"only_reads": method == "GET", **options},
+            **{**usual, **options},
         )
 
     return make
