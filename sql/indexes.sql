@@ -44,7 +44,7 @@ UPDATE indexer_state SET last_round = clock_timestamp() WHERE last_round < clock
 -- name: GetStrayIndexes :many
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
   FROM pg_class AS index
- CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta)_(\d+)$') AS parts
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta|terms)_(\d+)$') AS parts
   LEFT JOIN project_indexes AS built ON built.project_id = parts[1]::int AND built.watermark = parts[3]::bigint
  WHERE index.relkind = 'i' AND index.relnamespace = quote_ident(current_schema())::regnamespace
    AND parts IS NOT NULL AND built.project_id IS NULL
@@ -94,6 +94,15 @@ CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.e
 -- name: DropMetadataIndex :exec
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_meta_{watermark};
 
+-- name: BuildTermsIndex :exec
+-- The order of other collations depends on the version of the operating system's library.
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_terms_{watermark} ON {schema}.embeddings_{project_id}
+ USING gin (metadata_terms(metadata) COLLATE "C")
+ WHERE sequence <= {watermark};
+
+-- name: DropTermsIndex :exec
+DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_terms_{watermark};
+
 -- name: SampleMoreMetadata :exec
 -- From this sample, of 500 values, PostgreSQL estimates how many rows pass a filter.
 ALTER TABLE {schema}.embeddings_{project_id} ALTER COLUMN metadata SET STATISTICS 500;
@@ -104,6 +113,10 @@ ANALYZE {schema}.embeddings_{project_id} (sequence, metadata);
 
 -- name: NoteMetadataIndex :execrows
 UPDATE project_indexes SET metadata_indexed = true
+ WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
+
+-- name: NoteTermsIndex :execrows
+UPDATE project_indexes SET terms_watermark = watermark
  WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
 
 -- name: UseMemory :one
@@ -190,6 +203,7 @@ SELECT built.watermark, built.indexed_rows, built.lists,
        CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
        CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
        built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
+       coalesce(built.terms_watermark = built.watermark, false) AS terms_indexed,
        building.progress, building.seconds
   FROM (VALUES (1)) AS always
   LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int

@@ -17,7 +17,8 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
        coalesce(CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END, '{}') AS recalls,
        built.exact_seconds, coalesce(built.lists, 0) AS lists, built.measured_at,
        instance.instance_id, coalesce(project.text_search, '') AS text_search,
-       coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
+       coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed,
+       coalesce(built.terms_watermark = built.watermark, false) AS terms_indexed
   FROM (VALUES (1)) AS always
   LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text
   LEFT JOIN projects AS project ON project.owner = @owner::text AND project.project_handle = @project_handle::text
@@ -118,6 +119,7 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
        CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
        CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
        built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
+       coalesce(built.terms_watermark = built.watermark, false) AS terms_indexed,
        building.progress, building.seconds
   FROM unnest(@project_ids::int[], @roles::text[]) WITH ORDINALITY AS listed (project_id, role, place)
   JOIN projects AS project ON project.project_id = listed.project_id

@@ -20,7 +20,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
 
     `watermark` is None without a vector index. `recalls` of its `efforts` were measured at `measured_at`: candidates of
     a graph, or lists read of a coarse index with `lists` lists. `exact_seconds` is the measured time of an exact
-    search. `metadata_indexed`: whether the `indexed_rows` have a metadata index too.
+    search. `metadata_indexed` and `terms_indexed`: whether the `indexed_rows` have metadata indexes too, of equal
+    values, and of ranges and fields.
     """
 
     project_id: int
@@ -42,6 +43,7 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     text_search: str = "editors"
     indexed_rows: int = 0
     metadata_indexed: bool = False
+    terms_indexed: bool = False
 
 
 class ProjectRequest(msgspec.Struct, frozen=True):

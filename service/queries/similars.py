@@ -101,11 +101,17 @@ async def get_similars_by_filter(
     metadata_path: str | None,
     metadata_value: str | None,
     only: str,
-    indexed: str,
+    by_terms: int,
+    indexed: str | None,
+    terms: Sequence[str],
     max_rows: int,
     skip: int,
 ) -> list[Nearest]:
-    """As `get_similars_by_vector`; the metadata index finds the rows that pass `indexed`, a part of `only`."""
+    """As `get_similars_by_vector`; a metadata index finds the rows.
+
+    If `by_terms` is 1, those with one of the `terms`, otherwise those that pass `indexed`. Each is necessary to pass
+    `only`.
+    """
 
 
 @query

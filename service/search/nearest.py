@@ -14,6 +14,7 @@ from service.queries.projects import ProjectAccess
 from service.queries.users import Credentials
 from service.search import ways
 from service.search.filters import Filter
+from service.search.terms import terms_of
 from service.storage.replica import Unanswered
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
@@ -107,23 +108,23 @@ async def nearest(
     if asker is not None and (place is None or question.is_filtered):
         raise Unconfirmed
     way: ways.Way = "exact" if place is None else "index"
-    effort, least = 0, question.wanted + 1
+    effort, least, share = 0, question.wanted + 1, None
     if project.watermark is not None and question.is_filtered:
-        way, effort, least = await _planned(pool, project, question, place)
+        share = await ways.estimate(pool, project, question.only)
+        way, effort, least = _planned(project, question, place, share)
     elif place is not None:
         effort = _effort(project, question, place)
     if place is None or way != "index":
-        exact = await _exactly(pool, project, question, vectors, is_indexed=way == "filtered")
+        exact = await _exactly(pool, project, question, vectors, share if way == "filtered" else None)
         return Answer(*exact, way, 1.0)
     by_index = partial(_by_index, pool, project, question, effort, least, asker)
     return Answer(*await _in_parts(vectors, VECTORS_AT_ONCE, question, by_index), "index", project.recalls[place])
 
 
-async def _planned(
-    pool: Pool, project: ProjectAccess, question: Question, place: int | None
+def _planned(
+    project: ProjectAccess, question: Question, place: int | None, share: ways.Estimate
 ) -> tuple[ways.Way, int, int]:
     """The fastest method for a filter, and for the index its effort and the least number of candidates."""
-    share = await ways.estimate(pool, project, question.only)
     effort, least, cost = 0, question.wanted + 1, math.inf
     if place is not None and project.lists:
         effort = _effort(project, question, place, share.passing)
@@ -132,7 +133,7 @@ async def _planned(
         least = max(_effort(project, question, place), least)
         effort = math.ceil(least / share.passing)
         cost = ways.of_graph(effort)
-    return ways.fastest(project, question.only, share, cost), effort, least
+    return ways.fastest(project, share, cost), effort, least
 
 
 async def _in_parts(
@@ -238,17 +239,22 @@ def _more_candidates(question: Question) -> int:
 
 
 async def _exactly(
-    pool: Pool, project: ProjectAccess, question: Question, vectors: Sequence[bytes], *, is_indexed: bool = False
+    pool: Pool,
+    project: ProjectAccess,
+    question: Question,
+    vectors: Sequence[bytes],
+    share: ways.Estimate | None = None,
 ) -> tuple[list[Neighbours], int]:
-    """The exact nearest rows, and their size; with `is_indexed` the metadata index finds the rows that pass."""
+    """The exact nearest rows, and their size; with a `share`, its metadata index finds the rows that pass."""
     asked = _parameters(project, question)
     statement: Callable[..., Awaitable[list[similars.Nearest]]] = similars.get_similars_by_vector
-    if is_indexed:
+    if share is not None and question.only is not None:
         statement = similars.get_similars_by_filter
-        asked |= {"watermark": project.watermark, "indexed": question.only.indexed if question.only else None}
+        asked |= {"watermark": project.watermark, "by_terms": int(share.by_terms)}
+        asked |= {"indexed": question.only.indexed, "terms": terms_of(question.only.spans) if share.by_terms else []}
 
     async def ask(some: Sequence[bytes]) -> list[Neighbours]:
-        async with searching(pool, BY_METADATA if is_indexed else None) as connection:
+        async with searching(pool, None if share is None else BY_METADATA) as connection:
             return [(row.ids, row.similarities) for row in await statement(connection, vectors=some, **asked)]
 
     return await _in_parts(vectors, EXACT_VECTORS_AT_ONCE, question, ask)

@@ -39,6 +39,7 @@ DROP = {
     "ivf": indexes.drop_coarse_index,
     "tail": indexes.drop_tail_index,
     "meta": indexes.drop_metadata_index,
+    "terms": indexes.drop_terms_index,
 }
 PLAIN = Graph(m=16, ef_construction=64)  # pgvector's defaults
 DENSE = Graph(m=32, ef_construction=128)  # takes about four times as long to build
@@ -95,11 +96,13 @@ async def build(
     await indexes.analyze_rows(connection, project_id=project_id)
     if not await _switch(connection, project, watermark, m, aims, old):
         return None
-    await index_metadata(connection, project_id, watermark)
     built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
-    if built is not None and wants_denser_graph(built, aims):
+    if built is None:
+        return None
+    await index_metadata(connection, project_id, built)
+    if wants_denser_graph(built, aims):
         return await build(connection, project, aims, replace(built, m=DENSE.m))
-    return None if built is None else Built(project_id, watermark, built.indexed_rows)
+    return Built(project_id, watermark, built.indexed_rows)
 
 
 async def _switch(
@@ -142,13 +145,17 @@ async def drop_all(connection: Db, project_id: int, watermark: int) -> None:
         await drop(connection, project_id=project_id, watermark=watermark)
 
 
-async def index_metadata(connection: Db, project_id: int, watermark: int) -> None:
-    """Builds the metadata index for an active vector index."""
-    await indexes.drop_metadata_index(
-        connection, project_id=project_id, watermark=watermark
-    )  # left by an interrupted build
-    await indexes.build_metadata_index(connection, project_id=project_id, watermark=watermark)
-    await indexes.note_metadata_index(connection, project_id=project_id, watermark=watermark)
+async def index_metadata(connection: Db, project_id: int, built: BuiltIndex) -> None:
+    """Builds the metadata indexes that an active vector index lacks, after dropping those of interrupted builds."""
+    index = {"project_id": project_id, "watermark": built.watermark}
+    if not built.metadata_indexed:
+        await indexes.drop_metadata_index(connection, **index)
+        await indexes.build_metadata_index(connection, **index)
+        await indexes.note_metadata_index(connection, **index)
+    if not built.terms_indexed:
+        await indexes.drop_terms_index(connection, **index)
+        await indexes.build_terms_index(connection, **index)
+        await indexes.note_terms_index(connection, **index)
 
 
 def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:

@@ -224,10 +224,10 @@ async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aim
     if built is not None and builds.wants_denser_graph(built, aims):  # after an interrupted build
         built = replace(built, m=builds.DENSE.m)
     elif built is not None and not built.lists and not await _is_outdated(connection, project, built):
-        if not built.metadata_indexed:  # after an interrupted build, or from an older version
+        if not (built.metadata_indexed and built.terms_indexed):  # after an interrupted build, or from an older version
             await indexes.sample_more_metadata(connection, project_id=project.project_id)
             await indexes.analyze_rows(connection, project_id=project.project_id)
-            await builds.index_metadata(connection, project.project_id, built.watermark)
+            await builds.index_metadata(connection, project.project_id, built)
         return None
     if project.dimensions > builds.MAX_DIMENSIONS:
         return None

@@ -243,6 +243,31 @@ class TestBuildMetadataIndex:
             assert await names(pool, number) == []
 
 
+class TestBuildTermsIndex:
+    async def test_builds_and_drops(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_terms_index(pool, project_id=number, watermark=watermark)
+        assert await names(pool, number) == [f"embeddings_{number}_terms_{watermark}"]
+        for _ in range(2):
+            await indexes.drop_terms_index(pool, project_id=number, watermark=watermark)
+            assert await names(pool, number) == []
+
+
+class TestDropTermsIndex:
+    """With TestBuildTermsIndex."""
+
+
+class TestNoteTermsIndex:
+    async def test_of_the_current_index_only(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await switch(connection, number, 5)
+        for watermark, noted in ((4, False), (5, True)):
+            assert await indexes.note_terms_index(connection, project_id=number, watermark=watermark) == noted
+            state = await indexes.retrieve_index_state(connection, project_id=number)
+            assert state.built is not None
+            assert state.built.terms_indexed is noted
+
+
 class TestDropMetadataIndex:
     """With TestBuildMetadataIndex."""
 
@@ -364,7 +389,18 @@ class TestSwitchIndex:
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
         expected = indexes.BuiltIndex(
-            6, 40, 0, [40, 80], [0.9, 1.0], 100, 0.001, "synthetic", now, m=32, metadata_indexed=False
+            6,
+            40,
+            0,
+            [40, 80],
+            [0.9, 1.0],
+            100,
+            0.001,
+            "synthetic",
+            now,
+            m=32,
+            metadata_indexed=False,
+            terms_indexed=False,
         )
         assert state == indexes.IndexState(expected, None, None)
         assert await switch(connection, 0) is None

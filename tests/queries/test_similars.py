@@ -142,7 +142,8 @@ class TestGetShownSizes:
 class TestGetSimilarsByFilter:
     """That it finds what it should, and by which index: tests/search/test_ways.py."""
 
-    async def test_up_to_the_watermark_and_behind_it(self, connection: Connection) -> None:
+    @pytest.mark.parametrize("by_terms", [0, 1])
+    async def test_up_to_the_watermark_and_behind_it(self, connection: Connection, by_terms: int) -> None:
         number = await factories.filled(connection)
         await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0], "z": [1, 1, 0]})
         await connection.execute(f"UPDATE embeddings_{number} SET metadata = '{{\"a\": 1}}' WHERE text_id <> 'z'")
@@ -158,7 +159,9 @@ class TestGetSimilarsByFilter:
                 metadata_path=None,
                 metadata_value=None,
                 only='$."a" == 1',
+                by_terms=by_terms,
                 indexed='$."a" == 1',
+                terms=["a\x01"],
                 max_rows=10,
                 skip=0,
             )

@@ -103,7 +103,7 @@ async def test_while_a_project_is_filled_and_until_its_graph_is_ready(pool: tupl
     (graph,) = await poll(url, None)
     assert graph.indexed_rows == ROWS
     assert (await state(db, project)).lists == 0
-    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail"]
+    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail", "terms"]
     await put(db, project, {f"new-{row}": stored[row] for row in range(1500)})
     assert await poll(url, Filling()) == []
     assert (await state(db, project)).watermark == graph.watermark  # a few more are read one by one
@@ -201,7 +201,7 @@ async def test_with_too_little_memory_there_is_none(pool: tuple[Pool, str], monk
     assert [one["event"] for one in logged if one["log_level"] == "warning"] == [
         "Too little memory for a coarse index."
     ]
-    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail"]
+    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail", "terms"]
 
 
 async def test_a_project_that_is_emptied_loses_it(pool: tuple[Pool, str]) -> None:

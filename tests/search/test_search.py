@@ -282,14 +282,14 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
     assert await state() == (
         first.watermark,
         200,
-        [f"embeddings_{number}_{kind}_{first.watermark}" for kind in ("hnsw", "meta", "tail")],
+        [f"embeddings_{number}_{kind}_{first.watermark}" for kind in ("hnsw", "meta", "tail", "terms")],
     )
     await put(pool, project, numbered(stored, range(200, 239)))
     assert await index_this() == []  # a tail of less than a fifth
     await put(pool, project, numbered(stored, range(239, 300)))
     (second,) = await index_this()
     assert (await state())[:2] == (second.watermark, 300)
-    assert len((await state())[2]) == 3
+    assert len((await state())[2]) == 4
     await delete(f"DELETE FROM embeddings_{number} WHERE text_id < '0100'")
     assert len(await index_this()) == 1  # a third of what it had is gone
     assert (await state())[1] == 200
