@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from service.admission import SHORT_BYTES
 from service.api.fields import Document
-from service.api.projects import ProjectPath
 from service.database.pool import Pool
 from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
@@ -38,12 +37,6 @@ Vector = list[float] | bytes
 OnError = Literal["stop", "skip"]
 R = TypeVar("R", PageRow, ChangeRow)
 U = TypeVar("U", bound=Upload)
-
-
-class EmbeddingPath(ProjectPath, frozen=True):
-    """A path that names an embedding by its percent-encoded text_id."""
-
-    text_id: str
 
 
 class TextStreamQuery(msgspec.Struct, frozen=True):
@@ -109,25 +102,25 @@ async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
-async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> Embedding:
+async def get_embedding(req: Req, text_id: str, access: ProjectAccess) -> Embedding:
     """An embedding."""
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         row = await embeddings.retrieve_embeddings(
-            db, project_id=access.project_id, text_ids=candidates(path.text_id, req), max_bytes=max_bytes
+            db, project_id=access.project_id, text_ids=candidates(text_id, req), max_bytes=max_bytes
         )
-        return [found(row, f"The embedding {path.text_id!r}")]
+        return [found(row, f"The embedding {text_id!r}")]
 
     (row,) = await read_embeddings(req, ask)
     return embedding_of(row, access)
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204)
-async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
+async def delete_embedding(req: Req, text_id: str, access: ProjectAccess) -> None:
     """Delete an embedding."""
-    ids = candidates(path.text_id, req)
+    ids = candidates(text_id, req)
     row = await embeddings.delete_embedding(req.pool, project_id=access.project_id, text_ids=ids)
-    found(row, f"The embedding {path.text_id!r}")
+    found(row, f"The embedding {text_id!r}")
 
 
 async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4") -> U:

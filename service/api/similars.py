@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
 from service import vectors
-from service.api.embeddings import EmbeddingPath, candidates
+from service.api.embeddings import candidates
 from service.api.fields import Document, ShortText
 from service.api.texts import EMBED_ERRORS, embedded
 from service.database.pool import Pool
@@ -93,9 +93,9 @@ class Similars(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
-async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
+async def get_similars(req: Req, text_id: str, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, which is excluded."""
-    stored = await _stored(req, access, candidates(path.text_id, req), path.text_id)
+    stored = await _stored(req, access, candidates(text_id, req), text_id)
     question = _question(req, query, None, stored.text_id)
     return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
 

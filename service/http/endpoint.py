@@ -6,6 +6,7 @@ document. The order of checks is the contract's: route, key, permission, path, q
 
 import contextlib
 import inspect
+import re
 import typing
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from msgspec.structs import asdict
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -130,10 +132,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The handler's arguments from path, query and body. Raises Invalid with all problems, then `missing`."""
         if req.unreadable_name is not None:
             raise req.unreadable_name
-        arguments: dict[str, Any] = {}
         problems: list[Problem] = []
+        arguments: dict[str, Any] = {}
         if self.path_type is not None:
-            arguments["path"] = _collected(problems, decoding.convert, req.names, self.path_type, "path")
+            path = _collected(problems, decoding.convert, req.names, self.path_type, "path")
+            arguments = asdict(path) if path is not None else {}
         if self.query_type is not None or self.path.startswith("/v1/"):  # elsewhere clients may add parameters
             query = _collected(problems, decoding.query, req.query_string, self.query_type)
             if self.query_type is not None:
@@ -170,12 +173,14 @@ def endpoint(
 
     `body` is the struct of a large body, in JSON or MessagePack, which the handler reads itself.
 
-    The names of the handler's parameters select its arguments: `path`, `query` and `body` are decoded into the struct
-    of the annotation, `access` is the guard's result. The handler's docstring is the documentation of the endpoint.
+    The names of the handler's parameters select its arguments: those in the path, and `query` and `body`, are decoded
+    into the type of the annotation, `access` is the guard's result. The handler's docstring is the documentation of the
+    endpoint.
     """
 
     def make(handler: Handler) -> Endpoint:
         hints = typing.get_type_hints(handler, include_extras=True)
+        names = [(name, hints[name]) for name in re.findall(r"{(\w+)}", path) if name in hints]
         usual: dict[str, Any] = {"only_reads": method == "GET"}
         if "patches" in options:
             usual["consumes"] = (MERGE_PATCH, JSON)
@@ -190,7 +195,7 @@ def endpoint(
             guard=guard,
             name=handler.__name__,
             description=inspect.getdoc(handler) or "",
-            path_type=hints.get("path"),
+            path_type=msgspec.defstruct(f"{handler.__name__}_path", names) if names else None,
             query_type=hints.get("query"),
             body_type=hints.get("body", body),
             returns=hints.get("return"),
