@@ -133,7 +133,7 @@ async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: On
         services.schemas,
         services.draining,
         access,
-        lambda: embeddings_editor(req, req.names),
+        partial(embeddings_editor, req),
         wire,
         encoding,
         on_error,

@@ -228,7 +228,7 @@ async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: l
             try:
                 return await req.reading(search)
             except Unanswered:  # the index was just replaced, measured again, or dropped
-                project = await embeddings_reader(req, req.names)
+                project = await embeddings_reader(req)
 
 
 async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:

@@ -34,7 +34,7 @@ from service.providers.errors import ProviderError
 # The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
 
-Guard = Callable[[Req, dict[str, str]], Awaitable[Any]]
+Guard = Callable[[Req], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -118,7 +118,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     async def _guarded(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
         """The guard's result, or the error of a missing resource, which is reported after all other problems."""
         try:
-            return await self.guard(req, req.names), None
+            return await self.guard(req), None
         except (NotFound, Conflict) as error:
             return None, error
 
