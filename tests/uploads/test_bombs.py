@@ -163,10 +163,10 @@ def test_parts_without_content(encoding: str) -> None:
         for _ in range(3):
             yield pack(b"") * empty + pack(b"content")
 
-    decompressor = compression.decompressor(encoding)
+    decompressor = compression.Decompressor(encoding)
     assert b"".join(out for part in parts(900) for out in decompressor.feed(part)) == b"content" * 3
     decompressor.finish()
-    decompressor = compression.decompressor(encoding)
+    decompressor = compression.Decompressor(encoding)
     with pytest.raises(BadRequest, match="empty"):
         list(decompressor.feed(next(parts(1100))))
 
