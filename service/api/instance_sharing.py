@@ -95,11 +95,7 @@ async def get_instance_shares(req: Req, user: str, instance: str, query: SharesP
 async def _store(db: Db, user: str, instance: str, other: str, share: ShareChange) -> None:
     checked_end(share.expires_at)
     row = await llm_instances.link_user_to_llm_instance(
-        db,
-        owner=user,
-        instance_handle=instance,
-        user_handle=other,
-        **msgspec.structs.asdict(share),
+        db, owner=user, instance_handle=instance, user_handle=other, **msgspec.structs.asdict(share)
     )
     found(row, instance_name(user, instance))
 
