@@ -155,11 +155,3 @@ SELECT text_id,
            + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
   FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (@text_ids::text[]);
-
--- name: GetTextsAndMetadata :many
--- Columns that are not requested are not read.
-SELECT text_id,
-       CASE WHEN @with_text::bool THEN text END AS text,
-       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id = ANY (@text_ids::text[]);

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.api.fields import Moment, RequestCount, ShareRole, Tokens, checked_end
+from service.api.fields import Moment, RequestCount, ShareRole, Tokens, check_end
 from service.api.llm_instances import instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
@@ -93,7 +93,7 @@ async def get_instance_shares(req: Req, user: str, instance: str, query: SharesP
 
 
 async def _store(db: Db, user: str, instance: str, other: str, share: ShareChange) -> None:
-    checked_end(share.expires_at)
+    check_end(share.expires_at)
     row = await llm_instances.link_user_to_llm_instance(
         db, owner=user, instance_handle=instance, user_handle=other, **msgspec.structs.asdict(share)
     )

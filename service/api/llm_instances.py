@@ -18,7 +18,7 @@ from service.api.fields import (
     ShortText,
     Text,
     Tokens,
-    checked_end,
+    check_end,
 )
 from service.api.merge_patch import merged
 from service.api.users import same_handle
@@ -158,30 +158,21 @@ async def _store(
     db: Db, keyring: Keyring, owner_handle: str, sent: InstanceIn | FromDefinition, definition: Definition | None = None
 ) -> InstanceRef:
     """Stores an instance, with omitted fields from the definition."""
-
-    def chosen(field: str) -> Any:
-        value = getattr(sent, field)
-        return getattr(definition, field) if value is None and definition is not None else value
-
-    key = keyring.seal(sent.api_key, instance_place(owner_handle, sent.instance_handle)) if sent.api_key else None
+    fields = {name: getattr(sent, name) for name in InstanceIn.__struct_fields__}
+    inherited = {} if definition is None else msgspec.structs.asdict(definition)
+    fields |= {name: inherited.get(name) for name, value in fields.items() if value is None}
+    fields["api_standard"] = fields["api_standard"] or "openai"
+    check_end(sent.expires_at)
+    api_key = fields.pop("api_key")
+    sealed = keyring.seal(api_key, instance_place(owner_handle, sent.instance_handle)) if api_key else None
     row = await llm_instances.upsert_llm_instance(
         db,
         owner=owner_handle,
-        instance_handle=sent.instance_handle,
-        endpoint=chosen("endpoint"),
-        description=chosen("description"),
-        api_standard=chosen("api_standard") or "openai",
-        model=chosen("model"),
-        dimensions=chosen("dimensions"),
-        context_limit=chosen("context_limit"),
-        definition_id=definition.definition_id if definition is not None else None,
-        tokens_per_day=sent.tokens_per_day,
-        tokens_per_month=sent.tokens_per_month,
-        requests_per_minute=sent.requests_per_minute,
-        expires_at=checked_end(sent.expires_at),
-        change_key=sent.api_key is not None,
-        api_key_encrypted=key.blob if key else None,
-        api_key_sealed_by=key.key_id if key else None,
+        definition_id=inherited.get("definition_id"),
+        change_key=api_key is not None,
+        api_key_encrypted=sealed,
+        api_key_sealed_by=keyring.current.id if sealed else None,
+        **fields,
     )
     await llm_instances.fit_tables_of_instance(db, instance_id=row.instance_id)
     return row

@@ -2,15 +2,17 @@
 
 import asyncio
 import math
+import sys
 import time
 from collections import Counter
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
+from pgvector import HalfVector
 
 from service import vectors
 from service.api.embeddings import candidates
@@ -25,6 +27,7 @@ from service.http.provisional import confirm
 from service.http.request import Req
 from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
+from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search import filters
 from service.search.nearest import Answer, Question, TooLong, Unconfirmed, nearest
@@ -95,9 +98,9 @@ class Similars(msgspec.Struct, frozen=True):
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
 async def get_similars(req: Req, text_id: str, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, which is excluded."""
-    stored = await _stored(req, access, candidates(text_id, req), text_id)
-    question = _question(req, query, None, stored.text_id)
-    return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
+    stored_id, vector = await _stored(req, access, candidates(text_id, req), text_id)
+    question = _question(req, query, None, stored_id)
+    return await _similars(req, access, question, [vector], query.include, single=True)
 
 
 @endpoint(
@@ -121,8 +124,8 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     elif req.is_provisional:
         raise Unconfirmed  # authorize before reading or embedding
     elif sent.text_id is not None:
-        stored = await _stored(req, access, candidates(sent.text_id), sent.text_id)
-        except_id, binary = stored.text_id, [stored.vector.to_binary()]
+        except_id, vector = await _stored(req, access, candidates(sent.text_id), sent.text_id)
+        binary = [vector]
     else:
         binary = vectors.to_binary(await _embedded(req, access, sent))
     question = _question(req, query, sent.only, except_id)
@@ -132,14 +135,16 @@ async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Simil
     return answer
 
 
-async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> embeddings.StoredVector:
-    """The vector of the embedding with one of these ids (`candidates`). Raises NotFound with this name."""
+async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> tuple[str, bytes]:
+    """Id and vector of the embedding with one of these ids (`candidates`). Raises NotFound with this name."""
 
-    async def ask(db: Pool) -> embeddings.StoredVector:
-        row = await embeddings.retrieve_vector(db, project_id=project.project_id, text_ids=text_ids)
+    async def ask(db: Pool) -> PageRow:
+        # Without text and metadata.
+        row = await embeddings.retrieve_embeddings(db, project_id=project.project_id, text_ids=text_ids, max_bytes=0)
         return found(row, f"The embedding {name!r}")  # on a replica: perhaps not replicated yet
 
-    return await req.reading(ask)
+    row = await req.reading(ask)
+    return row.text_id, cast("HalfVector", row.vector).to_binary()
 
 
 async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np.float16]:
@@ -149,7 +154,7 @@ async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np
             raise Unauthorized
         raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
     try:
-        made = await embedded(req, "query", project, sent.texts)
+        made = await embedded(req, project, sent.texts, purpose="query")
     except BadTexts as error:
         places = ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(len(sent.texts))]
         raise error.located(places) from None
@@ -254,8 +259,9 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
         size += sum(row.size * times[row.text_id] for row in sizes)
     await req.make_room_to_show(size)
     shown: dict[str, tuple[Any, Any]] = {}
+    read = partial(embeddings.get_embeddings_by_ids, with_vector=False, max_bytes=sys.maxsize, **asked)
     for part in parts:
-        for row in await req.reading(partial(similars.get_texts_and_metadata, text_ids=part, **asked)):
+        for row in await req.reading(partial(read, text_ids=part)):
             text, metadata = row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET
             shown[row.text_id] = text, metadata
     return shown

@@ -96,7 +96,7 @@ class SlowSearches(msgspec.Struct, frozen=True):
 async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
     pool = req.pool
-    database, counts = await statements.describe_database(pool), await statements.count_all(pool)
+    database = await statements.describe_database(pool)
     summary = await indexes.summarise_indexes(pool, recall=req.settings.service_recall)
     return ServiceState(
         version=__version__,
@@ -107,10 +107,10 @@ async def get_status(req: Req) -> ServiceState:
         started_at=req.services.slow_searches.since,
         schema=await _schema(pool),
         database_bytes=database.bytes,
-        users=counts.users,
-        projects=counts.projects,
-        instances=counts.instances,
-        embeddings=counts.embeddings,
+        users=database.users,
+        projects=database.projects,
+        instances=database.instances,
+        embeddings=database.embeddings,
         largest_projects=await _largest(req),
         indexes=IndexesState(summary.projects, summary.rows, summary.below),
         builds=[

@@ -37,7 +37,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     batch.check()  # before texts are embedded
     rows = list(range(len(batch.ids)))
     with req.abandonable():
-        usage = await add_vectors(req.pool, batch, rows, partial(embedded, req, "document"))
+        usage = await add_vectors(req.pool, batch, rows, partial(embedded, req, purpose="document"))
     batch.check()
     async with req.services.admission.upload(patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
@@ -54,11 +54,11 @@ async def post_text_stream(req: Req, query: TextStreamQuery, access: ProjectAcce
     again, so an upload can be repeated without cost.
     """
     upload = await upload_of(TextUpload, req, access, query.on_error)
-    upload.embed = partial(embedded, req, "document")
+    upload.embed = partial(embedded, req, purpose="document")
     return received(req, upload)
 
 
-async def embedded(req: Req, purpose: Purpose, project: ProjectAccess, sent: Sequence[str]) -> Embedded:
+async def embedded(req: Req, project: ProjectAccess, sent: Sequence[str], *, purpose: Purpose) -> Embedded:
     """Embeds texts with the project's instance, for a caller who is authorized to. Raises as `Embedder.embed` does."""
     caller = project.caller or ("admin" if project.role == "admin" else "public")
     spender = Spender(project.instance_id or 0, project.owner, caller)

@@ -1,9 +1,7 @@
 """Common parts of the commands: settings, database, exit codes, errors."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import asyncpg
 import click
@@ -84,9 +82,3 @@ def show_left_over(left: list[backfill.LeftOver]) -> None:
         say(f"Not migrated: {one.rows:,} embeddings of {one.project}: {one.reason}.")
     if left:
         say("They stay in the table embeddings_unmigrated; see docs/MIGRATION.md.")
-
-
-def finish(code: int) -> Any:
-    """Exits if the code is not 0."""
-    if code:
-        sys.exit(code)

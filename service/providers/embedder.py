@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.database.pool import Pool
 from service.errors import Conflict, found
 from service.observability import metrics
-from service.provider_keys.keyring import DoesNotOpen, Keyring, Sealed, instance_place
+from service.provider_keys.keyring import DoesNotOpen, Keyring, instance_place
 from service.providers.connection import Connection
 from service.providers.dialects import Purpose
 from service.providers.errors import BadTexts, Refused
@@ -111,6 +111,6 @@ class Embedder:
             return model.plaintext_key
         try:
             place = instance_place(model.owner, model.instance_handle)
-            return self._keyring.open(Sealed(model.sealed_key, model.sealed_by), place)
+            return self._keyring.open(model.sealed_key, model.sealed_by, place)
         except DoesNotOpen:
             raise Refused(f"The key of {model.instance} cannot be decrypted: its owner can set it again.") from None

@@ -101,7 +101,7 @@ async def is_executing(db: Db, *, session: int) -> bool:
 
 
 @query
-async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[ProjectToIndex]:
+async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[int]:
     """The projects with an index or `threshold` rows: all, or those with unchecked changes."""
 
 
@@ -173,43 +173,8 @@ async def drop_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
 
 
 @query
-async def build_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Builds the metadata index of the rows up to a watermark."""
-
-
-@query
-async def drop_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops a metadata index if it exists."""
-
-
-@query
-async def build_terms_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Builds the index of the terms of metadata of the rows up to a watermark."""
-
-
-@query
-async def drop_terms_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops an index of terms if it exists."""
-
-
-@query
-async def sample_more_metadata(db: Db, *, project_id: int) -> None:
-    """Increases the sample of a project's metadata in ANALYZE."""
-
-
-@query
 async def analyze_rows(db: Db, *, project_id: int) -> None:
     """Collects the planner's statistics of a project's sequences and metadata."""
-
-
-@query
-async def note_metadata_index(db: Db, *, project_id: int, watermark: int) -> int:
-    """Activates the metadata index for searches."""
-
-
-@query
-async def note_terms_index(db: Db, *, project_id: int, watermark: int) -> int:
-    """Activates the index of terms for searches."""
 
 
 @query
@@ -291,8 +256,8 @@ async def forget_index(db: Db, *, project_id: int) -> int:
 
 
 @query
-async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
-    """The state of a project's index."""
+async def get_index_states(db: Db, *, project_ids: Sequence[int]) -> list[IndexState]:
+    """The states of projects' indexes, in this order."""
 
 
 @query

@@ -31,14 +31,6 @@ class ShownSize(msgspec.Struct, frozen=True):
     size: int
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """The requested text and metadata of a result."""
-
-    text_id: str
-    text: str | None
-    metadata: msgspec.Raw | None
-
-
 @query
 async def get_similars_by_vector(
     db: Db,
@@ -124,10 +116,3 @@ async def get_shown_sizes(
     db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
 ) -> list[ShownSize]:
     """The sizes of text and metadata of some embeddings, in any order."""
-
-
-@query
-async def get_texts_and_metadata(
-    db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
-) -> list[Shown]:
-    """Text and metadata of some embeddings, in any order."""

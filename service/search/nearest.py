@@ -108,10 +108,9 @@ async def nearest(
     if asker is not None and (place is None or question.is_filtered):
         raise Unconfirmed
     way: ways.Way = "exact" if place is None else "index"
-    effort, least, share = 0, question.wanted + 1, None
+    share, effort, least = None, 0, question.wanted + 1
     if project.watermark is not None and question.is_filtered:
-        share = await ways.estimate(pool, project, question.only)
-        way, effort, least = _planned(project, question, place, share)
+        way, share, effort, least = await _planned(pool, project, question, place)
     elif place is not None:
         effort = _effort(project, question, place)
     if place is None or way != "index":
@@ -121,10 +120,11 @@ async def nearest(
     return Answer(*await _in_parts(vectors, VECTORS_AT_ONCE, question, by_index), "index", project.recalls[place])
 
 
-def _planned(
-    project: ProjectAccess, question: Question, place: int | None, share: ways.Estimate
-) -> tuple[ways.Way, int, int]:
-    """The fastest method for a filter, and for the index its effort and the least number of candidates."""
+async def _planned(
+    pool: Pool, project: ProjectAccess, question: Question, place: int | None
+) -> tuple[ways.Way, ways.Estimate, int, int]:
+    """The fastest method for a filter, the estimate, and for the index its effort and the least candidates."""
+    share = await ways.estimate(pool, project, question.only)
     effort, least, cost = 0, question.wanted + 1, math.inf
     if place is not None and project.lists:
         effort = _effort(project, question, place, share.passing)
@@ -133,7 +133,7 @@ def _planned(
         least = max(_effort(project, question, place), least)
         effort = math.ceil(least / share.passing)
         cost = ways.of_graph(effort)
-    return ways.fastest(project, share, cost), effort, least
+    return ways.fastest(project, share, cost), share, effort, least
 
 
 async def _in_parts(

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -20,12 +19,11 @@ from service.search.nearest import CANDIDATES
 from service.settings import IndexAims
 from service.storage import builds, indexer
 from service.storage.growth import Growth
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support.searches import by_index, by_numpy, clustered, found, known, made, put, question
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ROWS = 6000
 LISTS = 60
 TAIL = 100
@@ -60,7 +58,7 @@ async def poll(url: str, growth: Growth | None) -> list[builds.Built]:
 
 
 async def state(pool: Pool, project: ProjectAccess) -> indexes.BuiltIndex:
-    built = (await indexes.retrieve_index_state(pool, project_id=project.project_id)).built
+    built = (await indexes.get_index_states(pool, project_ids=[project.project_id]))[0].built
     assert built is not None
     return built
 
@@ -82,16 +80,13 @@ async def test_while_a_project_is_filled_and_until_its_graph_is_ready(pool: tupl
     for part in parts:
         await put(db, project, part)
         assert await poll(url, Filling()) == []
-        now = (await indexes.retrieve_index_state(db, project_id=project.project_id)).built
+        now = (await indexes.get_index_states(db, project_ids=[project.project_id]))[0].built
         built.append((0, 0) if now is None else (now.indexed_rows, now.lists))
     # The second time there are 2,000 rows in none, the third not as many again as it has.
     assert built == [(0, 0), (3000, 30), (3000, 30), (6000, 60)]
     assert await names(db, project) == ["ivf", "pkey", "tail"]
 
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-    ):
+    async with client_of(settings_for(url, service_indexer=False), headers=ADMIN) as api:
         shown = (await api.get(f"/v1/projects/{project.owner}/proj")).json()
         assert shown["number_of_embeddings"] == ROWS
         assert (shown["index"]["state"], shown["index"]["graph"]) == ("building", "coarse")

@@ -1,7 +1,6 @@
 """Filtered searches: which way is chosen, and that each finds what it should, whatever share of the rows passes."""
 
 import math
-from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from service import vectors
-from service.database.pool import Pool, open_pool, searching
+from service.database.pool import Pool, searching
 from service.database.statements import read
-from service.queries import embeddings, indexes
+from service.queries import embeddings, metadata_indexes
 from service.queries.projects import ProjectAccess
 from service.search import filters, ways
 from service.search.nearest import BY_METADATA, nearest
@@ -44,17 +43,6 @@ PROJECT = ProjectAccess(
 def test_the_way_with_the_least_costs(passing: float, found: float | None, candidates: int | None, way: str) -> None:
     cost = math.inf if candidates is None else ways.of_graph(candidates / passing)
     assert ways.fastest(PROJECT, ways.Estimate(passing, found), cost) == way
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def pool(url: str) -> Any:
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +191,7 @@ async def test_an_index_of_an_older_version_gets_its_metadata_indexed(
     before = await known(pool, project)
     assert before.watermark is not None
     if not interrupted:
-        drop = indexes.drop_metadata_index if kind == "metadata" else indexes.drop_terms_index
+        drop = metadata_indexes.drop_metadata_index if kind == "metadata" else metadata_indexes.drop_terms_index
         await drop(pool, project_id=project.project_id, watermark=before.watermark)
     await pool.execute(f"UPDATE project_indexes SET {LACKS[kind]} WHERE project_id = $1", project.project_id)
     lacking = await known(pool, project)

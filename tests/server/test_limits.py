@@ -15,13 +15,12 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
 BEGUN = 1_450_000  # bytes of a large body that have come
 
@@ -29,7 +28,7 @@ BEGUN = 1_450_000  # bytes of a large body that have come
 @asynccontextmanager
 async def service(database: str, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
     config = settings_for(database, service_indexer=False, **settings)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=30) as api:
+    async with client_of(config, timeout=30) as api:
         yield api
 
 
@@ -111,12 +110,11 @@ async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> N
         assert ids == {"first", "second", "third", "fourth", *(f"small{number}" for number in range(5))}
 
 
-async def test_uploads_leave_connections_to_others(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_pool_size=4, service_caller_share=1, service_wait_seconds=0.3) as api:
+async def test_uploads_leave_connections_to_others(url: str) -> None:
+    async with service(url, service_pool_size=4, service_caller_share=1, service_wait_seconds=0.3) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, project.owner)
-        async with locked(database, project):
+        async with locked(url, project):
             stuck = [asyncio.create_task(upload(api, project, f"t{number}")) for number in range(2)]
             await asyncio.sleep(0.2)
             start = time.monotonic()
@@ -127,12 +125,11 @@ async def test_uploads_leave_connections_to_others(new_database: Callable[..., s
         assert (await upload(api, other, "a")).status_code == 201
 
 
-async def test_nobody_waits_long_for_a_connection(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_pool_size=2, service_caller_share=1, service_wait_seconds=0.3) as api:
+async def test_nobody_waits_long_for_a_connection(url: str) -> None:
+    async with service(url, service_pool_size=2, service_caller_share=1, service_wait_seconds=0.3) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         await upload(api, project, "a")
-        async with locked(database, project):
+        async with locked(url, project):
             headers = project.owner.headers
             stuck = [asyncio.create_task(api.get(f"{project.similars}/a", headers=headers)) for _ in range(2)]
             await asyncio.sleep(0.2)
@@ -144,18 +141,17 @@ async def test_nobody_waits_long_for_a_connection(new_database: Callable[..., st
         assert (await api.get("/v1/users", headers=ADMIN)).status_code == 200
 
 
-async def test_a_request_that_takes_too_long_is_given_up(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database) as api:  # where nothing is given up on a slow machine
+async def test_a_request_that_takes_too_long_is_given_up(url: str) -> None:
+    async with service(url) as api:  # where nothing is given up on a slow machine
         project = await world.project(api, await world.user(api, ADMIN))
-    async with service(database, service_request_timeout=0.5) as api:
-        async with locked(database, project):
+    async with service(url, service_request_timeout=0.5) as api:
+        async with locked(url, project):
             start = time.monotonic()
             answer = await upload(api, project, "a")
             busy(answer)
             assert "0.5 s" in answer.json()["detail"]
             assert time.monotonic() - start < 3
-            connection = await asyncpg.connect(database)
+            connection = await asyncpg.connect(url)
             waiting = (
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )
