@@ -403,6 +403,49 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.metadata_terms(metadata jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $_$
+    WITH RECURSIVE field (path, value, steps) AS (
+        SELECT key, value, 1
+          FROM jsonb_each(CASE jsonb_typeof(metadata) WHEN 'object' THEN metadata ELSE '{}' END)
+         UNION ALL
+        SELECT field.path || '.' || inner_field.key, inner_field.value, steps + 1
+          FROM field
+         CROSS JOIN jsonb_each(CASE jsonb_typeof(field.value) WHEN 'object' THEN field.value ELSE '{}' END)
+            AS inner_field
+         WHERE steps < 5
+    )
+    SELECT CASE jsonb_typeof(metadata) WHEN 'object' THEN coalesce(array_agg(path || e'\x01' || term), '{}')
+                                       ELSE ARRAY[e'\x01'] END
+      FROM field
+     CROSS JOIN jsonb_typeof(value) AS kind
+     CROSS JOIN left(value #>> '{}', 10) AS start
+      -- Beyond these limits float8 has no number.
+     CROSS JOIN LATERAL (
+           SELECT encode(float8send(CASE WHEN kind <> 'number' THEN 0
+                                         WHEN abs(value::numeric) < 1e-300 THEN 0
+                                         ELSE least(greatest(value::numeric, -1e300), 1e300)::float8 END), 'hex')
+           ) AS number (digits)
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN left(digits, 1) < '8' THEN translate(left(digits, 1), '01234567', '89abcdef') || substr(digits, 2, 5)
+                       ELSE translate(left(digits, 6), '0123456789abcdef', 'fedcba9876543210') END
+           ) AS ordered (code)
+     CROSS JOIN unnest(CASE kind
+           WHEN 'array' THEN ARRAY['', 'a']
+           WHEN 'number' THEN ARRAY['', 'n' || left(code, 2), 'n' || left(code, 4), 'n' || code]
+           WHEN 'string' THEN
+               CASE WHEN start ~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+                    THEN ARRAY['', 'd' || left(start, 2), 'd' || left(start, 4), 'd' || left(start, 7), 'd' || start]
+                    WHEN start ~ '^[0-9]{4}-(0[1-9]|1[0-2])'
+                    THEN ARRAY['', 'm' || left(start, 2), 'm' || left(start, 4), 'm' || left(start, 7)]
+                    WHEN start ~ '^[0-9]{4}' THEN ARRAY['', 'y' || left(start, 2), 'y' || left(start, 4)]
+                    ELSE ARRAY['', 's'] END
+           ELSE ARRAY['']
+           END) AS term
+     WHERE length(path) <= 100
+$_$;
+
 CREATE FUNCTION public.note_deleted_embeddings() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -748,7 +791,8 @@ CREATE TABLE public.project_indexes (
     probes integer[] DEFAULT '{}'::integer[] NOT NULL,
     probe_recalls double precision[] DEFAULT '{}'::double precision[] NOT NULL,
     measured_with text DEFAULT 'synthetic'::text NOT NULL,
-    measured_at timestamp with time zone DEFAULT now() NOT NULL
+    measured_at timestamp with time zone DEFAULT now() NOT NULL,
+    terms_watermark bigint
 );
 
 CREATE TABLE public.project_map_parts (

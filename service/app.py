@@ -54,7 +54,10 @@ def create_app(config: Settings) -> ASGIApp:
         )
         # Separate, so that probes do not queue behind users.
         probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
-        draining, rate_limits = asyncio.Event(), _rate_limits(config)
+        draining, rate_limits = asyncio.Event(), None
+        users, anonymous = config.service_rate_limit, config.service_rate_limit_anonymous
+        if users or anonymous:
+            rate_limits = RateLimits(users=users, anonymous=anonymous, storage=config.service_rate_limit_storage)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
         real_queries, keyring = RealQueries(), Keyring(config.encryption_key, config.previous_keys)
         schemas = Schemas(wait=config.service_wait_seconds)
@@ -111,16 +114,6 @@ def create_app(config: Settings) -> ASGIApp:
     )
     app = Observed(app)
     return tracing.Traced(app) if config.service_tracing else app
-
-
-def _rate_limits(config: Settings) -> RateLimits | None:
-    if not config.service_rate_limit and not config.service_rate_limit_anonymous:
-        return None
-    return RateLimits(
-        users=config.service_rate_limit,
-        anonymous=config.service_rate_limit_anonymous,
-        storage=config.service_rate_limit_storage,
-    )
 
 
 def from_environment() -> ASGIApp:

@@ -78,7 +78,7 @@ def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationErr
     cases after a check of the syntax. Raises BadRequest for a malformed body.
     """
     first = _UNKNOWN_FIELD.fullmatch(str(error))
-    only = [unknown(first[1], _names(kind), location) if first else _problem(error, location)]
+    only = [unknown(first[1], _parameters(kind), location) if first else _problem(error, location)]
     if len(data) > EXPLAINED_BYTES:
         return only
     # In MessagePack any byte may be a value.
@@ -117,13 +117,9 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     return plain[found[0]] if found else None
 
 
-def _names(kind: type[msgspec.Struct]) -> list[str]:
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
-
-
 def query(sent: str, kind: type[msgspec.Struct] | None) -> Any:
     """Decodes a query string into a struct; None for a route without parameters. Raises Invalid with all problems."""
-    lists = dict(_parameters(kind)) if kind is not None else {}
+    lists = _parameters(kind) if kind is not None else {}
     values: dict[str, str] = {}
     found: list[Problem] = []
     for name, value in parse_qsl(sent, keep_blank_values=True, errors="surrogateescape") if sent else ():
@@ -164,11 +160,8 @@ def convert(values: dict[str, str], kind: type[S], location: str) -> S:
 
     Raises Invalid with all problems.
     """
-    typed: dict[str, Any] = {}
-    for name, is_list in _parameters(kind):
-        value = values.get(name)
-        if value is not None:
-            typed[name] = value.split(",") if is_list else value
+    lists = _parameters(kind)
+    typed = {name: value.split(",") if lists[name] else value for name, value in values.items() if name in lists}
     try:
         return msgspec.convert(typed, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -177,9 +170,9 @@ def convert(values: dict[str, str], kind: type[S], location: str) -> S:
 
 
 @cache
-def _parameters(kind: type[msgspec.Struct]) -> list[tuple[str, bool]]:
-    """The name of each field, and whether it is a list."""
-    return [(field.encode_name, _list_item(field.type) is not None) for field in msgspec.structs.fields(kind)]
+def _parameters(kind: type[msgspec.Struct]) -> dict[str, bool]:
+    """For the name of each field, whether it is a list."""
+    return {field.encode_name: _list_item(field.type) is not None for field in msgspec.structs.fields(kind)}
 
 
 def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -214,24 +207,24 @@ def changes(patch: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]
 
 def _walk(value: Any, kind: Any, location: str, *, strict: bool = True) -> Iterator[Problem]:
     """Yields the problems of a value: those of its members if there are any, else its own."""
-    if msgspec.Raw in _members(kind):  # decoded later
+    members = _members(kind)
+    if msgspec.Raw in members:  # decoded later
         return
-    struct = next((one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+    struct = next((one for one in members if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+    problem = None
     if struct is not None and isinstance(value, dict):
-        yield from _walk_struct(value, struct, location, strict=strict)
-        return
-    if (item := _list_item(kind)) is not None and isinstance(value, list):
-        before = False
-        for problem in _walk_list(value, item, location):
-            before = True
+        for problem in _walk_struct(value, struct, location, strict=strict):
             yield problem
-        if before:
-            return
+    elif (item := _list_item(kind)) is not None and isinstance(value, list):
+        for problem in _walk_list(value, item, location):
+            yield problem
+    if problem is not None:
+        return
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         # A value in place of an object or list is not shown: it may contain anything.
-        holds_more = struct is not None or any(typing.get_origin(one) in (dict, list) for one in _members(kind))
+        holds_more = struct is not None or any(typing.get_origin(one) in (dict, list) for one in members)
         shown = isinstance(value, str | int | float | bool) and not holds_more and not _is_secret(kind)
         yield _problem(error, location, show(value) if shown else None)
 
@@ -254,26 +247,15 @@ def _problem(error: msgspec.ValidationError, location: str, value: str | int | f
 
 def _walk_struct(value: dict[str, Any], struct: Any, location: str, *, strict: bool) -> Iterator[Problem]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-    before = False
     for name, field in fields.items():
-        inner = f"{location}.{name}"
         if name in value:
-            for problem in _walk(value[name], field.type, inner, strict=strict):
-                before = True
-                yield problem
+            yield from _walk(value[name], field.type, f"{location}.{name}", strict=strict)
         elif field.required:
-            before = True
-            yield Problem("is required", inner)
+            yield Problem("is required", f"{location}.{name}")
     if struct.__struct_config__.forbid_unknown_fields:
         for name in value.keys() - fields.keys():
-            before = True
             is_text = isinstance(name, str)  # other names are possible in MessagePack
             yield unknown(name, fields, location) if is_text else Problem("must have texts as names only", location)
-    if not before:  # all fields are valid, so the struct's own rule (__post_init__) failed
-        try:
-            msgspec.convert(value, struct, strict=strict)
-        except msgspec.ValidationError as error:
-            yield Problem(str(error), location)
 
 
 def _members(kind: Any) -> list[Any]:

@@ -4,7 +4,7 @@ The docstring of a class is its default detail. Handlers raise; only `service.ht
 """
 
 from http import HTTPStatus
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ MAX_PROBLEMS = 100
 INTERNAL_ERROR = "Internal error; it has been logged."
 MAX_VALUE_LENGTH = 200
 MAX_MESSAGE_LENGTH = 1000
+# The rest of the request is not read, so the connection cannot be used again.
+CLOSED = {"Connection": "close"}
 
 
 class Problem(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -40,8 +42,12 @@ class ProblemDetails(msgspec.Struct, omit_defaults=True, frozen=True):
 class ApiError(Exception):
     """The request could not be served."""
 
-    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
-    headers: ClassVar[dict[str, str]] = {}
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: dict[str, str] = {}
+
+    def __init_subclass__(cls, status: int | None = None, headers: dict[str, str] | None = None) -> None:
+        cls.status = HTTPStatus(status or cls.status)
+        cls.headers = headers or cls.headers
 
     def __init__(self, detail: str | None = None, problems: list[Problem] | None = None) -> None:
         self.detail = detail or self.__doc__ or ""
@@ -53,116 +59,76 @@ class ApiError(Exception):
         return ProblemDetails(self.status.phrase, self.status.value, self.detail, self.problems)
 
 
-class BadRequest(ApiError):
+class BadRequest(ApiError, status=400):
     """The request is malformed, or contradicts itself or the stored data."""
 
-    status = HTTPStatus.BAD_REQUEST
 
-
-class Unauthorized(ApiError):
+class Unauthorized(ApiError, status=401, headers={"WWW-Authenticate": "Bearer"}):
     """This needs a valid key: send it as `Authorization: Bearer KEY`."""
 
-    status = HTTPStatus.UNAUTHORIZED
-    headers = {"WWW-Authenticate": "Bearer"}
 
-
-class Forbidden(ApiError):
+class Forbidden(ApiError, status=403):
     """This key is not allowed to do that."""
 
-    status = HTTPStatus.FORBIDDEN
 
-
-class NotFound(ApiError):
+class NotFound(ApiError, status=404):
     """There is nothing of that name."""
 
-    status = HTTPStatus.NOT_FOUND
 
-
-class MethodNotAllowed(ApiError):
+class MethodNotAllowed(ApiError, status=405):
     """This route does not have that method."""
 
-    status = HTTPStatus.METHOD_NOT_ALLOWED
 
-
-class Gone(ApiError):
+class Gone(ApiError, status=410):
     """The requested history has been deleted."""
 
-    status = HTTPStatus.GONE
 
-
-class Conflict(ApiError):
+class Conflict(ApiError, status=409):
     """This conflicts with the stored data."""
 
-    status = HTTPStatus.CONFLICT
 
-
-class ContentTooLarge(ApiError):
+class ContentTooLarge(ApiError, status=413, headers=CLOSED):
     """The body is larger than this service accepts."""
 
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    # The rest of the body is not read, so the connection cannot be used again.
-    headers = {"Connection": "close"}
 
-
-class TooSlow(ApiError):
+class TooSlow(ApiError, status=408, headers=CLOSED):
     """The body did not arrive, or arrived too slowly."""
 
-    status = HTTPStatus.REQUEST_TIMEOUT
-    headers = {"Connection": "close"}  # as above
 
-
-class HeadTooLarge(ApiError):
+class HeadTooLarge(ApiError, status=431, headers=CLOSED):
     """Path, query and headers may have at most 65,536 bytes, the headers at most 100 lines."""
 
-    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    headers = {"Connection": "close"}
 
-
-class UnsupportedEncoding(ApiError):
+class UnsupportedEncoding(ApiError, status=415, headers={"Accept-Encoding": "gzip, zstd"}):
     """The Content-Encoding of the body is not supported."""
 
-    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    headers: ClassVar[dict[str, str]] = {"Accept-Encoding": "gzip, zstd"}
 
-
-class UnsupportedMediaType(ApiError):
+class UnsupportedMediaType(ApiError, status=415):
     """The media type of the body is not supported."""
 
-    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
-
-class Invalid(ApiError):
+class Invalid(ApiError, status=422):
     """Some values of the request are not valid."""
 
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
-
-class UnknownCoding(ApiError):
+class UnknownCoding(ApiError, status=501, headers=CLOSED):
     """Only the Transfer-Encoding chunked is supported; compressed bodies use Content-Encoding."""
 
-    status = HTTPStatus.NOT_IMPLEMENTED
-    headers = {"Connection": "close"}
 
-
-class Unavailable(ApiError):
+class Unavailable(ApiError, status=503, headers={"Retry-After": "1"}):
     """The database does not answer at the moment; try again."""
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers = {"Retry-After": "1"}
 
 
 class Busy(Unavailable):
     """The service is overloaded; try again."""
 
 
-class TooManyRequests(ApiError):
+class TooManyRequests(ApiError, status=429):
     """Too many requests in a short time."""
-
-    status = HTTPStatus.TOO_MANY_REQUESTS
 
     def __init__(self, seconds: int, headers: dict[str, str] | None = None) -> None:
         super().__init__(f"Too many requests in a short time. Try again in {seconds} s.")
-        self.headers = {"Retry-After": str(seconds), **(headers or {})}  # type: ignore[misc]  # of this instance
+        self.headers = {"Retry-After": str(seconds), **(headers or {})}
 
 
 def show(value: str | int | float | bool) -> str | int | float | bool:

@@ -18,33 +18,23 @@ TOKENS_AT_ONCE = 1000
 _TOKEN = re.compile(rb'\s*(?:([\[{])|([\]}])|([,:])|("(?:[^"\\]|\\.)*"|[^\s,:\[\]{}"]+))')
 
 
-class _Open:
-    """An open array or object, and its packed items."""
-
-    def __init__(self, *, is_object: bool) -> None:
-        self.is_object = is_object
-        self.parts: list[bytes] = []
-
-    def packed(self) -> bytes:
-        count = len(self.parts) // 2 if self.is_object else len(self.parts)
-        return (b"\xdf" if self.is_object else b"\xdd") + count.to_bytes(4, "big") + b"".join(self.parts)
-
-
 async def to_msgpack(text: bytes) -> bytes:
     """Converts valid JSON from PostgreSQL to MessagePack. Integers beyond 64 bits become floats."""
-    stack = [_Open(is_object=False)]
+    stack: list[tuple[bool, list[bytes]]] = [(False, [])]  # open arrays and objects, and their packed items
     turns = Turns()
     for place, (opening, closing, scalar) in enumerate(_tokens(text)):
         if opening:
-            stack.append(_Open(is_object=opening == b"{"))
+            stack.append((opening == b"{", []))
         elif closing:
-            done = stack.pop()
-            stack[-1].parts.append(done.packed())
+            is_object, items = stack.pop()
+            head = b"\xdf%b" if is_object else b"\xdd%b"
+            count = len(items) // 2 if is_object else len(items)
+            stack[-1][1].append(head % count.to_bytes(4, "big") + b"".join(items))
         elif scalar:
-            stack[-1].parts.append(_scalar(scalar))
+            stack[-1][1].append(_scalar(scalar))
         if place % TOKENS_AT_ONCE == 0:
             await turns.give()
-    return stack[0].parts[0]
+    return stack[0][1][0]
 
 
 async def fault(text: bytes, levels: int) -> str | None:

@@ -40,7 +40,7 @@ def split_json(text: bytes, most: int) -> list[bytes] | None:
     return None
 
 
-def count_msgpack(array: memoryview) -> int | None:
+def count_msgpack(array: bytes | memoryview) -> int | None:
     """The length of a MessagePack array, from its header; None for anything else."""
     if not array:
         return None

@@ -43,29 +43,23 @@ def _are_proxies(value: str) -> bool:
 
 
 _DATABASE = (
-    lambda value: _DATABASE_URL.fullmatch(value) is not None,
+    _DATABASE_URL.fullmatch,
     "like postgresql://USER:PASSWORD@HOST:5432/NAME, in which % / ? # @ [ ] and spaces of a name or password are "
     "percent-encoded, like %2F",
 )
-_LIMIT = (
-    lambda value: _RATE.fullmatch(value) is not None,
-    "like 600/minute: a number, and second, minute, hour or day",
-)
-_FORMS: dict[str, tuple[Callable[[str], bool], str]] = {
+_LIMIT = (_RATE.fullmatch, "like 600/minute: a number, and second, minute, hour or day")
+_FORMS: dict[str, tuple[Callable[[str], object], str]] = {
     "service_database_url": _DATABASE,
     "service_database_read_url": _DATABASE,
     "service_rate_limit": _LIMIT,
     "service_rate_limit_anonymous": _LIMIT,
-    "service_rate_limit_storage": (
-        lambda value: _STORAGE.fullmatch(value) is not None,
-        "memory:// or like redis://HOST:6379",
-    ),
+    "service_rate_limit_storage": (_STORAGE.fullmatch, "memory:// or like redis://HOST:6379"),
     "service_trusted_proxies": (
         _are_proxies,
         "* or a list of addresses and networks, separated by commas, like 10.0.0.0/8, whose other bits are 0",
     ),
     "service_provider_proxy": (
-        lambda value: _PROXY_URL.fullmatch(value) is not None,
+        _PROXY_URL.fullmatch,
         "like http://HOST:3128 or http://USER:PASSWORD@HOST:3128, in which % / ? # @ [ ] of a name or password are "
         "percent-encoded, like %2F",
     ),

@@ -121,14 +121,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return setting_forms.items(self.service_cors_origins)
 
     @property
-    def named_provider_hosts(self) -> list[str]:
-        """The hosts in the setting, whose addresses need not be public."""
-        return setting_forms.items(self.service_provider_hosts)
-
-    @property
     def provider_hosts(self) -> list[str]:
-        """The permitted hosts of providers."""
-        return self.named_provider_hosts or list(PROVIDER_HOSTS)
+        """The permitted hosts of providers, whose addresses need not be public; empty for PROVIDER_HOSTS."""
+        return setting_forms.items(self.service_provider_hosts)
 
     @property
     def index_aims(self) -> IndexAims:
@@ -181,11 +176,10 @@ def load(env_file: Path = Path(".env")) -> Settings:
         }
     except env_files.Unreadable as error:
         raise SettingsError(str(error)) from None
-    given = {field: _trimmed(field, read.get(field.upper()) or "") for field in Settings.__struct_fields__}
-    values = {field: value for field, value in given.items() if value}
+    values: dict[str, str] = {}
     for field in msgspec.structs.fields(Settings):
-        if field.type is bool and (value := values.get(field.name)):
-            values[field.name] = _SWITCH.get(value.lower(), value)
+        if value := _trimmed(field.name, read.get(field.name.upper()) or ""):
+            values[field.name] = _SWITCH.get(value.lower(), value) if field.type is bool else value
     for secret in ("service_adminkey", "encryption_key"):
         if secret not in values:
             raise SettingsError(f"{secret.upper()} is not set. {_how_to_set(env_file)}")

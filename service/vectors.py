@@ -26,21 +26,18 @@ class Fault(msgspec.Struct, frozen=True):
     value: float | None = None
 
 
-def faults(vectors: NDArray[Any]) -> list[Fault]:
-    """The faults of `(n, dimensions)` floats: not finite, beyond half precision, or all zero after rounding to it."""
-    return [_explained(row, vectors[row]) for row in _faulty_rows(vectors)]
-
-
-def _faulty_rows(vectors: NDArray[Any]) -> list[int]:
+def to_halves(vectors: NDArray[Any]) -> tuple[NDArray[np.float16], list[Fault]]:
+    """The halves of `(n, dimensions)` floats, and the faults: not finite, beyond half precision, or all zero in it."""
     if vectors.dtype == np.float16:
         # As integers, which are faster: few CPUs compute with halves. An exponent of all ones is infinity or NaN.
-        largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1).tolist()
-        return [row for row, bits in enumerate(largest) if not 0 < bits < 0x7C00]
-    with np.errstate(over="ignore", invalid="ignore"):
-        halves = vectors.astype(np.float16)
-    # Compares for valid numbers, because a NaN fails every comparison.
-    fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
-    return np.flatnonzero(~fine).tolist()
+        largest = (vectors.view(np.uint16) & 0x7FFF).max(axis=1)
+        halves, fine = vectors, (largest > 0) & (largest < 0x7C00)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            halves = vectors.astype(np.float16)
+        # Compares for valid numbers, because a NaN fails every comparison.
+        fine = (np.abs(vectors) <= HALF_MAX).all(axis=1) & halves.any(axis=1)
+    return halves, [_explained(row, vectors[row]) for row in np.flatnonzero(~fine).tolist()]
 
 
 def _explained(row: int, vector: NDArray[Any]) -> Fault:
@@ -75,14 +72,6 @@ def from_sent(sent: Sequence[list[float] | bytes], encoding: Encoding) -> NDArra
         return np.frombuffer(b"".join(cast("Sequence[bytes]", sent)), _TYPES[encoding]).reshape(len(sent), -1)
     numbers = [one if isinstance(one, list) else np.frombuffer(one, _TYPES[encoding]) for one in sent]
     return np.array(numbers, dtype=np.float64)
-
-
-def to_halves(vectors: NDArray[Any]) -> NDArray[np.float16]:
-    """The halves of `(n, dimensions)`, whose values must be within half precision."""
-    if vectors.dtype == np.float16:
-        return vectors
-    with np.errstate(over="ignore"):
-        return vectors.astype(np.float16)
 
 
 def to_binary(halves: NDArray[np.float16]) -> list[bytes]:

@@ -52,10 +52,8 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
 -- name: DescribeDatabase :one
 SELECT current_setting('server_version') AS postgresql,
        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
-       pg_database_size(current_database()) AS bytes;
-
--- name: CountAll :one
-SELECT (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
+       pg_database_size(current_database()) AS bytes,
+       (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
        (SELECT count(*) FROM projects) AS projects,
        (SELECT count(*) FROM llm_service_instances) AS instances,
        (SELECT CASE WHEN count(*) = count(counted.embeddings) THEN coalesce(sum(counted.embeddings), 0)::bigint END
@@ -70,16 +68,16 @@ SELECT coalesce(pg_total_relation_size(embeddings_partition(sent.project_id)), 0
  ORDER BY place;
 
 -- name: GetBuilds :many
--- 'progress' is computed as in RetrieveIndexState.
+-- 'progress' is computed as in GetIndexStates.
 SELECT project.owner, project.project_handle, project.project_id,
-       CASE parts[2] WHEN 'hnsw' THEN 'graph' WHEN 'ivf' THEN 'coarse' WHEN 'meta' THEN 'metadata' ELSE 'tail' END AS kind,
+       CASE parts[2] WHEN 'hnsw' THEN 'graph' WHEN 'ivf' THEN 'coarse' WHEN 'tail' THEN 'tail' ELSE 'metadata' END AS kind,
        greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
                 CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
        extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
   FROM pg_stat_progress_create_index AS build
   JOIN pg_stat_activity AS session USING (pid)
   JOIN pg_class AS index ON index.oid = build.index_relid
- CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta)_\d+$') AS parts
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta|terms)_\d+$') AS parts
   JOIN projects AS project ON project.project_id = parts[1]::int
  WHERE build.datname = current_database() AND index.relnamespace = quote_ident(current_schema())::regnamespace
  ORDER BY session.query_start

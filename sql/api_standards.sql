@@ -9,9 +9,8 @@ ON CONFLICT (api_standard_handle) DO UPDATE
 RETURNING api_standard_handle, key_method, description, key_field, dialect;
 
 -- name: LockAPIStandard :one
-SELECT jsonb_build_object('api_standard_handle', api_standard_handle, 'description', description,
-                          'key_method', key_method, 'key_field', key_field, 'dialect', dialect)
-  FROM api_standards
+SELECT to_jsonb(standard)
+  FROM api_standards AS standard
  WHERE api_standard_handle = @api_standard_handle::text
    FOR UPDATE;
 

@@ -27,33 +27,29 @@ SELECT pg_logical_emit_message(true, 'embeddings', '');
 -- OFFSET 0 makes PostgreSQL look up each of them, instead of reading all embeddings.
 SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
        vector,
-       CASE WHEN fits THEN text END AS text,
-       CASE WHEN fits THEN metadata END AS metadata,
+       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
        page_bytes
-  FROM (SELECT *, page_bytes <= @max_bytes::bigint AS fits
-          FROM (SELECT *, sum(bytes) OVER () AS page_bytes
-                  FROM (SELECT sequence, text_id, created_at, updated_at,
-                               CASE WHEN @with_vector::bool THEN vector END AS vector,
-                               CASE WHEN @with_text::bool THEN text END AS text,
-                               CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
-                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
-                               + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
-                                   AS bytes
-                          FROM (SELECT sequence, text_id, created_at, updated_at, vector, text, metadata
-                                  FROM {schema}.embeddings_{project_id}
-                                 WHERE sequence > {after} AND sequence <= @up_to::bigint
-                                 UNION ALL
-                               (SELECT sequence, text_id, NULL, NULL, NULL, NULL, NULL
-                                  FROM embedding_deletions AS deletion
-                                 WHERE project_id = {project_id} AND sequence > {after} AND sequence <= @up_to::bigint
-                                   AND NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
-                                                    WHERE stored.text_id = deletion.text_id
-                                                      AND stored.sequence < deletion.sequence
-                                                   OFFSET 0)
-                                 ORDER BY sequence
-                                 LIMIT @max_rows::int)
-                                 ORDER BY sequence
-                                 LIMIT @max_rows::int) AS change) AS page) AS counted) AS compared
+  FROM (SELECT *, sum(coalesce(octet_length(text), 0) + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+          FROM (SELECT sequence, text_id, created_at, updated_at,
+                       CASE WHEN @with_vector::bool THEN vector END AS vector,
+                       CASE WHEN @with_text::bool THEN text END AS text,
+                       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
+                  FROM (SELECT sequence, text_id, created_at, updated_at, vector, text, metadata
+                          FROM {schema}.embeddings_{project_id}
+                         WHERE sequence > {after} AND sequence <= @up_to::bigint
+                         UNION ALL
+                       (SELECT sequence, text_id, NULL, NULL, NULL, NULL, NULL
+                          FROM embedding_deletions AS deletion
+                         WHERE project_id = {project_id} AND sequence > {after} AND sequence <= @up_to::bigint
+                           AND NOT EXISTS (SELECT FROM {schema}.embeddings_{project_id} AS stored
+                                            WHERE stored.text_id = deletion.text_id
+                                              AND stored.sequence < deletion.sequence
+                                           OFFSET 0)
+                         ORDER BY sequence
+                         LIMIT @max_rows::int)
+                         ORDER BY sequence
+                         LIMIT @max_rows::int) AS change) AS page) AS sized
  ORDER BY sequence;
 
 -- name: GetDigests :many

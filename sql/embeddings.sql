@@ -51,42 +51,34 @@ SELECT stored.text_id,
 -- condition with IS NULL; so this has a second one.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes are
 -- left out; 'page_bytes' is their size, so that the caller can reserve memory first.
-SELECT text_id, created_at, updated_at,
-       CASE WHEN @with_vector::bool THEN vector END AS vector,
-       CASE WHEN fits THEN text END AS text,
-       CASE WHEN fits THEN metadata END AS metadata,
+SELECT text_id, created_at, updated_at, vector,
+       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
        page_bytes
-  FROM (SELECT *, page_bytes <= @max_bytes::bigint AS fits
-          FROM (SELECT *, sum(bytes) OVER () AS page_bytes
-                  FROM (SELECT text_id, created_at, updated_at, vector,
-                               CASE WHEN @with_text::bool THEN text END AS text,
-                               CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
-                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
-                               + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
-                                   AS bytes
-                          FROM {schema}.embeddings_{project_id}
-                         WHERE text_id >= coalesce(@after::text, '')
-                           AND (@after::text IS NULL OR text_id > @after::text)
-                         ORDER BY text_id
-                         LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS counted) AS compared
+  FROM (SELECT *, sum(coalesce(octet_length(text), 0) + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+          FROM (SELECT text_id, created_at, updated_at,
+                       CASE WHEN @with_vector::bool THEN vector END AS vector,
+                       CASE WHEN @with_text::bool THEN text END AS text,
+                       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
+                  FROM {schema}.embeddings_{project_id}
+                 WHERE text_id >= coalesce(@after::text, '')
+                   AND (@after::text IS NULL OR text_id > @after::text)
+                 ORDER BY text_id
+                 LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS sized
  ORDER BY text_id;
 
 -- name: GetEmbeddingsByIDs :many
-SELECT text_id, created_at, updated_at,
-       CASE WHEN @with_vector::bool THEN vector END AS vector,
-       CASE WHEN fits THEN text END AS text,
-       CASE WHEN fits THEN metadata END AS metadata,
+SELECT text_id, created_at, updated_at, vector,
+       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
        page_bytes
-  FROM (SELECT *, page_bytes <= @max_bytes::bigint AS fits
-          FROM (SELECT *, sum(bytes) OVER () AS page_bytes
-                  FROM (SELECT text_id, created_at, updated_at, vector,
-                               CASE WHEN @with_text::bool THEN text END AS text,
-                               CASE WHEN @with_metadata::bool THEN metadata END AS metadata,
-                               CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
-                               + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END
-                                   AS bytes
-                          FROM {schema}.embeddings_{project_id}
-                         WHERE text_id = ANY (@text_ids::text[])) AS page) AS counted) AS compared
+  FROM (SELECT *, sum(coalesce(octet_length(text), 0) + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+          FROM (SELECT text_id, created_at, updated_at,
+                       CASE WHEN @with_vector::bool THEN vector END AS vector,
+                       CASE WHEN @with_text::bool THEN text END AS text,
+                       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
+                  FROM {schema}.embeddings_{project_id}
+                 WHERE text_id = ANY (@text_ids::text[])) AS page) AS sized
  ORDER BY text_id;
 
 -- name: GetPassingIDs :one
@@ -119,15 +111,6 @@ SELECT text_id, created_at, updated_at, vector,
                     WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
          ORDER BY array_position(@text_ids::text[], text_id)
          LIMIT 1) AS embedding;
-
--- name: RetrieveVector :one
-SELECT text_id, vector
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
-           SELECT text_id FROM carried_ids
-            WHERE project_id = {project_id} AND text_id = ANY (@text_ids::text[]))))
- ORDER BY array_position(@text_ids::text[], text_id)
- LIMIT 1;
 
 -- name: DeleteEmbedding :one
 -- All the ids lose their mark, so that the same path does not find another embedding afterwards.

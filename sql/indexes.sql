@@ -18,14 +18,12 @@ SELECT set_config('client_connection_check_interval', '10s', false);
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = @session::int AND state IN ('active', 'disabled'));
 
 -- name: GetProjectsToIndex :many
-SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log
+SELECT project_id
   FROM embedding_counts AS counted
-  JOIN projects AS project USING (project_id)
-  JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
- WHERE (counted.to_index OR @all_projects::bool) AND counted.embeddings IS NOT NULL
-   AND (counted.embeddings >= @threshold::bigint
+ WHERE (to_index OR @all_projects::bool)
+   AND (embeddings >= @threshold::bigint
         OR EXISTS (SELECT FROM project_indexes AS built WHERE built.project_id = counted.project_id))
- ORDER BY counted.project_id;
+ ORDER BY project_id;
 
 -- name: RetrieveProjectToIndex :one
 SELECT project.project_id, instance.dimensions, counted.embeddings AS rows, counted.changes, counted.log::text AS log
@@ -44,7 +42,7 @@ UPDATE indexer_state SET last_round = clock_timestamp() WHERE last_round < clock
 -- name: GetStrayIndexes :many
 SELECT parts[1]::int AS project_id, parts[2] AS kind, parts[3]::bigint AS watermark
   FROM pg_class AS index
- CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta)_(\d+)$') AS parts
+ CROSS JOIN regexp_match(index.relname, '^embeddings_(\d+)_(hnsw|ivf|tail|meta|terms)_(\d+)$') AS parts
   LEFT JOIN project_indexes AS built ON built.project_id = parts[1]::int AND built.watermark = parts[3]::bigint
  WHERE index.relkind = 'i' AND index.relnamespace = quote_ident(current_schema())::regnamespace
    AND parts IS NOT NULL AND built.project_id IS NULL
@@ -86,25 +84,9 @@ DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_ivf_{watermar
 -- name: DropTailIndex :exec
 DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_tail_{watermark};
 
--- name: BuildMetadataIndex :exec
-CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.embeddings_{project_id}
- USING gin (metadata jsonb_path_ops)
- WHERE sequence <= {watermark};
-
--- name: DropMetadataIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_meta_{watermark};
-
--- name: SampleMoreMetadata :exec
--- From this sample, of 500 values, PostgreSQL estimates how many rows pass a filter.
-ALTER TABLE {schema}.embeddings_{project_id} ALTER COLUMN metadata SET STATISTICS 500;
-
 -- name: AnalyzeRows :exec
 -- Without statistics the planner assumes that the tail has a third of the rows, and reads all of them.
 ANALYZE {schema}.embeddings_{project_id} (sequence, metadata);
-
--- name: NoteMetadataIndex :execrows
-UPDATE project_indexes SET metadata_indexed = true
- WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
 
 -- name: UseMemory :one
 SELECT set_config('maintenance_work_mem', @kibibytes::int || 'kB', false);
@@ -184,23 +166,28 @@ UPDATE project_indexes
 -- name: ForgetIndex :execrows
 DELETE FROM project_indexes WHERE project_id = @project_id::int;
 
--- name: RetrieveIndexState :one
+-- name: GetIndexStates :many
 -- 'progress' is relative to tuples if their number is known, otherwise to blocks.
+WITH building AS MATERIALIZED (
+    SELECT DISTINCT ON (build.relid) build.relid,
+           greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
+                    CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
+           extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
+      FROM pg_stat_progress_create_index AS build
+      JOIN pg_stat_activity AS session USING (pid)
+     WHERE build.datname = current_database()
+     ORDER BY build.relid
+)
 SELECT built.watermark, built.indexed_rows, built.lists,
        CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
        CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
        built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
+       coalesce(built.terms_watermark = built.watermark, false) AS terms_indexed,
        building.progress, building.seconds
-  FROM (VALUES (1)) AS always
-  LEFT JOIN project_indexes AS built ON built.project_id = @project_id::int
-  LEFT JOIN LATERAL (
-       SELECT greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
-                       CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
-              extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
-         FROM pg_stat_progress_create_index AS build
-         JOIN pg_stat_activity AS session USING (pid)
-        WHERE build.datname = current_database() AND build.relid = embeddings_partition(@project_id::int)
-        LIMIT 1) AS building ON true;
+  FROM unnest(@project_ids::int[]) WITH ORDINALITY AS listed (project_id, place)
+  LEFT JOIN project_indexes AS built ON built.project_id = listed.project_id
+  LEFT JOIN building ON building.relid = embeddings_partition(listed.project_id)
+ ORDER BY listed.place;
 
 -- name: SummariseIndexes :one
 -- Builds in progress are only visible on the primary.

@@ -1,7 +1,7 @@
 -- All providers' keys: counts by encryption key, and rotation.
 
 -- name: GetSealedKeys :many
-SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
+SELECT owner, instance_handle, instance_id, api_key_encrypted AS blob, api_key_sealed_by AS key_id
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
  ORDER BY instance_id
@@ -14,14 +14,6 @@ SELECT api_key_sealed_by AS key_id, count(*) AS sealed
  GROUP BY api_key_sealed_by
  ORDER BY api_key_sealed_by NULLS FIRST;
 
--- name: GetKeysToRotate :many
-SELECT instance_id, owner, instance_handle, api_key_encrypted AS blob, api_key_sealed_by AS key_id
-  FROM llm_service_instances
- WHERE instance_id > @after::int AND api_key_encrypted IS NOT NULL
-   AND api_key_sealed_by IS DISTINCT FROM @key_id::text
- ORDER BY instance_id
- LIMIT @max_rows::int;
-
 -- name: ResealKeys :execrows
 -- Skips a blob that its owner has replaced meanwhile. A rotation is not a change of the instance: updated_at stays.
 UPDATE llm_service_instances AS instance
@@ -29,17 +21,11 @@ UPDATE llm_service_instances AS instance
   FROM unnest(@instance_ids::int[], @old_blobs::bytea[], @blobs::bytea[]) AS sealed (instance_id, old_blob, blob)
  WHERE instance.instance_id = sealed.instance_id AND instance.api_key_encrypted = sealed.old_blob;
 
--- name: DiscardKeys :execrows
-UPDATE llm_service_instances AS instance
-   SET api_key_encrypted = NULL, api_key_sealed_by = NULL
-  FROM unnest(@instance_ids::int[], @old_blobs::bytea[]) AS sealed (instance_id, old_blob)
- WHERE instance.instance_id = sealed.instance_id AND instance.api_key_encrypted = sealed.old_blob;
-
 -- name: CountPlaintextKeys :one
 SELECT count(*) FROM llm_service_instances WHERE api_key IS NOT NULL;
 
 -- name: GetPlaintextKeys :many
-SELECT instance_id, owner, instance_handle, api_key
+SELECT owner, instance_handle, instance_id, api_key
   FROM llm_service_instances
  WHERE instance_id > @after::int AND api_key IS NOT NULL
  ORDER BY instance_id
@@ -62,9 +48,10 @@ VACUUM (FULL) llm_service_instances;
 -- name: GetSentinel :one
 SELECT key_id, sealed FROM encryption_sentinel;
 
--- name: InsertSentinel :exec
--- The first process decides.
-INSERT INTO encryption_sentinel (key_id, sealed) VALUES (@key_id::text, @sealed::bytea) ON CONFLICT DO NOTHING;
-
--- name: ReplaceSentinel :exec
-UPDATE encryption_sentinel SET key_id = @key_id::text, sealed = @sealed::bytea;
+-- name: StoreSentinel :one
+-- Unless it replaces the stored one, the first process decides.
+INSERT INTO encryption_sentinel AS stored (key_id, sealed) VALUES (@key_id::text, @sealed::bytea)
+ON CONFLICT (only_row) DO UPDATE
+   SET key_id = CASE WHEN @replaces::bool THEN excluded.key_id ELSE stored.key_id END,
+       sealed = CASE WHEN @replaces::bool THEN excluded.sealed ELSE stored.sealed END
+RETURNING key_id, sealed;

@@ -35,13 +35,13 @@ SELECT min(access.role)
 HAVING count(*) > 0;
 
 -- name: RetrieveLLMDefinition :one
-SELECT definition_id, definition_handle, owner, api_standard, is_public,
+SELECT definition_id, definition_handle, owner, is_public, api_standard,
        endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text;
 
 -- name: LockUsableLLMDefinition :one
-SELECT definition_id, definition_handle, owner, api_standard, is_public,
+SELECT definition_id, definition_handle, owner, is_public, api_standard,
        endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions AS definition
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text
@@ -62,11 +62,8 @@ ON CONFLICT (owner, definition_handle) DO UPDATE
 RETURNING definition_id, definition_handle, owner, is_public;
 
 -- name: LockLLMDefinition :one
-SELECT jsonb_build_object(
-           'definition_handle', definition_handle, 'api_standard', api_standard, 'endpoint', endpoint,
-           'description', description, 'model', model, 'dimensions', dimensions,
-           'context_limit', context_limit, 'is_public', is_public)
-  FROM llm_service_definitions
+SELECT to_jsonb(definition)
+  FROM llm_service_definitions AS definition
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text
    FOR UPDATE;
 

@@ -86,7 +86,7 @@ SELECT instance.instance_id, instance.owner, instance.instance_handle, standard.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::text AS access_role,
        instance.api_standard, instance.dimensions,
        instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
-       instance.endpoint, instance.description, instance.model, instance.context_limit,
+       instance.description, instance.model, instance.endpoint, instance.context_limit,
        instance.definition_id, definition.owner AS definition_owner, definition.definition_handle,
        instance.tokens_per_day, instance.tokens_per_month, instance.requests_per_minute, instance.expires_at,
        CASE WHEN @role::text IN ('owner', 'admin') THEN (

@@ -73,7 +73,8 @@ SELECT sequences, neighbours AS positions FROM project_map_parts
  ORDER BY part;
 
 -- name: StoreMap :execrows
--- StoreMapPart comes next, in the same transaction. An emptied project has another log.
+-- StoreMapPart comes next, in the same transaction. An emptied project has another log, and no parts.
+WITH forgotten AS (DELETE FROM project_map_parts WHERE project_id = @project_id::int)
 UPDATE project_maps AS map
    SET made_at = clock_timestamp(), changes = @changes::bigint, base_changes = @base_changes::bigint,
        base_rows = @base_rows::bigint, basis = @basis::bytea, has_neighbours = @has_neighbours::bool,
@@ -81,9 +82,6 @@ UPDATE project_maps AS map
        trust_of_neighbours = @trust_of_neighbours::float8
   FROM embedding_counts AS counted
  WHERE map.project_id = @project_id::int AND counted.project_id = map.project_id AND counted.log = @log::text::uuid;
-
--- name: ForgetMapParts :exec
-DELETE FROM project_map_parts WHERE project_id = @project_id::int;
 
 -- name: StoreMapPart :exec
 INSERT INTO project_map_parts (project_id, part, text_ids, sequences, pca, neighbours)

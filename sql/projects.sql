@@ -17,7 +17,8 @@ SELECT caller.user_handle::text AS caller, project.project_id, project.owner::te
        coalesce(CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END, '{}') AS recalls,
        built.exact_seconds, coalesce(built.lists, 0) AS lists, built.measured_at,
        instance.instance_id, coalesce(project.text_search, '') AS text_search,
-       coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed
+       coalesce(built.indexed_rows, 0) AS indexed_rows, coalesce(built.metadata_indexed, false) AS metadata_indexed,
+       coalesce(built.terms_watermark = built.watermark, false) AS terms_indexed
   FROM (VALUES (1)) AS always
   LEFT JOIN users AS caller ON caller.vdb_key = @key_hash::text
   LEFT JOIN projects AS project ON project.owner = @owner::text AND project.project_handle = @project_handle::text
@@ -80,7 +81,7 @@ SELECT fit_embeddings_partition(project.project_id, instance.dimensions)
 
 -- name: GetProjectsByUser :many
 -- Without duplicates: an owner has no share.
-SELECT project.project_id, access.role
+SELECT project.project_id
   FROM project_access AS access
   JOIN projects AS project USING (project_id)
  WHERE access.user_handle = @user_handle::text
@@ -100,30 +101,15 @@ SELECT counts.project_id
  LIMIT @max_rows::int;
 
 -- name: DescribeProjects :many
--- 'progress' is computed as in RetrieveIndexState.
-WITH building AS MATERIALIZED (
-    SELECT DISTINCT ON (build.relid) build.relid,
-           greatest(CASE WHEN build.tuples_total > 0 THEN build.tuples_done::float8 / build.tuples_total END,
-                    CASE WHEN build.blocks_total > 0 THEN build.blocks_done::float8 / build.blocks_total END, 0) AS progress,
-           extract(epoch FROM clock_timestamp() - session.query_start)::float8 AS seconds
-      FROM pg_stat_progress_create_index AS build
-      JOIN pg_stat_activity AS session USING (pid)
-     WHERE build.datname = current_database()
-     ORDER BY build.relid
-)
-SELECT project.owner, project.project_handle, project.project_id, project.public_read, listed.role,
+SELECT project.owner, project.project_handle, project.project_id, project.public_read,
+       coalesce(access.role, 'admin') AS role,
        count_embeddings(project.project_id) AS number_of_embeddings, project.text_search, project.description,
-       instance.owner, instance.instance_handle, instance.dimensions, instance.model,
-       built.watermark, built.indexed_rows, built.lists,
-       CASE WHEN built.lists > 0 THEN built.probes ELSE built.ef_searches END AS efforts,
-       CASE WHEN built.lists > 0 THEN built.probe_recalls ELSE built.recalls END AS recalls,
-       built.queries, built.recall_error, built.measured_with, built.measured_at, built.m, built.metadata_indexed,
-       building.progress, building.seconds
-  FROM unnest(@project_ids::int[], @roles::text[]) WITH ORDINALITY AS listed (project_id, role, place)
+       instance.owner, instance.instance_handle, instance.dimensions, instance.model
+  FROM unnest(@project_ids::int[]) WITH ORDINALITY AS listed (project_id, place)
   JOIN projects AS project ON project.project_id = listed.project_id
+  LEFT JOIN project_access AS access ON access.project_id = project.project_id AND access.user_handle = @caller::text
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
-  LEFT JOIN project_indexes AS built ON built.project_id = project.project_id
-  LEFT JOIN building ON building.relid = embeddings_partition(project.project_id)
+ WHERE @caller::text IS NULL OR access.role IS NOT NULL
  ORDER BY listed.place;
 
 -- name: RetrieveProject :one

@@ -98,12 +98,23 @@ SELECT found.ids, found.similarities, found.complete, found.tied
  ORDER BY sent.place;
 
 -- name: GetSimilarsByFilter :many
--- The metadata index finds the rows up to its watermark.
+-- One of the two metadata indexes finds the rows up to its watermark.
 WITH passing AS MATERIALIZED (
     SELECT text_id, vector
       FROM {schema}.embeddings_{project_id}
-     WHERE sequence <= {watermark}
+     WHERE {by_terms} = 0
+       AND sequence <= {watermark}
        AND metadata @@ @indexed::jsonpath
+       AND coalesce(metadata, '{}') @@ @only::jsonpath
+       AND text_id IS DISTINCT FROM @except_id::text
+       AND (@metadata_path::text IS NULL
+            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+     UNION ALL
+    SELECT text_id, vector
+      FROM {schema}.embeddings_{project_id}
+     WHERE {by_terms} = 1
+       AND sequence <= {watermark}
+       AND metadata_terms(metadata) COLLATE "C" && @terms::text[]
        AND coalesce(metadata, '{}') @@ @only::jsonpath
        AND text_id IS DISTINCT FROM @except_id::text
        AND (@metadata_path::text IS NULL
@@ -142,13 +153,5 @@ EXPLAIN (FORMAT JSON) SELECT FROM {schema}.embeddings_{project_id} WHERE metadat
 SELECT text_id,
        CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
            + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id = ANY (@text_ids::text[]);
-
--- name: GetTextsAndMetadata :many
--- Columns that are not requested are not read.
-SELECT text_id,
-       CASE WHEN @with_text::bool THEN text END AS text,
-       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
   FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (@text_ids::text[]);

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -30,8 +31,10 @@ from service.server.protocol import Protocol
 from service.settings import Settings
 from service.storage import calibration
 from tests.support.browser import CHROMIUM
+from tests.support.world import Headers, Project, User, project, user
 
 ADMIN_KEY = "admin-key-of-the-tests"
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ENCRYPTION_KEY = "test-encryption-key"
 TEMPLATE = f"embedding_service_template_{os.getpid()}"  # each process of a parallel run has its own
 
@@ -124,6 +127,12 @@ def new_database(server: str) -> Iterator[Callable[..., str]]:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
 
 
+@pytest.fixture
+def url(new_database: Callable[..., str]) -> str:
+    """The URL of a migrated database of a test's own."""
+    return new_database()
+
+
 @pytest.fixture(scope="session")
 async def pool(new_database: Callable[..., str]) -> AsyncIterator[Pool]:
     """A pool on a migrated database of its own."""
@@ -145,6 +154,12 @@ def settings_for(database_url: str, **overrides: object) -> Settings:
     """Settings of a service for tests."""
     values = {"service_adminkey": ADMIN_KEY, "encryption_key": ENCRYPTION_KEY, "service_database_url": database_url}
     return Settings(**{**values, **overrides})  # type: ignore[arg-type]
+
+
+def variables_for(database_url: str, **more: str) -> dict[str, str]:
+    """The same as variables of the environment, for a process."""
+    secrets = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
+    return {**secrets, "SERVICE_DATABASE_URL": database_url, **more}
 
 
 @asynccontextmanager
@@ -173,6 +188,13 @@ async def serving(config: Settings) -> AsyncIterator[str]:
     await running
 
 
+@asynccontextmanager
+async def client_of(config: Settings, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """Runs the service on a free port, and yields a client of it with these options."""
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, **{"timeout": 60, **options}) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def service_database(new_database: Callable[..., str]) -> str:
     """The URL of the database behind `api`."""
@@ -182,17 +204,32 @@ def service_database(new_database: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 async def api(service_database: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the running service."""
-    async with (
-        serving(settings_for(service_database, service_max_body_bytes=4 * 1024 * 1024)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60) as client,
-    ):
+    async with client_of(settings_for(service_database, service_max_body_bytes=4 * 1024 * 1024)) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def admin() -> dict[str, str]:
+def admin() -> Headers:
     """The admin's headers."""
-    return {"Authorization": f"Bearer {ADMIN_KEY}"}
+    return ADMIN
+
+
+@pytest.fixture
+async def ada(api: httpx2.AsyncClient, admin: Headers) -> User:
+    """A new user."""
+    return await user(api, admin)
+
+
+@pytest.fixture
+async def bob(api: httpx2.AsyncClient, admin: Headers) -> User:
+    """Another new user."""
+    return await user(api, admin)
+
+
+@pytest.fixture
+async def own(api: httpx2.AsyncClient, admin: Headers) -> Project:
+    """A new and empty project of a third new user, of three dimensions."""
+    return await project(api, await user(api, admin))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from vecferry.errors import VecferryError
 
 HALF_MAX = 65504.0
 ROUNDS_TO_ZERO = 2.0**-25
-NOTABLE_LOSS = 1e-3
 _BLOCK = 64  # rows that are converted at a time, so that intermediate values stay in the processor's cache
 
 
@@ -48,8 +47,6 @@ class Loss(msgspec.Struct):
     """
 
     largest: float = 0.0
-    rows: int = 0
-    """How many vectors lost more than 0.001."""
 
 
 class Rows(msgspec.Struct, frozen=True):

@@ -1,1 +1,1 @@
-"""Thin handlers, one module a resource. `routes` lists the endpoints of all."""
+"""Thin handlers, one module a resource. `routes` has the endpoints of all."""

@@ -27,9 +27,7 @@ async def get_sanity_check(req: Req) -> Report:
     Finds wrong dimensions, metadata that violate their schema, provider keys that cannot be decrypted, and invalid
     indexes. A project without a schema is a warning.
     """
-    return await sanity_check.check(
-        req.pool, req.services.keyring, req.services.schemas, req.services.settings.service_recall
-    )
+    return await sanity_check.check(req.pool, req.services.keyring, req.services.schemas, req.settings.service_recall)
 
 
 @endpoint("POST", "/v1/admin/reset", guard=admin, status=204)
@@ -52,6 +50,3 @@ async def _reset(pool: Pool) -> None:
         await statements.delete_all_users(connection)
         await statements.delete_custom_api_standards(connection)
     await tables.drop_orphans(pool)
-
-
-endpoints = [get_sanity_check, post_reset, get_footgun]

@@ -1,5 +1,6 @@
 """API standards: how the interfaces of providers work (contract section 3)."""
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -48,8 +49,7 @@ class Standards(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/api-standards", guard=anyone)
 async def get_standards(req: Req, query: Page) -> Standards:
     """All API standards."""
-    rows = await api_standards.get_api_standards(req.pool, max_rows=query.limit + 1, skip=query.offset)
-    return Standards(*query.of(req, rows))
+    return Standards(*await query.read(req, api_standards.get_api_standards))
 
 
 @endpoint("POST", "/v1/api-standards", guard=admin, status=201)
@@ -58,7 +58,7 @@ async def post_standard(req: Req, body: StandardIn) -> APIStandard:
     return await _store(req.pool, body)
 
 
-@endpoint("GET", "/v1/api-standards/{standard}", guard=anyone, errors=(404,))
+@endpoint("GET", "/v1/api-standards/{standard}", guard=anyone)
 async def get_standard(req: Req, path: StandardPath) -> APIStandard:
     """An API standard."""
     row = await api_standards.retrieve_api_standard(req.pool, api_standard_handle=path.standard)
@@ -72,19 +72,16 @@ async def put_standard(req: Req, path: StandardPath, body: StandardIn) -> APISta
     return await _store(req.pool, body)
 
 
-@endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn, errors=(404,))
+@endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn)
 async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> APIStandard:
     """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await api_standards.lock_api_standard(db, api_standard_handle=path.standard)
-
+    lock = partial(api_standards.lock_api_standard, api_standard_handle=path.standard)
     async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
         same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
         return await _store(tx, standard)
 
 
-@endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(409,))
 async def delete_standard(req: Req, path: StandardPath) -> None:
     """Delete an API standard that no definition and no instance uses."""
     async with transaction(req.pool) as tx:
@@ -97,6 +94,3 @@ async def delete_standard(req: Req, path: StandardPath) -> None:
 
 async def _store(db: Db, standard: StandardIn) -> APIStandard:
     return await api_standards.upsert_api_standard(db, **msgspec.structs.asdict(standard))
-
-
-endpoints = [get_standards, post_standard, get_standard, put_standard, patch_standard, delete_standard]

@@ -1,6 +1,7 @@
 """Changes of a project since a sequence, and digests to compare copies."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -9,7 +10,6 @@ from msgspec.structs import replace
 
 from service.api.embeddings import COMPONENT_BYTES, After, Part, Vector, columns, read_embeddings, vector_of
 from service.api.fields import Document
-from service.database.pool import Pool
 from service.errors import Gone, Invalid, Problem
 from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
@@ -107,7 +107,7 @@ class BucketDigests(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/changes", guard=embeddings_reader, errors=(404, 409, 410))
+@endpoint("GET", "/v1/embeddings/{user}/{project}/changes", guard=embeddings_reader, errors=(410,))
 async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> Changes:
     """Insertions, changes and deletions since a sequence, in order. Deletions are kept for 30 days."""
     project_id = access.project_id
@@ -118,18 +118,14 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
     state = await settled(req.pool, project_id)
     if after > state.last_sequence:
         raise Gone(f"Unknown sequence; was the database restored? {AGAIN}")
-
-    async def ask(db: Pool, max_bytes: int) -> list[ChangeRow]:
-        return await changes.get_changes(
-            db,
-            project_id=project_id,
-            after=after,
-            up_to=state.last_sequence,
-            max_rows=query.limit,
-            max_bytes=max_bytes,
-            **parts,
-        )
-
+    ask = partial(
+        changes.get_changes,
+        project_id=project_id,
+        after=after,
+        up_to=state.last_sequence,
+        max_rows=query.limit,
+        **parts,
+    )
     vector_bytes = query.limit * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, from_replica=False)
     # Read after the rows, to detect deletions before the reading that the log has already dropped.
@@ -146,7 +142,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
     return Changes(listed, log.log, state.last_sequence)
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader, errors=(404, 409))
+@endpoint("GET", "/v1/embeddings/{user}/{project}/digests", guard=embeddings_reader)
 async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> Digests:
     """Digests of a project's embeddings in the order of text_id."""
     await req.body.make_room(query.limit * DIGEST_BYTES)
@@ -162,7 +158,7 @@ async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> D
     )
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader, errors=(404, 409))
+@endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader)
 async def get_bucket_digests(req: Req, query: BucketsQuery, access: ProjectAccess) -> BucketDigests:
     """Digests of a project's embeddings, combined in 4,096 buckets: a compact way to find where copies differ."""
     rows = await changes.get_bucket_digests(
@@ -183,6 +179,3 @@ def _change(row: ChangeRow, encoding: Encoding | None) -> Change:
         return Change(row.sequence, row.text_id, deleted=True)
     vector = vector_of(row.vector, encoding)
     return Change(row.sequence, row.text_id, False, row.created_at, row.updated_at, vector, row.text, row.metadata)
-
-
-endpoints = [get_changes, get_digests, get_bucket_digests]

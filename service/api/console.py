@@ -66,13 +66,13 @@ async def get_console_page(req: Req) -> Response:
     return _file(req, "index.html")
 
 
-@endpoint("GET", "/console/{file}", guard=anyone, errors=(404,), produces="text/*")
+@endpoint("GET", "/console/{file}", guard=anyone, produces="text/*")
 async def get_console_file(req: Req, path: FilePath) -> Response:
     """A file of the console."""
     return _file(req, path.file)
 
 
-@endpoint("GET", "/console/{folder}/{file}", guard=anyone, errors=(404,), produces="text/*")
+@endpoint("GET", "/console/{folder}/{file}", guard=anyone, produces="text/*")
 async def get_console_folder_file(req: Req, path: FolderFilePath) -> Response:
     """A file in a folder of the console."""
     return _file(req, f"{path.folder}/{path.file}")
@@ -101,6 +101,3 @@ def _files() -> dict[str, _File]:
             file = _File(content, gzip.compress(content, mtime=0), KINDS[path.suffix], tag)
             found[path.relative_to(FOLDER).as_posix()] = file
     return found
-
-
-endpoints = [get_console, get_console_page, get_console_file, get_console_folder_file]

@@ -10,11 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from service.api import llm_instances as newer
-from service.api.fields import Handle
 from service.api.instance_sharing import InstanceShares, get_instance_shares, share_instance, unshare_instance
 from service.api.llm_instances import FromDefinition, InstanceIn, Instances
 from service.errors import ApiError, Problem
-from service.http.endpoint import Endpoint
+from service.http.endpoint import Endpoint, defined_in
 from service.http.request import Req
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
 
@@ -22,61 +21,26 @@ OLDER_NAMES = {"instance_handle": "llm_service_handle", "instance_id": "llm_serv
 NEWER_NAMES = {older: name for name, older in OLDER_NAMES.items()}
 
 
-class ServiceIn(InstanceIn, frozen=True, kw_only=True, rename=OLDER_NAMES):
-    """InstanceIn under its older names."""
-
-    instance_handle: Handle
-
-
-class ServiceFromDefinition(FromDefinition, frozen=True, kw_only=True, rename=OLDER_NAMES):
-    """FromDefinition under its older names."""
-
-    instance_handle: Handle
-
-
-class ServiceRef(InstanceRef, frozen=True, rename=OLDER_NAMES):
-    """InstanceRef under its older names."""
-
-    instance_handle: str
-    instance_id: int
-
-
-class ServiceBrief(InstanceBrief, frozen=True, omit_defaults=True, rename=OLDER_NAMES):
-    """InstanceBrief under its older names."""
-
-    instance_handle: str
-    instance_id: int
-
-
-class Service(Instance, frozen=True, omit_defaults=True, rename=OLDER_NAMES):
-    """Instance under its older names."""
-
-    instance_handle: str
-    instance_id: int
-
-
-class Services(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Instances under its older names; `next` is the URL of the next page."""
-
-    instances: list[ServiceBrief]
-    next: str | None = None
-
-
-class ServiceShares(InstanceShares, frozen=True, rename=OLDER_NAMES):
-    """InstanceShares under its older names."""
-
-    instance_handle: str
+def _older_struct(kind: type[msgspec.Struct], **more: Any) -> Any:
+    """The struct under its older names, like `ServiceIn` for `InstanceIn`, with the types `more` of other fields."""
+    renamed = {field.name: field.type for field in msgspec.structs.fields(kind) if field.name in OLDER_NAMES}
+    return msgspec.defstruct(
+        f"Service{kind.__name__.removeprefix('Instance')}",
+        [*renamed.items(), *more.items()],
+        bases=(kind,),
+        module=__name__,
+        namespace={"__doc__": f"{kind.__name__} under its older names."},
+        frozen=True,
+        rename=OLDER_NAMES,
+    )
 
 
 OLDER_STRUCTS: dict[Any, Any] = {
-    InstanceIn: ServiceIn,
-    FromDefinition: ServiceFromDefinition,
-    InstanceRef: ServiceRef,
-    InstanceBrief: ServiceBrief,
-    Instance: Service,
-    Instances: Services,
-    InstanceShares: ServiceShares,
+    kind: _older_struct(kind)
+    for kind in (InstanceIn, FromDefinition, InstanceRef, InstanceBrief, Instance, InstanceShares)
 }
+OLDER_STRUCTS[Instances] = _older_struct(Instances, instances=list[OLDER_STRUCTS[InstanceBrief]])  # type: ignore[valid-type]
+NEWER_STRUCTS = {older: kind for kind, older in OLDER_STRUCTS.items()}
 
 
 def _older(one: Endpoint) -> Endpoint:
@@ -86,9 +50,8 @@ def _older(one: Endpoint) -> Endpoint:
         body = arguments.get("body")
         if isinstance(body, dict):  # a merge patch
             arguments["body"] = {NEWER_NAMES.get(name, name): value for name, value in body.items()}
-        elif body is not None and type(body) in (ServiceIn, ServiceFromDefinition):
-            kind = InstanceIn if isinstance(body, ServiceIn) else FromDefinition
-            arguments["body"] = msgspec.convert(body, kind, from_attributes=True)
+        elif type(body) in NEWER_STRUCTS:
+            arguments["body"] = msgspec.convert(body, NEWER_STRUCTS[type(body)], from_attributes=True)
         try:
             result = await one.handler(req, **arguments)
         except ApiError as error:
@@ -118,4 +81,4 @@ def _renamed(problem: Problem) -> Problem:
     return Problem(message, location or None, problem.value)
 
 
-endpoints = [_older(one) for one in (*newer.endpoints, share_instance, unshare_instance, get_instance_shares)]
+endpoints = [_older(one) for one in (*defined_in(newer), share_instance, unshare_instance, get_instance_shares)]

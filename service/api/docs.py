@@ -51,7 +51,7 @@ async def get_docs(req: Req) -> Response:
     return _asset("index.html")
 
 
-@endpoint("GET", "/docs/{asset}", guard=anyone, errors=(404,), produces="text/*")
+@endpoint("GET", "/docs/{asset}", guard=anyone, produces="text/*")
 async def get_docs_asset(req: Req, path: AssetPath) -> Response:
     """A file of the page."""
     return _asset(path.asset)
@@ -68,6 +68,3 @@ def _asset(name: str) -> Response:
 @cache
 def _content(file: str) -> bytes:
     return (PAGE / file).read_bytes()
-
-
-endpoints = [get_openapi_json, get_openapi_yaml, get_docs, get_docs_asset]

@@ -15,7 +15,7 @@ from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.openai_errors import as_openai
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK
+from service.http.responses import FORMATS
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
@@ -24,7 +24,6 @@ from service.queries.llm_instances import Instance
 from service.uploads.limits import MAX_TEXT_CHARACTERS
 from service.uploads.texts import SentText, Usage, usage_of
 
-FORMATS = (JSON, MSGPACK)
 COMPONENT_BYTES = {"float": 26, "f4": 10, "f2": 7}  # of a vector as float32, and in the answer
 OTHER_QUOTES = 1000  # of a body in JSON, besides those of the texts
 
@@ -102,8 +101,8 @@ class OpenAIVectors(msgspec.Struct, frozen=True):
 )
 async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     """Embed texts without storing them. For the owner and users with whom the instance is shared."""
-    body = await _body(req, FORMATS)
-    sent = decoding.decode(body, EmbedIn, wire=req.body.wire(FORMATS))
+    body = await _body(req)
+    sent = decoding.decode(body, EmbedIn, wire=req.body.wire)
     instance = await retrieved(req.pool, path, access.role)
     form = sent.encoding
     made = await _embedded(req, path, access, instance, sent.input, sent.input_type, form)
@@ -140,12 +139,11 @@ async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -
     return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
 
 
-async def _body(req: Req, consumes: tuple[str, ...] = (JSON,)) -> bytes:
+async def _body(req: Req) -> bytes:
     """The body. Raises ContentTooLarge for many more texts than permitted: decoding millions takes seconds."""
-    settings = req.services.settings
-    body = await req.body.read(settings.service_max_texts_bytes, consumes)
-    if _count(body, req.body.wire(consumes)) > settings.service_max_texts:
-        raise _too_many(settings.service_max_texts)
+    body = await req.body.read(req.settings.service_max_texts_bytes)
+    if _count(body, req.body.wire) > req.settings.service_max_texts:
+        raise _too_many(req.settings.service_max_texts)
     return body
 
 
@@ -166,7 +164,7 @@ async def _embedded(
     req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose, form: str
 ) -> Embedded:
     """Embeds texts for the caller; the admin acts with the access of the owner."""
-    most = req.services.settings.service_max_texts
+    most = req.settings.service_max_texts
     if len(texts) > most:
         raise _too_many(most)
     # Before texts are paid for. A slow client may take minutes to read the answer.
@@ -177,6 +175,3 @@ async def _embedded(
         return await req.services.embedder.embed(spender, texts, purpose)
     except BadTexts as error:
         raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
-
-
-endpoints = [post_embed, post_openai_embeddings]

@@ -1,5 +1,6 @@
 """Reading and deleting many embeddings, by id or by a metadata filter."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -7,21 +8,18 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service import decoding
 from service.api.embeddings import COMPONENT_BYTES, Embedding, Part, columns, embedding_of, read_embeddings
-from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK
+from service.http.responses import FORMATS
 from service.queries import embeddings
-from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search.query import StoredId, sent_filter
 from service.turns import converted
 from service.uploads.limits import MAX_IDS, MAX_IDS_BYTES
 from service.vectors import Encoding
 
-FORMATS = (JSON, MSGPACK)
 StoredIds = Annotated[list[StoredId], Meta(min_length=1, max_length=MAX_IDS)]
 
 
@@ -71,7 +69,6 @@ class Deleted(msgspec.Struct, frozen=True):
     guard=embeddings_reader,
     body=GetIn,
     consumes=FORMATS,
-    errors=(404, 409),
     only_reads=True,
     reads_from_replica=True,
 )
@@ -79,12 +76,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     """Read embeddings by their ids, up to 10,000."""
     sent = await _body(req, GetIn)
     parts = columns(sent.include)
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_ids(
-            db, project_id=access.project_id, text_ids=sent.text_ids, max_bytes=max_bytes, **parts
-        )
-
+    ask = partial(embeddings.get_embeddings_by_ids, project_id=access.project_id, text_ids=sent.text_ids, **parts)
     count = len(set(sent.text_ids)) if parts["with_vector"] else 0
     vector_bytes = count * access.dimensions * COMPONENT_BYTES[sent.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")
@@ -93,18 +85,11 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     return Found(await converted(rows, lambda row: embedding_of(row, access, sent.encoding)), missing)
 
 
-@endpoint(
-    "POST",
-    "/v1/embeddings/{user}/{project}/delete",
-    guard=embeddings_editor,
-    body=DeleteIn,
-    consumes=FORMATS,
-    errors=(404, 409),
-)
+@endpoint("POST", "/v1/embeddings/{user}/{project}/delete", guard=embeddings_editor, body=DeleteIn, consumes=FORMATS)
 async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
     """Delete embeddings by their ids, up to 10,000, or by a filter; all or none."""
     sent = await _body(req, _RawDelete)
-    only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), req.body.wire(FORMATS))
+    only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), req.body.wire)
     if sent.text_ids is None and only is None:
         raise Invalid(problems=[Problem("either this or `filter` is required", "body.text_ids")])
     gone = await embeddings.delete_embeddings(
@@ -120,7 +105,4 @@ async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
 
 
 async def _body(req: Req, kind: Any) -> Any:
-    return decoding.decode(await req.body.read(MAX_IDS_BYTES, FORMATS), kind, wire=req.body.wire(FORMATS))
-
-
-endpoints = [post_get, post_delete]
+    return decoding.decode(await req.body.read(MAX_IDS_BYTES), kind, wire=req.body.wire)

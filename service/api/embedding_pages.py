@@ -1,5 +1,6 @@
 """Pages of a project's embeddings: all, or those that pass a metadata filter."""
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -7,17 +8,15 @@ from msgspec import Meta
 
 from service.admission import SHORT_BYTES
 from service.api.embeddings import COMPONENT_BYTES, After, Embedding, Part, columns, embedding_of, read_embeddings
-from service.database.pool import Pool
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.queries import embeddings
-from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search.limits import MAX_QUERY_FILTER
-from service.search.passing import passing
+from service.search.passing import Passing, passing
 from service.search.query import filter_of_query
 from service.vectors import Encoding
 
@@ -41,67 +40,39 @@ class Embeddings(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, errors=(404, 409), reads_from_replica=True)
+@endpoint("GET", "/v1/embeddings/{user}/{project}", guard=embeddings_reader, reads_from_replica=True)
 async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess) -> Embeddings:
     """A page of a project's embeddings.
 
     With a `filter`, a page takes at most a second: it may be short or empty and still have a `next`.
     """
-    read = _all if query.filter is None else _filtered
     parts = columns(query.include)
-    rows, last = await read(req, query, access, parts)
-    vector_bytes = len(rows) * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
-    if vector_bytes > SHORT_BYTES:
-        await req.body.make_room(vector_bytes)  # until a slow client has read them
-    return Embeddings(
-        [embedding_of(row, access, query.encoding) for row in rows], None if last is None else req.go_on(after=last)
-    )
-
-
-async def _all(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
-) -> tuple[list[PageRow], str | None]:
-    """A page, and the id after which the next page begins, if there is one."""
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_project(
-            db,
-            project_id=project.project_id,
+    if query.filter is None:
+        ask = partial(
+            embeddings.get_embeddings_by_project,
+            project_id=access.project_id,
             after=query.after,
             max_rows=query.limit,
             skip=query.offset,
-            max_bytes=max_bytes,
             **parts,
         )
+        rows = await read_embeddings(req, ask)
+        last = rows[-1].text_id if len(rows) == query.limit else None
+    else:
+        page = await _passing(req, query, query.filter, access)
+        ask = partial(embeddings.get_embeddings_by_ids, project_id=access.project_id, text_ids=page.text_ids, **parts)
+        rows, last = await read_embeddings(req, ask), page.read_up_to
+    vector_bytes = len(rows) * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
+    if vector_bytes > SHORT_BYTES:
+        await req.body.make_room(vector_bytes)  # until a slow client has read them
+    shown = [embedding_of(row, access, query.encoding) for row in rows]
+    goes_on = partial(embeddings.are_embeddings_after, project_id=access.project_id, after=last or "")
+    return Embeddings(shown, req.go_on(after=last) if last is not None and await req.reading(goes_on) else None)
 
-    rows = await read_embeddings(req, ask)
-    return rows, await _goes_on(req, project, rows[-1].text_id) if len(rows) == query.limit else None
 
-
-async def _filtered(
-    req: Req, query: EmbeddingsPage, project: ProjectAccess, parts: dict[str, bool]
-) -> tuple[list[PageRow], str | None]:
-    """A page that passes the filter, and the id after which the next page begins, if there is one."""
+async def _passing(req: Req, query: EmbeddingsPage, text: str, project: ProjectAccess) -> Passing:
+    """The ids of a page that passes the filter in the query."""
     if query.offset:
         raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
-    only = filter_of_query(query.filter or "")
-    page = await req.reading(lambda db: passing(db, project.project_id, only, query.after, query.limit))
-
-    async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
-        return await embeddings.get_embeddings_by_ids(
-            db, project_id=project.project_id, text_ids=page.text_ids, max_bytes=max_bytes, **parts
-        )
-
-    rows = await read_embeddings(req, ask)
-    return rows, page.read_up_to and await _goes_on(req, project, page.read_up_to)
-
-
-async def _goes_on(req: Req, project: ProjectAccess, last: str) -> str | None:
-    """The id, if there are embeddings after it."""
-    goes_on = await req.reading(
-        lambda db: embeddings.are_embeddings_after(db, project_id=project.project_id, after=last)
-    )
-    return last if goes_on else None
-
-
-endpoints = [get_embeddings]
+    only = filter_of_query(text)
+    return await req.reading(lambda db: passing(db, project.project_id, only, query.after, query.limit))

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar, cast
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -14,13 +15,11 @@ from service.admission import SHORT_BYTES
 from service.api.fields import Document
 from service.api.projects import ProjectPath
 from service.database.pool import Pool
-from service.decoding import JSON as JSON_WIRE
-from service.decoding import MESSAGE_PACK
 from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK, NDJSON, Lines
+from service.http.responses import FORMATS, MSGPACK, NDJSON, Lines
 from service.queries import embeddings
 from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
@@ -78,7 +77,6 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: Document | None = None
 
 
-FORMATS = (JSON, MSGPACK)
 STREAMS = (NDJSON, MSGPACK)
 # Of a component in an answer; decimals of almost all halves have at most eight characters.
 COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
@@ -91,12 +89,11 @@ COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
     status=201,
     body=EmbeddingsIn,
     consumes=FORMATS,
-    errors=(404, 409),
 )
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
-    body = await req.body.read(req.services.settings.service_max_body_bytes, FORMATS)
-    batch = await checked(req.services.schemas, access, body, req.body.wire(FORMATS))
+    body = await req.body.read(req.settings.service_max_body_bytes)
+    batch = await checked(req.services.schemas, access, body, req.body.wire)
     async with req.services.admission.upload():
         stored = await store_batch(req.pool, batch)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
@@ -107,33 +104,26 @@ async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     "POST",
     "/v1/embeddings/{user}/{project}/stream",
     guard=embeddings_editor,
-    errors=(404, 409),
     consumes=STREAMS,
     streams=EmbeddingIn,
     produces=NDJSON,
 )
-async def post_stream(req: Req, path: ProjectPath, query: StreamQuery, access: ProjectAccess) -> Response:
+async def post_stream(req: Req, query: StreamQuery, access: ProjectAccess) -> Response:
     """Store a stream of embeddings of any length: one record per line, or consecutive MessagePack records.
 
     Answers with a line of JSON for each stored chunk while the upload goes on. Everything that a line counts is stored.
     An upload can be repeated safely. A record replaces an earlier one with the same text_id.
     """
-    return received(req, await upload_of(Upload, req, path, access, query.on_error, query.encoding))
+    return received(req, await upload_of(Upload, req, access, query.on_error, query.encoding))
 
 
-@endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204)
 async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
     """Delete all embeddings of a project."""
     await embeddings.delete_embeddings_by_project(req.pool, project_id=access.project_id)
 
 
-@endpoint(
-    "GET",
-    "/v1/embeddings/{user}/{project}/{text_id}",
-    guard=embeddings_reader,
-    errors=(404, 409),
-    reads_from_replica=True,
-)
+@endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
 async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> Embedding:
     """An embedding."""
 
@@ -147,7 +137,7 @@ async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) ->
     return embedding_of(row, access)
 
 
-@endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204)
 async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
     """Delete an embedding."""
     ids = candidates(path.text_id, req)
@@ -155,12 +145,9 @@ async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess)
     found(row, f"The embedding {path.text_id!r}")
 
 
-async def upload_of(
-    kind: type[U], req: Req, path: ProjectPath, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4"
-) -> U:
-    """A stream into the project of a path. Raises UnsupportedMediaType, and Conflict for an unusable schema."""
-    wire = MESSAGE_PACK if req.body.media_type(STREAMS) == MSGPACK else JSON_WIRE
-    services, names = req.services, {"user": path.user, "project": path.project}
+async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4") -> U:
+    """A stream into a project. Raises UnsupportedMediaType, and Conflict for an unusable schema."""
+    services, wire = req.services, req.body.wire
     await check_schema(services.schemas, access)
     return kind(
         req.pool,
@@ -168,7 +155,7 @@ async def upload_of(
         services.schemas,
         services.draining,
         access,
-        lambda: embeddings_editor(req, names),
+        lambda: embeddings_editor(req, req.names),
         wire,
         encoding,
         on_error,
@@ -183,7 +170,7 @@ def received(req: Req, upload: Upload) -> Lines:
 
 async def read_embeddings(
     req: Req,
-    ask: Callable[[Pool, int], Awaitable[list[R]]],
+    ask: Callable[..., Awaitable[list[R]]],
     *,
     vector_bytes: int = 0,
     where: str = "query.limit",
@@ -191,26 +178,25 @@ async def read_embeddings(
 ) -> list[R]:
     """Reads embeddings, after reserving memory for their vectors, and for texts and metadata if they are large.
 
-    The vectors take at most `vector_bytes`. `where` is the parameter that sets the number of embeddings. Raises Invalid
-    above the limit of a body's size, and Busy.
+    `ask` is a query with a limit `max_bytes`. The vectors take at most `vector_bytes`. `where` is the parameter that
+    sets the number of embeddings. Raises Invalid above the limit of a body's size, and Busy.
     """
     room = SHORT_BYTES
     await req.make_room_to_show(vector_bytes, where)
-
-    async def page(db: Pool) -> list[R]:
-        return await ask(db, room)
-
-    while (rows := await (req.reading(page) if from_replica else page(req.pool))) and rows[0].page_bytes > room:
+    while True:
+        page = partial(ask, max_bytes=room)
+        rows = await (req.reading(page) if from_replica else page(req.pool))
+        if not rows or rows[0].page_bytes <= room:
+            return rows
         req.body.leave_room()
         if len(rows) == 1:  # never too large: it was uploaded
             await req.body.make_room(rows[0].page_bytes)
         else:
             await req.make_room_to_show(vector_bytes + rows[0].page_bytes, where)
         room = rows[0].page_bytes
-    return rows
 
 
-def columns(include: list[Part] | None) -> dict[str, bool]:
+def columns(include: list[Part] | None) -> dict[str, Any]:
     """The arguments of queries that select the parts of embeddings, all by default."""
     return {f"with_{part}": include is None or part in include for part in ("vector", "text", "metadata")}
 
@@ -243,6 +229,3 @@ def vector_of(vector: HalfVector | None, encoding: Encoding | None) -> Vector | 
     if vector is None or encoding is None:
         return cast("Vector | None", vector)
     return in_bytes(vector, encoding)
-
-
-endpoints = [post_embeddings, post_stream, delete_embeddings, get_embedding, delete_embedding]

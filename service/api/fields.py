@@ -47,8 +47,8 @@ Document = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 ShareRole = Literal["reader", "editor"]
 
 
-def checked_end(moment: datetime | None) -> datetime | None:
-    """An `expires_at` that can be stored. Raises Invalid.
+def check_end(moment: datetime | None) -> None:
+    """Raises Invalid for an `expires_at` that cannot be stored.
 
     asyncpg stores the first and the last `datetime` as infinity, which has no form in JSON, and cannot store one that
     is out of range in UTC.
@@ -56,4 +56,3 @@ def checked_end(moment: datetime | None) -> datetime | None:
     if moment is not None and not FIRST_END <= moment <= LAST_END:
         message = f"must be from {FIRST_END:%Y-%m-%d} to {LAST_END:%Y-%m-%dT%H:%M:%S} in UTC"
         raise Invalid(problems=[Problem(message, "body.expires_at", moment.isoformat())])
-    return moment

@@ -37,6 +37,3 @@ async def get_readiness(req: Req) -> Status:
         await req.pool.expire_connections()  # new ones resolve the host name of the database again
         raise Unavailable("The database is read-only: only searches and reads are possible.")
     return Status()
-
-
-endpoints = [get_health, get_readiness]

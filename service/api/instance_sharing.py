@@ -1,11 +1,12 @@
 """Sharing of instances, with limits of use."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.api.fields import Moment, RequestCount, ShareRole, Tokens, checked_end
+from service.api.fields import Moment, RequestCount, ShareRole, Tokens, check_end
 from service.api.llm_instances import InstancePath, instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
@@ -56,7 +57,7 @@ class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str | None = None
 
 
-@endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201, errors=(404,))
+@endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201)
 async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) -> InstanceShares:
     """Share an instance with a user, who may use it for projects and embed texts, but not change it or see its key."""
     not_the_owner(path.user, body.share_with_handle)
@@ -74,27 +75,18 @@ async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) ->
         return InstanceShares(path.user, path.instance, await _shares(tx, path))
 
 
-@endpoint(
-    "PATCH",
-    "/v1/llm-instances/{user}/{instance}/share/{other}",
-    guard=owner,
-    patches=ShareChange,
-    errors=(404,),
-)
+@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, patches=ShareChange)
 async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) -> InstanceShares:
     """Change the role or the limits of a share (JSON merge patch, RFC 7396); null removes a limit."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_instances.lock_instance_share(
-            db, owner=path.user, instance_handle=path.instance, user_handle=path.other
-        )
-
+    lock = partial(
+        llm_instances.lock_instance_share, owner=path.user, instance_handle=path.instance, user_handle=path.other
+    )
     async with merged(req.pool, body, ShareChange, _share_name(path), lock, owners=(path.user,)) as (tx, share):
         await _store(tx, path, path.other, share)
         return InstanceShares(path.user, path.instance, await _shares(tx, path))
 
 
-@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204, errors=(404,))
+@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204)
 async def unshare_instance(req: Req, path: SharePath) -> None:
     """End the sharing of an instance with a user. The user's projects on it stay, but embed no more texts."""
     row = await llm_instances.unshare_llm_instance(
@@ -103,20 +95,16 @@ async def unshare_instance(req: Req, path: SharePath) -> None:
     found(row, _share_name(path))
 
 
-@endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner)
 async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
     """The users with whom an instance is shared."""
     return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.pool, path))[query.offset :]))
 
 
 async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> None:
-    checked_end(share.expires_at)
+    check_end(share.expires_at)
     row = await llm_instances.link_user_to_llm_instance(
-        db,
-        owner=path.user,
-        instance_handle=path.instance,
-        user_handle=user,
-        **msgspec.structs.asdict(share),
+        db, owner=path.user, instance_handle=path.instance, user_handle=user, **msgspec.structs.asdict(share)
     )
     found(row, instance_name(path))
 
@@ -127,6 +115,3 @@ async def _shares(db: Db, path: InstancePath) -> list[InstanceShare]:
 
 def _share_name(path: SharePath) -> str:
     return f"A share of {path.user}/{path.instance} with {path.other!r}"
-
-
-endpoints = [share_instance, patch_instance_share, unshare_instance, get_instance_shares]

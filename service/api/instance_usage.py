@@ -45,7 +45,7 @@ class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"fi
     next: str | None = None
 
 
-@endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader)
 async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Caller) -> InstanceUsage:
     """The usage of an instance: all for its owner; for others that of themselves and their projects."""
     last = query.last or datetime.now(UTC).date()
@@ -54,18 +54,14 @@ async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Call
         message = f"must not be after `to`, or more than {MOST_DAYS:,} days before it"
         raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
     instance = await retrieved(req.pool, path, access.role)
-    rows = await usage.get_usage(
-        req.pool,
+    page = await query.read(
+        req,
+        usage.get_usage,
         instance_id=instance.instance_id,
         by_day="day" in query.by,
         by_user="user" in query.by,
         first_day=first,
         last_day=last,
         user_handle=None if access.role in ("owner", "admin") else access.handle,
-        max_rows=query.limit + 1,
-        skip=query.offset,
     )
-    return InstanceUsage(path.user, path.instance, first, last, *query.of(req, rows))
-
-
-endpoints = [get_usage]
+    return InstanceUsage(path.user, path.instance, first, last, *page)

@@ -1,5 +1,6 @@
 """Definitions: templates for instances (contract section 4)."""
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -68,52 +69,41 @@ class AllDefinitionsPage(Page, frozen=True):
 @endpoint("GET", "/v1/llm-definitions", guard=any_user)
 async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Caller) -> Definitions:
     """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all."""
-    page = {"max_rows": query.limit + 1, "skip": query.offset}
     if query.owner is not None:
-        rows = await llm_definitions.get_system_llm_definitions(req.pool, **page)
-    else:
-        rows = await llm_definitions.get_all_llm_definitions(req.pool, caller=access.handle, **page)
-    return Definitions(*query.of(req, rows))
+        return Definitions(*await query.read(req, llm_definitions.get_system_llm_definitions))
+    return Definitions(*await query.read(req, llm_definitions.get_all_llm_definitions, caller=access.handle))
 
 
-@endpoint("GET", "/v1/llm-definitions/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/llm-definitions/{user}", guard=owner)
 async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
     """A user's definitions: own, built-in and shared ones."""
-    rows = await llm_definitions.get_llm_definitions_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
-    )
-    return Definitions(*query.of(req, rows))
+    return Definitions(*await query.read(req, llm_definitions.get_llm_definitions_by_user, user_handle=path.user))
 
 
-@endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201, errors=(404,))
+@endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201)
 async def post_definition(req: Req, path: UserPath, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
     return await _store(req.pool, path.user, body)
 
 
-@endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader, errors=(404,))
+@endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader)
 async def get_definition(req: Req, path: DefinitionPath) -> Definition:
     """A definition."""
     row = await llm_definitions.retrieve_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
     return found(row, _name(path))
 
 
-@endpoint("PUT", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=201, errors=(404,))
+@endpoint("PUT", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=201)
 async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
     same_handle(path.definition, body.definition_handle, "definition_handle")
     return await _store(req.pool, path.user, body)
 
 
-@endpoint(
-    "PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn, errors=(404,)
-)
+@endpoint("PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn)
 async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any]) -> Definition:
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_definitions.lock_llm_definition(db, owner=path.user, definition_handle=path.definition)
-
+    lock = partial(llm_definitions.lock_llm_definition, owner=path.user, definition_handle=path.definition)
     async with merged(req.pool, body, DefinitionIn, _name(path), lock) as (tx, definition):
         same_handle(path.definition, definition.definition_handle, "definition_handle")
         await _store(tx, path.user, definition)
@@ -121,14 +111,14 @@ async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any])
         return found(row, _name(path))
 
 
-@endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204, errors=(404,))
+@endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204)
 async def delete_definition(req: Req, path: DefinitionPath) -> None:
     """Delete a definition. Instances made from it stay, without the link."""
     row = await llm_definitions.delete_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
     found(row, _name(path))
 
 
-@endpoint("POST", "/v1/llm-definitions/{user}/{definition}/share", guard=definition_owner, status=201, errors=(404,))
+@endpoint("POST", "/v1/llm-definitions/{user}/{definition}/share", guard=definition_owner, status=201)
 async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShareIn) -> DefinitionShares:
     """Share a definition with a user, who may read and use it."""
     not_the_owner(path.user, body.share_with_handle)
@@ -139,9 +129,7 @@ async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShare
     return DefinitionShares(path.user, path.definition, await _shared_with(req, path))
 
 
-@endpoint(
-    "DELETE", "/v1/llm-definitions/{user}/{definition}/share/{other}", guard=definition_owner, status=204, errors=(404,)
-)
+@endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}/share/{other}", guard=definition_owner, status=204)
 async def unshare_definition(req: Req, path: SharePath) -> None:
     """End the sharing of a definition with a user."""
     row = await llm_definitions.unshare_llm_definition(
@@ -150,7 +138,7 @@ async def unshare_definition(req: Req, path: SharePath) -> None:
     found(row, f"A share of {path.user}/{path.definition} with {path.other!r}")
 
 
-@endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner)
 async def get_definition_shares(req: Req, path: DefinitionPath, query: SharesPage) -> list[str]:
     """The handles of the users with whom a definition is shared."""
     return query.of(req, (await _shared_with(req, path))[query.offset :])[0]
@@ -170,17 +158,3 @@ async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:
 
 def _name(path: DefinitionPath) -> str:
     return f"The definition {path.user}/{path.definition}"
-
-
-endpoints = [
-    get_all_definitions,
-    get_definitions,
-    post_definition,
-    get_definition,
-    put_definition,
-    patch_definition,
-    delete_definition,
-    share_definition,
-    unshare_definition,
-    get_definition_shares,
-]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from service.api.fields import (
     ShortText,
     Text,
     Tokens,
-    checked_end,
+    check_end,
 )
 from service.api.merge_patch import merged
 from service.api.users import UserPath, same_handle
@@ -88,24 +89,23 @@ class InstancesPage(Page, frozen=True):
     access: Literal["all", "shared"] = "all"
 
 
-@endpoint("GET", "/v1/llm-instances/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}", guard=owner)
 async def get_instances(req: Req, path: UserPath, query: InstancesPage) -> Instances:
     """A user's own and shared instances; with `access=shared` only the latter."""
     ask = (
         llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
     )
-    rows = await ask(req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset)
-    return Instances(*query.of(req, rows))
+    return Instances(*await query.read(req, ask, user_handle=path.user))
 
 
-@endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(404, 409))
+@endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(409,))
 async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     async with _locked(req, path.user, body.instance_handle) as tx:
         return await _store(tx, req.services.keyring, path.user, body)
 
 
-@endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(404, 409))
+@endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(409,))
 async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefinition) -> InstanceRef:
     """Make an instance from a definition.
 
@@ -119,13 +119,13 @@ async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefi
         return await _store(tx, req.services.keyring, path.user, body, found(definition, what))
 
 
-@endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader, errors=(404,))
+@endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader)
 async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
     """An instance. Its key is never shown, only whether it exists."""
     return await retrieved(req.pool, path, access.role)
 
 
-@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(404, 409))
+@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(409,))
 async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
     same_handle(path.instance, body.instance_handle, "instance_handle")
@@ -133,22 +133,19 @@ async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> Instan
         return await _store(tx, req.services.keyring, path.user, body)
 
 
-@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(404, 409))
+@endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(409,))
 async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], access: Caller) -> Instance:
     """Change some properties of an instance (JSON merge patch, RFC 7396). `"api_key": null` removes the key."""
     if "api_key" in body and body["api_key"] is None:
         body = {**body, "api_key": ""}
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await llm_instances.lock_llm_instance(db, owner=path.user, instance_handle=path.instance)
-
+    lock = partial(llm_instances.lock_llm_instance, owner=path.user, instance_handle=path.instance)
     async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
         same_handle(path.instance, instance.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, path.user, instance)
         return await retrieved(tx, path, access.role)
 
 
-@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(409,))
 async def delete_instance(req: Req, path: InstancePath) -> None:
     """Delete an instance that no project uses."""
     row = await llm_instances.delete_llm_instance(req.pool, owner=path.user, instance_handle=path.instance)
@@ -167,30 +164,21 @@ async def _store(
     db: Db, keyring: Keyring, owner_handle: str, sent: InstanceIn | FromDefinition, definition: Definition | None = None
 ) -> InstanceRef:
     """Stores an instance, with omitted fields from the definition."""
-
-    def chosen(field: str) -> Any:
-        value = getattr(sent, field)
-        return getattr(definition, field) if value is None and definition is not None else value
-
-    key = keyring.seal(sent.api_key, instance_place(owner_handle, sent.instance_handle)) if sent.api_key else None
+    fields = {name: getattr(sent, name) for name in InstanceIn.__struct_fields__}
+    inherited = {} if definition is None else msgspec.structs.asdict(definition)
+    fields |= {name: inherited.get(name) for name, value in fields.items() if value is None}
+    fields["api_standard"] = fields["api_standard"] or "openai"
+    check_end(sent.expires_at)
+    api_key = fields.pop("api_key")
+    sealed = keyring.seal(api_key, instance_place(owner_handle, sent.instance_handle)) if api_key else None
     row = await llm_instances.upsert_llm_instance(
         db,
         owner=owner_handle,
-        instance_handle=sent.instance_handle,
-        endpoint=chosen("endpoint"),
-        description=chosen("description"),
-        api_standard=chosen("api_standard") or "openai",
-        model=chosen("model"),
-        dimensions=chosen("dimensions"),
-        context_limit=chosen("context_limit"),
-        definition_id=definition.definition_id if definition is not None else None,
-        tokens_per_day=sent.tokens_per_day,
-        tokens_per_month=sent.tokens_per_month,
-        requests_per_minute=sent.requests_per_minute,
-        expires_at=checked_end(sent.expires_at),
-        change_key=sent.api_key is not None,
-        api_key_encrypted=key.blob if key else None,
-        api_key_sealed_by=key.key_id if key else None,
+        definition_id=inherited.get("definition_id"),
+        change_key=api_key is not None,
+        api_key_encrypted=sealed,
+        api_key_sealed_by=keyring.current.id if sealed else None,
+        **fields,
     )
     await llm_instances.fit_tables_of_instance(db, instance_id=row.instance_id)
     return row
@@ -205,14 +193,3 @@ async def retrieved(db: Db, path: InstancePath, role: str) -> Instance:
 def instance_name(path: InstancePath) -> str:
     """The name of an instance in errors."""
     return f"The instance {path.user}/{path.instance}"
-
-
-endpoints = [
-    get_instances,
-    post_instance,
-    post_instance_from_definition,
-    get_instance,
-    put_instance,
-    patch_instance,
-    delete_instance,
-]

@@ -30,7 +30,7 @@ async def merged(
 ) -> AsyncIterator[tuple[Connection, S]]:
     """Yields a connection in a transaction, and the patched values.
 
-    `lock` reads the resource with the field names of its PUT, and locks it, after its `owners` (see
+    `lock` reads the resource with the field names of its PUT, and perhaps more, and locks it, after its `owners` (see
     `service.storage.locks`). Raises NotFound with `what`, and Invalid for an invalid patch.
     """
     changed = decoding.changes(patch, kind)

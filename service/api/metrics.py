@@ -23,14 +23,9 @@ async def get_metrics(req: Req) -> Response:
     try:
         async with asyncio.timeout(SUMMARY_SECONDS):
             # Not on a connection of users: metrics are needed most when all of these are in use.
-            summary = await indexes.summarise_indexes(
-                req.services.probe_pool, recall=req.services.settings.service_recall
-            )
+            summary = await indexes.summarise_indexes(req.services.probe_pool, recall=req.settings.service_recall)
         metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds, summary.last_round)
     except Exception as error:  # no connection, or no database: the metrics of indexes keep their values
         if not isinstance(error, ApiError) and explain(error) is None:
             raise
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)
-
-
-endpoints = [get_metrics]

@@ -46,7 +46,7 @@ class ProjectIndex(msgspec.Struct, frozen=True, omit_defaults=True):
 
 async def project_index(db: Db, recall: float, project_id: int, rows: int) -> ProjectIndex:
     """The index of a project with `rows` rows, for searches that aim at this recall."""
-    state = await indexes.retrieve_index_state(db, project_id=project_id)
+    state = (await indexes.get_index_states(db, project_ids=[project_id]))[0]
     tail = 0
     if state.built is not None:
         tail = await indexes.count_tail(
@@ -74,7 +74,7 @@ def index_of(state: IndexState, recall: float, rows: int, tail: int) -> ProjectI
         measured,
         state.progress,
         left,
-        "coarse" if built.lists else "plain" if built.m == PLAIN.m else "dense",
+        "coarse" if built.lists else "plain" if built.m == PLAIN else "dense",
         IndexMeasurement(built.queries, built.measured_with, built.measured_at, built.recall_error),
     )
 

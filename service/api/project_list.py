@@ -9,7 +9,8 @@ from service.http.auth import admin, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
-from service.queries import projects
+from service.queries import indexes, projects
+from service.queries.indexes import IndexState
 from service.queries.projects import ListedInstance, ProjectBrief, ProjectInList
 
 
@@ -33,33 +34,25 @@ class Projects(msgspec.Struct, frozen=True, omit_defaults=True):
 @endpoint("GET", "/v1/projects", guard=admin)
 async def get_all_projects(req: Req, query: Page) -> Projects:
     """All projects of all users."""
-    rows = await projects.get_all_projects(req.pool, max_rows=query.limit + 1, skip=query.offset)
-    shown, following = query.of(req, rows)
+    shown, following = await query.read(req, projects.get_all_projects)
     return Projects(await listed(req, shown), following)
 
 
-@endpoint("GET", "/v1/projects/{user}", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/projects/{user}", guard=owner)
 async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
     """A user's own and shared projects."""
-    rows = await projects.get_projects_by_user(
-        req.pool, user_handle=path.user, max_rows=query.limit + 1, skip=query.offset
-    )
-    shown, following = query.of(req, rows)
-    return Projects(await listed(req, [row.project_id for row in shown], [row.role for row in shown]), following)
+    shown, following = await query.read(req, projects.get_projects_by_user, user_handle=path.user)
+    return Projects(await listed(req, shown, path.user), following)
 
 
-async def listed(req: Req, project_ids: list[int], roles: list[str] | None = None) -> list[ListedProject]:
+async def listed(req: Req, project_ids: list[int], caller: str | None = None) -> list[ListedProject]:
     """The list entries of projects, by default for the admin."""
-    rows = await projects.describe_projects(
-        req.pool, project_ids=project_ids, roles=["admin"] * len(project_ids) if roles is None else roles
-    )
-    return [_listed(row, req.services.settings.service_recall) for row in rows]
+    rows = await projects.describe_projects(req.pool, project_ids=project_ids, caller=caller)
+    states = await indexes.get_index_states(req.pool, project_ids=[row.project_id for row in rows])
+    return [_listed(row, state, req.settings.service_recall) for row, state in zip(rows, states, strict=True)]
 
 
-def _listed(row: ProjectInList, recall: float) -> ListedProject:
+def _listed(row: ProjectInList, state: IndexState, recall: float) -> ListedProject:
     rows = row.number_of_embeddings
-    tail = max(0, rows - row.index.built.indexed_rows) if row.index.built else 0
-    return ListedProject(**msgspec.structs.asdict(row) | {"index": index_of(row.index, recall, rows, tail)})
-
-
-endpoints = [get_all_projects, get_projects]
+    tail = max(0, rows - state.built.indexed_rows) if state.built else 0
+    return ListedProject(**msgspec.structs.asdict(row), index=index_of(state, recall, rows, tail))

@@ -8,7 +8,6 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from service.api.projects import ProjectPath
 from service.errors import NotFound
 from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
@@ -77,8 +76,8 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
     field: list[str | float | bool | None] | None = None
 
 
-@endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, errors=(404, 409), may_be_accepted=True)
-async def get_map(req: Req, path: ProjectPath, query: MapQuery, access: ProjectAccess) -> Map:
+@endpoint("GET", "/v1/projects/{user}/{project}/map", guard=embeddings_reader, may_be_accepted=True)
+async def get_map(req: Req, query: MapQuery, access: ProjectAccess) -> Map:
     """A project's embeddings as points in two dimensions. The first request starts the computation (202)."""
     compiled = None if query.field is None else field_path(query.field) + "[*]"  # the first item of a list
     parts = -(-query.limit // PART_POINTS)
@@ -176,6 +175,3 @@ def _described(
     value = known.trust_of_pca if query.method == "pca" else known.trust_of_neighbours
     trust = Trustworthiness(NEIGHBOURS, value, known.trust_of_pca, known.trust_sample or 0)
     return replace(made, trustworthiness=trust, explained_variance=known.explained)
-
-
-endpoints = [get_map]

@@ -44,7 +44,7 @@ class Transferred(msgspec.Struct, frozen=True):
     project_id: int
 
 
-@endpoint("POST", "/v1/projects/{user}/{project}/share", guard=owner, status=201, errors=(404,))
+@endpoint("POST", "/v1/projects/{user}/{project}/share", guard=owner, status=201)
 async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectShares:
     """Share a project: an editor may upload and delete embeddings, a reader may read and search."""
     not_the_owner(path.user, body.share_with_handle)
@@ -56,20 +56,20 @@ async def share_project(req: Req, path: ProjectPath, body: ShareIn) -> ProjectSh
         return ProjectShares(path.user, path.project, await _shared(tx, path))
 
 
-@endpoint("DELETE", "/v1/projects/{user}/{project}/share/{other}", guard=owner, status=204, errors=(404,))
+@endpoint("DELETE", "/v1/projects/{user}/{project}/share/{other}", guard=owner, status=204)
 async def unshare_project(req: Req, path: SharePath) -> None:
     """End the sharing of a project with a user."""
     row = await projects.unshare_project(req.pool, owner=path.user, project_handle=path.project, user_handle=path.other)
     found(row, f"A share of {path.user}/{path.project} with {path.other!r}")
 
 
-@endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner, errors=(404,))
+@endpoint("GET", "/v1/projects/{user}/{project}/shared-with", guard=owner)
 async def get_project_shares(req: Req, path: ProjectPath, query: SharesPage) -> ProjectShares:
     """The users with whom a project is shared, besides the public."""
     return ProjectShares(path.user, path.project, *query.of(req, (await _shared(req.pool, path))[query.offset :]))
 
 
-@endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(404, 409))
+@endpoint("POST", "/v1/projects/{user}/{project}/transfer", guard=owner, errors=(409,))
 async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Transferred:
     """Transfer a project to another user.
 
@@ -91,6 +91,3 @@ async def transfer_project(req: Req, path: ProjectPath, body: TransferIn) -> Tra
 async def _shared(db: Db, path: ProjectPath) -> list[SharedWith]:
     rows = await projects.get_shared_users_for_project(db, owner=path.user, project_handle=path.project)
     return found(rows, project_name(path))
-
-
-endpoints = [share_project, unshare_project, get_project_shares, transfer_project]

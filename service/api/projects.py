@@ -93,7 +93,7 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_with: list[SharedWith] | None = None
 
 
-@endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(404, 409))
+@endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(409,))
 async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     await _check_schema(req, path.user, body.metadata_scheme)
@@ -101,7 +101,20 @@ async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller
         return await _store(tx, path.user, body, access.role)
 
 
-@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(404, 409))
+@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader)
+async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
+    """A project with the number of its embeddings and the state of its index."""
+    return await _retrieve(req.pool, req.settings.service_recall, path, access.project_id, access.role, access.caller)
+
+
+@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader)
+async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
+    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
+    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
+    return found(row, f"An instance of {project_name(path)}")
+
+
+@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(409,))
 async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
     same_handle(path.project, body.project_handle, "project_handle")
@@ -110,7 +123,7 @@ async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Call
         return await _store(tx, path.user, body, access.role)
 
 
-@endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(404, 409))
+@endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(409,))
 async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], access: Caller) -> Project:
     """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares.
 
@@ -138,28 +151,13 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             if schema == checked or schema is None:
                 stored = await _store(tx, path.user, project, access.role)
                 return await _retrieve(
-                    tx, req.services.settings.service_recall, path, stored.project_id, access.role, access.handle
+                    tx, req.settings.service_recall, path, stored.project_id, access.role, access.handle
                 )
         await _check_schema(req, path.user, schema)  # without locks, so it may have changed meanwhile
         checked = schema
 
 
-@endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader, errors=(404,))
-async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
-    """A project with the number of its embeddings and the state of its index."""
-    return await _retrieve(
-        req.pool, req.services.settings.service_recall, path, access.project_id, access.role, access.caller
-    )
-
-
-@endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader, errors=(404,))
-async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
-    """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
-    row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
-    return found(row, f"An instance of {project_name(path)}")
-
-
-@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204, errors=(404,))
+@endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204)
 async def delete_project(req: Req, path: ProjectPath) -> None:
     """Delete a project with all its embeddings."""
     async with locked(req.pool, path.user) as tx:
@@ -253,6 +251,3 @@ async def _check_schema(req: Req, owner_handle: str, scheme: str | dict[str, Any
         await req.services.schemas.check(owner_handle, text)
     except BadSchema as error:
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
-
-
-endpoints = [post_project, get_project, get_project_instance, put_project, patch_project, delete_project]

@@ -36,6 +36,3 @@ async def get_root(req: Req) -> Response:
     if "text/html" in req.headers.get("accept", "")[:MAX_ACCEPT_LENGTH].lower():
         return RedirectResponse("console/")
     return await encode(About(__version__, Links()), accept=req.headers.get("accept"))
-
-
-endpoints = [get_root]

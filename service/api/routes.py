@@ -1,7 +1,5 @@
 """All routes: the endpoints of each module of this package."""
 
-from collections.abc import Sequence
-
 from service.api import (
     admin,
     api_standards,
@@ -30,34 +28,15 @@ from service.api import (
     texts,
     users,
 )
-from service.http.endpoint import Endpoint
+from service.http.endpoint import Endpoint, defined_in
 
-endpoints: Sequence[Endpoint] = [
+endpoints: list[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
-    *similars.endpoints,
-    *changes.endpoints,  # before an embedding, whose id could be `changes`
-    *embedding_pages.endpoints,
-    *embeddings.endpoints,
-    *embedding_batches.endpoints,
-    *texts.endpoints,
-    *users.endpoints,
-    *api_standards.endpoints,
-    *llm_definitions.endpoints,
-    *llm_instances.endpoints,
-    *embed.endpoints,
-    *instance_sharing.endpoints,
-    *instance_usage.endpoints,
+    *defined_in(similars),
+    # Changes come before an embedding, whose id could be `changes`.
+    *defined_in(changes, embedding_pages, embeddings, embedding_batches, texts),
+    *defined_in(users, api_standards, llm_definitions, llm_instances, embed, instance_sharing, instance_usage),
     *deprecated.endpoints,
-    *project_list.endpoints,
-    *projects.endpoints,
-    *project_map.endpoints,
-    *project_sharing.endpoints,
-    *schema_check.endpoints,
-    *admin.endpoints,
-    *status.endpoints,
-    *root.endpoints,
-    *health.endpoints,
-    *metrics.endpoints,
-    *console.endpoints,
-    *docs.endpoints,
+    *defined_in(project_list, projects, project_map, project_sharing, schema_check),
+    *defined_in(admin, status, root, health, metrics, console, docs),
 ]

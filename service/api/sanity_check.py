@@ -101,7 +101,9 @@ class _Findings:
 async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Report:
     """Checks all projects, provider keys and indexes."""
     issues, warnings = _Findings("issue"), _Findings("warning")
+    total_projects = 0
     async for project in _projects(db):
+        total_projects += 1
         try:
             await _check_project(db, schemas, project, issues, warnings)
         except Exception as error:
@@ -122,7 +124,7 @@ async def check(db: Db, keyring: Keyring, schemas: Schemas, recall: float) -> Re
         warnings.add("left_over_embeddings", message, project=left.project)
     return Report(
         status="FAILED" if issues.count else "WARNING" if warnings.count else "PASSED",
-        total_projects=(await admin.count_all(db)).projects,
+        total_projects=total_projects,
         issues_count=issues.count,
         warnings_count=warnings.count,
         issues=issues.messages,

@@ -10,7 +10,7 @@ from service.api.embeddings import After
 from service.api.projects import ProjectPath, project_name, schema_text
 from service.database.statements import Db
 from service.errors import Invalid, Problem, found
-from service.http.auth import Caller, owner
+from service.http.auth import owner
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.metadata.schemas import BadSchema, Fault, Schemas, TooCostly
@@ -51,8 +51,8 @@ class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
     next_after: str | None = None
 
 
-@endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, errors=(404,), only_reads=True)
-async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck, access: Caller) -> SchemaChecked:
+@endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, only_reads=True)
+async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck) -> SchemaChecked:
     """Find the stored metadata that a schema would refuse. Nothing is changed."""
     row = await projects.retrieve_project_size(req.pool, owner=path.user, project_handle=path.project)
     project = found(row, project_name(path))
@@ -94,6 +94,3 @@ async def checked_pages(
         faults = await schemas.faults(owner, schema, [row.metadata for row in page], patient=patient)
         yield [(row.text_id, fault) for row, fault in zip(page, faults, strict=True)]
         after, rows = page[-1].text_id, min(PAGE, 2 * len(page))  # fewer if the rows are large
-
-
-endpoints = [post_schema_check]

@@ -2,15 +2,17 @@
 
 import asyncio
 import math
+import sys
 import time
 from collections import Counter
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
+from pgvector import HalfVector
 
 from service import vectors
 from service.api.embeddings import EmbeddingPath, candidates
@@ -23,18 +25,18 @@ from service.http.deadline import deadline
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
-from service.http.responses import JSON, MSGPACK
+from service.http.responses import FORMATS
 from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
+from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search import filters
-from service.search.nearest import Answer, Asker, Question, TooLong, Unconfirmed, nearest, size_of
+from service.search.nearest import Answer, Question, TooLong, Unconfirmed, nearest
 from service.search.query import Part, Query, SearchIn, decode
 from service.search.slow import Outcome
 from service.storage.replica import Unanswered
 from service.turns import Turns
 
-FORMATS = (JSON, MSGPACK)
 SHOWN_AT_ONCE = 5000  # results whose texts and metadata are read together: a thousand vectors find up to 200,000
 Limit = Annotated[int, Meta(ge=1, le=200)]
 
@@ -94,18 +96,12 @@ class Similars(msgspec.Struct, frozen=True):
     search: Method
 
 
-@endpoint(
-    "GET",
-    "/v1/similars/{user}/{project}/{text_id}",
-    guard=embeddings_reader,
-    errors=(404, 409),
-    reads_from_replica=True,
-)
+@endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
 async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, which is excluded."""
-    stored = await _stored(req, access, candidates(path.text_id, req), path.text_id)
-    question = _question(req, query, None, stored.text_id)
-    return await _similars(req, access, question, [stored.vector.to_binary()], query.include, single=True)
+    text_id, vector = await _stored(req, access, candidates(path.text_id, req), path.text_id)
+    question = _question(req, query, None, text_id)
+    return await _similars(req, access, question, [vector], query.include, single=True)
 
 
 @endpoint(
@@ -120,51 +116,51 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
 )
 async def post_similars(req: Req, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to one or more vectors or texts, or to a stored text, which is excluded."""
-    most = req.services.settings.service_max_body_bytes
+    most = req.settings.service_max_body_bytes
     # No variable keeps the body, because the answer may be as large.
-    sent = await decode(await req.body.read(most, FORMATS), req.body.wire(FORMATS), access.dimensions)
+    sent = await decode(await req.body.read(most), req.body.wire, access.dimensions)
     include = query.include if sent.include is None else sent.include
-    if sent.text_id is not None:
-        if req.is_provisional:
-            raise Unconfirmed  # authorize before reading
-        stored = await _stored(req, access, candidates(sent.text_id), sent.text_id)
-        question = _question(req, query, sent.only, stored.text_id)
-        return await _similars(req, access, question, [stored.vector.to_binary()], include, single=True)
-    halves = sent.halves
-    if halves is None:
-        halves = await _embedded(req, access, sent)
-    question = _question(req, query, sent.only, None)
-    binary = vectors.to_binary(halves)
+    except_id = None
+    if sent.halves is not None:
+        binary = vectors.to_binary(sent.halves)
+    elif req.is_provisional:
+        raise Unconfirmed  # authorize before reading or embedding
+    elif sent.text_id is not None:
+        except_id, vector = await _stored(req, access, candidates(sent.text_id), sent.text_id)
+        binary = [vector]
+    else:
+        binary = vectors.to_binary(await _embedded(req, access, sent))
+    question = _question(req, query, sent.only, except_id)
     answer = await _similars(req, access, question, binary, include, single=sent.is_single)
-    if answer.search.method == "index" and not question.is_filtered:
+    if answer.search.method == "index" and not question.is_filtered and except_id is None:
         req.services.real_queries.note(access.project_id, binary)
     return answer
 
 
-async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> embeddings.StoredVector:
-    """The vector of the embedding with one of these ids (`candidates`). Raises NotFound with this name."""
+async def _stored(req: Req, project: ProjectAccess, text_ids: list[str], name: str) -> tuple[str, bytes]:
+    """Id and vector of the embedding with one of these ids (`candidates`). Raises NotFound with this name."""
 
-    async def ask(db: Pool) -> embeddings.StoredVector:
-        row = await embeddings.retrieve_vector(db, project_id=project.project_id, text_ids=text_ids)
+    async def ask(db: Pool) -> PageRow:
+        # Without text and metadata.
+        row = await embeddings.retrieve_embeddings(db, project_id=project.project_id, text_ids=text_ids, max_bytes=0)
         return found(row, f"The embedding {name!r}")  # on a replica: perhaps not replicated yet
 
-    return await req.reading(ask)
+    row = await req.reading(ask)
+    return row.text_id, cast("HalfVector", row.vector).to_binary()
 
 
 async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np.float16]:
     """The vectors of the texts in a search, for callers who may use the instance."""
-    if req.is_provisional:
-        raise Unconfirmed  # authorize before embedding
     if project.role not in TEXT_SEARCHERS[project.text_search]:
         if req.credentials.key_hash is None:
             raise Unauthorized
         raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
     try:
-        made = await embedded(req, project, sent.texts, "query")
+        made = await embedded(req, project, sent.texts, purpose="query")
     except BadTexts as error:
         places = ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(len(sent.texts))]
         raise error.located(places) from None
-    return vectors.to_halves(made.vectors)
+    return vectors.to_halves(made.vectors)[0]
 
 
 def _question(req: Req, query: Search, only: filters.Filter | None, except_id: str | None) -> Question:
@@ -172,18 +168,18 @@ def _question(req: Req, query: Search, only: filters.Filter | None, except_id: s
         missing = "metadata_path" if query.metadata_path is None else "metadata_value"
         problem = Problem("is required with its counterpart", f"query.{missing}")
         raise BadRequest("metadata_path and metadata_value go together.", [problem])
-    recall = req.services.settings.service_recall if query.recall is None else query.recall
+    recall = req.settings.service_recall if query.recall is None else query.recall
     return Question(
         max_rows=query.max_rows,
         skip=query.offset,
         threshold=query.threshold,
         recall=1.0 if query.exact else recall,
-        longest_exact=req.services.settings.service_exact_seconds if query.recall is None else math.inf,
+        longest_exact=req.settings.service_exact_seconds if query.recall is None else math.inf,
         except_id=except_id,
         metadata_path=query.metadata_path,
         metadata_value=query.metadata_value,
         only=only,
-        most_bytes=req.services.settings.service_max_body_bytes,
+        most_bytes=req.settings.service_max_body_bytes,
     )
 
 
@@ -191,13 +187,10 @@ async def _similars(
     req: Req, project: ProjectAccess, question: Question, sent: list[bytes], include: list[Part] | None, single: bool
 ) -> Similars:
     answer = await _timed(req, project, question, sent)
-    turns, size = Turns(), 0
-    for one in answer.nearest:
-        size += size_of([one])
-        await turns.give()
-    await req.make_room_to_show(size)
+    await req.make_room_to_show(answer.size)
     shown = await _shown(req, project, answer, include or [])
     results: list[Any] = []
+    turns = Turns()
     for ids, similarities in answer.nearest:
         pairs = zip(ids, similarities, strict=True)
         results.append(
@@ -230,12 +223,11 @@ async def _timed(req: Req, project: ProjectAccess, question: Question, sent: lis
 
 async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: list[bytes]) -> Answer:
     """Searches within a time limit. Raises Busy."""
-    seconds = req.services.settings.service_search_timeout
+    seconds = req.settings.service_search_timeout
     fewer = "fewer vectors" if len(sent) > 1 else "a simpler filter" if question.is_filtered else "less"
     async with deadline(seconds, f"The search timed out after {seconds:g} s: ask for {fewer}."):
         if req.is_provisional:
-            given = req.credentials
-            answer = await nearest(req.pool, project, sent, question, Asker(given.key_hash, given.is_admin))
+            answer = await nearest(req.pool, project, sent, question, req.credentials)
             confirm(req, project)
             return answer
         while True:
@@ -269,11 +261,9 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
         size += sum(row.size * times[row.text_id] for row in sizes)
     await req.make_room_to_show(size)
     shown: dict[str, tuple[Any, Any]] = {}
+    read = partial(embeddings.get_embeddings_by_ids, with_vector=False, max_bytes=sys.maxsize, **asked)
     for part in parts:
-        for row in await req.reading(partial(similars.get_texts_and_metadata, text_ids=part, **asked)):
+        for row in await req.reading(partial(read, text_ids=part)):
             text, metadata = row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET
             shown[row.text_id] = text, metadata
     return shown
-
-
-endpoints = [get_similars, post_similars]

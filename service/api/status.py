@@ -96,8 +96,8 @@ class SlowSearches(msgspec.Struct, frozen=True):
 async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
     pool = req.pool
-    database, counts = await statements.describe_database(pool), await statements.count_all(pool)
-    summary = await indexes.summarise_indexes(pool, recall=req.services.settings.service_recall)
+    database = await statements.describe_database(pool)
+    summary = await indexes.summarise_indexes(pool, recall=req.settings.service_recall)
     return ServiceState(
         version=__version__,
         python=platform.python_version(),
@@ -107,10 +107,10 @@ async def get_status(req: Req) -> ServiceState:
         started_at=req.services.slow_searches.since,
         schema=await _schema(pool),
         database_bytes=database.bytes,
-        users=counts.users,
-        projects=counts.projects,
-        instances=counts.instances,
-        embeddings=counts.embeddings,
+        users=database.users,
+        projects=database.projects,
+        instances=database.instances,
+        embeddings=database.embeddings,
         largest_projects=await _largest(req),
         indexes=IndexesState(summary.projects, summary.rows, summary.below),
         builds=[
@@ -141,6 +141,3 @@ async def _largest(req: Req) -> list[LargeProject]:
     found = await listed(req, await projects.get_largest_projects(req.pool, max_rows=MAX_LARGEST))
     sizes = await statements.get_table_sizes(req.pool, project_ids=[one.project_id for one in found])
     return [LargeProject(**msgspec.structs.asdict(one), bytes=size) for one, size in zip(found, sizes, strict=True)]
-
-
-endpoints = [get_status, get_slow_searches]

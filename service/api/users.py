@@ -1,6 +1,7 @@
 """Users and their keys (contract section 2)."""
 
 import secrets
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -63,6 +64,12 @@ async def get_whoami(req: Req, access: Caller) -> WhoAmI:
     return WhoAmI(access.handle, access.role)
 
 
+@endpoint("GET", "/v1/users", guard=admin)
+async def get_users(req: Req, query: UsersPage) -> list[str]:
+    """All users' handles; with `search` only those that contain it, ignoring case."""
+    return (await query.read(req, users.get_all_users, search=query.search))[0]
+
+
 @endpoint("POST", "/v1/users", guard=admin, status=201, errors=(409,))
 async def post_user(req: Req, body: UserIn) -> UserKey:
     """Create a user, or change one.
@@ -71,6 +78,12 @@ async def post_user(req: Req, body: UserIn) -> UserKey:
     """
     async with locked(req.pool, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
         return await _store(tx, body)
+
+
+@endpoint("GET", "/v1/users/{user}", guard=owner)
+async def get_user(req: Req, path: UserPath) -> User:
+    """A user with their own and shared resources."""
+    return found(await users.retrieve_user(req.pool, user_handle=path.user), f"The user {path.user!r}")
 
 
 @endpoint("PUT", "/v1/users/{user}", guard=admin, status=201, errors=(409,))
@@ -84,14 +97,11 @@ async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
         return await _store(tx, body)
 
 
-@endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(404, 409))
+@endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(409,))
 async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
     """Change some properties of a user (JSON merge patch, RFC 7396)."""
     what = f"The user {path.user!r}"
-
-    async def lock(db: Db) -> dict[str, Any] | None:
-        return await users.lock_user(db, user_handle=path.user)
-
+    lock = partial(users.lock_user, user_handle=path.user)
     owners = (path.user, *_alike(body.get("email")))
     async with merged(req.pool, body, UserIn, what, lock, owners=owners) as (tx, user):
         same_handle(path.user, user.user_handle, "user_handle")
@@ -99,28 +109,7 @@ async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
         return found(await users.retrieve_user(tx, user_handle=path.user), what)
 
 
-@endpoint("GET", "/v1/users", guard=admin)
-async def get_users(req: Req, query: UsersPage) -> list[str]:
-    """All users' handles; with `search` only those that contain it, ignoring case."""
-    rows = await users.get_all_users(req.pool, search=query.search, max_rows=query.limit + 1, skip=query.offset)
-    return query.of(req, rows)[0]
-
-
-@endpoint("GET", "/v1/users/{user}", guard=owner, errors=(404,))
-async def get_user(req: Req, path: UserPath) -> User:
-    """A user with their own and shared resources."""
-    return found(await users.retrieve_user(req.pool, user_handle=path.user), f"The user {path.user!r}")
-
-
-@endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201, errors=(404,))
-async def post_user_key(req: Req, path: UserPath) -> UserKey:
-    """Create a new key for a user; the old one is revoked immediately."""
-    key = secrets.token_hex(KEY_BYTES)
-    row = await users.replace_user_key(req.pool, user_handle=path.user, key_hash=hash_key(key))
-    return UserKey(found(row, f"The user {path.user!r}"), key)
-
-
-@endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(404, 409))
+@endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(409,))
 async def delete_user(req: Req, path: UserPath) -> None:
     """Delete a user with all their resources."""
     async with locked(req.pool, path.user, SYSTEM) as tx:
@@ -128,6 +117,14 @@ async def delete_user(req: Req, path: UserPath) -> None:
         await users.lock_instances_of_user(tx, user_handle=path.user)
         found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
     await tables.drop_orphans(req.pool)
+
+
+@endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201)
+async def post_user_key(req: Req, path: UserPath) -> UserKey:
+    """Create a new key for a user; the old one is revoked immediately."""
+    key = secrets.token_hex(KEY_BYTES)
+    row = await users.replace_user_key(req.pool, user_handle=path.user, key_hash=hash_key(key))
+    return UserKey(found(row, f"The user {path.user!r}"), key)
 
 
 def _alike(*names: Any) -> list[str]:
@@ -155,6 +152,3 @@ def same_handle(in_path: str, in_body: str, field: str) -> None:
     if in_path != in_body:
         problem = Problem(f"must be {in_path!r}, as in the path", f"body.{field}", in_body)
         raise BadRequest("The body contradicts the path.", [problem])
-
-
-endpoints = [get_whoami, get_users, post_user, get_user, put_user, patch_user, delete_user, post_user_key]

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -106,9 +105,3 @@ def show_left_over(left: list[backfill.LeftOver]) -> None:
         say(f"Not migrated: {one.rows:,} embeddings of {one.project}: {one.reason}.")
     if left:
         say("They stay in the table embeddings_unmigrated; see docs/MIGRATION.md.")
-
-
-def finish(code: int) -> Any:
-    """Exits if the code is not 0."""
-    if code:
-        sys.exit(code)

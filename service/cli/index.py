@@ -13,6 +13,7 @@ from service.observability.logs import logger
 from service.probe import BEAT_SECONDS, Signs
 from service.settings import IndexAims
 from service.storage import indexer
+from service.turns import beside
 
 
 @click.command()
@@ -45,11 +46,10 @@ async def _run(url: str, aims: IndexAims) -> None:
     task = asyncio.current_task()
     if task is not None:  # an exception raised by the signal handler could be lost in a callback
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    beating = asyncio.create_task(_beat(signs))
     try:
-        await indexer.run(url, aims, signs)
+        async with beside(_beat(signs)):
+            await indexer.run(url, aims, signs)
     finally:
-        beating.cancel()
         with contextlib.suppress(OSError):
             signs.file.unlink()
 

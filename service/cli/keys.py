@@ -1,5 +1,7 @@
 """`keys`: the state of the providers' encrypted keys, and rotation of the encryption key."""
 
+import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -11,7 +13,6 @@ from service.cli.common import (
     as_json,
     clear_errors,
     database,
-    finish,
     load_settings,
     run,
     say,
@@ -20,7 +21,6 @@ from service.cli.common import (
 from service.database.pool import connected
 from service.database.session import check
 from service.database.statements import Db
-from service.provider_keys import keyring
 from service.provider_keys import rotation as actions
 from service.provider_keys.keyring import Keyring
 
@@ -36,7 +36,7 @@ def keys() -> None:
 @as_json
 def status(as_json: bool) -> None:
     """Count the provider keys by encryption key (exit 3: some need rotation; 4: some cannot be decrypted)."""
-    found = _run(lambda db, keyring: actions.status(db, keyring))
+    found = _run(actions.status)
     if as_json:
         show(found)
     else:
@@ -50,7 +50,7 @@ def status(as_json: bool) -> None:
             click.echo(f"cannot be decrypted: {name}")
         if found.not_opening > len(found.does_not_open):
             click.echo(f"… {found.not_opening:,} in all")
-    finish(EXIT_NOT_OPENING if found.not_opening else 0 if found.is_done else EXIT_PENDING)
+    sys.exit(EXIT_NOT_OPENING if found.not_opening else 0 if found.is_done else EXIT_PENDING)
 
 
 @keys.command()
@@ -81,7 +81,7 @@ def discard(yes: bool, as_json: bool) -> None:
 @keys.command()
 def generate() -> None:
     """Print a new key for ENCRYPTION_KEY."""
-    click.echo(keyring.Key.generate())
+    click.echo(secrets.token_hex(32))
 
 
 def _report(done: actions.Done, sentence: str, as_json: bool) -> None:
@@ -89,7 +89,7 @@ def _report(done: actions.Done, sentence: str, as_json: bool) -> None:
         show(done)
     else:
         click.echo(sentence.format(done.changed))
-    finish(EXIT_NOT_OPENING if done.not_opening else 0)
+    sys.exit(EXIT_NOT_OPENING if done.not_opening else 0)
 
 
 def _run(action: Callable[[Db, Keyring], Awaitable[R]]) -> R:

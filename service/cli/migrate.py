@@ -1,18 +1,10 @@
 """`migrate`: migrates the database to this version or an older one, and takes over an original database."""
 
+import sys
+
 import click
 
-from service.cli.common import (
-    EXIT_PENDING,
-    as_json,
-    clear_errors,
-    database,
-    finish,
-    load_settings,
-    say,
-    show,
-    show_left_over,
-)
+from service.cli.common import EXIT_PENDING, as_json, clear_errors, database, load_settings, say, show, show_left_over
 from service.schema import migrate as migrations
 
 
@@ -47,7 +39,7 @@ def _status(url: str, as_json: bool) -> None:
         show({"migrations": status})
     else:
         _list(status)
-    finish(0 if all(one.applied for one in status) else EXIT_PENDING)
+    sys.exit(0 if all(one.applied for one in status) else EXIT_PENDING)
 
 
 def _dry_run(url: str, as_json: bool) -> None:
@@ -63,7 +55,7 @@ def _dry_run(url: str, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' ')}: {count:,}")
         for one in plan.left_over:
             click.echo(f"would not be migrated: {one.rows:,} embeddings of {one.project}: {one.reason}")
-    finish(EXIT_PENDING if plan.migrations or plan.contents["embeddings_to_migrate"] else 0)
+    sys.exit(EXIT_PENDING if plan.migrations or plan.contents["embeddings_to_migrate"] else 0)
 
 
 def _migrate(url: str, target: str | None, discard: bool, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service import app, settings
-from service.cli.common import clear_errors, database, finish, load_settings, run, say, show_left_over
+from service.cli.common import clear_errors, database, load_settings, run, say, show_left_over
 from service.database.pool import connected
 from service.provider_keys import rotation
 from service.provider_keys.keyring import Keyring
@@ -66,7 +66,7 @@ def _run(config: Settings, workers: int) -> None:
             supervisor = Multiprocess(server, [server.bind_socket()])
             supervisor.run()
             has_failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
-    finish(STARTUP_FAILURE if has_failed else 0)
+    sys.exit(STARTUP_FAILURE if has_failed else 0)
 
 
 async def _prove_key(url: str, config: Settings) -> None:

@@ -100,7 +100,7 @@ class _Server:
         self._make_cluster()
         self._forget_another_process()
         begin = time.monotonic()
-        while self._control("status") == 0:
+        while self._run("pg_ctl", "status", "-D", str(self.cluster)) == 0:
             answer = self._probe()
             if answer == 0:
                 return
@@ -130,7 +130,8 @@ class _Server:
 
     def stop(self) -> None:
         # Throw-away data need no checkpoint.
-        self._control("stop", "-m", "fast" if self.durable else "immediate", "-w", "-t", "60")
+        mode = "fast" if self.durable else "immediate"
+        self._run("pg_ctl", "stop", "-D", str(self.cluster), "-m", mode, "-w", "-t", "60")
 
     def _probe(self) -> int:
         """0 if the server accepts connections, 1 if it refuses them at the moment, 2 if it does not answer."""
@@ -182,9 +183,6 @@ class _Server:
             "checkpoint_timeout": "15min",
             **({} if self.durable else THROW_AWAY),
         }
-
-    def _control(self, action: str, *arguments: str) -> int:
-        return self._run("pg_ctl", action, "-D", str(self.cluster), *arguments)
 
     def _run(self, program: str, *arguments: str) -> int:
         return self._spawn(program, *arguments).wait()

@@ -80,7 +80,6 @@ def explain(error: Exception) -> ApiError | None:
             | asyncpg.InterfaceError()
             | asyncpg.InternalClientError()  # the server closed an idle connection
             | OSError()
-            | TimeoutError()
             | UnsupportedDatabase()  # its schema is missing for a while, as during a restore
         ):
             return Unavailable()

@@ -141,36 +141,22 @@ class BoundedPool(asyncpg.Pool):
         super().__init__(*arguments, **named)
         self._wait, self._shares = wait, shares
 
-    def acquire(self, *, timeout: float | None = None) -> Any:
-        """A connection during an `async with`, as in asyncpg."""
-        return _Share(self._shares, caller.get(None), super().acquire(), self._wait if timeout is None else timeout)
-
-
-class _Share:
-    """A connection that counts against the share of its caller, if any."""
-
-    def __init__(self, shares: Shares, who: str | None, connection: Any, wait: float) -> None:
-        self._shares, self._who, self._connection, self._wait = shares, who, connection, wait
-
-    async def __aenter__(self) -> Any:
-        if self._who is not None:
-            await self._shares.acquire(self._who)
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:  # type: ignore[override]  # not with `await`
+        """A connection during the block, which counts against the share of its caller, if any."""
+        who = caller.get(None)
+        if who is not None:
+            await self._shares.acquire(who)
         try:
             async with asyncio.timeout(self._wait):  # asyncpg's own timeout starts a task
-                return await self._connection.__aenter__()
-        except BaseException:
-            self._release()
-            raise
-
-    async def __aexit__(self, *error: object) -> None:
-        try:
-            await self._connection.__aexit__(*error)
+                connection = await super().acquire()
+            try:
+                yield connection
+            finally:
+                await self.release(connection)
         finally:
-            self._release()
-
-    def _release(self) -> None:
-        if self._who is not None:
-            self._shares.release(self._who)
+            if who is not None:
+                self._shares.release(who)
 
 
 class Scan(msgspec.Struct, frozen=True):

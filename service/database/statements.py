@@ -22,8 +22,9 @@ import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from operator import itemgetter
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -92,24 +93,16 @@ class Statement:
             elif not token["skip"].startswith(("--", "/*")):
                 rendered += token["skip"]
         self._parts.append((rendered + text[end:]).rstrip())
-        self._rendered: dict[tuple[int | str, ...], str] = {}
+        self._rendered = lru_cache(MAX_RENDERED)(self._render)
 
     def render(self, values: dict[str, Any]) -> str:
         """The text for PostgreSQL, with the integers and the `schema` from `values`.
 
         Raises TypeError unless the integers are zero or more.
         """
-        if not self.literals:
-            return self._parts[0]
-        literals = tuple([values[name] for name in self.literals])
-        text = self._rendered.get(literals)
-        if text is None:
-            if len(self._rendered) >= MAX_RENDERED:
-                self._rendered.clear()
-            text = self._rendered[literals] = self._render(literals)
-        return text
+        return self._rendered(*[values[name] for name in self.literals]) if self.literals else self._parts[0]
 
-    def _render(self, literals: tuple[int | str, ...]) -> str:
+    def _render(self, *literals: int | str) -> str:
         parts = list(self._parts)
         for place, literal in zip(range(1, len(parts), 2), literals, strict=True):
             if parts[place] == SCHEMA:
@@ -173,31 +166,17 @@ def row_type(kind: Kind, returned: Any) -> Any:
 
     Raises BindError if `returned` does not match the kind.
     """
-    if kind == "one":
-        inner = [member for member in typing.get_args(returned) if member is not type(None)]
-        if returned is type(None):
-            raise BindError("a :one statement returns `T` or `T | None`, not None")
-        return inner[0] if _is_optional(returned) else returned
-    if kind == "many":
-        if typing.get_origin(returned) is not list:
-            raise BindError(f"a :many statement returns `list[T]`, not {returned}")
+    if kind == "one" and returned is not NoneType:
+        return typing.get_args(returned)[0] if _is_optional(returned) else returned
+    if kind == "many" and typing.get_origin(returned) is list:
         return typing.get_args(returned)[0]
-    if returned is not (int if kind == "execrows" else type(None)):
-        raise BindError(f"an :{kind} statement returns {'int' if kind == 'execrows' else 'None'}, not {returned}")
+    if kind in ("one", "many") or returned is not (int if kind == "execrows" else NoneType):
+        raise BindError(f"a statement of the kind :{kind} does not return {returned}")
     return None
 
 
-def columns(row: Any) -> list[tuple[str, Any]]:
-    """Names and types of the columns of a row type in order, including those of nested structs."""
-    found: list[tuple[str, Any]] = []
-    for field in msgspec.structs.fields(row):
-        inner = _struct(field.type)
-        found += columns(inner) if inner is not None else [(field.name, field.type)]
-    return found
-
-
 def _is_optional(annotation: Any) -> bool:
-    return type(None) in typing.get_args(annotation)
+    return NoneType in typing.get_args(annotation)
 
 
 def _struct(annotation: Any) -> Any:
@@ -206,34 +185,24 @@ def _struct(annotation: Any) -> Any:
     return next((one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
 
 
-def _converter(row: Any) -> Callable[[Any], Any]:
-    """A function that converts a record to the row type."""
-    if _struct(row) is None:
-        return _of_json(0, row) if _is_json(row) else itemgetter(0)
-    types = [field.type for field in msgspec.structs.fields(row)]
-    if not any(_is_json(one) or _struct(one) for one in types):
-        return lambda record: row(*record)
-    return _builder(row, 0)[0]
-
-
-def _builder(row: Any, start: int) -> tuple[Callable[[Any], Any], int]:
-    """A function that converts a record's columns from `start` on to the struct `row`, and the next column."""
+def _getter(kind: Any, start: int) -> tuple[Callable[[Any], Any], int]:
+    """A function that makes a value of this type from a record's columns, from `start` on, and the next column."""
+    struct, is_optional = _struct(kind), _is_optional(kind)
+    if struct is None:
+        return _of_json(start, kind) if _is_json(kind) else itemgetter(start), start + 1
     getters: list[Callable[[Any], Any]] = []
     place = start
-    for field in msgspec.structs.fields(row):
-        inner = _struct(field.type)
-        if inner is None:
-            getters.append(_of_json(place, field.type) if _is_json(field.type) else itemgetter(place))
-            place += 1
-            continue
-        build, behind = _builder(inner, place)
-        getters.append(_unless_null(place, build) if _is_optional(field.type) else build)
-        place = behind
-    return (lambda record: row(*[get(record) for get in getters])), place
+    for field in msgspec.structs.fields(struct):
+        getter, place = _getter(field.type, place)
+        getters.append(getter)
+    are_plain = all(isinstance(getter, itemgetter) for getter in getters)
 
+    def build(record: Any) -> Any:
+        if is_optional and record[start] is None:
+            return None
+        return struct(*(record[start:place] if are_plain else [get(record) for get in getters]))
 
-def _unless_null(place: int, build: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda record: None if record[place] is None else build(record)
+    return build, place
 
 
 def _is_json(annotation: Any) -> bool:
@@ -252,8 +221,7 @@ def _of_json(place: int, kind: Any) -> Callable[[Any], Any]:
 
 
 def _runner(statement: Statement, returned: Any) -> Callable[[Any, str, list[Any]], Awaitable[Any]]:
-    row = row_type(statement.kind, returned)
-    convert = _converter(row)
+    convert, _ = _getter(row_type(statement.kind, returned), 0)
     may_be_none = _is_optional(returned)
 
     async def one(db: Any, text: str, arguments: list[Any]) -> Any:

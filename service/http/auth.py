@@ -4,6 +4,8 @@ A guard runs at most one statement, in which SQL decides. It raises Unauthorized
 Forbidden for a known key without permission, whether or not the resource exists.
 """
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from service.errors import Conflict, Forbidden, NotFound, Unauthorized
@@ -69,24 +71,14 @@ async def definition_owner(req: Req, path: dict[str, str]) -> Caller:
 
 async def definition_reader(req: Req, path: dict[str, str]) -> Caller:
     """A, O, R of a definition, and any user if it is public."""
-    caller = await any_user(req, path)
-    if caller.handle is None:
-        return caller
-    role = await llm_definitions.retrieve_llm_definition_role(
-        req.pool, owner=path["user"], definition_handle=path["definition"], caller=caller.handle
-    )
-    return _with_role(caller.handle, role, path)
+    role_of = llm_definitions.retrieve_llm_definition_role
+    return await _with_role(req, path, role_of, definition_handle=path["definition"])
 
 
 async def instance_reader(req: Req, path: dict[str, str]) -> Caller:
     """A, O, E, R of an instance."""
-    caller = await any_user(req, path)
-    if caller.handle is None:
-        return caller
-    role = await llm_instances.retrieve_llm_instance_role(
-        req.pool, owner=path["user"], instance_handle=path["instance"], caller=caller.handle
-    )
-    return _with_role(caller.handle, role, path)
+    role_of = llm_instances.retrieve_llm_instance_role
+    return await _with_role(req, path, role_of, instance_handle=path["instance"])
 
 
 async def project_reader(req: Req, path: dict[str, str]) -> ProjectAccess:
@@ -150,12 +142,20 @@ async def _authenticate(req: Req, named: str | None) -> str:
     return known.caller
 
 
-def _with_role(caller: str, role: str | None, path: dict[str, str]) -> Caller:
-    """A caller with a role. Without a role, the owner goes on (to NotFound), and others are refused."""
-    if role is None and caller != path["user"]:
+async def _with_role(
+    req: Req, path: dict[str, str], role_of: Callable[..., Awaitable[str | None]], **resource: str
+) -> Caller:
+    """The caller with their role. Without a role, the owner goes on (to NotFound), and others are refused."""
+    caller = await any_user(req, path)
+    if caller.handle is None:
+        return caller
+    role = await role_of(req.pool, owner=path["user"], caller=caller.handle, **resource)
+    if role is None and caller.handle != path["user"]:
         raise Forbidden
-    return Caller(caller, role or "owner")
+    return Caller(caller.handle, role or "owner")
 
 
 # Guards that admit callers without a key to public resources.
 PUBLIC_GUARDS = (project_reader, embeddings_reader, searcher)
+# Guards that raise Conflict for a project without an instance.
+INSTANCE_GUARDS = (embeddings_reader, searcher, embeddings_editor)

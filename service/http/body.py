@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from functools import cached_property
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
@@ -24,7 +25,12 @@ def _never() -> float:
 
 
 class Body:
-    """The body of a request. `seconds` limits the pause between two pieces."""
+    """The body of a request. `seconds` limits the pause between two pieces.
+
+    `consumes` are the media types of the endpoint; a body without one has the first.
+    """
+
+    consumes: tuple[str, ...] = (JSON,)
 
     def __init__(self, headers: Mapping[str, str], receive: Receive, admission: Admission, seconds: float) -> None:
         self._headers, self._receive, self._admission, self._seconds = headers, receive, admission, seconds
@@ -42,33 +48,24 @@ class Body:
                     self._kept = await self._receive()
         return self._kept is not None and not self._kept.get("more_body", True)
 
-    def media_type(self, consumes: Sequence[str]) -> str:
-        """The media type of the body, by default the first of `consumes`.
-
-        Raises UnsupportedMediaType for others, and for a charset other than UTF-8.
-        """
-        header = self._headers.get("content-type")
-        if not header:
-            return consumes[0]
+    @cached_property
+    def wire(self) -> Wire:
+        """The format of the body. Raises UnsupportedMediaType, also for a charset other than UTF-8."""
+        header = self._headers.get("content-type") or self.consumes[0]
         kind, *parameters = [part.strip().lower() for part in header.split(";")]
         charset = next((p.removeprefix("charset=").strip('"') for p in parameters if p.startswith("charset=")), "utf-8")
-        if kind not in consumes or charset not in ("utf-8", "utf8"):
-            right = f"must be {' or '.join(consumes)} in UTF-8"
+        if kind not in self.consumes or charset not in ("utf-8", "utf8"):
+            right = f"must be {' or '.join(self.consumes)} in UTF-8"
             problem = Problem(right, "header.content-type", header[:200])
             raise UnsupportedMediaType(f"The body {right}.", [problem])
-        return kind
+        return MESSAGE_PACK if kind == MSGPACK else JSON_WIRE
 
-    def wire(self, consumes: Sequence[str]) -> Wire:
-        """The format of the body. Raises UnsupportedMediaType."""
-        return MESSAGE_PACK if self.media_type(consumes) == MSGPACK else JSON_WIRE
-
-    async def read(self, limit: int, consumes: Sequence[str] = (JSON,)) -> bytes:
+    async def read(self, limit: int) -> bytes:
         """The whole body, decompressed. The size is counted while reading, not taken from the headers.
 
-        Raises ContentTooLarge above `limit` bytes, Busy without memory for it, and the errors of `media_type` and
-        `chunks`.
+        Raises ContentTooLarge above `limit` bytes, Busy without memory for it, and the errors of `wire` and `chunks`.
         """
-        self.media_type(consumes)
+        _ = self.wire
         too_large = self._announced is not None and self._announced > limit
         if too_large and self._headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits before it sends
@@ -161,7 +158,7 @@ class Body:
 
 
 async def _decompressed(encoding: str, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    decompressor = compression.decompressor(encoding)
+    decompressor = compression.Decompressor(encoding)
     async with aclosing(pieces) as compressed:
         async for piece in compressed:
             for slice_ in decompressor.feed(piece):

@@ -7,8 +7,9 @@ document. The order of checks is the contract's: route, key, permission, path, q
 import contextlib
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from types import ModuleType
 from typing import Any
 
 import asyncpg
@@ -39,7 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata and handler of one method of a path.
 
     - `guard` decides whether the caller is authorized, and returns the handler's `access`.
-    - `status` is the status of a success; `errors` are statuses of failures besides those of every route.
+    - `status` is the status of a success; `errors` are statuses of failures besides those that follow from
+      its guard, path and arguments (`service.http.openapi`).
     - `path_type`, `query_type`, `body_type`: the structs to decode into, if any. A handler without a parameter `body`
       reads the (large) body itself, in one of the media types of `consumes`.
     - `patches`: the struct to which a merge patch is applied; `streams`: the struct of each record of a stream.
@@ -80,20 +82,20 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     async def answer(self, req: Req) -> Response:
         """Answers a request; renders errors."""
         req.record.is_probe = self.is_probe
+        req.body.consumes = self.consumes
         if self.successor is not None:
             req.answer_headers["Deprecation"] = DEPRECATED_SINCE
             req.links.append(f'<{self.successor.format(**req.path_params)}>; rel="successor-version"')
         try:
             with req.abandonable() if self.only_reads else contextlib.nullcontext():
-                async with deadline(req.services.settings.service_request_timeout):
-                    access, missing = await self._guarded(req)
+                async with deadline(req.settings.service_request_timeout):
+                    guarded = await counted(req, self._guarded, is_probe=self.is_probe)
                     try:
-                        result = await self._handled(req, access, missing)
+                        result = await self._handled(req, *guarded)
                     except Exception as error:
                         if not refuted(req, error):
                             raise
-                        access, missing = await self._asked(req)
-                        result = await self._handled(req, access, missing)
+                        result = await self._handled(req, *await self._guarded(req))
                 status = HTTPStatus.ACCEPTED if req.is_accepted else self.status
                 response = await encode(result, status, req.headers.get("accept"))
         except ClientGone:
@@ -105,17 +107,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             response = render(error, self.error_body)
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await req.pool.expire_connections()  # new ones resolve the host name of the database again
-        response.headers.update(req.answer_headers)
         if req.links:
-            response.headers["Link"] = ", ".join(req.links)
+            req.answer_headers["Link"] = ", ".join(req.links)
+        if req.answer_headers:
+            response.headers.update(req.answer_headers)
         return response
 
     async def _guarded(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
         """The guard's result, or the error of a missing resource, which is reported after all other problems."""
-        async with counted(req, is_probe=self.is_probe):
-            return await self._asked(req)
-
-    async def _asked(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
         try:
             return await self.guard(req, req.names), None
         except (NotFound, Conflict) as error:
@@ -134,25 +133,21 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         arguments: dict[str, Any] = {}
         problems: list[Problem] = []
         if self.path_type is not None:
-            with _collecting(problems):
-                arguments["path"] = decoding.convert(req.names, self.path_type, "path")
+            arguments["path"] = _collected(problems, decoding.convert, req.names, self.path_type, "path")
         if self.query_type is not None or self.path.startswith("/v1/"):  # elsewhere clients may add parameters
-            with _collecting(problems):
-                query = decoding.query(req.query_string, self.query_type)
-                if self.query_type is not None:
-                    arguments["query"] = query
+            query = _collected(problems, decoding.query, req.query_string, self.query_type)
+            if self.query_type is not None:
+                arguments["query"] = query
         if self.wants_body:
-            with _collecting(problems):
-                body = await req.body.read(SMALL_BODY_BYTES, self.consumes)
-                if decoding.count_values(body) > MAX_SMALL_VALUES:
-                    raise ContentTooLarge(f"The body may have at most {MAX_SMALL_VALUES:,} commas, lists and objects.")
-                arguments["body"] = decoding.decode(body, self.body_type)
+            body = await req.body.read(SMALL_BODY_BYTES)
+            if decoding.count_values(body) > MAX_SMALL_VALUES:
+                raise ContentTooLarge(f"The body may have at most {MAX_SMALL_VALUES:,} commas, lists and objects.")
+            arguments["body"] = _collected(problems, decoding.decode, body, self.body_type)
         elif (missing is not None or problems) and self.body_type is not None:
             # The handler, which would read the body, will not be called.
-            body = await req.body.read(req.services.settings.service_max_body_bytes, self.consumes)
+            body = await req.body.read(req.settings.service_max_body_bytes)
             if len(body) <= SMALL_BODY_BYTES:
-                with _collecting(problems):
-                    decoding.decode(body, self.body_type, wire=req.body.wire(self.consumes))
+                _collected(problems, decoding.decode, body, self.body_type, wire=req.body.wire)
         if problems:
             raise Invalid(problems=problems)
         if missing is not None:
@@ -160,11 +155,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return arguments
 
 
-@contextlib.contextmanager
-def _collecting(problems: list[Problem]) -> Iterator[None]:
-    """Collects the problems of a block, so that all problems of a request are reported together."""
+def _collected(problems: list[Problem], decode: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What `decode` returns, or adds its problems to those of the request, which are reported together."""
     try:
-        yield
+        return decode(*arguments, **named)
     except Invalid as error:
         problems += error.problems
 
@@ -199,3 +193,13 @@ def endpoint(
         )
 
     return make
+
+
+def defined_in(*modules: ModuleType) -> list[Endpoint]:
+    """The endpoints of modules, in the order of their definitions."""
+    return [
+        one
+        for module in modules
+        for one in vars(module).values()
+        if isinstance(one, Endpoint) and one.handler.__module__ == module.__name__  # not imported
+    ]

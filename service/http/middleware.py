@@ -63,7 +63,7 @@ class Observed:
                 headers = message["headers"]
                 headers.append((b"x-request-id", record.request_id.encode()))
                 headers.append(NOT_SNIFFED)
-                if all(name != b"cache-control" for name, _ in headers):
+                if b"cache-control" not in dict(headers):
                     headers.append(NOT_STORED)
                 if record.from_replica:
                     headers.append((b"x-read-from", b"replica"))

@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from service import __version__
 from service.errors import ProblemDetails
-from service.http.auth import PUBLIC_GUARDS, anyone
+from service.http.auth import INSTANCE_GUARDS, PUBLIC_GUARDS, anyone
 from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
 from service.http.paging import Page
-from service.http.responses import JSON, MSGPACK, PROBLEM
+from service.http.responses import FORMATS, JSON, PROBLEM
 
 REFERENCE = "#/components/schemas/{name}"
 READ_FROM = {
@@ -150,7 +150,7 @@ def _responses(one: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if one.returns is Response:
         success["content"] = {one.produces: {"schema": {"type": "object"} if one.produces == JSON else {}}}
     elif one.returns is not type(None):
-        success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in (JSON, MSGPACK)}
+        success["content"] = {kind: {"schema": schema_of[one.returns]} for kind in FORMATS}
     if one.reads_from_replica:
         success["headers"] = {"X-Read-From": READ_FROM_ANSWER}
     if one.query_type is not None and issubclass(one.query_type, Page):
@@ -177,6 +177,8 @@ def _error_statuses(one: Endpoint) -> set[int]:
         statuses.add(429)
     if one.guard is not anyone:
         statuses |= {401, 403, 503}
+    if one.guard in INSTANCE_GUARDS:
+        statuses.add(409)
     if "{" in one.path:
         statuses |= {400, 404, 422}
     if one.path.startswith("/v1/"):

@@ -1,6 +1,7 @@
 """Pages of lists."""
 
-from typing import Annotated, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +16,10 @@ class Page(msgspec.Struct, frozen=True):
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 200
     offset: Annotated[int, Meta(ge=0, le=10**12)] = 0
+
+    async def read(self, req: Req, ask: Callable[..., Awaitable[list[T]]], **given: Any) -> tuple[list[T], str | None]:
+        """This page of what `ask` finds, and the URL of the next page, if there is one."""
+        return self.of(req, await ask(req.pool, max_rows=self.limit + 1, skip=self.offset, **given))
 
     def of(self, req: Req, rows: list[T]) -> tuple[list[T], str | None]:
         """The rows of this page, from `limit` + 1 rows, and the URL of the next page, if there is one."""

@@ -7,9 +7,8 @@ limits guessing.
 import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from limits import RateLimitItem, parse
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -21,6 +20,8 @@ from service.observability.logs import logger
 
 if TYPE_CHECKING:
     from service.http.request import Req
+
+T = TypeVar("T")
 
 MAX_REMEMBERED = 100_000
 Headers: TypeAlias = dict[str, str]  # RateLimit-*; None without a limit
@@ -124,21 +125,19 @@ def _network(address: str) -> str:
     return address
 
 
-@asynccontextmanager
-async def counted(req: "Req", *, is_probe: bool) -> AsyncIterator[None]:
-    """Counts a request, before or after the block, in which the guard identifies the caller.
+async def counted(req: "Req", guarded: Callable[["Req"], Awaitable[T]], *, is_probe: bool) -> T:
+    """The result of `guarded`, in which the guard identifies the caller. Counts the request before or after it.
 
     A probe counts only with a key that is not the service's own, which may be a guess. Raises TooManyRequests.
     """
     limits, given = req.services.rate_limits, req.credentials
     if limits is None or (is_probe and (given.key_hash is None or given.is_admin or req.is_metrics_key)):
-        yield
-        return
+        return await guarded(req)
     headers = await limits.hit(given.key_hash, given.is_admin, req.address)
     is_known = headers is not None or given.key_hash is None or given.is_admin
     req.answer_headers.update(headers or {})
     try:
-        yield
+        return await guarded(req)
     except Exception as error:
         if isinstance(error, Unauthorized) and given.key_hash is not None:
             limits.forget(given.key_hash)

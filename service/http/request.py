@@ -22,6 +22,7 @@ from service.observability.access_log import RequestRecord
 from service.provider_keys.keyring import Keyring
 from service.providers.embedder import Embedder
 from service.queries.projects import ProjectAccess
+from service.queries.users import Credentials
 from service.search.slow import SlowSearches
 from service.settings import Settings
 from service.shares import ANONYMOUS, caller
@@ -66,20 +67,13 @@ class ClientGone(Exception):
     """The client closed the connection before the answer was ready."""
 
 
-class Credentials(msgspec.Struct, frozen=True):
-    """The SHA-256 of the sent key, if any, and whether it is the admin key."""
-
-    key_hash: str | None
-    is_admin: bool
-
-
 class Req:
     """A request, as guards and handlers use it."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         state: State = scope["state"]
         self.state, self.services = state, state["services"]
-        self.pool = self.services.pool
+        self.pool, self.settings = self.services.pool, self.services.settings
         self.headers, self.record = state["headers"], state["record"]
         self.method: str = scope["method"]
         self.path: str = scope["path"]  # not percent-decoded
@@ -87,13 +81,12 @@ class Req:
         self.names, self.unreadable_name = _names(self.path_params)
         self.query_string = scope["query_string"].decode("latin-1")
         self.address: str = (scope.get("client") or ("",))[0]
-        settings = self.services.settings
-        self.body = Body(self.headers, receive, self.services.admission, settings.service_body_seconds)
+        self.body = Body(self.headers, receive, self.services.admission, self.settings.service_body_seconds)
         self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
         self.is_accepted = False  # the answer has the status 202
         self.links: list[str] = []  # for the header Link of the answer
-        self.credentials = _credentials(self.headers.get("authorization"), settings.service_adminkey)
+        self.credentials = _credentials(self.headers.get("authorization"), self.settings.service_adminkey)
         caller.set(self.credentials.key_hash or ANONYMOUS)
         if self.credentials.is_admin:
             self.record.principal = "admin"
@@ -101,7 +94,7 @@ class Req:
     @property
     def is_metrics_key(self) -> bool:
         """Whether the caller sent the metrics key."""
-        wanted = self.services.settings.service_metrics_key
+        wanted = self.settings.service_metrics_key
         return bool(wanted) and hmac.compare_digest(self.credentials.key_hash or "", _hash_setting(wanted))
 
     def go_on(self, **parameters: str | int) -> str:
@@ -132,7 +125,7 @@ class Req:
 
         `where` is the parameter that sets their number. Raises Invalid above the limit of a body's size, and Busy.
         """
-        most = self.services.settings.service_max_body_bytes
+        most = self.settings.service_max_body_bytes
         if size > most:
             message = f"the response would exceed {most:,} bytes ({size:,}): lower `limit` or name fewer ids"
             raise Invalid(problems=[Problem(message, where)])
@@ -161,7 +154,7 @@ def _names(raw: dict[str, str]) -> tuple[dict[str, str], ApiError | None]:
 
     Characters that a name cannot contain become U+FFFD, so that no resource has that name.
     """
-    if not any("%" in value or "\0" in value for value in raw.values()):
+    if not {"%", "\0"} & set("".join(raw.values())):
         return raw, None
     names = {name: unquote(value, errors="replace").replace("\0", "\ufffd") for name, value in raw.items()}
     for name, value in raw.items():

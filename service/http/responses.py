@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, astuple, replace
 from pgvector import HalfVector
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -28,6 +28,7 @@ JSON = "application/json"
 MSGPACK = "application/msgpack"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
+FORMATS = (JSON, MSGPACK)
 # Answers may contain keys, and permissions may change at any time.
 NOT_STORED = (b"cache-control", b"no-store")
 NOT_SNIFFED = (b"x-content-type-options", b"nosniff")
@@ -167,7 +168,7 @@ async def _pack(item: Any) -> bytes:
     large: dict[str, bytes] = {}
     binary: dict[str, bytes] = {}
     if isinstance(item, msgspec.Struct):
-        values = [(name, getattr(item, name)) for name in item.__struct_fields__]
+        values = asdict(item).items()
         large = {name: bytes(one) for name, one in values if type(one) is msgspec.Raw and len(memoryview(one)) > LARGE}
         binary = {name: one for name, one in values if type(one) is bytes}
         aside = [*large, *binary]
@@ -201,21 +202,18 @@ class Pieces:
 
     def whole(self) -> list[bytes]:
         """All pieces; at least one."""
-        if self._some or not self._done:
-            self._done.append(b"".join(self._some))
-            self._some, self._size = [], 0
-        return self._done
+        return [*self._done, b"".join(self._some)]
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
     """The fields of an answer that contain long lists, or lists of long items."""
     if not isinstance(result, msgspec.Struct):
         return []
-    fields = ((name, getattr(result, name)) for name in result.__struct_fields__)
     return [
         (name, value)
-        for name, value in fields
-        if isinstance(value, list) and (len(value) > longer_than or _is_long(value) or any(map(_is_long, value)))
+        for name, value in asdict(result).items()
+        if type(value) is list
+        and (len(value) > longer_than or _is_long(value) or any(_is_long(one) for one in value if type(one) is list))
     ]
 
 
@@ -226,12 +224,13 @@ def _step(items: list[Any]) -> int:
 
 def _is_long(item: Any) -> bool:
     """Whether an item is a list with long texts or metadata, like the results for one of several vectors."""
-    return type(item) is list and any(
-        (type(one) is str and len(one) > SHORT) or (type(one) is msgspec.Raw and len(memoryview(one)) > SHORT)
-        for result in item
-        if isinstance(result, msgspec.Struct)
-        for one in msgspec.structs.astuple(result)
-    )
+    if type(item) is not list:
+        return False
+    for result in item:  # a generator would call itself for each value
+        for one in astuple(result) if isinstance(result, msgspec.Struct) else ():
+            if (type(one) is str and len(one) > SHORT) or (type(one) is msgspec.Raw and len(memoryview(one)) > SHORT):
+                return True
+    return False
 
 
 def _packable(value: Any) -> Any:

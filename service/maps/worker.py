@@ -10,12 +10,13 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from service.maps import neighbours, projection
@@ -65,25 +66,21 @@ class _Map:
         trust = Trust(first.sequences[by_order], vectors, self._start.rows)
         del first, vectors
         variance = projection.Variance(self._basis)
-        ids: list[str] = []
-        parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+        count, projected = 0, []
         for batch in self._sample():
-            if len(ids) < MOST_POINTS:  # a few rows may have been added meanwhile
-                ids += batch.text_ids
-                parts.append((batch.sequences, batch.order, self._basis.project(batch.vectors)))
+            if count < MOST_POINTS:  # a few rows may have been added meanwhile
+                count += len(batch.text_ids)
                 trust.add(batch.vectors)
                 variance.add(batch.vectors)
+                projected.append(replace(batch, vectors=self._basis.project(batch.vectors)))
         threading.Thread(target=self._end_with_input, daemon=True).start()
-        axes = len(self._basis.axes)
-        sequences = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
-        order = np.argsort(np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)]), kind="stable")
-        order = order[:MOST_POINTS]
-        coordinates = np.concatenate([np.empty((0, axes), np.float32), *(part[2] for part in parts)])
-        self._ids = [ids[place] for place in order.tolist()]
-        self._sequences, self._coordinates = sequences[order], coordinates[order]
+        every = _joined(projected, len(self._basis.axes))
+        order = np.argsort(every.order, kind="stable")[:MOST_POINTS]
+        self._ids = [every.text_ids[place] for place in order.tolist()]
+        self._sequences, self._coordinates = every.sequences[order], every.vectors[order]
         self._plane = projection.in_plane(self._coordinates)
         self._explained = variance.explained(self._plane)
-        trust.finish(sequences, order)
+        trust.finish(every.sequences, order)
         self._trust, self._trust_of_pca = trust, trust.of(self._plane)
 
     def _sample(self) -> Iterator[Batch]:
@@ -131,10 +128,10 @@ class _Map:
         os._exit(0)
 
 
-def _joined(some: Iterator[Batch], dimensions: int) -> Batch:
+def _joined(some: Iterable[Batch], dimensions: int) -> Batch:
     every = list(some)
     return Batch(
-        [],
+        [text_id for one in every for text_id in one.text_ids],
         np.concatenate([np.empty(0, np.int64), *(one.sequences for one in every)]),
         np.concatenate([np.empty(0, np.int64), *(one.order for one in every)]),
         np.concatenate([np.empty((0, dimensions), np.float32), *(one.vectors for one in every)]),

@@ -11,7 +11,9 @@ import resource
 import signal
 import socket
 import sys
-from collections import OrderedDict
+import time
+from collections.abc import Iterator
+from functools import lru_cache
 from io import BufferedRWPair
 from pathlib import Path
 from typing import Any
@@ -62,21 +64,11 @@ class _Refused(Exception):
     """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
-class _Compiler:
-    """A cache of the validators used last."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, Any] = OrderedDict()
-
-    def compiled(self, text: str) -> Any:
-        """The validator of a schema. Raises _Refused."""
-        if text not in self._known:
-            with _at_most(COMPILE_SECONDS):
-                self._known[text] = _compile(text)
-            if len(self._known) > MAX_COMPILED:
-                self._known.popitem(last=False)
-        self._known.move_to_end(text)
-        return self._known[text]
+@lru_cache(MAX_COMPILED)
+def _compiled(text: str) -> Any:
+    """The validator of a schema. Raises _Refused."""
+    with _at_most(COMPILE_SECONDS):
+        return _compile(text)
 
 
 def _compile(text: str) -> Any:
@@ -125,19 +117,14 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
 
 
-class _at_most:  # noqa: N801 (it reads as a function)
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
     """The kernel kills the process if the block takes more than `seconds` of CPU time."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> "_at_most":
-        signal.setitimer(signal.ITIMER_PROF, self._seconds)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        left, _interval = signal.setitimer(signal.ITIMER_PROF, 0)
-        self.used = self._seconds - left
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _pages() -> tuple[int, int]:
@@ -172,19 +159,20 @@ def _send(channel: BufferedRWPair, message: msgspec.Struct) -> None:
 
 
 def _work(channel: BufferedRWPair) -> None:
-    decoder, compiler, resident_at_start = msgspec.msgpack.Decoder(Job), _Compiler(), _pages()[1]
+    decoder, resident_at_start = msgspec.msgpack.Decoder(Job), _pages()[1]
     while length := channel.read(LENGTH_BYTES):
         _limit_memory()
         job = decoder.decode(channel.read(int.from_bytes(length)))
         try:
-            validator = compiler.compiled(job.schema)
+            validator = _compiled(job.schema)
         except _Refused as error:
             _send(channel, Compiled(str(error)))
             continue
         _send(channel, Compiled(None))
-        with _at_most(job.seconds) as time:
+        begin = time.process_time()
+        with _at_most(job.seconds):
             faults = [_fault(validator, document) for document in job.documents]
-        _send(channel, Applied(faults, time.used, _pages()[1] - resident_at_start > FULL_BYTES))
+        _send(channel, Applied(faults, time.process_time() - begin, _pages()[1] - resident_at_start > FULL_BYTES))
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ it is stored with the id of its key; blobs of the original system have neither. 
 import hashlib
 import hmac
 import os
-import secrets
 from collections.abc import Sequence
 
 import msgspec
@@ -30,11 +29,6 @@ class Key:
         self.id = hmac.new(key, b"embedding-service key id", hashlib.sha256).hexdigest()[:16]
         self._aes = AESGCM(key)
 
-    @staticmethod
-    def generate() -> str:
-        """A new random passphrase: 32 bytes in hexadecimal."""
-        return secrets.token_hex(32)
-
     def __repr__(self) -> str:
         return f"Key({self.id})"
 
@@ -53,13 +47,6 @@ class Key:
             raise DoesNotOpen(DoesNotOpen.__doc__) from None
 
 
-class Sealed(msgspec.Struct, frozen=True):
-    """An encrypted secret and the id of its key; None if unknown, as for the original system."""
-
-    blob: bytes
-    key_id: str | None
-
-
 class Keyring:
     """The current key, and previous ones for decryption only."""
 
@@ -70,24 +57,24 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring({self.keys})"
 
-    def seal(self, secret: str, place: str) -> Sealed:
+    def seal(self, secret: str, place: str) -> bytes:
         """Encrypts a secret for a place with the current key."""
-        return Sealed(self.current.encrypt(secret, place.encode()), self.current.id)
+        return self.current.encrypt(secret, place.encode())
 
-    def open(self, sealed: Sealed, place: str) -> str:
-        """Decrypts a secret of a place. Raises DoesNotOpen with the reason.
+    def open(self, blob: bytes, key_id: str | None, place: str) -> str:
+        """Decrypts a secret of a place with the key of this id. Raises DoesNotOpen with the reason.
 
         Without a key id, all keys are tried, also without a place, as in the original system.
         """
         for key in self.keys:
-            if sealed.key_id == key.id:
-                return key.decrypt(sealed.blob, place.encode())
-        if sealed.key_id is not None:
-            raise DoesNotOpen(f"It was encrypted with the key {sealed.key_id}, which is not configured.")
+            if key_id == key.id:
+                return key.decrypt(blob, place.encode())
+        if key_id is not None:
+            raise DoesNotOpen(f"It was encrypted with the key {key_id}, which is not configured.")
         for key in self.keys:
             for bound_to in (b"", place.encode()):
                 try:
-                    return key.decrypt(sealed.blob, bound_to)
+                    return key.decrypt(blob, bound_to)
                 except DoesNotOpen:
                     continue
         raise DoesNotOpen("No configured key can decrypt it.")

@@ -3,15 +3,17 @@
 All operations work in pages of one transaction each, may run beside the service, and can be interrupted and repeated.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from service.database.statements import Db
-from service.provider_keys.keyring import DoesNotOpen, Keyring, Sealed, instance_place
+from service.provider_keys.keyring import DoesNotOpen, Keyring, instance_place
 from service.queries import keys
-from service.queries.keys import SealedKey
+from service.queries.keys import SealedKey, Sentinel
+from service.queries.llm_instances import InstanceRef
 
 PAGE = 500
 MAX_LISTED = 1000
@@ -73,75 +75,64 @@ class Done(msgspec.Struct, frozen=True):
 
 async def status(db: Db, keyring: Keyring) -> Status:
     """Tries to decrypt every provider key."""
-    counts: dict[str | None, list[int]] = {}
+    sealed: Counter[str | None] = Counter()
+    opening: Counter[str | None] = Counter()
     failing: list[str] = []
-    async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
-        count = counts.setdefault(row.key_id, [0, 0])
-        count[0] += 1
-        if opens(keyring, row) is None:
-            count[1] += 1
-        elif len(failing) < MAX_LISTED:
-            failing.append(f"{row.owner}/{row.instance_handle}")
+    async for page in _pages(db):
+        for row in page:
+            sealed[row.key_id] += 1
+            if _opens(keyring, row):
+                opening[row.key_id] += 1
+            elif len(failing) < MAX_LISTED:
+                failing.append(f"{row.owner}/{row.instance_handle}")
     uses = [
-        KeyUse(key_id, _known_as(keyring, key_id), all_, open_)
-        for key_id, (all_, open_) in sorted(counts.items(), key=lambda item: item[0] or "")
+        KeyUse(key_id, _known_as(keyring, key_id), sealed[key_id], opening[key_id])
+        for key_id in sorted(sealed, key=lambda key_id: key_id or "")
     ]
-    plaintext, sentinel = await keys.count_plaintext_keys(db), await keys.get_sentinel(db)
-    sealed_by = sentinel.key_id if sentinel else None
-    return Status(
-        keys=uses,
-        plaintext=plaintext,
-        not_opening=sum(one.sealed - one.open for one in uses),
-        does_not_open=failing,
-        sentinel=sealed_by,
-        is_done=_is_done(keyring, uses, plaintext, sealed_by),
-    )
+    plaintext, sentinel, is_done = await _rest(db, keyring, uses)
+    return Status(uses, plaintext, sealed.total() - opening.total(), failing, sentinel, is_done)
 
 
 async def progress(db: Db, keyring: Keyring) -> Progress:
     """Counts the provider keys without decrypting them."""
-    counts, plaintext = await keys.count_sealed_keys(db), await keys.count_plaintext_keys(db)
-    sentinel = await keys.get_sentinel(db)
+    counts = await keys.count_sealed_keys(db)
     sealed = [SealedBy(row.key_id, _known_as(keyring, row.key_id), row.sealed) for row in counts]
-    return Progress(sealed, plaintext, _is_done(keyring, sealed, plaintext, sentinel.key_id if sentinel else None))
+    plaintext, _, is_done = await _rest(db, keyring, sealed)
+    return Progress(sealed, plaintext, is_done)
 
 
-def _is_done(keyring: Keyring, keys: Sequence[SealedBy], plaintext: int, sentinel: str | None) -> bool:
+async def _rest(db: Db, keyring: Keyring, sealed: Sequence[SealedBy]) -> tuple[int, str | None, bool]:
+    """The number of plaintext keys, the key of the sentinel, and `is_done`."""
+    plaintext, stored = await keys.count_plaintext_keys(db), await keys.get_sentinel(db)
+    sentinel = stored.key_id if stored else None
     is_proved = sentinel in (None, keyring.current.id)
-    return is_proved and not plaintext and all(one.known_as == "current" for one in keys)
+    return plaintext, sentinel, is_proved and not plaintext and all(one.known_as == "current" for one in sealed)
 
 
 async def rotate(db: Db, keyring: Keyring, say: Say) -> Done:
     """Re-encrypts with the current key; keys that cannot be decrypted stay. Raises WrongKey before any change."""
     await prove(db, keyring)
     changed = failing = 0
-    page: list[tuple[SealedKey, bytes]] = []
-
-    async def store() -> int:
-        count = await keys.reseal_keys(
-            db,
-            instance_ids=[row.instance_id for row, _ in page],
-            old_blobs=[row.blob for row, _ in page],
-            blobs=[blob for _, blob in page],
-            key_id=keyring.current.id,
-        )
-        page.clear()
-        return count
-
-    current = keyring.current.id
-    async for row in _pages(lambda after: keys.get_keys_to_rotate(db, after=after, max_rows=PAGE, key_id=current)):
-        try:
-            secret = _open(keyring, row)
-        except DoesNotOpen as error:
-            failing += 1
-            say(f"{row.owner}/{row.instance_handle} was not changed: {error}")
-            continue
-        page.append((row, keyring.seal(secret, instance_place(row.owner, row.instance_handle)).blob))
-        if len(page) == PAGE:
-            changed += await store()
+    async for page in _pages(db):
+        resealed: list[tuple[SealedKey, bytes]] = []
+        for row in page:
+            if row.key_id == keyring.current.id:
+                continue
+            try:
+                resealed.append((row, keyring.seal(_open(keyring, row), _place(row))))
+            except DoesNotOpen as error:
+                failing += 1
+                say(f"{row.owner}/{row.instance_handle} was not changed: {error}")
+        if resealed:
+            changed += await keys.reseal_keys(
+                db,
+                instance_ids=[row.instance_id for row, _ in resealed],
+                old_blobs=[row.blob for row, _ in resealed],
+                blobs=[blob for _, blob in resealed],
+                key_id=keyring.current.id,
+            )
             say(f"Re-encrypted {changed:,} keys …")
-    changed += await store()
-    await _adopt(db, keyring)
+    await _store_sentinel(db, keyring, replaces=True)
     return Done(changed, failing)
 
 
@@ -150,15 +141,11 @@ async def encrypt(db: Db, keyring: Keyring, say: Say) -> Done:
     await prove(db, keyring)
     changed = after = 0
     while page := await keys.get_plaintext_keys(db, after=after, max_rows=PAGE):
-        sealed = [
-            keyring.seal(row.api_key, instance_place(row.owner, row.instance_handle)).blob if row.api_key else None
-            for row in page
-        ]
         changed += await keys.seal_plaintext_keys(
             db,
             instance_ids=[row.instance_id for row in page],
             api_keys=[row.api_key for row in page],
-            blobs=sealed,
+            blobs=[keyring.seal(row.api_key, _place(row)) if row.api_key else None for row in page],
             key_id=keyring.current.id,
         )
         say(f"Encrypted {changed:,} keys …")
@@ -170,11 +157,14 @@ async def encrypt(db: Db, keyring: Keyring, say: Say) -> Done:
 async def discard(db: Db, keyring: Keyring, say: Say) -> Done:
     """Removes the keys that cannot be decrypted, and accepts the current key, after the loss of a key."""
     changed = 0
-    async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
-        if opens(keyring, row):
-            say(f"Removed the provider key of {row.owner}/{row.instance_handle}.")
-            changed += await keys.discard_keys(db, instance_ids=[row.instance_id], old_blobs=[row.blob])
-    await _adopt(db, keyring)
+    async for page in _pages(db):
+        for row in page:
+            if not _opens(keyring, row):
+                say(f"Removed the provider key of {row.owner}/{row.instance_handle}.")
+                changed += await keys.reseal_keys(
+                    db, instance_ids=[row.instance_id], old_blobs=[row.blob], blobs=[None], key_id=None
+                )
+    await _store_sentinel(db, keyring, replaces=True)
     return Done(changed)
 
 
@@ -184,25 +174,12 @@ async def prove(db: Db, keyring: Keyring) -> None:
     if sentinel is None:
         if await _none_opens(db, keyring):
             raise WrongKey(_advice(keyring, "No provider key of this database can be decrypted with ENCRYPTION_KEY."))
-        made = keyring.seal(SENTINEL, SENTINEL_PLACE)
-        await keys.insert_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
-        sentinel = await keys.get_sentinel(db)
-    if sentinel is None:
-        raise WrongKey("The sentinel cannot be stored.")
+        sentinel = await _store_sentinel(db, keyring, replaces=False)
     try:
-        keyring.open(Sealed(sentinel.sealed, sentinel.key_id), SENTINEL_PLACE)
+        keyring.open(sentinel.sealed, sentinel.key_id, SENTINEL_PLACE)
     except DoesNotOpen:
         problem = f"ENCRYPTION_KEY is not the key of this database, which has the id {sentinel.key_id}."
         raise WrongKey(_advice(keyring, problem)) from None
-
-
-def opens(keyring: Keyring, row: SealedKey) -> str | None:
-    """The reason why a provider key cannot be decrypted; None if it can."""
-    try:
-        _open(keyring, row)
-    except DoesNotOpen as error:
-        return str(error)
-    return None
 
 
 def _known_as(keyring: Keyring, key_id: str | None) -> KnownAs:
@@ -214,31 +191,41 @@ def _known_as(keyring: Keyring, key_id: str | None) -> KnownAs:
 
 
 def _open(keyring: Keyring, row: SealedKey) -> str:
-    return keyring.open(Sealed(row.blob, row.key_id), instance_place(row.owner, row.instance_handle))
+    return keyring.open(row.blob, row.key_id, _place(row))
 
 
-async def _pages(get: Callable[[int], Awaitable[list[SealedKey]]]) -> AsyncIterator[SealedKey]:
+def _opens(keyring: Keyring, row: SealedKey) -> bool:
+    try:
+        _open(keyring, row)
+    except DoesNotOpen:
+        return False
+    return True
+
+
+def _place(row: InstanceRef) -> str:
+    return instance_place(row.owner, row.instance_handle)
+
+
+async def _pages(db: Db) -> AsyncIterator[list[SealedKey]]:
     after = 0
-    while page := await get(after):
-        for row in page:
-            yield row
+    while page := await keys.get_sealed_keys(db, after=after, max_rows=PAGE):
+        yield page
         after = page[-1].instance_id
 
 
 async def _none_opens(db: Db, keyring: Keyring) -> bool:
     """Whether there are encrypted keys, and none can be decrypted."""
     found = False
-    async for row in _pages(lambda after: keys.get_sealed_keys(db, after=after, max_rows=PAGE)):
+    async for page in _pages(db):
         found = True
-        if opens(keyring, row) is None:
+        if any(_opens(keyring, row) for row in page):
             return False
     return found
 
 
-async def _adopt(db: Db, keyring: Keyring) -> None:
-    made = keyring.seal(SENTINEL, SENTINEL_PLACE)
-    await keys.insert_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
-    await keys.replace_sentinel(db, key_id=keyring.current.id, sealed=made.blob)
+async def _store_sentinel(db: Db, keyring: Keyring, *, replaces: bool) -> Sentinel:
+    sealed = keyring.seal(SENTINEL, SENTINEL_PLACE)
+    return await keys.store_sentinel(db, key_id=keyring.current.id, sealed=sealed, replaces=replaces)
 
 
 def _advice(keyring: Keyring, problem: str) -> str:

@@ -100,21 +100,20 @@ def _read_list(body: bytes, _: Mapping[str, str]) -> Reply:
     return Reply([item.embedding for item in answer.data], places or None, tokens)
 
 
+def _dimensions(asked: Asked, name: str, *models: str) -> dict[str, Any]:
+    """The number of dimensions as the field `name`, if the model is one of these, as others do not accept it."""
+    return {name: asked.dimensions} if asked.model.startswith(models) else {}
+
+
 def _openai_body(asked: Asked) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": asked.model, "input": asked.texts, "encoding_format": "float"}
-    # Other models do not accept it.
-    return body | ({"dimensions": asked.dimensions} if asked.model.startswith("text-embedding-3") else {})
+    body = {"model": asked.model, "input": asked.texts, "encoding_format": "float"}
+    return body | _dimensions(asked, "dimensions", "text-embedding-3")
 
 
 def _voyage_body(asked: Asked) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": asked.model,
-        "input": asked.texts,
-        "input_type": asked.purpose,
-        "truncation": False,
-    }
-    chooses = asked.model.startswith(("voyage-3-large", "voyage-3.5", "voyage-4", "voyage-code-3"))
-    return body | ({"output_dimension": asked.dimensions} if chooses else {})
+    body = {"model": asked.model, "input": asked.texts, "input_type": asked.purpose, "truncation": False}
+    chosen = _dimensions(asked, "output_dimension", "voyage-3-large", "voyage-3.5", "voyage-4", "voyage-code-3")
+    return body | chosen
 
 
 def _jina_body(asked: Asked) -> dict[str, Any]:
@@ -126,8 +125,8 @@ def _jina_body(asked: Asked) -> dict[str, Any]:
 
 
 def _mistral_body(asked: Asked) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": asked.model, "input": asked.texts}
-    return body | ({"output_dimension": asked.dimensions} if asked.model.startswith("codestral-embed") else {})
+    body = {"model": asked.model, "input": asked.texts}
+    return body | _dimensions(asked, "output_dimension", "codestral-embed")
 
 
 class _ByType(msgspec.Struct):
@@ -148,14 +147,14 @@ class _Cohere(msgspec.Struct):
 
 
 def _cohere_body(asked: Asked) -> dict[str, Any]:
-    body: dict[str, Any] = {
+    body = {
         "model": asked.model,
         "texts": asked.texts,
         "input_type": "search_query" if asked.purpose == "query" else "search_document",
         "embedding_types": ["float"],
         "truncate": "NONE",
     }
-    return body | ({"output_dimension": asked.dimensions} if asked.model.startswith("embed-v4") else {})
+    return body | _dimensions(asked, "output_dimension", "embed-v4")
 
 
 def _read_cohere(body: bytes, _: Mapping[str, str]) -> Reply:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.database.pool import Pool
 from service.errors import Conflict, found
 from service.observability import metrics
-from service.provider_keys.keyring import DoesNotOpen, Keyring, Sealed, instance_place
+from service.provider_keys.keyring import DoesNotOpen, Keyring, instance_place
 from service.providers.connection import Connection
 from service.providers.dialects import Purpose
 from service.providers.errors import BadTexts, Refused
@@ -21,7 +21,7 @@ from service.providers.spent import Spent
 from service.providers.targets import Targets
 from service.queries import llm_instances
 from service.queries.llm_instances import Model
-from service.settings import Settings
+from service.settings import PROVIDER_HOSTS, Settings
 
 
 class Embedded(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Embedder:
     def __init__(self, pool: Pool, keyring: Keyring, config: Settings) -> None:
         self._pool, self._keyring = pool, keyring
         self._local, self._ledger = LocalModel(), Ledger(pool)
-        self._targets = Targets(config.provider_hosts, config.named_provider_hosts)
+        self._targets = Targets(config.provider_hosts or PROVIDER_HOSTS, config.provider_hosts)
         connection = Connection(
             self._targets,
             config.service_provider_seconds,
@@ -111,6 +111,6 @@ class Embedder:
             return model.plaintext_key
         try:
             place = instance_place(model.owner, model.instance_handle)
-            return self._keyring.open(Sealed(model.sealed_key, model.sealed_by), place)
+            return self._keyring.open(model.sealed_key, model.sealed_by, place)
         except DoesNotOpen:
             raise Refused(f"The key of {model.instance} cannot be decrypted: its owner can set it again.") from None

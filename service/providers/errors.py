@@ -3,8 +3,6 @@
 They are raised with a predicate as the detail ("cannot be reached"), from which `of_instance` makes a sentence.
 """
 
-from http import HTTPStatus
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,16 +12,14 @@ from service.providers.spent import Spent
 USUAL_PAUSE = 5.0  # seconds for Retry-After, if the provider gives none
 
 
-class ProviderError(ApiError):
+class ProviderError(ApiError, status=502):
     """The provider could not be used."""
-
-    status = HTTPStatus.BAD_GATEWAY
 
     def __init__(self, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
         if retry_after is not None:
-            self.headers = {"Retry-After": str(max(1, round(retry_after)))}  # type: ignore[misc]  # of this instance
+            self.headers = {"Retry-After": str(max(1, round(retry_after)))}
 
     def of_instance(self, instance: str) -> "ProviderError":
         """The error for the client, as a sentence."""
@@ -35,22 +31,16 @@ class BadAnswer(ProviderError):
     """The provider's answer does not fit the request."""
 
 
-class Refused(ProviderError):
+class Refused(ProviderError, status=424):
     """The provider refuses the key, the model or the request: the instance must be changed."""
 
-    status = HTTPStatus.FAILED_DEPENDENCY
 
-
-class RateLimited(ProviderError):
+class RateLimited(ProviderError, status=429):
     """A rate limit of the provider, or a budget, is exceeded."""
 
-    status = HTTPStatus.TOO_MANY_REQUESTS
 
-
-class Down(ProviderError):
+class Down(ProviderError, status=503):
     """The provider is unavailable."""
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class Unreachable(Down):
@@ -65,10 +55,8 @@ class Faulty(Down):
     """The provider reports an internal error."""
 
 
-class Late(ProviderError):
+class Late(ProviderError, status=504):
     """The provider did not answer in time."""
-
-    status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 # The provider may have embedded the texts, and may charge for them.

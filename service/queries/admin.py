@@ -32,16 +32,14 @@ class Unmigrated(msgspec.Struct, frozen=True):
 
 
 class DatabaseDescription(msgspec.Struct, frozen=True):
-    """The versions of PostgreSQL and pgvector, and the size of the database."""
+    """The versions of PostgreSQL and pgvector, the size of the database, and the numbers of resources.
+
+    `users` are without `_system`; `embeddings`, as counted some seconds ago, is None until all projects are counted.
+    """
 
     postgresql: str
     pgvector: str
     bytes: int
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """The number of resources; `embeddings` is None until all projects are counted."""
-
     users: int
     projects: int
     instances: int
@@ -93,12 +91,7 @@ async def count_unmigrated_embeddings(db: Db) -> list[Unmigrated]:
 
 @query
 async def describe_database(db: Db) -> DatabaseDescription:
-    """Versions and size."""
-
-
-@query
-async def count_all(db: Db) -> Counts:
-    """Users except `_system`, projects, instances, embeddings as counted some seconds ago."""
+    """Versions, size, and numbers of resources."""
 
 
 @query

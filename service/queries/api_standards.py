@@ -31,7 +31,7 @@ async def upsert_api_standard(
 
 @query
 async def lock_api_standard(db: Db, *, api_standard_handle: str) -> dict[str, Any] | None:
-    """A standard as the body of a PUT, locked until the end of the transaction."""
+    """All columns of a standard, locked until the end of the transaction."""
 
 
 @query

@@ -25,13 +25,6 @@ class EmbeddedText(msgspec.Struct, frozen=True):
     vector: HalfVector | None
 
 
-class StoredVector(msgspec.Struct, frozen=True):
-    """The vector of an embedding."""
-
-    text_id: str
-    vector: HalfVector
-
-
 class EmbeddingRow(msgspec.Struct, frozen=True):
     """A stored embedding; `vector`, `text` and `metadata` are None unless requested."""
 
@@ -143,11 +136,6 @@ async def retrieve_embeddings(db: Db, *, project_id: int, text_ids: Sequence[str
 
     Without text and metadata above `max_bytes`.
     """
-
-
-@query
-async def retrieve_vector(db: Db, *, project_id: int, text_ids: Sequence[str]) -> StoredVector | None:
-    """The vector of an embedding, found as in `retrieve_embeddings`."""
 
 
 @query

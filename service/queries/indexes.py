@@ -25,7 +25,7 @@ class ProjectToIndex(msgspec.Struct, frozen=True):
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
-    """An index that is not in use; `kind` is hnsw, ivf, tail or meta."""
+    """An index that is not in use; `kind` is hnsw, ivf, tail, meta or terms."""
 
     project_id: int
     kind: str
@@ -37,7 +37,7 @@ class BuiltIndex(msgspec.Struct, frozen=True):
 
     Efforts are candidates of a graph, or lists read of a coarse index with `lists` lists. The recalls were measured at
     `measured_at` with `queries` real or synthetic queries; `recall_error` is the standard error at the aim. `m` is
-    pgvector's number of links per row. `metadata_indexed`: whether there is a metadata index as well.
+    pgvector's number of links per row. `metadata_indexed` and `terms_indexed`: whether there are metadata indexes too.
     """
 
     watermark: int
@@ -51,6 +51,7 @@ class BuiltIndex(msgspec.Struct, frozen=True):
     measured_at: datetime
     m: int
     metadata_indexed: bool
+    terms_indexed: bool
 
 
 class IndexState(msgspec.Struct, frozen=True):
@@ -91,10 +92,7 @@ async def get_session(db: Db) -> int:
 
 @query
 async def end_with_client(db: Db) -> str:
-    """Ends this session within ten seconds after its client was killed, also during a statement.
-
-    Raises InvalidParameterValueError for a server on Windows, which does not support it.
-    """
+    """Ends this session soon after its client was killed. Raises InvalidParameterValueError on a Windows server."""
 
 
 @query
@@ -103,7 +101,7 @@ async def is_executing(db: Db, *, session: int) -> bool:
 
 
 @query
-async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[ProjectToIndex]:
+async def get_projects_to_index(db: Db, *, threshold: int, all_projects: bool) -> list[int]:
     """The projects with an index or `threshold` rows: all, or those with unchecked changes."""
 
 
@@ -175,28 +173,8 @@ async def drop_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
 
 
 @query
-async def build_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Builds the metadata index of the rows up to a watermark."""
-
-
-@query
-async def drop_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops a metadata index if it exists."""
-
-
-@query
-async def sample_more_metadata(db: Db, *, project_id: int) -> None:
-    """Increases the sample of a project's metadata in ANALYZE."""
-
-
-@query
 async def analyze_rows(db: Db, *, project_id: int) -> None:
     """Collects the planner's statistics of a project's sequences and metadata."""
-
-
-@query
-async def note_metadata_index(db: Db, *, project_id: int, watermark: int) -> int:
-    """Activates the metadata index for searches."""
 
 
 @query
@@ -278,8 +256,8 @@ async def forget_index(db: Db, *, project_id: int) -> int:
 
 
 @query
-async def retrieve_index_state(db: Db, *, project_id: int) -> IndexState:
-    """The state of a project's index."""
+async def get_index_states(db: Db, *, project_ids: Sequence[int]) -> list[IndexState]:
+    """The states of projects' indexes, in this order."""
 
 
 @query

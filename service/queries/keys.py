@@ -3,16 +3,14 @@
 import msgspec
 
 from service.database.statements import Db, Queries
+from service.queries.llm_instances import InstanceRef
 
 query = Queries(__name__)
 
 
-class SealedKey(msgspec.Struct, frozen=True):
-    """The encrypted key of an instance, as in service.provider_keys.keyring.Sealed."""
+class SealedKey(InstanceRef, frozen=True):
+    """The encrypted key of an instance, and the id of its key, None for the original system."""
 
-    instance_id: int
-    owner: str
-    instance_handle: str
     blob: bytes
     key_id: str | None
 
@@ -24,12 +22,9 @@ class SealedCount(msgspec.Struct, frozen=True):
     sealed: int
 
 
-class PlaintextKey(msgspec.Struct, frozen=True):
+class PlaintextKey(InstanceRef, frozen=True):
     """A plaintext key of the original system."""
 
-    instance_id: int
-    owner: str
-    instance_handle: str
     api_key: str
 
 
@@ -42,7 +37,7 @@ class Sentinel(msgspec.Struct, frozen=True):
 
 @query
 async def get_sealed_keys(db: Db, *, after: int, max_rows: int) -> list[SealedKey]:
-    """A page of all encrypted keys."""
+    """A page of the encrypted keys."""
 
 
 @query
@@ -51,20 +46,10 @@ async def count_sealed_keys(db: Db) -> list[SealedCount]:
 
 
 @query
-async def get_keys_to_rotate(db: Db, *, after: int, max_rows: int, key_id: str) -> list[SealedKey]:
-    """A page of the keys that are not encrypted with this key."""
-
-
-@query
 async def reseal_keys(
-    db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes], key_id: str
+    db: Db, *, instance_ids: list[int], old_blobs: list[bytes], blobs: list[bytes | None], key_id: str | None
 ) -> int:
-    """Replaces blobs that have not changed, and returns their number."""
-
-
-@query
-async def discard_keys(db: Db, *, instance_ids: list[int], old_blobs: list[bytes]) -> int:
-    """Removes blobs that have not changed, and returns their number."""
+    """Replaces (with None: removes) blobs that have not changed, and returns their number."""
 
 
 @query
@@ -95,10 +80,5 @@ async def get_sentinel(db: Db) -> Sentinel | None:
 
 
 @query
-async def insert_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
-    """Stores the sentinel unless there is one."""
-
-
-@query
-async def replace_sentinel(db: Db, *, key_id: str, sealed: bytes) -> None:
-    """Replaces the sentinel."""
+async def store_sentinel(db: Db, *, key_id: str, sealed: bytes, replaces: bool) -> Sentinel:
+    """Stores the sentinel, unless there is one that it must not replace, and returns the stored one."""

@@ -18,14 +18,10 @@ class DefinitionBrief(msgspec.Struct, frozen=True):
     is_public: bool
 
 
-class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
+class Definition(DefinitionBrief, frozen=True, omit_defaults=True):
     """A definition, a template for instances. `dimensions` is the number of components of a vector."""
 
-    definition_id: int
-    definition_handle: str
-    owner: str
     api_standard: str
-    is_public: bool
     endpoint: str | None = None
     description: str | None = None
     model: str | None = None
@@ -84,7 +80,7 @@ async def upsert_llm_definition(
 
 @query
 async def lock_llm_definition(db: Db, *, owner: str, definition_handle: str) -> dict[str, Any] | None:
-    """A definition as the body of a PUT, locked until the end of the transaction."""
+    """All columns of a definition, locked until the end of the transaction."""
 
 
 @query

@@ -74,12 +74,9 @@ class ProjectInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     text_search: str
 
 
-class InstanceBrief(msgspec.Struct, frozen=True, omit_defaults=True):
+class InstanceBrief(InstanceRef, frozen=True, omit_defaults=True):
     """An instance in a user's list; `access_role` is `owner`, `editor` or `reader`."""
 
-    owner: str
-    instance_handle: str
-    instance_id: int
     access_role: str
     api_standard: str
     dimensions: int
@@ -88,19 +85,10 @@ class InstanceBrief(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str | None = None
 
 
-class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
+class Instance(InstanceBrief, frozen=True, omit_defaults=True):
     """An instance without its key. `shared_with` is for the owner and the admin."""
 
-    owner: str
-    instance_handle: str
-    instance_id: int
-    access_role: str
-    api_standard: str
-    dimensions: int
-    has_api_key: bool
     endpoint: str | None = None
-    description: str | None = None
-    model: str | None = None
     context_limit: int | None = None
     definition_id: int | None = None
     definition_owner: str | None = None

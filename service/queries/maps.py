@@ -129,12 +129,7 @@ async def store_map(
     trust_of_pca: float | None,
     trust_of_neighbours: float | None,
 ) -> int:
-    """Stores a map without its parts; returns 0 if the project was emptied or deleted."""
-
-
-@query
-async def forget_map_parts(db: Db, *, project_id: int) -> None:
-    """Deletes the parts."""
+    """Stores a map without parts, and deletes the old ones; returns 0 if the project was emptied or deleted."""
 
 
 @query

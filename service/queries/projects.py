@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from service.database.statements import Db, Queries
-from service.queries.indexes import IndexState
 from service.queries.users import SharedWith
 
 query = Queries(__name__)
@@ -20,7 +19,8 @@ class ProjectAccess(msgspec.Struct, frozen=True):
 
     `watermark` is None without a vector index. `recalls` of its `efforts` were measured at `measured_at`: candidates of
     a graph, or lists read of a coarse index with `lists` lists. `exact_seconds` is the measured time of an exact
-    search. `metadata_indexed`: whether the `indexed_rows` have a metadata index too.
+    search. `metadata_indexed` and `terms_indexed`: whether the `indexed_rows` have metadata indexes too, of equal
+    values, and of ranges and fields.
     """
 
     project_id: int
@@ -42,6 +42,7 @@ class ProjectAccess(msgspec.Struct, frozen=True):
     text_search: str = "editors"
     indexed_rows: int = 0
     metadata_indexed: bool = False
+    terms_indexed: bool = False
 
 
 class ProjectRequest(msgspec.Struct, frozen=True):
@@ -61,13 +62,6 @@ class ProjectBrief(msgspec.Struct, frozen=True):
     role: str
 
 
-class ProjectRole(msgspec.Struct, frozen=True):
-    """A project and a role."""
-
-    project_id: int
-    role: str
-
-
 class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     """The instance of a project in a list."""
 
@@ -78,13 +72,12 @@ class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProjectInList(ProjectBrief, frozen=True):
-    """A project in a list, with the state of its index."""
+    """A project in a list."""
 
     number_of_embeddings: int
     text_search: str
     description: str | None
     instance: ListedInstance | None
-    index: IndexState
 
 
 class ProjectRow(ProjectBrief, frozen=True):
@@ -153,8 +146,8 @@ async def fit_table(db: Db, *, project_id: int) -> None:
 
 
 @query
-async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[ProjectRole]:
-    """A page of a user's own and shared projects, with roles."""
+async def get_projects_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[int]:
+    """A page of the ids of a user's own and shared projects, by owner and handle."""
 
 
 @query
@@ -168,8 +161,8 @@ async def get_largest_projects(db: Db, *, max_rows: int) -> list[int]:
 
 
 @query
-async def describe_projects(db: Db, *, project_ids: list[int], roles: list[str]) -> list[ProjectInList]:
-    """The list entries of these projects, in this order, with these roles."""
+async def describe_projects(db: Db, *, project_ids: list[int], caller: str | None) -> list[ProjectInList]:
+    """The list entries of those of these projects that a user has access to, in this order; of all for the admin."""
 
 
 @query

@@ -31,14 +31,6 @@ class ShownSize(msgspec.Struct, frozen=True):
     size: int
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """The requested text and metadata of a result."""
-
-    text_id: str
-    text: str | None
-    metadata: msgspec.Raw | None
-
-
 @query
 async def get_similars_by_vector(
     db: Db,
@@ -101,11 +93,17 @@ async def get_similars_by_filter(
     metadata_path: str | None,
     metadata_value: str | None,
     only: str,
-    indexed: str,
+    by_terms: int,
+    indexed: str | None,
+    terms: Sequence[str],
     max_rows: int,
     skip: int,
 ) -> list[Nearest]:
-    """As `get_similars_by_vector`; the metadata index finds the rows that pass `indexed`, a part of `only`."""
+    """As `get_similars_by_vector`; a metadata index finds the rows.
+
+    If `by_terms` is 1, those with one of the `terms`, otherwise those that pass `indexed`. Each is necessary to pass
+    `only`.
+    """
 
 
 @query
@@ -118,10 +116,3 @@ async def get_shown_sizes(
     db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
 ) -> list[ShownSize]:
     """The sizes of text and metadata of some embeddings, in any order."""
-
-
-@query
-async def get_texts_and_metadata(
-    db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
-) -> list[Shown]:
-    """Text and metadata of some embeddings, in any order."""

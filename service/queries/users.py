@@ -30,6 +30,13 @@ class SharedWith(msgspec.Struct, frozen=True):
     role: str
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """The caller of a request: the SHA-256 of the sent key, if any, and whether it is the admin key."""
+
+    key_hash: str | None
+    is_admin: bool
+
+
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user with their own and shared resources."""
 

@@ -26,40 +26,42 @@ class LeftOver(msgspec.Struct, frozen=True):
     rows: int
 
 
-def forward(connection: psycopg.Connection, say: Say) -> int:
-    """Creates missing tables, and moves all embeddings that can be moved; returns their number.
+def forward(connection: psycopg.Connection, say: Say) -> None:
+    """Creates missing tables, and moves all embeddings that can be moved.
 
     Others stay in the table embeddings_unmigrated, with the reason in the column `obstacle`.
     """
-    while _one(connection, "SELECT make_missing_partitions(%s)", TABLES):
-        pass
+    for_all_tables(connection, "make_missing_partitions")
     if _left_over_by(connection, "detach_partitions", _Progress(say, "Detached the partitions of", "projects", None)):
         say("Some partitions are in use: they work unchanged, and are detached at the next start.")
     if _left_over_by(connection, "begin_logs", _Progress(say, "Started recording deletions for", "projects", None)):
         say("Some projects are in use: their logs of deletions begin at the next start.")
-    while _one(connection, "SELECT mark_carried_ids(%s)", TABLES):
-        pass
-    waiting = _one(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
+    for_all_tables(connection, "mark_carried_ids")
+    waiting = value(connection, "SELECT count(*) FROM embeddings_unmigrated WHERE obstacle IS NULL")
     if waiting:
         _begin_anew(connection)
     progress = _Progress(say, "Moved", "embeddings", waiting)
-    carried = 0
-    while (batch := _row(connection, "SELECT looked_at, carried FROM carry_embeddings(%s)", ROWS))[0]:
-        carried += batch[1]
-        progress.add(batch[0])
+    while looked_at := value(connection, "SELECT looked_at FROM carry_embeddings(%s)", ROWS):
+        progress.add(looked_at)
     if waiting:
         _begin_anew(connection)
         progress.end()
         connection.execute("VACUUM embeddings_unmigrated")
-    return carried
+
+
+def for_all_tables(connection: psycopg.Connection, function: str) -> None:
+    """Calls a function of migrations for all tables, in batches."""
+    while value(connection, f"SELECT {function}(%s)", TABLES):
+        pass
 
 
 def _left_over_by(connection: psycopg.Connection, function: str, progress: "_Progress") -> int:
-    """Calls a function of migrations for all tables, in batches; returns the number of skipped tables in use."""
+    """As `for_all_tables`, but returns the number of skipped tables in use."""
     left_over, after = 0, 0
     statement = f"SELECT last_project, left_over FROM {function}(%s, %s, %s)"
     while after is not None and left_over < MOST_LEFT_OVER:
-        after, left_here = _row(connection, statement, after, TABLES, MOST_LEFT_OVER - left_over)
+        parameters = [after, TABLES, MOST_LEFT_OVER - left_over]
+        ((after, left_here),) = connection.execute(statement.encode(), parameters).fetchall()
         progress.add(TABLES if after is not None else 0)
         left_over += left_here
     return left_over
@@ -73,18 +75,6 @@ def _begin_anew(connection: psycopg.Connection) -> None:
     )
 
 
-def end_logs(connection: psycopg.Connection) -> None:
-    """For a downgrade: stops the logs of deletions."""
-    while _one(connection, "SELECT end_logs(%s)", TABLES):
-        pass
-
-
-def attach(connection: psycopg.Connection) -> None:
-    """For a downgrade: makes the projects' tables partitions again, which reads all rows."""
-    while _one(connection, "SELECT attach_partitions(%s)", TABLES):
-        pass
-
-
 def back(connection: psycopg.Connection, say: Say) -> None:
     """For a downgrade: moves the rows of all projects to embeddings_unmigrated, and drops their tables."""
     tables = connection.execute(
@@ -96,7 +86,7 @@ def back(connection: psycopg.Connection, say: Say) -> None:
     for (project_id,) in tables:
         after: str | None = ""
         while after is not None:
-            after = _one(connection, "SELECT carry_embeddings_back(%s, %s, %s)", project_id, after, ROWS)
+            after = value(connection, "SELECT carry_embeddings_back(%s, %s, %s)", project_id, after, ROWS)
             progress.add(ROWS if after is not None else 0)
         connection.execute("SELECT drop_embeddings_partition(%s)", [project_id])
 
@@ -133,12 +123,7 @@ class _Progress:
         self._say(f"Processed {self._rows:,} {self._things} in {seconds:.1f} s.")
 
 
-def _row(connection: psycopg.Connection, statement: str, *parameters: object) -> tuple[Any, ...]:
-    row = connection.execute(statement.encode(), parameters).fetchone()
-    if row is None:
-        raise psycopg.DataError(f"no row: {statement}")
-    return row
-
-
-def _one(connection: psycopg.Connection, statement: str, *parameters: object) -> Any:
-    return _row(connection, statement, *parameters)[0]
+def value(connection: psycopg.Connection, statement: str, *parameters: object) -> Any:
+    """The single value that a statement returns."""
+    ((found,),) = connection.execute(statement.encode(), parameters or None).fetchall()
+    return found

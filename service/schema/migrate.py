@@ -21,7 +21,7 @@ from yoyo.migrations import Migration as Script
 from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.paths import folder
 from service.schema import backfill, takeover
-from service.schema.backfill import LeftOver, Say
+from service.schema.backfill import LeftOver, Say, value
 
 # The first bytes of SHA-256("embedding-service").
 LOCK = 0x7AD11956
@@ -112,7 +112,7 @@ def plan(url: str) -> Plan:
                 "encrypted_keys": "llm_service_instances WHERE api_key_encrypted IS NOT NULL",
                 "plaintext_keys": "llm_service_instances WHERE api_key IS NOT NULL",
             }
-            contents = {name: _count(connection, f"SELECT count(*) FROM {table}") for name, table in tables.items()}
+            contents = {name: value(connection, f"SELECT count(*) FROM {table}") for name, table in tables.items()}
             return Plan(found, [script.id for script in missing], contents, backfill.left_over(connection))
 
 
@@ -130,7 +130,7 @@ def upgrade(url: str, *, take_over: bool = False, again: bool = False, say: Say 
                 f"This is a database of dhamps-vdb, version {found}. Back it up, stop dhamps-vdb, check `migrate "
                 "--dry-run`, and take it over with `migrate`; see docs/MIGRATION.md."
             )
-        reads_only = _count(connection, "SHOW transaction_read_only") == "on"
+        reads_only = value(connection, "SHOW transaction_read_only") == "on"
         if reads_only and not (again or found or _missing(connection, found)):
             return []
         backend.ensure_internal_schema_updated()
@@ -187,11 +187,11 @@ def downgrade(url: str, target: str, *, discard: bool = False, say: Say = lambda
         if not discard:
             _refuse_to_drop(connection, numbers)
         if LOGGING in numbers:
-            backfill.end_logs(connection)
+            backfill.for_all_tables(connection, "end_logs")
         if {PARTITIONS, CARRYING} <= numbers:
             backfill.back(connection, say)
         if DETACHING in numbers:
-            backfill.attach(connection)
+            backfill.for_all_tables(connection, "attach_partitions")  # reads all rows
         with backend.transaction():
             for script in doomed:
                 backend.rollback_one(script)
@@ -202,7 +202,7 @@ def _refuse_to_drop(connection: psycopg.Connection, numbers: set[str]) -> None:
     dropped = []
     for number in sorted(numbers & _DROPPED_BY.keys()):
         for what, statement in _DROPPED_BY[number]:
-            if count := _count(connection, statement):
+            if count := value(connection, statement):
                 dropped.append(f"{count} {what}")
     if dropped:
         raise Refused(
@@ -262,7 +262,7 @@ def _scripts() -> list[Script]:
 def _applied(connection: psycopg.Connection) -> set[str]:
     if (
         takeover.version(connection)
-        or _count(connection, "SELECT to_regclass(format('%I._yoyo_migration', current_schema()))") is None
+        or value(connection, "SELECT to_regclass(format('%I._yoyo_migration', current_schema()))") is None
     ):
         return set()
     return {name for (name,) in connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()}
@@ -272,11 +272,6 @@ def _missing(connection: psycopg.Connection, found: int | None) -> list[Script]:
     """The missing migrations; a database of the original system at version n has the first n."""
     applied = set(names()[:found]) if found else _applied(connection)
     return [script for script in _scripts() if script.id not in applied]
-
-
-def _count(connection: psycopg.Connection, statement: str) -> Any:
-    row = connection.execute(statement.encode()).fetchone()
-    return row[0] if row else None
 
 
 def is_new_enough(pgvector: str) -> bool:

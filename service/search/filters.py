@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from service.errors import Invalid, Problem, show
+from service.search import terms
 from service.search.limits import MAX_COMPARED, MAX_CONDITIONS, MAX_FILTER_DEPTH, MAX_PATH_LENGTH, MAX_VALUES
+from service.search.terms import Spans, span
 
 _COMPARISONS = {"$eq": "==", "$ne": "==", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _ORDERED = ("$gt", "$gte", "$lt", "$lte")
@@ -27,12 +29,14 @@ _OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exist
 class Filter(msgspec.Struct, frozen=True):
     """A predicate in PostgreSQL's JSON path language.
 
-    `indexed` is a necessary condition that the metadata index supports: equality with one or several values; None if
-    there is none. (PostgreSQL parses a negative number as an expression, which the index does not support.)
+    Two necessary conditions find rows by an index: `indexed` has the equalities with one or several values; None if
+    there is none. (PostgreSQL parses a negative number as an expression, which this index does not support.) `spans`
+    are a range or a field that exists, or several of which one must match.
     """
 
     path: str
-    indexed: str | None
+    indexed: str | None = None
+    spans: Spans = ()
 
 
 def compiled(document: dict[str, Any], location: str = "body.filter") -> Filter:
@@ -79,7 +83,7 @@ class _Compiler:
             return self._wrong("unknown operator; expected $and, $or, $not or the name of a field", location)
         if not name or len(name) > MAX_PATH_LENGTH or "\0" in name:
             return self._wrong(f"must be a name of 1 to {MAX_PATH_LENGTH} characters without NUL", location)
-        return self._field(field_path(name), value, location, depth)
+        return self._field(name, value, location, depth)
 
     def _field(self, field: str, condition: Any, location: str, depth: int) -> Filter:
         if not isinstance(condition, dict):
@@ -103,7 +107,8 @@ class _Compiler:
             if not isinstance(value, bool):
                 return self._wrong("must be true or false", location, value)
             self._count(location)
-            return Filter(f"exists({field})" if value else f"!(exists({field}))", None)
+            path = f"exists({field_path(field)})"
+            return Filter(path, spans=span(field, path)) if value else Filter(f"!({path})")
         if name == "$not":
             if not isinstance(value, dict):
                 return self._wrong("must be an object of operators", location, value)
@@ -118,8 +123,10 @@ class _Compiler:
             return self._wrong("must be a text or a number", location, value)
         if isinstance(value, str) and "\0" in value:
             return self._wrong("must not contain a NUL", location)
-        path = f"exists({field} ? (@ {_COMPARISONS[name]} {_literal(value)}))"
-        return Filter(path, path if name in ("$eq", "$ne") and _is_indexed(value) else None)
+        path = f"exists({field_path(field)} ? (@ {_COMPARISONS[name]} {_literal(value)}))"
+        if name in ("$eq", "$ne"):
+            return _equality(field, path, [value])
+        return Filter(path, spans=span(field, path, **{"low" if name in ("$gt", "$gte") else "high": value}))
 
     def _among(self, field: str, values: Any, location: str) -> Filter:
         self._count(location)
@@ -129,9 +136,9 @@ class _Compiler:
         if any(isinstance(value, str) and "\0" in value for value in values):
             return self._wrong("must not contain a NUL", location)
         if not values:
-            return Filter("(1 == 0)", None)
-        path = f"exists({field} ? {_or([f'@ == {_literal(value)}' for value in values])})"
-        return Filter(path, path if all(map(_is_indexed, values)) else None)
+            return Filter("(1 == 0)")
+        path = f"exists({field_path(field)} ? {_or([f'@ == {_literal(value)}' for value in values])})"
+        return _equality(field, path, values)
 
     def _count(self, location: str) -> None:
         self.conditions += 1
@@ -147,24 +154,37 @@ class _Compiler:
     def _wrong(self, message: str, location: str, value: Any = None) -> Filter:
         shown = show(value) if isinstance(value, str | int | float | bool) else None
         self.problems.append(Problem(message, location, shown))
-        return Filter("", None)
+        return Filter("")
 
 
 def _all(parts: list[Filter]) -> Filter:
     """The conjunction; an empty filter holds for every row."""
+    if len(parts) == 1:
+        return parts[0]
     indexed = [part.indexed for part in parts if part.indexed is not None]
     path = f"({' && '.join(part.path for part in parts)})" if parts else "(1 == 1)"
-    return Filter(path, f"({' && '.join(indexed)})" if indexed else None)
+    spans = terms.all_of([part.spans for part in parts])
+    return Filter(path, f"({' && '.join(indexed)})" if indexed else None, spans)
 
 
 def _any(parts: list[Filter]) -> Filter:
     indexed = [part.indexed for part in parts if part.indexed is not None]
     path = f"({' || '.join(part.path for part in parts)})"
-    return Filter(path, f"({' || '.join(indexed)})" if len(indexed) == len(parts) else None)
+    spans = terms.any_of([part.spans for part in parts])
+    return Filter(path, f"({' || '.join(indexed)})" if len(indexed) == len(parts) else None, spans)
 
 
 def _not(part: Filter) -> Filter:
-    return Filter(f"!({part.path})", None)
+    return Filter(f"!({part.path})")
+
+
+def _equality(field: str, path: str, values: list[Any]) -> Filter:
+    if all(map(_is_indexed, values)):
+        return Filter(path, path)
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return Filter(path)
+    return Filter(path, spans=span(field, path, min(numbers), max(numbers)))
 
 
 def _or(paths: Sequence[str]) -> str:
@@ -181,7 +201,7 @@ def _literal(value: Any) -> str:
 
 
 def _is_indexed(value: Any) -> bool:
-    return isinstance(value, bool | str) or value is None or value >= 0
+    return isinstance(value, bool | str) or value is None or not _literal(value).startswith("-")  # -0.0 is one, too
 
 
 def _is_scalar(value: Any) -> bool:

@@ -11,4 +11,8 @@ MAX_CONDITIONS = 100
 MAX_VALUES = 1000  # of one $in
 MAX_COMPARED = 2000  # values of all $in and $nin, each compared with each value at the path
 MAX_PATH_LENGTH = 1000  # characters of a field's path
+# Of a condition that the index of the terms of metadata supports (migration 0023)
+MAX_INDEXED_PATH = 100
+MAX_INDEXED_STEPS = 5
+MAX_SPANS = 10  # ranges and fields of which one must match
 MAX_QUERY_FILTER = 4000  # characters in a URL, with up to 12 bytes each of the 64 KiB of a head

@@ -2,16 +2,19 @@
 
 import math
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import msgspec
 
 from service.database.pool import Pool, Scan, searching
 from service.queries import similars
 from service.queries.projects import ProjectAccess
+from service.queries.users import Credentials
 from service.search import ways
 from service.search.filters import Filter
+from service.search.terms import terms_of
 from service.storage.replica import Unanswered
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
@@ -61,37 +64,24 @@ class Question(msgspec.Struct, frozen=True):
         """Whether rows are filtered by their metadata."""
         return self.metadata_path is not None or self.only is not None
 
+    @property
+    def wanted(self) -> int:
+        """The number of nearest rows up to the last result."""
+        return self.max_rows + self.skip
+
 
 Neighbours: TypeAlias = tuple[list[str], list[float]]  # ids and similarities, best first, ties by id
 
 
-def size_of(nearest: Sequence[Neighbours]) -> int:
-    """The size of results as JSON."""
-    return sum(RESULT_BYTES + len(text_id.encode()) for ids, _ in nearest for text_id in ids)
-
-
-class _Found:
-    """The results of the vectors so far. Raises TooLong if they are more than `most_bytes`."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self.nearest: list[Neighbours] = []
-        self._most, self._size = most_bytes, 0
-
-    def add(self, more: list[Neighbours]) -> None:
-        self.nearest += more
-        self._size += size_of(more)
-        if self._size > self._most:
-            raise TooLong(self._size)
-
-
 class Answer(msgspec.Struct, frozen=True):
-    """The nearest neighbours of each vector; `recall` is 1 unless the vector index was used.
+    """The nearest neighbours of each vector, and their size as JSON; `recall` is 1 unless the vector index was used.
 
     `method` is `filtered` if exactly the rows that pass the filter were compared.
     """
 
     nearest: list[Neighbours]
-    method: Literal["exact", "index", "filtered"]
+    size: int
+    method: ways.Way
     recall: float
 
 
@@ -106,71 +96,73 @@ class Unconfirmed(Exception):
     """The statement did not confirm the cached access."""
 
 
-class Asker(msgspec.Struct, frozen=True):
-    """The caller whose access a search confirms, by the hash of the key, if any."""
-
-    key_hash: str | None
-    is_admin: bool
-
-
 async def nearest(
-    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, asker: Asker | None = None
+    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, asker: Credentials | None = None
 ) -> Answer:
     """Searches a project for the nearest rows to each vector (`service.vectors.to_binary`).
 
     With an `asker`, the statement also authorizes the caller; Unconfirmed is raised if it does not or cannot. Raises
     Unanswered if the index was just replaced, measured again or dropped, or is not replicated yet.
     """
-    place = _place(project, question)
-    if asker is not None and (project.watermark is None or place is None or question.is_filtered):
+    place = None if project.watermark is None else _place(project, question)
+    if asker is not None and (place is None or question.is_filtered):
         raise Unconfirmed
+    way: ways.Way = "exact" if place is None else "index"
+    share, effort, least = None, 0, question.wanted + 1
     if project.watermark is not None and question.is_filtered:
-        return await _filtered(pool, project, vectors, question, place)
-    if project.watermark is None or place is None:
-        return Answer(await _exactly(pool, project, vectors, question), "exact", 1.0)
-    effort, recall = _effort(project, question, place), project.recalls[place]
-    found = _Found(question.most_bytes)
-    for start in range(0, len(vectors), VECTORS_AT_ONCE):
-        some = vectors[start : start + VECTORS_AT_ONCE]
-        found.add(
-            await _nearest_by_index(pool, project, some, question, effort, question.max_rows + question.skip + 1, asker)
-        )
-        asker = None
-    return Answer(found.nearest, "index", recall)
+        way, share, effort, least = await _planned(pool, project, question, place)
+    elif place is not None:
+        effort = _effort(project, question, place)
+    if place is None or way != "index":
+        exact = await _exactly(pool, project, question, vectors, share if way == "filtered" else None)
+        return Answer(*exact, way, 1.0)
+    by_index = partial(_by_index, pool, project, question, effort, least, asker)
+    return Answer(*await _in_parts(vectors, VECTORS_AT_ONCE, question, by_index), "index", project.recalls[place])
 
 
-async def _filtered(
-    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, place: int | None
-) -> Answer:
-    """The nearest rows that pass the filter, found by the fastest method."""
+async def _planned(
+    pool: Pool, project: ProjectAccess, question: Question, place: int | None
+) -> tuple[ways.Way, ways.Estimate, int, int]:
+    """The fastest method for a filter, the estimate, and for the index its effort and the least candidates."""
     share = await ways.estimate(pool, project, question.only)
-    least, visited, cost = question.max_rows + question.skip + 1, 0, math.inf
+    effort, least, cost = 0, question.wanted + 1, math.inf
     if place is not None and project.lists:
-        visited = _effort(project, question, place, share.passing)
-        cost = ways.of_coarse_index(project, visited)
+        effort = _effort(project, question, place, share.passing)
+        cost = ways.of_coarse_index(project, effort)
     elif place is not None:
         least = max(_effort(project, question, place), least)
-        visited = math.ceil(least / share.passing)
-        cost = ways.of_graph(visited)
-    way = ways.fastest(project, question.only, share, cost)
-    if place is None or way != "index":
-        exact = await _exactly(pool, project, vectors, question, is_indexed=way == "filtered")
-        return Answer(exact, "filtered" if way == "filtered" else "exact", 1.0)
-    found = _Found(question.most_bytes)
-    for start in range(0, len(vectors), VECTORS_AT_ONCE):
-        some = vectors[start : start + VECTORS_AT_ONCE]
-        found.add(await _nearest_by_index(pool, project, some, question, visited, least))
-    return Answer(found.nearest, "index", project.recalls[place])
+        effort = math.ceil(least / share.passing)
+        cost = ways.of_graph(effort)
+    return ways.fastest(project, share, cost), share, effort, least
 
 
-async def _nearest_by_index(
+async def _in_parts(
+    vectors: Sequence[bytes],
+    at_once: int,
+    question: Question,
+    ask: Callable[[Sequence[bytes]], Awaitable[list[Neighbours]]],
+) -> tuple[list[Neighbours], int]:
+    """What `ask` finds, called with some vectors at once, and its size as JSON. Raises TooLong."""
+    found: list[Neighbours] = []
+    size = 0
+    for start in range(0, len(vectors), at_once):
+        more = await ask(vectors[start : start + at_once])
+        found += more
+        for ids, _ in more:
+            size += RESULT_BYTES * len(ids) + len("".join(ids).encode())
+        if size > question.most_bytes:
+            raise TooLong(size)
+    return found, size
+
+
+async def _by_index(
     pool: Pool,
     project: ProjectAccess,
-    vectors: Sequence[bytes],
     question: Question,
     effort: int,
     least: int,
-    asker: Asker | None = None,
+    asker: Credentials | None,
+    vectors: Sequence[bytes],
 ) -> list[Neighbours]:
     """The nearest rows to each vector among at least `least` candidates; exact if these may be incomplete.
 
@@ -178,38 +170,13 @@ async def _nearest_by_index(
     """
     candidates = next((count for count in CANDIDATES if count >= least), None)
     if candidates is None:
-        if asker is not None:
-            raise Unconfirmed
-        return await _exactly(pool, project, vectors, question)
+        return (await _exactly(pool, project, question, vectors))[0]
     if project.lists:
         scan = Scan(effort, goes_on=True, is_coarse=True)
     else:
         enough = min(max(effort, candidates), MAX_EF_SEARCH)
         # Without a filter, few candidates are dropped: deleted rows, and the text itself.
         scan = Scan(enough, goes_on=question.is_filtered or enough < 2 * candidates)
-    rows = await _through_index(pool, project, vectors, question, candidates, scan, asker)
-    answers = [(row.ids, row.similarities) for row in rows]
-    if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
-        some = [vectors[place] for place in tied]
-        wider = await _nearest_by_index(pool, project, some, question, effort, WIDER * candidates)
-        for place, answer in zip(tied, wider, strict=True):
-            answers[place] = answer
-    if incomplete := [place for place, row in enumerate(rows) if not row.complete]:
-        exact = await _exactly(pool, project, [vectors[place] for place in incomplete], question)
-        for place, answer in zip(incomplete, exact, strict=True):
-            answers[place] = answer
-    return answers
-
-
-async def _through_index(
-    pool: Pool,
-    project: ProjectAccess,
-    vectors: Sequence[bytes],
-    question: Question,
-    candidates: int,
-    scan: Scan,
-    asker: Asker | None,
-) -> list[similars.NearestByIndex]:
     async with searching(pool, scan) as connection:
         rows = await similars.get_similars_by_index(
             connection,
@@ -229,7 +196,17 @@ async def _through_index(
         )
     if not rows:
         raise Unanswered if asker is None else Unconfirmed
-    return rows
+    answers = [(row.ids, row.similarities) for row in rows]
+    if tied := [place for place, row in enumerate(rows) if row.complete and row.tied]:
+        some = [vectors[place] for place in tied]
+        wider = await _by_index(pool, project, question, effort, WIDER * candidates, None, some)
+        for place, answer in zip(tied, wider, strict=True):
+            answers[place] = answer
+    if incomplete := [place for place, row in enumerate(rows) if not row.complete]:
+        exact, _ = await _exactly(pool, project, question, [vectors[place] for place in incomplete])
+        for place, answer in zip(incomplete, exact, strict=True):
+            answers[place] = answer
+    return answers
 
 
 def _place(project: ProjectAccess, question: Question) -> int | None:
@@ -237,7 +214,7 @@ def _place(project: ProjectAccess, question: Question) -> int | None:
 
     If no effort is enough and an exact search would take too long, the best effort is used.
     """
-    if question.recall >= 1 or question.max_rows + question.skip > MAX_EF_SEARCH:
+    if question.recall >= 1 or question.wanted > MAX_EF_SEARCH:
         return None
     wanted, is_exact_slow = question.recall, (project.exact_seconds or 0) > question.longest_exact
     if project.recalls and project.recalls[-1] < wanted and is_exact_slow:
@@ -252,31 +229,35 @@ def _effort(project: ProjectAccess, question: Question, place: int, passing: flo
     """The candidates of a graph, or the lists of a coarse index, if this share of the rows passes the filter."""
     if not project.lists:
         return min(project.efforts[place] + _more_candidates(question), MAX_EF_SEARCH)
-    times_more = float(max(1.0, (question.max_rows + question.skip) / passing / MEASURED_AT))
+    times_more = float(max(1.0, question.wanted / passing / MEASURED_AT))
     return min(math.ceil(project.efforts[place] * math.pow(times_more, LISTS_FOR_TIMES_MORE)), project.lists)
 
 
 def _more_candidates(question: Question) -> int:
     """Additional candidates for more results than in the measurement."""
-    return math.ceil(CANDIDATES_FOR_EACH_MORE * max(0, question.max_rows + question.skip - MEASURED_AT))
+    return math.ceil(CANDIDATES_FOR_EACH_MORE * max(0, question.wanted - MEASURED_AT))
 
 
 async def _exactly(
-    pool: Pool, project: ProjectAccess, vectors: Sequence[bytes], question: Question, *, is_indexed: bool = False
-) -> list[Neighbours]:
-    """The exact nearest rows; with `is_indexed` the metadata index finds the rows that pass."""
-    found = _Found(question.most_bytes)
-    for start in range(0, len(vectors), EXACT_VECTORS_AT_ONCE):
-        asked = {"vectors": vectors[start : start + EXACT_VECTORS_AT_ONCE], **_parameters(project, question)}
-        async with searching(pool, BY_METADATA if is_indexed else None) as connection:
-            if is_indexed:
-                indexed = question.only.indexed if question.only else None
-                asked |= {"watermark": project.watermark, "indexed": indexed}
-                rows = await similars.get_similars_by_filter(connection, **asked)
-            else:
-                rows = await similars.get_similars_by_vector(connection, **asked)
-        found.add([(row.ids, row.similarities) for row in rows])
-    return found.nearest
+    pool: Pool,
+    project: ProjectAccess,
+    question: Question,
+    vectors: Sequence[bytes],
+    share: ways.Estimate | None = None,
+) -> tuple[list[Neighbours], int]:
+    """The exact nearest rows, and their size; with a `share`, its metadata index finds the rows that pass."""
+    asked = _parameters(project, question)
+    statement: Callable[..., Awaitable[list[similars.Nearest]]] = similars.get_similars_by_vector
+    if share is not None and question.only is not None:
+        statement = similars.get_similars_by_filter
+        asked |= {"watermark": project.watermark, "by_terms": int(share.by_terms)}
+        asked |= {"indexed": question.only.indexed, "terms": terms_of(question.only.spans) if share.by_terms else []}
+
+    async def ask(some: Sequence[bytes]) -> list[Neighbours]:
+        async with searching(pool, None if share is None else BY_METADATA) as connection:
+            return [(row.ids, row.similarities) for row in await statement(connection, vectors=some, **asked)]
+
+    return await _in_parts(vectors, EXACT_VECTORS_AT_ONCE, question, ask)
 
 
 def _parameters(project: ProjectAccess, question: Question) -> dict[str, Any]:

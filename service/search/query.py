@@ -53,18 +53,18 @@ class _Undecoded(SearchIn, frozen=True, forbid_unknown_fields=True):
     filter: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
-class Query(msgspec.Struct, frozen=True):
+class Query(msgspec.Struct):
     """A decoded search: `halves` are `(n, dimensions) float16`, or None for `texts` and a `text_id`.
 
     `is_single` unless a list was sent.
     """
 
-    halves: NDArray[np.float16] | None
-    texts: list[str]
     is_single: bool
     only: filters.Filter | None
     include: list[Part] | None
-    text_id: str | None = None
+    text_id: str | None
+    halves: NDArray[np.float16] | None = None
+    texts: list[str] = []
 
 
 async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
@@ -77,18 +77,19 @@ async def decode(body: bytes, wire: Wire, dimensions: int) -> Query:
         message = "exactly one of `vector`, `vectors`, `text`, `texts` and `text_id` is required"
         raise Invalid(problems=[Problem(message, "body.vector")])
     only = None if sent.filter is UNSET else sent_filter(bytes(sent.filter), wire)
-    if sent.text_id is not UNSET:
-        return Query(None, [], True, only, sent.include, sent.text_id)
+    is_single = sent.vectors is UNSET and sent.texts is UNSET
+    query = Query(is_single, only, sent.include, None if sent.text_id is UNSET else sent.text_id)
     if sent.text is not UNSET:
-        return Query(None, [sent.text], True, only, sent.include)
-    if sent.texts is not UNSET:
-        return Query(None, _texts(bytes(sent.texts), wire), False, only, sent.include)
-    if sent.vector is not UNSET:
-        halves = await _halves([bytes(sent.vector)], ["body.vector"], dimensions, sent.encoding, wire)
-        return Query(halves, [], True, only, sent.include)
-    many = _split(bytes(sent.vectors or b""), wire)
-    names = [f"body.vectors[{place}]" for place in range(len(many))]
-    return Query(await _halves(many, names, dimensions, sent.encoding, wire), [], False, only, sent.include)
+        query.texts = [sent.text]
+    elif sent.texts is not UNSET:
+        query.texts = _texts(bytes(sent.texts), wire)
+    elif sent.vector is not UNSET:
+        query.halves = await _halves([bytes(sent.vector)], ["body.vector"], dimensions, sent.encoding, wire)
+    elif sent.vectors is not UNSET:
+        many = _split(bytes(sent.vectors), wire)
+        names = [f"body.vectors[{place}]" for place in range(len(many))]
+        query.halves = await _halves(many, names, dimensions, sent.encoding, wire)
+    return query
 
 
 def _texts(raw: bytes, wire: Wire) -> list[str]:
@@ -101,7 +102,7 @@ def _texts(raw: bytes, wire: Wire) -> list[str]:
 def _split(raw: bytes, wire: Wire) -> list[bytes]:
     """The undecoded vectors of a list, with a limit on their number."""
     if wire is decoding.MESSAGE_PACK:
-        is_list = 0 < (number_arrays.count_msgpack(memoryview(raw)) or 0) <= MAX_VECTORS
+        is_list = 0 < (number_arrays.count_msgpack(raw) or 0) <= MAX_VECTORS
         found = [bytes(one) for one in wire.module.decode(raw, type=list[msgspec.Raw])] if is_list else None
     else:
         found = number_arrays.split_json(raw, MAX_VECTORS)
@@ -137,7 +138,7 @@ async def _halves(
 ) -> NDArray[np.float16]:
     """The vectors as `(n, dimensions) float16`; the lengths of all are checked before decoding."""
     is_json = wire is decoding.JSON
-    counts = [number_arrays.count_json(one) if is_json else _count(one) for one in texts]
+    counts = list(map(number_arrays.count_json if is_json else number_arrays.count_msgpack, texts))
     _compare(names, counts, dimensions)
     decoded: list[list[float] | bytes] = []
     problems: list[Problem] = []
@@ -160,18 +161,13 @@ async def _halves(
     _compare(names, [vectors.length(one, encoding) or 0 for one in decoded], dimensions)
     halves: list[NDArray[np.float16]] = []
     for name, one in zip(names, decoded, strict=True):
-        numbers = vectors.from_sent([one], encoding)
-        for fault in vectors.faults(numbers):
-            problems.append(Problem(fault.message, name, None if fault.value is None else show(fault.value)))
-        halves.append(vectors.to_halves(numbers))
+        half, faults = vectors.to_halves(vectors.from_sent([one], encoding))
+        problems += [Problem(one.message, name, None if one.value is None else show(one.value)) for one in faults]
+        halves.append(half)
         await turns.give()
     if problems:
         raise Invalid(problems=problems)
     return np.concatenate(halves)
-
-
-def _count(packed: bytes) -> int | None:
-    return number_arrays.count_msgpack(memoryview(packed))
 
 
 def _compare(names: Sequence[str], lengths: Sequence[int | None], dimensions: int) -> None:

@@ -1,10 +1,7 @@
 """Slow searches of this process, in bounded memory, without vectors, texts, ids or values of filters."""
 
-import heapq
-from collections import deque
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import count
 
 import msgspec
 
@@ -45,9 +42,8 @@ class SlowSearches:
     def __init__(self) -> None:
         self.since = datetime.now(UTC)
         self.count = 0
-        self._latest: deque[SlowSearch] = deque(maxlen=MAX_KEPT)
-        self._slowest: list[tuple[float, int, SlowSearch]] = []  # a heap; the number is the tie-breaker
-        self._numbers = count()
+        self.latest: list[SlowSearch] = []  # newest first
+        self.slowest: list[SlowSearch] = []  # slowest first
 
     def note(
         self,
@@ -75,16 +71,5 @@ class SlowSearches:
             recall=answer.recall if answer else None,
         )
         self.count += 1
-        self._latest.appendleft(search)
-        add = heapq.heappush if len(self._slowest) < MAX_KEPT else heapq.heappushpop
-        add(self._slowest, (seconds, next(self._numbers), search))
-
-    @property
-    def latest(self) -> list[SlowSearch]:
-        """The latest slow searches, newest first."""
-        return list(self._latest)
-
-    @property
-    def slowest(self) -> list[SlowSearch]:
-        """The slowest searches, slowest first."""
-        return [search for _, _, search in sorted(self._slowest, reverse=True)]
+        self.latest = [search, *self.latest][:MAX_KEPT]
+        self.slowest = sorted([search, *self.slowest], key=lambda one: one.seconds, reverse=True)[:MAX_KEPT]

@@ -2,10 +2,10 @@
 
 - The vector index, if many rows pass. It collects as many passing candidates as the recall needs without a filter, so
   a filter does not lower the recall.
-- The metadata index, if few rows pass, with a comparison of all of them.
-- A scan of all rows, if most of them pass, or if the metadata index does not support the filter.
+- A metadata index, if few rows pass, with a comparison of all of them.
+- A scan of all rows, if most of them pass, or if no metadata index supports the filter.
 
-The estimate is PostgreSQL's, from its sample of the metadata (size in sql/indexes.sql).
+The estimate is PostgreSQL's, from its sample of the metadata (size in sql/metadata_indexes.sql).
 """
 
 import math
@@ -17,6 +17,7 @@ from service.database.pool import Pool
 from service.queries import similars
 from service.queries.projects import ProjectAccess
 from service.search.filters import Filter
+from service.search.terms import path_of
 
 MAX_VISITED = 20_000  # rows of an index scan: pgvector's hnsw.max_scan_tuples
 # The cost of a row by method, relative to a scan without a filter. Estimated from searches of 20,000 rows of 384
@@ -31,20 +32,33 @@ Way = Literal["index", "filtered", "exact"]
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """The share of rows that pass a filter, and the share that the metadata index finds, 1 if it cannot."""
+    """The share of rows that pass a filter, and the share that a metadata index finds, None if none can.
+
+    `by_terms`: the index of ranges and fields finds fewer than that of equal values.
+    """
 
     passing: float
-    found: float
+    found: float | None = None
+    by_terms: bool = False
 
 
 async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Estimate:
-    """Estimates the rows that pass, in one or two round trips."""
+    """Estimates the rows that pass, in one to three round trips."""
     if only is None:
-        return Estimate(SHARE_WITHOUT_ESTIMATE, 1.0)
-    passing = await _share(db, project, only.path)
-    if only.indexed is None or not project.metadata_indexed:
-        return Estimate(passing, 1.0)
-    return Estimate(passing, passing if only.indexed == only.path else await _share(db, project, only.indexed))
+        return Estimate(SHARE_WITHOUT_ESTIMATE)
+    shares = {only.path: await _share(db, project, only.path)}
+
+    async def found(by: str) -> float:
+        if by not in shares:
+            shares[by] = await _share(db, project, by)
+        return shares[by]
+
+    estimates = [Estimate(shares[only.path])]
+    if only.indexed is not None and project.metadata_indexed:
+        estimates.append(Estimate(shares[only.path], await found(only.indexed)))
+    if only.spans and project.terms_indexed:
+        estimates.append(Estimate(shares[only.path], await found(path_of(only.spans)), by_terms=True))
+    return min(estimates, key=lambda one: math.inf if one.found is None else one.found)
 
 
 def of_graph(visited: float) -> float:
@@ -57,11 +71,11 @@ def of_coarse_index(project: ProjectAccess, lists: int) -> float:
     return IN_A_LIST * project.indexed_rows * lists / project.lists
 
 
-def fastest(project: ProjectAccess, only: Filter | None, share: Estimate, of_index: float) -> Way:
+def fastest(project: ProjectAccess, share: Estimate, of_index: float) -> Way:
     """The method with the lowest cost; `of_index` is the cost of the vector index, infinite for an exact search."""
     rows = project.indexed_rows
     costs: dict[Way, float] = {"exact": ALL * rows, "index": of_index}
-    if only is not None and only.indexed is not None and project.metadata_indexed:
+    if share.found is not None:
         costs["filtered"] = COLLECTED * share.found * rows
     return min(costs, key=lambda way: costs[way])
 

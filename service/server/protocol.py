@@ -150,7 +150,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is complete: its request is served or queued."""
         self._is_head = self._is_fields = False
-        hosts = sum(name == b"host" for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(b"host")
         match self.parser.get_http_version():
             case "1.1" if hosts != 1:
                 raise self._remember(BadRequest("A request must have exactly one Host header."))

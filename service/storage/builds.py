@@ -11,7 +11,7 @@ from service.database.memory import for_builds
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.observability.logs import logger
-from service.queries import indexes
+from service.queries import indexes, metadata_indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
@@ -26,22 +26,17 @@ ROWS_A_LIST = 5000
 MOST_LISTS = 400
 
 
-class Graph(msgspec.Struct, frozen=True):
-    """pgvector's parameters of a graph: links per row, and candidates for them during the build."""
-
-    m: int
-    ef_construction: int
-
-
 # By kind of index.
 DROP = {
     "hnsw": indexes.drop_vector_index,
     "ivf": indexes.drop_coarse_index,
     "tail": indexes.drop_tail_index,
-    "meta": indexes.drop_metadata_index,
+    "meta": metadata_indexes.drop_metadata_index,
+    "terms": metadata_indexes.drop_terms_index,
 }
-PLAIN = Graph(m=16, ef_construction=64)  # pgvector's defaults
-DENSE = Graph(m=32, ef_construction=128)  # takes about four times as long to build
+# Links per row of a graph; during the build, pgvector considers four times as many candidates.
+PLAIN = 16  # pgvector's default
+DENSE = 32  # takes about four times as long to build
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -57,7 +52,7 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
 
     While the project is growing, or if it has a graph, these must be more than the indexed rows.
     """
-    old = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
+    old = (await indexes.get_index_states(connection, project_ids=[project.project_id]))[0].built
     indexed = old.indexed_rows if old is not None else 0
     has_graph = old is not None and not old.lists
     least = max(COARSE_ROWS, indexed) if is_growing or has_graph else COARSE_ROWS
@@ -68,7 +63,7 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
     index = {"project_id": project.project_id, "watermark": watermark}
     logger.info("Building a coarse index.", project=project.project_id, rows=project.rows, lists=lists)
     # pgvector clusters fifty rows per list, in single precision.
-    await _use_memory(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN.m)
+    await _use_memory(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN)
     await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
     try:
         await indexes.build_coarse_index(connection, **index, dimensions=project.dimensions, lists=lists)
@@ -78,28 +73,30 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
         return
     await indexes.build_tail_index(connection, **index)
     await indexes.analyze_rows(connection, project_id=project.project_id)
-    await _switch(connection, project, watermark, PLAIN.m, aims, old, lists)
+    await _switch(connection, project, watermark, PLAIN, aims, old, lists)
 
 
 async def build(
     connection: Connection, project: ProjectToIndex, aims: IndexAims, old: BuiltIndex | None
 ) -> Built | None:
     """Builds, measures and activates a graph, then a denser one if it does not reach the recall."""
-    project_id, m = project.project_id, old.m if old is not None else PLAIN.m
+    project_id, m = project.project_id, old.m if old is not None else PLAIN
     watermark = await indexes.get_next_watermark(connection)
     logger.info("Building an index.", project=project_id, rows=project.rows, dimensions=project.dimensions, m=m)
     await _use_memory(connection, aims, project.rows, project.dimensions, m)
-    await _build_vector_index(connection, project, watermark, DENSE if m == DENSE.m else PLAIN)
+    await _build_vector_index(connection, project, watermark, m)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
-    await indexes.sample_more_metadata(connection, project_id=project_id)
+    await metadata_indexes.sample_more_metadata(connection, project_id=project_id)
     await indexes.analyze_rows(connection, project_id=project_id)
     if not await _switch(connection, project, watermark, m, aims, old):
         return None
-    await index_metadata(connection, project_id, watermark)
-    built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
-    if built is not None and wants_denser_graph(built, aims):
-        return await build(connection, project, aims, replace(built, m=DENSE.m))
-    return None if built is None else Built(project_id, watermark, built.indexed_rows)
+    built = (await indexes.get_index_states(connection, project_ids=[project_id]))[0].built
+    if built is None:
+        return None
+    await index_metadata(connection, project_id, built)
+    if wants_denser_graph(built, aims):
+        return await build(connection, project, aims, replace(built, m=DENSE))
+    return Built(project_id, watermark, built.indexed_rows)
 
 
 async def _switch(
@@ -142,18 +139,23 @@ async def drop_all(connection: Db, project_id: int, watermark: int) -> None:
         await drop(connection, project_id=project_id, watermark=watermark)
 
 
-async def index_metadata(connection: Db, project_id: int, watermark: int) -> None:
-    """Builds the metadata index for an active vector index."""
-    await indexes.drop_metadata_index(
-        connection, project_id=project_id, watermark=watermark
-    )  # left by an interrupted build
-    await indexes.build_metadata_index(connection, project_id=project_id, watermark=watermark)
-    await indexes.note_metadata_index(connection, project_id=project_id, watermark=watermark)
+async def index_metadata(connection: Db, project_id: int, built: BuiltIndex) -> None:
+    """Builds the metadata indexes that an active vector index lacks, after dropping those of interrupted builds."""
+    index = {"project_id": project_id, "watermark": built.watermark}
+    if not built.metadata_indexed:
+        await metadata_indexes.drop_metadata_index(connection, **index)
+        await metadata_indexes.build_metadata_index(connection, **index)
+        await metadata_indexes.note_metadata_index(connection, **index)
+    if not built.terms_indexed:
+        await metadata_indexes.drop_terms_index(connection, **index)
+        await metadata_indexes.build_terms_index(connection, **index)
+        await metadata_indexes.omit_terms_from_statistics(connection, **index)
+        await metadata_indexes.note_terms_index(connection, **index)
 
 
 def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
     """Whether an index is below the desired recall, and a denser one was not tried yet."""
-    return not built.lists and built.m < DENSE.m and bool(built.recalls) and built.recalls[-1] < aims.recall
+    return not built.lists and built.m < DENSE and bool(built.recalls) and built.recalls[-1] < aims.recall
 
 
 async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
@@ -163,9 +165,9 @@ async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: in
     await indexes.use_memory(connection, kibibytes=min(most, memory) // 1024)
 
 
-async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, graph: Graph) -> None:
-    index: dict[str, int] = {"project_id": project.project_id, "watermark": watermark}
-    parameters = {**index, "dimensions": project.dimensions, **msgspec.structs.asdict(graph)}
+async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, m: int) -> None:
+    index = {"project_id": project.project_id, "watermark": watermark}
+    parameters = {**index, "dimensions": project.dimensions, "m": m, "ef_construction": 4 * m}
     await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
     try:
         await indexes.build_vector_index(connection, **parameters)

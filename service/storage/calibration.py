@@ -65,16 +65,11 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class _Recall(msgspec.Struct, frozen=True):
-    """The mean recall of some queries, its standard error, and the possible difference for other queries."""
+    """The recall of some queries, minus two standard errors and the possible difference for others."""
 
     queries: int
-    mean: float
+    certain: float
     error: float
-    difference: float
-
-    @property
-    def certain(self) -> float:
-        return self.mean - 2 * self.error - self.difference
 
 
 class Calibration:
@@ -216,10 +211,9 @@ class Calibration:
                 )
         some_left = np.array(left) > 0
         shares = (np.minimum(found, left) / np.maximum(left, 1))[some_left] if some_left.any() else np.zeros(1)
-        error = float(shares.std() / math.sqrt(len(found)))
-        recall = _Recall(len(found), float(shares.mean()), error, self._difference)
-        self._found[effort] = recall
-        return recall.mean
+        mean, error = float(shares.mean()), float(shares.std() / math.sqrt(len(found)))
+        self._found[effort] = _Recall(len(found), mean - 2 * error - self._difference, error)
+        return mean
 
 
 class ExactScan:

@@ -26,15 +26,15 @@ from service.database.session import UnsupportedDatabase
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import changes, counts, indexes
+from service.queries import changes, counts, indexes, metadata_indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage import builds, maps
 from service.storage.changes import KEPT_DAYS
 from service.storage.growth import Growth
+from service.storage.locks import alone
 from service.turns import beside
 
-LOCK = 0x1DE8  # the first key of the advisory locks; the second is the project
 SECONDS_BETWEEN_POLLS = 2.0
 SECONDS_BETWEEN_CHECKS = 60.0  # whether a long poll waits for the database
 SECONDS_BETWEEN_SWEEPS = 600.0  # a sweep checks the indexes of all projects
@@ -142,7 +142,11 @@ async def poll(
         await changes.forget_logs(connection, project_ids=await changes.get_deleted_projects_in_logs(connection))
     await _count(connection, aims.threshold)
     done: list[builds.Built] = []
-    async for project in _to_index(connection, aims.threshold, is_sweep=is_sweep):
+    for project_id in await indexes.get_projects_to_index(connection, threshold=aims.threshold, all_projects=is_sweep):
+        # As it is now, perhaps hours after the first.
+        project = await indexes.retrieve_project_to_index(connection, project_id=project_id)
+        if project is None:
+            continue
         is_growing = growth is not None and growth.is_under_way(project)
         if is_growing and project.rows < builds.COARSE_ROWS:
             continue
@@ -170,14 +174,6 @@ async def poll(
     return done
 
 
-async def _to_index(connection: Connection, threshold: int, *, is_sweep: bool) -> AsyncIterator[ProjectToIndex]:
-    """Yields the projects to check, each as it is at its turn, which may come hours after the first."""
-    for listed in await indexes.get_projects_to_index(connection, threshold=threshold, all_projects=is_sweep):
-        project = await indexes.retrieve_project_to_index(connection, project_id=listed.project_id)
-        if project is not None:
-            yield project
-
-
 async def _count(connection: Connection, threshold: int) -> None:
     """Updates the projects' numbers of embeddings."""
     await counts.fold_counts(connection, threshold=threshold)
@@ -199,17 +195,6 @@ async def connecting(url: str) -> AsyncIterator[Connection]:
         yield connection
 
 
-@contextlib.asynccontextmanager
-async def alone(connection: Db, project_id: int) -> AsyncIterator[bool]:
-    """Locks a project for the block; yields False if another indexer works on it."""
-    locked = await indexes.lock_project_index(connection, lock=LOCK, project_id=project_id)
-    try:
-        yield locked
-    finally:
-        if locked:
-            await indexes.unlock_project_index(connection, lock=LOCK, project_id=project_id)
-
-
 async def _drop_strays(connection: Db) -> None:
     for stray in await indexes.get_stray_indexes(connection):
         async with alone(connection, stray.project_id) as is_alone:
@@ -220,19 +205,22 @@ async def _drop_strays(connection: Db) -> None:
 
 
 async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> builds.Built | None:
-    built = (await indexes.retrieve_index_state(connection, project_id=project.project_id)).built
+    built = (await indexes.get_index_states(connection, project_ids=[project.project_id]))[0].built
     if built is not None and builds.wants_denser_graph(built, aims):  # after an interrupted build
-        built = replace(built, m=builds.DENSE.m)
+        built = replace(built, m=builds.DENSE)
     elif built is not None and not built.lists and not await _is_outdated(connection, project, built):
-        if not built.metadata_indexed:  # after an interrupted build, or from an older version
-            await indexes.sample_more_metadata(connection, project_id=project.project_id)
+        if not (built.metadata_indexed and built.terms_indexed):  # after an interrupted build, or from an older version
+            await metadata_indexes.sample_more_metadata(connection, project_id=project.project_id)
             await indexes.analyze_rows(connection, project_id=project.project_id)
-            await builds.index_metadata(connection, project.project_id, built.watermark)
+            await builds.index_metadata(connection, project.project_id, built)
         return None
     if project.dimensions > builds.MAX_DIMENSIONS:
         return None
     if project.rows < (aims.threshold if built is None else aims.threshold // 2):
-        await _forget(connection, project.project_id, built)
+        if built is not None:
+            await indexes.forget_index(connection, project_id=project.project_id)
+            await builds.drop_all(connection, project.project_id, built.watermark)
+            logger.info("Dropped the index of a small project.", project=project.project_id)
         return None
     return await builds.build(connection, project, aims, built)
 
@@ -244,11 +232,3 @@ async def _is_outdated(connection: Db, project: ProjectToIndex, built: BuiltInde
     if tail >= long_tail:
         return True
     return project.rows - tail < built.indexed_rows * (1 - GONE_FRACTION)
-
-
-async def _forget(connection: Db, project_id: int, built: BuiltIndex | None) -> None:
-    if built is None:
-        return
-    await indexes.forget_index(connection, project_id=project_id)
-    await builds.drop_all(connection, project_id, built.watermark)
-    logger.info("Dropped the index of a small project.", project=project_id)

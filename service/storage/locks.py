@@ -1,4 +1,4 @@
-"""Lock order for concurrent changes to a user's resources.
+"""Lock order for concurrent changes to a user's resources, and the locks of the indexer.
 
 A statement sees rows committed before it began, not those committed while it waited for a lock. So a transaction that
 changes a user, an instance, a project, or a project's shares or owner, first locks the owner in a separate statement;
@@ -11,9 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.database.pool import Connection, Pool, transaction
-from service.queries import users
+from service.database.statements import Db
+from service.queries import indexes, users
 
 SYSTEM = "_system"
+# The first keys of advisory locks; the second is the project.
+INDEX_LOCK, MAPS_LOCK = 0x1DE8, 0x1DE9
+WHOLE_INSTALLATION = 0  # in place of a project
 
 
 @asynccontextmanager
@@ -22,3 +26,14 @@ async def locked(pool: Pool, *handles: str) -> AsyncIterator[Connection]:
     async with transaction(pool) as connection:
         await users.lock_owners(connection, user_handles=list(handles))
         yield connection
+
+
+@asynccontextmanager
+async def alone(connection: Db, project_id: int, lock: int = INDEX_LOCK) -> AsyncIterator[bool]:
+    """Locks a project for the block; yields False if another indexer works on it."""
+    locked = await indexes.lock_project_index(connection, lock=lock, project_id=project_id)
+    try:
+        yield locked
+    finally:
+        if locked:
+            await indexes.unlock_project_index(connection, lock=lock, project_id=project_id)

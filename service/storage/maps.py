@@ -22,11 +22,10 @@ from service.database.pool import Connection
 from service.maps import worker
 from service.maps.messages import LENGTH_BYTES, Answer, Failed, Layout, Part, Progress, Start, framed
 from service.observability.logs import logger
-from service.queries import changes, indexes, maps
+from service.queries import changes, maps
 from service.queries.maps import AskedMap
+from service.storage.locks import MAPS_LOCK, WHOLE_INSTALLATION, alone
 
-LOCK = 0x1DE9  # of the advisory lock
-WHOLE_INSTALLATION = 0  # in place of a project
 CHANGED_FRACTION = 0.2
 SECONDS_BETWEEN_CHECKS = 2.0  # whether the project still has its embeddings, while the process computes
 STUCK_SECONDS = 1800.0  # without a message, after which the process is killed
@@ -39,19 +38,12 @@ ENDED = "The process that computes it was killed, perhaps because of too little 
 DATABASE = "A statement failed in the database."
 
 
-async def poll(connection: Connection) -> int:
-    """Makes all requested maps, and returns their number; none while another indexer does."""
-    made = 0
-    if not await indexes.lock_project_index(connection, lock=LOCK, project_id=WHOLE_INSTALLATION):
-        return made
-    try:
-        while asked := await maps.retrieve_asked_map(connection):
+async def poll(connection: Connection) -> None:
+    """Makes all requested maps, unless another indexer does."""
+    async with alone(connection, WHOLE_INSTALLATION, MAPS_LOCK) as is_alone:
+        while is_alone and (asked := await maps.retrieve_asked_map(connection)):
             error = await _make(connection, asked)
             await maps.end_map(connection, project_id=asked.project_id, log=asked.log, error=error)
-            made += error is None
-    finally:
-        await indexes.unlock_project_index(connection, lock=LOCK, project_id=WHOLE_INSTALLATION)
-    return made
 
 
 async def _make(connection: Connection, asked: AskedMap) -> str | None:
@@ -145,7 +137,6 @@ async def _store(
         )
         if not stored:
             return False
-        await maps.forget_map_parts(connection, project_id=asked.project_id)
         for number, part in enumerate(parts):
             await maps.store_map_part(
                 connection, project_id=asked.project_id, part=number, **msgspec.structs.asdict(part)

@@ -19,6 +19,7 @@ from service.observability.logs import logger
 from service.queries import indexes
 from service.storage import indexer
 from service.storage.calibration import Calibration
+from service.storage.locks import alone
 
 MOST_QUERIES = 1000  # of a project
 LEAST_QUERIES = 400
@@ -78,8 +79,8 @@ async def measuring(url: str, aim: float, real: RealQueries) -> None:
 
 async def measure(connection: Connection, project_id: int, queries: NDArray[np.float16], aim: float) -> bool:
     """Measures the graph of a project, unless that was done recently or an index is being built."""
-    async with indexer.alone(connection, project_id) as is_alone:
-        built = (await indexes.retrieve_index_state(connection, project_id=project_id)).built
+    async with alone(connection, project_id) as is_alone:
+        built = (await indexes.get_index_states(connection, project_ids=[project_id]))[0].built
         if not is_alone or built is None or built.lists:
             return False
         if built.measured_with == "real" and built.measured_at > datetime.now(UTC) - VALID:

@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -32,7 +33,7 @@ T = TypeVar("T")
 SECONDS_BETWEEN_POLLS = 1.0
 PATIENCE = 2.0  # seconds to wait for a polled server
 MAX_REMEMBERED = 3600
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class Unanswered(Exception):
@@ -44,18 +45,17 @@ class NoReplica(Exception):
 
 
 class Replica:
-    """A replica and its lag. It is used while it is available and its lag is within `bound` seconds."""
+    """A replica and its lag. It is used while it is available and its lag is within `bound` seconds.
 
-    def __init__(
-        self, primary: str, replica: str, *, bound: float, size: int, statement_timeout: float, share: float = 1.0
-    ) -> None:
-        self._primary, self._server = _Server(primary), _Server(replica)
-        self._url, self._bound, self._size, self._share = replica, bound, size, share
-        self._statement_timeout = statement_timeout
+    The other options are those of `open_pool`.
+    """
+
+    def __init__(self, primary: str, replica: str, *, bound: float, **options: Any) -> None:
+        self._primary, self._server, self._bound = _Server(primary), _Server(replica), bound
+        self._open = partial(open_pool, replica, connect_timeout=PATIENCE, accepts=self._is_measured, **options)
         self._pool: Pool | None = None  # only while the replica is available
-        self._waiting: deque[tuple[float, int]] = deque(
-            maxlen=MAX_REMEMBERED
-        )  # recorded positions that are not replayed yet
+        # Recorded positions that are not replayed yet.
+        self._waiting: deque[tuple[float, int]] = deque(maxlen=MAX_REMEMBERED)
         self._replayed: float | None = None  # the time of the newest replayed position
         self._begin = time.monotonic()
         self._identity = ""  # the primary's
@@ -105,14 +105,7 @@ class Replica:
                 self._of, self._replayed, self._begin = there.server, None, now
             if self._pool is None:
                 async with asyncio.timeout(2 * PATIENCE):
-                    self._pool = await open_pool(
-                        self._url,
-                        size=self._size,
-                        statement_timeout=self._statement_timeout,
-                        connect_timeout=PATIENCE,
-                        share=self._share,
-                        accepts=self._is_measured,
-                    )
+                    self._pool = await self._open()
         except Exception as error:  # any error: use the primary
             problem = type(error).__name__
             self._drop_pool()

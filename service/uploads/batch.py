@@ -50,19 +50,11 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
-class RowProblem(msgspec.Struct, frozen=True):
-    """A problem of a row: `field` is like `.vector[3]`, or empty for the row as a whole."""
-
-    field: str
-    message: str
-    value: Scalar | None = None
-
-
 class Batch:
     """The checked rows of a batch, and their problems by row.
 
-    `bad` has all rows with problems, and at most `max_problems` problems. Rows of a stream are `repeatable`: a row
-    replaces an earlier one with the same text_id.
+    `bad` has all rows with problems, and at most `max_problems` problems; their locations are relative to the row, like
+    `.vector[3]`. Rows of a stream are `repeatable`: a row replaces an earlier one with the same text_id.
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
@@ -87,26 +79,21 @@ class Batch:
         self.keep_metadata: list[int] = []
         self.cleared: list[int] = []  # rows whose metadata is null
         self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
-        self.bad: dict[int, list[RowProblem]] = {}
+        self.bad: dict[int, list[Problem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
         self._repeatable = repeatable
         self._seen: dict[str, int] = {}
 
-    def _report(self, row: int, problem: RowProblem, *, contradicts: bool = False) -> None:
+    def add_problem(
+        self, row: int, where: str, message: str, value: Scalar | None = None, *, contradicts: bool = False
+    ) -> None:
         """Records a problem: an invalid row, or one that `contradicts` the path or the project."""
         self._count += 1
         self._is_invalid = self._is_invalid or not contradicts
         found = self.bad.setdefault(row, [])
         if self._left:
             self._left -= 1
-            found.append(problem)
-
-    def add_invalid(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        """Records an invalid field of a row."""
-        self._report(row, RowProblem(f".{field}", message, value))
-
-    def _add_contradiction(self, row: int, field: str, message: str, value: Scalar | None = None) -> None:
-        self._report(row, RowProblem(f".{field}", message, value), contradicts=True)
+            found.append(Problem(message, where, value))
 
     def add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
         """Adds a row that is not of its type, with all its problems, or a malformed one.
@@ -125,19 +112,11 @@ class Batch:
             if not self._repeatable:
                 raise malformed from None
             problems = [Problem(one.message) for one in malformed.problems]
-        self._skip(text_id)
-        for problem in problems:
-            self._report(row, RowProblem(problem.location or "", problem.message, problem.value))
-
-    def add_too_large(self, row: int, field: str) -> None:
-        """Adds a row with a field that is too large to be stored."""
-        self._skip("")
-        self.add_invalid(row, field, "is too large")
-
-    def _skip(self, text_id: str) -> None:
         self.ids.append(text_id)
         self.texts.append(None)
         self.metadata.append(None)
+        for problem in problems:
+            self.add_problem(row, problem.location or "", problem.message, problem.value)
 
     def add(self, row: int, sent: EmbeddingIn) -> bool:
         """Checks everything except the components of the vector; False if its length is wrong."""
@@ -145,68 +124,60 @@ class Batch:
         self._compare_with_project(row, sent)
         got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
         if got is None:
-            self.add_invalid(row, "vector", f"must consist of complete little-endian {self.encoding} numbers")
+            self.add_problem(row, ".vector", f"must consist of complete little-endian {self.encoding} numbers")
             return False
         if sent.vector_dim not in (None, got):
-            self._add_contradiction(row, "vector_dim", f"the vector has {got} dimensions", sent.vector_dim)
+            message = f"the vector has {got} dimensions"
+            self.add_problem(row, ".vector_dim", message, sent.vector_dim, contradicts=True)
         if got != expected:
             message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
-            self._add_contradiction(row, "vector", message)
+            self.add_problem(row, ".vector", message, contradicts=True)
         return got == expected
 
     def add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
         """Checks the fields that embeddings and texts have in common."""
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
-            self.add_invalid(row, "text_id", f"is also the text_id of {self.rows_name}[{first}]")
-        self._add_text(row, text)
-        self._add_metadata(row, metadata)
+            self.add_problem(row, ".text_id", f"is also the text_id of {self.rows_name}[{first}]")
+        if text is UNSET:
+            self.keep_text.append(row)
+        elif text and "\0" in text:
+            self.add_problem(row, ".text", "must not contain a NUL")
+        self.texts.append(None if text is UNSET else text)
+        if metadata is UNSET:
+            self.keep_metadata.append(row)
+        elif metadata is None:
+            self.cleared.append(row)
+        elif isinstance(metadata, dict):  # else already checked by `service.uploads.parse`
+            metadata, wrong = encoded_metadata(metadata, self.wire)
+            if wrong is not None:
+                self.add_problem(row, ".metadata", wrong)
+        self.metadata.append(None if metadata is UNSET else metadata)
 
     def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
         for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
             value = getattr(sent, field)
             if value is not None and value != (right := getattr(self.project, field)):
-                self._add_contradiction(row, field, f"must be {right!r}, as in the path or the project", value)
+                message = f"must be {right!r}, as in the path or the project"
+                self.add_problem(row, f".{field}", message, value, contradicts=True)
         if sent.user_handle not in (None, self.project.owner):
-            right = self.project.owner
-            self._add_contradiction(row, "user_handle", f"must be {right!r}, as in the path", sent.user_handle)
-
-    def _add_text(self, row: int, text: str | UnsetType | None) -> None:
-        if text is UNSET:
-            self.keep_text.append(row)
-            self.texts.append(None)
-            return
-        if text and "\0" in text:
-            self.add_invalid(row, "text", "must not contain a NUL")
-        self.texts.append(text)
-
-    def _add_metadata(self, row: int, metadata: Any) -> None:
-        if metadata is UNSET:
-            self.keep_metadata.append(row)
-        elif metadata is None:
-            self.cleared.append(row)
-        if isinstance(metadata, msgspec.Raw):  # already checked by `service.uploads.parse`
-            self.metadata.append(metadata)
-            return
-        if not isinstance(metadata, dict):
-            self.metadata.append(None)
-            return
-        encoded, wrong = encoded_metadata(metadata, self.wire)
-        if wrong is not None:
-            self.add_invalid(row, "metadata", wrong)
-        self.metadata.append(encoded)
+            message = f"must be {self.project.owner!r}, as in the path"
+            self.add_problem(row, ".user_handle", message, sent.user_handle, contradicts=True)
 
     def add_fault(self, row: int, fault: Fault) -> None:
         """Records that the metadata of a row violate the project's schema."""
-        self._add_contradiction(row, f"metadata{fault.path}", f"violates the project's schema: {fault.message}")
+        message = f"violates the project's schema: {fault.message}"
+        self.add_problem(row, f".metadata{fault.path}", message, contradicts=True)
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
         """Checks vectors of the right length, and keeps them as halves."""
-        numbers = vectors.from_sent(sent, self.encoding)
-        for fault in vectors.faults(numbers):
+        if not rows:
+            return
+        halves, faults = vectors.to_halves(vectors.from_sent(sent, self.encoding))
+        for fault in faults:
             where = "" if fault.component is None else f" (component {fault.component})"
-            self.add_invalid(rows[fault.row], "vector", fault.message + where, fault.value)
-        self.halves.append(vectors.to_halves(numbers))
+            self.add_problem(rows[fault.row], ".vector", fault.message + where, fault.value)
+        self.halves.append(halves)
         self.vector_rows += rows
 
     def only(self, rows: list[int]) -> "Batch":
@@ -232,7 +203,7 @@ class Batch:
         problems = [
             Problem(
                 f"text_id {show(self.ids[row])!r}: {one.message}" if self.ids[row] else one.message,
-                f"body.{self.rows_name}[{row}]{one.field}",
+                f"body.{self.rows_name}[{row}]{one.location or ''}",
                 None if one.value is None else show(one.value),
             )
             for row in sorted(self.bad)

@@ -57,7 +57,7 @@ class Chunks:
                     if piece is None:
                         yield self._cut()
                         continue
-                    if not self._room and self._size + split.waiting + len(piece) > SHORT_BYTES:
+                    if not self._room and self._size + len(split.rest) + len(piece) > SHORT_BYTES:
                         self._room = await self._admission.acquire(CHUNK_ROOM, patient=True)
                     for record in split.feed(piece):
                         if self._chunk and self._size + len(record) > CHUNK_BYTES:

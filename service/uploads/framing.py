@@ -6,6 +6,8 @@ import msgpack
 
 from service.uploads.limits import MAX_RECORD_BYTES
 
+_TOO_LONG = f"A record may have at most {MAX_RECORD_BYTES:,} bytes."
+
 
 class Stop(Exception):
     """The stream ends early; the message gives the reason."""
@@ -15,31 +17,26 @@ class Lines:
     """Records that end with a newline; empty lines are ignored."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
-
-    @property
-    def waiting(self) -> int:
-        """The bytes of an incomplete record."""
-        return len(self._rest)
+        self.rest = bytearray()  # an incomplete record
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The records completed by this piece. Raises Stop for a record that is too long."""
         *whole, rest = piece.split(b"\n")
         for part in whole:
-            line = bytes(self._rest) + part if self._rest else part
-            self._rest.clear()
+            line = bytes(self.rest) + part if self.rest else part
+            self.rest.clear()
             if len(line) > MAX_RECORD_BYTES:
-                raise Stop(_too_long())
+                raise Stop(_TOO_LONG)
             if line.strip():
                 yield line
-        self._rest += rest
-        if len(self._rest) > MAX_RECORD_BYTES:
-            raise Stop(_too_long())
+        self.rest += rest
+        if len(self.rest) > MAX_RECORD_BYTES:
+            raise Stop(_TOO_LONG)
 
     def finish(self) -> Iterator[bytes]:
         """The last record, if it does not end with a newline."""
-        if self._rest.strip():
-            yield bytes(self._rest)
+        if self.rest.strip():
+            yield bytes(self.rest)
 
 
 class Packed:
@@ -47,19 +44,14 @@ class Packed:
 
     def __init__(self) -> None:
         self._unpacker = msgpack.Unpacker(max_buffer_size=2 * MAX_RECORD_BYTES)
-        self._rest = bytearray()
+        self.rest = bytearray()  # an incomplete record
         self._begin = 0  # of the rest, in bytes of the unpacker
-
-    @property
-    def waiting(self) -> int:
-        """The bytes of an incomplete record."""
-        return len(self._rest)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The records completed by this piece. Raises Stop for a record that is too long or not MessagePack."""
-        if len(self._rest) + len(piece) > 2 * MAX_RECORD_BYTES:
-            raise Stop(_too_long())
-        self._rest += piece
+        if len(self.rest) + len(piece) > 2 * MAX_RECORD_BYTES:
+            raise Stop(_TOO_LONG)
+        self.rest += piece
         self._unpacker.feed(piece)
         used = 0
         while True:
@@ -70,19 +62,15 @@ class Packed:
             except (msgpack.UnpackException, ValueError):
                 raise Stop(f"No MessagePack record begins at byte {self._begin + used} of the stream.") from None
             end = self._unpacker.tell() - self._begin
-            yield bytes(self._rest[used:end])
+            yield bytes(self.rest[used:end])
             used = end
         self._begin += used
-        del self._rest[:used]
-        if len(self._rest) > MAX_RECORD_BYTES:
-            raise Stop(_too_long())
+        del self.rest[:used]
+        if len(self.rest) > MAX_RECORD_BYTES:
+            raise Stop(_TOO_LONG)
 
     def finish(self) -> Iterator[bytes]:
         """Returns nothing. Raises Stop if the last record is incomplete."""
-        if self._rest:
+        if self.rest:
             raise Stop("The stream ends in the middle of a record.")
         return iter(())
-
-
-def _too_long() -> str:
-    return f"A record may have at most {MAX_RECORD_BYTES:,} bytes."

@@ -14,10 +14,15 @@ _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
 
 def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw | None, str | None]:
     """Metadata as JSON, and their problem: a type that JSON does not have, a NUL, or too deep a nesting."""
-    wrong = _not_json(metadata, MAX_METADATA_DEPTH) if wire is decoding.MESSAGE_PACK else None
-    encoded = None if wrong else _encoded(metadata)
-    if encoded is None:
-        return None, wrong or _TOO_DEEP
+    if wire is decoding.MESSAGE_PACK and (wrong := _not_json(metadata, MAX_METADATA_DEPTH)):
+        return None, wrong
+    try:
+        encoded = msgspec.json.encode(metadata)
+    except RecursionError:
+        return None, _TOO_DEEP
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # a fast check first
+    if may_be_deep and _is_deeper(metadata, MAX_METADATA_DEPTH):
+        return None, _TOO_DEEP
     has_nul = b"\\u0000" in encoded and _has_nul(metadata)
     return msgspec.Raw(encoded), "must not contain a NUL" if has_nul else None
 
@@ -41,28 +46,10 @@ async def large_metadata(sent: bytes, wire: Wire) -> Any:
     return msgspec.Raw(text)
 
 
-def _encoded(value: dict[str, Any]) -> bytes | None:
-    """Metadata as JSON; None if they are nested too deeply."""
-    try:
-        encoded = msgspec.json.encode(value)
-    except RecursionError:
-        return None
-    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # a fast check first
-    return None if may_be_deep and _is_deeper(value, MAX_METADATA_DEPTH) else encoded
-
-
 def _is_deeper(value: Any, levels: int) -> bool:
     """Whether a document has more than `levels` levels; a scalar has one."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [inner for one in layer for inner in _values(one)]
-        if not layer:
-            return False
-    return True
-
-
-def _values(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return not levels or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def _has_nul(value: Any) -> bool:

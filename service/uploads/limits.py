@@ -4,8 +4,7 @@ from service.vectors import MAX_DIMENSIONS
 
 # Of a batch
 MAX_ROWS = 100_000
-MAX_OBJECTS = 10 * MAX_ROWS  # in its JSON, before rows are counted by their text_id
-UNCHECKED_BYTES = 4 * 1024 * 1024  # of JSON: undecoded rows of smaller bodies take at most 150 MB, briefly
+OBJECTS_AN_EMBEDDING = 10  # in its JSON, on average, before rows are counted
 
 # Of a batch of texts
 OBJECTS_A_TEXT = 100  # in its JSON, on average, before rows are counted

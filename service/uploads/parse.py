@@ -16,11 +16,10 @@ from service.uploads.batch import Batch, EmbeddingIn, EmbeddingsIn, Vector
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import (
     MAX_METADATA_BYTES,
-    MAX_OBJECTS,
     MAX_ROWS,
     MAX_VECTOR_BYTES,
+    OBJECTS_AN_EMBEDDING,
     ROWS_AT_ONCE,
-    UNCHECKED_BYTES,
 )
 
 # Its white space is limited, and not tried again: a body may consist of it.
@@ -31,26 +30,35 @@ _TAIL = re.compile(rb'\]\s*(?:,\s*"encoding"\s*:\s*"(f[24])"\s*)?\}\s*\Z')
 _TAIL_BYTES = 200
 
 
-class AnyObject(msgspec.Struct):
+class _AnyObject(msgspec.Struct):
     """Any JSON object; its content is skipped."""
 
 
-class _Shape(msgspec.Struct):
-    """EmbeddingsIn with rows that are any objects."""
-
-    embeddings: list[AnyObject]
-
-
-class AnyWithId(AnyObject):
+class _AnyWithId(msgspec.Struct):
     """Any JSON object with a text_id."""
 
     text_id: msgspec.Raw
 
 
-class _Identified(msgspec.Struct):
-    """EmbeddingsIn with rows that are any objects with a text_id."""
+class _Shape(msgspec.Struct):
+    """A batch with rows that are any objects."""
 
-    embeddings: list[AnyWithId]
+    embeddings: list[_AnyObject] = []
+    texts: list[_AnyObject] = []
+
+
+class _Identified(msgspec.Struct):
+    """A batch with rows that are any objects with a text_id."""
+
+    embeddings: list[_AnyWithId] = []
+    texts: list[_AnyWithId] = []
+
+
+class _Counted(msgspec.Struct):
+    """A batch with undecoded lists of rows, for counting."""
+
+    embeddings: msgspec.Raw = msgspec.Raw(b"")
+    texts: msgspec.Raw = msgspec.Raw(b"")
 
 
 class RawBatch(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,12 +66,6 @@ class RawBatch(msgspec.Struct, forbid_unknown_fields=True):
 
     embeddings: list[msgspec.Raw]
     encoding: vectors.Encoding = "f4"
-
-
-class _Counted(msgspec.Struct):
-    """EmbeddingsIn with an undecoded list of rows, for counting."""
-
-    embeddings: msgspec.Raw = msgspec.Raw(b"")
 
 
 async def cut(body: bytes) -> RawBatch | None:
@@ -91,22 +93,29 @@ async def cut(body: bytes) -> RawBatch | None:
     return RawBatch(rows, encoding)
 
 
-async def split(body: bytes, wire: Wire) -> RawBatch:
-    """The undecoded rows. First checks for bodies that would need much more memory as Python objects."""
-    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: split it.")
+def check_number(body: bytes, wire: Wire, most_rows: int, most_objects: int, too_many: ContentTooLarge) -> None:
+    """Checks the number of rows before they are decoded, which may need much more memory. Raises `too_many`.
+
+    In JSON, every row has a brace, and a list of anything else is refused. Texts and metadata may have braces too: if
+    there are more than `most_objects`, every row must have a text_id.
+    """
     if wire is decoding.MESSAGE_PACK:
-        rows = memoryview(decoding.decode(body, _Counted, wire=wire).embeddings)
-        if (number_arrays.count_msgpack(rows) or 0) > MAX_ROWS:
+        sent = decoding.decode(body, _Counted, wire=wire)
+        counts = (number_arrays.count_msgpack(memoryview(rows)) for rows in (sent.embeddings, sent.texts))
+        if any(count is not None and count > most_rows for count in counts):
             raise too_many
-    elif len(body) > UNCHECKED_BYTES:
-        # Every row has a brace. A list of anything else is refused before it is decoded. Texts and metadata may have
-        # braces too: then every row must have a text_id.
-        if body.count(b"{") <= MAX_OBJECTS:
-            decoding.decode(body, _Shape)
-        elif body.count(b'"text_id"') > 2 * MAX_ROWS:
+    elif body.count(b"{") > most_objects:
+        if body.count(b'"text_id"') > most_objects:
             raise too_many
-        else:
-            decoding.decode(body, _Identified)
+        decoding.decode(body, _Identified)
+    elif len(body) > decoding.EXPLAINED_BYTES:
+        decoding.decode(body, _Shape)
+
+
+async def split(body: bytes, wire: Wire) -> RawBatch:
+    """The undecoded rows."""
+    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: split it.")
+    check_number(body, wire, MAX_ROWS, OBJECTS_AN_EMBEDDING * MAX_ROWS, too_many)
     await asyncio.sleep(0)  # each check reads the whole body
     sent = decoding.decode(body, RawBatch, wire=wire, explained_as=EmbeddingsIn)
     if len(sent.embeddings) > MAX_ROWS:
@@ -114,28 +123,11 @@ async def split(body: bytes, wire: Wire) -> RawBatch:
     return sent
 
 
-class _LargeRow(msgspec.Struct):
-    """The fields of EmbeddingIn that may become many Python objects, undecoded."""
-
-    vector: msgspec.Raw = msgspec.Raw(b"")
-    metadata: msgspec.Raw = msgspec.Raw(b"")
-
-
 class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
     """EmbeddingIn with undecoded large fields."""
 
     vector: msgspec.Raw
     metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
-
-
-def _too_large(raw: msgspec.Raw, wire: Wire) -> str | None:
-    """The field of a row that is too large to be stored, if any."""
-    if len(memoryview(raw)) <= decoding.EXPLAINED_BYTES:
-        return None
-    row = decoding.decode(bytes(raw), _LargeRow, wire=wire)
-    if len(memoryview(row.vector)) > MAX_VECTOR_BYTES:
-        return "vector"
-    return "metadata" if len(memoryview(row.metadata)) > MAX_METADATA_BYTES else None
 
 
 _decoders = {wire.name: wire.module.Decoder(EmbeddingIn) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
@@ -146,43 +138,34 @@ async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
 
     Raises BadRequest or Invalid for a malformed row, unless rows are `repeatable`.
     """
-    start = 0
-    while start < len(rows):
-        start += await _decode_rows(batch, start, rows[start : start + ROWS_AT_ONCE])
-        await asyncio.sleep(0)
-
-
-async def _decode_rows(batch: Batch, start: int, rows: Sequence[msgspec.Raw]) -> int:
-    """Decodes rows until enough time has passed, and returns their number."""
     fitting: list[int] = []
     sent_vectors: list[list[float] | bytes] = []
     decoder = _decoders[batch.wire.name]
     begin = time.perf_counter()
-    row = start
-    for row, raw in enumerate(rows, start):
-        if time.perf_counter() - begin > turns.SECONDS:
-            row -= 1
-            break
+    for row, raw in enumerate(rows):
         try:
-            if field := _too_large(raw, batch.wire):
-                batch.add_too_large(row, field)
-                continue
             is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
             sent = await _decode_large_row(raw, batch.wire) if is_large else decoder.decode(raw)
         except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             batch.add_undecodable(row, raw, error)
-            continue
-        if batch.add(row, sent):
-            fitting.append(row)
-            sent_vectors.append(sent.vector)
-    if fitting:
-        batch.add_vectors(fitting, sent_vectors)
-    return row - start + 1
+        else:
+            if batch.add(row, sent):
+                fitting.append(row)
+                sent_vectors.append(sent.vector)
+        if len(fitting) == ROWS_AT_ONCE or row == len(rows) - 1 or time.perf_counter() - begin > turns.SECONDS:
+            batch.add_vectors(fitting, sent_vectors)
+            fitting, sent_vectors = [], []
+            await asyncio.sleep(0)
+            begin = time.perf_counter()
 
 
 async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
     """Decodes a row with its vector and metadata in pieces. Raises like a decoder."""
     row = wire.module.decode(raw, type=_RawRow)
+    if len(memoryview(raw)) > decoding.EXPLAINED_BYTES:
+        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
+            if len(memoryview(getattr(row, field) or b"")) > most:
+                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
     sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
     is_json = wire is decoding.JSON
     sent["vector"] = (

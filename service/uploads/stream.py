@@ -17,12 +17,12 @@ from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import INTERNAL_ERROR, ApiError, BadRequest
+from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Problem
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
 from service.uploads import parse
-from service.uploads.batch import Batch, RowProblem
+from service.uploads.batch import Batch
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
 from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
@@ -182,8 +182,8 @@ def _runs(batch: Batch, rows: list[int]) -> Iterator[list[int]]:
     yield run
 
 
-def _reasons(problems: list[RowProblem]) -> str:
-    fields = [(one.field.lstrip("."), one.message) for one in problems]
+def _reasons(problems: list[Problem]) -> str:
+    fields = [((one.location or "").lstrip("."), one.message) for one in problems]
     return "; ".join(f"{field}: {message}" if field else message for field, message in fields)[:MAX_REASON_LENGTH]
 
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from service import decoding, number_arrays
+from service import decoding
 from service.database.pool import Pool
 from service.decoding import Wire
 from service.errors import ApiError, Conflict, ContentTooLarge
@@ -24,7 +24,7 @@ from service.turns import Turns
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import GROUP_CHARACTERS, GROUP_TEXTS, MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
-from service.uploads.parse import AnyObject, AnyWithId
+from service.uploads.parse import check_number
 
 SentText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"^[^\u0000]*$")]
 
@@ -54,24 +54,6 @@ class _RawTexts(msgspec.Struct, forbid_unknown_fields=True):
     """TextsIn with undecoded rows."""
 
     texts: list[msgspec.Raw]
-
-
-class _Shape(msgspec.Struct):
-    """TextsIn with rows that are any objects."""
-
-    texts: list[AnyObject]
-
-
-class _Identified(msgspec.Struct):
-    """TextsIn with rows that are any objects with a text_id."""
-
-    texts: list[AnyWithId]
-
-
-class _Counted(msgspec.Struct):
-    """TextsIn with an undecoded list of rows, for counting."""
-
-    texts: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Usage(msgspec.Struct):
@@ -158,7 +140,7 @@ async def _fill_group(
         usage.add(_filled(batch, rows, made))
     except OverWholeBudget as error:
         if is_first_fault:
-            batch.add_invalid(rows[0], "text", error.problems[0].message)
+            batch.add_problem(rows[0], ".text", error.problems[0].message)
     except Exception as error:
         if is_first_fault:
             batch.end, batch.fault = rows[0], error
@@ -202,7 +184,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
     """Adds the vectors of rows, and returns their cost. Raises the error instead, if there is one."""
     if isinstance(made, BadTexts):
         for place, reason in made.reasons.items():
-            batch.add_invalid(rows[place], "text", reason)
+            batch.add_problem(rows[place], ".text", reason)
     elif isinstance(made, BaseException):
         raise made
     if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
@@ -214,18 +196,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
     """The rows of a body with their problems. Raises ContentTooLarge for too many."""
     too_many = ContentTooLarge(f"A batch may have at most {most:,} texts: split it.")
-    # Counted before decoding: every row has a brace, and a long list of anything else is refused. Texts may have braces
-    # too: then every row must have a text_id.
-    if wire is decoding.JSON and body.count(b"{") > OBJECTS_A_TEXT * most:
-        if body.count(b'"text_id"') > OBJECTS_A_TEXT * most:
-            raise too_many
-        decoding.decode(body, _Identified)
-    elif wire is decoding.JSON and len(body) > decoding.EXPLAINED_BYTES:
-        decoding.decode(body, _Shape)
-    if wire is decoding.MESSAGE_PACK:
-        counted = decoding.decode(body, _Counted, wire=wire, explained_as=TextsIn)
-        if (number_arrays.count_msgpack(memoryview(counted.texts)) or 0) > most:
-            raise too_many
+    check_number(body, wire, most, OBJECTS_A_TEXT * most, too_many)
     rows = decoding.decode(body, _RawTexts, wire=wire, explained_as=TextsIn).texts
     if len(rows) > most:
         raise too_many

@@ -17,7 +17,7 @@ from service.api.sanity_check import REMEDIES
 from service.database.pool import open_pool
 from service.metadata.schemas import Schemas
 from service.provider_keys.keyring import Keyring
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ENCRYPTION_KEY, client_of, settings_for
 from tests.support import factories
 from tests.support.processes import ROOT
 from tests.support.world import fetch, instance, problem, project, row, status, upload, user
@@ -25,7 +25,6 @@ from tests.support.world import fetch, instance, problem, project, row, status, 
 pytestmark = pytest.mark.slow
 
 TABLES = "SELECT count(*) FROM pg_class WHERE relname ~ '^embeddings_[0-9]+$'"
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 CHECK = "/v1/admin/sanity-check"
 
 
@@ -33,10 +32,7 @@ CHECK = "/v1/admin/sanity-check"
 async def own(new_database: Callable[..., str]) -> AsyncIterator[tuple[httpx2.AsyncClient, str]]:
     """A client of a service of its own, and the URL of its database."""
     url = new_database()
-    async with (
-        serving(settings_for(url, service_debug=True)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as client,
-    ):
+    async with client_of(settings_for(url, service_debug=True)) as client:
         yield client, url
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from service.http.limits import MAX_FIELD_CHARACTERS
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.support.world import Headers, Project, batch, fetch, problem, project, row, upload, user
 
 pytestmark = pytest.mark.slow
@@ -177,7 +177,7 @@ async def test_of_a_project_without_instance(api: httpx2.AsyncClient, admin: Hea
 async def small(new_database: Callable[..., str], admin: Headers) -> AsyncIterator[httpx2.AsyncClient]:
     """A service that has little memory for answers."""
     config = settings_for(new_database(), service_max_body_bytes=300_000)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
+    async with client_of(config) as client:
         yield client
 
 

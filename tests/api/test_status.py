@@ -12,12 +12,11 @@ import pytest
 
 from service import __version__
 from service.search import slow
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ENCRYPTION_KEY, client_of, settings_for
 from tests.support.world import Project, fetch, instance, problem, project, row, upload, user
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 STATUS, SLOW = "/v1/admin/status", "/v1/admin/slow-searches"
 Own = tuple[httpx2.AsyncClient, asyncpg.Connection]
 
@@ -32,7 +31,7 @@ async def own(database: str) -> AsyncIterator[Own]:
     """A client of a service of its own, and a connection to its database."""
     config = settings_for(database, service_indexer=False, service_search_timeout=0.5)
     connection = await asyncpg.connect(database)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, timeout=60) as client:
+    async with client_of(config) as client:
         yield client, connection
     await connection.close()
 
@@ -127,7 +126,7 @@ async def test_encryption_keys_before_during_and_after_a_rotation(own: Own, data
     assert ENCRYPTION_KEY not in before.text
 
     config = settings_for(database, encryption_key="new", encryption_key_previous=ENCRYPTION_KEY, service_indexer=False)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, timeout=60) as later:
+    async with client_of(config) as later:
         await instance(later, ada, api_key="another")
         keys = (await fetch(later, STATUS, ADMIN))["encryption_keys"]
         found = {one["known_as"]: one["sealed"] for one in keys["sealed"]}

@@ -50,8 +50,7 @@ async def search(api: httpx2.AsyncClient, path: str, headers: Headers, **body: A
     return await api.post(f"/v1/similars/{path}?threshold=-1", json=body, headers=headers)
 
 
-async def test_texts_in_and_texts_out(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_texts_in_and_texts_out(api: httpx2.AsyncClient, ada: User) -> None:
     path = await place(api, ada)
     stored = await put(api, path, ada, POEMS, metadata={"author": "Blake"})
     tokens = stored["usage"].pop("tokens")
@@ -71,8 +70,7 @@ async def test_texts_in_and_texts_out(api: httpx2.AsyncClient, admin: Headers) -
     assert np.linalg.norm(one["vector"]) == pytest.approx(1, abs=0.002)
 
 
-async def test_a_text_that_is_stored_is_not_embedded_again(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_text_that_is_stored_is_not_embedded_again(api: httpx2.AsyncClient, ada: User) -> None:
     path = await place(api, ada)
     await put(api, path, ada, POEMS)
     before = (await api.get(f"/v1/embeddings/{path}/tyger", headers=ada.headers)).json()
@@ -89,8 +87,7 @@ async def test_a_text_that_is_stored_is_not_embedded_again(api: httpx2.AsyncClie
     assert rose["text"] == "Another flower"
 
 
-async def test_every_bad_row_is_named_and_nothing_is_stored(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_every_bad_row_is_named_and_nothing_is_stored(api: httpx2.AsyncClient, ada: User) -> None:
     path = await place(api, ada, metadataScheme={"type": "object", "properties": {"year": {"type": "integer"}}})
     rows = [
         {"text_id": "good", "text": "A good one"},
@@ -115,15 +112,13 @@ async def test_every_bad_row_is_named_and_nothing_is_stored(api: httpx2.AsyncCli
     assert (await put(api, path, ada, {}))["ids"] == []
 
 
-async def test_texts_may_have_many_braces(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_texts_may_have_many_braces(api: httpx2.AsyncClient, ada: User) -> None:
     path = await place(api, ada)
     answer = await put(api, path, ada, {"a": "a rose " + "{" * 60_000, "b": "b" + "{" * 60_000})
     assert answer["inserted"] == 2
 
 
-async def test_bodies_that_grow_in_memory(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_bodies_that_grow_in_memory(api: httpx2.AsyncClient, ada: User) -> None:
     path = await place(api, ada)
     headers = {**ada.headers, "Content-Type": "application/json"}
     large = b'{"texts": [' + b"{}," * 2_000_000 + b"{}]}"
@@ -140,16 +135,14 @@ async def test_bodies_that_grow_in_memory(api: httpx2.AsyncClient, admin: Header
 @pytest.mark.parametrize(
     "body", [{"text": ""}, {"texts": []}, {"text": "a", "vector": [1.0]}, {"texts": ["a"] * 101}, {"text": 1}, {}]
 )
-async def test_searches_that_are_refused(api: httpx2.AsyncClient, admin: Headers, body: Any) -> None:
-    ada = await user(api, admin)
+async def test_searches_that_are_refused(api: httpx2.AsyncClient, ada: User, body: Any) -> None:
     problem(await search(api, await place(api, ada), ada.headers, **body), 422)
 
 
 async def test_texts_of_which_the_model_knows_nothing(
-    api: httpx2.AsyncClient, admin: Headers, monkeypatch: pytest.MonkeyPatch
+    api: httpx2.AsyncClient, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There are hardly any such texts: bytes are tokens too. So here they are those with a certain word."""
-    ada = await user(api, admin)
     path = await place(api, ada)
     embed = local.LocalModel.embed
 
@@ -204,8 +197,7 @@ async def test_who_may_search_with_texts(api: httpx2.AsyncClient, admin: Headers
     problem(await api.patch(f"/v1/projects/{path}", json={"text_search": "all"}, headers=ada.headers), 422)
 
 
-async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     instances, standard = f"/v1/llm-instances/{ada.handle}", unique("s")
     body = {"api_standard_handle": standard, "description": "", "key_method": "auth_bearer", "key_field": "k"}
     assert (await api.post("/v1/api-standards", json=body, headers=admin)).status_code == 201
@@ -237,8 +229,7 @@ async def test_instances_that_cannot_be_called(api: httpx2.AsyncClient, admin: H
             assert says in problem(answer, 409)["detail"]
 
 
-async def test_vectors_without_storing(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_vectors_without_storing(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     await place(api, ada)
     path = f"/v1/llm-instances/{ada.handle}/here"
     body = {"input": list(POEMS.values()), "input_type": "query"}
@@ -271,8 +262,7 @@ async def test_vectors_without_storing(api: httpx2.AsyncClient, admin: Headers) 
         problem(await api.post(f"{path}/embed", json=wrong, headers=bob.headers), 422)
 
 
-async def test_long_texts_do_not_keep_others_waiting(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_long_texts_do_not_keep_others_waiting(api: httpx2.AsyncClient, ada: User) -> None:
     path = await place(api, ada)
     await put(api, path, ada, POEMS)
     long = {f"{row}": "a word " * (MAX_TEXT_CHARACTERS // 7) for row in range(40)}

@@ -56,7 +56,6 @@ class Ferry:
             prepared.run,
             "vecferry",
             [str(one) for one in arguments],
-            root=ROOT,
             cwd=self.home,
             values=self.environment(),
             timeout=100,

@@ -103,7 +103,6 @@ class Place:
                 prepared.run,
                 "vecferry",
                 arguments,
-                root=ROOT,
                 cwd=self.folder,
                 values=self.environment(url),
                 timeout=seconds,

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-import httpx2
 import pytest
 import uvicorn
 from playwright.async_api import Browser, expect
@@ -12,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN_KEY, client_of, settings_for
 from tests.support.browser import NEEDS_CHROMIUM, opened, tried_out
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
@@ -22,10 +21,7 @@ PREFIX = "/tools/embeddings"
 @pytest.fixture
 async def below(new_database: Callable[..., str]) -> AsyncIterator[str]:
     """The URL of a service as a proxy shows it, which takes the prefix away and answers nothing else."""
-    async with (
-        serving(settings_for(new_database(), service_indexer=False)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60) as service,
-    ):
+    async with client_of(settings_for(new_database(), service_indexer=False)) as service:
 
         async def forward(request: Request) -> Response:
             target = request.scope["raw_path"].decode().removeprefix(PREFIX)

@@ -1,13 +1,12 @@
 """Users are not mistaken for one another: no two of them differ in the case of their handle or e-mail only."""
 
 import asyncio
-from collections.abc import Callable
 
 import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.support.world import Headers, fetch, problem, refused, status, unique, user
 
 
@@ -59,14 +58,13 @@ async def test_of_many_at_once_one_is_made(api: httpx2.AsyncClient, admin: Heade
         assert sorted(one.status_code for one in answers) == [201, 409, 409, 409]
 
 
-async def test_two_that_an_original_database_holds_both_stay(new_database: Callable[..., str], admin: Headers) -> None:
-    url = new_database()
+async def test_two_that_an_original_database_holds_both_stay(url: str, admin: Headers) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO users (user_handle, email, vdb_key) VALUES ('mara', 'm@x.org', repeat('a', 64)), "
             "('Mara', 'M@x.org', repeat('b', 64)), ('Public', 'p@x.org', repeat('c', 64))"
         )
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base, headers=admin) as api:
+    async with client_of(settings_for(url), headers=admin) as api:
         for handle, email in (("mara", "m@x.org"), ("Mara", "M@x.org"), ("Public", "p@x.org")):
             sent = {**body(handle, email), "name": "N"}
             assert (await api.put(f"/v1/users/{handle}", json=sent)).status_code == 201

@@ -37,8 +37,7 @@ async def delete(api: httpx2.AsyncClient, own: Project, *text_ids: str) -> None:
     assert answer.json()["deleted"] == len(text_ids)
 
 
-async def test_what_came_since(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_what_came_since(api: httpx2.AsyncClient, own: Project) -> None:
     assert (await changes(api, own))["changes"] == []
     assert (await changes(api, own, limit=0)).keys() == {"changes", "log", "sequence"}
     await upload(api, own, *(row(name, [1, 2, 3], text=name, metadata={"n": name}) for name in "abcde"))
@@ -69,8 +68,7 @@ async def test_what_came_since(api: httpx2.AsyncClient, admin: Headers) -> None:
     assert [one["text_id"] for one in (await all_changes(api, own, later))[0]] == ["a"]
 
 
-async def test_a_cursor_from_before_all_was_deleted_is_gone(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_cursor_from_before_all_was_deleted_is_gone(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 2, 3]))
     _, sequence = await all_changes(api, own, 0)
     await api.delete(own.embeddings, headers=own.owner.headers)
@@ -83,8 +81,7 @@ async def test_a_cursor_from_before_all_was_deleted_is_gone(api: httpx2.AsyncCli
     assert "restored" in problem(answer, 410)["detail"]
 
 
-async def test_what_is_refused(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_what_is_refused(api: httpx2.AsyncClient, own: Project) -> None:
     for query, place in (
         ("changes?since=-1", "query.since"),
         ("changes?since=5&after=4", "query.after"),
@@ -97,8 +94,7 @@ async def test_what_is_refused(api: httpx2.AsyncClient, admin: Headers) -> None:
         refused(await api.get(f"{own.embeddings}/{query}", headers=own.owner.headers), 422, place)
 
 
-async def test_vectors_in_bytes(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_vectors_in_bytes(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [0.1, 2, 3], text="t", metadata={"k": [1]}))
     halves = np.array([0.1, 2, 3], dtype="<f2")
     packed = {**own.owner.headers, "Accept": "application/msgpack"}
@@ -133,8 +129,7 @@ async def test_more_vectors_than_a_body_may_have(api: httpx2.AsyncClient, admin:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/msgpack"])
-async def test_digests(api: httpx2.AsyncClient, admin: Headers, accept: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_digests(api: httpx2.AsyncClient, own: Project, accept: str) -> None:
     ids = [f"id {number}" for number in range(30)]
     await upload(api, own, *(row(name, [1, 2, place]) for place, name in enumerate(ids)))
     await upload(api, own, row("id 7", [1, 2, 7], text="größe", metadata={"b": 1, "a": "ü"}))
@@ -180,10 +175,7 @@ async def test_digests(api: httpx2.AsyncClient, admin: Headers, accept: str) -> 
         assert numbers == expected
 
 
-async def test_an_open_transaction_is_waited_for(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str
-) -> None:
-    own = await project(api, await user(api, admin))
+async def test_an_open_transaction_is_waited_for(api: httpx2.AsyncClient, own: Project, service_database: str) -> None:
     other = await asyncpg.connect(service_database)
     try:
         writing = other.transaction()
@@ -216,8 +208,7 @@ async def test_one_that_does_not_end_is_told(
         await other.close()
 
 
-async def test_a_copy_that_follows_the_changes_becomes_equal(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_copy_that_follows_the_changes_becomes_equal(api: httpx2.AsyncClient, own: Project) -> None:
     copy: dict[str, list[float]] = {}
     sequence, is_writing = 0, True
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.world import (
     Headers,
     Project,
+    User,
     batch,
     fetch,
     instance,
@@ -84,8 +85,7 @@ async def test_of_fifty_creations_of_one_instance_one_is_made(api: httpx2.AsyncC
     assert len((await fetch(api, path, ada.headers))["instances"]) == 1
 
 
-async def test_many_projects_at_once_are_all_made(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_many_projects_at_once_are_all_made(api: httpx2.AsyncClient, ada: User) -> None:
     on = await instance(api, ada)
     made = await asyncio.gather(*(project(api, ada, on=on) for _ in range(20)))
     assert len({one.id for one in made}) == 20
@@ -94,8 +94,7 @@ async def test_many_projects_at_once_are_all_made(api: httpx2.AsyncClient, admin
         assert (await fetch(api, one.embedding("a"), ada.headers))["text"] == one.handle
 
 
-async def test_overlapping_batches_neither_fail_nor_lose_rows(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_overlapping_batches_neither_fail_nor_lose_rows(api: httpx2.AsyncClient, own: Project) -> None:
     everything = [f"id-{n:03}" for n in range(150)]
     lots = [everything[first : first + 80] for first in range(0, 80, 10)]
     for lot in lots:
@@ -128,8 +127,7 @@ async def test_overlapping_batches_neither_fail_nor_lose_rows(api: httpx2.AsyncC
         assert entry["text_id"] in lots[number]
 
 
-async def test_repeated_overlapping_batches_do_not_deadlock(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_repeated_overlapping_batches_do_not_deadlock(api: httpx2.AsyncClient, own: Project) -> None:
     ids = [f"id-{n:03}" for n in range(100)]
 
     async def client(number: int) -> list[int]:
@@ -146,8 +144,7 @@ async def test_repeated_overlapping_batches_do_not_deadlock(api: httpx2.AsyncCli
 
 
 @pytest.mark.slow
-async def test_a_row_is_whole_while_it_is_rewritten(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_row_is_whole_while_it_is_rewritten(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 1, 0], text="1"), row("b", [1, 1, 0], text="1"))
 
     async def write() -> None:
@@ -163,8 +160,7 @@ async def test_a_row_is_whole_while_it_is_rewritten(api: httpx2.AsyncClient, adm
     await asyncio.gather(write(), read(), read())
 
 
-async def test_searches_go_on_while_rows_are_written(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_searches_go_on_while_rows_are_written(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("kept", [1, 0, 0]))
 
     async def write() -> None:
@@ -179,8 +175,7 @@ async def test_searches_go_on_while_rows_are_written(api: httpx2.AsyncClient, ad
     await asyncio.gather(write(), search(), search())
 
 
-async def test_a_key_is_refreshed_while_it_is_used(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_key_is_refreshed_while_it_is_used(api: httpx2.AsyncClient, ada: User) -> None:
     refreshed = asyncio.Event()
     late: list[int] = []
 
@@ -205,23 +200,20 @@ async def test_a_key_is_refreshed_while_it_is_used(api: httpx2.AsyncClient, admi
     assert await status(api, ada.path, bearer(key)) == 200
 
 
-async def test_of_many_refreshed_keys_one_works(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_of_many_refreshed_keys_one_works(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     answers = await together(*(api.post(f"{ada.path}/key", headers=admin) for _ in range(8)))
     assert [answer.status_code for answer in answers] == [201] * 8
     works = [await status(api, ada.path, bearer(answer.json()["vdb_key"])) for answer in answers]
     assert sorted(works) == [200] + [401] * 7
 
 
-async def test_of_many_deletions_of_one_project_one_succeeds(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_of_many_deletions_of_one_project_one_succeeds(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 0, 0]))
     answers = await together(*(api.delete(own.path, headers=own.owner.headers) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [204] + [404] * 7
 
 
-async def test_uploads_into_a_project_that_is_deleted_end_well(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_uploads_into_a_project_that_is_deleted_end_well(api: httpx2.AsyncClient, own: Project) -> None:
 
     async def write(number: int) -> set[int]:
         rows = [row(f"{number}-{n}", [1, n, 0]) for n in range(20)]

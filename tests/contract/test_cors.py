@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from service.api.routes import endpoints
-from tests.conftest import serving, settings_for
-from tests.support.world import Headers, problem, project, user
+from tests.conftest import client_of, settings_for
+from tests.support.world import Headers, User, problem, project, user
 
 PATHS = sorted({re.sub(r"{\w+}", "start.js", one.path) for one in endpoints if not one.only_debug})
 ORIGIN = {"Origin": "https://pages.example.org"}
@@ -46,8 +46,7 @@ async def test_answers_and_errors_alike(api: httpx2.AsyncClient, path: str) -> N
     assert answer.headers["x-request-id"]
 
 
-async def test_head_is_get_without_the_body(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_head_is_get_without_the_body(api: httpx2.AsyncClient, ada: User) -> None:
     for path, headers in [("/healthz", {}), (ada.path, ada.headers), ("/openapi.json", {}), ("/v1/users", {})]:
         full, head = await api.get(path, headers=headers), await api.head(path, headers=headers)
         assert head.status_code == full.status_code
@@ -101,7 +100,7 @@ async def test_named_origins(new_database: Callable[..., str], admin: Headers) -
         new_database(), service_cors_origins=f"{NAMED}, http://localhost:3000,", service_indexer=False,
         service_max_body_bytes=2000,
     )  # fmt: skip
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+    async with client_of(config) as api:
         place = await project(api, await user(api, admin))
         for origin, allowed in [(None, None), (NAMED, NAMED), ("null", None), ("https://evil.example", None)]:
             sent: Headers = {"Origin": origin} if origin else {}

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import httpx2
 import pytest
 
-from tests.support.world import UNKNOWN_KEY, Headers, fetch, pages, problem, refused, unique, user
+from tests.support.world import UNKNOWN_KEY, Headers, User, fetch, pages, problem, refused, unique, user
 
 BUILT_IN = {
     "openai-large": ("openai", "text-embedding-3-large", 3072, 8192),
@@ -34,8 +34,7 @@ async def test_any_user_reads_a_built_in_definition(
     assert (found["model"], found["dimensions"], found.get("context_limit")) == (model, dimensions, context_limit)
 
 
-async def test_a_users_list_holds_the_built_in_ones_once_each(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_users_list_holds_the_built_in_ones_once_each(api: httpx2.AsyncClient, ada: User) -> None:
     body = await fetch(api, f"/v1/llm-definitions/{ada.handle}", ada.headers, limit=200)
     assert set(body) == {"definitions"}
     found = [(entry["owner"], entry["definition_handle"]) for entry in body["definitions"]]
@@ -44,15 +43,13 @@ async def test_a_users_list_holds_the_built_in_ones_once_each(api: httpx2.AsyncC
     assert len({entry["definition_id"] for entry in body["definitions"]}) == len(BUILT_IN)
 
 
-async def test_the_admin_reads_a_users_list(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_the_admin_reads_a_users_list(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     path = f"/v1/llm-definitions/{ada.handle}"
     assert await fetch(api, path, admin) == await fetch(api, path, ada.headers)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 200])
-async def test_the_pages_of_the_list_are_the_list(api: httpx2.AsyncClient, admin: Headers, limit: int) -> None:
-    ada = await user(api, admin)
+async def test_the_pages_of_the_list_are_the_list(api: httpx2.AsyncClient, ada: User, limit: int) -> None:
     path = f"/v1/llm-definitions/{ada.handle}"
     whole = (await fetch(api, path, ada.headers, limit=200))["definitions"]
     assert await pages(api, path, ada.headers, field="definitions", limit=limit) == whole
@@ -63,8 +60,7 @@ async def test_a_missing_definition_is_404_for_the_admin(api: httpx2.AsyncClient
     problem(await api.get(f"{SYSTEM}/{unique('d')}", headers=admin), 404)
 
 
-async def test_a_missing_definition_is_404_for_its_would_be_owner(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_missing_definition_is_404_for_its_would_be_owner(api: httpx2.AsyncClient, ada: User) -> None:
     problem(await api.get(f"/v1/llm-definitions/{ada.handle}/{unique('d')}", headers=ada.headers), 404)
 
 
@@ -94,14 +90,12 @@ async def test_public_definitions_still_need_a_key(api: httpx2.AsyncClient, path
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=-1", "limit=ten", "offset=-1", "offset=1.5"])
-async def test_bad_pages_are_refused(api: httpx2.AsyncClient, admin: Headers, query: str) -> None:
-    ada = await user(api, admin)
+async def test_bad_pages_are_refused(api: httpx2.AsyncClient, ada: User, query: str) -> None:
     response = await api.get(f"/v1/llm-definitions/{ada.handle}?{query}", headers=ada.headers)
     refused(response, 422, f"query.{query.partition('=')[0]}")
 
 
-async def test_all_that_a_caller_may_use(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_all_that_a_caller_may_use(api: httpx2.AsyncClient, admin: Headers, ada: User, bob: User) -> None:
     for handle, public in (("mine-alone", False), ("for-all", True)):
         body = {"definition_handle": handle, "api_standard": "openai", "is_public": public}
         answer = await api.post(f"/v1/llm-definitions/{ada.handle}", json=body, headers=ada.headers)

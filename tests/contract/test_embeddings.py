@@ -15,6 +15,7 @@ from tests.support.world import (
     Headers,
     Json,
     Project,
+    User,
     batch,
     fetch,
     halves,
@@ -54,8 +55,7 @@ async def post_text(api: httpx2.AsyncClient, to: Project, vector: str) -> httpx2
 # Storing and reading back
 
 
-async def test_a_batch_is_stored_and_read_back(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_a_batch_is_stored_and_read_back(api: httpx2.AsyncClient, own: Project) -> None:
     answer = await upload(api, own, row("b", [1, 0, 0], text="Bee", metadata={"n": 1}), row("a", [0.5, -0.25, 2]))
     assert answer == {"ids": ["b", "a"], "inserted": 2, "updated": 0, "unchanged": 0}
     found = await fetch(api, own.embedding("b"), own.owner.headers)
@@ -80,8 +80,7 @@ async def test_a_batch_is_stored_and_read_back(api: httpx2.AsyncClient, admin: H
 
 
 @pytest.mark.parametrize("value", [0.1, 0.12345678, -0.3, 1 / 3, 1e-5, 6e-8, 3.14159, 1000.5, -2047.0, 0.9999])
-async def test_vectors_come_back_as_the_shortest_decimal(api: httpx2.AsyncClient, admin: Headers, value: float) -> None:
-    own = await own_project(api, admin)
+async def test_vectors_come_back_as_the_shortest_decimal(api: httpx2.AsyncClient, own: Project, value: float) -> None:
     await upload(api, own, row("a", [value, 1.0, 0.0]))
     assert (await fetch(api, own.embedding("a"), own.owner.headers))["vector"] == halves([value, 1.0, 0.0])
 
@@ -107,8 +106,7 @@ async def test_what_was_read_can_be_sent_again_unchanged(api: httpx2.AsyncClient
 
 
 @pytest.mark.parametrize("value", [65504, -65504, 65504.0])
-async def test_the_largest_half_is_stored(api: httpx2.AsyncClient, admin: Headers, value: float) -> None:
-    own = await own_project(api, admin)
+async def test_the_largest_half_is_stored(api: httpx2.AsyncClient, own: Project, value: float) -> None:
     await upload(api, own, row("a", [value, 1, 0]))
     found = await fetch(api, own.embedding("a"), own.owner.headers)
     # 65500 is the shortest decimal of that half, 65504 its value: the same half
@@ -120,8 +118,7 @@ async def test_the_largest_half_is_stored(api: httpx2.AsyncClient, admin: Header
     ["", " ", "naïve 漢字 🎉", "line\nline\ttab", "\u0001\u007f", "x" * 100_000, '"\\/'],
     ids=["empty", "space", "unicode", "newline", "control", "long", "quotes"],
 )
-async def test_texts_come_back_as_sent(api: httpx2.AsyncClient, admin: Headers, text: str) -> None:
-    own = await own_project(api, admin)
+async def test_texts_come_back_as_sent(api: httpx2.AsyncClient, own: Project, text: str) -> None:
     await upload(api, own, row("a", [1, 0, 0], text=text))
     assert (await fetch(api, own.embedding("a"), own.owner.headers))["text"] == text
 
@@ -140,14 +137,12 @@ async def test_texts_come_back_as_sent(api: httpx2.AsyncClient, admin: Headers, 
     ],
     ids=str,
 )
-async def test_metadata_comes_back_as_sent(api: httpx2.AsyncClient, admin: Headers, metadata: Json) -> None:
-    own = await own_project(api, admin)
+async def test_metadata_comes_back_as_sent(api: httpx2.AsyncClient, own: Project, metadata: Json) -> None:
     await upload(api, own, row("a", [1, 0, 0], metadata=metadata))
     assert (await fetch(api, own.embedding("a"), own.owner.headers))["metadata"] == metadata
 
 
-async def test_fields_that_agree_with_path_and_project_are_taken(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_fields_that_agree_with_path_and_project_are_taken(api: httpx2.AsyncClient, own: Project) -> None:
     names = {
         "vector_dim": 3,
         "instance_handle": own.instance.handle,
@@ -159,8 +154,7 @@ async def test_fields_that_agree_with_path_and_project_are_taken(api: httpx2.Asy
     assert (await upload(api, own, row("a", [1, 0, 0], **names)))["inserted"] == 1
 
 
-async def test_null_for_all_that_is_optional_is_leaving_it_out(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_null_for_all_that_is_optional_is_leaving_it_out(api: httpx2.AsyncClient, own: Project) -> None:
     optional = (
         "vector_dim",
         "text",
@@ -182,8 +176,7 @@ async def test_a_thousand_rows_in_one_batch(api: httpx2.AsyncClient, admin: Head
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 1000
 
 
-async def test_an_empty_batch_stores_nothing(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_an_empty_batch_stores_nothing(api: httpx2.AsyncClient, own: Project) -> None:
     response = await post(api, own)
     # the contract does not say whether a batch may be empty
     assert response.status_code in {201, 422}
@@ -207,9 +200,8 @@ async def test_an_empty_batch_stores_nothing(api: httpx2.AsyncClient, admin: Hea
     ],
 )
 async def test_left_out_keeps_null_clears_a_value_replaces(
-    api: httpx2.AsyncClient, admin: Headers, sent: Json, text: str | None, metadata: Json | None
+    api: httpx2.AsyncClient, own: Project, sent: Json, text: str | None, metadata: Json | None
 ) -> None:
-    own = await own_project(api, admin)
     await upload(api, own, row("a", [1, 0, 0], text="old", metadata={"a": 1, "b": 2}))
     answer = await upload(api, own, row("a", [0, 1, 0], **sent))
     assert answer == {"ids": ["a"], "inserted": 0, "updated": 1, "unchanged": 0}
@@ -217,8 +209,7 @@ async def test_left_out_keeps_null_clears_a_value_replaces(
     assert (found["vector"], found.get("text"), found.get("metadata")) == ([0, 1, 0], text, metadata)
 
 
-async def test_inserted_updated_and_unchanged_are_told_apart(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_inserted_updated_and_unchanged_are_told_apart(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 0, 0], text="A"), row("b", [0, 1, 0], text="B"))
     answer = await upload(api, own, row("c", [0, 0, 1]), row("b", [0, 1, 0], text="B2"), row("a", [1, 0, 0]))
     assert answer == {"ids": ["c", "b", "a"], "inserted": 1, "updated": 1, "unchanged": 1}
@@ -235,9 +226,8 @@ async def test_inserted_updated_and_unchanged_are_told_apart(api: httpx2.AsyncCl
     ids=["same", "keys-in-another-order", "left-out", "same-half"],
 )
 async def test_a_record_that_would_not_change_is_not_written(
-    api: httpx2.AsyncClient, admin: Headers, again: Json
+    api: httpx2.AsyncClient, own: Project, again: Json
 ) -> None:
-    own = await own_project(api, admin)
     await upload(api, own, row("a", [0.1, 0, 0], text="A", metadata={"x": 1, "y": [1, 2]}))
     before = await fetch(api, own.embedding("a"), own.owner.headers)
     answer = await upload(api, own, again)
@@ -245,8 +235,7 @@ async def test_a_record_that_would_not_change_is_not_written(
     assert await fetch(api, own.embedding("a"), own.owner.headers) == before
 
 
-async def test_a_change_moves_updated_at_and_leaves_created_at(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_a_change_moves_updated_at_and_leaves_created_at(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 0, 0]))
     before = await fetch(api, own.embedding("a"), own.owner.headers)
     await asyncio.sleep(0.01)
@@ -302,9 +291,8 @@ BAD_ROWS: list[tuple[str, Json, int, str]] = [
 
 @pytest.mark.parametrize(("bad", "expected", "where"), [case[1:] for case in BAD_ROWS], ids=[c[0] for c in BAD_ROWS])
 async def test_a_bad_row_refuses_its_whole_batch(
-    api: httpx2.AsyncClient, admin: Headers, bad: Json, expected: int, where: str
+    api: httpx2.AsyncClient, own: Project, bad: Json, expected: int, where: str
 ) -> None:
-    own = await own_project(api, admin)
     await upload(api, own, row("bad", [0, 0, 1], text="before"), row("kept", [0, 1, 1]))
     before = await snapshot(api, own)
     response = await post(api, own, GOOD, bad, row("after", [1, 1, 1]))
@@ -328,8 +316,7 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize("vector", NOT_JSON)
-async def test_what_is_not_json_is_refused(api: httpx2.AsyncClient, admin: Headers, vector: str) -> None:
-    own = await own_project(api, admin)
+async def test_what_is_not_json_is_refused(api: httpx2.AsyncClient, own: Project, vector: str) -> None:
     problem(await post_text(api, own, vector), 400)
     assert await status(api, own.embedding("bad"), own.owner.headers) == 404
 
@@ -337,8 +324,7 @@ async def test_what_is_not_json_is_refused(api: httpx2.AsyncClient, admin: Heade
 @pytest.mark.parametrize(
     "vector", ["[1, 0, 1e400]", "[1, 0, -1e999]", f"[1, 0, 1{'0' * 400}]"], ids=["1e400", "-1e999", "401 digits"]
 )
-async def test_a_number_beyond_double_is_refused(api: httpx2.AsyncClient, admin: Headers, vector: str) -> None:
-    own = await own_project(api, admin)
+async def test_a_number_beyond_double_is_refused(api: httpx2.AsyncClient, own: Project, vector: str) -> None:
     response = await post_text(api, own, vector)
     # valid JSON by its grammar, but no double can hold it: unreadable (400) and invalid (422) are both right
     assert response.status_code in {400, 422}
@@ -347,8 +333,7 @@ async def test_a_number_beyond_double_is_refused(api: httpx2.AsyncClient, admin:
 
 
 @pytest.mark.parametrize("name", ["text_id", "vector"])
-async def test_id_and_vector_are_required(api: httpx2.AsyncClient, admin: Headers, name: str) -> None:
-    own = await own_project(api, admin)
+async def test_id_and_vector_are_required(api: httpx2.AsyncClient, own: Project, name: str) -> None:
     bad = row("bad", [1, 0, 0])
     del bad[name]
     refused_property(await post(api, own, GOOD, bad), "body.embeddings[1]", name)
@@ -356,8 +341,7 @@ async def test_id_and_vector_are_required(api: httpx2.AsyncClient, admin: Header
 
 
 @pytest.mark.parametrize("name", ["nonsense", "Text", "created_at", "vectors"])
-async def test_unknown_properties_of_a_row_are_refused(api: httpx2.AsyncClient, admin: Headers, name: str) -> None:
-    own = await own_project(api, admin)
+async def test_unknown_properties_of_a_row_are_refused(api: httpx2.AsyncClient, own: Project, name: str) -> None:
     refused_property(await post(api, own, GOOD, row("bad", [1, 0, 0], **{name: "x"})), "body.embeddings[1]", name)
     assert await status(api, own.embedding("good"), own.owner.headers) == 404
 
@@ -378,22 +362,19 @@ async def test_unknown_properties_of_a_row_are_refused(api: httpx2.AsyncClient, 
     ids=str,
 )
 async def test_bodies_of_another_shape_are_refused(
-    api: httpx2.AsyncClient, admin: Headers, body: object, where: str
+    api: httpx2.AsyncClient, own: Project, body: object, where: str
 ) -> None:
-    own = await own_project(api, admin)
     headers = {**own.owner.headers, **JSON_TYPE}
     response = await api.post(own.embeddings, content=json.dumps(body), headers=headers)
     refused(response, 422, where)
     assert await status(api, own.embedding("good"), own.owner.headers) == 404
 
 
-async def test_the_list_of_embeddings_is_required(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_the_list_of_embeddings_is_required(api: httpx2.AsyncClient, own: Project) -> None:
     refused_property(await api.post(own.embeddings, json={}, headers=own.owner.headers), "body", "embeddings")
 
 
-async def test_unknown_properties_of_the_body_are_refused(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_unknown_properties_of_the_body_are_refused(api: httpx2.AsyncClient, own: Project) -> None:
     response = await api.post(own.embeddings, json={**batch(GOOD), "extra": 1}, headers=own.owner.headers)
     refused_property(response, "body", "extra")
     assert await status(api, own.embedding("good"), own.owner.headers) == 404
@@ -401,9 +382,8 @@ async def test_unknown_properties_of_the_body_are_refused(api: httpx2.AsyncClien
 
 @pytest.mark.parametrize(("bad", "expected"), [([1, 0], 400), ([0, 0, 0], 422), (["x", 0, 0], 422)], ids=str)
 async def test_every_bad_row_is_named_with_index_and_id(
-    api: httpx2.AsyncClient, admin: Headers, bad: list[float], expected: int
+    api: httpx2.AsyncClient, own: Project, bad: list[float], expected: int
 ) -> None:
-    own = await own_project(api, admin)
     rows = [row(f"row-{n}", bad if n % 3 == 0 else [1, 0, 0]) for n in range(12)]
     body = problem(await post(api, own, *rows), expected)
     named = {error["location"].split(".")[1]: error["message"] for error in body["errors"]}
@@ -413,8 +393,7 @@ async def test_every_bad_row_is_named_with_index_and_id(
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 0
 
 
-async def test_different_problems_of_one_batch_are_all_named(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_different_problems_of_one_batch_are_all_named(api: httpx2.AsyncClient, own: Project) -> None:
     response = await post(
         api, own, row("a", [0, 0, 0]), row("b", [1, 0, 0], text=5), row("", [1, 0, 0]), row("d", [70000, 0, 0]), GOOD
     )
@@ -425,8 +404,7 @@ async def test_different_problems_of_one_batch_are_all_named(api: httpx2.AsyncCl
     assert "body.embeddings[4]" not in places
 
 
-async def test_two_problems_of_one_row_are_both_named(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_two_problems_of_one_row_are_both_named(api: httpx2.AsyncClient, own: Project) -> None:
     body = refused(
         await post(api, own, row("", [1, 0, 0], text=5, nonsense=1)),
         422,
@@ -437,8 +415,7 @@ async def test_two_problems_of_one_row_are_both_named(api: httpx2.AsyncClient, a
 
 
 @pytest.mark.parametrize("count", [99, 100, 101, 250])
-async def test_at_most_a_hundred_problems_are_listed(api: httpx2.AsyncClient, admin: Headers, count: int) -> None:
-    own = await own_project(api, admin)
+async def test_at_most_a_hundred_problems_are_listed(api: httpx2.AsyncClient, own: Project, count: int) -> None:
     body = problem(await post(api, own, *(row(f"id-{n}", [1, 0]) for n in range(count))), 400)
     places = [error["location"] for error in body["errors"]]
     assert places == [f"body.embeddings[{n}].vector" for n in range(min(count, 100))]
@@ -461,8 +438,7 @@ async def test_metadata_that_breaks_the_schema_is_refused(api: httpx2.AsyncClien
     assert await snapshot(api, own) == before
 
 
-async def test_rows_for_a_missing_project_are_404(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_rows_for_a_missing_project_are_404(api: httpx2.AsyncClient, ada: User) -> None:
     problem(await api.post(f"/v1/embeddings/{ada.handle}/{unique('p')}", json=batch(GOOD), headers=ada.headers), 404)
 
 
@@ -499,9 +475,8 @@ IDS = {
 
 @pytest.mark.parametrize("text_id", IDS.values(), ids=IDS.keys())
 async def test_an_id_may_be_anything_and_is_encoded_in_paths(
-    api: httpx2.AsyncClient, admin: Headers, text_id: str
+    api: httpx2.AsyncClient, own: Project, text_id: str
 ) -> None:
-    own = await own_project(api, admin)
     other = "somewhere else"
     assert (await upload(api, own, row(text_id, [1, 0, 0]), row(other, [1, 0, 0])))["ids"] == [text_id, other]
     assert (await fetch(api, own.embedding(text_id), own.owner.headers))["text_id"] == text_id
@@ -512,16 +487,14 @@ async def test_an_id_may_be_anything_and_is_encoded_in_paths(
     assert await status(api, own.embedding(other), own.owner.headers) == 200
 
 
-async def test_ids_that_differ_in_form_only_are_different(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_ids_that_differ_in_form_only_are_different(api: httpx2.AsyncClient, own: Project) -> None:
     ids = ["a", "A", "a ", " a", "é", "e\u0301"]
     assert (await upload(api, own, *(row(text_id, [1, 0, 0], text=text_id) for text_id in ids)))["inserted"] == 6
     for text_id in ids:
         assert (await fetch(api, own.embedding(text_id), own.owner.headers))["text"] == text_id
 
 
-async def test_the_literal_id_comes_before_the_encoded_one(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_the_literal_id_comes_before_the_encoded_one(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("x%2Fy", [1, 0, 0]), row("x/y", [0, 1, 0]))
     assert (await fetch(api, own.embedding("x/y"), own.owner.headers))["text_id"] == "x/y"
     assert (await fetch(api, own.embedding("x%2Fy"), own.owner.headers))["text_id"] == "x%2Fy"
@@ -530,9 +503,8 @@ async def test_the_literal_id_comes_before_the_encoded_one(api: httpx2.AsyncClie
 @pytest.mark.parametrize("bad", ["%00", "a%00b", segment("x" * 301)], ids=["nul", "nul-inside", "too-long"])
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_an_impossible_id_in_a_path_is_refused(
-    api: httpx2.AsyncClient, admin: Headers, method: str, bad: str
+    api: httpx2.AsyncClient, own: Project, method: str, bad: str
 ) -> None:
-    own = await own_project(api, admin)
     response = await api.request(method, f"{own.embeddings}/{bad}", headers=own.owner.headers)
     # an invalid value, and also an id that nothing can have
     assert response.status_code in {404, 422}
@@ -580,8 +552,7 @@ async def test_pages_by_after_are_the_list(api: httpx2.AsyncClient, admin: Heade
     assert found == ids
 
 
-async def test_pages_by_after_pass_ids_that_are_hard_to_write(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_pages_by_after_pass_ids_that_are_hard_to_write(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, *(row(text_id, [1, 0, 0]) for text_id in IDS.values()))
     whole = [e["text_id"] for e in (await fetch(api, own.embeddings, own.owner.headers, limit=200))["embeddings"]]
     found: list[str] = []
@@ -635,20 +606,17 @@ BAD_QUERIES = [
 
 
 @pytest.mark.parametrize("query", BAD_QUERIES)
-async def test_bad_pages_are_refused(api: httpx2.AsyncClient, admin: Headers, query: str) -> None:
-    own = await own_project(api, admin)
+async def test_bad_pages_are_refused(api: httpx2.AsyncClient, own: Project, query: str) -> None:
     response = await api.get(f"{own.embeddings}?{query}", headers=own.owner.headers)
     refused_below(response, 422, f"query.{query.partition('=')[0]}")
 
 
-async def test_all_problems_of_a_query_are_listed(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_all_problems_of_a_query_are_listed(api: httpx2.AsyncClient, own: Project) -> None:
     response = await api.get(f"{own.embeddings}?limit=0&offset=-1", headers=own.owner.headers)
     refused(response, 422, "query.limit", "query.offset")
 
 
-async def test_an_offset_beyond_bigint_is_no_server_error(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_an_offset_beyond_bigint_is_no_server_error(api: httpx2.AsyncClient, own: Project) -> None:
     response = await api.get(f"{own.embeddings}?offset={10**30}", headers=own.owner.headers)
     # the contract sets no upper limit: an empty page, or an invalid value
     assert response.status_code in {200, 422}
@@ -657,8 +625,7 @@ async def test_an_offset_beyond_bigint_is_no_server_error(api: httpx2.AsyncClien
 # Deleting
 
 
-async def test_one_row_is_deleted(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_one_row_is_deleted(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 0, 0]), row("b", [0, 1, 0]))
     response = await api.delete(own.embedding("a"), headers=own.owner.headers)
     assert (response.status_code, response.content) == (204, b"")
@@ -682,8 +649,7 @@ async def test_all_rows_are_deleted_and_the_project_stays(api: httpx2.AsyncClien
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-async def test_a_missing_project_is_404(api: httpx2.AsyncClient, admin: Headers, method: str) -> None:
-    ada = await user(api, admin)
+async def test_a_missing_project_is_404(api: httpx2.AsyncClient, admin: Headers, ada: User, method: str) -> None:
     body = batch(GOOD) if method == "POST" else None
     for headers in (ada.headers, admin):
         path = f"/v1/embeddings/{ada.handle}/{unique('p')}"
@@ -706,9 +672,8 @@ def test_halves_are_the_shortest_decimals() -> None:
 
 
 async def test_a_schema_of_the_original_system_that_is_none(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str
+    api: httpx2.AsyncClient, own: Project, service_database: str
 ) -> None:
-    own = await own_project(api, admin)
     connection = await asyncpg.connect(service_database)
     await connection.execute("UPDATE projects SET metadata_scheme = '{not json' WHERE project_id = $1", own.id)
     await connection.close()

@@ -332,8 +332,7 @@ async def test_another_content_type_is_415(
     "kind",
     ["application/json", "application/json; charset=utf-8", "Application/JSON", 'application/json;charset="UTF-8"'],
 )
-async def test_json_is_taken_however_its_type_is_written(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_json_is_taken_however_its_type_is_written(api: httpx2.AsyncClient, own: Project, kind: str) -> None:
     headers = {**own.owner.headers, "Content-Type": kind}
     content = json.dumps(batch(row("a", [1, 0, 0])))
     assert (await api.post(own.embeddings, content=content, headers=headers)).status_code == 201
@@ -406,8 +405,7 @@ async def test_an_oversized_body_with_length_is_413(api: httpx2.AsyncClient, wor
 
 
 @pytest.mark.parametrize("length", ["sent", "left-out"])
-async def test_a_body_below_the_limit_is_taken(api: httpx2.AsyncClient, admin: Headers, length: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_body_below_the_limit_is_taken(api: httpx2.AsyncClient, own: Project, length: str) -> None:
     start, end = b'{"embeddings": [{"text_id": "big", "vector": [1, 0, 0]}]', b"}"
     size = MAX_BODY - (1 << 20)
     headers = {**own.owner.headers, **JSON_TYPE, **({"Content-Length": str(size)} if length == "sent" else {})}
@@ -415,8 +413,7 @@ async def test_a_body_below_the_limit_is_taken(api: httpx2.AsyncClient, admin: H
     assert response.status_code == 201, response.text
 
 
-async def test_a_chunked_body_is_a_body(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_chunked_body_is_a_body(api: httpx2.AsyncClient, own: Project) -> None:
 
     async def letters() -> AsyncIterator[bytes]:
         for byte in json.dumps(batch(row("a", [1, 0, 0], text="ü🎉"))).encode():

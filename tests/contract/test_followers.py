@@ -12,7 +12,7 @@ from service.database.pool import connected
 from service.queries import changes as statements
 from service.queries import embeddings
 from tests.contract.test_changes import all_changes, changes, delete
-from tests.support.world import Headers, project, row, upload, user
+from tests.support.world import Project, row, upload
 
 IDS = [
     'a,b>"; rel="next',
@@ -42,9 +42,8 @@ IDS = [
 
 
 async def test_delete_all_while_a_follower_waits_is_told(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str
+    api: httpx2.AsyncClient, own: Project, service_database: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     await upload(api, own, row("a", [1, 2, 3]))
     _, since = await all_changes(api, own, 0)
     other = await asyncpg.connect(service_database)
@@ -66,9 +65,8 @@ async def test_delete_all_while_a_follower_waits_is_told(
 
 
 async def test_an_upload_that_waited_for_a_deletion_is_not_lost(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str
+    api: httpx2.AsyncClient, own: Project, service_database: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     await upload(api, own, row("a", [1, 2, 3]), row("b", [1, 2, 3]))
     _, since = await all_changes(api, own, 0)
     async with connected(service_database) as other, other.transaction():
@@ -89,8 +87,7 @@ async def test_an_upload_that_waited_for_a_deletion_is_not_lost(
     assert [one["deleted"] for one in (await all_changes(api, own, later))[0]] == [True]
 
 
-async def test_delete_all_between_two_pages_from_the_beginning_is_told(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_delete_all_between_two_pages_from_the_beginning_is_told(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, *(row(name, [1, 2, 3]) for name in "abcd"))
     page = await changes(api, own, limit=2)
     have = {one["text_id"] for one in page["changes"]}
@@ -100,8 +97,7 @@ async def test_delete_all_between_two_pages_from_the_beginning_is_told(api: http
     assert answer.status_code == 410, (have, answer.text)
 
 
-async def test_a_project_made_again_under_its_name_is_told(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_project_made_again_under_its_name_is_told(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, *(row(name, [1, 2, 3]) for name in "abcd"))
     _, since = await all_changes(api, own, 0)
     await api.delete(own.path, headers=own.owner.headers)
@@ -112,9 +108,8 @@ async def test_a_project_made_again_under_its_name_is_told(api: httpx2.AsyncClie
 
 
 async def test_deletions_forgotten_while_a_follower_waits(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str
+    api: httpx2.AsyncClient, own: Project, service_database: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     await upload(api, own, *(row(name, [1, 2, 3]) for name in "abcd"))
     _, since = await all_changes(api, own, 0)
     await delete(api, own, "a")
@@ -139,8 +134,7 @@ async def test_deletions_forgotten_while_a_follower_waits(
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/msgpack"])
-async def test_odd_ids(api: httpx2.AsyncClient, admin: Headers, accept: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_odd_ids(api: httpx2.AsyncClient, own: Project, accept: str) -> None:
     await upload(api, own, *(row(name, [1, 2, 3]) for name in IDS))
     decode = msgspec.msgpack.decode if accept.endswith("msgpack") else msgspec.json.decode
     headers = {**own.owner.headers, "Accept": accept}

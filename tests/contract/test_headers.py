@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from tests.support.world import Headers, batch, project, row, user
+from tests.support.world import Headers, User, batch, project, row
 
 KEPT = (
     *("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/openapi.json", "/openapi.yaml"),
@@ -11,9 +11,8 @@ KEPT = (
 )
 
 
-async def test_no_cache_keeps_an_answer(api: httpx2.AsyncClient, admin: Headers) -> None:
+async def test_no_cache_keeps_an_answer(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     """Least of all one that shows a key; and a read that was allowed must not outlive the permission."""
-    ada = await user(api, admin)
     place = await project(api, ada)
     body = {"user_handle": f"{ada.handle}-2", "email": f"{ada.handle}-2@example.org"}
     answers = [

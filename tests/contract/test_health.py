@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from tests.support.world import UNKNOWN_KEY, Headers, problem, project, row, unique, upload, user
+from tests.support.world import UNKNOWN_KEY, Headers, Project, problem, row, unique, upload
 
 HEALTH = ["/healthz", "/readyz"]
 
@@ -62,8 +62,7 @@ async def test_request_ids_differ(api: httpx2.AsyncClient) -> None:
         "similar",
     ],
 )
-async def test_head_is_get_without_a_body(api: httpx2.AsyncClient, admin: Headers, what: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_head_is_get_without_a_body(api: httpx2.AsyncClient, admin: Headers, own: Project, what: str) -> None:
     await upload(api, own, row("a", [1, 0, 0]))
     handle = own.owner.handle
     path = {

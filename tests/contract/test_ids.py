@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from tests.support.world import Headers, fetch, problem, project, row, status, upload, user
+from tests.support.world import Headers, Project, fetch, problem, row, status, upload
 
 # What is stored, by two ids that a careless reader of paths would take for one.
 PAIRS = [
@@ -40,9 +40,8 @@ PAIRS = [
 
 @pytest.mark.parametrize(("one", "other"), [*PAIRS, *((other, one) for one, other in PAIRS)])
 async def test_a_repeated_delete_deletes_nothing_else(
-    api: httpx2.AsyncClient, admin: Headers, one: str, other: str
+    api: httpx2.AsyncClient, own: Project, one: str, other: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     await upload(api, own, row(one, [1, 0, 0], text="one"), row(other, [1, 0, 0], text="other"))
     assert (await fetch(api, own.embedding(one), own.owner.headers))["text"] == "one"
     assert [found["id"] for found in (await fetch(api, own.similar(one), own.owner.headers))["results"]] == [other]
@@ -55,10 +54,7 @@ async def test_a_repeated_delete_deletes_nothing_else(
 
 
 @pytest.mark.parametrize("spelling", ["doc%2F1", "doc%2f1", "d%6Fc%2F1", "%64%6f%63%2F%31"])
-async def test_every_spelling_of_a_path_means_the_same_id(
-    api: httpx2.AsyncClient, admin: Headers, spelling: str
-) -> None:
-    own = await project(api, await user(api, admin))
+async def test_every_spelling_of_a_path_means_the_same_id(api: httpx2.AsyncClient, own: Project, spelling: str) -> None:
     await upload(api, own, row("doc/1", [1, 0, 0]), row(spelling, [1, 0, 0]))
     path = f"{own.embeddings}/{spelling}"
     assert (await fetch(api, path, own.owner.headers))["text_id"] == "doc/1"
@@ -67,8 +63,7 @@ async def test_every_spelling_of_a_path_means_the_same_id(
     assert await status(api, own.embedding(spelling), own.owner.headers) == 200
 
 
-async def test_an_id_that_was_stored_encoded_means_itself(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_an_id_that_was_stored_encoded_means_itself(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("part%2Fone%20two", [1, 0, 0]))
     for path in (own.embedding("part/one two"), own.similar("part/one two")):
         problem(await api.get(path, headers=own.owner.headers), 404)
@@ -78,9 +73,8 @@ async def test_an_id_that_was_stored_encoded_means_itself(api: httpx2.AsyncClien
 
 @pytest.mark.parametrize("ending", ["/", "//", "/a/", "/a/../b"])
 async def test_an_empty_id_and_a_path_of_more_steps_are_no_route(
-    api: httpx2.AsyncClient, admin: Headers, ending: str
+    api: httpx2.AsyncClient, own: Project, ending: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     await upload(api, own, row("a", [1, 0, 0]), row("b", [1, 0, 0]))
     request = api.build_request("DELETE", own.embeddings + ending.replace("..", "%2e%2e"), headers=own.owner.headers)
     problem(await api.send(request), 404)
@@ -89,9 +83,8 @@ async def test_an_empty_id_and_a_path_of_more_steps_are_no_route(
 
 @pytest.mark.parametrize("spelling", ["{}%20", "%20{}", "{}%2F", "{}%00", "{};a", "{}%3F", "{}%23", "%2E%2E%2F{}"])
 async def test_no_spelling_of_a_handle_reaches_another_ones(
-    api: httpx2.AsyncClient, admin: Headers, spelling: str
+    api: httpx2.AsyncClient, admin: Headers, own: Project, spelling: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     for path, name in (
         (own.owner.path, own.owner.handle),
         (own.path, own.handle),

@@ -7,6 +7,7 @@ from tests.support.world import (
     UNKNOWN_KEY,
     Headers,
     Json,
+    Project,
     User,
     fetch,
     instance,
@@ -65,8 +66,7 @@ async def test_only_handle_and_dimensions_are_required(api: httpx2.AsyncClient, 
     assert (about["dimensions"], about["api_standard"], about["has_api_key"]) == (384, "openai", False)
 
 
-async def test_null_is_the_same_as_leaving_out(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_null_is_the_same_as_leaving_out(api: httpx2.AsyncClient, ada: User) -> None:
     optional = ("endpoint", "description", "api_standard", "model", "context_limit", "api_key")
     made = await instance(api, ada, **dict.fromkeys(optional))
     about = await fetch(api, made.path, ada.headers)
@@ -124,8 +124,7 @@ async def test_an_empty_key_at_creation_is_none(api: httpx2.AsyncClient, admin: 
     assert (await fetch(api, made.path, made.owner.headers))["has_api_key"] is False
 
 
-async def test_the_key_is_in_no_answer(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_the_key_is_in_no_answer(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     made = await instance(api, ada, api_key=SECRET)
     own = await project(api, ada, on=made)
     put = await api.put(
@@ -163,8 +162,7 @@ async def test_the_key_is_in_no_refusal(api: httpx2.AsyncClient, admin: Headers,
     assert await fetch(api, collection(ada), ada.headers) == {"instances": []}
 
 
-async def test_the_key_is_not_in_the_answer_to_broken_json(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_the_key_is_not_in_the_answer_to_broken_json(api: httpx2.AsyncClient, ada: User) -> None:
     content = f'{{"instance_handle": "abc", "dimensions": 3, "api_key": "{SECRET}", }}'.encode()
     headers = {**ada.headers, "Content-Type": "application/json"}
     response = await api.post(collection(ada), content=content, headers=headers)
@@ -212,16 +210,14 @@ async def test_the_key_is_not_in_the_answer_to_broken_json(api: httpx2.AsyncClie
         ("api_key", 5),
     ],
 )
-async def test_bad_values_are_refused(api: httpx2.AsyncClient, admin: Headers, field: str, value: object) -> None:
-    ada = await user(api, admin)
+async def test_bad_values_are_refused(api: httpx2.AsyncClient, ada: User, field: str, value: object) -> None:
     body = {"instance_handle": unique("i"), "dimensions": 3, field: value}
     refused(await api.post(collection(ada), json=body, headers=ada.headers), 422, f"body.{field}")
     assert await fetch(api, collection(ada), ada.headers) == {"instances": []}
 
 
 @pytest.mark.parametrize("field", ["instance_handle", "dimensions"])
-async def test_required_properties_are_required(api: httpx2.AsyncClient, admin: Headers, field: str) -> None:
-    ada = await user(api, admin)
+async def test_required_properties_are_required(api: httpx2.AsyncClient, ada: User, field: str) -> None:
     body = {"instance_handle": unique("i"), "dimensions": 3}
     del body[field]
     refused_property(await api.post(collection(ada), json=body, headers=ada.headers), "body", field)
@@ -244,10 +240,7 @@ async def test_a_handle_that_differs_from_the_path_is_refused(api: httpx2.AsyncC
     assert len((await fetch(api, collection(made.owner), made.owner.headers))["instances"]) == 1
 
 
-async def test_dimensions_cannot_change_while_a_project_holds_embeddings(
-    api: httpx2.AsyncClient, admin: Headers
-) -> None:
-    own = await project(api, await user(api, admin))
+async def test_dimensions_cannot_change_while_a_project_holds_embeddings(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 0, 0]))
     before = await fetch(api, own.instance.path, own.owner.headers)
     body = {"instance_handle": own.instance.handle, "dimensions": 4}
@@ -255,8 +248,7 @@ async def test_dimensions_cannot_change_while_a_project_holds_embeddings(
     assert await fetch(api, own.instance.path, own.owner.headers) == before
 
 
-async def test_dimensions_may_change_while_projects_are_empty(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_dimensions_may_change_while_projects_are_empty(api: httpx2.AsyncClient, own: Project) -> None:
     body = {"instance_handle": own.instance.handle, "dimensions": 4}
     assert (await api.put(own.instance.path, json=body, headers=own.owner.headers)).status_code == 201
     assert (await upload(api, own, row("a", [1, 0, 0, 0])))["inserted"] == 1
@@ -322,8 +314,9 @@ async def test_one_overridden_field_leaves_the_others_inherited(api: httpx2.Asyn
 
 
 @pytest.mark.parametrize("owner", ["_system", "self", "other", "nobody"])
-async def test_a_missing_definition_makes_no_instance(api: httpx2.AsyncClient, admin: Headers, owner: str) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_missing_definition_makes_no_instance(
+    api: httpx2.AsyncClient, ada: User, bob: User, owner: str
+) -> None:
     owners = {"_system": "_system", "self": ada.handle, "other": bob.handle, "nobody": unique("u")}
     body = {"instance_handle": unique("i"), "definition_owner": owners[owner], "definition_handle": unique("d")}
     response = await api.post(f"{collection(ada)}/from-definition", json=body, headers=ada.headers)
@@ -334,8 +327,7 @@ async def test_a_missing_definition_makes_no_instance(api: httpx2.AsyncClient, a
 
 
 @pytest.mark.parametrize("field", ["instance_handle", "definition_owner", "definition_handle"])
-async def test_from_definition_requires_its_names(api: httpx2.AsyncClient, admin: Headers, field: str) -> None:
-    ada = await user(api, admin)
+async def test_from_definition_requires_its_names(api: httpx2.AsyncClient, ada: User, field: str) -> None:
     body = {"instance_handle": unique("i"), "definition_owner": "_system", "definition_handle": "openai-large"}
     del body[field]
     response = await api.post(f"{collection(ada)}/from-definition", json=body, headers=ada.headers)
@@ -354,9 +346,8 @@ async def test_from_definition_requires_its_names(api: httpx2.AsyncClient, admin
     ],
 )
 async def test_from_definition_refuses_bad_values(
-    api: httpx2.AsyncClient, admin: Headers, field: str, value: object
+    api: httpx2.AsyncClient, ada: User, field: str, value: object
 ) -> None:
-    ada = await user(api, admin)
     body = {"instance_handle": unique("i"), "definition_owner": "_system", "definition_handle": "openai-large"}
     response = await api.post(f"{collection(ada)}/from-definition", json={**body, field: value}, headers=ada.headers)
     refused(response, 422, f"body.{field}")
@@ -367,8 +358,9 @@ async def test_from_definition_refuses_bad_values(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 200])
-async def test_the_list_holds_every_instance_once(api: httpx2.AsyncClient, admin: Headers, limit: int) -> None:
-    ada = await user(api, admin)
+async def test_the_list_holds_every_instance_once(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, limit: int
+) -> None:
     made = [await instance(api, ada) for _ in range(3)]
     described = {"description": "About it", "model": "a-model", "api_key": "sk-of-the-list"}
     assert (await api.patch(made[0].path, json=described, headers=ada.headers)).status_code == 200
@@ -395,8 +387,7 @@ async def test_the_list_of_a_missing_user_is_404_for_the_admin(api: httpx2.Async
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=ten", "offset=-1", "offset=x"])
-async def test_bad_pages_are_refused(api: httpx2.AsyncClient, admin: Headers, query: str) -> None:
-    ada = await user(api, admin)
+async def test_bad_pages_are_refused(api: httpx2.AsyncClient, ada: User, query: str) -> None:
     response = await api.get(f"{collection(ada)}?{query}", headers=ada.headers)
     refused(response, 422, f"query.{query.partition('=')[0]}")
 
@@ -415,16 +406,14 @@ async def test_an_unused_instance_is_deleted(api: httpx2.AsyncClient, admin: Hea
     assert await fetch(api, collection(made.owner), made.owner.headers) == {"instances": []}
 
 
-async def test_an_instance_in_use_cannot_be_deleted(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_an_instance_in_use_cannot_be_deleted(api: httpx2.AsyncClient, admin: Headers, own: Project) -> None:
     for headers in (own.owner.headers, admin):
         problem(await api.delete(own.instance.path, headers=headers), 409)
     assert await status(api, own.instance.path, own.owner.headers) == 200
     assert (await upload(api, own, row("a", [1, 0, 0])))["inserted"] == 1
 
 
-async def test_an_instance_can_be_deleted_when_its_project_is_gone(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_an_instance_can_be_deleted_when_its_project_is_gone(api: httpx2.AsyncClient, own: Project) -> None:
     assert (await api.delete(own.path, headers=own.owner.headers)).status_code == 204
     assert (await api.delete(own.instance.path, headers=own.owner.headers)).status_code == 204
 
@@ -467,8 +456,7 @@ async def test_403_is_the_same_whether_or_not_the_instance_exists(
     assert there.text.replace(made.handle, "X") == not_there.text.replace(nothing, "X")
 
 
-async def test_a_reader_of_a_project_does_not_see_its_instance(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_reader_of_a_project_does_not_see_its_instance(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     shared = await project(api, ada, shared_with=[{"user_handle": bob.handle, "role": "editor"}])
     problem(await api.get(shared.instance.path, headers=bob.headers), 403)
     assert await fetch(api, collection(bob), bob.headers) == {"instances": []}

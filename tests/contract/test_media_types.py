@@ -10,7 +10,7 @@ import pytest
 from service.api.routes import endpoints
 from service.http.body import MERGE_PATCH
 from service.http.endpoint import Endpoint
-from tests.support.world import Headers, batch, fetch, problem, project, refused, row, upload, user
+from tests.support.world import Headers, Project, batch, fetch, problem, refused, row, upload
 
 WITH_BODY = [one for one in endpoints if one.body_type is not None or one.streams is not None]
 BATCH = batch(row("a", [1, 2, 3]))
@@ -30,9 +30,8 @@ EACH_WAY = ("post_user", "patch_project", "post_embeddings", "post_similars", "p
     ],
 )
 async def test_a_refused_type_is_told_the_right_ones(
-    api: httpx2.AsyncClient, admin: Headers, one: Endpoint, kind: str
+    api: httpx2.AsyncClient, admin: Headers, own: Project, one: Endpoint, kind: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     path = one.path.format(
         user=own.owner.handle,
         project=own.handle,
@@ -56,8 +55,7 @@ def test_each_way_is_asked() -> None:
     assert set(EACH_WAY) <= {one.name for one in WITH_BODY}
 
 
-async def test_json_to_a_stream_is_told_the_right_types(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_json_to_a_stream_is_told_the_right_types(api: httpx2.AsyncClient, own: Project) -> None:
     answer = await api.post(f"{own.embeddings}/stream", json=BATCH, headers=own.owner.headers)
     detail = problem(answer, 415)["detail"]
     assert "application/x-ndjson" in detail
@@ -66,9 +64,8 @@ async def test_json_to_a_stream_is_told_the_right_types(api: httpx2.AsyncClient,
 
 @pytest.mark.parametrize("kind", ["APPLICATION/MSGPACK", "Application/Msgpack", "application/MSGPACK ; x=y"])
 async def test_message_pack_is_understood_however_it_is_written(
-    api: httpx2.AsyncClient, admin: Headers, kind: str
+    api: httpx2.AsyncClient, own: Project, kind: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     headers = {**own.owner.headers, "Content-Type": kind, "Accept": kind}
     answer = await api.post(own.embeddings, content=msgspec.msgpack.encode(BATCH), headers=headers)
     assert answer.status_code == 201, answer.text
@@ -92,9 +89,8 @@ async def test_message_pack_is_understood_however_it_is_written(
     ],
 )
 async def test_json_is_understood_however_it_is_written(
-    api: httpx2.AsyncClient, admin: Headers, kind: str, path: str
+    api: httpx2.AsyncClient, own: Project, kind: str, path: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     sent = BATCH["embeddings"][0] if path else BATCH
     headers = {**own.owner.headers, "Content-Type": kind}
     answer = await api.post(own.embeddings + path, content=json.dumps(sent), headers=headers)
@@ -108,9 +104,8 @@ async def test_json_is_understood_however_it_is_written(
 @pytest.mark.parametrize("coding", ["x-gzip", "X-GZip", "GZIP", "identity", "Identity", ""])
 @pytest.mark.parametrize("path", ["", "/stream"])
 async def test_a_coding_is_understood_however_it_is_written(
-    api: httpx2.AsyncClient, admin: Headers, coding: str, path: str
+    api: httpx2.AsyncClient, own: Project, coding: str, path: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     content = json.dumps(BATCH["embeddings"][0] if path else BATCH).encode()
     headers = {
         **own.owner.headers,
@@ -126,9 +121,8 @@ async def test_a_coding_is_understood_however_it_is_written(
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "x-zstd"])
 @pytest.mark.parametrize("path", ["", "/stream"])
 async def test_another_coding_is_told_those_that_are_understood(
-    api: httpx2.AsyncClient, admin: Headers, coding: str, path: str
+    api: httpx2.AsyncClient, own: Project, coding: str, path: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     headers = {
         **own.owner.headers,
         "Content-Type": "application/x-ndjson" if path else "application/json",
@@ -140,8 +134,7 @@ async def test_another_coding_is_told_those_that_are_understood(
     assert answer.headers["accept-encoding"] == "gzip, zstd"
 
 
-async def test_an_unknown_type_of_answer_is_json(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_an_unknown_type_of_answer_is_json(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 2, 3]))
     for accept in ("text/html", "*/*", "application/*", "APPLICATION/JSON", "application/msgpack;q=0"):
         answer = await api.get(own.embeddings, headers={**own.owner.headers, "Accept": accept})

@@ -35,10 +35,10 @@ def messages(response: httpx2.Response, at: str) -> str:
 
 
 async def ask(
-    api: httpx2.AsyncClient, one: Endpoint, own: Project, headers: Headers, *, method: str | None = None, **names: str
+    api: httpx2.AsyncClient, one: Endpoint, kept: Project, headers: Headers, *, method: str | None = None, **names: str
 ) -> httpx2.Response:
     """A request whose only fault in path and query is a parameter that no route has."""
-    values = {"user": own.owner.handle, "project": own.handle, "instance": own.instance.handle, **names}
+    values = {"user": kept.owner.handle, "project": kept.handle, "instance": kept.instance.handle, **names}
     path = one.path
     for name in ("user", "project", "instance", "text_id", "definition", "standard", "other"):
         path = path.replace(f"{{{name}}}", values.get(name, "none"))
@@ -53,11 +53,11 @@ async def ask(
 
 
 @pytest.fixture(scope="module")
-async def own(api: httpx2.AsyncClient, admin: Headers) -> Project:
+async def kept(api: httpx2.AsyncClient, admin: Headers) -> Project:
     """A project that nothing of what is asked of it may change."""
-    own = await project(api, await user(api, admin))
-    await upload(api, own, row("none", [1, 2, 3]))
-    return own
+    kept = await project(api, await user(api, admin))
+    await upload(api, kept, row("none", [1, 2, 3]))
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -67,33 +67,32 @@ async def stranger(api: httpx2.AsyncClient, admin: Headers) -> User:
 
 @pytest.mark.parametrize("one", OURS, ids=lambda one: one.name)
 async def test_an_unknown_parameter_is_refused_on_every_route(
-    api: httpx2.AsyncClient, admin: Headers, own: Project, one: Endpoint
+    api: httpx2.AsyncClient, admin: Headers, kept: Project, one: Endpoint
 ) -> None:
-    before = await snapshot(api, own)
-    answer = await ask(api, one, own, admin)
+    before = await snapshot(api, kept)
+    answer = await ask(api, one, kept, admin)
     if one.error_body is None:
         refused(answer, 422, "query.treshold")
     assert answer.status_code == 422
-    assert await snapshot(api, own) == before  # a DELETE has deleted nothing
+    assert await snapshot(api, kept) == before  # a DELETE has deleted nothing
     if one.method == "GET":
-        assert (await ask(api, one, own, admin, method="HEAD")).status_code == 422
-    assert (await ask(api, one, own, {}, method="OPTIONS")).status_code == 204
+        assert (await ask(api, one, kept, admin, method="HEAD")).status_code == 422
+    assert (await ask(api, one, kept, {}, method="OPTIONS")).status_code == 204
 
 
 @pytest.mark.parametrize("one", OURS, ids=lambda one: one.name)
 async def test_access_is_decided_first(
-    api: httpx2.AsyncClient, admin: Headers, own: Project, stranger: User, one: Endpoint
+    api: httpx2.AsyncClient, admin: Headers, kept: Project, stranger: User, one: Endpoint
 ) -> None:
     if not one.path.startswith("/v1/api-standards") or one.method != "GET":
-        assert (await ask(api, one, own, {})).status_code == 401
+        assert (await ask(api, one, kept, {})).status_code == 401
         is_for_all = one.guard is any_user
-        assert (await ask(api, one, own, stranger.headers)).status_code == (422 if is_for_all else 403)
-    missing = await ask(api, one, own, admin, user="nobody", project="nothing", instance="nothing")
+        assert (await ask(api, one, kept, stranger.headers)).status_code == (422 if is_for_all else 403)
+    missing = await ask(api, one, kept, admin, user="nobody", project="nothing", instance="nothing")
     assert missing.status_code == 422  # what is wrong with a request comes before what is missing
 
 
-async def test_the_nearest_parameter_is_named(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_the_nearest_parameter_is_named(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 2, 3]))
     for path, sent, nearest in (
         (own.similar("a"), "treshold=0.9", "threshold"),
@@ -119,9 +118,8 @@ async def test_the_nearest_parameter_is_named(api: httpx2.AsyncClient, admin: He
 
 
 async def test_a_parameter_that_is_given_twice_is_refused_unless_it_is_a_list(
-    api: httpx2.AsyncClient, admin: Headers
+    api: httpx2.AsyncClient, own: Project
 ) -> None:
-    own = await project(api, await user(api, admin))
     await upload(api, own, row("a", [1, 2, 3], text="t"))
     refused(await api.get(f"{own.embeddings}?after=a&after=b", headers=own.owner.headers), 422, "query.after")
     refused(await api.get(f"{own.embeddings}?limit=1&limit=1", headers=own.owner.headers), 422, "query.limit")
@@ -130,8 +128,9 @@ async def test_a_parameter_that_is_given_twice_is_refused_unless_it_is_a_list(
 
 
 @pytest.mark.parametrize("query", ["after=%FF", "%FF=1", "after=%C3%28", "include=%FF", "limit=%FF"])
-async def test_a_query_that_is_not_utf_8_is_refused(api: httpx2.AsyncClient, admin: Headers, query: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_query_that_is_not_utf_8_is_refused(
+    api: httpx2.AsyncClient, admin: Headers, own: Project, query: str
+) -> None:
     assert "is not UTF-8" in str(problem(await api.get(f"{own.embeddings}?{query}", headers=own.owner.headers), 422))
     for path in (own.owner.path, own.similar("a"), "/v1/users", "/v1/admin/sanity-check", "/v1/api-standards"):
         problem(await api.get(f"{path}?{query}", headers=admin), 422)

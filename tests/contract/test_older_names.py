@@ -4,11 +4,12 @@ import httpx2
 import pytest
 
 from service.api import deprecated, instance_sharing, llm_instances
+from service.http.endpoint import defined_in
 from tests.support.world import Headers, fetch, instance, problem, unique, user
 
 
 def test_each_newer_route_has_its_older_one() -> None:
-    known = [*llm_instances.endpoints, *instance_sharing.endpoints]
+    known = defined_in(llm_instances, instance_sharing)
     newer = {(one.method, one.path.replace("llm-instances", "llm-services")) for one in known}
     newer.remove(("PATCH", "/v1/llm-services/{user}/{instance}/share/{other}"))  # which older clients do not know
     assert newer == {(one.method, one.path) for one in deprecated.endpoints}

@@ -121,8 +121,7 @@ ODD = ["a b", "a&after=z", "a+b", "a/b", "a%2Fb", "é", "e\u0301", "漢字🎉",
 
 
 @pytest.mark.slow
-async def test_embeddings_go_on_behind_the_last_whatever_its_id_is(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_embeddings_go_on_behind_the_last_whatever_its_id_is(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, *(row(one, [1, 2, 3], text="t", metadata={"a": 1}) for one in ODD))
     for query in ("limit=1&include=text", "include=text,metadata&limit=1", "limit=1&offset=0", "limit=2&after="):
         found, _ = await walk(api, f"{own.embeddings}?{query}", own.owner.headers, "embeddings")
@@ -136,17 +135,15 @@ async def test_embeddings_go_on_behind_the_last_whatever_its_id_is(api: httpx2.A
     assert link(await api.get(f"{own.embeddings}?limit=2", headers=packed))
 
 
-async def test_a_path_stays_as_it_was_sent(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_path_stays_as_it_was_sent(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 2, 3]), row("b", [1, 2, 3]))
     path = own.embeddings.replace("-", "%2d")
     assert link(await api.get(f"{path}?limit=1", headers=own.owner.headers)) == f"{path}?limit=1&after=a"
 
 
 async def test_a_page_that_is_just_full_is_not_refused_for_what_comes_next(
-    api: httpx2.AsyncClient, admin: Headers
+    api: httpx2.AsyncClient, own: Project
 ) -> None:
-    own = await project(api, await user(api, admin))
     for name in ("a", "b", "c"):
         await upload(api, own, row(name, [1, 2, 3], text=name * 1_900_000))
     found, sizes = await walk(api, f"{own.embeddings}?limit=2&include=text", own.owner.headers, "embeddings")

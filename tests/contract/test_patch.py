@@ -14,6 +14,8 @@ from tests.support.watched import command_line, descendants
 from tests.support.world import (
     Headers,
     Json,
+    Project,
+    User,
     definition,
     fetch,
     instance,
@@ -117,8 +119,7 @@ async def test_the_key_of_an_instance(api: httpx2.AsyncClient, admin: Headers) -
     assert (await patch(api, path, ada.headers, {"api_key": ""})).json()["has_api_key"] is False
 
 
-async def test_dimensions_stay_while_there_are_embeddings(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_dimensions_stay_while_there_are_embeddings(api: httpx2.AsyncClient, own: Project) -> None:
     assert (await patch(api, own.instance.path, own.owner.headers, {"dimensions": 2})).status_code == 200
     await upload(api, own, row("a", [1, 2]))
     problem(await patch(api, own.instance.path, own.owner.headers, {"dimensions": 3}), 409)
@@ -127,8 +128,7 @@ async def test_dimensions_stay_while_there_are_embeddings(api: httpx2.AsyncClien
     assert (await patch(api, own.instance.path, own.owner.headers, {"dimensions": 3})).status_code == 200
 
 
-async def test_the_shares_of_a_project(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_the_shares_of_a_project(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, shared_with=[bob.handle])
 
     async def shares(change: Json) -> tuple[list[str], bool]:
@@ -235,9 +235,8 @@ def checking() -> list[int]:
 
 
 async def test_others_change_the_owners_projects_while_a_schema_is_checked(
-    api: httpx2.AsyncClient, admin: Headers
+    api: httpx2.AsyncClient, own: Project
 ) -> None:
-    own = await project(api, await user(api, admin))
     other = await project(api, own.owner, on=own.instance)
     costly = {"patternProperties": {rf"^\p{{L}}{{40}}{n}": True for n in range(900)}}  # until it is over a limit
     checked = asyncio.create_task(patch(api, own.path, own.owner.headers, {"metadataScheme": costly}))
@@ -271,8 +270,7 @@ async def test_a_merged_schema_holds(api: httpx2.AsyncClient, admin: Headers) ->
         assert (await api.post(own.embeddings, json=body, headers=own.owner.headers)).status_code == status
 
 
-async def test_the_older_names_of_a_project_can_be_patched(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_the_older_names_of_a_project_can_be_patched(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, shared_with=[bob.handle])
     other = await instance(api, ada)
     answer = await patch(api, own.path, ada.headers, {"llmServices": [other.handle]})

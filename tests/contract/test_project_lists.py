@@ -2,11 +2,10 @@
 
 import httpx2
 
-from tests.support.world import Headers, fetch, instance, problem, project, row, upload, user
+from tests.support.world import Headers, User, fetch, instance, problem, project, row, upload, user
 
 
-async def test_each_project_shows_what_a_page_of_them_needs(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_each_project_shows_what_a_page_of_them_needs(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     on = await instance(api, ada, model="house-3")
     own = await project(
         api,
@@ -55,7 +54,6 @@ async def test_the_admin_pages_through_those_of_all_users(api: httpx2.AsyncClien
     assert {one["role"] for one in mine} == {"admin"}
 
 
-async def test_nobody_else_sees_that_list(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_nobody_else_sees_that_list(api: httpx2.AsyncClient, ada: User) -> None:
     problem(await api.get("/v1/projects", headers=ada.headers), 403)
     problem(await api.get("/v1/projects"), 401)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.world import (
     Headers,
     Json,
+    Project,
     User,
     batch,
     fetch,
@@ -100,8 +101,7 @@ async def test_the_admin_creates_for_a_user(api: httpx2.AsyncClient, admin: Head
     assert (await fetch(api, f"{collection(ada)}/{handle}", admin))["role"] == "admin"
 
 
-async def test_the_owner_may_be_named_as_the_instances(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_the_owner_may_be_named_as_the_instances(api: httpx2.AsyncClient, ada: User) -> None:
     own = await project(api, ada, instance_owner=ada.handle)
     assert (await fetch(api, own.path, ada.headers))["instance"]["owner"] == ada.handle
 
@@ -123,16 +123,14 @@ async def test_two_users_may_use_the_same_handle(api: httpx2.AsyncClient, admin:
     assert response.json()["project_id"] != one.id
 
 
-async def test_number_of_embeddings_follows_the_rows(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_number_of_embeddings_follows_the_rows(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("a", [1, 0, 0]), row("b", [0, 1, 0]))
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 2
     await api.delete(own.embedding("a"), headers=own.owner.headers)
     assert (await fetch(api, own.path, own.owner.headers))["number_of_embeddings"] == 1
 
 
-async def test_changes_counts_all_that_was_ever_written(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_changes_counts_all_that_was_ever_written(api: httpx2.AsyncClient, own: Project) -> None:
 
     async def changes() -> Any:
         return (await fetch(api, own.path, own.owner.headers))["changes"]
@@ -178,8 +176,7 @@ async def test_changes_counts_all_that_was_ever_written(api: httpx2.AsyncClient,
         ("metadataScheme", {"required": "author"}),
     ],
 )
-async def test_bad_values_are_refused(api: httpx2.AsyncClient, admin: Headers, field: str, value: object) -> None:
-    ada = await user(api, admin)
+async def test_bad_values_are_refused(api: httpx2.AsyncClient, ada: User, field: str, value: object) -> None:
     on = await instance(api, ada)
     body = {"project_handle": unique("p"), "instance_handle": on.handle, field: value}
     refused_below(await api.post(collection(ada), json=body, headers=ada.headers), 422, f"body.{field}")
@@ -199,8 +196,7 @@ async def test_bad_values_are_refused(api: httpx2.AsyncClient, admin: Headers, f
     ],
     ids=str,
 )
-async def test_bad_shares_are_refused(api: httpx2.AsyncClient, admin: Headers, entry: object, where: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_bad_shares_are_refused(api: httpx2.AsyncClient, own: Project, entry: object, where: str) -> None:
     before = await snapshot(api, own)
     response = await api.put(own.path, json={**own.body, "shared_with": [entry]}, headers=own.owner.headers)
     body = problem(response, 422)
@@ -212,8 +208,7 @@ async def test_bad_shares_are_refused(api: httpx2.AsyncClient, admin: Headers, e
 
 @pytest.mark.parametrize("field", ["project_handle", "instance_handle"])
 @pytest.mark.parametrize("how", ["left out", "null"])
-async def test_required_properties_are_required(api: httpx2.AsyncClient, admin: Headers, field: str, how: str) -> None:
-    ada = await user(api, admin)
+async def test_required_properties_are_required(api: httpx2.AsyncClient, ada: User, field: str, how: str) -> None:
     body: Json = {"project_handle": unique("p"), "instance_handle": (await instance(api, ada)).handle}
     if how == "null":
         body[field] = None
@@ -224,8 +219,7 @@ async def test_required_properties_are_required(api: httpx2.AsyncClient, admin: 
 
 
 @pytest.mark.parametrize("field", ["nonsense", "project_id", "owner", "role", "instance", "number_of_embeddings"])
-async def test_unknown_properties_are_refused(api: httpx2.AsyncClient, admin: Headers, field: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_unknown_properties_are_refused(api: httpx2.AsyncClient, own: Project, field: str) -> None:
     before = await snapshot(api, own)
     body = {**own.body, "description": "after", field: "x"}
     refused_property(await api.put(own.path, json=body, headers=own.owner.headers), "body", field)
@@ -241,8 +235,9 @@ async def test_a_handle_that_differs_from_the_path_is_refused(api: httpx2.AsyncC
     assert await status(api, f"{collection(own.owner)}/{other}", own.owner.headers) == 404
 
 
-async def test_a_missing_instance_and_anothers_are_refused_alike(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_missing_instance_and_anothers_are_refused_alike(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, bob: User
+) -> None:
     foreign, handle = await instance(api, bob), unique("p")
     path = f"{collection(ada)}/{handle}"
     answers = [
@@ -270,9 +265,8 @@ async def test_a_project_for_a_missing_user_is_404_for_the_admin(api: httpx2.Asy
 
 
 async def test_a_missing_project_is_404_for_its_would_be_owner_and_the_admin(
-    api: httpx2.AsyncClient, admin: Headers
+    api: httpx2.AsyncClient, admin: Headers, ada: User
 ) -> None:
-    ada = await user(api, admin)
     for headers in (ada.headers, admin):
         problem(await api.get(f"{collection(ada)}/{unique('p')}", headers=headers), 404)
         problem(await api.delete(f"{collection(ada)}/{unique('p')}", headers=headers), 404)
@@ -325,8 +319,7 @@ async def test_shares_are_read_by_owner_and_admin_only(api: httpx2.AsyncClient, 
         assert "shared_with" not in about
 
 
-async def test_shares_left_out_stay(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_shares_left_out_stay(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, shared_with=[{"user_handle": bob.handle, "role": "editor"}])
     for body in ({**own.body, "description": "new"}, {**own.body, "shared_with": None}):
         assert (await api.put(own.path, json=body, headers=ada.headers)).status_code == 201
@@ -344,8 +337,7 @@ async def test_shares_given_replace_all_shares(api: httpx2.AsyncClient, admin: H
     problem(await api.get(own.path, headers=eva.headers), 403)
 
 
-async def test_sharing_again_changes_the_role(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_sharing_again_changes_the_role(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, shared_with=[{"user_handle": bob.handle, "role": "editor"}])
     body = {**own.body, "shared_with": [{"user_handle": bob.handle, "role": "reader"}]}
     await api.put(own.path, json=body, headers=ada.headers)
@@ -356,9 +348,8 @@ async def test_sharing_again_changes_the_role(api: httpx2.AsyncClient, admin: He
 @pytest.mark.parametrize("whom", ["nobody", "the owner"])
 @pytest.mark.parametrize("form", ["handle", "object"])
 async def test_a_project_is_not_shared_with_nobody_or_its_owner(
-    api: httpx2.AsyncClient, admin: Headers, whom: str, form: str
+    api: httpx2.AsyncClient, ada: User, bob: User, whom: str, form: str
 ) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
     own = await project(api, ada, shared_with=[bob.handle])
     before = await snapshot(api, own)
     handle = ada.handle if whom == "the owner" else unique("u")
@@ -381,8 +372,7 @@ async def test_three_ways_to_make_a_project_public(api: httpx2.AsyncClient, admi
         assert (about["public_read"], about["role"]) == (True, role)
 
 
-async def test_a_star_beside_handles_is_public_and_shared(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_star_beside_handles_is_public_and_shared(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, shared_with=["*", {"user_handle": bob.handle, "role": "editor"}])
     assert (await fetch(api, own.path, ada.headers))["public_read"] is True
     assert (await fetch(api, own.path, bob.headers))["role"] == "editor"
@@ -397,16 +387,16 @@ async def test_public_read_false_makes_a_project_private_again(api: httpx2.Async
     problem(await api.get(own.path, headers=(await user(api, admin)).headers), 403)
 
 
-async def test_what_everyone_sees_of_a_public_project_has_no_shares(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_what_everyone_sees_of_a_public_project_has_no_shares(
+    api: httpx2.AsyncClient, ada: User, bob: User
+) -> None:
     own = await project(api, ada, public_read=True, shared_with=[bob.handle])
     response = await api.get(own.path)
     assert "shared_with" not in response.json()
     assert bob.handle not in response.text
 
 
-async def test_older_clients_authorized_readers_are_readers(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_older_clients_authorized_readers_are_readers(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, authorizedReaders=[bob.handle])
     assert shares(await fetch(api, own.path, ada.headers)) == {(bob.handle, "reader")}
     assert (await fetch(api, own.path, bob.headers))["role"] == "reader"
@@ -520,8 +510,7 @@ async def test_a_schema_fetches_nothing(api: httpx2.AsyncClient, admin: Headers,
     assert calls == []
 
 
-async def test_a_schema_reads_no_file(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_schema_reads_no_file(api: httpx2.AsyncClient, ada: User) -> None:
     on = await instance(api, ada)
     body = {
         "project_handle": unique("p"),
@@ -551,8 +540,9 @@ async def test_a_schema_may_refer_to_itself(api: httpx2.AsyncClient, admin: Head
 
 
 @pytest.mark.parametrize("limit", [1, 2, 200])
-async def test_the_list_holds_own_and_shared_projects_once(api: httpx2.AsyncClient, admin: Headers, limit: int) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_the_list_holds_own_and_shared_projects_once(
+    api: httpx2.AsyncClient, ada: User, bob: User, limit: int
+) -> None:
     on = await instance(api, bob)
     own = [await project(api, bob, on=on) for _ in range(2)]
     read = await project(api, ada, shared_with=[bob.handle])
@@ -569,8 +559,7 @@ async def test_the_list_holds_own_and_shared_projects_once(api: httpx2.AsyncClie
     assert found == (await fetch(api, collection(bob), bob.headers, limit=200))["projects"]
 
 
-async def test_a_page_past_the_end_is_an_empty_list(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_page_past_the_end_is_an_empty_list(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     assert await fetch(api, collection(ada), ada.headers) == {"projects": []}
     assert await fetch(api, collection(ada), admin, offset=1000) == {"projects": []}
 
@@ -580,8 +569,7 @@ async def test_the_list_of_a_missing_user_is_404_for_the_admin(api: httpx2.Async
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=ten", "offset=-1", "offset=x"])
-async def test_bad_pages_are_refused(api: httpx2.AsyncClient, admin: Headers, query: str) -> None:
-    ada = await user(api, admin)
+async def test_bad_pages_are_refused(api: httpx2.AsyncClient, ada: User, query: str) -> None:
     response = await api.get(f"{collection(ada)}?{query}", headers=ada.headers)
     refused(response, 422, f"query.{query.partition('=')[0]}")
 
@@ -590,8 +578,9 @@ async def test_bad_pages_are_refused(api: httpx2.AsyncClient, admin: Headers, qu
 
 
 @pytest.mark.parametrize("by", ["owner", "admin"])
-async def test_a_deleted_project_is_gone_with_its_rows(api: httpx2.AsyncClient, admin: Headers, by: str) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_deleted_project_is_gone_with_its_rows(
+    api: httpx2.AsyncClient, admin: Headers, own: Project, by: str
+) -> None:
     await upload(api, own, row("a", [1, 0, 0]))
     headers = own.owner.headers if by == "owner" else admin
     response = await api.delete(own.path, headers=headers)
@@ -602,8 +591,7 @@ async def test_a_deleted_project_is_gone_with_its_rows(api: httpx2.AsyncClient, 
     assert await fetch(api, collection(own.owner), own.owner.headers) == {"projects": []}
 
 
-async def test_a_project_created_again_is_empty_and_private(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_project_created_again_is_empty_and_private(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada, public_read=True, shared_with=[bob.handle], metadataScheme=SCHEMA)
     await upload(api, own, row("a", [1, 0, 0], metadata={"author": "Kant"}))
     assert (await api.delete(own.path, headers=ada.headers)).status_code == 204
@@ -625,8 +613,9 @@ async def test_deleting_one_project_leaves_its_neighbour(api: httpx2.AsyncClient
     assert await snapshot(api, kept) == before
 
 
-async def test_what_readers_may_know_of_the_instance(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_what_readers_may_know_of_the_instance(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, bob: User
+) -> None:
     on = await instance(api, ada, model="a-model", endpoint="https://secret.example.org", api_key="a key")
     own = await project(api, ada, on=on)
     share = {"share_with_handle": bob.handle, "role": "reader"}

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from service.api import schema_check
-from tests.support.world import Headers, Project, fetch, instance, problem, project, refused, row, upload, user
+from tests.support.world import Headers, Project, User, fetch, instance, problem, project, refused, row, upload, user
 
 NEEDS_AUTHOR: Any = {"type": "object", "required": ["author"], "properties": {"year": {"type": "integer"}}}
 
@@ -65,16 +65,14 @@ async def test_goes_on_where_time_ran_out(
     assert (checked, failing, pages[:2]) == (5, 3, [2, 2])
 
 
-async def test_lists_the_first_hundred_and_counts_all(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_lists_the_first_hundred_and_counts_all(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, *(row(f"{n:04}", [1, 2, 3], metadata={"n": n}) for n in range(2500)))
     found = (await check(api, own, metadataScheme={"properties": {"n": {"maximum": 9}}})).json()
     assert (found["checked"], found["failing"]) == (2500, 2490)
     assert [one["text_id"] for one in found["failures"]] == [f"{n:04}" for n in range(10, 110)]
 
 
-async def test_a_project_without_embeddings(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_project_without_embeddings(api: httpx2.AsyncClient, own: Project) -> None:
     found = (await check(api, own, metadataScheme=NEEDS_AUTHOR)).json()
     assert found == {"checked": 0, "failing": 0, "failures": [], "number_of_embeddings": 0}
 
@@ -84,8 +82,7 @@ async def test_what_is_no_schema(api: httpx2.AsyncClient, filled: Project, schem
     refused(await check(api, filled, metadataScheme=schema), 422, "body.metadataScheme")
 
 
-async def test_a_schema_that_takes_too_much(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await project(api, await user(api, admin))
+async def test_a_schema_that_takes_too_much(api: httpx2.AsyncClient, own: Project) -> None:
     await upload(api, own, row("long", [1, 2, 3], metadata={"a": [1] * 250_000}))
     one = {"properties": {"a": {"items": {"type": "string"}}}}
     answer = await check(api, own, metadataScheme={"oneOf": [one for _ in range(1000)]})
@@ -93,7 +90,6 @@ async def test_a_schema_that_takes_too_much(api: httpx2.AsyncClient, admin: Head
     assert "takes more than" in answer.text
 
 
-async def test_of_a_project_that_is_not_there(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_of_a_project_that_is_not_there(api: httpx2.AsyncClient, ada: User) -> None:
     gone = Project(ada, "none", 0, await instance(api, ada))
     problem(await check(api, gone, metadataScheme=NEEDS_AUTHOR), 404)

@@ -70,8 +70,7 @@ async def test_sharing_and_its_end(api: httpx2.AsyncClient, admin: Headers, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_refusals(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_refusals(api: httpx2.AsyncClient, ada: User, bob: User, kind: str) -> None:
     path = await thing(api, kind, ada)
     missing = path.rpartition("/")[0] + "/" + unique("none")
     for body, status in [
@@ -88,8 +87,7 @@ async def test_refusals(api: httpx2.AsyncClient, admin: Headers, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_is_shared_is_in_the_lists_once(api: httpx2.AsyncClient, admin: Headers, kind: str) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_what_is_shared_is_in_the_lists_once(api: httpx2.AsyncClient, ada: User, bob: User, kind: str) -> None:
     path = await thing(api, kind, ada)
     for role in ("reader", "editor"):
         await api.post(f"{path}/share", json=share(kind, bob.handle, role), headers=ada.headers)
@@ -101,8 +99,7 @@ async def test_what_is_shared_is_in_the_lists_once(api: httpx2.AsyncClient, admi
     assert [one[f"{kind}_handle"] for one in about[f"{kind}s"]] == [path.rpartition("/")[2]]
 
 
-async def test_a_shared_instance_can_be_built_on_and_not_changed(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_shared_instance_can_be_built_on_and_not_changed(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     model = await instance(api, ada, api_key="a secret key")
     for role in ("reader", "editor"):
         await api.post(f"{model.path}/share", json=share("instance", bob.handle, role), headers=ada.headers)
@@ -146,8 +143,7 @@ async def test_built_in_definitions_are_immutable_for_all(api: httpx2.AsyncClien
     assert (await fetch(api, path, bob.headers))["model"] == "text-embedding-3-small"
 
 
-async def test_nothing_is_given_to_the_system(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_nothing_is_given_to_the_system(api: httpx2.AsyncClient, ada: User) -> None:
     for kind in KINDS:
         path = await thing(api, kind, ada)
         answer = await api.post(f"{path}/share", json=share(kind, "_system"), headers=ada.headers)
@@ -164,8 +160,7 @@ async def test_nothing_is_given_to_the_system(api: httpx2.AsyncClient, admin: He
     assert (await api.delete(ada.path, headers=ada.headers)).status_code == 204
 
 
-async def test_a_public_definition_is_for_every_user(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_public_definition_is_for_every_user(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     path = await definition(api, ada)
     handle = path.rpartition("/")[2]
     inherit = {"instance_handle": unique("i"), "definition_owner": ada.handle, "definition_handle": handle}
@@ -203,8 +198,7 @@ async def test_transfer(api: httpx2.AsyncClient, admin: Headers) -> None:
     problem(await api.get(moved, headers=ada.headers), 403)
 
 
-async def test_transfer_to_somebody_who_has_one_of_that_name(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_transfer_to_somebody_who_has_one_of_that_name(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada)
     other = await project(api, bob)
     same = {"project_handle": own.handle, "instance_handle": other.instance.handle}

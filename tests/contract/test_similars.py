@@ -7,12 +7,13 @@ import httpx2
 import pytest
 
 from service.api import similars
-from service.queries import similars as queries
+from service.queries import embeddings
 from tests.support.world import (
     JSON_TYPE,
     Headers,
     Json,
     Project,
+    User,
     fetch,
     problem,
     project,
@@ -259,8 +260,7 @@ async def test_bad_queries_are_refused(api: httpx2.AsyncClient, admin: Headers, 
     refused(response, 422, f"query.{query.partition('=')[0]}")
 
 
-async def test_all_problems_of_query_and_body_are_listed(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_all_problems_of_query_and_body_are_listed(api: httpx2.AsyncClient, own: Project) -> None:
     response = await api.post(f"{own.similars}?limit=0&threshold=7", json={"vector": 5}, headers=own.owner.headers)
     refused(response, 422, "query.limit", "query.threshold", "body.vector")
 
@@ -368,14 +368,12 @@ async def test_what_is_not_json_is_refused(api: httpx2.AsyncClient, admin: Heade
     problem(await api.post(own.similars, content=f'{{"vector": {vector}}}'.encode(), headers=headers), 400)
 
 
-async def test_the_vector_is_required(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin)
+async def test_the_vector_is_required(api: httpx2.AsyncClient, own: Project) -> None:
     refused_property(await api.post(own.similars, json={}, headers=own.owner.headers), "body", "vector")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "Vector", "threshold"])
-async def test_unknown_properties_are_refused(api: httpx2.AsyncClient, admin: Headers, name: str) -> None:
-    own = await own_project(api, admin)
+async def test_unknown_properties_are_refused(api: httpx2.AsyncClient, own: Project, name: str) -> None:
     body = {"vector": [1, 0, 0], name: 1}
     refused_property(await api.post(own.similars, json=body, headers=own.owner.headers), "body", name)
 
@@ -389,8 +387,7 @@ async def test_an_id_that_is_not_stored_is_404(api: httpx2.AsyncClient, admin: H
         problem(await api.get(own.similar("b"), headers=headers), 404)
 
 
-async def test_a_project_that_is_not_there_is_404(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_project_that_is_not_there_is_404(api: httpx2.AsyncClient, admin: Headers, ada: User) -> None:
     path = f"/v1/similars/{ada.handle}/{unique('p')}"
     for headers in (ada.headers, admin):
         problem(await api.get(f"{path}/a", headers=headers), 404)
@@ -419,13 +416,13 @@ async def test_texts_of_many_results_are_read_in_parts(
     api: httpx2.AsyncClient, admin: Headers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similars, "SHOWN_AT_ONCE", 3)
-    statement, read = queries.get_texts_and_metadata, []
+    statement, read = embeddings.get_embeddings_by_ids, []
 
     async def counted(db: Any, **given: Any) -> Any:
         read.append(len(given["text_ids"]))
         return await statement(db, **given)
 
-    monkeypatch.setattr(queries, "get_texts_and_metadata", counted)
+    monkeypatch.setattr(embeddings, "get_embeddings_by_ids", counted)
     rows = [row(f"t{place}", [1, 2, place], text=f"text {place}") for place in range(7)]
     own = await own_project(api, admin, *rows, row("none", [1, 2, 9]))
     body = {"vectors": [[1, 2, 3]] * 2, "include": ["text"]}

@@ -11,6 +11,7 @@ from tests.support.world import (
     UNKNOWN_KEY,
     Headers,
     Json,
+    User,
     fetch,
     instance,
     pages,
@@ -215,8 +216,7 @@ async def test_a_user_is_read_without_key_or_hash(api: httpx2.AsyncClient, admin
     assert await fetch(api, ada.path, admin) == expected
 
 
-async def test_a_user_lists_what_they_own(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_user_lists_what_they_own(api: httpx2.AsyncClient, ada: User) -> None:
     own = await project(api, ada)
     about = await fetch(api, ada.path, ada.headers)
     assert about["projects"] == [{"project_handle": own.handle, "owner": ada.handle, "role": "owner"}]
@@ -224,16 +224,14 @@ async def test_a_user_lists_what_they_own(api: httpx2.AsyncClient, admin: Header
 
 
 @pytest.mark.parametrize("role", ["reader", "editor"])
-async def test_a_user_lists_projects_shared_with_them(api: httpx2.AsyncClient, admin: Headers, role: str) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_user_lists_projects_shared_with_them(api: httpx2.AsyncClient, ada: User, bob: User, role: str) -> None:
     shared = await project(api, ada, shared_with=[{"user_handle": bob.handle, "role": role}])
     about = await fetch(api, bob.path, bob.headers)
     assert about["projects"] == [{"project_handle": shared.handle, "owner": ada.handle, "role": role}]
     assert about["instances"] == []
 
 
-async def test_a_public_project_is_not_listed_with_every_user(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_public_project_is_not_listed_with_every_user(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     await project(api, ada, public_read=True)
     assert (await fetch(api, bob.path, bob.headers))["projects"] == []
 
@@ -261,8 +259,7 @@ async def test_a_page_past_the_end_is_an_empty_list(api: httpx2.AsyncClient, adm
 
 
 @pytest.mark.parametrize("by", ["owner", "admin"])
-async def test_a_new_key_replaces_the_old_at_once(api: httpx2.AsyncClient, admin: Headers, by: str) -> None:
-    ada = await user(api, admin)
+async def test_a_new_key_replaces_the_old_at_once(api: httpx2.AsyncClient, admin: Headers, ada: User, by: str) -> None:
     response = await api.post(f"{ada.path}/key", headers=ada.headers if by == "owner" else admin)
     assert response.status_code == 201
     assert set(response.json()) == {"user_handle", "vdb_key"}
@@ -272,8 +269,7 @@ async def test_a_new_key_replaces_the_old_at_once(api: httpx2.AsyncClient, admin
     assert await status(api, ada.path, {"Authorization": f"Bearer {response.json()['vdb_key']}"}) == 200
 
 
-async def test_a_revoked_key_can_do_nothing_more(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada = await user(api, admin)
+async def test_a_revoked_key_can_do_nothing_more(api: httpx2.AsyncClient, ada: User) -> None:
     own = await project(api, ada)
     new = (await api.post(f"{ada.path}/key", headers=ada.headers)).json()["vdb_key"]
     problem(await api.post(f"{ada.path}/key", headers=ada.headers), 401)
@@ -291,8 +287,9 @@ async def test_a_new_key_for_a_missing_user_is_404_for_the_admin(api: httpx2.Asy
 
 
 @pytest.mark.parametrize("by", ["owner", "admin"])
-async def test_a_deleted_user_is_gone_with_all_they_own(api: httpx2.AsyncClient, admin: Headers, by: str) -> None:
-    ada = await user(api, admin)
+async def test_a_deleted_user_is_gone_with_all_they_own(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, by: str
+) -> None:
     own = await project(api, ada)
     await upload(api, own, row("a", [1, 0, 0]))
     response = await api.delete(ada.path, headers=ada.headers if by == "owner" else admin)
@@ -319,8 +316,9 @@ async def test_a_user_created_again_has_nothing_of_the_old_one(api: httpx2.Async
     problem(await api.get(ada.path, headers=ada.headers), 401)
 
 
-async def test_a_deleted_user_leaves_the_projects_shared_with_them(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_a_deleted_user_leaves_the_projects_shared_with_them(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, bob: User
+) -> None:
     shared = await project(api, ada, shared_with=[{"user_handle": bob.handle, "role": "editor"}])
     await upload(api, shared, row("a", [1, 0, 0]))
     assert (await api.delete(bob.path, headers=admin)).status_code == 204
@@ -329,8 +327,9 @@ async def test_a_deleted_user_leaves_the_projects_shared_with_them(api: httpx2.A
     assert about.get("shared_with", []) == []
 
 
-async def test_deleting_a_user_leaves_other_users_alone(api: httpx2.AsyncClient, admin: Headers) -> None:
-    ada, bob = await user(api, admin), await user(api, admin)
+async def test_deleting_a_user_leaves_other_users_alone(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, bob: User
+) -> None:
     kept = await project(api, bob)
     await upload(api, kept, row("a", [1, 0, 0]))
     await project(api, ada, shared_with=[bob.handle])
@@ -366,9 +365,8 @@ async def test_another_user_may_do_nothing_with_users(
 
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, who in OPERATIONS if who == "admin"])
 async def test_a_user_may_not_manage_users_not_even_themself(
-    api: httpx2.AsyncClient, admin: Headers, method: str, path: str
+    api: httpx2.AsyncClient, ada: User, method: str, path: str
 ) -> None:
-    ada = await user(api, admin)
     body = {"user_handle": ada.handle, "email": ada.email, "name": "I"} if method in {"PUT", "POST"} else None
     response = await api.request(method, path.replace("{user}", ada.handle), json=body, headers=ada.headers)
     problem(response, 403)
@@ -378,9 +376,8 @@ async def test_a_user_may_not_manage_users_not_even_themself(
 @pytest.mark.parametrize("headers", [{}, UNKNOWN_KEY], ids=["no-key", "unknown-key"])
 @pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in OPERATIONS])
 async def test_without_a_known_key_nothing_is_done_with_users(
-    api: httpx2.AsyncClient, admin: Headers, method: str, path: str, headers: Headers
+    api: httpx2.AsyncClient, ada: User, method: str, path: str, headers: Headers
 ) -> None:
-    ada = await user(api, admin)
     problem(await api.request(method, path.replace("{user}", ada.handle), headers=headers), 401)
     assert await status(api, ada.path, ada.headers) == 200
 

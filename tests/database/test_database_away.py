@@ -4,19 +4,16 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for, variables_for
 from tests.support.processes import served
 
 pytestmark = pytest.mark.slow
-
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 
 async def faults(client: httpx2.AsyncClient) -> float:
@@ -25,10 +22,9 @@ async def faults(client: httpx2.AsyncClient) -> float:
     return float(re.findall(r"^embedding_service_faults_total (\S+)$", metrics, re.MULTILINE)[0])
 
 
-async def test_a_closed_database(new_database: Callable[..., str], server: str) -> None:
-    url = new_database()
+async def test_a_closed_database(url: str, server: str) -> None:
     name = url.partition("?")[0].rpartition("/")[2]
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base) as client:
+    async with client_of(settings_for(url)) as client:
         assert (await client.get("/readyz")).status_code == 200
         before = await faults(client)
         with psycopg.connect(server, autocommit=True) as connection:
@@ -49,18 +45,13 @@ async def test_a_closed_database(new_database: Callable[..., str], server: str) 
 
 
 @pytest.mark.parametrize("stops_meanwhile", [False, True])
-def test_a_worker_is_killed_meanwhile(
-    new_database: Callable[..., str], server: str, tmp_path: Path, stops_meanwhile: bool
-) -> None:
-    url = new_database()
+def test_a_worker_is_killed_meanwhile(url: str, server: str, tmp_path: Path, stops_meanwhile: bool) -> None:
     name = url.partition("?")[0].rpartition("/")[2]
-    values = {
-        "SERVICE_ADMINKEY": ADMIN_KEY,
-        "ENCRYPTION_KEY": ENCRYPTION_KEY,
-        "SERVICE_DATABASE_URL": url.replace("postgres@", "postgres:a-password-of-the-database@"),
-        "SERVICE_LOG_FORMAT": "json",
-        "TMPDIR": str(tmp_path),
-    }
+    values = variables_for(
+        url.replace("postgres@", "postgres:a-password-of-the-database@"),
+        SERVICE_LOG_FORMAT="json",
+        TMPDIR=str(tmp_path),
+    )
     assert "a-password-of-the-database" in values["SERVICE_DATABASE_URL"]
     log = tmp_path / "log"
 

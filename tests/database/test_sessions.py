@@ -21,19 +21,18 @@ from service.database.pool import connected, open_pool
 from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.database.url import BadDatabaseUrl, for_asyncpg, parse
 from service.schema import migrate
-from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
+from tests.conftest import ADMIN, client_of, of_database, settings_for, variables_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 
 @asynccontextmanager
 async def served(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+    async with client_of(settings_for(url)) as api:
         yield api
 
 
@@ -118,7 +117,7 @@ def test_a_pooler_of_transactions_is_refused(
 ) -> None:
     name = name_of(new_database(template=None))
     with pooler(tmp_path, server, mode) as base:
-        values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": base + name}
+        values = variables_for(base + name)
         for arguments in (["serve"], ["migrate"], ["migrate", "--status"], ["index", "--once"], ["keys", "status"]):
             ended = command(*arguments, cwd=tmp_path, PYTHONPATH=str(ROOT), **values)
             assert ended.returncode == 1
@@ -164,7 +163,7 @@ def test_a_url_that_cannot_be_used(tmp_path: Path, query: str, said: str) -> Non
         parse(url)
     assert said in str(raised.value)
     for name in ("SERVICE_DATABASE_URL", "SERVICE_DATABASE_READ_URL"):
-        values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url, name: url}
+        values = variables_for(url, **{name: url})
         ended = command("migrate", cwd=tmp_path, PYTHONPATH=str(ROOT), **values)
         assert (ended.returncode, "marked" in ended.stderr) == (1, False)
         assert said in ended.stderr.strip().splitlines()[-1]
@@ -199,11 +198,7 @@ def test_a_database_must_be_utf8(server: str, tmp_path: Path, encoding: str) -> 
             f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'".encode()
         )
     try:
-        values = {
-            "SERVICE_ADMINKEY": ADMIN_KEY,
-            "ENCRYPTION_KEY": "b",
-            "SERVICE_DATABASE_URL": of_database(server, name),
-        }
+        values = variables_for(of_database(server, name))
         for arguments in (["serve"], ["migrate"], ["migrate", "--status"], ["migrate", "--dry-run"]):
             ended = command(*arguments, cwd=tmp_path, PYTHONPATH=str(ROOT), **values)
             assert ended.returncode == 1
@@ -263,8 +258,7 @@ async def test_settings_of_the_database(new_database: Callable[..., str]) -> Non
         assert (await world.fetch(api, "/v1/admin/sanity-check", ADMIN))["issues_count"] == 0
 
 
-async def test_a_database_that_becomes_read_only(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_a_database_that_becomes_read_only(url: str) -> None:
     alter = f"ALTER DATABASE {name_of(url)} SET default_transaction_read_only = "
     async with served(url) as api:
         owner = await world.user(api, ADMIN)
@@ -306,9 +300,8 @@ async def test_a_database_that_becomes_read_only(new_database: Callable[..., str
         assert (await api.get("/readyz")).status_code == 200
 
 
-def test_a_start_while_the_database_is_read_only(new_database: Callable[..., str], tmp_path: Path) -> None:
-    url = new_database()
-    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "test-encryption-key", "SERVICE_DATABASE_URL": url}
+def test_a_start_while_the_database_is_read_only(url: str, tmp_path: Path) -> None:
+    values = variables_for(url)
     assert command("keys", "rotate", **values).returncode == 0  # as an earlier start: stores the sentinel
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE embeddings_999999 (LIKE embeddings)")  # of a deleted project
@@ -334,11 +327,7 @@ def test_a_start_while_the_database_is_read_only(new_database: Callable[..., str
 
 
 def test_a_database_that_is_not_there_is_one_line(tmp_path: Path, server: str) -> None:
-    values = {
-        "SERVICE_ADMINKEY": ADMIN_KEY,
-        "ENCRYPTION_KEY": "b",
-        "SERVICE_DATABASE_URL": of_database(server, "nowhere"),
-    }
+    values = variables_for(of_database(server, "nowhere"))
     ended = command("migrate", "--status", cwd=tmp_path, PYTHONPATH=str(ROOT), **values)
     assert ended.returncode == 1
     assert ended.stderr.strip().splitlines()[-1].startswith("Error: The database:")

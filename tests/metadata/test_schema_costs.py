@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 import pytest
 
-from tests.conftest import ADMIN_KEY
+from tests.conftest import ADMIN
 from tests.support import world
 from tests.support.hurried import SECONDS
 from tests.support.watched import (
@@ -31,7 +31,6 @@ from tests.support.world import Project, row
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 KANT = {"author": "Kant"}
 
 

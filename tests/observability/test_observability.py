@@ -21,13 +21,12 @@ import pytest
 from chaos.places import free_port
 from service import __version__
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.processes import served, started
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 METRICS_KEY = "marked-metrics-key"
 SETTINGS = {
     "SERVICE_ADMINKEY": ADMIN_KEY,
@@ -101,12 +100,11 @@ async def test_a_line_a_request(new_database: Callable[..., str], tmp_path: Path
         assert secret not in log.read_text()
 
 
-async def test_a_log_that_cannot_be_written_ends_no_work(new_database: Callable[..., str]) -> None:
-    database = new_database()
+async def test_a_log_that_cannot_be_written_ends_no_work(url: str) -> None:
     port = free_port()  # nobody can read in the log which one it has
-    values = {**SETTINGS, "SERVICE_INDEXER": "true", "SERVICE_DATABASE_URL": database, "SERVICE_PORT": str(port)}
+    values = {**SETTINGS, "SERVICE_INDEXER": "true", "SERVICE_DATABASE_URL": url, "SERVICE_PORT": str(port)}
     process = started("serve", log=Path("/dev/full"), **values)  # as of a full disk
-    with psycopg.connect(database, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         try:
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
                 deadline = time.monotonic() + 60
@@ -136,7 +134,7 @@ async def test_a_log_that_cannot_be_written_ends_no_work(new_database: Callable[
 
 async def test_metrics(new_database: Callable[..., str]) -> None:
     settings = settings_for(new_database(), service_metrics_key=METRICS_KEY, service_indexer=False)
-    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+    async with client_of(settings) as api:
 
         async def scrape(key: str = METRICS_KEY) -> str:
             answer = await api.get("/metrics", headers={"Authorization": f"Bearer {key}"})
@@ -180,24 +178,20 @@ async def test_metrics(new_database: Callable[..., str]) -> None:
         assert (await api.get("/v1/users", headers=read)).status_code == 401  # it opens nothing else
 
 
-async def test_metrics_while_the_database_does_not_answer(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    settings = settings_for(
-        database, service_metrics_key=METRICS_KEY, service_indexer=False, service_statement_timeout=0.5
-    )
+async def test_metrics_while_the_database_does_not_answer(url: str) -> None:
+    settings = settings_for(url, service_metrics_key=METRICS_KEY, service_indexer=False, service_statement_timeout=0.5)
     read = {"Authorization": f"Bearer {METRICS_KEY}"}
-    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
-        with psycopg.connect(database) as connection:
+    async with client_of(settings) as api:
+        with psycopg.connect(url) as connection:
             connection.execute("LOCK TABLE project_indexes IN ACCESS EXCLUSIVE MODE")
             answer = await api.get("/metrics", headers=read)
         assert answer.status_code == 200, answer.text
         assert value(answer.text, "embedding_service_connections") >= 1
 
 
-async def test_metrics_show_that_all_connections_are_in_use(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_metrics_show_that_all_connections_are_in_use(url: str) -> None:
     settings = settings_for(url, service_pool_size=1, service_caller_share=1, service_indexer=False)
-    async with serving(settings) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+    async with client_of(settings) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         with psycopg.connect(url) as connection:
             connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE".encode())
@@ -215,22 +209,21 @@ async def test_metrics_show_that_all_connections_are_in_use(new_database: Callab
         assert "embedding_service_index_projects 0.0" in answer.text
 
 
-async def test_the_metric_of_rounds_is_that_of_any_indexer(new_database: Callable[..., str], tmp_path: Path) -> None:
+async def test_the_metric_of_rounds_is_that_of_any_indexer(url: str, tmp_path: Path) -> None:
     """The service has no indexer. Another process has one, which then hangs."""
-    database = new_database()
-    settings = settings_for(database, service_metrics_key=METRICS_KEY, service_indexer=False)
+    settings = settings_for(url, service_metrics_key=METRICS_KEY, service_indexer=False)
     an_hour_ago = "UPDATE indexer_state SET last_round = now() - interval '1 hour'"
-    async with serving(settings) as url, httpx2.AsyncClient(base_url=url) as api:
+    async with client_of(settings) as api:
 
         async def age() -> float:
             answer = await api.get("/metrics", headers={"Authorization": f"Bearer {METRICS_KEY}"})
             return time.time() - value(answer.text, "embedding_service_indexer_last_round_timestamp_seconds")
 
         assert 0 <= await age() < 24 * 3600  # the time of the migration
-        connection = await asyncpg.connect(database)
+        connection = await asyncpg.connect(url)
         await connection.execute(an_hour_ago)
         assert 3590 < await age() < 3700
-        process = started("index", log=tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS)
+        process = started("index", log=tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=url, **SETTINGS)
         try:
             async with asyncio.timeout(30):
                 while await age() > 10:

@@ -17,13 +17,12 @@ from chaos.standby import postgres_program
 from service.queries import indexes
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, serving, settings_for
 from tests.support import world
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 TEXT = (ROOT / "docs" / "OPERATIONS.md").read_text()
 
 
@@ -43,10 +42,7 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
         pytest.skip("pg_restore must not be newer than the server")
     database, restored = new_database(), new_database(template=None)
     vectors = np.random.default_rng(3).normal(size=(400, 3))
-    async with (
-        serving(settings_for(database, service_indexer=False)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60) as api,
-    ):
+    async with client_of(settings_for(database, service_indexer=False)) as api:
         owner = await world.user(api, ADMIN)
         instance = await world.instance(api, owner, api_key="a-provider-key")
         project = await world.project(api, owner, on=instance)
@@ -61,7 +57,7 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
         everything = f"{project.embeddings}?include=vector,text,metadata"
         paths = [everything, f"{project.similars}/007", project.path, instance.path]
         before = [(await api.get(path, headers=owner.headers)).json() for path in paths]
-        built = await indexes.retrieve_index_state(connection, project_id=project.id)
+        built = (await indexes.get_index_states(connection, project_ids=[project.id]))[0]
         await connection.close()
 
     dump = tmp_path / "backup.dump"
@@ -75,27 +71,21 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
     with psycopg.connect(restored) as changing:
         changing.execute(new_logs.encode())
 
-    async with (
-        serving(settings_for(restored, service_indexer=False)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60) as api,
-    ):
+    async with client_of(settings_for(restored, service_indexer=False)) as api:
         after = [(await api.get(path, headers=owner.headers)).json() for path in paths]
         assert after[2].pop("log") != before[2].pop("log")
         assert after == before
         assert after[1]["search"]["method"] == "index"
         await world.upload(api, project, world.row("new", [1, 2, 3]))
         connection = await asyncpg.connect(restored)
-        assert await indexes.retrieve_index_state(connection, project_id=project.id) == built
+        assert (await indexes.get_index_states(connection, project_ids=[project.id]))[0] == built
         valid = "SELECT indisvalid FROM pg_index WHERE indexrelid::regclass::text ~ '_hnsw_'"
         assert await connection.fetchval(valid) is True
         await connection.close()
 
 
 async def test_the_alerts_and_the_table_name_metrics_that_there_are(new_database: Callable[..., str]) -> None:
-    async with (
-        serving(settings_for(new_database(), service_indexer=False)) as url,
-        httpx2.AsyncClient(base_url=url) as api,
-    ):
+    async with client_of(settings_for(new_database(), service_indexer=False)) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         await world.upload(api, project, world.row("a", [1, 0, 0]))
         await api.get(f"{project.similars}/a", headers=ADMIN)

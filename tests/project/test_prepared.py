@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import prepared
-from tests.support.processes import ROOT, environment
+from tests.support.processes import environment
 
 ROUNDS, COMMANDS = 3, 30
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def started(folder: Path, *arguments: str) -> prepared.Prepared:
     out = folder / "out"
-    return prepared.start("service", arguments, root=ROOT, cwd=folder, values=environment(), out=out, err=out)
+    return prepared.start("service", arguments, cwd=folder, values=environment(), out=out, err=out)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.schema import migrate
+from tests.conftest import variables_for
 from tests.support.processes import ROOT, command, environment
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def test_the_wheel(new_database: Callable[..., str], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     python = str(installed / "bin" / "python")
-    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database(template=None)}
+    values = variables_for(new_database(template=None))
 
     found = subprocess.run(
         [python, "-c", "import service; print(service.__file__)"],

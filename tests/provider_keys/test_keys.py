@@ -12,16 +12,15 @@ import httpx2
 import pytest
 
 from service.provider_keys import rotation
-from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, Sealed, instance_place
+from service.provider_keys.keyring import DoesNotOpen, Key, Keyring, instance_place
 from service.queries import keys as statements
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, serving, settings_for, variables_for
 from tests.support import factories, legacy
 from tests.support.processes import ROOT, command, served
 from tests.support.world import instance, user
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 INSTANCES = 1200  # more than two pages
 
 
@@ -32,9 +31,8 @@ async def filled(url: str, keyring: Keyring, count: int = INSTANCES, *, original
     rows = []
     for number in range(count):
         handle, secret = f"inst-{number}", f"secret-{number}"
-        sealed = keyring.seal(secret, instance_place("anna", handle))
-        blob = keyring.current.encrypt(secret) if original else sealed.blob
-        rows.append((handle, blob, None if original else sealed.key_id))
+        blob = keyring.current.encrypt(secret) if original else keyring.seal(secret, instance_place("anna", handle))
+        rows.append((handle, blob, None if original else keyring.current.id))
     await connection.executemany(
         "INSERT INTO llm_service_instances (owner, instance_handle, api_standard, dimensions, api_key_encrypted, "
         "api_key_sealed_by) VALUES ('anna', $1, 'openai', 3, $2, $3)",
@@ -50,7 +48,7 @@ async def secrets(url: str, keyring: Keyring) -> dict[str, str]:
     for row in await statements.get_sealed_keys(connection, after=0, max_rows=10_000):
         try:
             place = instance_place(row.owner, row.instance_handle)
-            found[row.instance_handle] = keyring.open(Sealed(row.blob or b"", row.key_id), place)
+            found[row.instance_handle] = keyring.open(row.blob, row.key_id, place)
         except DoesNotOpen:
             continue
     await connection.close()
@@ -58,12 +56,7 @@ async def secrets(url: str, keyring: Keyring) -> dict[str, str]:
 
 
 def settings(url: str, current: str, previous: str = "") -> dict[str, str]:
-    return {
-        "SERVICE_ADMINKEY": ADMIN_KEY,
-        "ENCRYPTION_KEY": current,
-        "ENCRYPTION_KEY_PREVIOUS": previous,
-        "SERVICE_DATABASE_URL": url,
-    }
+    return variables_for(url, ENCRYPTION_KEY=current, ENCRYPTION_KEY_PREVIOUS=previous)
 
 
 def status(values: dict[str, str]) -> tuple[int, Any]:
@@ -75,8 +68,7 @@ EXPECTED = {f"inst-{number}": f"secret-{number}" for number in range(INSTANCES)}
 
 
 @pytest.mark.parametrize("original", [False, True])
-async def test_rotation(new_database: Callable[..., str], original: bool) -> None:
-    url = new_database()
+async def test_rotation(url: str, original: bool) -> None:
     await filled(url, Keyring("old"), original=original)
     code, found = status(settings(url, "old"))
     assert code == (3 if original else 0)
@@ -105,9 +97,8 @@ async def test_rotation(new_database: Callable[..., str], original: bool) -> Non
     assert await secrets(url, Keyring("new")) == EXPECTED
 
 
-async def test_a_rotation_without_provider_keys(new_database: Callable[..., str]) -> None:
+async def test_a_rotation_without_provider_keys(url: str) -> None:
     """What proves the key at a start is sealed too: until it is sealed anew, the old key is needed."""
-    url = new_database()
     values = settings(url, "new", "old")
     assert command("keys", "rotate", **settings(url, "old")).returncode == 0
     code, found = status(values)
@@ -117,8 +108,7 @@ async def test_a_rotation_without_provider_keys(new_database: Callable[..., str]
     assert (code, found["sentinel"], found["is_done"]) == (0, Key("new").id, True)
 
 
-async def test_a_blob_that_was_moved_to_another_instance_does_not_open(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_a_blob_that_was_moved_to_another_instance_does_not_open(url: str) -> None:
     await filled(url, Keyring("key"), 2)
     connection = await asyncpg.connect(url)
     await connection.execute(
@@ -131,9 +121,8 @@ async def test_a_blob_that_was_moved_to_another_instance_does_not_open(new_datab
     assert (code, found["does_not_open"]) == (4, ["anna/inst-1"])
 
 
-async def test_rotation_while_the_service_serves(new_database: Callable[..., str]) -> None:
+async def test_rotation_while_the_service_serves(url: str) -> None:
     """Keys are set through the service, with the old key and with the new one, while they are exchanged."""
-    url = new_database()
     await filled(url, Keyring("old"))
     expected = dict(EXPECTED)
     stop = asyncio.Event()
@@ -169,8 +158,7 @@ async def test_rotation_while_the_service_serves(new_database: Callable[..., str
     assert await secrets(url, Keyring("new")) == expected
 
 
-async def test_an_interrupted_rotation_goes_on(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_an_interrupted_rotation_goes_on(url: str) -> None:
     await filled(url, Keyring("old"))
     connection = await asyncpg.connect(url)
 
@@ -189,8 +177,7 @@ async def test_an_interrupted_rotation_goes_on(new_database: Callable[..., str])
     assert await secrets(url, Keyring("new")) == EXPECTED
 
 
-async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_keys_that_do_not_open_stay_and_break_nothing(url: str) -> None:
     await filled(url, Keyring("old"), 4)
     connection = await asyncpg.connect(url)
     await connection.execute(
@@ -201,10 +188,7 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
     assert done.returncode == 4
     assert json.loads(done.stdout) == {"changed": 3, "not_opening": 1}
     assert "anna/inst-1 was not changed" in done.stderr
-    async with (
-        serving(settings_for(url, encryption_key="new")) as base,
-        httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-    ):
+    async with client_of(settings_for(url, encryption_key="new"), headers=ADMIN) as api:
         assert len((await api.get("/v1/llm-instances/anna")).json()["instances"]) == 4
         assert (await api.get("/v1/llm-instances/anna/inst-1")).json()["has_api_key"] is True
         report = (await api.get("/v1/admin/sanity-check")).json()
@@ -221,10 +205,7 @@ async def test_keys_that_do_not_open_stay_and_break_nothing(new_database: Callab
     await connection.close()
 
 
-async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
-    new_database: Callable[..., str], tmp_path: Path
-) -> None:
-    url = new_database()
+async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(url: str, tmp_path: Path) -> None:
     await filled(url, Keyring("right"), 2)
 
     def refused(values: dict[str, str], problem: str) -> None:
@@ -252,8 +233,7 @@ async def test_with_a_wrong_key_nothing_starts_and_nothing_changes(
         pass
 
 
-async def test_a_lost_key(new_database: Callable[..., str], tmp_path: Path) -> None:
-    url = new_database()
+async def test_a_lost_key(url: str, tmp_path: Path) -> None:
     await filled(url, Keyring("lost"), 3)
     with served(tmp_path / "log", cwd=tmp_path, **settings(url, "lost")):
         pass
@@ -289,8 +269,7 @@ async def test_blobs_of_the_original_system_open_after_the_takeover(new_database
     assert (await secrets(url, Keyring(legacy.ENCRYPTION_KEY))) == {"small": legacy.SEALED}
 
 
-async def test_going_back_and_forth_loses_no_sealed_key(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_going_back_and_forth_loses_no_sealed_key(url: str) -> None:
     await filled(url, Keyring("key"), 3)
     for step in (["--to", "0007"], []):
         assert command("migrate", *step, **settings(url, "key")).returncode == 0
@@ -299,9 +278,8 @@ async def test_going_back_and_forth_loses_no_sealed_key(new_database: Callable[.
     assert status(settings(url, "key"))[0] == 0
 
 
-async def test_an_instance_made_through_the_service_is_bound_to_its_place(new_database: Callable[..., str]) -> None:
-    url = new_database()
-    async with serving(settings_for(url)) as base, httpx2.AsyncClient(base_url=base) as api:
+async def test_an_instance_made_through_the_service_is_bound_to_its_place(url: str) -> None:
+    async with client_of(settings_for(url)) as api:
         ada = await user(api, ADMIN)
         made = await instance(api, ada, api_key="through the service")
         body = {"instance_handle": "two", "definition_owner": "_system", "definition_handle": "openai-small"}

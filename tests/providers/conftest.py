@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.support import provider as fake
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, User, unique, user
@@ -35,7 +35,7 @@ async def service(provider_database: str, provider: Provider) -> AsyncIterator[h
         service_provider_hosts=f"http://127.0.0.1:{provider.port}, http://127.0.0.1:9, http://*.example.org",
         service_indexer=False,
     )
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
+    async with client_of(config) as client:
         yield client
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from service.providers import ledger
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.providers.conftest import Lent, gone, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, User, problem, unique, user
@@ -39,7 +39,7 @@ async def second(provider_database: str, provider: Provider) -> AsyncIterator[ht
     """Another service on the same database."""
     hosts = f"http://127.0.0.1:{provider.port}"
     config = settings_for(provider_database, service_provider_hosts=hosts, service_indexer=False)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
+    async with client_of(config) as client:
         yield client
 
 
@@ -79,11 +79,8 @@ async def test_many_at_once_overspend_nothing(
         assert row["requests"] == statuses.count(200)
 
 
-async def test_a_spent_budget_says_whose_it_is_and_until_when(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
+async def test_a_spent_budget_says_whose_it_is_and_until_when(provider: Provider, one: Lent, other: User) -> None:
     provider.counts_bytes = True
-    one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, tokens_per_day=100)
     assert (await one.embed(["x" * 60], other.headers)).status_code == 200
     before = datetime.now(UTC)
@@ -278,10 +275,9 @@ async def test_the_admin_and_the_public_have_names_in_the_ledger(
 
 
 async def test_a_later_user_of_the_same_handle_has_none_of_the_usage(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, one: Lent, other: User
 ) -> None:
     provider.counts_bytes = True
-    one, other = await lent(service, admin, provider), await user(service, admin)
     await share(one, other, tokens_per_day=100)
     assert (await one.embed(["x" * 60], other.headers)).status_code == 200
     assert (await service.delete(other.path, headers=other.headers)).status_code == 204
@@ -391,20 +387,19 @@ async def test_a_cost_is_entered_when_the_database_answers_again(
 
 
 async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
-    new_database: Callable[..., str], admin: Headers, provider: Provider
+    url: str, admin: Headers, provider: Provider
 ) -> None:
-    database = new_database()
     config = settings_for(
-        database,
+        url,
         service_provider_hosts=f"http://127.0.0.1:{provider.port}",
         service_wait_seconds=1.5,
         service_pool_size=6,  # three uploads, two of one caller
         service_indexer=False,
     )
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+    async with client_of(config) as api:
         one = await lent(api, admin, provider)
         project = (await api.get(f"/v1/projects/{one.owner.handle}/{one.project}", headers=admin)).json()
-        with psycopg.connect(database) as db:
+        with psycopg.connect(url) as db:
             db.execute(f"LOCK TABLE embeddings_{project['project_id']} IN SHARE MODE".encode())  # nothing is stored
             puts = [asyncio.create_task(one.put({str(number): "text"})) for number in range(3)]
             while len(provider.asked) < 3 and not any(put.done() for put in puts):

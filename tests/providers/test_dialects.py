@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.providers.dialects import DIALECTS, Asked
-from tests.providers.conftest import STANDARDS, lent
+from tests.providers.conftest import STANDARDS, Lent, lent
 from tests.support import provider as fake
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, unique
@@ -190,10 +190,7 @@ async def test_searches_are_queries_and_uploads_documents(
     assert types == ["search_document", "search_query", "search_query"]
 
 
-async def test_texts_and_vectors_as_messagepack(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
-    one = await lent(service, admin, provider)
+async def test_texts_and_vectors_as_messagepack(service: httpx2.AsyncClient, one: Lent) -> None:
     kind = "application/msgpack"
     headers = {**one.owner.headers, "Content-Type": kind, "Accept": kind}
     expected = np.array([fake.vector(text) for text in TEXTS])

@@ -141,8 +141,7 @@ async def test_a_request_that_is_refused_whatever_the_texts(
     assert "dimensions is not supported by this model." in body["errors"][0]["message"]
 
 
-async def test_bad_texts_are_named(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one = await lent(service, admin, provider)
+async def test_bad_texts_are_named(provider: Provider, one: Lent) -> None:
     texts = {f"{row:02}": f"text {row}" for row in range(40)}
     provider.bad_texts = {"text 7", "text 31"}
     body = problem(await one.put(texts), 422)
@@ -159,10 +158,7 @@ async def test_bad_texts_are_named(service: httpx2.AsyncClient, admin: Headers, 
     assert body["errors"][0]["location"] == "body.texts[1]"
 
 
-async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
-    one = await lent(service, admin, provider)
+async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(provider: Provider, one: Lent) -> None:
     provider.most = 10
     texts = [f"text {row}" for row in range(40)]
     assert (await one.embed(texts)).status_code == 200

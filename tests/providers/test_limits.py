@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from service.providers import limits
-from tests.conftest import serving, settings_for
-from tests.providers.conftest import lent
+from tests.conftest import client_of, settings_for
+from tests.providers.conftest import Lent, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, problem
 
@@ -26,7 +26,7 @@ async def test_vectors_in_memory_are_limited(
         service_wait_seconds=1.0,  # also for new connections to the database, on a busy machine
         service_indexer=False,
     )
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+    async with client_of(config) as api:
         one = await lent(api, admin, provider)
         provider.seconds = 3.0
         texts = ["a"] * 1000  # 208,000 bytes each time
@@ -45,7 +45,7 @@ async def test_answers_of_providers_in_memory_are_limited(
     monkeypatch.setattr(limits, "ANSWERS_BYTES_OF_INSTANCE", 200_000)
     hosts = f"http://127.0.0.1:{provider.port}"
     config = settings_for(new_database(), service_provider_hosts=hosts, service_indexer=False)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as api:
+    async with client_of(config) as api:
         one = await lent(api, admin, provider)
         provider.seconds, provider.most_at_once = 0.4, 0
         for _ in range(2):  # also after the first ones gave back what they had reserved
@@ -65,9 +65,8 @@ async def test_many_vectors_of_more_dimensions(service: httpx2.AsyncClient, admi
 
 
 async def test_dimensions_that_change_while_the_texts_arrive(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    service: httpx2.AsyncClient, provider: Provider, one: Lent
 ) -> None:
-    one = await lent(service, admin, provider)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b'{"texts": [{"text_id": "a",'

@@ -10,7 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.conftest import ADMIN_KEY
+from tests.conftest import variables_for
 from tests.providers.conftest import lent
 from tests.support.processes import served
 from tests.support.provider import Provider
@@ -23,13 +23,7 @@ CLIENTS = 50
 
 
 def settings(database: str, provider: Provider) -> dict[str, str]:
-    return {
-        "SERVICE_ADMINKEY": ADMIN_KEY,
-        "ENCRYPTION_KEY": "an-encryption-key-of-the-tests",
-        "SERVICE_DATABASE_URL": database,
-        "SERVICE_PROVIDER_HOSTS": f"http://127.0.0.1:{provider.port}",
-        "SERVICE_INDEXER": "false",
-    }
+    return variables_for(database, SERVICE_PROVIDER_HOSTS=f"http://127.0.0.1:{provider.port}", SERVICE_INDEXER="false")
 
 
 async def test_many_clients_of_two_processes_overspend_nothing(

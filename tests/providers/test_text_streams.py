@@ -61,9 +61,8 @@ async def test_texts_without_end(service: httpx2.AsyncClient, admin: Headers, pr
 
 
 async def test_the_later_of_two_of_the_same_id_is_stored_with_its_own_vector(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+    service: httpx2.AsyncClient, one: Lent
 ) -> None:
-    one = await lent(service, admin, provider)
     await one.put({"00001": "first"})
     last = (await send(one, records([row(1, "first"), row(1, "second"), row(2, "third")])))[-1]
     assert (last["rows"], last["done"]) == (3, True)
@@ -73,11 +72,8 @@ async def test_the_later_of_two_of_the_same_id_is_stored_with_its_own_vector(
         assert (best["id"], round(best["similarity"], 2)) == (text_id, 1)
 
 
-async def test_the_later_of_two_of_the_same_id_in_different_chunks(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
+async def test_the_later_of_two_of_the_same_id_in_different_chunks(service: httpx2.AsyncClient, one: Lent) -> None:
     """Chunks are prepared together: the second must not find what is stored before the first is."""
-    one = await lent(service, admin, provider)
     await one.put({"00001": "old"})
     rows = [row(1, "new"), *(row(number) for number in range(2, 1001)), row(1, "old")]
     last = (await send(one, records(rows)))[-1]
@@ -90,8 +86,7 @@ async def test_the_later_of_two_of_the_same_id_in_different_chunks(
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
-async def test_bad_records(service: httpx2.AsyncClient, admin: Headers, provider: Provider, on_error: str) -> None:
-    one = await lent(service, admin, provider)
+async def test_bad_records(provider: Provider, one: Lent, on_error: str) -> None:
     provider.bad_texts = {"text 150", "text 160"}
     rows = [row(number) for number in range(300)]
     rows[120]["text"] = ""
@@ -171,10 +166,7 @@ async def test_a_budget_of_none_ends_the_stream_and_is_named(
     assert (last["rows"], provider.asked) == (0, [])
 
 
-async def test_lines_come_while_records_are_still_sent(
-    service: httpx2.AsyncClient, admin: Headers, provider: Provider
-) -> None:
-    one = await lent(service, admin, provider)
+async def test_lines_come_while_records_are_still_sent(service: httpx2.AsyncClient, one: Lent) -> None:
     client = await opened(service, SimpleNamespace(embeddings=one.texts, owner=one.owner))  # type: ignore[arg-type]
     for number in (1, 2):
         await client.send(records([row(number)]))
@@ -192,8 +184,7 @@ async def test_a_client_that_goes_away_stops_the_calls(
     await gone(asyncio.create_task(service.post(f"{one.texts}/stream", content=content, headers=headers)), provider)
 
 
-async def test_who_may(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
-    one = await lent(service, admin, provider)
+async def test_who_may(service: httpx2.AsyncClient, one: Lent) -> None:
     headers = {"Content-Type": "application/x-ndjson"}
     problem(await service.post(f"{one.texts}/stream", content=records([row(1)]), headers=headers), 401)
     plain = {**one.owner.headers, "Content-Type": "text/plain"}
@@ -201,9 +192,8 @@ async def test_who_may(service: httpx2.AsyncClient, admin: Headers, provider: Pr
 
 
 @pytest.mark.alone
-async def test_ten_thousand_texts(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
+async def test_ten_thousand_texts(provider: Provider, one: Lent) -> None:
     """A provider that takes 200 ms: ten times as fast as one call after the other; unchanged, without any."""
-    one = await lent(service, admin, provider)
     texts = [row(number, f"{number} " + "x" * 1000) for number in range(10_000)]
     content = records(texts)
     provider.seconds = 0.2

@@ -1,12 +1,30 @@
-"""Rows of the tests of statements that need the pool."""
+"""Users and projects of the tests of statements."""
 
 from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 
-from service.database.pool import Pool
+from service.database.pool import Connection, Pool
 from tests.support import factories
+
+
+@pytest.fixture
+async def anna(connection: Connection) -> str:
+    """A user."""
+    return await factories.user(connection)
+
+
+@pytest.fixture
+async def bert(connection: Connection) -> str:
+    """Another user."""
+    return await factories.user(connection)
+
+
+@pytest.fixture
+async def number(connection: Connection) -> int:
+    """An empty project of three dimensions."""
+    return await factories.filled(connection)
 
 
 @pytest.fixture

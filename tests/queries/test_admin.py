@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from service.database.pool import Connection, Pool
 from service.queries import admin, api_standards, llm_definitions, projects, users
 from tests.support import factories
@@ -20,16 +22,14 @@ class TestGetProjectsToCheck:
 
 
 class TestCountWrongDimensions:
-    async def test_counts(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         assert await admin.count_wrong_dimensions(connection, project_id=number, dimensions=3) == 0
         assert await admin.count_wrong_dimensions(connection, project_id=number, dimensions=2) == 2
 
 
 class TestGetMetadataToCheck:
-    async def test_pages_by_text_id(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_pages_by_text_id(self, connection: Connection, number: int) -> None:
         metadata: list[Any] = [{"k": 1}, None, {"k": 3}]
         await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abc"}, metadata=metadata)
 
@@ -48,8 +48,7 @@ class TestGetMetadataToCheck:
 
 
 class TestGetInvalidIndexes:
-    async def test_an_interrupted_build(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_an_interrupted_build(self, connection: Connection, number: int) -> None:
         assert await admin.get_invalid_indexes(connection) == []
         await connection.execute(f"CREATE INDEX broken ON embeddings_{number} (sequence)")
         await connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass")
@@ -63,20 +62,18 @@ class TestDescribeDatabase:
         assert found.pgvector.startswith("0.")
         assert found.bytes > 1_000_000
 
-
-class TestCountAll:
     async def test_counts(self, connection: Connection) -> None:
-        before = await admin.count_all(connection)
+        before = await admin.describe_database(connection)
         number = await factories.filled(connection)
         await connection.execute("UPDATE embedding_counts SET embeddings = 7 WHERE project_id = $1", number)
-        after = await admin.count_all(connection)
+        after = await admin.describe_database(connection)
         assert (after.users, after.projects) == (before.users + 1, before.projects + 1)
         assert after.instances == before.instances + 1
         assert after.embeddings == (before.embeddings or 0) + 7
         await factories.upsert(connection, number, {f"t{n}": [1, 2, 3] for n in range(5)})  # not added up yet
-        assert (await admin.count_all(connection)).embeddings == after.embeddings + 5
+        assert (await admin.describe_database(connection)).embeddings == after.embeddings + 5
         await connection.execute("UPDATE embedding_counts SET embeddings = NULL WHERE project_id = $1", number)
-        assert (await admin.count_all(connection)).embeddings is None
+        assert (await admin.describe_database(connection)).embeddings is None
 
 
 class TestGetTableSizes:
@@ -88,7 +85,8 @@ class TestGetTableSizes:
 
 
 class TestGetBuilds:
-    async def test_what_is_being_built(self, pool: Pool) -> None:
+    @pytest.mark.parametrize(("name", "kind"), [("hnsw", "graph"), ("tail", "tail"), ("terms", "metadata")])
+    async def test_what_is_being_built(self, pool: Pool, name: str, kind: str) -> None:
         number = await factories.filled(pool)
         await factories.upsert(pool, number, {f"t{n}": [n + 1, 2, 3] for n in range(100)})
         assert number not in [one.project_id for one in await admin.get_builds(pool, max_rows=9)]
@@ -97,7 +95,7 @@ class TestGetBuilds:
             await transaction.start()
             # A concurrent build waits for those who have written before it.
             await factories.upsert(writer, number, {"t": [1, 2, 3]})
-            index = f"embeddings_{number}_tail_7"
+            index = f"embeddings_{number}_{name}_7"
             building = asyncio.ensure_future(
                 builder.execute(f"CREATE INDEX CONCURRENTLY {index} ON embeddings_{number} (sequence)")
             )
@@ -109,7 +107,7 @@ class TestGetBuilds:
             await building
         await pool.execute(f"DROP INDEX {index}")
         (build,) = found
-        assert (build.kind, build.progress) == ("tail", 0)
+        assert (build.kind, build.progress) == (kind, 0)
         assert build.seconds >= 0
 
 
@@ -131,8 +129,9 @@ class TestGetProjectsBelowRecall:
 
 
 class TestCountUnmigratedEmbeddings:
-    async def test_counts_by_project_and_reason_and_goes_with_the_project(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts_by_project_and_reason_and_goes_with_the_project(
+        self, connection: Connection, number: int
+    ) -> None:
         assert await admin.count_unmigrated_embeddings(connection) == []
         for obstacle in (None, "no text_id", "no text_id"):
             await connection.execute(
@@ -156,11 +155,10 @@ class TestLockAll:
 
 
 class TestDeleteAllProjects:
-    async def test_whoever_owns_them(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_whoever_owns_them(self, connection: Connection, number: int) -> None:
         await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", number)
         assert await admin.delete_all_projects(connection) >= 1
-        assert (await admin.count_all(connection)).projects == 0
+        assert (await admin.describe_database(connection)).projects == 0
         assert number in await projects.get_orphaned_tables(connection)
 
 
@@ -173,8 +171,7 @@ class TestDeleteAllInstances:
 
 
 class TestDeleteAllUsers:
-    async def test_all_but_the_system(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_all_but_the_system(self, connection: Connection, number: int) -> None:
         assert await admin.delete_all_users(connection) >= 1
         assert await users.get_all_users(connection, search="", max_rows=9, skip=0) == ["_system"]
         assert number in await projects.get_orphaned_tables(connection)

@@ -48,8 +48,7 @@ async def deletions_read(connection: Connection) -> int:
 
 
 class TestRetrieveLogState:
-    async def test_a_new_project_has_a_log_from_the_beginning(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_a_new_project_has_a_log_from_the_beginning(self, connection: Connection, number: int) -> None:
         before = await changes.retrieve_log_state(connection, project_id=number)
         assert before.begins == before.last_sequence
         assert before.log is not None
@@ -58,8 +57,7 @@ class TestRetrieveLogState:
         (row,) = await changed(connection, number)
         assert before.last_sequence < row.sequence == after.last_sequence
 
-    async def test_emptying_a_project_begins_the_log_anew(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_emptying_a_project_begins_the_log_anew(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         await delete(connection, number, "b")
         before = await changes.retrieve_log_state(connection, project_id=number)
@@ -71,8 +69,7 @@ class TestRetrieveLogState:
 
 
 class TestGetWriters:
-    async def test_this_transaction_when_it_has_written(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_this_transaction_when_it_has_written(self, connection: Connection, number: int) -> None:
         mine = await connection.fetchval("SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() LIMIT 1")
         await upsert(connection, number, {"a": [1, 2, 3]})
         assert await changes.get_writers(connection, project_id=number) == [mine]
@@ -88,8 +85,7 @@ class TestMakeSequencesDurable:
 
 
 class TestGetChanges:
-    async def test_each_with_its_last_change_in_order(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_each_with_its_last_change_in_order(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 6], "c": [7, 8, 9]}, texts=["x", "y", "z"])
         (last,) = (await changed(connection, number))[-1:]
         await upsert(connection, number, {"a": [3, 2, 1]})
@@ -102,15 +98,13 @@ class TestGetChanges:
         assert rows[1].vector.to_list() == [3, 2, 1]
         assert (rows[1].text, rows[2].vector, rows[2].created_at) == ("x", None, None)
 
-    async def test_between_two_sequences_and_no_more_than_asked(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_between_two_sequences_and_no_more_than_asked(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {name: [1, 2, 3] for name in "abcd"})
         first, second, third, _ = (row.sequence for row in await changed(connection, number))
         assert [row.text_id for row in await changed(connection, number, after=first, up_to=third)] == ["b", "c"]
         assert [row.sequence for row in await changed(connection, number, max_rows=2)] == [first, second]
 
-    async def test_leaves_out_what_was_not_asked_for_or_is_too_much(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_leaves_out_what_was_not_asked_for_or_is_too_much(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["x" * 100], metadata=[{"k": 1}])
         (row,) = await changed(connection, number, with_vector=False, with_text=False, with_metadata=False)
         assert (row.vector, row.text, row.metadata, row.page_bytes) == (None, None, None, 0)
@@ -119,8 +113,7 @@ class TestGetChanges:
 
 
 class TestGetDigests:
-    async def test_those_of_the_documentation(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_those_of_the_documentation(self, connection: Connection, number: int) -> None:
         metadata = {"bb": [1.5, True, None], "a": 'ü\n\x1f"\\'}
         await upsert(
             connection, number, {"b": [1, 1, 1], "ä": [0.1, 2, 3]}, texts=[None, "größe"], metadata=[None, metadata]
@@ -132,8 +125,7 @@ class TestGetDigests:
         assert rows[0].vector == f"{digests.vector('b', [1, 1, 1]):016x}"
         assert [rows[1].vector, rows[1].text, rows[1].metadata] == [f"{one:016x}" for one in expected]
 
-    async def test_pages_and_buckets(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_pages_and_buckets(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {name: [1, 2, 3] for name in "abcd"})
 
         async def ids(after: str | None, buckets: list[int] | None, max_rows: int) -> list[str]:
@@ -149,8 +141,7 @@ class TestGetDigests:
 
 
 class TestGetBucketDigests:
-    async def test_the_digests_of_a_bucket_combined(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_the_digests_of_a_bucket_combined(self, connection: Connection, number: int) -> None:
         ids = [f"id-{place}" for place in range(3000)]
         vectors = {text_id: [1, 2, place] for place, text_id in enumerate(ids)}
         await upsert(connection, number, vectors, texts=["t"] * 3000, metadata=[{}] * 3000)
@@ -174,8 +165,7 @@ class TestGetBucketDigests:
 
 
 class TestForgetDeletions:
-    async def test_the_log_begins_behind_those_that_are_forgotten(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_the_log_begins_behind_those_that_are_forgotten(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {name: [1, 2, 3] for name in "abcd"})
         await delete(connection, number, "a")
         await delete(connection, number, "b")
@@ -186,8 +176,7 @@ class TestForgetDeletions:
         assert [row.sequence for row in await changed(connection, number) if row.deleted] == [second]
         assert (await changes.retrieve_log_state(connection, project_id=number)).begins == first
 
-    async def test_only_old_deletions_are_read(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_only_old_deletions_are_read(self, connection: Connection, number: int) -> None:
         await add_deletions(connection, number, DELETIONS, days_ago=1)
         await add_deletions(connection, number, 10, days_ago=31)
         before = await deletions_read(connection)
@@ -219,8 +208,7 @@ class TestGetDeletedProjectsInLogs:
 
 
 class TestForgetLogs:
-    async def test_only_the_deletions_of_the_projects_are_read(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_only_the_deletions_of_the_projects_are_read(self, connection: Connection, number: int) -> None:
         await add_deletions(connection, number, DELETIONS, days_ago=1)
         await add_deletions(connection, LAST_PROJECT, 10, days_ago=1)
         before = await deletions_read(connection)

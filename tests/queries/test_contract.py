@@ -15,7 +15,7 @@ import pytest
 from pgvector import HalfVector
 from psycopg.pq import ExecStatus
 
-from service.database.statements import SCHEMA, Statement, columns, read, row_type
+from service.database.statements import SCHEMA, Statement, read, row_type
 from service.paths import folder
 
 RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))
@@ -68,6 +68,16 @@ def names(kind: Any) -> set[str]:
 
 def is_optional(kind: Any) -> bool:
     return kind is Any or type(None) in typing.get_args(kind)
+
+
+def columns(row: Any) -> list[tuple[str, Any]]:
+    """Names and types of the columns of a row type in order, with those of nested structs."""
+    found: list[tuple[str, Any]] = []
+    for field in msgspec.structs.fields(row):
+        kinds = typing.get_args(field.type) if is_optional(field.type) else (field.type,)
+        inner = next((one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+        found += columns(inner) if inner is not None else [(field.name, field.type)]
+    return found
 
 
 @pytest.fixture(scope="module")

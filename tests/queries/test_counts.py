@@ -25,14 +25,12 @@ class TestFoldCounts:
         assert await factories.counted(connection, other) == (0, 0, False)
         assert await factories.count(connection, other) == 0
 
-    async def test_small_projects_are_not_looked_at(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_small_projects_are_not_looked_at(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3]})
         await counts.fold_counts(connection, threshold=2)
         assert await factories.counted(connection, number) == (1, 1, False)
 
-    async def test_emptying_begins_anew(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_emptying_begins_anew(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3]})
         await counts.fold_counts(connection, threshold=1)
         await factories.upsert(connection, number, {"b": [1, 2, 3]})
@@ -53,8 +51,7 @@ class TestFoldCounts:
         assert await factories.counted(pool, number) == (40, 40, True)
 
     @pytest.mark.parametrize("way", ["INSERT", "UPDATE", "DELETE", "TRUNCATE"])
-    async def test_what_others_write_is_not_miscounted(self, connection: Connection, way: str) -> None:
-        number = await factories.filled(connection)
+    async def test_what_others_write_is_not_miscounted(self, connection: Connection, number: int, way: str) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         await counts.fold_counts(connection, threshold=20)
         table, expected = f"embeddings_{number}", {"INSERT": 3, "UPDATE": 2, "DELETE": 1, "TRUNCATE": 0}[way]
@@ -99,8 +96,7 @@ class TestLockEmbeddings:
 
 
 class TestLockCount:
-    async def test_is_none_for_a_deleted_project(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_is_none_for_a_deleted_project(self, connection: Connection, number: int) -> None:
         assert await counts.lock_count(connection, project_id=number) == number
         assert await counts.lock_count(connection, project_id=2_000_000_000) is None
 
@@ -112,8 +108,7 @@ class TestLockCount:
 
 
 class TestRecount:
-    async def test_counts_each_row_once(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts_each_row_once(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         await connection.execute(
             "UPDATE embedding_counts SET embeddings = NULL, to_index = true WHERE project_id = $1", number

@@ -24,8 +24,9 @@ async def sequence(connection: Connection, project_id: int, text_id: str) -> int
 
 
 class TestUpsertEmbeddings:
-    async def test_tells_inserted_from_updated_and_leaves_out_the_unchanged(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_tells_inserted_from_updated_and_leaves_out_the_unchanged(
+        self, connection: Connection, number: int
+    ) -> None:
         assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 6]}) == embeddings.Written(2, 0)
         assert await upsert(connection, number, {"a": [1, 2, 3], "b": [4, 5, 7], "c": [1, 1, 1]}) == embeddings.Written(
             1, 1
@@ -35,8 +36,7 @@ class TestUpsertEmbeddings:
         )
         assert await factories.count(connection, number) == 3
 
-    async def test_a_change_takes_a_new_sequence_and_a_later_time(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_a_change_takes_a_new_sequence_and_a_later_time(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]})
         before, first = await retrieve(connection, number, "a"), await sequence(connection, number, "a")
         await upsert(connection, number, {"a": [1, 2, 3]})
@@ -46,8 +46,7 @@ class TestUpsertEmbeddings:
         assert await sequence(connection, number, "a") > first
         assert after.created_at == before.created_at == before.updated_at < after.updated_at
 
-    async def test_field_by_field(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_field_by_field(self, connection: Connection, number: int) -> None:
         vector = {"a": [1.0, 2.0, 3.0]}
 
         async def stored(**columns: Any) -> tuple[str | None, Any]:
@@ -62,8 +61,7 @@ class TestUpsertEmbeddings:
         assert await stored(texts=[None]) == (None, {"k": 2})
         assert await stored(metadata=[None]) == (None, None)
 
-    async def test_only_the_rows_that_keep_keep(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_only_the_rows_that_keep_keep(self, connection: Connection, number: int) -> None:
         rows = {"a": [1, 2, 3], "b": [1, 2, 3]}
         await upsert(connection, number, rows, texts=["x", "y"])
         vectors = factories.to_binary(factories.np.array([[1, 2, 3], [1, 2, 3]], dtype="f2"))
@@ -81,8 +79,7 @@ class TestUpsertEmbeddings:
         assert (await retrieve(connection, number, "a")).text is None
         assert (await retrieve(connection, number, "b")).text == "y"
 
-    async def test_other_dimensions_are_refused(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_other_dimensions_are_refused(self, connection: Connection, number: int) -> None:
         with pytest.raises(asyncpg.CheckViolationError) as caught:
             await upsert(connection, number, {"a": [1, 2]})
         assert caught.value.constraint_name == "embeddings_dimensions_check"
@@ -99,8 +96,7 @@ class TestUpsertEmbeddings:
 
 
 class TestGetWithoutMetadata:
-    async def test_names_those_that_have_none(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_names_those_that_have_none(self, connection: Connection, number: int) -> None:
         rows = {name: [1.0, 2.0, 3.0] for name in ("empty", "full", "json null", "null")}
         await upsert(connection, number, rows, metadata=[{}, {"a": 1}, None, None])
         await connection.execute(
@@ -137,9 +133,9 @@ class TestGetEmbeddedTexts:
 
 
 class TestGetEmbeddingsByIDs:
-    async def test_those_that_there_are(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"])
+    async def test_those_that_there_are(self, connection: Connection, number: int) -> None:
+        metadata = [{"k": 1}, None]
+        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"], metadata=metadata)
 
         async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
             asked = {"with_vector": True, "with_text": True, "with_metadata": True, **parts}
@@ -148,17 +144,18 @@ class TestGetEmbeddingsByIDs:
             )
 
         rows = await found()
-        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")] or [
-            (row.text_id, row.text) for row in rows
-        ] == [("a", "two"), ("b", "one")]
-        assert {row.page_bytes for row in rows} == {6}
-        assert [row.text for row in await found(max_bytes=5)] == [None, None]
+        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
+        assert {row.page_bytes for row in rows} == {14}
+        assert [row.text for row in await found(max_bytes=13)] == [None, None]
         assert [row.vector for row in await found(with_vector=False)] == [None, None]
+        for part in ("text", "metadata"):
+            rows = await found(with_text=part == "text", with_metadata=part == "metadata")
+            shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
+            assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
 
 
 class TestDeleteEmbeddings:
-    async def test_by_ids_and_by_metadata(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_by_ids_and_by_metadata(self, connection: Connection, number: int) -> None:
         await connection.execute(f"DELETE FROM embeddings_{number}")
         kinds = [{"kind": kind} for kind in ("x", "y", "x")]
         await upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1], "c": [1, 1, 1]}, metadata=kinds)
@@ -184,8 +181,7 @@ class TestDeleteEmbeddings:
         assert await gone(None, x) == ["c"]
         assert await connection.fetchval(f"SELECT array_agg(text_id) FROM embeddings_{number}") == ["b"]
 
-    async def test_tells_some_of_the_ids_only(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_tells_some_of_the_ids_only(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {name: [1, 2, 3] for name in "dbca"})
         found = await embeddings.delete_embeddings(
             connection, project_id=number, by_ids=0, text_ids=None, only="(1 == 1)", is_dry_run=False, max_ids=2
@@ -207,8 +203,7 @@ class TestGetEmbeddingsByProject:
         }
         return await embeddings.get_embeddings_by_project(connection, project_id=number, **{**values, **given})
 
-    async def test_pages_in_the_order_of_bytes(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_pages_in_the_order_of_bytes(self, connection: Connection, number: int) -> None:
         ids = ["a", "B", "ä", "a b", "Z", "z", "\U0001f600", "é"]
         await upsert(connection, number, {text_id: [1, 2, 3] for text_id in ids})
         rows = await self.get(connection, number)
@@ -218,8 +213,7 @@ class TestGetEmbeddingsByProject:
             text_id for text_id in sorted(ids) if text_id > "a b"
         ]
 
-    async def test_leaves_behind_what_is_too_much(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_leaves_behind_what_is_too_much(self, connection: Connection, number: int) -> None:
         texts, metadata = ["ü" * 50, None], [{"k": "v" * 89}, None]  # 100 and 98 bytes
         await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, texts=texts, metadata=metadata)
         for max_bytes, has in ((198, True), (197, False)):
@@ -232,8 +226,7 @@ class TestGetEmbeddingsByProject:
         (alone,) = await self.get(connection, number, max_bytes=99, max_rows=1)
         assert (alone.text, alone.page_bytes) == (None, 198)
 
-    async def test_reads_only_what_is_asked_for(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_reads_only_what_is_asked_for(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["t"], metadata=[{"k": 1}])
         (row,) = await self.get(connection, number, with_vector=False, with_metadata=False)
         assert (row.vector, row.text, row.metadata) == (None, "t", None)
@@ -242,8 +235,7 @@ class TestGetEmbeddingsByProject:
         assert row.metadata is not None
         assert (row.vector.to_list(), row.text, bytes(row.metadata)) == ([1, 2, 3], None, b'{"k": 1}')
 
-    async def test_paging_uses_the_primary_key(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_paging_uses_the_primary_key(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
         statement = embeddings.query.statements["GetEmbeddingsByProject"]
@@ -256,8 +248,7 @@ class TestGetEmbeddingsByProject:
 
 
 class TestGetPassingIDs:
-    async def test_among_so_many_rows(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_among_so_many_rows(self, connection: Connection, number: int) -> None:
         metadata: list[Any] = [{"n": 1}, {"n": 2}, None, {"n": 1}, {"n": 1}]
         await upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abcde"}, metadata=metadata)
 
@@ -291,8 +282,7 @@ async def mark(connection: Connection, number: int, *text_ids: str) -> None:
 
 
 class TestRetrieveEmbeddings:
-    async def test_the_first_of_the_ids_or_a_carried_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_the_first_of_the_ids_or_a_carried_one(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a%2Fb": [1, 2, 3], "c/d": [1, 2, 3], "c%2Fd": [1, 2, 3]})
         assert (
             await embeddings.retrieve_embeddings(
@@ -308,11 +298,21 @@ class TestRetrieveEmbeddings:
             await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["x"], max_bytes=10**6) is None
         )
 
-    async def test_uses_the_primary_key(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_leaves_behind_what_is_too_much(self, connection: Connection, number: int) -> None:
+        await upsert(connection, number, {"a": [1, 2, 3]}, texts=["text"], metadata=[{"k": 1}])  # 4 and 8 bytes
+        for max_bytes, has in ((12, True), (11, False), (0, False)):
+            row = await embeddings.retrieve_embeddings(
+                connection, project_id=number, text_ids=["a"], max_bytes=max_bytes
+            )
+            assert row is not None
+            assert row.vector is not None
+            assert (row.text is not None, row.metadata is not None, row.page_bytes) == (has, has, 12)
+            assert row.vector.to_list() == [1, 2, 3]
+
+    async def test_uses_the_primary_key(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
-        for name in ("RetrieveEmbeddings", "RetrieveVector", "DeleteEmbedding"):
+        for name in ("RetrieveEmbeddings", "DeleteEmbedding"):
             statement = embeddings.query.statements[name]
             text = statement.render({"project_id": number, "schema": "public"})
             given: dict[str, Any] = {"text_ids": ["00001", "x", "y"], "max_bytes": 100}
@@ -321,8 +321,7 @@ class TestRetrieveEmbeddings:
 
 
 class TestDeleteEmbedding:
-    async def test_deletes_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_deletes_one(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a/b": [1, 2, 3], "a%2Fb": [1, 2, 3], "c%2Fd": [1, 2, 3]})
         await mark(connection, number, "a%2Fb", "c%2Fd")
         ids = ["a/b", "a%2Fb"]
@@ -347,14 +346,3 @@ class TestDeleteEmbeddingsByProject:
         ]
         assert await factories.count(connection, one) == 0
         assert await factories.count(connection, two) == 2
-
-
-class TestRetrieveVector:
-    async def test_by_the_first_id_that_there_is(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [3, 2, 1]})
-        await mark(connection, number, "b")
-        row = await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none", "a", "b"])
-        assert row is not None
-        assert (row.text_id, row.vector.to_list()) == ("b", [3, 2, 1])
-        assert await embeddings.retrieve_vector(connection, project_id=number, text_ids=["none"]) is None

@@ -22,9 +22,6 @@ async def names(pool: Pool, number: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-PLAIN = {"m": 16, "ef_construction": 64}
-
-
 async def built(pool: Pool, number: int, watermark: int) -> None:
     await indexes.build_vector_index(
         pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
@@ -78,35 +75,28 @@ class TestUnlockProjectIndex:
 
 class TestGetProjectsToIndex:
     async def test_large_ones_and_those_that_have_one(self, connection: Connection) -> None:
-        small, large, wide = [await factories.filled(connection) for _ in range(3)]
-        await connection.execute(
-            "UPDATE llm_service_instances SET dimensions = 4001 WHERE instance_id = "
-            "(SELECT llm_service_instance_id FROM projects WHERE project_id = $1)",
-            wide,
-        )
-        for number, count in ((large, 30), (wide, 30), (small, 2)):
+        small, large = [await factories.filled(connection) for _ in range(2)]
+        for number, count in ((large, 30), (small, 2)):
             vectors = {f"{row}": [1.0, 2.0, 3.0] for row in range(count)}
             await factories.upsert(connection, number, vectors)
 
-        async def found(*, all_projects: bool = False) -> dict[int, tuple[int, int]]:
+        async def found(*, all_projects: bool = False) -> list[int]:
             rows = await indexes.get_projects_to_index(connection, threshold=20, all_projects=all_projects)
-            mine = (small, large, wide)
-            return {one.project_id: (one.dimensions, one.rows) for one in rows if one.project_id in mine}
+            return [one for one in rows if one in (small, large)]
 
-        assert await found() == {}
+        assert await found() == []
         await counts.fold_counts(connection, threshold=20)
-        assert await found() == {large: (3, 30), wide: (4001, 30)}
+        assert await found() == [large]
         await switch(connection, small)
-        assert await found() == {large: (3, 30), wide: (4001, 30)}
-        assert await found(all_projects=True) == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
+        assert await found() == [large]
+        assert await found(all_projects=True) == [small, large]
         await factories.upsert(connection, small, {"0": [3.0, 2.0, 1.0]})
         await counts.fold_counts(connection, threshold=20)
-        assert await found() == {small: (3, 2), large: (3, 30), wide: (4001, 30)}
+        assert await found() == [small, large]
 
 
 class TestRetrieveProjectToIndex:
-    async def test_as_it_is_now(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_as_it_is_now(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
         await counts.fold_counts(connection, threshold=20)
         found = await indexes.retrieve_project_to_index(connection, project_id=number)
@@ -116,8 +106,7 @@ class TestRetrieveProjectToIndex:
 
 
 class TestNoteChecked:
-    async def test_unless_it_has_changed_since(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_unless_it_has_changed_since(self, connection: Connection, number: int) -> None:
         for changes in (1, 2):
             await factories.upsert(connection, number, {f"{changes}": [1, 2, 3]})
             await counts.fold_counts(connection, threshold=1)
@@ -141,8 +130,7 @@ class TestGetStrayIndexes:
 
 
 class TestGetNextWatermark:
-    async def test_lies_between_what_is_there_and_what_comes(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_lies_between_what_is_there_and_what_comes(self, connection: Connection, number: int) -> None:
         highest = f"SELECT max(sequence) FROM embeddings_{number}"
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]})
         before = await connection.fetchval(highest)
@@ -226,38 +214,6 @@ class TestAnalyzeRows:
         await indexes.analyze_rows(pool, project_id=number)
         known = await pool.fetch("SELECT attname FROM pg_stats WHERE tablename = $1", f"embeddings_{number}")
         assert {row[0] for row in known} >= {"sequence"}
-        target = "SELECT attstattarget FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'metadata'"
-        await indexes.sample_more_metadata(pool, project_id=number)
-        assert await pool.fetchval(target, f"embeddings_{number}") == 500
-
-
-class TestSampleMoreMetadata:
-    """With TestAnalyzeRows."""
-
-
-class TestBuildMetadataIndex:
-    async def test_builds_and_drops(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, watermark = filled
-        await indexes.build_metadata_index(pool, project_id=number, watermark=watermark)
-        assert await names(pool, number) == [f"embeddings_{number}_meta_{watermark}"]
-        for _ in range(2):
-            await indexes.drop_metadata_index(pool, project_id=number, watermark=watermark)
-            assert await names(pool, number) == []
-
-
-class TestDropMetadataIndex:
-    """With TestBuildMetadataIndex."""
-
-
-class TestNoteMetadataIndex:
-    async def test_of_the_current_index_only(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await switch(connection, number, 5)
-        for watermark, noted in ((4, False), (5, True)):
-            assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
-            state = await indexes.retrieve_index_state(connection, project_id=number)
-            assert state.built is not None
-            assert state.built.metadata_indexed is noted
 
 
 class TestUseMemory:
@@ -339,8 +295,7 @@ class TestCountNeighboursFound:
 
 
 class TestCountNeighboursLeft:
-    async def test_without_changed_and_deleted_rows(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_without_changed_and_deleted_rows(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {f"{row:02}": [1.0, 2.0, row] for row in range(20)})
         watermark = await indexes.get_next_watermark(connection)
         rows = await connection.fetch(f"SELECT ctid FROM embeddings_{number} ORDER BY text_id")
@@ -358,24 +313,33 @@ class TestCountNeighboursLeft:
 
 
 class TestSwitchIndex:
-    async def test_replaces(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_replaces(self, connection: Connection, number: int) -> None:
         assert await switch(connection, number, 5) == number
         assert await switch(connection, number, 6) == number
-        state = await indexes.retrieve_index_state(connection, project_id=number)
+        state = (await indexes.get_index_states(connection, project_ids=[number]))[0]
         assert state.built is not None
         now = await connection.fetchval("SELECT now()")
         expected = indexes.BuiltIndex(
-            6, 40, 0, [40, 80], [0.9, 1.0], 100, 0.001, "synthetic", now, m=32, metadata_indexed=False
+            6,
+            40,
+            0,
+            [40, 80],
+            [0.9, 1.0],
+            100,
+            0.001,
+            "synthetic",
+            now,
+            m=32,
+            metadata_indexed=False,
+            terms_indexed=False,
         )
         assert state == indexes.IndexState(expected, None, None)
         assert await switch(connection, 0) is None
 
-    async def test_a_coarse_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_a_coarse_one(self, connection: Connection, number: int) -> None:
         for lists in (20, 0, 30):
             await switch(connection, number, lists=lists)
-            built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+            built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
             assert built is not None
             assert (built.lists, built.efforts, built.recalls) == (lists, [40, 80], [0.9, 1.0])
             columns = "SELECT ef_searches, probes FROM project_indexes WHERE project_id = $1"
@@ -396,44 +360,45 @@ class TestNoteMeasurement:
             exact_seconds=0.1,
         )
 
-    async def test_of_this_index_only(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_of_this_index_only(self, connection: Connection, number: int) -> None:
         await switch(connection, number, 5)
         assert await self.note(connection, number, 4) == 0
         assert await self.note(connection, number, 5) == 1
-        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
         assert built is not None
         assert (built.efforts, built.recalls, built.queries, built.measured_with) == ([20], [0.8], 500, "real")
         assert built.measured_at > await connection.fetchval("SELECT now()")
         await switch(connection, number, 6)
-        built = (await indexes.retrieve_index_state(connection, project_id=number)).built
+        built = (await indexes.get_index_states(connection, project_ids=[number]))[0].built
         assert built is not None
         assert (built.measured_with, built.recalls) == ("synthetic", [0.9, 1.0])
 
-    async def test_not_of_a_coarse_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_not_of_a_coarse_one(self, connection: Connection, number: int) -> None:
         await switch(connection, number, 5, lists=20)
         assert await self.note(connection, number, 5) == 0
 
 
 class TestForgetIndex:
-    async def test_forgets(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_forgets(self, connection: Connection, number: int) -> None:
         await switch(connection, number)
         assert await indexes.forget_index(connection, project_id=number) == 1
         assert await indexes.forget_index(connection, project_id=number) == 0
 
 
-class TestRetrieveIndexState:
-    async def test_nothing_at_first(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        state = await indexes.retrieve_index_state(connection, project_id=number)
-        assert state == indexes.IndexState(None, None, None)
+class TestGetIndexStates:
+    async def test_in_this_order(self, connection: Connection) -> None:
+        one, two = await factories.filled(connection), await factories.filled(connection)
+        nothing = indexes.IndexState(None, None, None)
+        assert await indexes.get_index_states(connection, project_ids=[one]) == [nothing]
+        await switch(connection, two)
+        before, indexed, after = await indexes.get_index_states(connection, project_ids=[one, two, -1])
+        assert (before, after) == (nothing, nothing)
+        assert indexed.built is not None
+        assert (indexed.built.efforts, indexed.built.recalls, indexed.progress) == ([40, 80], [0.9, 1.0], None)
 
 
 class TestSummariseIndexes:
-    async def test_counts_projects_and_rows(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_counts_projects_and_rows(self, connection: Connection, number: int) -> None:
         before = await indexes.summarise_indexes(connection, recall=0.99)
         await switch(connection, number)
         after = await indexes.summarise_indexes(connection, recall=0.99)

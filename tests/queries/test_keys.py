@@ -49,14 +49,6 @@ class TestCountSealedKeys:
         assert {key_id: found.get(key_id) for key_id in ("k", "l", None)} == {"k": 2, "l": 1, None: 1}
 
 
-class TestGetKeysToRotate:
-    async def test_leaves_out_those_of_the_key(self, connection: Connection) -> None:
-        one, two = await sealed(connection, b"1"), await sealed(connection, b"2", "old")
-        await sealed(connection, b"3", "new")
-        page = await keys.get_keys_to_rotate(connection, after=one - 1, max_rows=9, key_id="new")
-        assert [row.instance_id for row in page] == [one, two]
-
-
 class TestResealKeys:
     async def test_exchanges_what_has_not_changed(self, connection: Connection) -> None:
         one, two = await sealed(connection, b"1"), await sealed(connection, b"changed", "old")
@@ -70,11 +62,12 @@ class TestResealKeys:
         after = await connection.fetchval("SELECT updated_at FROM llm_service_instances WHERE instance_id = $1", one)
         assert after == before
 
-
-class TestDiscardKeys:
     async def test_removes_what_has_not_changed(self, connection: Connection) -> None:
         one, two = await sealed(connection, b"1", "k"), await sealed(connection, b"changed", "k")
-        assert await keys.discard_keys(connection, instance_ids=[one, two], old_blobs=[b"1", b"2"]) == 1
+        count = await keys.reseal_keys(
+            connection, instance_ids=[one, two], old_blobs=[b"1", b"2"], blobs=[None, None], key_id=None
+        )
+        assert count == 1
         assert await stored(connection, one) == (None, None, None)
         assert await stored(connection, two) == (b"changed", "k", None)
 
@@ -136,15 +129,13 @@ class TestGetSentinel:
         assert await keys.get_sentinel(connection) is None
 
 
-class TestInsertSentinel:
-    async def test_the_first_stays(self, connection: Connection) -> None:
-        await keys.insert_sentinel(connection, key_id="a", sealed=b"1")
-        await keys.insert_sentinel(connection, key_id="b", sealed=b"2")
-        assert await keys.get_sentinel(connection) == keys.Sentinel("a", b"1")
-
-
-class TestReplaceSentinel:
-    async def test_replaces(self, connection: Connection) -> None:
-        await keys.insert_sentinel(connection, key_id="a", sealed=b"1")
-        await keys.replace_sentinel(connection, key_id="b", sealed=b"2")
-        assert await keys.get_sentinel(connection) == keys.Sentinel("b", b"2")
+class TestStoreSentinel:
+    async def test_the_first_stays_until_it_is_replaced(self, connection: Connection) -> None:
+        for key_id, sealed, replaces, stays in (
+            ("a", b"1", False, "a"),
+            ("b", b"2", False, "a"),
+            ("c", b"3", True, "c"),
+        ):
+            stored = await keys.store_sentinel(connection, key_id=key_id, sealed=sealed, replaces=replaces)
+            assert stored == await keys.get_sentinel(connection)
+            assert stored.key_id == stays

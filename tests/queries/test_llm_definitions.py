@@ -51,8 +51,7 @@ class TestGetLLMDefinitionsByUser:
 
 
 class TestGetAllLLMDefinitions:
-    async def test_what_a_caller_may_use(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_what_a_caller_may_use(self, connection: Connection, anna: str, bert: str) -> None:
         for name, public in (("private", False), ("public", True)):
             await connection.execute(
                 "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard, is_public)"
@@ -142,9 +141,8 @@ class TestLockUsableLLMDefinition:
         ("public", "shared", "works"), [(False, False, False), (True, False, True), (False, True, True)]
     )
     async def test_only_what_the_user_may_use(
-        self, connection: Connection, public: bool, shared: bool, works: bool
+        self, connection: Connection, anna: str, bert: str, public: bool, shared: bool, works: bool
     ) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
         number = await connection.fetchval(
             "INSERT INTO llm_service_definitions (owner, definition_handle, api_standard, dimensions, is_public) "
             "VALUES ($1, 'def', 'openai', 3, $2) RETURNING definition_id",
@@ -171,8 +169,7 @@ class TestLockUsableLLMDefinition:
 
 
 class TestUpsertLLMDefinition:
-    async def test_creates_and_replaces(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_creates_and_replaces(self, connection: Connection, anna: str) -> None:
         first = await upsert(connection, anna, model="one", is_public=True)
         second = await upsert(connection, anna, dimensions=3)
         assert (first.definition_id, first.is_public) == (second.definition_id, True)
@@ -197,25 +194,28 @@ class TestUpsertLLMDefinition:
 
 
 class TestLockLLMDefinition:
-    async def test_is_the_body_of_a_put(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_has_the_body_of_a_put(self, connection: Connection, anna: str) -> None:
         await upsert(connection, anna, model="m", dimensions=3)
-        assert await llm_definitions.lock_llm_definition(connection, owner=anna, definition_handle="def") == {
-            "definition_handle": "def",
-            "api_standard": "openai",
-            "endpoint": None,
-            "description": None,
-            "model": "m",
-            "dimensions": 3,
-            "context_limit": None,
-            "is_public": False,
-        }
+        found = await llm_definitions.lock_llm_definition(connection, owner=anna, definition_handle="def")
+        assert found is not None
+        assert (
+            found.items()
+            >= {
+                "definition_handle": "def",
+                "api_standard": "openai",
+                "endpoint": None,
+                "description": None,
+                "model": "m",
+                "dimensions": 3,
+                "context_limit": None,
+                "is_public": False,
+            }.items()
+        )
         assert await llm_definitions.lock_llm_definition(connection, owner=anna, definition_handle="none") is None
 
 
 class TestDeleteLLMDefinition:
-    async def test_instances_stay_unlinked(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_instances_stay_unlinked(self, connection: Connection, anna: str) -> None:
         number = (await upsert(connection, anna)).definition_id
         instance_id = await factories.instance(connection, anna, "inst")
         link = "UPDATE llm_service_instances SET definition_id = $1 WHERE instance_id = $2"
@@ -232,8 +232,7 @@ async def shares(connection: Connection, owner: str) -> list[Any] | None:
 
 
 class TestShareLLMDefinition:
-    async def test_shares_once(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_shares_once(self, connection: Connection, anna: str, bert: str) -> None:
         number = (await upsert(connection, anna)).definition_id
         for _ in range(2):
             shared = await llm_definitions.share_llm_definition(
@@ -242,15 +241,13 @@ class TestShareLLMDefinition:
             assert shared == number
         assert await shares(connection, anna) == [bert]
 
-    async def test_of_a_missing_one(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_of_a_missing_one(self, connection: Connection, anna: str) -> None:
         shared = await llm_definitions.share_llm_definition(
             connection, owner=anna, definition_handle="def", user_handle=anna
         )
         assert shared is None
 
-    async def test_with_nobody(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_with_nobody(self, connection: Connection, anna: str) -> None:
         await upsert(connection, anna)
         with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
             await llm_definitions.share_llm_definition(
@@ -279,8 +276,7 @@ class TestUnshareLLMDefinition:
 
 
 class TestGetSharedUsersForDefinition:
-    async def test_none_and_no_definition(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_none_and_no_definition(self, connection: Connection, anna: str) -> None:
         assert await shares(connection, anna) is None
         await upsert(connection, anna)
         assert await shares(connection, anna) == []

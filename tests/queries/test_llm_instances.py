@@ -38,16 +38,14 @@ async def stored_key(connection: Connection, instance_id: int) -> bytes | None:
 
 
 class TestUpsertLLMInstance:
-    async def test_creates_and_replaces(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_creates_and_replaces(self, connection: Connection, anna: str) -> None:
         first = await factories.instance(connection, anna, "inst", model="one", endpoint="http://x")
         second = await factories.instance(connection, anna, "inst", model="two", context_limit=5)
         assert first == second
         row = await retrieve(connection, anna, "inst")
         assert (row.model, row.endpoint, row.context_limit) == ("two", None, 5)
 
-    async def test_keeps_its_definition(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_keeps_its_definition(self, connection: Connection, anna: str) -> None:
         number = await connection.fetchval(
             "SELECT definition_id FROM llm_service_definitions WHERE definition_handle = 'openai-small'"
         )
@@ -57,14 +55,12 @@ class TestUpsertLLMInstance:
         await factories.instance(connection, anna, "inst")
         assert (await retrieve(connection, anna, "inst")).definition_id == number
 
-    async def test_needs_dimensions(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_needs_dimensions(self, connection: Connection, anna: str) -> None:
         with pytest.raises(asyncpg.NotNullViolationError) as caught:
             await factories.instance(connection, anna, dimensions=None)
         assert caught.value.column_name == "dimensions"
 
-    async def test_the_key_stays_unless_it_is_to_change(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_the_key_stays_unless_it_is_to_change(self, connection: Connection, anna: str) -> None:
         number = await factories.instance(connection, anna, "inst", change_key=True, api_key_encrypted=b"sealed")
         await factories.instance(connection, anna, "inst")
         assert await stored_key(connection, number) == b"sealed"
@@ -73,16 +69,14 @@ class TestUpsertLLMInstance:
         assert await stored_key(connection, number) is None
         assert not (await retrieve(connection, anna, "inst")).has_api_key
 
-    async def test_fits_the_empty_projects_of_the_instance(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_fits_the_empty_projects_of_the_instance(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         numbers = [await factories.project(connection, anna, "inst") for _ in range(3)]
         await factories.instance(connection, anna, "inst", dimensions=2)
         for number in numbers:
             assert (await factories.upsert(connection, number, {"a": [1, 2]})).inserted == 1
 
-    async def test_keeps_the_dimensions_of_a_project_with_embeddings(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_keeps_the_dimensions_of_a_project_with_embeddings(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst")
         await factories.upsert(connection, number, {"a": [1, 2, 3]})
@@ -109,8 +103,7 @@ class TestUpsertLLMInstance:
 
 
 class TestFitTablesOfInstance:
-    async def test_fits_the_empty_projects_of_the_instance_alone(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_fits_the_empty_projects_of_the_instance_alone(self, connection: Connection, anna: str) -> None:
         number = await factories.instance(connection, anna, "inst")
         await factories.instance(connection, anna, "other")
         mine, others = [await factories.project(connection, anna, name) for name in ("inst", "other")]
@@ -121,8 +114,7 @@ class TestFitTablesOfInstance:
 
 
 class TestRetrieveLLMInstance:
-    async def test_shares_are_for_the_owner(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_shares_are_for_the_owner(self, connection: Connection, anna: str, bert: str) -> None:
         await share(connection, bert, await factories.instance(connection, anna, "inst"), "editor")
         owner_sees = await retrieve(connection, anna, "inst")
         reader_sees = await retrieve(connection, anna, "inst", "reader")
@@ -194,8 +186,7 @@ class TestRetrieveLLMInstanceByID:
 
 
 class TestGetLLMInstancesByProject:
-    async def test_what_its_readers_may_know(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_what_its_readers_may_know(self, connection: Connection, anna: str, bert: str) -> None:
         number = await factories.instance(connection, anna, "inst", model="m", endpoint="https://models.example.org")
         await share(connection, bert, number)
         project = await factories.project(connection, bert, "inst", instance_owner=anna)
@@ -209,9 +200,8 @@ class TestGetLLMInstancesByProject:
         assert not found.can_embed
         assert await llm_instances.get_llm_instances_by_project(connection, project_id=-1) is None
 
-    async def test_what_the_service_cannot_call(self, connection: Connection) -> None:
+    async def test_what_the_service_cannot_call(self, connection: Connection, anna: str) -> None:
         """It needs an endpoint and a model, but for the one inside the service."""
-        anna = await factories.user(connection)
         address = "https://models.example.org"
         cases: list[tuple[dict[str, object], bool]] = [
             ({"model": "m", "endpoint": address}, True),
@@ -246,8 +236,7 @@ class TestGetSharedLLMInstances:
 
 
 class TestLockInstanceShare:
-    async def test_is_the_body_of_its_change(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_is_the_body_of_its_change(self, connection: Connection, anna: str, bert: str) -> None:
         await share(connection, bert, await factories.instance(connection, anna, "inst"))
         found = await llm_instances.lock_instance_share(
             connection, owner=anna, instance_handle="inst", user_handle=bert
@@ -260,14 +249,12 @@ class TestLockInstanceShare:
 
 
 class TestDeleteLLMInstance:
-    async def test_deletes_one_that_no_project_uses(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_deletes_one_that_no_project_uses(self, connection: Connection, anna: str) -> None:
         number = await factories.instance(connection, anna, "inst")
         assert await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst") == number
         assert await llm_instances.delete_llm_instance(connection, owner=anna, instance_handle="inst") is None
 
-    async def test_refuses_one_in_use(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_refuses_one_in_use(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst")
         assert await factories.count(connection, number) == 0
@@ -277,8 +264,7 @@ class TestDeleteLLMInstance:
 
 
 class TestLockLLMInstance:
-    async def test_is_the_body_of_a_put_without_the_key(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_is_the_body_of_a_put_without_the_key(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst", model="m", change_key=True, api_key_encrypted=b"sealed")
         assert await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="inst") == {
             "instance_handle": "inst",
@@ -305,8 +291,7 @@ async def share_as(connection: Connection, owner: str, user: str, role: str) -> 
 
 
 class TestLinkUserToLLMInstance:
-    async def test_sharing_again_changes_the_role(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_sharing_again_changes_the_role(self, connection: Connection, anna: str, bert: str) -> None:
         assert await share_as(connection, anna, bert, "reader") is None
         number = await factories.instance(connection, anna, "shared")
         for role in ("reader", "editor"):
@@ -320,8 +305,7 @@ class TestLinkUserToLLMInstance:
             ("_system", "owner", "llm_service_instances_shared_with_role_check"),
         ],
     )
-    async def test_refusals(self, connection: Connection, user: str, role: str, constraint: str) -> None:
-        anna = await factories.user(connection)
+    async def test_refusals(self, connection: Connection, anna: str, user: str, role: str, constraint: str) -> None:
         await factories.instance(connection, anna, "shared")
         with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
             await share_as(connection, anna, user, role)

@@ -65,8 +65,7 @@ async def points(connection: Connection, number: int, **overrides: Any) -> list[
 
 
 class TestRetrieveMap:
-    async def test_without_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_without_one(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, THREE)
         assert await maps.retrieve_map(connection, project_id=number, parts=1) == maps.MapState(3, 3, None, 0)
 
@@ -239,14 +238,12 @@ class TestStoreMap:
         await maps.ask_for_map(connection, project_id=one.project_id)
         assert await store(connection, one) == 0  # it is of another log
 
-
-class TestForgetMapParts:
-    async def test_all_of_one_project(self, connection: Connection) -> None:
+    async def test_the_old_parts_of_the_project_are_deleted(self, connection: Connection) -> None:
         one, other = await asked(connection), await asked(connection)
         for each in (one, other):
             await store(connection, each)
             await store_part(connection, each, 0, ["a"])
-        await maps.forget_map_parts(connection, project_id=one.project_id)
+        await store(connection, one)
         assert await points(connection, one.project_id) == []
         assert len(await points(connection, other.project_id)) == 1
 

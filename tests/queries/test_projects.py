@@ -49,21 +49,18 @@ class TestRetrieveProjectAccess:
         assert by_admin is not None
         assert by_admin.role == "admin"
 
-    async def test_a_project_without_an_instance_has_no_dimensions(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_a_project_without_an_instance_has_no_dimensions(self, connection: Connection, anna: str) -> None:
         await connection.execute("INSERT INTO projects (owner, project_handle) VALUES ($1, 'proj')", anna)
         row = (await access(connection, anna, anna)).access
         assert row is not None
         assert (row.dimensions, row.instance_owner, row.instance_handle) == (0, "", "")
 
-    async def test_a_missing_project_still_tells_the_caller(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_a_missing_project_still_tells_the_caller(self, connection: Connection, anna: str) -> None:
         assert await access(connection, anna, anna) == projects.ProjectRequest(anna, None)
 
 
 class TestFitTable:
-    async def test_makes_a_table_of_its_own(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_makes_a_table_of_its_own(self, connection: Connection, number: int) -> None:
         parent = "SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass($1)"
         assert await connection.fetchval(parent, f"embeddings_{number}") == 0
         assert await factories.count(connection, number) == 0
@@ -76,8 +73,7 @@ class TestFitTable:
         )
         assert (options, storage) == (["toast_tuple_target=8160"], b"m")
 
-    async def test_an_instance_of_other_dimensions_only_while_empty(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_an_instance_of_other_dimensions_only_while_empty(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "three")
         await factories.instance(connection, anna, "two", dimensions=2)
         number = await factories.project(connection, anna, "three", "proj")
@@ -89,8 +85,7 @@ class TestFitTable:
 
 
 class TestUpsertProject:
-    async def test_replaces_the_one_of_the_same_name(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_replaces_the_one_of_the_same_name(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         first = await factories.project(connection, anna, "inst", "proj", description="one", public_read=True)
         second = await factories.project(connection, anna, "inst", "proj", description="two", public_read=None)
@@ -114,15 +109,13 @@ class TestUpsertProject:
         assert await shares(change_shares=True, share_users=[bert], share_roles=["editor"]) == [("editor", bert)]
         assert await shares(change_shares=True) == []
 
-    async def test_no_row_for_an_instance_the_owner_has_not(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_no_row_for_an_instance_the_owner_has_not(self, connection: Connection, anna: str, bert: str) -> None:
         await factories.instance(connection, bert, "inst")
         with pytest.raises(AssertionError):
             await factories.project(connection, anna, "inst", instance_owner=bert)
         assert await projects.get_projects_by_user(connection, user_handle=anna, max_rows=9, skip=0) == []
 
-    async def test_an_unknown_user_to_share_with(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_an_unknown_user_to_share_with(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
             await factories.project(
@@ -142,7 +135,7 @@ class TestGetProjectsByUser:
             connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
         )
         rows = await projects.get_projects_by_user(connection, user_handle=bert, max_rows=9, skip=0)
-        assert rows == [projects.ProjectRole(given, "reader"), projects.ProjectRole(own, "owner")]
+        assert rows == [given, own]
         assert rows[1:] == await projects.get_projects_by_user(connection, user_handle=bert, max_rows=1, skip=1)
 
 
@@ -174,30 +167,32 @@ class TestGetLargestProjects:
 
 class TestDescribeProjects:
     async def test_in_this_order_with_the_roles(self, connection: Connection) -> None:
-        numbers = [await factories.filled(connection) for _ in range(3)]
-        rows = await projects.describe_projects(
-            connection, project_ids=[numbers[2], -1, numbers[0]], roles=["owner", "owner", "reader"]
+        anna, bert = await factories.user(connection), await factories.user(connection)
+        await factories.instance(connection, anna, "inst")
+        await factories.instance(connection, bert, "inst")
+        own = await factories.project(connection, bert, "inst")
+        hidden = await factories.project(connection, anna, "inst", "hidden", public_read=True)
+        given = await factories.project(
+            connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
         )
-        assert [(row.project_id, row.role) for row in rows] == [(numbers[2], "owner"), (numbers[0], "reader")]
 
-    async def test_with_the_instance_and_the_index(self, connection: Connection) -> None:
+        async def roles(caller: str | None) -> list[tuple[int, str]]:
+            asked = [given, -1, hidden, own]
+            rows = await projects.describe_projects(connection, project_ids=asked, caller=caller)
+            return [(row.project_id, row.role) for row in rows]
+
+        assert await roles(bert) == [(given, "reader"), (own, "owner")]
+        assert await roles(None) == [(given, "admin"), (hidden, "admin"), (own, "admin")]
+
+    async def test_with_the_instance(self, connection: Connection) -> None:
         number = await factories.filled(connection, description="all")
         await factories.upsert(connection, number, {"a": [1, 2, 3]})
-        (row,) = await projects.describe_projects(connection, project_ids=[number], roles=["admin"])
+        (row,) = await projects.describe_projects(connection, project_ids=[number], caller=None)
         assert (row.description, row.text_search, row.number_of_embeddings) == ("all", "editors", 1)
-        assert (row.instance, row.index.built) == (projects.ListedInstance(row.owner, "inst", 3), None)
-        await connection.execute(
-            "INSERT INTO project_indexes (project_id, watermark, indexed_rows, ef_searches, recalls) "
-            "VALUES ($1, 7, 8, '{1,2}', '{0.5,0.9}')",
-            number,
-        )
+        assert row.instance == projects.ListedInstance(row.owner, "inst", 3)
         await connection.execute("UPDATE projects SET llm_service_instance_id = NULL WHERE project_id = $1", number)
-        (row,) = await projects.describe_projects(connection, project_ids=[number], roles=["admin"])
+        (row,) = await projects.describe_projects(connection, project_ids=[number], caller=None)
         assert row.instance is None
-        assert row.index.built is not None
-        assert (row.index.built.watermark, row.index.built.indexed_rows) == (7, 8)
-        assert (row.index.built.efforts, row.index.built.recalls) == ([1, 2], [0.5, 0.9])
-        assert row.index.progress is None
 
 
 class TestRetrieveProjectSize:
@@ -211,8 +206,7 @@ class TestRetrieveProjectSize:
 
 
 class TestRetrieveProject:
-    async def test_the_role_on_the_instance_is_the_callers(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_the_role_on_the_instance_is_the_callers(self, connection: Connection, anna: str, bert: str) -> None:
         await factories.instance(connection, anna, "inst")
         number = await factories.project(
             connection, anna, "inst", change_shares=True, share_users=[bert], share_roles=["reader"]
@@ -228,8 +222,7 @@ class TestRetrieveProject:
 
 
 class TestDeleteProject:
-    async def test_leaves_the_table(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_leaves_the_table(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst", "proj")
         assert await projects.delete_project(connection, owner=anna, project_handle="proj") == number
@@ -257,8 +250,7 @@ class TestDropTable:
 
 
 class TestLockProject:
-    async def test_is_the_body_of_a_put_without_the_shares(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_is_the_body_of_a_put_without_the_shares(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         await factories.project(connection, anna, "inst", "proj", metadata_scheme="{}")
         assert await projects.lock_project(connection, owner=anna, project_handle="proj") == {
@@ -282,8 +274,7 @@ async def share_as(connection: Connection, owner: str, user: str, role: str) -> 
 
 
 class TestShareProject:
-    async def test_sharing_again_changes_the_role(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_sharing_again_changes_the_role(self, connection: Connection, anna: str, bert: str) -> None:
         assert await share_as(connection, anna, bert, "reader") is None
         await factories.instance(connection, anna, "inst")
         number = await factories.project(connection, anna, "inst", "shared")
@@ -295,8 +286,7 @@ class TestShareProject:
         ("user", "role", "constraint"),
         [("nobody", "reader", "users_projects_user_handle_fkey"), ("_system", "owner", "users_projects_role_check")],
     )
-    async def test_refusals(self, connection: Connection, user: str, role: str, constraint: str) -> None:
-        anna = await factories.user(connection)
+    async def test_refusals(self, connection: Connection, anna: str, user: str, role: str, constraint: str) -> None:
         await factories.instance(connection, anna, "inst")
         await factories.project(connection, anna, "inst", "shared")
         with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
@@ -320,8 +310,7 @@ class TestUnshareProject:
 
 
 class TestGetSharedUsersForProject:
-    async def test_none_and_nothing_of_that_name(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_none_and_nothing_of_that_name(self, connection: Connection, anna: str) -> None:
         assert await shares(connection, anna) is None
         await factories.instance(connection, anna, "inst")
         await factories.project(connection, anna, "inst", "shared")
@@ -332,8 +321,7 @@ class TestTransferProject:
     async def transfer(self, connection: Connection, owner: str, to: str) -> projects.Transfer | None:
         return await projects.transfer_project(connection, owner=owner, project_handle="proj", new_owner=to)
 
-    async def test_to_somebody_who_may_use_the_instance(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_to_somebody_who_may_use_the_instance(self, connection: Connection, anna: str, bert: str) -> None:
         instance_id = await factories.instance(connection, anna, "inst")
         number = await factories.project(
             connection, anna, "inst", "proj", change_shares=True, share_users=[bert], share_roles=["reader"]
@@ -353,8 +341,7 @@ class TestTransferProject:
         assert former is not None
         assert former.role == "none"
 
-    async def test_to_somebody_who_has_one_of_that_name(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection), await factories.user(connection)
+    async def test_to_somebody_who_has_one_of_that_name(self, connection: Connection, anna: str, bert: str) -> None:
         for owner in (anna, bert):
             await factories.instance(connection, owner, "inst")
             await factories.project(connection, owner, "inst", "proj")

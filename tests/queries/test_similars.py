@@ -59,20 +59,17 @@ class TestGetSimilarsByVector:
         above = await search(connection, number, query, max_rows=200, threshold=0.2)
         assert [one.id for one in above] == [f"{row:03}" for row in best if exact[row] >= 0.2]
 
-    async def test_ties_go_by_id(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_ties_go_by_id(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "dacb"})
         found = await search(connection, number, [1, 2, 3], max_rows=3)
         assert [(one.id, one.similarity) for one in found] == [("a", 1.0), ("b", 1.0), ("c", 1.0)]
 
-    async def test_leaves_out_one_id(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_leaves_out_one_id(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abc"})
         found = await search(connection, number, [1, 2, 3], except_id="b", max_rows=2)
         assert [one.id for one in found] == ["a", "c"]
 
-    async def test_leaves_out_a_metadata_value(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_leaves_out_a_metadata_value(self, connection: Connection, number: int) -> None:
         metadata = [{"author": "Kant"}, {"author": " Kant "}, {"author": "Hume"}, {"year": 1781}, None]
         await factories.upsert(connection, number, {text_id: [1, 2, 3] for text_id in "abcde"}, metadata=metadata)
         found = await search(connection, number, [1, 2, 3], metadata_path="author", metadata_value=" Kant")
@@ -80,14 +77,12 @@ class TestGetSimilarsByVector:
         found = await search(connection, number, [1, 2, 3], metadata_path="year", metadata_value="1781")
         assert [one.id for one in found] == ["a", "b", "c", "e"]
 
-    async def test_the_opposite_has_minus_one(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_the_opposite_has_minus_one(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [-1, -2, -3]})
         assert await search(connection, number, [1, 2, 3]) == [Similar("a", -1.0)]
         assert await search(connection, number, [1, 2, 3], threshold=-0.99) == []
 
-    async def test_a_row_for_each_vector_in_order(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_a_row_for_each_vector_in_order(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0], "z": [0, 0, 1]})
         sent = to_binary(np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1]], dtype=np.float16))
         values: dict[str, Any] = dict.fromkeys(["except_id", "metadata_path", "metadata_value", "only"])
@@ -98,34 +93,8 @@ class TestGetSimilarsByVector:
         assert [row.similarities for row in rows] == [[1.0], [1.0], [1.0]]
 
 
-class TestGetTextsAndMetadata:
-    async def test_what_is_asked_for(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, metadata=[{"k": 1}, None])
-        await connection.execute(f"UPDATE embeddings_{number} SET text = 'text of a' WHERE text_id = 'a'")
-        found = {
-            row.text_id: row
-            for row in await similars.get_texts_and_metadata(
-                connection, project_id=number, text_ids=["a", "b", "c"], with_text=True, with_metadata=True
-            )
-        }
-        assert bytes(found["a"].metadata or b"") == b'{"k": 1}'
-        assert (found["a"].text, found["b"]) == ("text of a", similars.Shown("b", None, None))
-        for part in ("text", "metadata"):
-            (row,) = await similars.get_texts_and_metadata(
-                connection,
-                project_id=number,
-                text_ids=["a"],
-                with_text=part == "text",
-                with_metadata=part == "metadata",
-            )
-            shown = row.metadata and bytes(row.metadata)
-            assert (row.text, shown) == (("text of a", None) if part == "text" else (None, b'{"k": 1}'))
-
-
 class TestGetShownSizes:
-    async def test_bytes_of_what_is_asked_for(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_bytes_of_what_is_asked_for(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, metadata=[{"k": 1}, None])
         await connection.execute(f"UPDATE embeddings_{number} SET text = 'Übung' WHERE text_id = 'a'")
         for with_text, with_metadata, size in ((True, True, 14), (True, False, 6), (False, True, 8), (False, False, 0)):
@@ -142,8 +111,8 @@ class TestGetShownSizes:
 class TestGetSimilarsByFilter:
     """That it finds what it should, and by which index: tests/search/test_ways.py."""
 
-    async def test_up_to_the_watermark_and_behind_it(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    @pytest.mark.parametrize("by_terms", [0, 1])
+    async def test_up_to_the_watermark_and_behind_it(self, connection: Connection, number: int, by_terms: int) -> None:
         await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0], "z": [1, 1, 0]})
         await connection.execute(f"UPDATE embeddings_{number} SET metadata = '{{\"a\": 1}}' WHERE text_id <> 'z'")
         highest = await connection.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
@@ -158,7 +127,9 @@ class TestGetSimilarsByFilter:
                 metadata_path=None,
                 metadata_value=None,
                 only='$."a" == 1',
+                by_terms=by_terms,
                 indexed='$."a" == 1',
+                terms=["a\x01"],
                 max_rows=10,
                 skip=0,
             )
@@ -166,8 +137,7 @@ class TestGetSimilarsByFilter:
 
 
 class TestEstimatePassingRows:
-    async def test_from_the_statistics(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
+    async def test_from_the_statistics(self, connection: Connection, number: int) -> None:
         await factories.upsert(connection, number, {f"{row:03}": [1, 0, 0] for row in range(200)})
         await connection.execute(f"UPDATE embeddings_{number} SET metadata = jsonb_build_object('a', text_id < '050')")
         await connection.execute(f"ANALYZE embeddings_{number}")
@@ -179,9 +149,8 @@ class TestGetSimilarsByIndex:
     """That it finds what it should, and by which index: tests/search/test_search.py."""
 
     async def test_without_an_index_it_reads_all_rows_up_to_the_watermark_and_behind_it(
-        self, connection: Connection
+        self, connection: Connection, number: int
     ) -> None:
-        number = await factories.filled(connection)
         await factories.upsert(connection, number, {"x": [1, 0, 0], "y": [0, 1, 0]})
         watermark = await connection.fetchval(f"SELECT max(sequence) FROM embeddings_{number}")
         await factories.upsert(connection, number, {"tail": [1, 0.1, 0]})

@@ -162,8 +162,7 @@ class TestLockOwners:
 
 
 class TestLockInstancesOfUser:
-    async def test_locks_and_changes_nothing(self, connection: Connection) -> None:
-        anna = await factories.user(connection)
+    async def test_locks_and_changes_nothing(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         await factories.project(connection, anna, "inst")
         await users.lock_instances_of_user(connection, user_handle=anna)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from service.schema import migrate
-from tests.conftest import serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support import legacy
 from tests.support.catalogue import embeddings, rows
 
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 NewDatabase = Callable[..., str]
 BEFORE = migrate.names()[migrate.names().index("0012_mark_carried_ids") - 1]
 KEY = {"Authorization": "Bearer key of anna"}
-ADMIN = {"Authorization": "Bearer admin-key-of-the-tests"}
 PLACE = "/v1/embeddings/anna/two"
 # What is in the original database, as its clients stored it.
 CARRIED = ["doc%2F1", "low%2fer", "50%25", "pair/1", "pair%2F1", "a%2520b", "again%2F1", "changed%2F1"]
@@ -84,7 +83,7 @@ async def test_older_clients_find_what_they_stored_and_nothing_else(copied: NewD
             )
         migrate.upgrade(url)
     config = settings_for(url, encryption_key=legacy.ENCRYPTION_KEY)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=KEY) as anna:
+    async with client_of(config, headers=KEY) as anna:
         if by == "this version":
             await upload(anna, "changed%2F1", "changed")
             await upload(anna, "new%2F1", "new")
@@ -130,7 +129,7 @@ async def test_no_mark_is_left_of_what_is_deleted(copied: NewDatabase, way: str)
         "%" in one for one in CARRIED
     )
     config = settings_for(url, encryption_key=legacy.ENCRYPTION_KEY)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as admin:
+    async with client_of(config, headers=ADMIN) as admin:
         if way == "project":
             assert (await admin.delete("/v1/projects/anna/two")).status_code == 204
         elif way == "user":
@@ -160,8 +159,7 @@ def test_both_ways_with_data(copied: NewDatabase) -> None:
     assert rows(url, marks) == before
 
 
-def test_a_database_that_was_always_ours_has_no_marks(new_database: NewDatabase) -> None:
-    url = new_database()
+def test_a_database_that_was_always_ours_has_no_marks(url: str) -> None:
     migrate.downgrade(url, BEFORE)
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO users (user_handle, email, vdb_key) VALUES ('ada', 'a@x', repeat('a', 64))")

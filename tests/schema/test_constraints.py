@@ -9,7 +9,19 @@ import pytest
 
 from service.database.errors import REFUSALS
 from service.database.pool import Connection
-from tests.support.world import Headers, batch, definition, instance, problem, project, row, unique, upload, user
+from tests.support.world import (
+    Headers,
+    Project,
+    batch,
+    definition,
+    instance,
+    problem,
+    project,
+    row,
+    unique,
+    upload,
+    user,
+)
 
 # Constraints that no request can violate, and why.
 UNREACHABLE = {
@@ -173,9 +185,8 @@ async def test_every_constraint_is_accounted_for(connection: Connection) -> None
 
 
 async def test_dimensions_that_change_during_an_upload(
-    api: httpx2.AsyncClient, admin: Headers, service_database: str
+    api: httpx2.AsyncClient, own: Project, service_database: str
 ) -> None:
-    own = await project(api, await user(api, admin))
     connection = await asyncpg.connect(service_database)
     waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass"
     async with connection.transaction():

@@ -14,13 +14,13 @@ from service.database.session import UnsupportedDatabase, check, connect_sync
 from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from service.storage.locks import INDEX_LOCK
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 SCHEMAS = ("public", "app", 'My-"Ext" %', "staging")
 
@@ -77,10 +77,7 @@ def install(url: str) -> None:
 
 @asynccontextmanager
 async def served(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as api,
-    ):
+    async with client_of(settings_for(url, service_indexer=False)) as api:
         yield api
 
 
@@ -106,7 +103,7 @@ async def test_none_sees_or_changes_another(installations: tuple[str, dict[str, 
     with connect_sync(urls["app"]) as other:
         other.execute("ANALYZE")
         other.execute(
-            "SELECT pg_advisory_lock(%s # quote_ident(current_schema())::regnamespace::oid::int, 1)", [indexer.LOCK]
+            "SELECT pg_advisory_lock(%s # quote_ident(current_schema())::regnamespace::oid::int, 1)", [INDEX_LOCK]
         )
         for schema in ("public", "staging", SCHEMAS[2]):
             run(urls[schema], "ANALYZE", "SELECT pg_stat_force_next_flush()")
@@ -152,7 +149,7 @@ async def test_one_goes_and_the_others_stay(installations: tuple[str, dict[str, 
 
 async def test_the_schema_is_missing_for_a_while(installations: tuple[str, dict[str, str]]) -> None:
     url, urls = installations
-    async with serving(settings_for(urls["app"])) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+    async with client_of(settings_for(urls["app"])) as api:
         run(url, "ALTER SCHEMA app RENAME TO away")  # as during a restore
         run(
             url,

@@ -4,7 +4,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 
@@ -14,12 +13,11 @@ from service.queries import embeddings, indexes
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
 from service.storage.calibration import Calibration, ExactScan
-from tests.conftest import ADMIN_KEY, QUERIES, serving, settings_for
+from tests.conftest import ADMIN, QUERIES, client_of, settings_for
 from tests.support import factories
 from tests.support.searches import clustered
 
 pytestmark = pytest.mark.slow
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 DIMENSIONS, ROWS, HELD_OUT, REBUILDS = 64, 6000, 1000, 3
 
@@ -135,7 +133,7 @@ async def recall(pool: Pool, number: int, watermark: int, stored: Any, queries: 
 
 async def test_the_recall_that_is_measured_is_there_for_other_queries(built: Any) -> None:
     _, pool, number, watermark, stored = built
-    state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+    state = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
     assert state is not None
     assert state.efforts == sorted(state.efforts)
     assert state.recalls == sorted(state.recalls)
@@ -181,9 +179,9 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
         number = await stored_project(pool, stored)
         (built,) = await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024))
         assert await indexer.run_once(url, IndexAims(threshold=1000, memory=256 * 1024 * 1024)) == []  # it is done
-        state = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        state = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
         assert state is not None
-        assert (state.m, state.watermark) == (builds.DENSE.m, built.watermark)
+        assert (state.m, state.watermark) == (builds.DENSE, built.watermark)
         options = await pool.fetchval(
             "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
         )
@@ -195,7 +193,7 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
     path, body = f"/v1/similars/{owner}/{handle}", {"vector": query.astype(float).tolist()}
     for seconds, method in ((0.0, "index"), (60.0, "exact")):
         config = settings_for(url, service_indexer=False, service_exact_seconds=seconds)
-        async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as api:
+        async with client_of(config, headers=ADMIN) as api:
             usual = (await api.post(path, json=body)).json()["search"]
             assert usual == {"method": method, "recall": 1.0 if method == "exact" else usual["recall"]}
             asked = (await api.post(f"{path}?recall=0.99", json=body)).json()["search"]

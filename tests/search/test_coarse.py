@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -20,12 +19,11 @@ from service.search.nearest import CANDIDATES
 from service.settings import IndexAims
 from service.storage import builds, indexer
 from service.storage.growth import Growth
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support.searches import by_index, by_numpy, clustered, found, known, made, put, question
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ROWS = 6000
 LISTS = 60
 TAIL = 100
@@ -60,7 +58,7 @@ async def poll(url: str, growth: Growth | None) -> list[builds.Built]:
 
 
 async def state(pool: Pool, project: ProjectAccess) -> indexes.BuiltIndex:
-    built = (await indexes.retrieve_index_state(pool, project_id=project.project_id)).built
+    built = (await indexes.get_index_states(pool, project_ids=[project.project_id]))[0].built
     assert built is not None
     return built
 
@@ -82,16 +80,13 @@ async def test_while_a_project_is_filled_and_until_its_graph_is_ready(pool: tupl
     for part in parts:
         await put(db, project, part)
         assert await poll(url, Filling()) == []
-        now = (await indexes.retrieve_index_state(db, project_id=project.project_id)).built
+        now = (await indexes.get_index_states(db, project_ids=[project.project_id]))[0].built
         built.append((0, 0) if now is None else (now.indexed_rows, now.lists))
     # The second time there are 2,000 rows in none, the third not as many again as it has.
     assert built == [(0, 0), (3000, 30), (3000, 30), (6000, 60)]
     assert await names(db, project) == ["ivf", "pkey", "tail"]
 
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-    ):
+    async with client_of(settings_for(url, service_indexer=False), headers=ADMIN) as api:
         shown = (await api.get(f"/v1/projects/{project.owner}/proj")).json()
         assert shown["number_of_embeddings"] == ROWS
         assert (shown["index"]["state"], shown["index"]["graph"]) == ("building", "coarse")
@@ -103,7 +98,7 @@ async def test_while_a_project_is_filled_and_until_its_graph_is_ready(pool: tupl
     (graph,) = await poll(url, None)
     assert graph.indexed_rows == ROWS
     assert (await state(db, project)).lists == 0
-    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail"]
+    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail", "terms"]
     await put(db, project, {f"new-{row}": stored[row] for row in range(1500)})
     assert await poll(url, Filling()) == []
     assert (await state(db, project)).watermark == graph.watermark  # a few more are read one by one
@@ -199,7 +194,7 @@ async def test_with_too_little_memory_there_is_none(pool: tuple[Pool, str], monk
             (built,) = await indexer.poll(connection, TOO_LITTLE)
     assert built.indexed_rows == 3000
     assert [one["event"] for one in logged].count("Too little memory for a coarse index.") == 1
-    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail"]
+    assert await names(db, project) == ["hnsw", "meta", "pkey", "tail", "terms"]
 
 
 async def test_a_project_that_is_emptied_loses_it(pool: tuple[Pool, str]) -> None:

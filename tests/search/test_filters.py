@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 
 from service.database.pool import Pool
 from service.search import filters
+from service.search.terms import path_of, terms_of
 
 names = st.sampled_from(["a", "b", "ä ö", 'quo"te', "back\\slash", "tab\t", "x y", "@", "'", "{}", "\U0001f600", "?"])
 numbers = st.one_of(
     st.integers(-(2**53), 2**53),
     st.sampled_from([0, 1, -1, 0.1, 1.5, 1e300, 1e-300, 2**53 + 1, -0.0, 1900, 1950]),
+    st.sampled_from([-1e-301, 1e-308, 5e-324, 1.7e308, -1.7e308, 2**63, -0.5, -1950, 1.0000001]),
 )
 texts = st.one_of(
-    st.sampled_from(["", "Kant", "kant", '"', "\\", "$v0", "1900", "ä", "a.b"]), st.text(max_size=3)
+    st.sampled_from(["", "Kant", "kant", '"', "\\", "$v0", "1900", "ä", "a.b"]),
+    st.sampled_from(
+        ["1999-12-31", "2000-01-01", "2000-01-01T12:00:00Z", "2000-01", "2000-02-31x", "2000-13-01", "20", "2"]
+    ),
+    st.dates().map(str),
+    st.text(max_size=3),
 ).filter(lambda text: "\0" not in text)
 scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
 values = st.recursive(
@@ -128,17 +135,29 @@ def holds(stored: dict[str, Any], document: dict[str, Any]) -> bool:
 @pytest.mark.slow
 @given(st.lists(metadata, min_size=1, max_size=6), st.lists(documents, min_size=1, max_size=4))
 @example([{"a": [{"b": [1, 2]}, {"b": 3}]}], [{"a.b": 2}, {"a.b": {"$gt": 2}}, {"a.b": {"$not": {"$lt": 0}}}])
+@example(
+    [{"a": [1, 9]}, {"a": []}, {"a": [[5]]}], [{"a": {"$gt": 8, "$lt": 2}}, {"a": {"$exists": True}}, {"a": {"$gt": 4}}]
+)
+@example(
+    [{"a": {"b": -2}}, {"a": [{"b": -2}]}, {"a.b": -2}], [{"a.b": -2}, {"a.b": {"$exists": True}}, {"a.b": {"$lt": -1}}]
+)
 @example([{"a": 1}, {"a": "1"}, {"a": None}, None, {}], [{"a": None}, {"a": {"$ne": 1}}, {"a": {"$exists": False}}, {}])
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_postgresql_agrees(pool: Pool, stored: list[Any], asked: list[dict[str, Any]]) -> None:
     for document in asked:
         only = filters.compiled(document)
         rows = await pool.fetch(
-            "SELECT coalesce(nullif(stored, 'null'), '{}') @@ $1::jsonpath AS fits, stored @@ $2::jsonpath AS indexed "
-            "FROM unnest($3::jsonb[]) WITH ORDINALITY AS rows (stored, place) ORDER BY place",
+            "SELECT coalesce(nullif(stored, 'null'), '{}') @@ $1::jsonpath AS fits, stored @@ $2::jsonpath AS indexed, "
+            "metadata_terms(nullif(stored, 'null')) && $3::text[] AS has_term, "
+            "coalesce(nullif(stored, 'null'), '{}') @@ $4::jsonpath AS is_in_spans "
+            "FROM unnest($5::jsonb[]) WITH ORDINALITY AS rows (stored, place) ORDER BY place",
             only.path,
             only.indexed,
+            terms_of(only.spans),
+            path_of(only.spans) if only.spans else "(1 == 1)",
             stored,
         )
-        assert all(row["indexed"] or only.indexed is None for row in rows if row["fits"])
+        passing = [row for row in rows if row["fits"]]
+        assert all(row["indexed"] or only.indexed is None for row in passing)
+        assert all((row["has_term"] or not only.spans) and row["is_in_spans"] for row in passing)
         assert [row["fits"] for row in rows] == [holds(one or {}, document) for one in stored], (document, only.path)

@@ -28,7 +28,8 @@ from service.search import filters
 from service.search.nearest import CANDIDATES, Question
 from service.settings import IndexAims
 from service.storage import builds, calibration, indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from service.storage.locks import alone
+from tests.conftest import ADMIN, client_of, settings_for, variables_for
 from tests.support import world
 from tests.support.processes import ROOT, command, started
 from tests.support.searches import (
@@ -51,19 +52,7 @@ pytestmark = pytest.mark.slow
 
 RECALL_ROWS = 5000
 LARGE = 8000
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 REAL = ROOT.parent / "shared" / "data"
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def pool(url: str) -> Any:
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
-        yield pool
 
 
 async def test_every_path_finds_what_numpy_finds(pool: Pool, url: str) -> None:
@@ -265,7 +254,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
         return [one for one in await index(pool, url) if one.project_id == number]
 
     async def state() -> tuple[int | None, int | None, list[str]]:
-        now = (await indexes.retrieve_index_state(pool, project_id=number)).built
+        now = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
         names = await pool.fetch(
             "SELECT indexname FROM pg_indexes WHERE tablename = $1 AND indexname !~ 'pkey' ORDER BY 1",
             f"embeddings_{number}",
@@ -286,14 +275,14 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
     assert await state() == (
         first.watermark,
         200,
-        [f"embeddings_{number}_{kind}_{first.watermark}" for kind in ("hnsw", "meta", "tail")],
+        [f"embeddings_{number}_{kind}_{first.watermark}" for kind in ("hnsw", "meta", "tail", "terms")],
     )
     await put(pool, project, numbered(stored, range(200, 239)))
     assert await index_this() == []  # a tail of less than a fifth
     await put(pool, project, numbered(stored, range(239, 300)))
     (second,) = await index_this()
     assert (await state())[:2] == (second.watermark, 300)
-    assert len((await state())[2]) == 3
+    assert len((await state())[2]) == 4
     await delete(f"DELETE FROM embeddings_{number} WHERE text_id < '0100'")
     assert len(await index_this()) == 1  # a third of what it had is gone
     assert (await state())[1] == 200
@@ -414,8 +403,7 @@ async def test_a_project_that_grew_during_another_build_is_built_as_it_is_now(
 
 
 def values_for(url: str) -> dict[str, str]:
-    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": url}
-    return {**values, "SERVICE_INDEX_THRESHOLD": "100"}
+    return variables_for(url, SERVICE_INDEX_THRESHOLD="100")
 
 
 async def indexed_once(url: str) -> list[Any]:
@@ -493,7 +481,7 @@ async def test_the_build_of_a_killed_indexer_ends(large: Any, tmp_path: Path) ->
         async with asyncio.timeout(30):
             while await pool.fetchval(sessions):
                 await asyncio.sleep(0.1)
-        async with indexer.connecting(url) as connection, indexer.alone(connection, project.project_id) as is_alone:
+        async with indexer.connecting(url) as connection, alone(connection, project.project_id) as is_alone:
             assert is_alone
 
 
@@ -509,7 +497,7 @@ async def test_two_indexers_at_once_build_once(large: Any) -> None:
 async def test_nobody_waits_for_a_build(large: Any, tmp_path: Path, action: str) -> None:
     url, pool, project, _ = large
     log = tmp_path / "log"
-    async with serving(settings_for(url, service_indexer=False)) as base, httpx2.AsyncClient(base_url=base) as api:
+    async with client_of(settings_for(url, service_indexer=False)) as api:
         process = started("index", log=log, **values_for(url))
         path = f"/v1/projects/{project.owner}/proj"
         await until(lambda: building(pool))
@@ -549,20 +537,14 @@ async def test_the_service_indexes_by_itself(new_database: Callable[..., str]) -
         stored = clustered(1500, DIMENSIONS)
         path = f"/v1/projects/{project.owner}/proj"
         similars = f"/v1/similars/{project.owner}/proj"
-        async with (
-            serving(settings_for(url, service_indexer=False)) as base,
-            httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-        ):
+        async with client_of(settings_for(url, service_indexer=False), headers=ADMIN) as api:
             rows = [{"text_id": f"{row:04}", "vector": stored[row].astype(float).tolist()} for row in range(1500)]
             sent = await api.post(f"/v1/embeddings/{project.owner}/proj", json={"embeddings": rows})
             assert sent.status_code == 201
             assert (await api.get(path)).json()["index"] == {"state": "exact", "rows": 0, "tail": 1500}
             answer = (await api.get(f"{similars}/0007")).json()
             assert answer["search"] == {"method": "exact", "recall": 1.0}
-        async with (
-            serving(settings_for(url, service_index_threshold=1000)) as base,
-            httpx2.AsyncClient(base_url=base, headers=ADMIN) as api,
-        ):
+        async with client_of(settings_for(url, service_index_threshold=1000), headers=ADMIN) as api:
 
             async def is_indexed() -> bool:
                 return (await api.get(path)).json()["index"]["state"] == "indexed"
@@ -697,7 +679,7 @@ def test_a_project_is_like_a_dictionary(new_database: Callable[..., str]) -> Non
 
 
 def test_the_command(new_database: Callable[..., str], tmp_path: Path) -> None:
-    values = {"SERVICE_ADMINKEY": "a" * 16, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = variables_for(new_database())
     assert command("index", "--help").returncode == 0
     done = command("index", "--once", **values)
     assert (done.returncode, done.stdout) == (0, "")

@@ -16,32 +16,16 @@ import pytest
 
 from service.api.routes import endpoints
 from service.queries import projects, similars
-from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, serving, settings_for
 from tests.support import world
+from tests.support.searches import AIMS
 from tests.support.world import Headers, Project, User
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
-AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 VECTORS = np.random.default_rng(5).normal(size=(300, 3)).astype(np.float16)
 QUERY = {"vector": [1.0, 0.0, 0.0]}
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as client,
-    ):
-        yield client
 
 
 async def search(api: httpx2.AsyncClient, project: Project, headers: Headers, body: Any = QUERY) -> httpx2.Response:

@@ -1,6 +1,5 @@
 """Rows that are equally near come by their ids, on every page, however they are found (contract section 8)."""
 
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -8,32 +7,16 @@ import httpx2
 import numpy as np
 import pytest
 
-from service.settings import IndexAims
 from service.storage import indexer
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN
 from tests.support import world
+from tests.support.searches import AIMS
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
-AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 DIMENSIONS = 16
 EQUAL = [1.0] + [0.0] * (DIMENSIONS - 1)
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def api(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with (
-        serving(settings_for(url, service_indexer=False)) as base,
-        httpx2.AsyncClient(base_url=base, timeout=60) as client,
-    ):
-        yield client
 
 
 async def indexed(

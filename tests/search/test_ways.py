@@ -1,7 +1,7 @@
 """Filtered searches: which way is chosen, and that each finds what it should, whatever share of the rows passes."""
 
 import math
-from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from service import vectors
-from service.database.pool import Pool, open_pool, searching
+from service.database.pool import Pool, searching
 from service.database.statements import read
-from service.queries import embeddings, indexes
+from service.queries import embeddings, metadata_indexes
 from service.queries.projects import ProjectAccess
 from service.search import filters, ways
 from service.search.nearest import BY_METADATA, nearest
+from service.search.terms import terms_of
 from tests.support.searches import DIMENSIONS, by_numpy, clustered, index, known, made, put, question
 
 pytestmark = pytest.mark.slow
@@ -24,43 +25,24 @@ SHARES = (0.9, 0.5, 0.1, 0.01, 0.001, 0.0)
 PROJECT = ProjectAccess(
     1, "o", "p", "owner", None, "o", "i", 3, None, 7, [100], [0.99], indexed_rows=100_000, metadata_indexed=True
 )
-EQUAL = filters.compiled({"a": 1})
-BELOW = filters.compiled({"a": {"$lt": 1}})
 
 
 @pytest.mark.parametrize(
-    ("only", "passing", "found", "candidates", "way"),
+    ("passing", "found", "candidates", "way"),
     [
-        (EQUAL, 0.9, 0.9, 150, "index"),
-        (EQUAL, 0.1, 0.1, 150, "index"),  # 21,000 beside 50,000
-        (EQUAL, 0.01, 0.01, 150, "filtered"),
-        (EQUAL, 0.9, 0.9, None, "exact"),
-        (EQUAL, 0.01, 0.01, None, "filtered"),
-        (EQUAL, 0.001, 0.9, 150, "exact"),  # the index of the metadata finds one part of the filter only
-        (BELOW, 0.5, 1.0, 150, "index"),
-        (BELOW, 0.001, 1.0, 150, "exact"),  # more rows would be visited than a scan of the index does
-        (None, 0.5, 1.0, 150, "index"),
+        (0.9, 0.9, 150, "index"),
+        (0.1, 0.1, 150, "index"),  # 21,000 beside 50,000
+        (0.01, 0.01, 150, "filtered"),
+        (0.9, 0.9, None, "exact"),
+        (0.01, 0.01, None, "filtered"),
+        (0.001, 0.9, 150, "exact"),  # the index of the metadata finds one part of the filter only
+        (0.5, None, 150, "index"),
+        (0.001, None, 150, "exact"),  # more rows would be visited than a scan of the index does
     ],
 )
-def test_the_way_with_the_least_costs(
-    only: Any, passing: float, found: float, candidates: int | None, way: str
-) -> None:
+def test_the_way_with_the_least_costs(passing: float, found: float | None, candidates: int | None, way: str) -> None:
     cost = math.inf if candidates is None else ways.of_graph(candidates / passing)
-    assert ways.fastest(PROJECT, only, ways.Estimate(passing, found), cost) == way
-    if way == "filtered":
-        without = replace(PROJECT, metadata_indexed=False)
-        assert ways.fastest(without, only, ways.Estimate(passing, found), cost) != way
-
-
-@pytest.fixture(scope="module")
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
-
-
-@pytest.fixture(scope="module")
-async def pool(url: str) -> Any:
-    async with await open_pool(url, size=4, statement_timeout=60) as pool:
-        yield pool
+    assert ways.fastest(PROJECT, ways.Estimate(passing, found), cost) == way
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +58,8 @@ async def filled(pool: Pool, url: str) -> tuple[ProjectAccess, dict[str, Any], d
             **{f"share{share}".replace(".", "_"): bool(numbers[row] < share) for share in SHARES},
             "number": float(numbers[row]),
             "half": row < ROWS // 2,
+            "day": str(date(2000, 1, 1) + timedelta(days=row)),
+            **({"seldom": None} if row % 1000 == 7 else {}),
         }
 
     metadata = {f"r{row:05}": described(row) for row in range(ROWS)}
@@ -89,15 +73,19 @@ async def filled(pool: Pool, url: str) -> tuple[ProjectAccess, dict[str, Any], d
         await embeddings.delete_embedding(pool, project_id=project.project_id, text_ids=[f"r{row:05}"])
         rows.pop(f"r{row:05}")
     project = await known(pool, project)
-    assert (project.indexed_rows, project.metadata_indexed) == (ROWS, True)
+    assert (project.indexed_rows, project.metadata_indexed, project.terms_indexed) == (ROWS, True, True)
     return project, rows, metadata
 
 
 def passes(metadata: dict[str, Any], document: dict[str, Any]) -> bool:
-    return all(
-        metadata[name] < wanted["$lt"] if isinstance(wanted, dict) else metadata[name] == wanted
-        for name, wanted in document.items()
-    )
+    def fits(name: str, wanted: Any) -> bool:
+        if not isinstance(wanted, dict):
+            return bool(metadata[name] == wanted)
+        if "$exists" in wanted:
+            return name in metadata
+        return bool(wanted.get("$gte", metadata[name]) <= metadata[name] < wanted["$lt"])
+
+    return all(fits(name, wanted) for name, wanted in document.items())
 
 
 @pytest.mark.parametrize(
@@ -109,11 +97,16 @@ def passes(metadata: dict[str, Any], document: dict[str, Any]) -> bool:
         ({"share0_01": True}, {"filtered"}),
         ({"share0_001": True}, {"filtered"}),
         ({"share0_0": True}, {"filtered"}),
-        ({"share0_9": True, "number": {"$lt": 0.001}}, {"exact"}),
+        ({"share0_9": True, "number": {"$lt": 0.001}}, {"filtered"}),
         ({"share0_001": True, "number": {"$lt": 0.9}}, {"filtered"}),
         ({"number": {"$lt": 0.9}}, {"index"}),
         ({"number": {"$lt": 0.5}}, {"index"}),
-        ({"number": {"$lt": 0.001}}, {"exact"}),
+        ({"number": {"$lt": 0.001}}, {"filtered"}),
+        ({"number": {"$gte": 0.4, "$lt": 0.41}}, {"filtered"}),
+        ({"day": {"$lt": "2000-03"}}, {"filtered"}),
+        ({"day": {"$gte": "2030-12-05", "$lt": "2031-01-02T00:00:00Z"}}, {"filtered"}),
+        ({"seldom": {"$exists": True}}, {"filtered"}),
+        ({"seldom": {"$exists": True}, "half": True}, {"filtered"}),
         ({"half": True}, {"index"}),
     ],
 )
@@ -154,7 +147,8 @@ async def test_a_text_itself_and_older_filters_are_left_out_too(pool: Pool, fill
     assert above.nearest[0][0] == [one for one in by_numpy(among, rows[first], 200, threshold=0.5) if one != first]
 
 
-async def test_the_plan_uses_the_index_of_the_metadata(pool: Pool, filled: Any) -> None:
+@pytest.mark.parametrize("kind", ["meta", "terms"])
+async def test_the_plan_uses_the_index_of_the_metadata(pool: Pool, filled: Any, kind: str) -> None:
     project, rows, _ = filled
     only = filters.compiled({"share0_01": True, "number": {"$lt": 0.5}})
     statement = read("similars")["GetSimilarsByFilter"]
@@ -165,7 +159,9 @@ async def test_the_plan_uses_the_index_of_the_metadata(pool: Pool, filled: Any) 
         "watermark": project.watermark,
         "vectors": vectors.to_binary(np.array([rows["r00001"]])),
         "only": only.path,
+        "by_terms": int(kind == "terms"),
         "indexed": only.indexed,
+        "terms": terms_of(only.spans),
         "threshold": -1.0,
         "max_rows": 10,
         "skip": 0,
@@ -175,13 +171,19 @@ async def test_the_plan_uses_the_index_of_the_metadata(pool: Pool, filled: Any) 
         prepared = await connection.prepare("EXPLAIN " + statement.render(values))
         for _ in range(7):
             plan = "\n".join(row[0] for row in await prepared.fetch(*arguments))
-            assert f"Bitmap Index Scan on embeddings_{project.project_id}_meta_{project.watermark}" in plan
+            assert f"Bitmap Index Scan on embeddings_{project.project_id}_{kind}_{project.watermark}" in plan
             assert f"embeddings_{project.project_id}_tail_{project.watermark}" in plan
             assert "Seq Scan on embeddings" not in plan
 
 
+LACKS = {"metadata": "metadata_indexed = false", "terms": "terms_watermark = NULL"}
+
+
 @pytest.mark.parametrize("interrupted", [True, False])
-async def test_an_index_of_an_older_version_gets_its_metadata_indexed(pool: Pool, url: str, interrupted: bool) -> None:
+@pytest.mark.parametrize("kind", LACKS)
+async def test_an_index_of_an_older_version_gets_its_metadata_indexed(
+    pool: Pool, url: str, interrupted: bool, kind: str
+) -> None:
     project = await made(pool)
     stored = clustered(200, DIMENSIONS)
     await put(pool, project, {f"{row:04}": stored[row] for row in range(200)}, [{"a": 1}] * 200)
@@ -189,8 +191,13 @@ async def test_an_index_of_an_older_version_gets_its_metadata_indexed(pool: Pool
     before = await known(pool, project)
     assert before.watermark is not None
     if not interrupted:
-        await indexes.drop_metadata_index(pool, project_id=project.project_id, watermark=before.watermark)
-    await pool.execute("UPDATE project_indexes SET metadata_indexed = false WHERE project_id = $1", project.project_id)
+        drop = metadata_indexes.drop_metadata_index if kind == "metadata" else metadata_indexes.drop_terms_index
+        await drop(pool, project_id=project.project_id, watermark=before.watermark)
+    await pool.execute(f"UPDATE project_indexes SET {LACKS[kind]} WHERE project_id = $1", project.project_id)
+    lacking = await known(pool, project)
+    assert (lacking.metadata_indexed, lacking.terms_indexed) == (kind == "terms", kind == "metadata")
     assert await index(pool, url) == []  # the index of the vectors is not built again
     after = await known(pool, project)
-    assert (after.watermark, after.metadata_indexed) == (before.watermark, True)
+    assert (after.watermark, after.metadata_indexed, after.terms_indexed) == (before.watermark, True, True)
+    await pool.execute("UPDATE project_indexes SET watermark = watermark + 1 WHERE project_id = $1", project.project_id)
+    assert not (await known(pool, project)).terms_indexed  # an older version built the vector index anew

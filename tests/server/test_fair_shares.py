@@ -16,13 +16,12 @@ import pytest
 
 from service.errors import Busy
 from service.shares import Shares
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
 SOON = 2.0  # seconds, beside as much as others can ask for, on two cores
 MANY = [5] * 450_000
@@ -35,10 +34,7 @@ Ask = Callable[[], Awaitable[httpx2.Response]]
 @asynccontextmanager
 async def service(database: str, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
     limits = httpx2.Limits(max_connections=200)
-    async with (
-        serving(settings_for(database, service_indexer=False, **settings)) as url,
-        httpx2.AsyncClient(base_url=url, timeout=60, limits=limits) as api,
-    ):
+    async with client_of(settings_for(database, service_indexer=False, **settings), limits=limits) as api:
         yield api
 
 
@@ -154,9 +150,8 @@ async def test_costly_searches_leave_others_alone(new_database: Callable[..., st
 
 
 @pytest.mark.alone
-async def test_a_search_is_given_up_in_the_database_too(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_search_timeout=0.5) as api:
+async def test_a_search_is_given_up_in_the_database_too(url: str) -> None:
+    async with service(url, service_search_timeout=0.5) as api:
         _, search = await costly(api)
         start = time.monotonic()
         answer = await search()
@@ -164,19 +159,18 @@ async def test_a_search_is_given_up_in_the_database_too(new_database: Callable[.
         assert "0.5 s" in world.problem(answer, 503)["detail"]
 
         async def is_over() -> bool:
-            return await running(database, "%jsonb_path_match%") == 0
+            return await running(url, "%jsonb_path_match%") == 0
 
         await until(is_over, 10)
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_what_nobody_waits_for_is_given_up(new_database: Callable[..., str], method: str) -> None:
-    database = new_database()
-    async with service(database) as api:
+async def test_what_nobody_waits_for_is_given_up(url: str, method: str) -> None:
+    async with service(url) as api:
         place, _ = await costly(api)
         key = f"Authorization: {place.owner.headers['Authorization']}"
-        lock = await asyncpg.connect(database)
+        lock = await asyncpg.connect(url)
         like = "%embeddings_%"
         async with lock.transaction():
             if method == "GET":
@@ -188,10 +182,10 @@ async def test_what_nobody_waits_for_is_given_up(new_database: Callable[..., str
                 client.send(body)
 
             async def is_running() -> bool:
-                return await running(database, like) == 1
+                return await running(url, like) == 1
 
             async def is_over() -> bool:
-                return await running(database, like) == 0
+                return await running(url, like) == 0
 
             await until(is_running)
             client.close()
@@ -200,11 +194,10 @@ async def test_what_nobody_waits_for_is_given_up(new_database: Callable[..., str
         assert (await api.get(place.path, headers=place.owner.headers)).status_code == 200
 
 
-async def test_an_upload_that_came_whole_is_stored(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database) as api:
+async def test_an_upload_that_came_whole_is_stored(url: str) -> None:
+    async with service(url) as api:
         place = await world.project(api, await world.user(api, ADMIN))
-        lock = await asyncpg.connect(database)
+        lock = await asyncpg.connect(url)
         body = json.dumps(world.batch(world.row("a", [1, 0, 0]))).encode()
         async with lock.transaction():
             await lock.execute(f"LOCK TABLE embeddings_{place.id} IN ACCESS EXCLUSIVE MODE")
@@ -213,7 +206,7 @@ async def test_an_upload_that_came_whole_is_stored(new_database: Callable[..., s
             client.send(body)
 
             async def is_stored_next() -> bool:
-                return await running(database, f"%embeddings_{place.id}%") == 1
+                return await running(url, f"%embeddings_{place.id}%") == 1
 
             await until(is_stored_next)
             client.close()
@@ -332,12 +325,11 @@ async def test_pages_of_vectors_that_nobody_reads_take_room(new_database: Callab
                 await asyncio.sleep(0.1)
 
 
-async def test_one_uploader_leaves_turns_to_others(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_wait_seconds=1.0) as api:
+async def test_one_uploader_leaves_turns_to_others(url: str) -> None:
+    async with service(url, service_wait_seconds=1.0) as api:
         place = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, await world.user(api, ADMIN))
-        lock = await asyncpg.connect(database)
+        lock = await asyncpg.connect(url)
         async with lock.transaction():
             await lock.execute(f"LOCK TABLE embeddings_{place.id} IN ACCESS EXCLUSIVE MODE")
             stuck = [asyncio.ensure_future(upload(api, place, f"{number}")()) for number in range(8)]
@@ -356,11 +348,10 @@ async def test_one_uploader_leaves_turns_to_others(new_database: Callable[..., s
 
 
 @pytest.mark.alone
-async def test_readiness_does_not_wait_behind_users(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_pool_size=1, service_caller_share=1) as api:
+async def test_readiness_does_not_wait_behind_users(url: str) -> None:
+    async with service(url, service_pool_size=1, service_caller_share=1) as api:
         place = await world.project(api, await world.user(api, ADMIN))
-        lock = await asyncpg.connect(database)
+        lock = await asyncpg.connect(url)
         async with lock.transaction():
             await lock.execute(f"LOCK TABLE embeddings_{place.id} IN ACCESS EXCLUSIVE MODE")
             async with going_on(api.get(place.embeddings, headers=place.owner.headers)):

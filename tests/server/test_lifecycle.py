@@ -21,14 +21,13 @@ import pytest
 from service.cli import common
 from service.probe import Signs
 from service.schema import migrate
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
+from tests.conftest import ADMIN, ADMIN_KEY, ENCRYPTION_KEY
 from tests.support import world
 from tests.support.processes import served, started
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 SETTINGS = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY}
 
 

@@ -15,14 +15,13 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.watched import sockets
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MIB = 1024 * 1024
 BEGUN = 1_450_000  # bytes of a large body that have come
 DAY = 24 * 60 * 60  # budgets are of days: those of a minute change while a test runs, as each minute begins
@@ -31,7 +30,7 @@ DAY = 24 * 60 * 60  # budgets are of days: those of a minute change while a test
 @asynccontextmanager
 async def service(database: str, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
     config = settings_for(database, service_indexer=False, **settings)
-    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=30) as api:
+    async with client_of(config, timeout=30) as api:
         yield api
 
 
@@ -128,14 +127,13 @@ async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> N
         assert ids == {"first", "second", "third", "fourth", *(f"small{number}" for number in range(5))}
 
 
-async def test_uploads_leave_connections_to_others(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_pool_size=4, service_caller_share=1, service_wait_seconds=1.0) as api:
+async def test_uploads_leave_connections_to_others(url: str) -> None:
+    async with service(url, service_pool_size=4, service_caller_share=1, service_wait_seconds=1.0) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, project.owner)
-        async with locked(database, project):
+        async with locked(url, project):
             stuck = [asyncio.create_task(upload(api, project, f"t{number}")) for number in range(2)]
-            await waiting(database, 2)
+            await waiting(url, 2)
             start = time.monotonic()
             busy(await upload(api, other, "a"))
             assert time.monotonic() - start < 10  # the lock is held until the answer
@@ -144,15 +142,14 @@ async def test_uploads_leave_connections_to_others(new_database: Callable[..., s
         assert (await upload(api, other, "a")).status_code == 201
 
 
-async def test_nobody_waits_long_for_a_connection(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database, service_pool_size=2, service_caller_share=1, service_wait_seconds=1.0) as api:
+async def test_nobody_waits_long_for_a_connection(url: str) -> None:
+    async with service(url, service_pool_size=2, service_caller_share=1, service_wait_seconds=1.0) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         await upload(api, project, "a")
-        async with locked(database, project):
+        async with locked(url, project):
             headers = project.owner.headers
             stuck = [asyncio.create_task(api.get(f"{project.similars}/a", headers=headers)) for _ in range(2)]
-            await waiting(database, 2)
+            await waiting(url, 2)
             start = time.monotonic()
             busy(await api.get("/v1/users", headers=ADMIN))
             assert time.monotonic() - start < 10  # the lock is held until the answer
@@ -161,18 +158,17 @@ async def test_nobody_waits_long_for_a_connection(new_database: Callable[..., st
         assert (await api.get("/v1/users", headers=ADMIN)).status_code == 200
 
 
-async def test_a_request_that_takes_too_long_is_given_up(new_database: Callable[..., str]) -> None:
-    database = new_database()
-    async with service(database) as api:  # where nothing is given up on a slow machine
+async def test_a_request_that_takes_too_long_is_given_up(url: str) -> None:
+    async with service(url) as api:  # where nothing is given up on a slow machine
         project = await world.project(api, await world.user(api, ADMIN))
-    async with service(database, service_request_timeout=1.0) as api:
-        async with locked(database, project):
+    async with service(url, service_request_timeout=1.0) as api:
+        async with locked(url, project):
             start = time.monotonic()
             answer = await upload(api, project, "a")
             busy(answer)
             assert "after 1 s" in answer.json()["detail"]
             assert time.monotonic() - start < 10  # a statement may take 30
-            await waiting(database, 0)  # the statement was given up too
+            await waiting(url, 0)  # the statement was given up too
         async with asyncio.timeout(60):
             while (await upload(api, project, "b")).status_code != 201:  # which takes longer than a second at times
                 pass

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.conftest import ADMIN_KEY
+from tests.conftest import ADMIN_KEY, variables_for
 from tests.support.processes import served
 from tests.support.watched import sockets
 from tests.support.world import Headers, Project, batch, fetch, project, row, upload, user
@@ -72,7 +72,7 @@ class Service:
 @pytest.fixture(scope="module")
 async def service(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     folder = tmp_path_factory.mktemp("sockets")
-    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = variables_for(new_database())
     limits = {"SERVICE_HEAD_SECONDS": str(SECONDS), "SERVICE_BODY_SECONDS": str(SECONDS)}
     admin: Headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with served(folder / "log", cwd=folder, SERVICE_INDEXER="false", **values, **limits) as (process, url):

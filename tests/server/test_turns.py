@@ -14,14 +14,13 @@ import httpx2
 import msgspec
 import pytest
 
-from tests.conftest import ADMIN_KEY
+from tests.conftest import ADMIN
 from tests.support import world
 from tests.support.watched import LONGEST_WAIT, MEMORY, Watched, running
 from tests.support.world import Project
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 TRIES = 6  # the machine may do other things meanwhile
 SLOW = b"2.4703282292062327208e-324"
 SHORT = b"5e-324"

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from service.settings import IndexAims
 from service.storage import indexer
 from service.storage import maps as making
 from service.turns import beside
+from tests.conftest import variables_for
 from tests.support import factories
 from tests.support.factories import upsert
 from tests.support.prepared import Prepared
@@ -27,11 +27,6 @@ from tests.support.watched import command_line, descendants, is_alive
 pytestmark = pytest.mark.slow
 
 ROWS = 200
-
-
-@pytest.fixture
-def url(new_database: Callable[..., str]) -> str:
-    return new_database()
 
 
 @pytest.fixture
@@ -259,7 +254,7 @@ async def test_the_indexer_makes_one_that_was_asked_for(url: str, pool: Pool) ->
 
 
 def running(url: str, log: Path) -> Prepared:
-    values = {"SERVICE_ADMINKEY": "admin-key-of-the-tests", "ENCRYPTION_KEY": "key", "SERVICE_DATABASE_URL": url}
+    values = variables_for(url)
     return started("index", log=log, **values)
 
 

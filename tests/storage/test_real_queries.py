@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 from pgvector import HalfVector
@@ -16,11 +15,10 @@ from service.search.nearest import nearest
 from service.settings import IndexAims
 from service.storage import indexer, real_queries
 from service.storage.real_queries import LEAST_QUERIES, MOST_QUERIES, RealQueries, measure
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN, client_of, settings_for
 from tests.support.catalogue import rows as rows_of
 from tests.support.searches import clustered, known, made, put, question
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 ROWS = 3000
 DIMENSIONS = 16
 AIMS = IndexAims(threshold=1000, memory=64 * 1024 * 1024)
@@ -89,7 +87,7 @@ async def place(new_database: Callable[..., str]) -> Any:
 
 
 async def state(pool: Pool, number: int) -> indexes.BuiltIndex:
-    built = (await indexes.retrieve_index_state(pool, project_id=number)).built
+    built = (await indexes.get_index_states(pool, project_ids=[number]))[0].built
     assert built is not None
     return built
 
@@ -140,7 +138,7 @@ async def test_searches_are_sampled_and_stored_nowhere(
     sent = [[round(float(one), 3) + 0.0001234 for one in query] for query in clustered(60, DIMENSIONS, seed=4)]
     path = f"/v1/similars/{project.owner}/proj"
     config = settings_for(url, service_indexer=False)
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, headers=ADMIN) as api:
+    async with client_of(config, headers=ADMIN) as api:
         assert (await api.post(f"{path}?exact=true", json={"vector": sent[0]})).status_code == 200
         first = (await api.post(path, json={"vector": sent[0]})).json()["search"]
         for query in sent:

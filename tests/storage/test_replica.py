@@ -25,13 +25,12 @@ from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
 from service.storage.replica import Replica, Unanswered
-from tests.conftest import ADMIN_KEY, of_database, serving, settings_for
+from tests.conftest import ADMIN, client_of, of_database, settings_for
 from tests.support import world
 from tests.support.world import Headers, Project
 
 pytestmark = pytest.mark.slow
 
-ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PRIMARY = {"X-Read-From": "primary"}
 LAG_SECONDS = 4.0  # it is measured every second, and may be two on a busy machine
 QUERY = {"vector": [1.0, 0.0, 0.0]}
@@ -67,7 +66,7 @@ async def api(primary: str, standby: Standby) -> AsyncIterator[httpx2.AsyncClien
         service_indexer=False,
         service_pool_size=4,
     )
-    async with serving(config) as base, httpx2.AsyncClient(base_url=base, timeout=60) as client:
+    async with client_of(config) as client:
         yield client
 
 
@@ -339,7 +338,7 @@ async def test_several_replicas_behind_one_name(primary: str) -> None:
                 service_indexer=False,
                 service_pool_size=4,
             )
-            async with serving(config) as base, httpx2.AsyncClient(base_url=base, timeout=60) as api:
+            async with client_of(config) as api:
                 made = await world.project(api, await world.user(api, ADMIN))
                 await world.upload(api, made, *[world.row(f"{number}", each) for number, each in enumerate(VECTORS)])
                 await until(lambda: counted(api, made), (10, "replica"))
@@ -404,7 +403,7 @@ async def test_what_is_no_replica(primary: str, standby: Standby) -> None:
     nobody = f"postgresql://postgres@/postgres?{urlencode({'host': str(standby.socket.parent), 'port': 5432})}"
     for read_url, used in ((nobody, 0), (of_database(primary, "another"), 0), (primary, 1)):
         config = settings_for(primary, service_database_read_url=read_url, service_indexer=False)
-        async with serving(config) as base, httpx2.AsyncClient(base_url=base, timeout=60) as client:
+        async with client_of(config) as client:
             made = await world.project(client, await world.user(client, ADMIN))
             await world.upload(client, made, world.row("a", [1, 2, 3]))
             assert await reads(client, made) == ("replica" if used else "primary")

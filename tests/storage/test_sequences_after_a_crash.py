@@ -4,12 +4,11 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
-import httpx2
 import pytest
 
 from chaos.places import Database
 from service.schema import migrate
-from tests.conftest import serving, settings_for
+from tests.conftest import client_of, settings_for
 from tests.contract.test_changes import all_changes
 from tests.support.world import Headers, project, row, upload, user
 
@@ -20,10 +19,7 @@ async def test_a_cursor_misses_nothing_after_a_crash(admin: Headers, tmp_path: P
     database = Database(tmp_path / "data")
     migrate.upgrade(database.url)
     try:
-        async with (
-            serving(settings_for(database.url, service_indexer=False)) as url,
-            httpx2.AsyncClient(base_url=url, timeout=60) as api,
-        ):
+        async with client_of(settings_for(database.url, service_indexer=False)) as api:
             owner = await user(api, admin)
             own, busy = await project(api, owner), await project(api, owner)
             await upload(api, own, row("first", [1, 2, 3]))

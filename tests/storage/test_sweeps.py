@@ -19,8 +19,7 @@ pytestmark = pytest.mark.slow
 AIMS = IndexAims(threshold=100, memory=64 * 1024 * 1024)
 
 
-async def test_old_deletions_and_those_of_deleted_projects(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_old_deletions_and_those_of_deleted_projects(url: str) -> None:
     async with await open_pool(url, size=2, statement_timeout=30) as pool:
         old, new, deleted = [await factories.filled(pool) for _ in range(3)]
         for number in (old, new, deleted):

@@ -31,8 +31,7 @@ async def test_several_at_once(new_database: Callable[..., str]) -> None:
         assert await projects.get_orphaned_tables(pool) == []
 
 
-async def test_one_in_use_is_left_for_later(new_database: Callable[..., str]) -> None:
-    url = new_database()
+async def test_one_in_use_is_left_for_later(url: str) -> None:
     async with (
         await open_pool(url, size=1, statement_timeout=30) as patient,
         await open_pool(url, size=2, statement_timeout=0.5) as pool,

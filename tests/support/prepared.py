@@ -29,6 +29,7 @@ from typing import Any
 
 import httpcore2
 
+ROOT = Path(__file__).parents[2]
 IMPORTED = {
     "service": ["service.cli"],
     "vecferry": [
@@ -105,7 +106,6 @@ def start(
     program: str,
     arguments: Sequence[str],
     *,
-    root: Path,
     cwd: Path,
     values: dict[str, str],
     out: Path,
@@ -114,7 +114,7 @@ def start(
 ) -> Prepared:
     """Starts `python -m service …` or `python -m vecferry …`, its output into these files, which may be the same."""
     with _lock:
-        server = _server(program, root)
+        server = _server(program)
         process = server.process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -130,7 +130,6 @@ def run(
     program: str,
     arguments: Sequence[str],
     *,
-    root: Path,
     cwd: Path,
     values: dict[str, str],
     timeout: float,
@@ -140,7 +139,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         given, out, err = (Path(folder) / name for name in ("in", "out", "err"))
         given.write_text(stdin)
-        process = start(program, arguments, root=root, cwd=cwd, values=values, out=out, err=err, stdin=given)
+        process = start(program, arguments, cwd=cwd, values=values, out=out, err=err, stdin=given)
         try:
             code = process.wait(timeout)
         finally:
@@ -149,11 +148,11 @@ def run(
         return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
 
 
-def _server(program: str, root: Path) -> _Server:
+def _server(program: str) -> _Server:
     if program not in _started:
         command = [sys.executable, "-m", "tests.support.prepared", program]
-        paths = {**os.environ, "PYTHONPATH": f"{root}:{root / 'client'}"}
-        process = subprocess.Popen(command, cwd=root, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        paths = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
+        process = subprocess.Popen(command, cwd=ROOT, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         _started[program] = _Server(process, tempfile.TemporaryDirectory(prefix=f"prepared-{program}-"))
         atexit.register(_started[program].stop)
     return _started[program]

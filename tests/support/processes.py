@@ -17,7 +17,7 @@ import pytest
 from service.settings import Settings
 from tests.support import prepared
 
-ROOT = Path(__file__).parents[2]
+ROOT = prepared.ROOT
 NEEDS_CURL = pytest.mark.skipif(not shutil.which("curl"), reason="LEFT OUT: the documents' examples; they need curl")
 
 
@@ -32,7 +32,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Runs `python -m service …` to its end; with `python` named in a new interpreter, else in a prepared one."""
     if python is None:
-        return prepared.run("service", arguments, root=ROOT, cwd=cwd, values=environment(**values), timeout=100)
+        return prepared.run("service", arguments, cwd=cwd, values=environment(**values), timeout=100)
     return subprocess.run(
         [python, "-m", "service", *arguments],
         cwd=cwd,
@@ -47,7 +47,7 @@ def command(
 def started(*arguments: str, log: Path, cwd: Path = ROOT, **values: str) -> prepared.Prepared:
     """Starts `python -m service …` in a prepared process; `log` gets its output."""
     log.write_text("")
-    return prepared.start("service", arguments, root=ROOT, cwd=cwd, values=environment(**values), out=log, err=log)
+    return prepared.start("service", arguments, cwd=cwd, values=environment(**values), out=log, err=log)
 
 
 @contextmanager

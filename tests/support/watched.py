@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conftest import ADMIN_KEY, ENCRYPTION_KEY
+from tests.conftest import variables_for
 from tests.support.processes import served
 
 LONGEST_WAIT = 0.1  # in seconds, of a request for /healthz
@@ -20,7 +20,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @contextmanager
 def running(database: str, folder: Path, *arguments: str, program: str = "service") -> Iterator[tuple[int, str]]:
-    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": ENCRYPTION_KEY, "SERVICE_DATABASE_URL": database}
+    values = variables_for(database)
     with served(folder / "log", *arguments, cwd=folder, program=program, **values) as (started, url):
         yield started.pid, url
 

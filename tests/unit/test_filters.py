@@ -70,8 +70,7 @@ def test_values_and_names_are_quoted() -> None:
     found = filters.compiled({hostile: hostile, 'a"b.c\\d': {"$in": [1, "x"]}})
     quoted = '"\\"); DROP TABLE users; --"'
     assert (
-        found.path
-        == f'(exists($.{quoted} ? (@ == {quoted})) && (exists($."a\\"b"."c\\\\d" ? ((@ == 1) || (@ == "x")))))'
+        found.path == f'(exists($.{quoted} ? (@ == {quoted})) && exists($."a\\"b"."c\\\\d" ? ((@ == 1) || (@ == "x"))))'
     )
 
 
@@ -85,6 +84,7 @@ def test_values_and_names_are_quoted() -> None:
         ({"$or": [{"a": 1}, {"b": {"$gt": 1}}]}, None),
         ({"$and": [{"a": 1}, {"b": {"$ne": 1}}]}, '(((exists($."a" ? (@ == 1)))))'),
         ({"a": -1}, None),
+        ({"a": -0.0}, None),
         ({"a": {"$in": [1, -1]}}, None),
         ({"a": {"$in": []}}, None),
         ({"a": {"$not": {"$eq": 1}}}, None),

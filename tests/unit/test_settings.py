@@ -236,13 +236,14 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(
     """It is taken with all that is in it, as it always was; and is said to be odd."""
     odd = [" schlüssel\n", "short", '"quoted"', "two words"]
     for key in odd:
-        sealed = Keyring(key).seal("secret", "place")
+        keyring = Keyring(key)
+        blob, key_id = keyring.seal("secret", "place"), keyring.current.id
         config = load({**SECRETS, "ENCRYPTION_KEY": key})
-        assert Keyring(config.encryption_key, config.previous_keys).open(sealed, "place") == "secret"
+        assert Keyring(config.encryption_key, config.previous_keys).open(blob, key_id, "place") == "secret"
         environment.setenv("ENCRYPTION_KEY_PREVIOUS", f"another,{key}")
         environment.setenv("ENCRYPTION_KEY", "a key that came after it")
         later = settings.load(tmp_path / ".env")
-        assert Keyring(later.encryption_key, later.previous_keys).open(sealed, "place") == "secret"
+        assert Keyring(later.encryption_key, later.previous_keys).open(blob, key_id, "place") == "secret"
         assert "ENCRYPTION_KEY" in settings.remarks(config, tmp_path / ".env")[0]
         environment.delenv("ENCRYPTION_KEY_PREVIOUS")
     config = load({**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})

@@ -20,7 +20,7 @@ import pytest
 
 from service.uploads import chunks
 from service.uploads.limits import CHUNK_ROWS
-from tests.conftest import ADMIN_KEY, serving, settings_for
+from tests.conftest import ADMIN_KEY, client_of, settings_for, variables_for
 from tests.support.processes import served
 from tests.support.world import Headers, Project, fetch, problem, project, row, status, upload, user
 
@@ -331,10 +331,7 @@ async def test_lines_come_while_the_client_still_sends(api: httpx2.AsyncClient, 
 async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Callable[..., str], admin: Headers) -> None:
     """What the storing takes is not the client's silence; what follows its line is."""
     url, silence = new_database(), 2
-    async with (
-        serving(settings_for(url, service_body_seconds=silence, service_indexer=False)) as at,
-        httpx2.AsyncClient(base_url=at) as api,
-    ):
+    async with client_of(settings_for(url, service_body_seconds=silence, service_indexer=False)) as api:
         place = await project(api, await user(api, admin))
         client = await opened(api, place)
         await client.send(ndjson(row("a", [1, 2, 3])))
@@ -358,7 +355,7 @@ async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Call
 async def test_what_came_is_stored_when_the_service_is_told_to_stop(
     new_database: Callable[..., str], tmp_path: Path
 ) -> None:
-    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = variables_for(new_database())
     with served(tmp_path / "log", cwd=tmp_path, SERVICE_INDEXER="false", **values) as (process, url):
         async with httpx2.AsyncClient(base_url=url) as api:
             place = await project(api, await user(api, {"Authorization": f"Bearer {ADMIN_KEY}"}))
@@ -413,7 +410,7 @@ def memory(pid: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="LEFT OUT: the memory of a process; it needs /proc")
 def test_memory_stays_where_it_is(new_database: Callable[..., str], tmp_path: Path) -> None:
     dimensions = 1536
-    values = {"SERVICE_ADMINKEY": ADMIN_KEY, "ENCRYPTION_KEY": "b", "SERVICE_DATABASE_URL": new_database()}
+    values = variables_for(new_database())
     vectors = np.random.default_rng(1).normal(size=(500, dimensions)).astype("<f2")
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     with (

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx2
 
-from vecferry import pages
 from vecferry.asynchronous.embeddings import AsyncEmbeddings
 from vecferry.asynchronous.instances import AsyncDefinitions, AsyncInstances
+from vecferry.asynchronous.lists import listed
 from vecferry.asynchronous.project import AsyncProject
 from vecferry.names import given, owner_and_handle, path_of, path_to
 from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey, WhoAmI
@@ -144,11 +144,9 @@ class AsyncProjects:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def list(self, user: str) -> AsyncIterator[ProjectInfo]:
+    def list(self, user: str) -> AsyncIterator[ProjectInfo]:
         """A user's own projects and those shared with the user."""
-        async for page in self._transport.pages(path_of("projects", user), pages.Projects):
-            for one in page.projects:
-                yield one
+        return listed(self._transport, path_of("projects", user), "projects", ProjectInfo)
 
     async def put(
         self,

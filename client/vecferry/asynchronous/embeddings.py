@@ -6,7 +6,8 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from vecferry import engines, pages
+from vecferry import engines
+from vecferry.asynchronous.lists import listed
 from vecferry.errors import NotFound, Problem
 from vecferry.names import path_to
 from vecferry.structs import Deleted, Embedding, Found, Part
@@ -25,7 +26,7 @@ class AsyncEmbeddings:
     def __aiter__(self) -> AsyncIterator[Embedding]:
         return self.list()
 
-    async def list(
+    def list(
         self,
         *,
         include: Sequence[Part] = PARTS,
@@ -40,9 +41,7 @@ class AsyncEmbeddings:
         # Short, as the service limits its characters.
         only = None if filter is None else json.dumps(filter, ensure_ascii=False, separators=(",", ":"))
         query = {"include": ",".join(include), "after": after, "limit": page_size, "filter": only}
-        async for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
-            for one in page.embeddings:
-                yield one
+        return listed(self._transport, path_to("embeddings", self._project), "embeddings", Embedding, query)
 
     async def get(self, text_id: str) -> Embedding:
         """An embedding. Raises NotFound."""

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
-from vecferry import engines, pages
+from vecferry import engines
+from vecferry.asynchronous.lists import listed
 from vecferry.names import given, owner_and_handle, path_of, path_to
 from vecferry.structs import Definition, Embedded, InputType, Instance, Role, Share, Used
 from vecferry.transport import Transport
@@ -18,12 +19,10 @@ class AsyncDefinitions:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def list(self, owner: str | None = None) -> AsyncIterator[Definition]:
+    def list(self, owner: str | None = None) -> AsyncIterator[Definition]:
         """All definitions that this key may use, or those of a user, with `_system` and shared ones."""
         path = path_of("llm-definitions", *([] if owner is None else [owner]))
-        async for page in self._transport.pages(path, pages.Definitions):
-            for one in page.definitions:
-                yield one
+        return listed(self._transport, path, "definitions", Definition)
 
     async def get(self, name: str) -> Definition:
         """A definition."""
@@ -84,12 +83,10 @@ class AsyncInstances:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def list(self, owner: str, *, access: Literal["all", "shared"] = "all") -> AsyncIterator[Instance]:
+    def list(self, owner: str, *, access: Literal["all", "shared"] = "all") -> AsyncIterator[Instance]:
         """A user's own instances and those shared with the user, or only the latter."""
         query = {"access": None if access == "all" else access}
-        async for page in self._transport.pages(path_of("llm-instances", owner), pages.Instances, query):
-            for one in page.instances:
-                yield one
+        return listed(self._transport, path_of("llm-instances", owner), "instances", Instance, query)
 
     async def get(self, name: str) -> Instance:
         """An instance."""
@@ -163,14 +160,12 @@ class AsyncInstances:
             )
         )
 
-    async def usage(
+    def usage(
         self, name: str, *, first: date | None = None, last: date | None = None, by: Literal["day", "user"] = "day"
     ) -> AsyncIterator[Used]:
         """The usage of an instance in the last 30 days, or in those given (UTC, both included)."""
         query = {"from": first, "to": last, "by": by}
-        async for page in self._transport.pages(path_to("llm-instances", name, "usage"), pages.Usage, query):
-            for one in page.usage:
-                yield one
+        return listed(self._transport, path_to("llm-instances", name, "usage"), "usage", Used, query)
 
     async def share(
         self,
@@ -198,8 +193,6 @@ class AsyncInstances:
         """Ends the sharing with a user."""
         await self._transport.send("DELETE", path_to("llm-instances", name, "share", user), type(None))
 
-    async def shared_with(self, name: str) -> AsyncIterator[Share]:
+    def shared_with(self, name: str) -> AsyncIterator[Share]:
         """The users with whom an instance is shared."""
-        async for page in self._transport.pages(path_to("llm-instances", name, "shared-with"), pages.Shares):
-            for one in page.shared_with:
-                yield one
+        return listed(self._transport, path_to("llm-instances", name, "shared-with"), "shared_with", Share)

@@ -6,8 +6,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vecferry import engines, pages
+from vecferry import engines
 from vecferry.asynchronous.embeddings import AsyncEmbeddings
+from vecferry.asynchronous.lists import listed
 from vecferry.names import given, owner_and_handle, path_to
 from vecferry.pull import pull_to
 from vecferry.push import push_data
@@ -77,11 +78,9 @@ class AsyncProject:
         """Ends the sharing with a user."""
         await self._transport.send("DELETE", path_to("projects", self.name, "share", user), type(None))
 
-    async def shared_with(self) -> AsyncIterator[Share]:
+    def shared_with(self) -> AsyncIterator[Share]:
         """The users with whom the project is shared, without the public."""
-        async for page in self._transport.pages(path_to("projects", self.name, "shared-with"), pages.Shares):
-            for one in page.shared_with:
-                yield one
+        return listed(self._transport, path_to("projects", self.name, "shared-with"), "shared_with", Share)
 
     async def upload(
         self,

@@ -4,30 +4,8 @@ import contextlib
 import os
 import sys
 
-from vecferry.cli.account import login, logout, whoami
-from vecferry.cli.completion import completion
-from vecferry.cli.embeddings import delete, get, search
-from vecferry.cli.files import pull, push, sync
+from vecferry.cli import account, completion, embeddings, files, projects  # noqa: F401 (they add their commands)
 from vecferry.cli.group import commands
-from vecferry.cli.projects import create, projects, share, unshare
-
-for _command in (
-    login,
-    logout,
-    whoami,
-    projects,
-    create,
-    share,
-    unshare,
-    search,
-    get,
-    delete,
-    push,
-    pull,
-    sync,
-    completion,
-):
-    commands.add_command(_command)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from vecferry import profiles
+from vecferry.cli.group import commands
 from vecferry.cli.output import pairs, show
 from vecferry.cli.parameters import TEXT, client_of, common
 
@@ -15,7 +16,7 @@ ADMIN = "admin"  # no user has this handle
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-@click.command(epilog="\b\nExample: vecferry login https://vectors.example.org")
+@commands.command(epilog="\b\nExample: vecferry login https://vectors.example.org")
 @click.argument("url", type=TEXT)
 @click.option("--key-stdin", is_flag=True, help="Read the key from the first line of standard input.")
 @common
@@ -44,7 +45,7 @@ def login(url: str, key_stdin: bool, profile: str, as_json: bool) -> None:
         click.echo(f"Logged in to {url} as {_words(user)}. The key is in {_place(kept_in)}.")
 
 
-@click.command(epilog="\b\nExample: vecferry logout --profile work")
+@commands.command(epilog="\b\nExample: vecferry logout --profile work")
 @common
 def logout(profile: str, as_json: bool) -> None:
     """Forget a profile and its key. The key itself stays valid."""
@@ -55,7 +56,7 @@ def logout(profile: str, as_json: bool) -> None:
         click.echo(f"The key of {_words(former.user)} at {former.url} is forgotten.")
 
 
-@click.command(epilog="\b\nExample: vecferry whoami")
+@commands.command(epilog="\b\nExample: vecferry whoami")
 @common
 def whoami(profile: str, as_json: bool) -> None:
     """Show the owner of the key, as the service knows it."""

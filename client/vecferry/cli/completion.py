@@ -3,8 +3,10 @@
 import click
 from click.shell_completion import get_completion_class
 
+from vecferry.cli.group import commands
 
-@click.command(epilog="\b\nExample: vecferry completion bash >> ~/.bashrc")
+
+@commands.command(epilog="\b\nExample: vecferry completion bash >> ~/.bashrc")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context

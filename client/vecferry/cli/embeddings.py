@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from vecferry.cli.group import NOT_FOUND
+from vecferry.cli.group import NOT_FOUND, commands
 from vecferry.cli.output import clean, counted, cut, show, table
 from vecferry.cli.parameters import (
     JSON_OBJECT,
@@ -34,7 +34,7 @@ filter_option = click.option(
 )
 
 
-@click.command(epilog='\b\nExample: vecferry search alice/poems "a flower with thorns" --limit 3')
+@commands.command(epilog='\b\nExample: vecferry search alice/poems "a flower with thorns" --limit 3')
 @click.argument("project", type=PROJECT)
 @click.argument("text", required=False, type=TEXT)
 @click.option("--id", "text_id", type=TEXT, help="Search for texts similar to this stored text, in place of TEXT.")
@@ -95,7 +95,7 @@ def search(
     table(("SIMILARITY", "ID", *map(str.upper, extra)), rows, numbers=[0])
 
 
-@click.command(epilog="\b\nExample: vecferry get alice/poems rose lily --json")
+@commands.command(epilog="\b\nExample: vecferry get alice/poems rose lily --json")
 @click.argument("project", type=PROJECT)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, type=TEXT)
 @common
@@ -125,7 +125,7 @@ def get(project: str, ids: tuple[str, ...], profile: str, as_json: bool) -> int:
     return NOT_FOUND if found.missing else 0
 
 
-@click.command(epilog='\b\nExample: vecferry delete alice/poems --filter \'{"author": "unknown"}\' --dry-run')
+@commands.command(epilog='\b\nExample: vecferry delete alice/poems --filter \'{"author": "unknown"}\' --dry-run')
 @click.argument("project", type=PROJECT)
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=TEXT)
 @filter_option

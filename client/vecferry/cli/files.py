@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vecferry.cli.group import REFUSED
+from vecferry.cli.group import REFUSED, commands
 from vecferry.cli.output import clean, counted, show
 from vecferry.cli.parameters import (
     PROJECT,
@@ -32,7 +32,7 @@ NOTABLE_LOSS = 1e-3
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, without changing it.")
 
 
-@click.command(epilog="\b\nExample: vecferry push poems.parquet alice/poems --vector-column embedding")
+@commands.command(epilog="\b\nExample: vecferry push poems.parquet alice/poems --vector-column embedding")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("project", metavar="USER/PROJECT", type=PROJECT)
 @dry_run_option
@@ -81,7 +81,7 @@ def push(
     return _push(file, project, profile, as_json, dry_run, delete, yes, {"ids": ids, "columns": columns})
 
 
-@click.command(epilog="\b\nExample: vecferry pull alice/poems poems.parquet")
+@commands.command(epilog="\b\nExample: vecferry pull alice/poems poems.parquet")
 @click.argument("project", metavar="USER/PROJECT", type=PROJECT)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--since", is_flag=True, help="Fetch only what has changed since FILE was pulled.")
@@ -94,7 +94,7 @@ def pull(project: str, file: Path, since: bool, profile: str, as_json: bool) -> 
     _pull(project, file, since, profile, as_json)
 
 
-@click.command(epilog="\b\nExample: vecferry sync poems.parquet alice/poems --dry-run")
+@commands.command(epilog="\b\nExample: vecferry sync poems.parquet alice/poems --dry-run")
 @click.argument("source", metavar="A", type=TEXT)
 @click.argument("destination", metavar="B", type=TEXT)
 @dry_run_option

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vecferry.cli.group import commands
 from vecferry.cli.output import show, table
 from vecferry.cli.parameters import PROJECT, TEXT, common, connected
 from vecferry.errors import NotFound
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from vecferry.structs import Role
 
 
-@click.command(epilog="\b\nExample: vecferry projects")
+@commands.command(epilog="\b\nExample: vecferry projects")
 @click.argument("user", required=False, type=TEXT)
 @common
 def projects(user: str | None, profile: str, as_json: bool) -> None:
@@ -42,7 +43,7 @@ def projects(user: str | None, profile: str, as_json: bool) -> None:
     table(("PROJECT", "ROLE", "EMBEDDINGS", "PUBLIC"), rows, numbers=[2])
 
 
-@click.command(epilog="\b\nExample: vecferry create alice/poems --instance alice/house")
+@commands.command(epilog="\b\nExample: vecferry create alice/poems --instance alice/house")
 @click.argument("project", type=PROJECT)
 @click.option("--instance", required=True, type=PROJECT, metavar="USER/INSTANCE", help="The instance of its vectors.")
 @common
@@ -61,7 +62,7 @@ def create(project: str, instance: str, profile: str, as_json: bool) -> None:
         click.echo(f"{project} is made.")
 
 
-@click.command(epilog="\b\nExample: vecferry share alice/poems bob --role reader")
+@commands.command(epilog="\b\nExample: vecferry share alice/poems bob --role reader")
 @click.argument("project", type=PROJECT)
 @click.argument("user", metavar="WITH", type=TEXT)
 @click.option("--role", required=True, type=click.Choice(["reader", "editor"]), help="Editors upload and delete too.")
@@ -76,7 +77,7 @@ def share(project: str, user: str, role: Role, profile: str, as_json: bool) -> N
         click.echo(f"{user} is {'an' if role == 'editor' else 'a'} {role} of {project}.")
 
 
-@click.command(epilog="\b\nExample: vecferry unshare alice/poems bob")
+@commands.command(epilog="\b\nExample: vecferry unshare alice/poems bob")
 @click.argument("project", type=PROJECT)
 @click.argument("user", metavar="WITH", type=TEXT)
 @common

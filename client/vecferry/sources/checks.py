@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from vecferry.rows import HALF_MAX, NOTABLE_LOSS, ROUNDS_TO_ZERO, BadRow, Loss, Rows, to_halves, vector_fault
+from vecferry.rows import HALF_MAX, ROUNDS_TO_ZERO, BadRow, Loss, Rows, to_halves, vector_fault
 
 CHUNK_BYTES = 8 * 1024 * 1024
 """About how much of a source is read at once."""
@@ -86,7 +86,7 @@ class Checks:
             reason = faults.get(row) or vector_fault(vectors[row])
             text_id = None if text_fault("text_id", ids[row]) else ids[row]
             self._skip_bad(BadRow(start + row, text_id, reason or "its vector cannot be stored"))
-        self._count_loss(errors[fine] / largest[fine])
+        self._loss.largest = max(self._loss.largest, float((errors[fine] / largest[fine]).max(initial=0)))
         no_text, no_metadata = _left_out(texts, len(ids)), _left_out(metadata, len(ids))
         kinds = fine + 2 * no_text + 4 * no_metadata
         edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(ids)]
@@ -99,11 +99,6 @@ class Checks:
                     texts=None if texts is None or no_text[begin] else texts[begin:end],
                     metadata=None if metadata is None or no_metadata[begin] else metadata[begin:end],
                 )
-
-    def _count_loss(self, losses: NDArray[np.float64]) -> None:
-        if len(losses):
-            self._loss.largest = max(self._loss.largest, float(losses.max()))
-            self._loss.rows += int((losses > NOTABLE_LOSS).sum())
 
 
 def _left_out(values: list[Any] | None, count: int) -> NDArray[np.int8]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx2
 
-from vecferry import pages
 from vecferry.loop_thread import SyncTransport
 from vecferry.names import given, owner_and_handle, path_of, path_to
 from vecferry.structs import Part, ProjectInfo, Similars, TextSearch, User, UserKey, WhoAmI
 from vecferry.synchronous.embeddings import Embeddings
 from vecferry.synchronous.instances import Definitions, Instances
+from vecferry.synchronous.lists import listed
 from vecferry.synchronous.project import Project
 
 
@@ -147,9 +147,7 @@ class Projects:
 
     def list(self, user: str) -> Iterator[ProjectInfo]:
         """A user's own projects and those shared with the user."""
-        for page in self._transport.pages(path_of("projects", user), pages.Projects):
-            for one in page.projects:
-                yield one
+        return listed(self._transport, path_of("projects", user), "projects", ProjectInfo)
 
     def put(
         self,

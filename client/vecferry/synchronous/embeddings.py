@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vecferry import engines, pages
+from vecferry import engines
 from vecferry.errors import NotFound, Problem
 from vecferry.loop_thread import SyncTransport
 from vecferry.names import path_to
 from vecferry.structs import Deleted, Embedding, Found, Part
+from vecferry.synchronous.lists import listed
 
 PARTS: tuple[Part, ...] = ("vector", "text", "metadata")
 TAKEN = {"changes", "digests"}  # ids whose paths lead to something else
@@ -41,9 +42,7 @@ class Embeddings:
         # Short, as the service limits its characters.
         only = None if filter is None else json.dumps(filter, ensure_ascii=False, separators=(",", ":"))
         query = {"include": ",".join(include), "after": after, "limit": page_size, "filter": only}
-        for page in self._transport.pages(path_to("embeddings", self._project), pages.Embeddings, query):
-            for one in page.embeddings:
-                yield one
+        return listed(self._transport, path_to("embeddings", self._project), "embeddings", Embedding, query)
 
     def get(self, text_id: str) -> Embedding:
         """An embedding. Raises NotFound."""

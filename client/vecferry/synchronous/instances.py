@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
-from vecferry import engines, pages
+from vecferry import engines
 from vecferry.loop_thread import SyncTransport
 from vecferry.names import given, owner_and_handle, path_of, path_to
 from vecferry.structs import Definition, Embedded, InputType, Instance, Role, Share, Used
+from vecferry.synchronous.lists import listed
 
 
 class Definitions:
@@ -22,9 +23,7 @@ class Definitions:
     def list(self, owner: str | None = None) -> Iterator[Definition]:
         """All definitions that this key may use, or those of a user, with `_system` and shared ones."""
         path = path_of("llm-definitions", *([] if owner is None else [owner]))
-        for page in self._transport.pages(path, pages.Definitions):
-            for one in page.definitions:
-                yield one
+        return listed(self._transport, path, "definitions", Definition)
 
     def get(self, name: str) -> Definition:
         """A definition."""
@@ -88,9 +87,7 @@ class Instances:
     def list(self, owner: str, *, access: Literal["all", "shared"] = "all") -> Iterator[Instance]:
         """A user's own instances and those shared with the user, or only the latter."""
         query = {"access": None if access == "all" else access}
-        for page in self._transport.pages(path_of("llm-instances", owner), pages.Instances, query):
-            for one in page.instances:
-                yield one
+        return listed(self._transport, path_of("llm-instances", owner), "instances", Instance, query)
 
     def get(self, name: str) -> Instance:
         """An instance."""
@@ -169,9 +166,7 @@ class Instances:
     ) -> Iterator[Used]:
         """The usage of an instance in the last 30 days, or in those given (UTC, both included)."""
         query = {"from": first, "to": last, "by": by}
-        for page in self._transport.pages(path_to("llm-instances", name, "usage"), pages.Usage, query):
-            for one in page.usage:
-                yield one
+        return listed(self._transport, path_to("llm-instances", name, "usage"), "usage", Used, query)
 
     def share(
         self,
@@ -201,6 +196,4 @@ class Instances:
 
     def shared_with(self, name: str) -> Iterator[Share]:
         """The users with whom an instance is shared."""
-        for page in self._transport.pages(path_to("llm-instances", name, "shared-with"), pages.Shares):
-            for one in page.shared_with:
-                yield one
+        return listed(self._transport, path_to("llm-instances", name, "shared-with"), "shared_with", Share)

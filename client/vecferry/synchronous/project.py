@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vecferry import engines, pages
+from vecferry import engines
 from vecferry.loop_thread import SyncTransport
 from vecferry.names import given, owner_and_handle, path_to
 from vecferry.pull import pull_to
@@ -28,6 +28,7 @@ from vecferry.structs import (
     Stored,
 )
 from vecferry.synchronous.embeddings import Embeddings
+from vecferry.synchronous.lists import listed
 from vecferry.upload import OnBadRow, Upload, upload_data
 
 if TYPE_CHECKING:
@@ -80,9 +81,7 @@ class Project:
 
     def shared_with(self) -> Iterator[Share]:
         """The users with whom the project is shared, without the public."""
-        for page in self._transport.pages(path_to("projects", self.name, "shared-with"), pages.Shares):
-            for one in page.shared_with:
-                yield one
+        return listed(self._transport, path_to("projects", self.name, "shared-with"), "shared_with", Share)
 
     def upload(
         self,
