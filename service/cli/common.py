@@ -1,7 +1,10 @@
 """Common parts of the commands: settings, database, exit codes, errors."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import signal
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import asyncpg
 import click
@@ -19,6 +22,8 @@ from service.schema import backfill
 from service.schema.migrate import Refused
 from service.schema.takeover import CannotTakeOver
 from service.settings import Settings
+
+R = TypeVar("R")
 
 EXIT_PENDING = 3  # work is left to do
 EXIT_NOT_OPENING = 4  # some provider keys cannot be decrypted
@@ -74,6 +79,24 @@ def clear_errors() -> Iterator[None]:
         raise click.ClickException(problem) from None
     except (psycopg.Error, asyncpg.PostgresError, OSError) as error:
         raise click.ClickException(f"The database: {str(error).strip()}") from None
+
+
+def run(work: Coroutine[Any, Any, R]) -> R:
+    """`asyncio.run`, whose event loop calls the handler of SIGTERM between two steps of the work.
+
+    asyncpg drops what a handler raises while it sends a query, and waits for the answer.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+
+    async def interruptible() -> R:
+        if callable(handler):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, handler, signal.SIGTERM, None)
+        return await work
+
+    try:
+        return asyncio.run(interruptible())
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # the loop has left the default one
 
 
 def show_left_over(left: list[backfill.LeftOver]) -> None:

@@ -1,6 +1,5 @@
 """`serve`: migrates the database, verifies the encryption key, and serves HTTP."""
 
-import asyncio
 import contextlib
 import signal
 import sys
@@ -13,7 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service import app, settings
-from service.cli.common import clear_errors, database, load_settings, say, show_left_over
+from service.cli.common import clear_errors, database, load_settings, run, say, show_left_over
 from service.database.pool import connected
 from service.provider_keys import rotation
 from service.provider_keys.keyring import Keyring
@@ -36,7 +35,7 @@ def serve(workers: int) -> None:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
         show_left_over(migrate.left_over(url))
-        asyncio.run(_prove_key(url, config))
+        run(_prove_key(url, config))
         _run(config, workers)
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import stat
 import subprocess
 from collections.abc import Callable
@@ -131,10 +130,7 @@ def test_migrate_refuses_options_without_an_effect(options: list[str], says: str
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_path: Path, workers: str) -> None:
-    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None), "SERVICE_PORT": "0"}
-    if workers != "1":  # uvicorn names the port of its sockets only when it is one process
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            values["SERVICE_PORT"] = str(free.getsockname()[1])
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None)}
     with served(tmp_path / "log", "--workers", workers, cwd=tmp_path, **values) as (process, url):
         assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
         process.send_signal(signal.SIGTERM)

@@ -119,7 +119,7 @@ async def test_a_service_has_no_more_connections_than_is_told(new_database: Call
             "SELECT application_name FROM pg_stat_activity "
             "WHERE datname = current_database() AND application_name ~ '^embedding-service'"
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 names = [name for (name,) in await connection.fetch(statement)]
                 if names.count("embedding-service indexer") >= int(of_indexer[1]):

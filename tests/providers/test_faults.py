@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
 
 from service.providers import limits, remote
+from tests.conftest import serving, settings_for
 from tests.providers.conftest import Lent, lent
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, problem
@@ -55,9 +57,21 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote.limits, "LONGEST_PAUSE", 0.3)
 
 
+@pytest.fixture(scope="session")
+async def hasty(provider_database: str, provider: Provider) -> AsyncIterator[httpx2.AsyncClient]:
+    """A service that waits less for the provider, for faults that take all of this time."""
+    hosts = f"http://127.0.0.1:{provider.port}"
+    config = settings_for(
+        provider_database, service_provider_hosts=hosts, service_provider_seconds=2.5, service_indexer=False
+    )
+    async with serving(config) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
+        yield client
+
+
 @pytest.mark.parametrize("fault", TABLE)
 async def test_faults(
     service: httpx2.AsyncClient,
+    hasty: httpx2.AsyncClient,
     admin: Headers,
     provider: Provider,
     fault: str,
@@ -66,7 +80,7 @@ async def test_faults(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     status, calls, failures, tokens, words, seconds = TABLE[fault]
-    one = await lent(service, admin, provider, fault=fault)
+    one = await lent(hasty if fault in ("hang", "drip") else service, admin, provider, fault=fault)
     faults = re.findall(FAULTS, (await service.get("/metrics", headers=admin)).text, re.MULTILINE)
     answer = await one.put(TEXTS)
     body = problem(answer, status)
@@ -79,7 +93,7 @@ async def test_faults(
         ledger |= {name: value for name, value in row.items() if name != "day"}
     assert (ledger["requests"], ledger.get("failures", 0), ledger.get("tokens", 0)) == (calls, failures, tokens)
 
-    found = await service.post(one.similars, json={"text": "three"}, headers=one.owner.headers)
+    found = await one.api.post(one.similars, json={"text": "three"}, headers=one.owner.headers)
     assert found.status_code in (status, 422)  # 422: of a single text the provider's refusal is the text's
     metrics = await service.get("/metrics", headers=admin)
     assert re.findall(FAULTS, metrics.text, re.MULTILINE) == faults  # not of the service
@@ -160,7 +174,7 @@ async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(provid
 async def test_a_smaller_size_of_calls_is_forgotten_after_some_time(
     one: Lent, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote.limits, "SIZE_SECONDS", 0.5)
+    monkeypatch.setattr(remote.limits, "SIZE_SECONDS", 2.0)
     provider.most = 10
     texts = [f"text {row}" for row in range(40)]
     assert (await one.embed(texts)).status_code == 200
@@ -168,7 +182,7 @@ async def test_a_smaller_size_of_calls_is_forgotten_after_some_time(
     provider.asked.clear()
     assert (await one.embed(texts)).status_code == 200
     assert [len(asked["texts"]) for asked in provider.asked] == [10] * 4
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
     provider.asked.clear()
     assert (await one.embed(texts)).status_code == 200
     assert [len(asked["texts"]) for asked in provider.asked] == [40, 20, 20]

@@ -48,7 +48,7 @@ async def test_answers_of_providers_in_memory_are_limited(
     config = settings_for(new_database(), service_provider_hosts=hosts, service_indexer=False)
     async with client_of(config) as api:
         one = await lent(api, admin, provider)
-        provider.seconds, provider.most_at_once = 0.2, 0
+        provider.seconds, provider.most_at_once = 0.4, 0
         for _ in range(2):  # also after the first ones gave back what they had reserved
             answer = await one.embed([f"{n}" for n in range(6 * limits.TEXTS_A_CALL)])
             assert answer.status_code == 200, answer.text

@@ -52,6 +52,7 @@ class Holder:
     async def waiting(self) -> int:
         waiting: int = await self._watch.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND application_name !~ 'indexer'"  # which has its own reasons
         )
         return waiting
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -59,7 +60,9 @@ class Provider:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(self.seconds)
+            end = time.monotonic() + self.seconds
+            while (left := end - time.monotonic()) > 0 and not await request.is_disconnected():
+                await asyncio.sleep(min(left, 0.05))
             fault = FAULTS.get(request.path_params["fault"])
             if fault is not None and (answer := await fault(self, request, kind, texts)) is not None:
                 return answer
