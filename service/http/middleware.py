@@ -77,4 +77,5 @@ class Observed:
             metrics.count(record)
             services = scope["state"].get("services")
             if services is not None and shared_metrics() is not None:  # else GET /metrics reads the pool
-                metrics.note_connections(services.pool.get_size(), services.pool.get_idle_size())
+                pool = services.pool
+                metrics.note_connections(pool.get_size(), pool.get_idle_size(), pool.get_max_size())

@@ -144,9 +144,7 @@ async def test_limits_and_shares(console: Console, http: httpx2.AsyncClient, adm
     await expect(dialog(page).get_by_role("alert")).to_contain_text("There is no user of that name")
 
 
-async def test_what_others_changed_meanwhile_stays(
-    console: Console, http: httpx2.AsyncClient, admin: Headers
-) -> None:
+async def test_what_others_changed_meanwhile_stays(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
     ada = await user(http, admin)
     end = "2099-12-31T12:00:30Z"  # the browser's input shows no seconds
     there = await instance(http, ada, model="older", tokens_per_day=10, expires_at=end)
