@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from service.providers import limits, remote
+from service.providers.limits import MOST_TOKENS
 from tests.providers.conftest import Lent, lent
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, problem
@@ -98,6 +99,28 @@ async def test_a_fault_that_passes_is_not_told(service: httpx2.AsyncClient, admi
     assert answer.json()["usage"] == {"texts": 2, "tokens": 3, "requests": 3, "unchanged": 0}
     (row,) = await one.used(by="user")
     assert row == {"user_handle": one.owner.handle, "requests": 3, "texts": 2, "tokens": 3, "failures": 2}
+
+
+@pytest.mark.parametrize("standard", ["openai", "cohere", "ollama"])
+@pytest.mark.parametrize(
+    ("says", "tokens", "estimated"),
+    [(-3, 0, 0), (2.5, 3, 0), (4.0, 4, 0), (10**30, MOST_TOKENS, 0), ("4", 3, 3), ([1], 3, 3)],
+)
+async def test_a_count_of_tokens_that_is_none_costs_no_vectors(
+    service: httpx2.AsyncClient,
+    admin: Headers,
+    provider: Provider,
+    standard: str,
+    says: Any,
+    tokens: int,
+    estimated: int,
+) -> None:
+    one = await lent(service, admin, provider, standard)
+    provider.says = says
+    answer = await one.embed(["ten bytes."])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["tokens"] == tokens
+    assert answer.json()["usage"].get("estimated_tokens", 0) == estimated
 
 
 async def test_out_of_order_is_put_in_order(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:

@@ -41,6 +41,7 @@ class Provider:
         self.failures = 0  # calls that the fault "some" still answers with an error
         self.at_once = self.most_at_once = 0
         self.counts_bytes = False  # as many tokens as there could be
+        self.says: Any = None  # in place of the number of tokens
 
     def url(self, path: str, fault: str = "none") -> str:
         return f"http://127.0.0.1:{self.port}/{fault}{path}"
@@ -68,7 +69,8 @@ class Provider:
             if bad := [text for text in texts if text in self.bad_texts]:
                 return _error(400, f"This model's maximum context length is exceeded ({len(bad)} texts).")
             count = sum(len(text.encode()) for text in texts) if self.counts_bytes else tokens(texts)
-            return _answer(kind, [vector(text, self.dimensions) for text in texts], count)
+            said = count if self.says is None else self.says
+            return _answer(kind, [vector(text, self.dimensions) for text in texts], said)
         finally:
             self.at_once -= 1
 
@@ -85,7 +87,7 @@ def _texts(path: str, sent: dict[str, Any]) -> tuple[str, list[str]]:
     return "openai", sent["input"]
 
 
-def _answer(kind: str, vectors: list[Any], count: int) -> Response:
+def _answer(kind: str, vectors: list[Any], count: Any) -> Response:
     shapes: dict[str, Callable[[], Any]] = {
         "gemini": lambda: {"embeddings": [{"values": one} for one in vectors]},
         "ollama": lambda: {"model": "m", "embeddings": vectors, "total_duration": 1, "prompt_eval_count": count},
