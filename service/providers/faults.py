@@ -45,7 +45,9 @@ def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarg
             return Refused(f"reports that the quota of the account is used up{said}")
         case 429:
             return RateLimited(f"limits the rate of calls{said}", retry_after(answer.headers))
-        case 408 | 425 | 500 | 502 | 503 | 504 | 529:
+        case 501 | 505:  # at every attempt
+            return Refused(f"refuses the call{said}")
+        case _ if status in (408, 425) or status >= 500:  # also those of proxies before a provider, such as 520 to 530
             return Faulty(f"reports an error{said}", retry_after(answer.headers))
         case _ if 300 <= status < 400:
             return Refused(

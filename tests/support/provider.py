@@ -198,6 +198,8 @@ FAULTS: dict[str, Fault | None] = {
     "busy": _always(lambda: _error(429, "Rate limit reached.", {"Retry-After": "77"})),
     "busy-without-time": _always(lambda: _error(429, "Rate limit reached.")),
     "fault": _always(lambda: _error(500, "The server had an error.")),
+    "behind-a-proxy": _always(lambda: Response("<html>error 522</html>", 522, media_type="text/html")),
+    "not-implemented": _always(lambda: _error(501, "Not implemented.")),
     "overloaded": _always(lambda: _error(503, "Overloaded.", {"Retry-After": "120"})),
     "refuses": _always(lambda: _error(400, "dimensions is not supported by this model.")),
     "hang": _hangs,
