@@ -16,6 +16,7 @@ from service.providers.limits import MAX_MESSAGE
 
 PIECE = 6  # characters of a key that a message may not contain
 LONGEST_RETRY_AFTER = 86_400.0
+_WRONG_KEY = b"API_KEY_INVALID"  # the reason with which Gemini refuses a key: its status is 400
 _USED_UP = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "payment_required")
 
 
@@ -32,7 +33,7 @@ def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarg
     status, words = answer.status, message(answer.body, key)
     said = f" ({status}: {words})" if words else f" ({status})"
     match status:
-        case 401 | 403:
+        case _ if status in (401, 403) or (status == 400 and _WRONG_KEY in answer.body):
             wants = "refuses the key" if key else "requires a key, and the instance has none"
             return Refused(
                 f"{wants} ({status}): its owner can set another `api_key`"

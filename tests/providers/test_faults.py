@@ -20,6 +20,7 @@ TEXTS = {"a": "one two", "b": "three"}
 TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "key-repeated": (424, 1, 1, 0, "refuses the key (401): its owner can set another", None),
     "key-repeated-otherwise": (424, 1, 1, 0, "refuses the call (418)", None),
+    "key-of-gemini": (424, 1, 1, 0, "refuses the key (400)", None),
     "forbidden": (424, 1, 1, 0, "refuses the key (403)", None),
     "unknown-model": (424, 1, 1, 0, "The model `m` does not exist.", None),
     "no-money": (424, 1, 1, 0, "Payment required.", None),

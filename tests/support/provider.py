@@ -191,6 +191,7 @@ FAULTS: dict[str, Fault | None] = {
     "one-text": _one_text,
     "key-repeated": _repeats_key,
     "key-repeated-otherwise": _repeats_key_otherwise,
+    "key-of-gemini": _always(lambda: _error(400, "API key not valid.", details=[{"reason": "API_KEY_INVALID"}])),
     "forbidden": _always(lambda: _error(403, "You may not.")),
     "unknown-model": _always(lambda: _error(404, "The model `m` does not exist.")),
     "no-money": _always(lambda: _error(402, "Payment required.")),
