@@ -48,7 +48,8 @@ def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarg
             return RateLimited(f"limits the rate of calls{said}", retry_after(answer.headers))
         case 501 | 505:  # at every attempt
             return Refused(f"refuses the call{said}")
-        case _ if status in (408, 425) or status >= 500:  # also those of proxies before a provider, such as 520 to 530
+        # 424: Text Embeddings Inference, of its backend. 520 to 530: a proxy before a provider.
+        case _ if status in (408, 424, 425) or status >= 500:
             return Faulty(f"reports an error{said}", retry_after(answer.headers))
         case _ if 300 <= status < 400:
             return Refused(

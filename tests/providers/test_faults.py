@@ -29,6 +29,7 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "busy-without-time": (429, 1, 1, 0, "limits the rate of calls", 5),
     "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
     "behind-a-proxy": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "reports an error (522)", 5),
+    "backend-of-tei": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "Inference failed.", 5),
     "not-implemented": (424, 1, 1, 0, "Not implemented.", None),
     "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
     "redirect": (424, 1, 1, 0, "redirects the call (307)", None),

@@ -200,6 +200,7 @@ FAULTS: dict[str, Fault | None] = {
     "busy-without-time": _always(lambda: _error(429, "Rate limit reached.")),
     "fault": _always(lambda: _error(500, "The server had an error.")),
     "behind-a-proxy": _always(lambda: Response("<html>error 522</html>", 522, media_type="text/html")),
+    "backend-of-tei": _always(lambda: _error(424, "Inference failed.", error_type="Backend")),
     "not-implemented": _always(lambda: _error(501, "Not implemented.")),
     "overloaded": _always(lambda: _error(503, "Overloaded.", {"Retry-After": "120"})),
     "refuses": _always(lambda: _error(400, "dimensions is not supported by this model.")),
