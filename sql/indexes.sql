@@ -177,11 +177,12 @@ SELECT built.watermark, built.indexed_rows, built.lists,
  ORDER BY listed.place;
 
 -- name: SummariseIndexes :one
--- Builds in progress are only visible on the primary.
+-- Builds in progress are only visible on the primary: of all kinds of indexes, because an indexer waits for each of them.
 SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
-         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
+         WHERE building.datname = current_database() AND index.relname ~ '^embeddings_\d+_(hnsw|ivf|tail|meta)_'
+           AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
        (SELECT extract(epoch FROM last_round)::float8 FROM indexer_state) AS last_round
   FROM project_indexes;

@@ -77,4 +77,4 @@ class Observed:
             metrics.count(record)
             if self._is_one_of_several:  # else GET /metrics reads the pool
                 pool = scope["state"]["services"].pool
-                metrics.note_connections(pool.get_size(), pool.get_idle_size())
+                metrics.note_connections(pool.get_size(), pool.get_idle_size(), pool.get_max_size())

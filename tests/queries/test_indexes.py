@@ -391,6 +391,27 @@ class TestSummariseIndexes:
         await switch(connection, number, recall=0.98, lists=20)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below
 
+    @pytest.mark.parametrize("kind", ["hnsw", "ivf", "tail", "meta"])
+    async def test_builds_of_each_kind(self, kind: str, pool: Pool) -> None:
+        number = await factories.filled(pool)
+        index = f"embeddings_{number}_{kind}_7"
+        before = (await indexes.summarise_indexes(pool, recall=0.99)).builds
+        async with pool.acquire() as writer, pool.acquire() as builder:
+            transaction = writer.transaction()
+            await transaction.start()  # for which a concurrent build waits, as for a backup
+            await factories.upsert(writer, number, {"t": [1, 2, 3]})
+            building = asyncio.ensure_future(
+                builder.execute(f"CREATE INDEX CONCURRENTLY {index} ON embeddings_{number} (sequence)")
+            )
+            found = before
+            while found == before and not building.done():
+                await asyncio.sleep(0.01)
+                found = (await indexes.summarise_indexes(pool, recall=0.99)).builds
+            await transaction.rollback()
+            await building
+        await pool.execute(f"DROP INDEX {index}")
+        assert found == before + 1
+
 
 class TestNoteRound:
     async def test_the_time_of_the_last_one(self, connection: Connection) -> None:
