@@ -22,10 +22,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port, also while who listens there is started anew.
+
+    It is below those that Linux gives to clients, one of which would take it meanwhile. Tests set the seed of `random`.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Database:

@@ -1,7 +1,10 @@
 """Common parts of the commands: settings, database, exit codes, errors."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+import signal
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import asyncpg
 import click
@@ -14,23 +17,30 @@ from service.database.errors import NOT_MIGRATED
 from service.database.session import UnsupportedDatabase
 from service.database.url import parse
 from service.observability import logs
+from service.observability.logs import logger
 from service.provider_keys.rotation import WrongKey
 from service.schema import backfill
 from service.schema.migrate import Refused
 from service.schema.takeover import CannotTakeOver
 from service.settings import Settings
 
+R = TypeVar("R")
+
 EXIT_PENDING = 3  # work is left to do
 EXIT_NOT_OPENING = 4  # some provider keys cannot be decrypted
+LOG_FORMAT = "service.log_format"  # in click's context
 
 _REFUSALS = (UnsupportedDatabase, Refused, CannotTakeOver, WrongKey, embedded.EmbeddedPostgresError)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def say(text: str) -> None:
-    """Prints to standard error; standard output is for results."""
-    click.echo(text, err=True)
+def say(text: str, *, is_warning: bool = False) -> None:
+    """Prints to standard error, as a line of the log with SERVICE_LOG_FORMAT=json; standard output is for results."""
+    if click.get_current_context().meta.get(LOG_FORMAT) == "json":  # or programs that read it would lose the line
+        (logger.warning if is_warning else logger.info)(text)
+    else:
+        click.echo(f"WARNING: {text}" if is_warning else text, err=True)
 
 
 def show(result: object) -> None:
@@ -45,6 +55,7 @@ def load_settings() -> Settings:
     except settings.SettingsError as error:
         raise click.ClickException(str(error)) from None
     logs.configure(config.service_log_format, debug=config.service_debug)
+    click.get_current_context().meta[LOG_FORMAT] = config.service_log_format
     return config
 
 
@@ -74,6 +85,24 @@ def clear_errors() -> Iterator[None]:
         raise click.ClickException(problem) from None
     except (psycopg.Error, asyncpg.PostgresError, OSError) as error:
         raise click.ClickException(f"The database: {str(error).strip()}") from None
+
+
+def run(work: Coroutine[Any, Any, R]) -> R:
+    """`asyncio.run`, whose event loop calls the handler of SIGTERM between two steps of the work.
+
+    asyncpg drops what a handler raises while it sends a query, and waits for the answer.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+
+    async def interruptible() -> R:
+        if callable(handler):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, handler, signal.SIGTERM, None)
+        return await work
+
+    try:
+        return asyncio.run(interruptible())
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # the loop has left the default one
 
 
 def show_left_over(left: list[backfill.LeftOver]) -> None:

@@ -7,7 +7,7 @@ import signal
 import click
 import psycopg
 
-from service.cli.common import as_json, clear_errors, database, load_settings, show
+from service.cli.common import as_json, clear_errors, database, load_settings, run, show
 from service.database.session import check
 from service.observability.logs import logger
 from service.probe import BEAT_SECONDS, Signs
@@ -32,7 +32,7 @@ def index(once: bool, as_json: bool) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 asyncio.run(_run(url, config.index_aims))
             return
-        built = asyncio.run(indexer.run_once(url, config.index_aims))
+        built = run(indexer.run_once(url, config.index_aims))
     if as_json:
         show({"built": built})
         return

@@ -1,6 +1,5 @@
 """`keys`: the state of the providers' encrypted keys, and rotation of the encryption key."""
 
-import asyncio
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
@@ -8,7 +7,17 @@ from typing import TypeVar
 
 import click
 
-from service.cli.common import EXIT_NOT_OPENING, EXIT_PENDING, as_json, clear_errors, database, load_settings, say, show
+from service.cli.common import (
+    EXIT_NOT_OPENING,
+    EXIT_PENDING,
+    as_json,
+    clear_errors,
+    database,
+    load_settings,
+    run,
+    say,
+    show,
+)
 from service.database.pool import connected
 from service.database.session import check
 from service.database.statements import Db
@@ -86,11 +95,11 @@ def _report(done: actions.Done, sentence: str, as_json: bool) -> None:
 def _run(action: Callable[[Db, Keyring], Awaitable[R]]) -> R:
     config = load_settings()
 
-    async def run(url: str) -> R:
+    async def work(url: str) -> R:
         async with connected(url) as connection:
             return await action(connection, Keyring(config.encryption_key, config.previous_keys))
 
     with clear_errors(), database(config) as url:
         check(url)
-        return asyncio.run(run(url))
+        return run(work(url))
     raise AssertionError("unreachable")

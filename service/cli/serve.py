@@ -1,6 +1,5 @@
 """`serve`: migrates the database, verifies the encryption key, and serves HTTP."""
 
-import asyncio
 import contextlib
 import signal
 import sys
@@ -13,7 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service import app, settings
-from service.cli.common import clear_errors, database, load_settings, say, show_left_over
+from service.cli.common import clear_errors, database, load_settings, run, say, show_left_over
 from service.database.pool import connected
 from service.provider_keys import rotation
 from service.provider_keys.keyring import Keyring
@@ -31,12 +30,12 @@ def serve(workers: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = load_settings()
     for remark in settings.remarks(config):
-        say(f"WARNING: {remark}")
+        say(remark, is_warning=True)
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
         show_left_over(migrate.left_over(url))
-        asyncio.run(_prove_key(url, config))
+        run(_prove_key(url, config))
         _run(config, workers)
 
 
@@ -74,4 +73,4 @@ async def _prove_key(url: str, config: Settings) -> None:
     async with connected(url) as connection:
         await rotation.prove(connection, Keyring(config.encryption_key, config.previous_keys))
         if plaintext := await statements.count_plaintext_keys(connection):
-            say(f"WARNING: {plaintext} provider keys are stored in plaintext. Run `keys encrypt`.")
+            say(f"{plaintext} provider keys are stored in plaintext. Run `keys encrypt`.", is_warning=True)

@@ -176,7 +176,7 @@ async def test_of_a_project_without_instance(api: httpx2.AsyncClient, admin: Hea
 @pytest.fixture
 async def small(new_database: Callable[..., str], admin: Headers) -> AsyncIterator[httpx2.AsyncClient]:
     """A service that has little memory for answers."""
-    config = settings_for(new_database(), service_max_body_bytes=300_000, service_wait_seconds=0.1)
+    config = settings_for(new_database(), service_max_body_bytes=300_000)
     async with client_of(config) as client:
         yield client
 

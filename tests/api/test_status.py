@@ -150,13 +150,15 @@ async def search(api: httpx2.AsyncClient, of: Project, **body: Any) -> httpx2.Re
     return await api.post(f"{of.similars}?limit=7&offset=1", json=body, headers=of.owner.headers)
 
 
-async def held_up(api: httpx2.AsyncClient, by: asyncpg.Connection, of: Project, seconds: float, **body: Any) -> int:
-    """The status of a search that waits so long for a lock on the rows."""
+async def held_up(
+    api: httpx2.AsyncClient, by: asyncpg.Connection, of: Project, seconds: float | None, **body: Any
+) -> int:
+    """The status of a search that waits so long for a lock on the rows; None: until it is answered."""
     transaction = by.transaction()
     await transaction.start()
     await by.execute(f"LOCK TABLE embeddings_{of.id} IN ACCESS EXCLUSIVE MODE")
     searching = asyncio.ensure_future(search(api, of, **body))
-    await asyncio.sleep(seconds)
+    await asyncio.wait([searching], timeout=seconds)
     await transaction.rollback()
     return (await searching).status_code
 
@@ -173,7 +175,7 @@ async def test_slow_searches_are_kept(own: Own) -> None:
 
     assert await held_up(api, connection, mine, 0.3, vectors=[[1, 2, 3], [2, 3, 4]]) == 200
     assert await held_up(api, connection, mine, 0.15, vector=[1, 2, 3], filter={"author": "hidden"}) == 200
-    assert await held_up(api, connection, mine, 0.8, vector=[1, 2, 3]) == 503  # longer than a search may take
+    assert await held_up(api, connection, mine, None, vector=[1, 2, 3]) == 503  # longer than a search may take
     answer = await api.get(SLOW, headers=ADMIN)
     found = answer.json()
     assert found["slow"] == 3
@@ -181,7 +183,7 @@ async def test_slow_searches_are_kept(own: Own) -> None:
     failed, filtered, several = found["latest"]
     assert found["slowest"] == [failed, several, filtered]
     assert "method" not in failed
-    assert 0.5 <= failed["seconds"] < 0.8
+    assert 0.5 <= failed["seconds"] < 5  # a statement may take 30
     assert {**several, "at": "", "seconds": 0} == {
         "at": "",
         "owner": mine.owner.handle,

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import stat
 import subprocess
 from collections.abc import Callable
@@ -131,10 +130,7 @@ def test_migrate_refuses_options_without_an_effect(options: list[str], says: str
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_path: Path, workers: str) -> None:
-    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None), "SERVICE_PORT": "0"}
-    if workers != "1":  # uvicorn names the port of its sockets only when it is one process
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            values["SERVICE_PORT"] = str(free.getsockname()[1])
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None)}
     with served(tmp_path / "log", "--workers", workers, cwd=tmp_path, **values) as (process, url):
         assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
         process.send_signal(signal.SIGTERM)
@@ -143,6 +139,18 @@ def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_
     assert f"Applied migration {migrate.names()[-1]}." in log
     assert "marked" not in log
     assert "Traceback" not in log
+
+
+def test_each_line_of_a_log_in_json_is_json(new_database: Callable[..., str], tmp_path: Path) -> None:
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None), "SERVICE_RATELIMIT": "1/minute"}
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_LOG_FORMAT="json", **values) as (_, url):
+        assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    level_of = {one["event"]: one["level"] for one in lines}
+    assert level_of[f"Applied migration {migrate.names()[-1]}."] == "info"
+    assert [event for event, level in level_of.items() if level == "warning"] == [
+        "SERVICE_RATELIMIT is not a setting of this service; did you mean SERVICE_RATE_LIMIT?"
+    ]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -245,7 +245,7 @@ async def test_ctrl_c_ends_a_command_that_waits(ferry: Ferry, user: User, extra:
         process = await ferry.start("projects", user[0], *extra)
         await asked.wait()
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 5)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, out) == (130, b"")
     if extra:
         assert json.loads(err) == {"error": {"message": "Interrupted.", "exit_code": 130}}

@@ -178,7 +178,7 @@ async def test_ctrl_c_ends_a_push_and_the_next_one_sends_the_rest(
         process = await Ferry(tmp_path, **{**ferry.variables, "VECFERRY_URL": url}).start("push", "a.parquet", project)
         await waits.wait()
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 10)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, out, err) == (130, b"", b"Interrupted.\n")
     assert 0 < ((await client.project(project).get()).number_of_embeddings or 0) < 12_000
     assert (await ferry("push", "a.parquet", project)).code == 0

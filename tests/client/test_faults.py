@@ -186,7 +186,7 @@ async def test_a_push_or_pull_is_completed_after_the_service_or_database_was_kil
         running = asyncio.create_task(place.run(*arguments))
         while not (is_under_way := await place.is_under_way(way, name, log_begin)) and not running.done():
             await asyncio.sleep(0.01)
-        if is_under_way:
+        if is_under_way and not running.done():
             break
     assert is_under_way
     assert not running.done()

@@ -62,12 +62,12 @@ async def test_what_may_pass_is_tried_again(service_url: str, fault: Fault) -> N
 
 
 async def test_retry_after_is_obeyed_in_seconds_and_as_a_date(service_url: str) -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    began = time.monotonic()  # before the date, which is without fractions of a second
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=5), usegmt=True)
     faults = Faults([Fault(answer=canned(429, "Retry-After: 1")), Fault(answer=canned(503, f"Retry-After: {date}"))])
     async with faulty_proxy(service_url, faults) as url, AsyncClient(url, ADMIN_KEY) as client:
-        began = time.monotonic()
         await client.users.get("_system")
-        assert 2 <= time.monotonic() - began < 8
+    assert 3.9 <= time.monotonic() - began < 60  # the usual pauses are less than three in all
 
 
 async def test_it_gives_up_after_its_retries(service_url: str) -> None:
@@ -99,7 +99,7 @@ async def test_what_makes_a_key_is_sent_once(service_url: str, fault: Fault) -> 
 
 async def test_no_answer_within_the_timeout(service_url: str) -> None:
     faults = Faults([Fault(delay=30)] * 2)
-    async with faulty_proxy(service_url, faults) as url, AsyncClient(url, ADMIN_KEY, timeout=0.3, retries=1) as client:
+    async with faulty_proxy(service_url, faults) as url, AsyncClient(url, ADMIN_KEY, timeout=1.0, retries=1) as client:
         with pytest.raises(ConnectionFailed, match=r"No answer from http://127\.0\.0\.1:\d+: "):
             await client.users.get("_system")
     assert faults.requests == 2

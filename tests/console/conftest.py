@@ -11,9 +11,15 @@ from tests.support.browser import Console, opened
 
 
 @pytest.fixture(scope="session")
-async def url(new_database: Callable[..., str]) -> AsyncIterator[str]:
+def database(new_database: Callable[..., str]) -> str:
+    """The URL of that service's database."""
+    return new_database()
+
+
+@pytest.fixture(scope="session")
+async def url(database: str) -> AsyncIterator[str]:
     """Where the service runs whose console is tested."""
-    async with serving(settings_for(new_database())) as url:
+    async with serving(settings_for(database)) as url:
         yield url
 
 

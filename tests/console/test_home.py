@@ -4,6 +4,7 @@ import asyncio
 import base64
 import itertools
 
+import asyncpg
 import httpx2
 import numpy as np
 import pytest
@@ -126,7 +127,9 @@ async def test_the_admin_chooses_a_user(console: Console, http: httpx2.AsyncClie
     await expect(page.get_by_role("alert").first).to_contain_text("was not found")
 
 
-async def test_the_build_of_an_index_is_followed(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+async def test_the_build_of_an_index_is_followed(
+    console: Console, http: httpx2.AsyncClient, admin: Headers, database: str
+) -> None:
     """A real build of 10,100 rows: its progress, and what comes of it, without a reload of the page."""
     ada = await user(http, admin)
     made = await project(http, ada, dimensions=128)
@@ -145,11 +148,15 @@ async def test_the_build_of_an_index_is_followed(console: Console, http: httpx2.
     while (state := (await fetch(http, made.path, ada.headers))["index"]["state"]) != "building":
         assert state == "exact"
         await asyncio.sleep(0.1)
-    await console.goto(f"#/projects/{ada.handle}/{made.handle}")
-    await expect(page.get_by_role("progressbar", name="The index is being built")).to_be_visible()
-    await console.goto("#/")
-    line = page.get_by_role("row", name=made.handle)
-    await expect(line.get_by_role("progressbar")).to_be_visible()
+    writer = await asyncpg.connect(database)
+    async with writer.transaction():  # the build waits for its end, however fast it is
+        await writer.execute(f"LOCK TABLE embeddings_{made.id} IN ROW EXCLUSIVE MODE")
+        await console.goto(f"#/projects/{ada.handle}/{made.handle}")
+        await expect(page.get_by_role("progressbar", name="The index is being built")).to_be_visible()
+        await console.goto("#/")
+        line = page.get_by_role("row", name=made.handle)
+        await expect(line.get_by_role("progressbar")).to_be_visible()
+    await writer.close()
     await expect(line).to_contain_text("Indexed, finds", timeout=60_000)
     await expect(line.get_by_role("progressbar")).to_have_count(0)
     index = (await fetch(http, made.path, ada.headers))["index"]

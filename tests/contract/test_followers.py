@@ -73,7 +73,8 @@ async def test_an_upload_that_waited_for_a_deletion_is_not_lost(
         # As DeleteEmbeddings: first the locks, then the deletion, at last its sequence.
         await other.execute(f"SELECT FROM embeddings_{own.id} ORDER BY text_id FOR UPDATE")
         uploading = asyncio.create_task(upload(api, own, row("a", [3, 2, 1])))
-        while not await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+        blocked = "pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        while not await other.fetchval(f"SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND {blocked})"):
             await asyncio.sleep(0.01)
         await embeddings.delete_embeddings(
             other, project_id=own.id, by_ids=1, text_ids=["a", "b"], only=None, is_dry_run=False, max_ids=9

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.support.watched import command_line, descendants
 from tests.support.world import (
     Headers,
     Json,
@@ -224,15 +228,26 @@ async def test_schemas_of_patches_at_once_are_all_merged(api: httpx2.AsyncClient
     assert set(merged["properties"]) == {"author", "year", *(f"field{n}" for n in range(6))}
 
 
+def checking() -> list[int]:
+    """The processes of the service that check a schema now."""
+    found = [one for one in descendants(os.getpid()) if "metadata/worker" in command_line(one)]
+    return [one for one in found if Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[0] == "R"]
+
+
 async def test_others_change_the_owners_projects_while_a_schema_is_checked(
     api: httpx2.AsyncClient, own: Project
 ) -> None:
     other = await project(api, own.owner, on=own.instance)
     costly = {"patternProperties": {rf"^\p{{L}}{{40}}{n}": True for n in range(900)}}  # until it is over a limit
     checked = asyncio.create_task(patch(api, own.path, own.owner.headers, {"metadataScheme": costly}))
-    await asyncio.sleep(0.2)
+    while not (at_work := checking()) and not checked.done():
+        await asyncio.sleep(0.01)
+    for number in at_work:
+        os.kill(number, signal.SIGSTOP)  # so that it has not ended before
     assert (await patch(api, other.path, own.owner.headers, {"description": "d"})).status_code == 200
     assert not checked.done()
+    for number in at_work:
+        os.kill(number, signal.SIGCONT)
     refused(await checked, 422, "body.metadataScheme")
 
 

@@ -10,6 +10,13 @@ from service.maps import neighbours, projection, samples
 from service.maps.quality import Trust
 
 random = np.random.default_rng(5)
+STATE = random.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers() -> None:
+    """Each test draws the same ones, whichever was before it."""
+    random.bit_generator.state = STATE
 
 
 def unit(vectors: Any) -> Any:

@@ -16,6 +16,7 @@ import pytest
 
 from service.errors import Busy, Unavailable
 from service.metadata.schemas import MAX_SCHEMA_BYTES, PROCESSES, BadSchema, Fault, Schemas, TooCostly
+from tests.support.watched import command_line
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +55,17 @@ OTHERS: set[int] = set()  # that were there before the test, of a service in thi
 
 
 def children() -> set[int]:
-    """The processes that the test has started and that have not been waited for."""
+    """The processes that the test has started and that have not been waited for; not those that make maps."""
     tasks = Path("/proc/self/task").iterdir()
-    return {int(one) for task in tasks for one in (task / "children").read_text().split()} - OTHERS
+    found = {int(one) for task in tasks for one in (task / "children").read_text().split()}
+    return {one for one in found - OTHERS if not makes_maps(one)}
+
+
+def makes_maps(number: int) -> bool:
+    try:
+        return "maps/worker" in command_line(number)
+    except OSError:  # it has just ended
+        return True
 
 
 async def test_a_fault_has_its_path(schemas: Schemas) -> None:
@@ -238,14 +247,15 @@ async def test_all_documents_of_a_batch_share_the_time(schemas: Schemas) -> None
     assert time.process_time() - start < 2  # of this process
 
 
-async def test_one_owner_does_not_hold_up_another(schemas: Schemas) -> None:
+async def test_one_owner_does_not_hold_up_another(schemas: Schemas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.metadata.schemas.BATCH_SECONDS", 15)
     schema, document = COSTLY["doubling references"]
     slow = [asyncio.create_task(fault(schemas, schema, document)) for _ in range(3)]
     await asyncio.sleep(0.5)
     start = time.monotonic()
     for _ in range(20):
         await fault(schemas, {"required": ["a"]}, {}, owner="bob")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
     assert not any(task.done() for task in slow[1:])
     assert len(children()) <= PROCESSES
     for task in slow:
@@ -261,29 +271,37 @@ async def test_turns_go_round() -> None:
         slow = [asyncio.create_task(fault(schemas, schema, document, owner)) for owner in ("alice", "carol") * 3]
         await asyncio.sleep(0.2)
         await fault(schemas, {"required": ["a"]}, {}, owner="bob")
-        assert sum(task.done() for task in slow) <= 2
+        # Those that were first, and what is done until a new process runs; after all of them it would be five.
+        assert sum(task.done() for task in slow) <= 4
         for task in slow:
             task.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("soon")
-async def test_those_who_take_long_share_one_place() -> None:
+async def test_those_who_take_long_share_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     schema, document = COSTLY["doubling references"]
     async with aclosing(Schemas(wait=60)) as schemas:
         slow = ("alice", "carol", "dora")
-        await asyncio.gather(*(fault(schemas, schema, document, owner) for owner in slow), return_exceptions=True)
+        first = await asyncio.gather(
+            *(fault(schemas, schema, document, owner) for owner in slow), return_exceptions=True
+        )
+        assert all(isinstance(one, TooCostly) for one in first)
+        monkeypatch.setattr("service.metadata.schemas.BATCH_SECONDS", 30)  # nobody waits for it
         again = [asyncio.create_task(fault(schemas, schema, document, owner)) for owner in slow]
         await asyncio.sleep(0.2)
         for _ in range(10):
             await fault(schemas, {"required": ["a"]}, {}, owner="bob")
         assert not any(task.done() for task in again)
-        assert all(isinstance(one, TooCostly) for one in await asyncio.gather(*again, return_exceptions=True))
+        for task in again:
+            task.cancel()
+        await asyncio.gather(*again, return_exceptions=True)
+        assert await fault(schemas, {"required": ["a"]}, {}) is not None  # the place was given back
 
 
 async def test_who_waits_too_long_is_told() -> None:
     schema, document = COSTLY["doubling references"]
-    async with aclosing(Schemas(wait=0.3)) as schemas:
+    async with aclosing(Schemas(wait=1.0)) as schemas:
         slow = asyncio.create_task(fault(schemas, schema, document))
         await asyncio.sleep(0.1)
         with pytest.raises(Busy):

@@ -1,6 +1,8 @@
 """A service that may call a provider on loopback, and a project whose instance is there."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -31,7 +33,6 @@ async def service(provider_database: str, provider: Provider) -> AsyncIterator[h
     config = settings_for(
         provider_database,
         service_provider_hosts=f"http://127.0.0.1:{provider.port}, http://127.0.0.1:9, http://*.example.org",
-        service_provider_seconds=2.5,
         service_indexer=False,
     )
     async with client_of(config) as client:
@@ -39,10 +40,18 @@ async def service(provider_database: str, provider: Provider) -> AsyncIterator[h
 
 
 @pytest.fixture(autouse=True)
-def afresh(provider: Provider) -> None:
+async def afresh(provider: Provider) -> None:
+    """The provider is as at first, without calls that were given up; and the day does not end during a test."""
+    now = datetime.now(UTC)
+    left = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC) - now
+    if left < timedelta(seconds=30):  # usage is of days in UTC
+        await asyncio.sleep(left.total_seconds() + 0.1)
+    while provider.at_once:
+        await asyncio.sleep(0.02)
     provider.asked.clear()
     provider.bad_texts.clear()
     provider.counts_bytes = False
+    provider.says = None
     provider.most, provider.seconds, provider.failures, provider.most_at_once = 10_000, 0.0, 0, 0
 
 
@@ -101,6 +110,17 @@ async def lent(
     answer = await api.post(f"/v1/projects/{owner.handle}", json=project, headers=owner.headers)
     assert answer.status_code == 201, answer.text
     return Lent(api, owner, "here", handle)
+
+
+async def gone(call: "asyncio.Task[httpx2.Response]", provider: Provider) -> None:
+    """The client of a call goes away while the provider is asked; then nobody asks it any more."""
+    async with asyncio.timeout(20):
+        while not provider.at_once:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        while provider.at_once:
+            await asyncio.sleep(0.01)
+    await asyncio.gather(call, return_exceptions=True)
 
 
 @pytest.fixture

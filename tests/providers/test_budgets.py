@@ -1,6 +1,7 @@
 """Budgets: what a lender allows is never overspent, by nobody, and what was spent is in the ledger."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from service.providers import ledger
 from tests.conftest import client_of, settings_for
-from tests.providers.conftest import Lent, lent
+from tests.providers.conftest import Lent, gone, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, User, problem, unique, user
 
@@ -82,15 +83,17 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(provider: Provider
     provider.counts_bytes = True
     await share(one, other, tokens_per_day=100)
     assert (await one.embed(["x" * 60], other.headers)).status_code == 200
+    before = datetime.now(UTC)
     answer = await one.embed(["x" * 60], other.headers)
+    after = datetime.now(UTC)
     detail = problem(answer, 429)["detail"]
     assert f"{one.owner.handle}/here for {other.handle} is allowed 100 tokens a day: 60 are spent" in detail
     assert "this text needs up to 76" in detail
     detail = problem(await one.embed(["x", "y" * 60], other.headers), 429)["detail"]
     assert "these texts need up to 93" in detail
-    now = datetime.now(UTC)
-    midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
-    assert abs(int(answer.headers["retry-after"]) - (midnight - now).total_seconds()) < 5
+    midnight = datetime.combine(before.date() + timedelta(days=1), datetime.min.time(), UTC)
+    least, most = [(midnight - at).total_seconds() for at in (after, before)]
+    assert least - 1 <= int(answer.headers["retry-after"]) <= most + 1
     never = problem(await one.embed(["x" * 200], other.headers), 422)
     assert "needs up to 216 tokens" in never["errors"][0]["message"]
     assert never["detail"] == "No text was embedded: send a shorter text."
@@ -107,10 +110,11 @@ async def test_a_spent_budget_says_whose_it_is_and_until_when(provider: Provider
 
 async def test_requests_a_minute(one: Lent, other: User) -> None:
     await share(one, other, requests_per_minute=2)
+    start = time.monotonic()
     assert [(await one.embed(["text"], other.headers)).status_code for _ in range(3)] == [200, 200, 429]
     answer = await one.embed(["text"], other.headers)
     assert "2 requests a minute" in problem(answer, 429)["detail"]
-    assert 50 <= int(answer.headers["retry-after"]) <= 60
+    assert 59 - (time.monotonic() - start) <= int(answer.headers["retry-after"]) <= 60
     assert (await one.embed(["text"])).status_code == 200
     await share(one, other, requests_per_minute=0)
     problem(await one.embed(["text"], other.headers), 422)
@@ -329,13 +333,13 @@ async def test_a_reservation_that_nobody_settles_ends_by_itself(
 async def test_a_reservation_lasts_as_long_as_its_call(
     one: Lent, other: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seconds in {"RESERVED_SECONDS": 1.0, "RENEW_SECONDS": 0.2, "SETTLE_SECONDS": 0.1}.items():
+    for name, seconds in {"RESERVED_SECONDS": 2.0, "RENEW_SECONDS": 0.2, "SETTLE_SECONDS": 0.1}.items():
         monkeypatch.setattr(ledger, name, seconds)
     monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.1)
-    provider.counts_bytes, provider.seconds = True, 2.0
+    provider.counts_bytes, provider.seconds = True, 4.0
     await share(one, other, tokens_per_day=100)
     first = asyncio.create_task(one.embed(["x" * 60], other.headers))
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(2.5)
     answer = await one.embed(["x" * 60], other.headers)
     assert "0 are spent and 76 reserved by other calls" in problem(answer, 429)["detail"]
     assert (await first).status_code == 200
@@ -347,7 +351,7 @@ async def test_a_call_ends_when_its_reservation_has_expired(
 ) -> None:
     """As after a long pause of the process: others may have reserved its tokens."""
     monkeypatch.setattr(ledger, "RENEW_SECONDS", 0.2)
-    provider.seconds = 2.0
+    provider.seconds = 20.0
     await share(one, other, tokens_per_day=100)
     call = asyncio.create_task(one.embed(["x" * 60], other.headers))
     while not provider.asked:
@@ -364,17 +368,15 @@ async def test_a_cost_is_entered_when_the_database_answers_again(
     one: Lent, other: User, provider: Provider, provider_database: str
 ) -> None:
     """Its connections are lost while it enters the cost."""
-    provider.counts_bytes, provider.seconds = True, 0.5
+    provider.counts_bytes = True
     await share(one, other, tokens_per_day=100)
-    calls = [asyncio.create_task(one.embed(["x" * 20], other.headers)) for _ in range(2)]
-    while len(provider.asked) < 2:
-        await asyncio.sleep(0.01)
     lose = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND query LIKE '%usage_reservations%' AND wait_event_type = 'Lock'"
     )
     with psycopg.connect(provider_database) as db, psycopg.connect(provider_database, autocommit=True) as killer:
-        db.execute("LOCK TABLE instance_usage IN ACCESS EXCLUSIVE MODE")
+        db.execute("LOCK TABLE instance_usage IN SHARE MODE")  # reservations read it
+        calls = [asyncio.create_task(one.embed(["x" * 20], other.headers)) for _ in range(2)]
         killed = 0
         while killed < 2:
             killed += len(killer.execute(lose).fetchall())
@@ -390,7 +392,7 @@ async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
     config = settings_for(
         url,
         service_provider_hosts=f"http://127.0.0.1:{provider.port}",
-        service_wait_seconds=1.0,
+        service_wait_seconds=1.5,
         service_pool_size=6,  # three uploads, two of one caller
         service_indexer=False,
     )
@@ -402,14 +404,14 @@ async def test_texts_that_are_paid_for_wait_for_their_turn_to_be_stored(
             puts = [asyncio.create_task(one.put({str(number): "text"})) for number in range(3)]
             while len(provider.asked) < 3 and not any(put.done() for put in puts):
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(2)
         assert [answer.status_code for answer in await asyncio.gather(*puts)] == [201] * 3
 
 
 async def test_a_share_that_ends_while_a_request_waits_for_its_budget(
     one: Lent, other: User, provider: Provider
 ) -> None:
-    provider.counts_bytes, provider.seconds = True, 1.0
+    provider.counts_bytes, provider.seconds = True, 3.0
     await share(one, other, tokens_per_day=100)
     await one.api.patch(one.instance, json={"tokens_per_day": 10_000}, headers=one.owner.headers)
     first = asyncio.create_task(one.embed(["x" * 60], other.headers))
@@ -431,13 +433,11 @@ async def test_a_client_that_goes_away_stops_the_call_and_pays_for_it(
     one = await lent(service, admin, provider, fault="hang")
     rows = {"texts": [{"text_id": "a", "text": "x" * 40}]}
     for path, body in ((f"{one.instance}/embed", {"input": ["x" * 40]}), (one.texts, rows)):
-        with pytest.raises(httpx2.ReadTimeout):
-            await service.post(path, json=body, headers=one.owner.headers, timeout=1)
-    for _ in range(50):
-        if provider.at_once == 0 and len(await one.used()) == 1 and (await one.used())[0]["requests"] == 2:
-            break
-        await asyncio.sleep(0.05)
-    assert provider.at_once == 0
+        call = asyncio.create_task(service.post(path, json=body, headers=one.owner.headers))
+        await gone(call, provider)
+    async with asyncio.timeout(20):
+        while sum(row["requests"] for row in await one.used()) != 2:
+            await asyncio.sleep(0.05)
     (row,) = await one.used()
     assert row == {
         "day": datetime.now(UTC).date().isoformat(),

@@ -168,7 +168,7 @@ async def test_many_texts_are_sent_in_several_calls_at_once(
     service: httpx2.AsyncClient, admin: Headers, provider: Provider
 ) -> None:
     one = await lent(service, admin, provider, "cohere")
-    provider.seconds = 0.7
+    provider.seconds = 1.5
     texts = [f"text {row}" for row in range(960)]
     answer = await one.embed(texts, encoding="f4")
     assert answer.json()["usage"]["requests"] == 10

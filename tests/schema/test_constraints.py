@@ -188,11 +188,12 @@ async def test_dimensions_that_change_during_an_upload(
     api: httpx2.AsyncClient, own: Project, service_database: str
 ) -> None:
     connection = await asyncpg.connect(service_database)
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass"
     async with connection.transaction():
         await connection.execute(f"LOCK TABLE embeddings_{own.id} IN ACCESS EXCLUSIVE MODE")
         sent = api.post(own.embeddings, json=batch(row("a", [1, 2, 3])), headers=own.owner.headers)
         uploading = asyncio.create_task(sent)
-        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        while not await connection.fetchval(waits, f"embeddings_{own.id}"):
             await asyncio.sleep(0.01)
         await connection.execute("SELECT fit_embeddings_partition($1, 2)", own.id)
     await connection.close()

@@ -79,7 +79,7 @@ class Raw:
         self.writer.write(data)
 
     async def status(self) -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return int((await self.reader.readuntil(b"\r\n")).split()[1])
 
     def close(self) -> None:
@@ -107,12 +107,11 @@ async def running(database: str, like: str) -> int:
         await connection.close()
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float) -> float:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     start = time.monotonic()
     while not await holds():
         assert time.monotonic() - start < seconds
         await asyncio.sleep(0.05)
-    return time.monotonic() - start
 
 
 async def costly(api: httpx2.AsyncClient) -> tuple[Project, Ask]:
@@ -156,13 +155,13 @@ async def test_a_search_is_given_up_in_the_database_too(url: str) -> None:
         _, search = await costly(api)
         start = time.monotonic()
         answer = await search()
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 10  # a statement may take 30
         assert "0.5 s" in world.problem(answer, 503)["detail"]
 
         async def is_over() -> bool:
             return await running(url, "%jsonb_path_match%") == 0
 
-        await until(is_over, 1.5)
+        await until(is_over, 10)
 
 
 @pytest.mark.alone
@@ -188,9 +187,9 @@ async def test_what_nobody_waits_for_is_given_up(url: str, method: str) -> None:
             async def is_over() -> bool:
                 return await running(url, like) == 0
 
-            await until(is_running, 3)
+            await until(is_running)
             client.close()
-            await until(is_over, 1.5)
+            await until(is_over, 5)  # a search may take 10
         await lock.close()
         assert (await api.get(place.path, headers=place.owner.headers)).status_code == 200
 
@@ -205,7 +204,11 @@ async def test_an_upload_that_came_whole_is_stored(url: str) -> None:
             key = f"Authorization: {place.owner.headers['Authorization']}"
             client = await Raw.begin(api, place.embeddings, key, f"Content-Length: {len(body)}")
             client.send(body)
-            await asyncio.sleep(0.3)
+
+            async def is_stored_next() -> bool:
+                return await running(url, f"%embeddings_{place.id}%") == 1
+
+            await until(is_stored_next)
             client.close()
             await asyncio.sleep(0.3)
         await lock.close()
@@ -213,7 +216,7 @@ async def test_an_upload_that_came_whole_is_stored(url: str) -> None:
         async def is_there() -> bool:
             return (await api.get(place.embedding("a"), headers=place.owner.headers)).status_code == 200
 
-        await until(is_there, 3)
+        await until(is_there)
 
 
 @pytest.mark.alone
@@ -243,7 +246,7 @@ def upload(api: httpx2.AsyncClient, place: Project, text_id: str) -> Ask:
 
 
 async def test_idle_streams_take_no_room(new_database: Callable[..., str]) -> None:
-    async with service(new_database(), service_wait_seconds=0.3) as api:
+    async with service(new_database()) as api:
         place = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, await world.user(api, ADMIN))
         key = f"Authorization: {place.owner.headers['Authorization']}"
@@ -259,7 +262,7 @@ async def test_idle_streams_take_no_room(new_database: Callable[..., str]) -> No
 
 async def test_streams_leave_room_to_others(new_database: Callable[..., str]) -> None:
     """Each has sent the beginning of a record, which takes room for as long as it likes."""
-    settings = {"service_bodies_bytes": 32 * MIB, "service_max_body_bytes": MIB, "service_wait_seconds": 0.3}
+    settings = {"service_bodies_bytes": 32 * MIB, "service_max_body_bytes": MIB, "service_wait_seconds": 1.0}
     async with service(new_database(), **settings) as api:
         place = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, await world.user(api, ADMIN))
@@ -269,17 +272,22 @@ async def test_streams_leave_room_to_others(new_database: Callable[..., str]) ->
         async with holding(*streams):
             for stream in streams:
                 stream.send(b"20000\r\n" + b" " * 0x20000 + b"\r\n")
-            await asyncio.sleep(0.3)
+
+            async def is_full() -> bool:
+                answer = await upload(api, place, "a")()
+                return answer.status_code == 503 and "a caller may have at most 16,777,216" in answer.json()["detail"]
+
+            async def is_taken() -> bool:
+                return (await upload(api, place, "a")()).status_code == 201
+
+            await until(is_full)
             assert (await upload(api, other, "a")()).status_code == 201
-            refused = world.problem(await upload(api, place, "a")(), 503)
-            assert "a caller may have at most 16,777,216" in refused["detail"]
-        await asyncio.sleep(0.3)
-        assert (await upload(api, place, "a")()).status_code == 201  # all room was given back
+        await until(is_taken)  # all room was given back
 
 
 @pytest.mark.parametrize("sent", [100_000, 16 * MIB])
 async def test_slow_bodies_leave_room_to_others(new_database: Callable[..., str], sent: int) -> None:
-    async with service(new_database(), service_wait_seconds=0.3) as api:
+    async with service(new_database()) as api:
         place = await world.project(api, await world.user(api, ADMIN), public_read=True)
         other = await world.project(api, await world.user(api, ADMIN))
         headers = ("Content-Type: application/json", f"Content-Length: {64 * MIB}")
@@ -298,7 +306,7 @@ async def test_slow_bodies_leave_room_to_others(new_database: Callable[..., str]
 
 async def test_pages_of_vectors_that_nobody_reads_take_room(new_database: Callable[..., str]) -> None:
     limits = {"service_bodies_bytes": 8 * MIB, "service_max_body_bytes": 8 * MIB}
-    async with service(new_database(), service_wait_seconds=0.3, **limits) as api:
+    async with service(new_database(), service_wait_seconds=1.0, **limits) as api:
         owner = await world.user(api, ADMIN)
         place = await world.project(api, owner, on=await world.instance(api, owner, dimensions=4000))
         await world.upload(api, place, *(world.row(f"{number:03}", [0.1234] * 4000) for number in range(150)))
@@ -318,14 +326,18 @@ async def test_pages_of_vectors_that_nobody_reads_take_room(new_database: Callab
 
 
 async def test_one_uploader_leaves_turns_to_others(url: str) -> None:
-    async with service(url, service_wait_seconds=0.3) as api:
+    async with service(url, service_wait_seconds=1.0) as api:
         place = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, await world.user(api, ADMIN))
         lock = await asyncpg.connect(url)
         async with lock.transaction():
             await lock.execute(f"LOCK TABLE embeddings_{place.id} IN ACCESS EXCLUSIVE MODE")
             stuck = [asyncio.ensure_future(upload(api, place, f"{number}")()) for number in range(8)]
-            await asyncio.sleep(0.8)
+
+            async def are_refused() -> bool:
+                return sum(one.done() for one in stuck) >= 5
+
+            await until(are_refused)
             assert (await upload(api, other, "a")()).status_code == 201
             refused = [one.result() for one in stuck if one.done()]
             assert len(refused) == 5
@@ -380,7 +392,7 @@ async def test_a_connection_is_kept_for_a_while(new_database: Callable[..., str]
             await client.reader.readuntil(b"HTTP/1.1 200 ")
     async with service(new_database(), service_keepalive_seconds=1) as api:
         client = await Raw.begin(api, "/healthz", method="GET")
-        async with holding(client), asyncio.timeout(3):
+        async with holding(client), asyncio.timeout(30):  # by default it would be 75
             assert b"200" in await client.reader.read()
 
 
@@ -390,7 +402,7 @@ async def test_connections_are_limited(new_database: Callable[..., str]) -> None
         async with holding(*first):
             assert [await one.status() for one in first] == [200, 200, 200]
             refused = await Raw.begin(api, "/v1/users", f"Authorization: Bearer {ADMIN_KEY}", method="GET")
-            async with holding(refused), asyncio.timeout(3):
+            async with holding(refused), asyncio.timeout(30):
                 head, _, body = (await refused.reader.read()).partition(b"\r\n\r\n")  # it is closed
             assert head.startswith(b"HTTP/1.1 503 ")
             assert b"connection: close" in head
@@ -398,17 +410,20 @@ async def test_connections_are_limited(new_database: Callable[..., str]) -> None
             assert "More than 3 connections" in json.loads(body)["detail"]
             for path in ("/healthz", "/metrics", "/metrics?a=b"):
                 probe = await Raw.begin(api, path, f"Authorization: Bearer {ADMIN_KEY}", method="GET")
-                async with holding(probe), asyncio.timeout(3):
+                async with holding(probe), asyncio.timeout(30):
                     assert (await probe.reader.read()).startswith(b"HTTP/1.1 200 ")
             with contextlib.suppress(ConnectionError):
                 first[0].send(
                     b"GET /v1/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % ADMIN_KEY.encode()
                 )
                 await first[0].reader.readuntil(b"HTTP/1.1 200 ")  # those that were there go on
-        await asyncio.sleep(0.2)
-        again = await Raw.begin(api, "/v1/users", f"Authorization: Bearer {ADMIN_KEY}", method="GET")
-        async with holding(again):
-            assert await again.status() == 200
+
+        async def is_let_in() -> bool:
+            again = await Raw.begin(api, "/v1/users", f"Authorization: Bearer {ADMIN_KEY}", method="GET")
+            async with holding(again):
+                return await again.status() == 200
+
+        await until(is_let_in)
 
 
 @pytest.mark.alone

@@ -17,12 +17,14 @@ import pytest
 
 from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
+from tests.support.watched import sockets
 from tests.support.world import Project
 
 pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 BEGUN = 1_450_000  # bytes of a large body that have come
+DAY = 24 * 60 * 60  # budgets are of days: those of a minute change while a test runs, as each minute begins
 
 
 @asynccontextmanager
@@ -42,6 +44,16 @@ async def locked(database: str, project: Project, mode: str = "ACCESS EXCLUSIVE"
             yield
     finally:
         await connection.close()
+
+
+async def waiting(database: str, number: int) -> None:
+    """Goes on when so many statements wait for a lock."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    connection = await asyncpg.connect(database)
+    async with asyncio.timeout(30):
+        while await connection.fetchval(waits) != number:
+            await asyncio.sleep(0.05)
+    await connection.close()
 
 
 def busy(answer: httpx2.Response) -> None:
@@ -71,8 +83,12 @@ class Sender:
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body[:BEGUN]
         )
-        await writer.drain()
-        await asyncio.sleep(0.1)
+        own = writer.get_extra_info("sockname")[1]
+        async with asyncio.timeout(30):  # until the service has taken what was sent
+            while writer.transport.get_write_buffer_size() or any(  # type: ignore[attr-defined]
+                one.waiting for one in sockets() if own in (one.here, one.there)
+            ):
+                await asyncio.sleep(0.02)
         return cls(reader, writer, body)
 
     async def finish(self) -> int:
@@ -89,13 +105,13 @@ class Sender:
 
 
 async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> None:
-    settings = {"service_bodies_bytes": 2 * MIB, "service_wait_seconds": 0.3}
+    settings = {"service_bodies_bytes": 2 * MIB, "service_wait_seconds": 1.0}
     async with service(new_database(), **settings) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         first = await Sender.begin(api, project, 1_500_000, "first")
         start = time.monotonic()
         busy(await upload(api, project, "second", "x" * 1_500_000))
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10  # the first goes on for ever
         for number in range(5):
             assert (await upload(api, project, f"small{number}")).status_code == 201
         assert (await upload(api, project, "third", "x" * 400_000)).status_code == 201  # there is room for that
@@ -103,39 +119,40 @@ async def test_large_bodies_wait_for_room(new_database: Callable[..., str]) -> N
         assert (await upload(api, project, "second", "x" * 1_500_000)).status_code == 201
         lost = await Sender.begin(api, project, 1_500_000, "lost")
         await lost.close()  # its room is free again
-        await asyncio.sleep(0.2)
-        assert (await upload(api, project, "fourth", "x" * 1_500_000)).status_code == 201
+        async with asyncio.timeout(30):
+            while (await upload(api, project, "fourth", "x" * 1_500_000)).status_code != 201:
+                await asyncio.sleep(0.05)
         listed = (await api.get(f"{project.embeddings}?include=text", headers=project.owner.headers)).json()
         ids = {one["text_id"] for one in listed["embeddings"]}
         assert ids == {"first", "second", "third", "fourth", *(f"small{number}" for number in range(5))}
 
 
 async def test_uploads_leave_connections_to_others(url: str) -> None:
-    async with service(url, service_pool_size=4, service_caller_share=1, service_wait_seconds=0.3) as api:
+    async with service(url, service_pool_size=4, service_caller_share=1, service_wait_seconds=1.0) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         other = await world.project(api, project.owner)
         async with locked(url, project):
             stuck = [asyncio.create_task(upload(api, project, f"t{number}")) for number in range(2)]
-            await asyncio.sleep(0.2)
+            await waiting(url, 2)
             start = time.monotonic()
             busy(await upload(api, other, "a"))
-            assert time.monotonic() - start < 2
+            assert time.monotonic() - start < 10  # the lock is held until the answer
             assert (await api.get(other.path, headers=other.owner.headers)).status_code == 200
         assert [(await one).status_code for one in stuck] == [201, 201]
         assert (await upload(api, other, "a")).status_code == 201
 
 
 async def test_nobody_waits_long_for_a_connection(url: str) -> None:
-    async with service(url, service_pool_size=2, service_caller_share=1, service_wait_seconds=0.3) as api:
+    async with service(url, service_pool_size=2, service_caller_share=1, service_wait_seconds=1.0) as api:
         project = await world.project(api, await world.user(api, ADMIN))
         await upload(api, project, "a")
         async with locked(url, project):
             headers = project.owner.headers
             stuck = [asyncio.create_task(api.get(f"{project.similars}/a", headers=headers)) for _ in range(2)]
-            await asyncio.sleep(0.2)
+            await waiting(url, 2)
             start = time.monotonic()
             busy(await api.get("/v1/users", headers=ADMIN))
-            assert time.monotonic() - start < 2
+            assert time.monotonic() - start < 10  # the lock is held until the answer
             assert (await api.get("/healthz")).status_code == 200
         assert [(await one).status_code for one in stuck] == [200, 200]
         assert (await api.get("/v1/users", headers=ADMIN)).status_code == 200
@@ -144,24 +161,17 @@ async def test_nobody_waits_long_for_a_connection(url: str) -> None:
 async def test_a_request_that_takes_too_long_is_given_up(url: str) -> None:
     async with service(url) as api:  # where nothing is given up on a slow machine
         project = await world.project(api, await world.user(api, ADMIN))
-    async with service(url, service_request_timeout=0.5) as api:
+    async with service(url, service_request_timeout=1.0) as api:
         async with locked(url, project):
             start = time.monotonic()
             answer = await upload(api, project, "a")
             busy(answer)
-            assert "0.5 s" in answer.json()["detail"]
-            assert time.monotonic() - start < 3
-            connection = await asyncpg.connect(url)
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            for _ in range(50):
-                if not await connection.fetchval(waiting):
-                    break
-                await asyncio.sleep(0.1)
-            assert await connection.fetchval(waiting) == 0  # the statement was given up too
-            await connection.close()
-        assert (await upload(api, project, "b")).status_code == 201
+            assert "after 1 s" in answer.json()["detail"]
+            assert time.monotonic() - start < 10  # a statement may take 30
+            await waiting(url, 0)  # the statement was given up too
+        async with asyncio.timeout(60):
+            while (await upload(api, project, "b")).status_code != 201:  # which takes longer than a second at times
+                pass
 
 
 @pytest.mark.parametrize("part", ["text", "metadata"])
@@ -185,17 +195,17 @@ async def test_a_search_shows_no_more_than_a_body_may_have(new_database: Callabl
 
 
 async def test_each_user_has_a_budget(new_database: Callable[..., str]) -> None:
-    async with service(new_database(), service_rate_limit="10/minute") as api:
+    async with service(new_database(), service_rate_limit="10/day") as api:
         # The users are made in another budget: the admin's, of four requests.
         ada, bob = await world.user(api, ADMIN), await world.user(api, ADMIN)
         for left in range(9, -1, -1):
             answer = await api.get(ada.path, headers=ada.headers)
             assert answer.status_code == 200
             assert (answer.headers["ratelimit-limit"], answer.headers["ratelimit-remaining"]) == ("10", str(left))
-            assert 0 < int(answer.headers["ratelimit-reset"]) <= 60
+            assert 0 < int(answer.headers["ratelimit-reset"]) <= DAY
         refused = await api.get(ada.path, headers=ada.headers)
         assert world.problem(refused, 429)["status"] == 429
-        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert 0 < int(refused.headers["retry-after"]) <= DAY
         assert refused.headers["ratelimit-remaining"] == "0"
         assert (await api.get(bob.path, headers=bob.headers)).status_code == 200
         for _ in range(20):
@@ -208,7 +218,7 @@ async def test_each_user_has_a_budget(new_database: Callable[..., str]) -> None:
 
 
 async def test_who_shows_no_key_or_a_wrong_one_has_a_budget_together(new_database: Callable[..., str]) -> None:
-    async with service(new_database(), service_rate_limit_anonymous="5/minute") as api:
+    async with service(new_database(), service_rate_limit_anonymous="5/day") as api:
         ada = await world.user(api, ADMIN)
         assert (await api.get(ada.path, headers=ada.headers)).status_code == 200  # from now on it is known
         for number in range(5):
@@ -225,7 +235,7 @@ async def test_who_shows_no_key_or_a_wrong_one_has_a_budget_together(new_databas
 
 
 async def test_keys_cannot_be_guessed_where_machines_ask(new_database: Callable[..., str]) -> None:
-    async with service(new_database(), service_rate_limit_anonymous="3/minute", service_metrics_key="reads") as api:
+    async with service(new_database(), service_rate_limit_anonymous="3/day", service_metrics_key="reads") as api:
         statuses = [
             (await api.get("/metrics", headers={"Authorization": f"Bearer guess{n}"})).status_code for n in range(6)
         ]
@@ -237,7 +247,7 @@ async def test_keys_cannot_be_guessed_where_machines_ask(new_database: Callable[
 
 
 async def test_whose_an_address_is(new_database: Callable[..., str]) -> None:
-    async with service(new_database(), service_rate_limit_anonymous="2/minute") as api:
+    async with service(new_database(), service_rate_limit_anonymous="2/day") as api:
 
         async def left(address: str) -> int:
             answer = await api.get("/v1/api-standards", headers={"X-Forwarded-For": address})
@@ -273,7 +283,7 @@ async def test_several_services_share_a_budget(
 ) -> None:
     storage, process = redis
     database = new_database()
-    settings = {"service_rate_limit": "6/minute", "service_rate_limit_storage": storage}
+    settings = {"service_rate_limit": "6/day", "service_rate_limit_storage": storage}
     async with service(database, **settings) as one, service(database, **settings) as other:
         ada = await world.user(one, ADMIN)
         statuses = [(await api.get(ada.path, headers=ada.headers)).status_code for api in (one, other) * 4]

@@ -14,12 +14,14 @@ import pytest
 
 from tests.conftest import ADMIN_KEY, variables_for
 from tests.support.processes import served
+from tests.support.watched import sockets
 from tests.support.world import Headers, Project, batch, fetch, project, row, upload, user
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 1  # of both settings
-QUICK_SECONDS = 1.0  # for another client's search or upload, on a machine that does other things too
+LONGEST = 8  # of what they end: a head may take 10 seconds by default, a body 30
+QUICK_SECONDS = 5  # for another client's search or upload, on a machine that does other things too
 GROWN_MIB = 32  # beside what is waiting to be read
 MIB = 1024 * 1024
 AT_ONCE = 50
@@ -98,7 +100,7 @@ async def say(service: Service, sent: bytes, *, half: bool = False) -> bytes:
         writer.write_eof()
     answer = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while piece := await reader.read(MIB):
                 answer += piece
     except ConnectionResetError:
@@ -216,7 +218,7 @@ async def test_what_must_be_percent_encoded_is_told(service: Service, name: str,
     for start in range(0, len(sent), 5 if in_pieces else len(sent)):
         writer.write(sent[start : start + (5 if in_pieces else len(sent))])
         await asyncio.sleep(0.002)
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     assert statuses(answer)[-1] == 400
     detail = json.loads(answer.rpartition(b"\r\n\r\n")[2])["detail"]
@@ -328,7 +330,7 @@ async def drip(service: Service, first: bytes, rest: bytes, pause: float) -> tup
     sending = asyncio.create_task(send())
     answer = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(2 * LONGEST):
             while piece := await reader.read(MIB):
                 answer += piece
     except ConnectionResetError:
@@ -369,13 +371,16 @@ async def test_many_slow_ones_at_once(service: Service) -> None:
         start = first.replace(b"@", service.upload).replace(b"^", service.stream)
         slow += [(name, asyncio.create_task(drip(service, start, rest, 0.05))) for _ in range(EACH)]
     assert len(slow) >= AT_ONCE
+    rounds = 0
     while not all(one.done() for _, one in slow):
         await service.others_are_served()
         await asyncio.sleep(0.1)
+        rounds += 1
+    assert rounds > 1  # the others did not wait until the slow ones were cut off
     for name, one in slow:
         answer, seconds = one.result()
         assert statuses(answer) == SLOW[name][2], (name, answer)
-        assert SECONDS * 0.9 < seconds < SECONDS * 3, name
+        assert SECONDS * 0.9 < seconds < LONGEST, name
         assert (b"No part of the body arrived" in answer) or "stream" not in name
     await service.others_are_served()
 
@@ -421,6 +426,12 @@ async def test_a_broken_chunk_in_a_stream_breaks_its_answer_off(service: Service
     writer.close()
 
 
+def connections(service: Service, clients: list[socket.socket]) -> int:
+    """How many of these clients the service is still connected to: reading, they would let it go on."""
+    ports = {client.getsockname()[1] for client in clients}
+    return sum(one.here == service.port and one.there in ports and one.is_open for one in sockets())
+
+
 async def test_answers_that_nobody_reads(service: Service) -> None:
     whole = len(await say(service, service.list.replace(b"Host", b"Connection: close\r\nHost")))
     assert whole > 15_000_000
@@ -435,8 +446,10 @@ async def test_answers_that_nobody_reads(service: Service) -> None:
         clients.append(client)
     await asyncio.sleep(0.5)
     await service.others_are_served()
-    await asyncio.sleep(SECONDS * 2)
-    for client in clients:  # the service has cut them off
+    async with asyncio.timeout(30):
+        while connections(service, clients):  # until the service has cut them off
+            await asyncio.sleep(0.1)
+    for client in clients:
         came = 0
         try:
             while piece := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, MIB), 30):

@@ -273,16 +273,16 @@ async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool, tmp
         while (await known(pool, number)).stage != "neighbours":  # the projection is stored, the layout not yet
             await asyncio.sleep(0.1)
         (computing,) = workers(first.pid)
+        os.kill(computing, signal.SIGSTOP)  # so that it has not ended before
         second = running(url, tmp_path / "second")
         await asyncio.sleep(3)
         assert workers(second.pid) == set()  # it does not do the same
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-        for _ in range(100):
-            if not is_alive(computing):
-                break
-            await asyncio.sleep(0.1)
-        assert not is_alive(computing)
+        os.kill(computing, signal.SIGCONT)
+        async with asyncio.timeout(60):
+            while is_alive(computing):
+                await asyncio.sleep(0.1)
         assert not (await known(pool, number)).has_neighbours
         assert len(await plane(pool, number, by_neighbours=False)) == len(rows)
         while not workers(second.pid):
@@ -314,7 +314,8 @@ async def test_an_indexer_that_is_killed_is_taken_over(url: str, pool: Pool, tmp
 async def stopped_worker(pool: Pool, number: int) -> int:
     """The process that computes the map, which says nothing more, as one that computes for long."""
     async with asyncio.timeout(60):
-        while (await known(pool, number)).stage is None:  # it has all rows
+        # It has all rows, and a small map that a service in this process makes for an earlier test is done.
+        while (await known(pool, number)).stage is None or len(workers(os.getpid())) != 1:
             await asyncio.sleep(0.01)
     (computing,) = workers(os.getpid())
     os.kill(computing, signal.SIGSTOP)
@@ -328,13 +329,13 @@ async def test_a_deletion_ends_the_process_at_work(url: str, pool: Pool) -> None
         computing = await stopped_worker(pool, number)
         await pool.execute("DELETE FROM projects WHERE project_id = $1", number)
         await projects.drop_table(pool, project_id=number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while is_alive(computing):
                 await asyncio.sleep(0.1)
         # The next one is made.
         other = await made(pool, vectors(12))
         await maps.ask_for_map(pool, project_id=other)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await known(pool, other)).made_at is None:
                 await asyncio.sleep(0.1)
 
@@ -349,7 +350,7 @@ async def test_a_map_asked_for_after_a_project_was_emptied_is_made(url: str, poo
         rows = vectors(20, seed=2)
         await upsert(pool, number, rows)
         await maps.ask_for_map(pool, project_id=number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while is_alive(computing):
                 await asyncio.sleep(0.1)
             while (await known(pool, number)).made_at is None:
@@ -365,7 +366,8 @@ async def test_a_process_that_reads_nothing_is_ended(
     (tmp_path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
     monkeypatch.syspath_prepend(str(tmp_path))
     number = await made(pool, {f"{row:05}": [1.0, row, 3] for row in range(20_000)})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await look(url, pool, number)).error == making.ENDED
-    assert workers(os.getpid()) == set()
+        while workers(os.getpid()):  # perhaps one of another service in this process
+            await asyncio.sleep(0.1)
     await projects.drop_table(pool, project_id=number)

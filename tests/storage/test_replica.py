@@ -32,7 +32,7 @@ from tests.support.world import Headers, Project
 pytestmark = pytest.mark.slow
 
 PRIMARY = {"X-Read-From": "primary"}
-LAG_SECONDS = 2.0
+LAG_SECONDS = 4.0  # it is measured every second, and may be two on a busy machine
 QUERY = {"vector": [1.0, 0.0, 0.0]}
 VECTORS = np.random.default_rng(5).normal(size=(300, 3)).astype(np.float16).astype(float).tolist()
 
@@ -106,11 +106,12 @@ async def index(primary: str, project: Project) -> None:
 
 
 async def until(ask: Callable[[], Awaitable[Any]], wanted: Any) -> None:
-    for _ in range(300):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if await ask() == wanted:
             return
         await asyncio.sleep(0.05)
-    raise AssertionError(f"not {wanted!r} in 15 seconds")
+    raise AssertionError(f"not {wanted!r} in a minute")
 
 
 async def metric(api: httpx2.AsyncClient, name: str) -> float:
@@ -286,8 +287,8 @@ async def test_it_does_not_answer(api: httpx2.AsyncClient, place: Project, stand
     await asyncio.sleep(0.3)
     with standby.frozen():
         begin = time.monotonic()
-        assert await asyncio.wait_for(reads(api, place), 10) == "primary"
-        assert time.monotonic() - begin < 6
+        assert await asyncio.wait_for(reads(api, place), 60) == "primary"
+        assert time.monotonic() - begin < 15  # a statement may take 30
         await until(lambda: reads(api, place), "primary")
         assert await metric(api, "replica_used") == 0
     await until(lambda: reads(api, place), "replica")
@@ -345,7 +346,11 @@ async def test_several_replicas_behind_one_name(primary: str) -> None:
                 connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'embedding-service'"
                 used, unused = sorted((one, other), key=lambda each: -int(each.ask(connections)))
                 assert used.ask(connections) >= 2
-                assert unused.ask(connections) == 0
+
+                async def of_the_other() -> int:
+                    return int(unused.ask(connections))
+
+                await until(of_the_other, 0)  # those that it led to are closed again
                 with unused.paused():
                     await world.upload(api, made, world.row("new", QUERY["vector"]))
                     await asyncio.sleep(LAG_SECONDS + 1)
@@ -378,10 +383,11 @@ async def test_what_replay_is_in_the_way_of(api: httpx2.AsyncClient, primary: st
             return await pool.fetchval("SELECT one FROM conflict, pg_sleep(20)")
 
         asking = asyncio.create_task(replica.ask(sleepy))
-        await asyncio.sleep(0.3)
+        while not standby.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+            await asyncio.sleep(0.02)
         connection.execute("DROP TABLE conflict")
         with pytest.raises(Unanswered) as raised:
-            await asyncio.wait_for(asking, 10)
+            await asyncio.wait_for(asking, 15)
         assert isinstance(raised.value.__cause__, asyncpg.SerializationError)
         while standby.ask(there):
             await asyncio.sleep(0.02)

@@ -35,11 +35,9 @@ async def test_a_cursor_misses_nothing_after_a_crash(admin: Headers, tmp_path: P
             _, since = await all_changes(api, own, 0)
             await asyncio.to_thread(database.kill)
             await asyncio.to_thread(database.restart)
-            for _ in range(50):
-                answer = await api.get(own.path, headers=owner.headers)
-                if answer.status_code == 200:
-                    break
-                await asyncio.sleep(0.2)
+            async with asyncio.timeout(60):
+                while (await api.get(own.path, headers=owner.headers)).status_code != 200:
+                    await asyncio.sleep(0.2)
             await upload(api, own, *(row(f"lost {n}", [1, 2, 3]) for n in range(200)))
             found, _ = await all_changes(api, own, since)
             assert len(found) == 200

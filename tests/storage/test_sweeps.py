@@ -52,6 +52,7 @@ async def test_polls_go_on_after_an_unexpected_error(
         is_again.set()
 
     with structlog.testing.capture_logs() as logged:
-        async with beside(indexer._polling(new_database(), poll, Signs())), asyncio.timeout(10):
+        async with beside(indexer._polling(new_database(), poll, Signs())), asyncio.timeout(30):
             await is_again.wait()
-    assert [one["event"] for one in logged] == ["The indexer failed, and retries."]
+    # Beside what another service in this process may log.
+    assert [one["event"] for one in logged].count("The indexer failed, and retries.") == 1

@@ -13,6 +13,9 @@ from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = pytest.mark.skipif(not CHROMIUM, reason="LEFT OUT: the console in a browser; it needs chromium")
 
+# Playwright looks for five seconds, which is little where other tests run in several browsers.
+expect.set_options(timeout=30_000)
+
 # Messages of the browser itself: error statuses of answers, and slow reading of pixels without a graphics card.
 REMARKS = re.compile(r"Failed to load resource|\[\.WebGL-\w+\]GL Driver Message \(OpenGL, Performance,")
 

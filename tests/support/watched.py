@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.conftest import variables_for
 from tests.support.processes import served
@@ -45,6 +46,25 @@ def resident(number: int) -> int:
 
 def command_line(number: int) -> str:
     return Path(f"/proc/{number}/cmdline").read_text()
+
+
+class Socket(NamedTuple):
+    """An end of a TCP connection: both ports, whether it is open, and the bytes that wait to be sent or read."""
+
+    here: int
+    there: int
+    is_open: bool
+    waiting: int
+
+
+def sockets() -> list[Socket]:
+    """All of this machine, over IPv4."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, here, there, state, queues, *_rest = line.split()
+        ports = [int(place.rpartition(":")[2], 16) for place in (here, there)]
+        found.append(Socket(*ports, state == "01", sum(int(queue, 16) for queue in queues.split(":"))))
+    return found
 
 
 def is_alive(number: int) -> bool:

@@ -206,7 +206,7 @@ class Raw:
 
     async def line(self) -> Any:
         while True:
-            text = (await asyncio.wait_for(self.reader.readline(), 20)).strip()
+            text = (await asyncio.wait_for(self.reader.readline(), 60)).strip()
             if text.startswith(b"{"):
                 return json.loads(text)
 
@@ -225,7 +225,7 @@ async def opened(api: httpx2.AsyncClient, to: Project, kind: str = "application/
     return client
 
 
-SOON = chunks.CHUNK_SECONDS + 2  # for a line, on a machine that does other things too
+SOON = chunks.CHUNK_SECONDS + 8  # for a line, on a machine that does other things too; else it never comes
 
 
 class Form:
@@ -342,13 +342,13 @@ async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Call
             await asyncio.sleep(silence * 2)
         line = await asyncio.wait_for(client.line(), SOON)
         assert (line["rows"], line.get("error")) == (2, None)
-        await asyncio.sleep(silence / 2)
+        await asyncio.sleep(silence / 4)
+        start = time.perf_counter()  # before it is sent: the service's silence begins with it
         await client.send(ndjson(row("c", [1, 2, 3])))
         assert (await asyncio.wait_for(client.line(), SOON))["rows"] == 3
-        start = time.perf_counter()
         last = await client.line()
         assert last["error"] == f"No part of the body arrived for {silence} seconds."
-        assert silence * 0.5 < time.perf_counter() - start < silence + SOON
+        assert silence * 0.9 < time.perf_counter() - start < silence + 2 * SOON
         await client.close()
 
 
@@ -363,7 +363,7 @@ async def test_what_came_is_stored_when_the_service_is_told_to_stop(
             await client.send(ndjson(row("a", [1, 2, 3])))
             await asyncio.wait_for(client.line(), SOON)
             await client.send(ndjson(row("b", [1, 2, 3])) + b'{"text_id": "c"')
-            await asyncio.sleep(chunks.CHUNK_SECONDS / 10)
+            await asyncio.sleep(chunks.CHUNK_SECONDS / 2)  # it has come, and is not stored yet
         process.send_signal(signal.SIGTERM)
         lines = [await client.line()]
         while "error" not in lines[-1]:
@@ -390,7 +390,7 @@ async def test_a_lost_connection_keeps_what_was_said(api: httpx2.AsyncClient, pl
 async def test_a_project_that_goes_away_ends_its_stream(api: httpx2.AsyncClient, place: Project) -> None:
     client = await opened(api, place)
     await client.send(ndjson(row("a", [1, 2, 3])))
-    await asyncio.sleep(chunks.CHUNK_SECONDS * 1.5)
+    assert (await client.line())["rows"] == 1
     assert (await api.delete(place.path, headers=place.owner.headers)).status_code == 204
     await client.send(ndjson(row("b", [1, 2, 3])))
     await client.send(b"")
