@@ -95,7 +95,8 @@ def problems(data: bytes, kind: Any, location: str, error: msgspec.ValidationErr
     return list(islice(_walk(value, kind, location), MAX_PROBLEMS)) or only
 
 
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+# Of the outermost object: otherwise the place follows.
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `((?!.*` - at `\$).*)`", re.DOTALL)
 
 
 def unknown(name: str, known: Iterable[str], location: str, what: str = "property") -> Problem:

@@ -15,6 +15,10 @@ import msgspec
 from service.turns import Turns
 
 TOKENS_AT_ONCE = 1000
+# PostgreSQL writes a number of a jsonb without exponent: 1e-16000 would become 16,002 characters in each answer. With
+# more than 16,383 decimals it refuses the number. The exponents of doubles are from -324 to 308.
+MAX_DECIMALS = 15_000
+_MODEST = re.compile(rb"-?\d+(?:\.\d{1,%d})?(?:[eE][+-]?0*[0-3]?\d{1,2})?" % MAX_DECIMALS)
 _TOKEN = re.compile(rb'\s*(?:([\[{])|([\]}])|([,:])|("(?:[^"\\]|\\.)*"|[^\s,:\[\]{}"]+))')
 
 
@@ -38,7 +42,7 @@ async def to_msgpack(text: bytes) -> bytes:
 
 
 async def fault(text: bytes, levels: int) -> str | None:
-    """The reason why valid JSON cannot be stored, too deep a nesting or a NUL; None if it can.
+    """The reason why valid JSON cannot be stored, too deep a nesting, a NUL or a very long number; None if it can.
 
     Raises msgspec's errors for a string or number that it cannot decode.
     """
@@ -50,6 +54,8 @@ async def fault(text: bytes, levels: int) -> str | None:
             return f"must not be nested more than {levels} levels deep"
         if scalar and "\0" in str(msgspec.json.decode(scalar)):
             return "must not contain a NUL"
+        if scalar and scalar[:1] in b"-0123456789" and not _MODEST.fullmatch(scalar):
+            return f"must not hold a number with more than {MAX_DECIMALS:,} decimals, or an exponent beyond 399"
         if place % TOKENS_AT_ONCE == 0:
             await turns.give()
     return None

@@ -27,16 +27,12 @@ SELECT api_standard_handle, key_method, description, key_field, dialect
 
 -- name: DeleteAPIStandard :one
 WITH standard AS (
-    SELECT standard.api_standard_handle,
-           EXISTS (SELECT FROM llm_service_definitions AS definition
-                    WHERE definition.api_standard = standard.api_standard_handle)
-        OR EXISTS (SELECT FROM llm_service_instances AS instance
-                    WHERE instance.api_standard = standard.api_standard_handle) AS used
-      FROM api_standards AS standard
-     WHERE standard.api_standard_handle = @api_standard_handle::text
+    SELECT api_standard_handle AS handle,
+           EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = api_standard_handle)
+        OR EXISTS (SELECT FROM llm_service_instances WHERE api_standard = api_standard_handle) AS used
+      FROM api_standards
+     WHERE api_standard_handle = @api_standard_handle::text
 ), deleted AS (
-    DELETE FROM api_standards
-     USING standard
-     WHERE api_standards.api_standard_handle = standard.api_standard_handle AND NOT standard.used
+    DELETE FROM api_standards USING standard WHERE api_standard_handle = handle AND NOT used
 )
 SELECT NOT used AS deleted FROM standard;

@@ -30,7 +30,9 @@ SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
        CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
        CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
        page_bytes
-  FROM (SELECT *, sum(coalesce(octet_length(text), 0) + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+  FROM (SELECT *, sum(CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                           ELSE coalesce(octet_length(text), 0) END
+                      + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
           FROM (SELECT sequence, text_id, created_at, updated_at,
                        CASE WHEN @with_vector::bool THEN vector END AS vector,
                        CASE WHEN @with_text::bool THEN text END AS text,

@@ -105,26 +105,13 @@ SELECT vector
 SELECT ctid, vector FROM {schema}.embeddings_{project_id} WHERE sequence <= {watermark};
 
 -- name: GetDistancesOfNeighbours :many
--- The first neighbour of a stored vector is the vector itself.
-SELECT (SELECT coalesce(max(near.distance), 0)
-          FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
-                  FROM {schema}.embeddings_{project_id} AS stored
-                 WHERE stored.sequence <= {watermark}
-                 ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
-                 LIMIT @neighbour::int + 1) AS near) AS distance
+SELECT ARRAY(SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
+               FROM {schema}.embeddings_{project_id} AS stored
+              WHERE stored.sequence <= {watermark}
+              ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
+              LIMIT @max_rows::int) AS distances
   FROM unnest(@vectors::halfvec[]) WITH ORDINALITY AS sample (vector, place)
  ORDER BY sample.place;
-
--- name: CountNeighboursFound :many
--- Equally near rows are equally good.
-SELECT (SELECT count(*)
-          FROM (SELECT stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions}) AS distance
-                  FROM {schema}.embeddings_{project_id} AS stored
-                 WHERE stored.sequence <= {watermark}
-                 ORDER BY stored.vector::halfvec({dimensions}) <=> sample.vector::halfvec({dimensions})
-                 LIMIT 10) AS found
-         WHERE found.distance <= sample.distance) AS neighbours
-  FROM unnest(@vectors::halfvec[], @distances::float8[]) AS sample (vector, distance);
 
 -- name: CountNeighboursLeft :many
 -- A place is the number of a block and that of a row in it. OFFSET 0 makes PostgreSQL look up each.
@@ -190,11 +177,12 @@ SELECT built.watermark, built.indexed_rows, built.lists,
  ORDER BY listed.place;
 
 -- name: SummariseIndexes :one
--- Builds in progress are only visible on the primary.
+-- Builds in progress are only visible on the primary: of all kinds of indexes, because an indexer waits for each of them.
 SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
-         WHERE index.relname ~ '^embeddings_\d+_hnsw_' AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
+         WHERE building.datname = current_database() AND index.relname ~ '^embeddings_\d+_(hnsw|ivf|tail|meta)_'
+           AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
        (SELECT extract(epoch FROM last_round)::float8 FROM indexer_state) AS last_round
   FROM project_indexes;

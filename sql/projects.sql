@@ -184,7 +184,8 @@ SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_h
  WHERE project.owner = @owner::text AND project.project_handle = @project_handle::text;
 
 -- name: TransferProject :one
--- A share of the new owner ends.
+-- A share of the new owner ends. Nobody else may embed texts until the new owner permits it, whose share of the instance,
+-- or whose instance, pays for them: otherwise a user whose share has ended could go on with the help of another one.
 WITH project AS (
     SELECT project.project_id,
            project.llm_service_instance_id IS NULL
@@ -198,9 +199,15 @@ WITH project AS (
     DELETE FROM users_projects AS share
      USING project
      WHERE project.fits AND share.project_id = project.project_id AND share.user_handle = @new_owner::text
+), demoted AS (
+    UPDATE users_projects AS share
+       SET role = 'reader', updated_at = now()
+      FROM project
+     WHERE project.fits AND share.project_id = project.project_id AND share.role <> 'reader'
+       AND share.user_handle <> @new_owner::text
 ), moved AS (
     UPDATE projects
-       SET owner = @new_owner::text, updated_at = now()
+       SET owner = @new_owner::text, text_search = 'editors', updated_at = now()
       FROM project
      WHERE project.fits AND projects.project_id = project.project_id
 )

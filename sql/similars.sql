@@ -101,29 +101,16 @@ SELECT found.ids, found.similarities, found.complete, found.tied
 -- One of the two metadata indexes finds the rows up to its watermark.
 WITH passing AS MATERIALIZED (
     SELECT text_id, vector
-      FROM {schema}.embeddings_{project_id}
-     WHERE {by_terms} = 0
-       AND sequence <= {watermark}
-       AND metadata @@ @indexed::jsonpath
-       AND coalesce(metadata, '{}') @@ @only::jsonpath
-       AND text_id IS DISTINCT FROM @except_id::text
-       AND (@metadata_path::text IS NULL
-            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-     UNION ALL
-    SELECT text_id, vector
-      FROM {schema}.embeddings_{project_id}
-     WHERE {by_terms} = 1
-       AND sequence <= {watermark}
-       AND metadata_terms(metadata) COLLATE "C" && @terms::text[]
-       AND coalesce(metadata, '{}') @@ @only::jsonpath
-       AND text_id IS DISTINCT FROM @except_id::text
-       AND (@metadata_path::text IS NULL
-            OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-     UNION ALL
-    SELECT text_id, vector
-      FROM {schema}.embeddings_{project_id}
-     WHERE sequence > {watermark}
-       AND coalesce(metadata, '{}') @@ @only::jsonpath
+      FROM (SELECT text_id, vector, metadata
+              FROM {schema}.embeddings_{project_id}
+             WHERE sequence <= {watermark}
+               AND ({by_terms} = 1 OR metadata @@ @indexed::jsonpath)
+               AND ({by_terms} = 0 OR metadata_terms(metadata) COLLATE "C" && @terms::text[])
+             UNION ALL
+            SELECT text_id, vector, metadata
+              FROM {schema}.embeddings_{project_id}
+             WHERE sequence > {watermark}) AS candidate
+     WHERE coalesce(metadata, '{}') @@ @only::jsonpath
        AND text_id IS DISTINCT FROM @except_id::text
        AND (@metadata_path::text IS NULL
             OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
@@ -149,9 +136,11 @@ SELECT found.ids, found.similarities
 EXPLAIN (FORMAT JSON) SELECT FROM {schema}.embeddings_{project_id} WHERE metadata @@ @only::jsonpath;
 
 -- name: GetShownSizes :many
--- The length of a text is known without reading it.
+-- The length of a long text is that in JSON, as in GetEmbeddingsByProject.
 SELECT text_id,
-       CASE WHEN @with_text::bool THEN coalesce(octet_length(text), 0) ELSE 0 END
+       CASE WHEN NOT @with_text::bool THEN 0
+            WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+            ELSE coalesce(octet_length(text), 0) END
            + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
   FROM {schema}.embeddings_{project_id}
  WHERE text_id = ANY (@text_ids::text[]);

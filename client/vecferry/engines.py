@@ -20,6 +20,7 @@ from vecferry.structs import (
     Deleted,
     Embedded,
     Found,
+    InputType,
     ManySimilars,
     MapMethod,
     ProjectMap,
@@ -42,9 +43,7 @@ TEXTS_BYTES = 1024 * 1024
 RECORDS = 500  # of an asynchronous iterator, handed over to the thread together
 
 
-class RawEmbedded(msgspec.Struct):
-    """The answer with vectors of raw float32."""
-
+class _RawEmbedded(msgspec.Struct):
     model: str
     dimensions: int
     vectors: list[bytes]
@@ -73,8 +72,11 @@ class _Map(msgspec.Struct):
     field: list[Any] | None = None
 
 
-def embedded(raw: RawEmbedded) -> Embedded:
-    """The same with an array."""
+async def embed(transport: Transport, instance: str, texts: Sequence[str], input_type: InputType) -> Embedded:
+    """Texts as vectors. Not repeated after a broken connection: it may cost money."""
+    body = {"input": list(texts), "input_type": input_type, "encoding": "f4"}
+    path = path_to("llm-instances", instance, "embed")
+    raw = await transport.send("POST", path, _RawEmbedded, body=body, repeat=False)
     numbers = np.frombuffer(b"".join(raw.vectors), dtype="<f4").reshape(len(raw.vectors), raw.dimensions)
     return Embedded(raw.model, raw.dimensions, numbers, raw.usage)
 

@@ -20,12 +20,6 @@ from service.queries import api_standards
 from service.queries.api_standards import APIStandard
 
 
-class StandardPath(msgspec.Struct, frozen=True):
-    """A path that names an API standard."""
-
-    standard: str
-
-
 class StandardIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An API standard to create or replace: how a provider expects its key, and in which field.
 
@@ -59,36 +53,36 @@ async def post_standard(req: Req, body: StandardIn) -> APIStandard:
 
 
 @endpoint("GET", "/v1/api-standards/{standard}", guard=anyone)
-async def get_standard(req: Req, path: StandardPath) -> APIStandard:
+async def get_standard(req: Req, standard: str) -> APIStandard:
     """An API standard."""
-    row = await api_standards.retrieve_api_standard(req.pool, api_standard_handle=path.standard)
-    return found(row, f"The API standard {path.standard!r}")
+    row = await api_standards.retrieve_api_standard(req.pool, api_standard_handle=standard)
+    return found(row, f"The API standard {standard!r}")
 
 
 @endpoint("PUT", "/v1/api-standards/{standard}", guard=admin, status=201)
-async def put_standard(req: Req, path: StandardPath, body: StandardIn) -> APIStandard:
+async def put_standard(req: Req, standard: str, body: StandardIn) -> APIStandard:
     """Create or replace an API standard."""
-    same_handle(path.standard, body.api_standard_handle, "api_standard_handle")
+    same_handle(standard, body.api_standard_handle, "api_standard_handle")
     return await _store(req.pool, body)
 
 
 @endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn)
-async def patch_standard(req: Req, path: StandardPath, body: dict[str, Any]) -> APIStandard:
+async def patch_standard(req: Req, standard: str, body: dict[str, Any]) -> APIStandard:
     """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
-    lock = partial(api_standards.lock_api_standard, api_standard_handle=path.standard)
-    async with merged(req.pool, body, StandardIn, f"The API standard {path.standard!r}", lock) as (tx, standard):
-        same_handle(path.standard, standard.api_standard_handle, "api_standard_handle")
-        return await _store(tx, standard)
+    lock = partial(api_standards.lock_api_standard, api_standard_handle=standard)
+    async with merged(req.pool, body, StandardIn, f"The API standard {standard!r}", lock) as (tx, changed):
+        same_handle(standard, changed.api_standard_handle, "api_standard_handle")
+        return await _store(tx, changed)
 
 
 @endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(409,))
-async def delete_standard(req: Req, path: StandardPath) -> None:
+async def delete_standard(req: Req, standard: str) -> None:
     """Delete an API standard that no definition and no instance uses."""
     async with transaction(req.pool) as tx:
         # Locked first, so that no new instance uses it.
-        await api_standards.lock_api_standard(tx, api_standard_handle=path.standard)
-        deleted = await api_standards.delete_api_standard(tx, api_standard_handle=path.standard)
-    if not found(deleted, f"The API standard {path.standard!r}"):
+        await api_standards.lock_api_standard(tx, api_standard_handle=standard)
+        deleted = await api_standards.delete_api_standard(tx, api_standard_handle=standard)
+    if not found(deleted, f"The API standard {standard!r}"):
         raise Conflict("A definition or an instance still uses this API standard.")
 
 

@@ -33,19 +33,6 @@ HEADERS = {
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
-class FilePath(msgspec.Struct, frozen=True):
-    """A path that names a file of the console."""
-
-    file: Name
-
-
-class FolderFilePath(msgspec.Struct, frozen=True):
-    """A path that names a file in a folder of the console."""
-
-    folder: Name
-    file: Name
-
-
 class _File(msgspec.Struct, frozen=True):
     content: bytes
     compressed: bytes
@@ -67,15 +54,15 @@ async def get_console_page(req: Req) -> Response:
 
 
 @endpoint("GET", "/console/{file}", guard=anyone, produces="text/*")
-async def get_console_file(req: Req, path: FilePath) -> Response:
+async def get_console_file(req: Req, file: Name) -> Response:
     """A file of the console."""
-    return _file(req, path.file)
+    return _file(req, file)
 
 
 @endpoint("GET", "/console/{folder}/{file}", guard=anyone, produces="text/*")
-async def get_console_folder_file(req: Req, path: FolderFilePath) -> Response:
+async def get_console_folder_file(req: Req, folder: Name, file: Name) -> Response:
     """A file in a folder of the console."""
-    return _file(req, f"{path.folder}/{path.file}")
+    return _file(req, f"{folder}/{file}")
 
 
 def _file(req: Req, name: str) -> Response:

@@ -4,7 +4,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 from starlette.responses import Response
 
 from service.http.auth import anyone
@@ -24,13 +23,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+Asset = Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"]
 REVALIDATED = {"Cache-Control": "no-cache"}  # the files change with the version
-
-
-class AssetPath(msgspec.Struct, frozen=True):
-    """A path that names a file of the page."""
-
-    asset: Literal["start.js", "swagger-ui-bundle.js", "swagger-ui.css"]
 
 
 @endpoint("GET", "/openapi.json", guard=anyone)
@@ -52,9 +46,9 @@ async def get_docs(req: Req) -> Response:
 
 
 @endpoint("GET", "/docs/{asset}", guard=anyone, produces="text/*")
-async def get_docs_asset(req: Req, path: AssetPath) -> Response:
+async def get_docs_asset(req: Req, asset: Asset) -> Response:
     """A file of the page."""
-    return _asset(path.asset)
+    return _asset(asset)
 
 
 def _asset(name: str) -> Response:

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from service import decoding, number_arrays
 from service.admission import SHORT_BYTES
-from service.api.llm_instances import InstancePath, retrieved
+from service.api.llm_instances import retrieved
 from service.api.texts import EMBED_ERRORS
 from service.decoding import Wire
 from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem
@@ -15,7 +15,7 @@ from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
 from service.http.openai_errors import as_openai
 from service.http.request import Req
-from service.http.responses import FORMATS
+from service.http.responses import JSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
@@ -95,19 +95,18 @@ class OpenAIVectors(msgspec.Struct, frozen=True):
     "/v1/llm-instances/{user}/{instance}/embed",
     guard=instance_reader,
     body=EmbedIn,
-    consumes=FORMATS,
     errors=EMBED_ERRORS,
     only_reads=True,
 )
-async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
+async def post_embed(req: Req, user: str, instance: str, access: Caller) -> Vectors:
     """Embed texts without storing them. For the owner and users with whom the instance is shared."""
     body = await _body(req)
     sent = decoding.decode(body, EmbedIn, wire=req.body.wire)
-    instance = await retrieved(req.pool, path, access.role)
+    stored = await retrieved(req.pool, user, instance, access.role)
     form = sent.encoding
-    made = await _embedded(req, path, access, instance, sent.input, sent.input_type, form)
+    made = await _embedded(req, user, access, stored, sent.input, sent.input_type, form)
     vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
-    return Vectors(made.model, instance.dimensions, vectors, usage_of(made.spent))
+    return Vectors(made.model, stored.dimensions, vectors, usage_of(made.spent))
 
 
 @endpoint(
@@ -115,25 +114,26 @@ async def post_embed(req: Req, path: InstancePath, access: Caller) -> Vectors:
     "/v1/openai/{user}/{instance}/embeddings",
     guard=instance_reader,
     body=OpenAIEmbedIn,
+    consumes=(JSON,),
     errors=EMBED_ERRORS,
     only_reads=True,
     error_body=as_openai,
 )
-async def post_openai_embeddings(req: Req, path: InstancePath, access: Caller) -> OpenAIVectors:
+async def post_openai_embeddings(req: Req, user: str, instance: str, access: Caller) -> OpenAIVectors:
     """Embed texts with OpenAI's protocol. The `base_url` of clients is this path without its last segment."""
     sent = decoding.decode(await _body(req), OpenAIEmbedIn)
     texts = [sent.input] if isinstance(sent.input, str) else sent.input
     if not texts or any(not 0 < len(text) <= MAX_TEXT_CHARACTERS or "\0" in text for text in texts):
         message = f"must be a text of 1 to {MAX_TEXT_CHARACTERS:,} characters without NUL, or a list of them"
         raise Invalid(problems=[Problem(message, "body.input")])
-    instance = await retrieved(req.pool, path, access.role)
-    if sent.model not in (instance.model, path.instance):
-        raise NotFound(f"This instance has the model {instance.model!r}, not {sent.model!r}.")
-    if sent.dimensions not in (None, instance.dimensions):
-        problem = Problem(f"must be {instance.dimensions}, as in the instance", "body.dimensions", sent.dimensions)
+    stored = await retrieved(req.pool, user, instance, access.role)
+    if sent.model not in (stored.model, instance):
+        raise NotFound(f"This instance has the model {stored.model!r}, not {sent.model!r}.")
+    if sent.dimensions not in (None, stored.dimensions):
+        problem = Problem(f"must be {stored.dimensions}, as in the instance", "body.dimensions", sent.dimensions)
         raise BadRequest("The number of dimensions is fixed for an instance.", [problem])
     is_base64 = sent.encoding_format == "base64"
-    made = await _embedded(req, path, access, instance, texts, "document", "f4" if is_base64 else "float")
+    made = await _embedded(req, user, access, stored, texts, "document", "f4" if is_base64 else "float")
     vectors: list[Any] = [one.astype("<f4").tobytes() if is_base64 else one for one in made.vectors]
     data = [OpenAIVector(row, one) for row, one in enumerate(vectors)]
     return OpenAIVectors(data, made.model, OpenAIUsage(made.spent.tokens, made.spent.tokens))
@@ -161,7 +161,7 @@ def _too_many(most: int) -> ContentTooLarge:
 
 
 async def _embedded(
-    req: Req, path: InstancePath, access: Caller, instance: Instance, texts: list[str], purpose: Purpose, form: str
+    req: Req, user: str, access: Caller, instance: Instance, texts: list[str], purpose: Purpose, form: str
 ) -> Embedded:
     """Embeds texts for the caller; the admin acts with the access of the owner."""
     most = req.settings.service_max_texts
@@ -170,7 +170,7 @@ async def _embedded(
     # Before texts are paid for. A slow client may take minutes to read the answer.
     if (size := len(texts) * instance.dimensions * COMPONENT_BYTES[form]) > SHORT_BYTES:
         await req.body.make_room(size)
-    spender = Spender(instance.instance_id, access.handle or path.user, access.handle or "admin")
+    spender = Spender(instance.instance_id, access.handle or user, access.handle or "admin")
     try:
         return await req.services.embedder.embed(spender, texts, purpose)
     except BadTexts as error:

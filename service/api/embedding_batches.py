@@ -12,7 +12,6 @@ from service.errors import Invalid, Problem
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import FORMATS
 from service.queries import embeddings
 from service.queries.projects import ProjectAccess
 from service.search.query import StoredId, sent_filter
@@ -68,7 +67,6 @@ class Deleted(msgspec.Struct, frozen=True):
     "/v1/embeddings/{user}/{project}/get",
     guard=embeddings_reader,
     body=GetIn,
-    consumes=FORMATS,
     only_reads=True,
     reads_from_replica=True,
 )
@@ -85,7 +83,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     return Found(await converted(rows, lambda row: embedding_of(row, access, sent.encoding)), missing)
 
 
-@endpoint("POST", "/v1/embeddings/{user}/{project}/delete", guard=embeddings_editor, body=DeleteIn, consumes=FORMATS)
+@endpoint("POST", "/v1/embeddings/{user}/{project}/delete", guard=embeddings_editor, body=DeleteIn)
 async def post_delete(req: Req, access: ProjectAccess) -> Deleted:
     """Delete embeddings by their ids, up to 10,000, or by a filter; all or none."""
     sent = await _body(req, _RawDelete)

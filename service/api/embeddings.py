@@ -13,17 +13,17 @@ from starlette.responses import Response
 
 from service.admission import SHORT_BYTES
 from service.api.fields import Document
-from service.api.projects import ProjectPath
 from service.database.pool import Pool
 from service.errors import found
 from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import FORMATS, MSGPACK, NDJSON, Lines
+from service.http.responses import Lines
 from service.queries import embeddings
 from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
+from service.storage.locks import locked
 from service.uploads.batch import EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_schema, checked, store_batch
 from service.uploads.stream import Upload
@@ -38,12 +38,6 @@ Vector = list[float] | bytes
 OnError = Literal["stop", "skip"]
 R = TypeVar("R", PageRow, ChangeRow)
 U = TypeVar("U", bound=Upload)
-
-
-class EmbeddingPath(ProjectPath, frozen=True):
-    """A path that names an embedding by its percent-encoded text_id."""
-
-    text_id: str
 
 
 class TextStreamQuery(msgspec.Struct, frozen=True):
@@ -77,19 +71,11 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: Document | None = None
 
 
-STREAMS = (NDJSON, MSGPACK)
 # Of a component in an answer; decimals of almost all halves have at most eight characters.
 COMPONENT_BYTES: dict[Encoding | None, int] = {"f2": 2, "f4": 4, None: 8}
 
 
-@endpoint(
-    "POST",
-    "/v1/embeddings/{user}/{project}",
-    guard=embeddings_editor,
-    status=201,
-    body=EmbeddingsIn,
-    consumes=FORMATS,
-)
+@endpoint("POST", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=201, body=EmbeddingsIn)
 async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.body.read(req.settings.service_max_body_bytes)
@@ -100,14 +86,7 @@ async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     return stored
 
 
-@endpoint(
-    "POST",
-    "/v1/embeddings/{user}/{project}/stream",
-    guard=embeddings_editor,
-    consumes=STREAMS,
-    streams=EmbeddingIn,
-    produces=NDJSON,
-)
+@endpoint("POST", "/v1/embeddings/{user}/{project}/stream", guard=embeddings_editor, streams=EmbeddingIn)
 async def post_stream(req: Req, query: StreamQuery, access: ProjectAccess) -> Response:
     """Store a stream of embeddings of any length: one record per line, or consecutive MessagePack records.
 
@@ -120,29 +99,31 @@ async def post_stream(req: Req, query: StreamQuery, access: ProjectAccess) -> Re
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}", guard=embeddings_editor, status=204)
 async def delete_embeddings(req: Req, access: ProjectAccess) -> None:
     """Delete all embeddings of a project."""
-    await embeddings.delete_embeddings_by_project(req.pool, project_id=access.project_id)
+    # The lock is that of a deletion of the project, which locks the count before the table, here locked first.
+    async with locked(req.pool, access.owner) as tx:
+        await embeddings.delete_embeddings_by_project(tx, project_id=access.project_id)
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
-async def get_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> Embedding:
+async def get_embedding(req: Req, text_id: str, access: ProjectAccess) -> Embedding:
     """An embedding."""
 
     async def ask(db: Pool, max_bytes: int) -> list[PageRow]:
         row = await embeddings.retrieve_embeddings(
-            db, project_id=access.project_id, text_ids=candidates(path.text_id, req), max_bytes=max_bytes
+            db, project_id=access.project_id, text_ids=candidates(text_id, req), max_bytes=max_bytes
         )
-        return [found(row, f"The embedding {path.text_id!r}")]
+        return [found(row, f"The embedding {text_id!r}")]
 
     (row,) = await read_embeddings(req, ask)
     return embedding_of(row, access)
 
 
 @endpoint("DELETE", "/v1/embeddings/{user}/{project}/{text_id}", guard=embeddings_editor, status=204)
-async def delete_embedding(req: Req, path: EmbeddingPath, access: ProjectAccess) -> None:
+async def delete_embedding(req: Req, text_id: str, access: ProjectAccess) -> None:
     """Delete an embedding."""
-    ids = candidates(path.text_id, req)
+    ids = candidates(text_id, req)
     row = await embeddings.delete_embedding(req.pool, project_id=access.project_id, text_ids=ids)
-    found(row, f"The embedding {path.text_id!r}")
+    found(row, f"The embedding {text_id!r}")
 
 
 async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4") -> U:
@@ -155,7 +136,7 @@ async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: On
         services.schemas,
         services.draining,
         access,
-        lambda: embeddings_editor(req, req.names),
+        partial(embeddings_editor, req),
         wire,
         encoding,
         on_error,
@@ -207,7 +188,7 @@ def candidates(text_id: str, req: Req | None = None) -> list[str]:
     return list(dict.fromkeys([text_id, *in_path, quote(text_id, safe="")]))
 
 
-def embedding_of(row: embeddings.EmbeddingRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:
+def embedding_of(row: PageRow, project: ProjectAccess, encoding: Encoding | None = None) -> Embedding:
     """The answer for a row of a project."""
     return Embedding(
         text_id=row.text_id,

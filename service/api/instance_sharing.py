@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from service.api.fields import Moment, RequestCount, ShareRole, Tokens, check_end
-from service.api.llm_instances import InstancePath, instance_name, retrieved
+from service.api.llm_instances import instance_name, retrieved
 from service.api.merge_patch import merged
 from service.api.sharing import ShareIn, SharesPage, not_the_owner
 from service.database.statements import Db
@@ -18,12 +18,6 @@ from service.http.request import Req
 from service.queries import llm_instances
 from service.queries.llm_instances import InstanceShare
 from service.storage.locks import locked
-
-
-class SharePath(InstancePath, frozen=True):
-    """A path that names an instance and a user with whom it is shared."""
-
-    other: str
 
 
 class InstanceShareIn(ShareIn, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,60 +52,57 @@ class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/{instance}/share", guard=owner, status=201)
-async def share_instance(req: Req, path: InstancePath, body: InstanceShareIn) -> InstanceShares:
+async def share_instance(req: Req, user: str, instance: str, body: InstanceShareIn) -> InstanceShares:
     """Share an instance with a user, who may use it for projects and embed texts, but not change it or see its key."""
-    not_the_owner(path.user, body.share_with_handle)
+    not_the_owner(user, body.share_with_handle)
     sent = {
         name: value
         for name, value in msgspec.structs.asdict(body).items()
         if value is not UNSET and name != "share_with_handle"
     }
-    async with locked(req.pool, path.user) as tx:
+    async with locked(req.pool, user) as tx:
         stored = await llm_instances.lock_instance_share(
-            tx, owner=path.user, instance_handle=path.instance, user_handle=body.share_with_handle
+            tx, owner=user, instance_handle=instance, user_handle=body.share_with_handle
         )
         share = msgspec.convert({**(stored or {}), **sent}, ShareChange)
-        await _store(tx, path, body.share_with_handle, share)
-        return InstanceShares(path.user, path.instance, await _shares(tx, path))
+        await _store(tx, user, instance, body.share_with_handle, share)
+        return InstanceShares(user, instance, await _shares(tx, user, instance))
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, patches=ShareChange)
-async def patch_instance_share(req: Req, path: SharePath, body: dict[str, Any]) -> InstanceShares:
+async def patch_instance_share(req: Req, user: str, instance: str, other: str, body: dict[str, Any]) -> InstanceShares:
     """Change the role or the limits of a share (JSON merge patch, RFC 7396); null removes a limit."""
-    lock = partial(
-        llm_instances.lock_instance_share, owner=path.user, instance_handle=path.instance, user_handle=path.other
-    )
-    async with merged(req.pool, body, ShareChange, _share_name(path), lock, owners=(path.user,)) as (tx, share):
-        await _store(tx, path, path.other, share)
-        return InstanceShares(path.user, path.instance, await _shares(tx, path))
+    lock = partial(llm_instances.lock_instance_share, owner=user, instance_handle=instance, user_handle=other)
+    what = _share_name(user, instance, other)
+    async with merged(req.pool, body, ShareChange, what, lock, owners=(user,)) as (tx, share):
+        await _store(tx, user, instance, other, share)
+        return InstanceShares(user, instance, await _shares(tx, user, instance))
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}/share/{other}", guard=owner, status=204)
-async def unshare_instance(req: Req, path: SharePath) -> None:
+async def unshare_instance(req: Req, user: str, instance: str, other: str) -> None:
     """End the sharing of an instance with a user. The user's projects on it stay, but embed no more texts."""
-    row = await llm_instances.unshare_llm_instance(
-        req.pool, owner=path.user, instance_handle=path.instance, user_handle=path.other
-    )
-    found(row, _share_name(path))
+    row = await llm_instances.unshare_llm_instance(req.pool, owner=user, instance_handle=instance, user_handle=other)
+    found(row, _share_name(user, instance, other))
 
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/shared-with", guard=owner)
-async def get_instance_shares(req: Req, path: InstancePath, query: SharesPage) -> InstanceShares:
+async def get_instance_shares(req: Req, user: str, instance: str, query: SharesPage) -> InstanceShares:
     """The users with whom an instance is shared."""
-    return InstanceShares(path.user, path.instance, *query.of(req, (await _shares(req.pool, path))[query.offset :]))
+    return InstanceShares(user, instance, *query.of(req, (await _shares(req.pool, user, instance))[query.offset :]))
 
 
-async def _store(db: Db, path: InstancePath, user: str, share: ShareChange) -> None:
+async def _store(db: Db, user: str, instance: str, other: str, share: ShareChange) -> None:
     check_end(share.expires_at)
     row = await llm_instances.link_user_to_llm_instance(
-        db, owner=path.user, instance_handle=path.instance, user_handle=user, **msgspec.structs.asdict(share)
+        db, owner=user, instance_handle=instance, user_handle=other, **msgspec.structs.asdict(share)
     )
-    found(row, instance_name(path))
+    found(row, instance_name(user, instance))
 
 
-async def _shares(db: Db, path: InstancePath) -> list[InstanceShare]:
-    return (await retrieved(db, path, "owner")).shared_with or []
+async def _shares(db: Db, user: str, instance: str) -> list[InstanceShare]:
+    return (await retrieved(db, user, instance, "owner")).shared_with or []
 
 
-def _share_name(path: SharePath) -> str:
-    return f"A share of {path.user}/{path.instance} with {path.other!r}"
+def _share_name(user: str, instance: str, other: str) -> str:
+    return f"A share of {user}/{instance} with {other!r}"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from service.api.llm_instances import InstancePath, retrieved
+from service.api.llm_instances import retrieved
 from service.errors import Invalid, Problem
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
@@ -46,22 +46,22 @@ class InstanceUsage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"fi
 
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}/usage", guard=instance_reader)
-async def get_usage(req: Req, path: InstancePath, query: UsagePage, access: Caller) -> InstanceUsage:
+async def get_usage(req: Req, user: str, instance: str, query: UsagePage, access: Caller) -> InstanceUsage:
     """The usage of an instance: all for its owner; for others that of themselves and their projects."""
     last = query.last or datetime.now(UTC).date()
     first = query.first or last - min(timedelta(days=USUAL_DAYS - 1), last - date.min)
     if not timedelta() <= last - first <= timedelta(days=MOST_DAYS):
         message = f"must not be after `to`, or more than {MOST_DAYS:,} days before it"
         raise Invalid(problems=[Problem(message, "query.from", first.isoformat())])
-    instance = await retrieved(req.pool, path, access.role)
+    stored = await retrieved(req.pool, user, instance, access.role)
     page = await query.read(
         req,
         usage.get_usage,
-        instance_id=instance.instance_id,
+        instance_id=stored.instance_id,
         by_day="day" in query.by,
         by_user="user" in query.by,
         first_day=first,
         last_day=last,
         user_handle=None if access.role in ("owner", "admin") else access.handle,
     )
-    return InstanceUsage(path.user, path.instance, first, last, *page)
+    return InstanceUsage(user, instance, first, last, *page)

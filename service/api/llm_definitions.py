@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.api.merge_patch import merged
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
-from service.api.users import UserPath, same_handle
+from service.api.users import same_handle
 from service.database.statements import Db
 from service.errors import found
 from service.http.auth import Caller, any_user, definition_owner, definition_reader, owner
@@ -18,18 +18,6 @@ from service.http.paging import Page
 from service.http.request import Req
 from service.queries import llm_definitions
 from service.queries.llm_definitions import Definition, DefinitionBrief
-
-
-class DefinitionPath(UserPath, frozen=True):
-    """A path that names a definition."""
-
-    definition: str
-
-
-class SharePath(DefinitionPath, frozen=True):
-    """A path that names a definition and a user with whom it is shared."""
-
-    other: str
 
 
 class DefinitionIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,73 +63,73 @@ async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Calle
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner)
-async def get_definitions(req: Req, path: UserPath, query: Page) -> Definitions:
+async def get_definitions(req: Req, user: str, query: Page) -> Definitions:
     """A user's definitions: own, built-in and shared ones."""
-    return Definitions(*await query.read(req, llm_definitions.get_llm_definitions_by_user, user_handle=path.user))
+    return Definitions(*await query.read(req, llm_definitions.get_llm_definitions_by_user, user_handle=user))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201)
-async def post_definition(req: Req, path: UserPath, body: DefinitionIn) -> DefinitionBrief:
+async def post_definition(req: Req, user: str, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
-    return await _store(req.pool, path.user, body)
+    return await _store(req.pool, user, body)
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader)
-async def get_definition(req: Req, path: DefinitionPath) -> Definition:
+async def get_definition(req: Req, user: str, definition: str) -> Definition:
     """A definition."""
-    row = await llm_definitions.retrieve_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
-    return found(row, _name(path))
+    row = await llm_definitions.retrieve_llm_definition(req.pool, owner=user, definition_handle=definition)
+    return found(row, _name(user, definition))
 
 
 @endpoint("PUT", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=201)
-async def put_definition(req: Req, path: DefinitionPath, body: DefinitionIn) -> DefinitionBrief:
+async def put_definition(req: Req, user: str, definition: str, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
-    same_handle(path.definition, body.definition_handle, "definition_handle")
-    return await _store(req.pool, path.user, body)
+    same_handle(definition, body.definition_handle, "definition_handle")
+    return await _store(req.pool, user, body)
 
 
 @endpoint("PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn)
-async def patch_definition(req: Req, path: DefinitionPath, body: dict[str, Any]) -> Definition:
+async def patch_definition(req: Req, user: str, definition: str, body: dict[str, Any]) -> Definition:
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
-    lock = partial(llm_definitions.lock_llm_definition, owner=path.user, definition_handle=path.definition)
-    async with merged(req.pool, body, DefinitionIn, _name(path), lock) as (tx, definition):
-        same_handle(path.definition, definition.definition_handle, "definition_handle")
-        await _store(tx, path.user, definition)
-        row = await llm_definitions.retrieve_llm_definition(tx, owner=path.user, definition_handle=path.definition)
-        return found(row, _name(path))
+    lock = partial(llm_definitions.lock_llm_definition, owner=user, definition_handle=definition)
+    async with merged(req.pool, body, DefinitionIn, _name(user, definition), lock) as (tx, changed):
+        same_handle(definition, changed.definition_handle, "definition_handle")
+        await _store(tx, user, changed)
+        row = await llm_definitions.retrieve_llm_definition(tx, owner=user, definition_handle=definition)
+        return found(row, _name(user, definition))
 
 
 @endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204)
-async def delete_definition(req: Req, path: DefinitionPath) -> None:
+async def delete_definition(req: Req, user: str, definition: str) -> None:
     """Delete a definition. Instances made from it stay, without the link."""
-    row = await llm_definitions.delete_llm_definition(req.pool, owner=path.user, definition_handle=path.definition)
-    found(row, _name(path))
+    row = await llm_definitions.delete_llm_definition(req.pool, owner=user, definition_handle=definition)
+    found(row, _name(user, definition))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}/{definition}/share", guard=definition_owner, status=201)
-async def share_definition(req: Req, path: DefinitionPath, body: DefinitionShareIn) -> DefinitionShares:
+async def share_definition(req: Req, user: str, definition: str, body: DefinitionShareIn) -> DefinitionShares:
     """Share a definition with a user, who may read and use it."""
-    not_the_owner(path.user, body.share_with_handle)
+    not_the_owner(user, body.share_with_handle)
     row = await llm_definitions.share_llm_definition(
-        req.pool, owner=path.user, definition_handle=path.definition, user_handle=body.share_with_handle
+        req.pool, owner=user, definition_handle=definition, user_handle=body.share_with_handle
     )
-    found(row, _name(path))
-    return DefinitionShares(path.user, path.definition, await _shared_with(req, path))
+    found(row, _name(user, definition))
+    return DefinitionShares(user, definition, await _shared_with(req, user, definition))
 
 
 @endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}/share/{other}", guard=definition_owner, status=204)
-async def unshare_definition(req: Req, path: SharePath) -> None:
+async def unshare_definition(req: Req, user: str, definition: str, other: str) -> None:
     """End the sharing of a definition with a user."""
     row = await llm_definitions.unshare_llm_definition(
-        req.pool, owner=path.user, definition_handle=path.definition, user_handle=path.other
+        req.pool, owner=user, definition_handle=definition, user_handle=other
     )
-    found(row, f"A share of {path.user}/{path.definition} with {path.other!r}")
+    found(row, f"A share of {user}/{definition} with {other!r}")
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}/shared-with", guard=owner)
-async def get_definition_shares(req: Req, path: DefinitionPath, query: SharesPage) -> list[str]:
+async def get_definition_shares(req: Req, user: str, definition: str, query: SharesPage) -> list[str]:
     """The handles of the users with whom a definition is shared."""
-    return query.of(req, (await _shared_with(req, path))[query.offset :])[0]
+    return query.of(req, (await _shared_with(req, user, definition))[query.offset :])[0]
 
 
 async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:
@@ -149,12 +137,10 @@ async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> Definit
     return await llm_definitions.upsert_llm_definition(db, owner=owner_handle, **msgspec.structs.asdict(sent))
 
 
-async def _shared_with(req: Req, path: DefinitionPath) -> list[str]:
-    rows = await llm_definitions.get_shared_users_for_definition(
-        req.pool, owner=path.user, definition_handle=path.definition
-    )
-    return found(rows, _name(path))
+async def _shared_with(req: Req, user: str, definition: str) -> list[str]:
+    rows = await llm_definitions.get_shared_users_for_definition(req.pool, owner=user, definition_handle=definition)
+    return found(rows, _name(user, definition))
 
 
-def _name(path: DefinitionPath) -> str:
-    return f"The definition {path.user}/{path.definition}"
+def _name(user: str, definition: str) -> str:
+    return f"The definition {user}/{definition}"

@@ -21,7 +21,7 @@ from service.api.fields import (
     check_end,
 )
 from service.api.merge_patch import merged
-from service.api.users import UserPath, same_handle
+from service.api.users import same_handle
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.errors import found
@@ -34,12 +34,6 @@ from service.queries import llm_definitions, llm_instances
 from service.queries.llm_definitions import Definition
 from service.queries.llm_instances import Instance, InstanceBrief, InstanceRef
 from service.storage.locks import locked
-
-
-class InstancePath(UserPath, frozen=True):
-    """A path that names an instance."""
-
-    instance: str
 
 
 class InstanceFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,66 +84,66 @@ class InstancesPage(Page, frozen=True):
 
 
 @endpoint("GET", "/v1/llm-instances/{user}", guard=owner)
-async def get_instances(req: Req, path: UserPath, query: InstancesPage) -> Instances:
+async def get_instances(req: Req, user: str, query: InstancesPage) -> Instances:
     """A user's own and shared instances; with `access=shared` only the latter."""
     ask = (
         llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
     )
-    return Instances(*await query.read(req, ask, user_handle=path.user))
+    return Instances(*await query.read(req, ask, user_handle=user))
 
 
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(409,))
-async def post_instance(req: Req, path: UserPath, body: InstanceIn) -> InstanceRef:
+async def post_instance(req: Req, user: str, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
-    async with _locked(req, path.user, body.instance_handle) as tx:
-        return await _store(tx, req.services.keyring, path.user, body)
+    async with _locked(req, user, body.instance_handle) as tx:
+        return await _store(tx, req.services.keyring, user, body)
 
 
 @endpoint("POST", "/v1/llm-instances/{user}/from-definition", guard=owner, errors=(409,))
-async def post_instance_from_definition(req: Req, path: UserPath, body: FromDefinition) -> InstanceRef:
+async def post_instance_from_definition(req: Req, user: str, body: FromDefinition) -> InstanceRef:
     """Make an instance from a definition.
 
     The definition must be the user's own, one of `_system`, public, or shared with the user.
     """
-    async with _locked(req, path.user, body.instance_handle) as tx:
+    async with _locked(req, user, body.instance_handle) as tx:
         definition = await llm_definitions.lock_usable_llm_definition(
-            tx, owner=body.definition_owner, definition_handle=body.definition_handle, user_handle=path.user
+            tx, owner=body.definition_owner, definition_handle=body.definition_handle, user_handle=user
         )
-        what = f"A definition {body.definition_owner}/{body.definition_handle} that {path.user} may use"
-        return await _store(tx, req.services.keyring, path.user, body, found(definition, what))
+        what = f"A definition {body.definition_owner}/{body.definition_handle} that {user} may use"
+        return await _store(tx, req.services.keyring, user, body, found(definition, what))
 
 
 @endpoint("GET", "/v1/llm-instances/{user}/{instance}", guard=instance_reader)
-async def get_instance(req: Req, path: InstancePath, access: Caller) -> Instance:
+async def get_instance(req: Req, user: str, instance: str, access: Caller) -> Instance:
     """An instance. Its key is never shown, only whether it exists."""
-    return await retrieved(req.pool, path, access.role)
+    return await retrieved(req.pool, user, instance, access.role)
 
 
 @endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(409,))
-async def put_instance(req: Req, path: InstancePath, body: InstanceIn) -> InstanceRef:
+async def put_instance(req: Req, user: str, instance: str, body: InstanceIn) -> InstanceRef:
     """Create or replace an instance."""
-    same_handle(path.instance, body.instance_handle, "instance_handle")
-    async with _locked(req, path.user, body.instance_handle) as tx:
-        return await _store(tx, req.services.keyring, path.user, body)
+    same_handle(instance, body.instance_handle, "instance_handle")
+    async with _locked(req, user, body.instance_handle) as tx:
+        return await _store(tx, req.services.keyring, user, body)
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(409,))
-async def patch_instance(req: Req, path: InstancePath, body: dict[str, Any], access: Caller) -> Instance:
+async def patch_instance(req: Req, user: str, instance: str, body: dict[str, Any], access: Caller) -> Instance:
     """Change some properties of an instance (JSON merge patch, RFC 7396). `"api_key": null` removes the key."""
     if "api_key" in body and body["api_key"] is None:
         body = {**body, "api_key": ""}
-    lock = partial(llm_instances.lock_llm_instance, owner=path.user, instance_handle=path.instance)
-    async with merged(req.pool, body, InstanceIn, instance_name(path), lock, owners=(path.user,)) as (tx, instance):
-        same_handle(path.instance, instance.instance_handle, "instance_handle")
-        await _store(tx, req.services.keyring, path.user, instance)
-        return await retrieved(tx, path, access.role)
+    lock = partial(llm_instances.lock_llm_instance, owner=user, instance_handle=instance)
+    async with merged(req.pool, body, InstanceIn, instance_name(user, instance), lock, owners=(user,)) as (tx, changed):
+        same_handle(instance, changed.instance_handle, "instance_handle")
+        await _store(tx, req.services.keyring, user, changed)
+        return await retrieved(tx, user, instance, access.role)
 
 
 @endpoint("DELETE", "/v1/llm-instances/{user}/{instance}", guard=owner, status=204, errors=(409,))
-async def delete_instance(req: Req, path: InstancePath) -> None:
+async def delete_instance(req: Req, user: str, instance: str) -> None:
     """Delete an instance that no project uses."""
-    row = await llm_instances.delete_llm_instance(req.pool, owner=path.user, instance_handle=path.instance)
-    found(row, instance_name(path))
+    row = await llm_instances.delete_llm_instance(req.pool, owner=user, instance_handle=instance)
+    found(row, instance_name(user, instance))
 
 
 @asynccontextmanager
@@ -184,12 +178,12 @@ async def _store(
     return row
 
 
-async def retrieved(db: Db, path: InstancePath, role: str) -> Instance:
+async def retrieved(db: Db, user: str, instance: str, role: str) -> Instance:
     """The instance of a path as visible to a caller with `role`. Raises NotFound."""
-    row = await llm_instances.retrieve_llm_instance(db, owner=path.user, instance_handle=path.instance, role=role)
-    return found(row, instance_name(path))
+    row = await llm_instances.retrieve_llm_instance(db, owner=user, instance_handle=instance, role=role)
+    return found(row, instance_name(user, instance))
 
 
-def instance_name(path: InstancePath) -> str:
+def instance_name(user: str, instance: str) -> str:
     """The name of an instance in errors."""
-    return f"The instance {path.user}/{path.instance}"
+    return f"The instance {user}/{instance}"

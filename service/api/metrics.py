@@ -19,7 +19,7 @@ SUMMARY_SECONDS = 2.0
 @endpoint("GET", "/metrics", guard=metrics_reader, produces="text/plain", is_probe=True)
 async def get_metrics(req: Req) -> Response:
     """Metrics of requests, uploads, searches, connections and indexes, with the admin key or the metrics key."""
-    metrics.note_connections(req.pool.get_size(), req.pool.get_idle_size())
+    metrics.note_connections(req.pool.get_size(), req.pool.get_idle_size(), req.pool.get_max_size())
     try:
         async with asyncio.timeout(SUMMARY_SECONDS):
             # Not on a connection of users: metrics are needed most when all of these are in use.

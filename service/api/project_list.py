@@ -4,7 +4,6 @@ import msgspec
 
 from service.api.project_index import ProjectIndex, index_of
 from service.api.projects import TextSearch
-from service.api.users import UserPath
 from service.http.auth import admin, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
@@ -39,10 +38,10 @@ async def get_all_projects(req: Req, query: Page) -> Projects:
 
 
 @endpoint("GET", "/v1/projects/{user}", guard=owner)
-async def get_projects(req: Req, path: UserPath, query: Page) -> Projects:
+async def get_projects(req: Req, user: str, query: Page) -> Projects:
     """A user's own and shared projects."""
-    shown, following = await query.read(req, projects.get_projects_by_user, user_handle=path.user)
-    return Projects(await listed(req, shown, path.user), following)
+    shown, following = await query.read(req, projects.get_projects_by_user, user_handle=user)
+    return Projects(await listed(req, shown, user), following)
 
 
 async def listed(req: Req, project_ids: list[int], caller: str | None = None) -> list[ListedProject]:

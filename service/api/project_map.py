@@ -88,8 +88,9 @@ async def get_map(req: Req, query: MapQuery, access: ProjectAccess) -> Map:
         await maps.ask_for_map(req.pool, project_id=access.project_id)
         if state.map is not None:
             state = replace(state, map=replace(state.map, asked_at=datetime.now(UTC)))
+    values: list[str | float | bool | None] | None = None if compiled is None else []
     if not state.rows:
-        return _described(state, query, "ready", [], b"", None if compiled is None else [])
+        return _described(state, query, "ready", [], b"", values)
     known = state.map
     if known is None or _state(known, query.method) != "ready":
         return _not_ready(req, state, query, "waiting" if known is None else _state(known, query.method))
@@ -105,7 +106,6 @@ async def get_map(req: Req, query: MapQuery, access: ProjectAccess) -> Map:
     )
     ids: list[str] = []
     positions: list[bytes] = []
-    values: list[str | float | bool | None] = []
     turns = Turns()
     for part in found:
         some = np.frombuffer(part.positions or b"", dtype="<f8")  # a pair of float32 at once
@@ -113,17 +113,18 @@ async def get_map(req: Req, query: MapQuery, access: ProjectAccess) -> Map:
             return _not_ready(req, state, query, "computing")
         positions.append(some[np.array(part.places, dtype=np.int64) - 1].tobytes())
         ids += part.text_ids
-        if part.field is not None:
+        if values is not None and part.field is not None:
             values += msgspec.json.decode(part.field)
         await turns.give()
-    del ids[query.limit :], values[query.limit :]
+    del ids[query.limit :]
     plane = b"".join(positions)[: query.limit * POINT_BYTES]
-    if compiled is not None:  # most values are shorter than the limit
+    if values is not None:  # most values are shorter than the limit
+        del values[query.limit :]
         req.body.leave_room()
         await req.make_room_to_show(
             state.id_bytes + len(plane) + sum(len(memoryview(part.field or b"")) for part in found)
         )
-    return _described(state, query, "ready", ids, plane, None if compiled is None else values)
+    return _described(state, query, "ready", ids, plane, values)
 
 
 def _not_ready(req: Req, state: MapState, query: MapQuery, now: State) -> Map:
@@ -164,8 +165,8 @@ def _described(
     known, rows = state.map, state.rows
     methods: list[Method] = ["pca", "neighbours"]
     states: dict[str, State] = {one: now if known is None or not rows else _state(known, one) for one in methods}
-    made = Map(now, query.method, states, rows, len(ids or []), rows > query.limit)
-    made = replace(made, positions=positions, ids=ids, field=field)
+    is_sampled = rows > query.limit
+    made = Map(now, query.method, states, rows, len(ids or []), is_sampled, positions=positions, ids=ids, field=field)
     if known is None:
         return made
     error = known.error if known.asked_at is None else None  # of the attempt before

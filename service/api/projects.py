@@ -10,7 +10,7 @@ from service.api.fields import AnyHandle, Handle, ShareRole, Text
 from service.api.merge_patch import merged
 from service.api.project_index import ProjectIndex, project_index
 from service.api.sharing import not_the_system
-from service.api.users import UserPath, same_handle
+from service.api.users import same_handle
 from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
 from service.http.auth import Caller, owner, project_reader
@@ -25,12 +25,6 @@ from service.storage.locks import locked
 
 EVERYBODY = "*"
 TextSearch = Literal["editors", "readers", "public"]
-
-
-class ProjectPath(UserPath, frozen=True):
-    """A path that names a project."""
-
-    project: str
 
 
 class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,37 +88,38 @@ class Project(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(409,))
-async def post_project(req: Req, path: UserPath, body: ProjectIn, access: Caller) -> ProjectBrief:
+async def post_project(req: Req, user: str, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
-    await _check_schema(req, path.user, body.metadata_scheme)
-    async with locked(req.pool, path.user) as tx:
-        return await _store(tx, path.user, body, access.role)
+    await _check_schema(req, user, body.metadata_scheme)
+    async with locked(req.pool, user) as tx:
+        return await _store(tx, user, body, access.role)
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}", guard=project_reader)
-async def get_project(req: Req, path: ProjectPath, access: ProjectAccess) -> Project:
+async def get_project(req: Req, user: str, project: str, access: ProjectAccess) -> Project:
     """A project with the number of its embeddings and the state of its index."""
-    return await _retrieve(req.pool, req.settings.service_recall, path, access.project_id, access.role, access.caller)
+    recall, what = req.settings.service_recall, project_name(user, project)
+    return await _retrieve(req.pool, recall, what, access.project_id, access.role, access.caller)
 
 
 @endpoint("GET", "/v1/projects/{user}/{project}/instance", guard=project_reader)
-async def get_project_instance(req: Req, path: ProjectPath, access: ProjectAccess) -> ProjectInstance:
+async def get_project_instance(req: Req, user: str, project: str, access: ProjectAccess) -> ProjectInstance:
     """The instance of a project as visible to its readers: its model, and whether it can embed texts."""
     row = await llm_instances.get_llm_instances_by_project(req.pool, project_id=access.project_id)
-    return found(row, f"An instance of {project_name(path)}")
+    return found(row, f"An instance of {project_name(user, project)}")
 
 
 @endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(409,))
-async def put_project(req: Req, path: ProjectPath, body: ProjectIn, access: Caller) -> ProjectBrief:
+async def put_project(req: Req, user: str, project: str, body: ProjectIn, access: Caller) -> ProjectBrief:
     """Create or replace a project."""
-    same_handle(path.project, body.project_handle, "project_handle")
-    await _check_schema(req, path.user, body.metadata_scheme)
-    async with locked(req.pool, path.user) as tx:
-        return await _store(tx, path.user, body, access.role)
+    same_handle(project, body.project_handle, "project_handle")
+    await _check_schema(req, user, body.metadata_scheme)
+    async with locked(req.pool, user) as tx:
+        return await _store(tx, user, body, access.role)
 
 
 @endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(409,))
-async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], access: Caller) -> Project:
+async def patch_project(req: Req, user: str, project: str, body: dict[str, Any], access: Caller) -> Project:
     """Change some properties of a project (JSON merge patch, RFC 7396). `"shared_with": null` ends all shares.
 
     A `metadataScheme` as object is merged with the stored one, as text it replaces it.
@@ -134,7 +129,7 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
     body |= {name: value for name, value in empty.items() if name in body and body[name] is None}
 
     async def lock(db: Db) -> dict[str, Any] | None:
-        stored = await projects.lock_project(db, owner=path.user, project_handle=path.project)
+        stored = await projects.lock_project(db, owner=user, project_handle=project)
         if stored is not None and isinstance(body.get("metadataScheme"), dict):
             with contextlib.suppress(msgspec.DecodeError, RecursionError):  # invalid schemas of the original system
                 stored["metadataScheme"] = msgspec.json.decode(stored["metadataScheme"] or "null")
@@ -143,26 +138,26 @@ async def patch_project(req: Req, path: ProjectPath, body: dict[str, Any], acces
             stored.pop("instance_owner")
         return stored
 
-    checked: str | None = None
+    what, checked = project_name(user, project), None
     while True:
-        async with merged(req.pool, body, ProjectIn, project_name(path), lock, owners=(path.user,)) as (tx, project):
-            same_handle(path.project, project.project_handle, "project_handle")
-            schema = schema_text(project.metadata_scheme) if "metadataScheme" in body else None
+        async with merged(req.pool, body, ProjectIn, what, lock, owners=(user,)) as (tx, changed):
+            same_handle(project, changed.project_handle, "project_handle")
+            schema = schema_text(changed.metadata_scheme) if "metadataScheme" in body else None
             if schema == checked or schema is None:
-                stored = await _store(tx, path.user, project, access.role)
+                stored = await _store(tx, user, changed, access.role)
                 return await _retrieve(
-                    tx, req.settings.service_recall, path, stored.project_id, access.role, access.handle
+                    tx, req.settings.service_recall, what, stored.project_id, access.role, access.handle
                 )
-        await _check_schema(req, path.user, schema)  # without locks, so it may have changed meanwhile
+        await _check_schema(req, user, schema)  # without locks, so it may have changed meanwhile
         checked = schema
 
 
 @endpoint("DELETE", "/v1/projects/{user}/{project}", guard=owner, status=204)
-async def delete_project(req: Req, path: ProjectPath) -> None:
+async def delete_project(req: Req, user: str, project: str) -> None:
     """Delete a project with all its embeddings."""
-    async with locked(req.pool, path.user) as tx:
-        project_id = await projects.delete_project(tx, owner=path.user, project_handle=path.project)
-        await projects.drop_table(tx, project_id=found(project_id, project_name(path)))
+    async with locked(req.pool, user) as tx:
+        project_id = await projects.delete_project(tx, owner=user, project_handle=project)
+        await projects.drop_table(tx, project_id=found(project_id, project_name(user, project)))
 
 
 async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> ProjectBrief:
@@ -189,11 +184,9 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
     return project
 
 
-async def _retrieve(
-    db: Db, recall: float, path: ProjectPath, project_id: int, role: str, caller: str | None
-) -> Project:
+async def _retrieve(db: Db, recall: float, what: str, project_id: int, role: str, caller: str | None) -> Project:
     stored = await projects.retrieve_project(db, project_id=project_id, role=role, caller=caller)
-    row = found(stored, project_name(path))
+    row = found(stored, what)
     shares = None
     if role in ("owner", "admin"):
         shares = await projects.get_shared_users_for_project(db, owner=row.owner, project_handle=row.project_handle)
@@ -201,9 +194,9 @@ async def _retrieve(
     return Project(**msgspec.structs.asdict(row), index=index, shared_with=shares)
 
 
-def project_name(path: ProjectPath) -> str:
+def project_name(user: str, project: str) -> str:
     """The name of a project in errors."""
-    return f"The project {path.user}/{path.project}"
+    return f"The project {user}/{project}"
 
 
 def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:

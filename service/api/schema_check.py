@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from service.api.embeddings import After
-from service.api.projects import ProjectPath, project_name, schema_text
+from service.api.projects import project_name, schema_text
 from service.database.statements import Db
 from service.errors import Invalid, Problem, found
 from service.http.auth import owner
@@ -52,10 +52,10 @@ class SchemaChecked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @endpoint("POST", "/v1/projects/{user}/{project}/schema-check", guard=owner, only_reads=True)
-async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck) -> SchemaChecked:
+async def post_schema_check(req: Req, user: str, project: str, body: SchemaToCheck) -> SchemaChecked:
     """Find the stored metadata that a schema would refuse. Nothing is changed."""
-    row = await projects.retrieve_project_size(req.pool, owner=path.user, project_handle=path.project)
-    project = found(row, project_name(path))
+    row = await projects.retrieve_project_size(req.pool, owner=user, project_handle=project)
+    stored = found(row, project_name(user, project))
     schema, schemas = schema_text(body.metadata_scheme), req.services.schemas
     if schema is None:
         raise Invalid(problems=[Problem("is required", "body.metadataScheme")])
@@ -63,10 +63,10 @@ async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck) ->
     checked, failing, last, goes_on = 0, 0, body.after, None
     end = time.monotonic() + MAX_SECONDS
     try:
-        await schemas.check(path.user, schema)
-        if not project.number_of_embeddings:  # perhaps without a table
+        await schemas.check(user, schema)
+        if not stored.number_of_embeddings:  # perhaps without a table
             return SchemaChecked(0, 0, [], 0)
-        async for page in checked_pages(req.pool, schemas, path.user, schema, project.project_id, after=last):
+        async for page in checked_pages(req.pool, schemas, user, schema, stored.project_id, after=last):
             wrong = [Failure(text_id, fault.path, fault.message) for text_id, fault in page if fault is not None]
             failures += wrong[: MAX_FAILURES - len(failures)]
             checked, failing, last = checked + len(page), failing + len(wrong), page[-1][0]
@@ -77,7 +77,7 @@ async def post_schema_check(req: Req, path: ProjectPath, body: SchemaToCheck) ->
         raise Invalid(problems=[Problem(f"is not a usable JSON Schema: {error}", "body.metadataScheme")]) from None
     except TooCostly as error:
         raise Invalid(problems=[Problem(f"{error}, after text_id {last!r}", "body.metadataScheme")]) from None
-    return SchemaChecked(checked, failing, failures, project.number_of_embeddings, goes_on)
+    return SchemaChecked(checked, failing, failures, stored.number_of_embeddings, goes_on)
 
 
 async def checked_pages(

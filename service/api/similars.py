@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from service import vectors
-from service.api.embeddings import EmbeddingPath, candidates
+from service.api.embeddings import candidates
 from service.api.fields import Document, ShortText
 from service.api.texts import EMBED_ERRORS, embedded
 from service.database.pool import Pool
@@ -25,7 +25,6 @@ from service.http.deadline import deadline
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
-from service.http.responses import FORMATS
 from service.providers.errors import BadTexts
 from service.queries import embeddings, similars
 from service.queries.embeddings import PageRow
@@ -97,10 +96,10 @@ class Similars(msgspec.Struct, frozen=True):
 
 
 @endpoint("GET", "/v1/similars/{user}/{project}/{text_id}", guard=embeddings_reader, reads_from_replica=True)
-async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: ProjectAccess) -> Similars:
+async def get_similars(req: Req, text_id: str, query: Search, access: ProjectAccess) -> Similars:
     """Texts that are similar to a stored one, which is excluded."""
-    text_id, vector = await _stored(req, access, candidates(path.text_id, req), path.text_id)
-    question = _question(req, query, None, text_id)
+    stored_id, vector = await _stored(req, access, candidates(text_id, req), text_id)
+    question = _question(req, query, None, stored_id)
     return await _similars(req, access, question, [vector], query.include, single=True)
 
 
@@ -109,7 +108,6 @@ async def get_similars(req: Req, path: EmbeddingPath, query: Search, access: Pro
     "/v1/similars/{user}/{project}",
     guard=searcher,
     body=SearchIn,
-    consumes=FORMATS,
     errors=EMBED_ERRORS,
     only_reads=True,
     reads_from_replica=True,
@@ -235,7 +233,7 @@ async def _nearest(req: Req, project: ProjectAccess, question: Question, sent: l
             try:
                 return await req.reading(search)
             except Unanswered:  # the index was just replaced, measured again, or dropped
-                project = await embeddings_reader(req, req.names)
+                project = await embeddings_reader(req)
 
 
 async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list[Part]) -> dict[str, tuple[Any, Any]]:

@@ -5,11 +5,10 @@ from functools import partial
 
 from starlette.responses import Response
 
-from service.api.embeddings import STREAMS, TextStreamQuery, received, upload_of
+from service.api.embeddings import TextStreamQuery, received, upload_of
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
 from service.http.request import Req
-from service.http.responses import FORMATS, NDJSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
@@ -29,15 +28,7 @@ class StoredTexts(Uploaded, frozen=True):
     usage: Usage
 
 
-@endpoint(
-    "POST",
-    "/v1/texts/{user}/{project}",
-    guard=embeddings_editor,
-    status=201,
-    body=TextsIn,
-    consumes=FORMATS,
-    errors=EMBED_ERRORS,
-)
+@endpoint("POST", "/v1/texts/{user}/{project}", guard=embeddings_editor, status=201, body=TextsIn, errors=EMBED_ERRORS)
 async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     """Embed and store a batch of texts, all or nothing. Texts that are already stored are not embedded again."""
     body = await req.body.read(req.settings.service_max_texts_bytes)
@@ -48,6 +39,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     with req.abandonable():
         usage = await add_vectors(req.pool, batch, rows, partial(embedded, req, purpose="document"))
     batch.check()
+    await batch.check_model(req.pool)
     async with req.services.admission.upload(patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
     unchanged = stored.unchanged + len(batch.same)
@@ -55,14 +47,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     return StoredTexts(batch.ids, stored.inserted, stored.updated, unchanged, usage)
 
 
-@endpoint(
-    "POST",
-    "/v1/texts/{user}/{project}/stream",
-    guard=embeddings_editor,
-    consumes=STREAMS,
-    streams=TextIn,
-    produces=NDJSON,
-)
+@endpoint("POST", "/v1/texts/{user}/{project}/stream", guard=embeddings_editor, streams=TextIn)
 async def post_text_stream(req: Req, query: TextStreamQuery, access: ProjectAccess) -> Response:
     """Embed and store a stream of texts of any length: one record per line, or consecutive MessagePack records.
 

@@ -24,12 +24,6 @@ KEY_BYTES = 32
 NOT_CHANGED = "not changed"
 
 
-class UserPath(msgspec.Struct, frozen=True):
-    """A path that names a user."""
-
-    user: str
-
-
 class UsersPage(Page, frozen=True):
     """The part of the users' handles."""
 
@@ -81,50 +75,50 @@ async def post_user(req: Req, body: UserIn) -> UserKey:
 
 
 @endpoint("GET", "/v1/users/{user}", guard=owner)
-async def get_user(req: Req, path: UserPath) -> User:
+async def get_user(req: Req, user: str) -> User:
     """A user with their own and shared resources."""
-    return found(await users.retrieve_user(req.pool, user_handle=path.user), f"The user {path.user!r}")
+    return found(await users.retrieve_user(req.pool, user_handle=user), f"The user {user!r}")
 
 
 @endpoint("PUT", "/v1/users/{user}", guard=admin, status=201, errors=(409,))
-async def put_user(req: Req, path: UserPath, body: UserIn) -> UserKey:
+async def put_user(req: Req, user: str, body: UserIn) -> UserKey:
     """Create a user, or change one.
 
     The key is shown at creation only; afterwards the field reads `not changed`.
     """
-    same_handle(path.user, body.user_handle, "user_handle")
+    same_handle(user, body.user_handle, "user_handle")
     async with locked(req.pool, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
         return await _store(tx, body)
 
 
 @endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(409,))
-async def patch_user(req: Req, path: UserPath, body: dict[str, Any]) -> User:
+async def patch_user(req: Req, user: str, body: dict[str, Any]) -> User:
     """Change some properties of a user (JSON merge patch, RFC 7396)."""
-    what = f"The user {path.user!r}"
-    lock = partial(users.lock_user, user_handle=path.user)
-    owners = (path.user, *_alike(body.get("email")))
-    async with merged(req.pool, body, UserIn, what, lock, owners=owners) as (tx, user):
-        same_handle(path.user, user.user_handle, "user_handle")
-        await _store(tx, user)
-        return found(await users.retrieve_user(tx, user_handle=path.user), what)
+    what = f"The user {user!r}"
+    lock = partial(users.lock_user, user_handle=user)
+    owners = (user, *_alike(body.get("email")))
+    async with merged(req.pool, body, UserIn, what, lock, owners=owners) as (tx, changed):
+        same_handle(user, changed.user_handle, "user_handle")
+        await _store(tx, changed)
+        return found(await users.retrieve_user(tx, user_handle=user), what)
 
 
 @endpoint("DELETE", "/v1/users/{user}", guard=owner, status=204, errors=(409,))
-async def delete_user(req: Req, path: UserPath) -> None:
+async def delete_user(req: Req, user: str) -> None:
     """Delete a user with all their resources."""
-    async with locked(req.pool, path.user, SYSTEM) as tx:
-        await usage.forget_user_in_usage(tx, user_handle=path.user)
-        await users.lock_instances_of_user(tx, user_handle=path.user)
-        found(await users.delete_user(tx, user_handle=path.user), f"The user {path.user!r}")
+    async with locked(req.pool, user, SYSTEM) as tx:
+        await usage.forget_user_in_usage(tx, user_handle=user)
+        await users.lock_instances_of_user(tx, user_handle=user)
+        found(await users.delete_user(tx, user_handle=user), f"The user {user!r}")
     await tables.drop_orphans(req.pool)
 
 
 @endpoint("POST", "/v1/users/{user}/key", guard=owner, status=201)
-async def post_user_key(req: Req, path: UserPath) -> UserKey:
+async def post_user_key(req: Req, user: str) -> UserKey:
     """Create a new key for a user; the old one is revoked immediately."""
     key = secrets.token_hex(KEY_BYTES)
-    row = await users.replace_user_key(req.pool, user_handle=path.user, key_hash=hash_key(key))
-    return UserKey(found(row, f"The user {path.user!r}"), key)
+    row = await users.replace_user_key(req.pool, user_handle=user, key_hash=hash_key(key))
+    return UserKey(found(row, f"The user {user!r}"), key)
 
 
 def _alike(*names: Any) -> list[str]:

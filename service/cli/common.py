@@ -17,6 +17,7 @@ from service.database.errors import NOT_MIGRATED
 from service.database.session import UnsupportedDatabase
 from service.database.url import parse
 from service.observability import logs
+from service.observability.logs import logger
 from service.provider_keys.rotation import WrongKey
 from service.schema import backfill
 from service.schema.migrate import Refused
@@ -27,15 +28,19 @@ R = TypeVar("R")
 
 EXIT_PENDING = 3  # work is left to do
 EXIT_NOT_OPENING = 4  # some provider keys cannot be decrypted
+LOG_FORMAT = "service.log_format"  # in click's context
 
 _REFUSALS = (UnsupportedDatabase, Refused, CannotTakeOver, WrongKey, embedded.EmbeddedPostgresError)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def say(text: str) -> None:
-    """Prints to standard error; standard output is for results."""
-    click.echo(text, err=True)
+def say(text: str, *, is_warning: bool = False) -> None:
+    """Prints to standard error, as a line of the log with SERVICE_LOG_FORMAT=json; standard output is for results."""
+    if click.get_current_context().meta.get(LOG_FORMAT) == "json":  # or programs that read it would lose the line
+        (logger.warning if is_warning else logger.info)(text)
+    else:
+        click.echo(f"WARNING: {text}" if is_warning else text, err=True)
 
 
 def show(result: object) -> None:
@@ -50,6 +55,7 @@ def load_settings() -> Settings:
     except settings.SettingsError as error:
         raise click.ClickException(str(error)) from None
     logs.configure(config.service_log_format, debug=config.service_debug)
+    click.get_current_context().meta[LOG_FORMAT] = config.service_log_format
     return config
 
 

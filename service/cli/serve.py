@@ -30,7 +30,7 @@ def serve(workers: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = load_settings()
     for remark in settings.remarks(config):
-        say(f"WARNING: {remark}")
+        say(remark, is_warning=True)
     with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
@@ -73,4 +73,4 @@ async def _prove_key(url: str, config: Settings) -> None:
     async with connected(url) as connection:
         await rotation.prove(connection, Keyring(config.encryption_key, config.previous_keys))
         if plaintext := await statements.count_plaintext_keys(connection):
-            say(f"WARNING: {plaintext} provider keys are stored in plaintext. Run `keys encrypt`.")
+            say(f"{plaintext} provider keys are stored in plaintext. Run `keys encrypt`.", is_warning=True)

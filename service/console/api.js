@@ -5,6 +5,7 @@ import { isAway, returns, session, signInReason } from "./store.js";
 export const ROOT = new URL("../", document.baseURI);
 
 const LONGEST_WAIT = 15_000; // milliseconds between two looks whether a service that was away is back
+const HAS_LONG = /(?<![.\d])\d{16}/; // perhaps an integer that JavaScript would round
 
 // A refusal of the service, in its own words. `errors` are {message, location, value}. Status 0: it was not reached.
 export class Problem extends Error {
@@ -82,13 +83,20 @@ async function call(method, where, { body, signal, key } = {}) {
   throw new Problem(answer.status, parsed(text).value); // a proxy before the service may answer with other than JSON
 }
 
-// What a text holds as JSON, or why it holds none: {value, fault}.
+// What a text holds as JSON, or why it holds none: {value, fault}. Integers that JavaScript would round, as ids of 19
+// digits, stay as they are written, and are written so again.
 export function parsed(text) {
   try {
-    return { value: JSON.parse(text) ?? undefined };
+    return { value: (HAS_LONG.test(text) ? JSON.parse(text, asWritten) : JSON.parse(text)) ?? undefined };
   } catch (error) {
     return { fault: error.message };
   }
+}
+
+// Older browsers have no rawJSON, and round.
+function asWritten(name, value, context) {
+  const isRounded = typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+  return isRounded && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }
 
 // Asks, ever more rarely, whether the service is back.

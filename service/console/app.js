@@ -21,17 +21,21 @@ const PAGES = {
 
 function App() {
   const [isStarted, setStarted] = useState(!storedKey());
+  const [fault, setFault] = useState(null); // why the service does not say whose the stored key is
   const who = session.value;
-  useEffect(() => {
+  const useKey = () => {
     const key = storedKey();
     if (!key || who) return;
-    enter(key).catch((error) => error.status === 401 && forgetKey()).finally(() => setStarted(true));
-  }, [returns.value]); // a service that was away is asked again
+    setFault(null);
+    enter(key).catch((error) => (error.status === 401 ? forgetKey() : setFault(error))).finally(() => setStarted(true));
+  };
+  useEffect(useKey, [returns.value]); // a service that was away is asked again
   const place = route.value.parts.slice(0, 3).join("/"); // the parts of a project share its frame
   return html`<a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
     <${Header} />
     ${isAway.value && html`<p class="away" role="alert">The service cannot be reached. Trying again …</p>`}
     <main id="main" tabindex="-1">
+      ${!who && fault?.status > 0 && html`<${Failure} error=${fault} retry=${useKey} />`}
       ${isStarted && html`<${Boundary} key=${place}><${Current} key=${who?.handle ?? who?.role ?? ""} /><//>`}
     </main>
     <div class="notices" role="status">${notices.value.map((one) => html`<p key=${one}>${one.text}</p>`)}</div>

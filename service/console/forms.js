@@ -24,7 +24,8 @@ function sent({ type, lines, isExact }, value) {
   return type === "number" ? Number(text) : text;
 }
 
-// What is typed: {values, body, isFilled, isChanged, inputs, set}. `fields` are a list, or a function of the values.
+// What is typed: {values, body, changes, isFilled, isChanged, inputs, set}. `fields` are a list, or a function of the
+// values. `changes` has of the body what is not as stored.
 // An `isExact` one keeps its spaces; a list within the list is a row; markup stands as it is. `stored` are the first
 // values; what was typed is forgotten when `follows` changes.
 export function useFields(fields, stored = {}, follows = "") {
@@ -37,6 +38,8 @@ export function useFields(fields, stored = {}, follows = "") {
   const rows = typeof fields === "function" ? fields(values) : fields;
   const named = rows.flat().filter((one) => one?.name);
   const value = (field) => typed[field.name] ?? shown(field, stored[field.name]);
+  const isOther = (one) => sent(one, value(one)) !== sent(one, shown(one, stored[one.name]));
+  const body = (some) => Object.fromEntries(some.map((one) => [one.name, sent(one, value(one))]));
   const draw = (field) => {
     if (!field?.name) return field;
     const { is = Field, isExact, ...rest } = field;
@@ -45,9 +48,10 @@ export function useFields(fields, stored = {}, follows = "") {
   };
   return {
     values,
-    body: Object.fromEntries(named.map((one) => [one.name, sent(one, value(one))])),
+    body: body(named),
+    changes: body(named.filter(isOther)),
     isFilled: named.every((one) => !one.required || sent(one, value(one)) !== null),
-    isChanged: named.some((one) => sent(one, value(one)) !== sent(one, shown(one, stored[one.name]))),
+    isChanged: named.some(isOther),
     inputs: rows.map((one) =>
       (Array.isArray(one) ? html`<div class="row from-top">${one.map(draw)}</div>` : draw(one))),
     set,
@@ -57,6 +61,7 @@ export function useFields(fields, stored = {}, follows = "") {
 
 // A form that changes what is at `where`, or sends what is typed by `send(body, {signal})`. Then `done` is said, a text
 // or a function of the body and the answer, and `onDone` called with the answer.
+// - With `where` only the changed fields are sent: somebody else may have changed the others meanwhile.
 // - `confirm`: a name that must be typed. `isEdit`: a change is needed before it can be sent.
 // - `mayCancel`: there is a button that cancels what is being sent. `clears`: the fields are as at first afterwards.
 // - `error`: one from elsewhere, shown as its own.
@@ -65,7 +70,7 @@ export function DataForm({ fields = [], stored, where, send, done, onDone, error
   const label = html`Type <code>${confirm}</code> to confirm`;
   const form = useFields(confirm ? [{ name: "confirm", label, required: true, isFirst: true }] : fields, stored);
   const act = useAction(async (by, options) => {
-    const answer = await (send ? send(form.body, options) : patch(where, form.body, options));
+    const answer = await (send ? send(form.body, options) : patch(where, form.changes, options));
     if (done) notify(typeof done === "function" ? done(form.body, answer) : done);
     if (clears) form.clear();
     onDone?.(answer);

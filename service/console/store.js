@@ -4,6 +4,22 @@ import { computed, effect, signal } from "./vendor/signals.js";
 const KEY = "embedding-service.key";
 const THEME = "embedding-service.theme";
 
+const [tab, browser] = ["sessionStorage", "localStorage"].map(storage);
+
+// A storage of the browser. A user may have blocked them: what is kept ends with the page then.
+function storage(name) {
+  try {
+    return window[name];
+  } catch {
+    const kept = new Map();
+    return {
+      getItem: (key) => kept.get(key),
+      setItem: (key, value) => kept.set(key, value),
+      removeItem: (key) => kept.delete(key),
+    };
+  }
+}
+
 // {key, handle, role} of the user who has signed in, or null. The admin has no handle.
 export const session = signal(null);
 export const isAdmin = computed(() => session.value?.role === "admin");
@@ -19,15 +35,15 @@ export const route = signal(read(location.hash));
 // How many entries of a list are on the pages before the one that is shown.
 export const offset = computed(() => Number(route.value.query.get("offset")) || 0);
 // "light", "dark", or "" for what the system prefers.
-export const theme = signal(localStorage.getItem(THEME) ?? "");
+export const theme = signal(browser.getItem(THEME) ?? "");
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isSystemDark = signal(system.matches);
 export const isDark = computed(() => (theme.value ? theme.value === "dark" : isSystemDark.value));
 
-export const storedKey = () => sessionStorage.getItem(KEY);
+export const storedKey = () => tab.getItem(KEY);
 
 export function signedIn(who) {
-  sessionStorage.setItem(KEY, who.key);
+  tab.setItem(KEY, who.key);
   session.value = who;
   signInReason.value = null;
 }
@@ -38,7 +54,7 @@ export function signOut() {
 }
 
 export function forgetKey() {
-  sessionStorage.removeItem(KEY);
+  tab.removeItem(KEY);
   session.value = null;
 }
 
@@ -86,6 +102,6 @@ function decoded(part) {
 window.addEventListener("hashchange", () => (route.value = read(location.hash)));
 system.addEventListener("change", () => (isSystemDark.value = system.matches));
 effect(() => {
-  localStorage.setItem(THEME, theme.value);
+  browser.setItem(THEME, theme.value);
   document.documentElement.dataset.theme = theme.value;
 });

@@ -20,10 +20,6 @@ from service.http.responses import JSON, MSGPACK
 MERGE_PATCH = "application/merge-patch+json"
 
 
-def _never() -> float:
-    return 0.0
-
-
 class Body:
     """The body of a request. `seconds` limits the pause between two pieces.
 
@@ -65,12 +61,11 @@ class Body:
 
         Raises ContentTooLarge above `limit` bytes, Busy without memory for it, and the errors of `wire` and `chunks`.
         """
-        _ = self.wire
-        too_large = self._announced is not None and self._announced > limit
+        _ = self.wire  # a wrong media type is refused before the body is read
+        too_large = (self._announced or 0) > limit
         if too_large and self._headers.get("expect", "").lower() == "100-continue":
             raise ContentTooLarge(f"The body may have at most {limit} bytes.")  # the client waits before it sends
-        is_counted = self._announced is None or "content-encoding" in self._headers
-        announced = limit if self._announced is None or is_counted else self._announced
+        most = limit if self._announced is None or "content-encoding" in self._headers else self._announced
         room = SHORT_BYTES
         body = bytearray()
         async with aclosing(self.chunks(least=LEAST_BYTES_A_SECOND)) as chunks:
@@ -81,13 +76,13 @@ class Body:
                 body += chunk
                 if len(body) > room:
                     # In steps, so that announcing a large body without sending it reserves no memory.
-                    more = max(len(body), min(len(body) + ROOM_STEP, announced)) - room
+                    more = max(len(body), min(len(body) + ROOM_STEP, most)) - room
                     await self.make_room(more)
                     room += more
         return bytes(body)
 
     def chunks(
-        self, kept_waiting_until: Callable[[], float] = _never, *, least: int = 0
+        self, kept_waiting_until: Callable[[], float] = lambda: 0.0, *, least: int = 0
     ) -> AsyncGenerator[bytes, None]:
         """Yields the body in pieces as it arrives, decompressed to at most 256 KiB each.
 

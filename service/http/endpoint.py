@@ -6,6 +6,7 @@ document. The order of checks is the contract's: route, key, permission, path, q
 
 import contextlib
 import inspect
+import re
 import typing
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
+from msgspec.structs import asdict
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -25,14 +27,14 @@ from service.http.limits import MAX_SMALL_VALUES, SMALL_BODY_BYTES
 from service.http.provisional import refuted
 from service.http.rate_limit import counted
 from service.http.request import ClientGone, Req
-from service.http.responses import JSON, encode, render
+from service.http.responses import FORMATS, JSON, MSGPACK, NDJSON, encode, render
 from service.observability.access_log import CLIENT_CLOSED_REQUEST
 from service.providers.errors import ProviderError
 
 # The date of the deprecation of routes with a successor (RFC 9745): 2026-11-23, in seconds since 1970.
 DEPRECATED_SINCE = "@1795392000"
 
-Guard = Callable[[Req, dict[str, str]], Awaitable[Any]]
+Guard = Callable[[Req], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -116,7 +118,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     async def _guarded(self, req: Req) -> tuple[Any, NotFound | Conflict | None]:
         """The guard's result, or the error of a missing resource, which is reported after all other problems."""
         try:
-            return await self.guard(req, req.names), None
+            return await self.guard(req), None
         except (NotFound, Conflict) as error:
             return None, error
 
@@ -130,10 +132,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The handler's arguments from path, query and body. Raises Invalid with all problems, then `missing`."""
         if req.unreadable_name is not None:
             raise req.unreadable_name
-        arguments: dict[str, Any] = {}
         problems: list[Problem] = []
+        arguments: dict[str, Any] = {}
         if self.path_type is not None:
-            arguments["path"] = _collected(problems, decoding.convert, req.names, self.path_type, "path")
+            path = _collected(problems, decoding.convert, req.names, self.path_type, "path")
+            arguments = asdict(path) if path is not None else {}
         if self.query_type is not None or self.path.startswith("/v1/"):  # elsewhere clients may add parameters
             query = _collected(problems, decoding.query, req.query_string, self.query_type)
             if self.query_type is not None:
@@ -168,14 +171,23 @@ def endpoint(
 ) -> Callable[[Handler], Endpoint]:
     """Makes a handler an Endpoint; `options` are further fields.
 
-    The names of the handler's parameters select its arguments: `path`, `query` and `body` are decoded into the struct
-    of the annotation, `access` is the guard's result. The handler's docstring is the documentation of the endpoint.
+    `body` is the struct of a large body, in JSON or MessagePack, which the handler reads itself.
+
+    The names of the handler's parameters select its arguments: those in the path, and `query` and `body`, are decoded
+    into the type of the annotation, `access` is the guard's result. The handler's docstring is the documentation of the
+    endpoint.
     """
 
     def make(handler: Handler) -> Endpoint:
         hints = typing.get_type_hints(handler, include_extras=True)
+        names = [(name, hints[name]) for name in re.findall(r"{(\w+)}", path) if name in hints]
+        usual: dict[str, Any] = {"only_reads": method == "GET"}
         if "patches" in options:
-            options["consumes"] = (MERGE_PATCH, JSON)
+            usual["consumes"] = (MERGE_PATCH, JSON)
+        elif "streams" in options:
+            usual |= {"consumes": (NDJSON, MSGPACK), "produces": NDJSON}
+        elif body is not None:
+            usual["consumes"] = FORMATS
         return Endpoint(
             handler=handler,
             method=method,
@@ -183,13 +195,13 @@ def endpoint(
             guard=guard,
             name=handler.__name__,
             description=inspect.getdoc(handler) or "",
-            path_type=hints.get("path"),
+            path_type=msgspec.defstruct(f"{handler.__name__}_path", names) if names else None,
             query_type=hints.get("query"),
             body_type=hints.get("body", body),
             returns=hints.get("return"),
             wants_body="body" in hints,
             wants_access="access" in hints,
-            **{"only_reads": method == "GET", **options},
+            **{**usual, **options},
         )
 
     return make

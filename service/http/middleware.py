@@ -42,7 +42,7 @@ class Observed:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+        self.app, self._is_one_of_several = app, shared_metrics() is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request, with `headers` and `record` in its state (`service.http.request.State`)."""
@@ -54,7 +54,7 @@ class Observed:
         sent_headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         sent = sent_headers.get("x-request-id", "")
         record = RequestRecord(sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex(), scope["method"])
-        scope.setdefault("state", {}).update(record=record, headers=sent_headers)
+        scope["state"].update(record=record, headers=sent_headers)
         structlog.contextvars.bind_contextvars(request_id=record.request_id)  # local to the task of the request
 
         async def send_with_id(message: Message) -> None:
@@ -75,6 +75,6 @@ class Observed:
             record.seconds, record.ended = time.perf_counter() - start, time.time()
             access_log.write(record)
             metrics.count(record)
-            services = scope["state"].get("services")
-            if services is not None and shared_metrics() is not None:  # else GET /metrics reads the pool
-                metrics.note_connections(services.pool.get_size(), services.pool.get_idle_size())
+            if self._is_one_of_several:  # else GET /metrics reads the pool
+                pool = scope["state"]["services"].pool
+                metrics.note_connections(pool.get_size(), pool.get_idle_size(), pool.get_max_size())

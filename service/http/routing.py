@@ -20,7 +20,7 @@ class PathRouter(Router):
         """Handles a request."""
         if scope["type"] == "http":
             scope["path"] = scope["raw_path"].decode("latin-1")
-        await super().__call__(scope, receive, send)
+        await self.app(scope, receive, send)
 
     async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request without a matching route."""

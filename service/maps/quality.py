@@ -17,10 +17,8 @@ class Trust:
 
     def __init__(self, sequences: NDArray[np.int64], vectors: NDArray[np.float32], rows: int) -> None:
         sampled = min(len(sequences), MOST_SAMPLED, COMPARISONS // max(rows, 1))
-        self._sequences, self._vectors = (
-            sequences[:sampled],
-            vectors[:sampled].copy(),
-        )  # not a view, which would keep all vectors
+        self._sequences = sequences[:sampled]
+        self._vectors = vectors[:sampled].copy()  # not a view, which would keep all vectors
         self._similar: list[NDArray[np.float32]] = []
 
     def add(self, vectors: NDArray[np.float32]) -> None:
@@ -31,10 +29,8 @@ class Trust:
         """Ends the input, with the sequences of all added vectors, and the order of the map."""
         similar = np.concatenate(self._similar, axis=1) if self._similar else np.empty((0, 0), dtype=np.float32)
         self._similar = []
-        places = {sequence: place for place, sequence in enumerate(sequences[order].tolist())}
         # Without vectors that were changed meanwhile.
-        kept = [row for row, sequence in enumerate(self._sequences.tolist()) if sequence in places]
-        self._own = [places[int(self._sequences[row])] for row in kept]
+        _, kept, self._own = np.intersect1d(self._sequences, sequences[order], return_indices=True)
         self._rows = [similar[row, order] for row in kept]
         for row, own in zip(self._rows, self._own, strict=True):
             row[own] = -np.inf
@@ -47,7 +43,7 @@ class Trust:
     def of(self, plane: NDArray[np.float32]) -> float | None:
         """The trustworthiness of a map, `(n, 2)` in the order of `finish`; None for too few points."""
         count = len(plane)
-        if count < 3 * NEIGHBOURS or not self._own:
+        if count < 3 * NEIGHBOURS or not len(self._own):
             return None
         beyond = 0
         for own, similar in zip(self._own, self._rows, strict=True):

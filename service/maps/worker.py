@@ -90,15 +90,14 @@ class _Map:
         """The old layout by neighbours, with places for new rows; None without one."""
         known = np.frombuffer(self._start.sequences, dtype="<i8")
         positions = np.frombuffer(self._start.positions, dtype="<f4").reshape(-1, 2)
-        by_sequence = np.argsort(known)
-        places = np.searchsorted(known, self._sequences, sorter=by_sequence)
-        places = by_sequence[np.minimum(places, max(len(known) - 1, 0))] if len(known) else places
-        is_known = known[places] == self._sequences if len(known) else np.zeros(len(self._sequences), bool)
-        if not is_known.any():
+        _, kept, places = np.intersect1d(self._sequences, known, return_indices=True)
+        if not len(kept):
             return None
         made = np.empty((len(self._sequences), 2), dtype=np.float32)
-        made[is_known] = positions[places[is_known]]
-        made[~is_known] = neighbours.placed(self._coordinates[~is_known], self._coordinates[is_known], made[is_known])
+        made[kept] = positions[places]
+        is_new = np.ones(len(made), bool)
+        is_new[kept] = False
+        made[is_new] = neighbours.placed(self._coordinates[is_new], self._coordinates[kept], made[kept])
         return made
 
     def _answer(self, by_neighbours: NDArray[np.float32] | None) -> None:

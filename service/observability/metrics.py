@@ -33,7 +33,7 @@ _INDEX = {
         ("projects", "Projects with a vector index."),
         ("rows", "Embeddings in a vector index."),
         ("below_recall", "Projects with a vector index below SERVICE_RECALL."),
-        ("builds", "Vector indexes in progress."),
+        ("builds", "Indexes in progress, of all kinds."),
     )
 }
 _LAST_ROUND = Gauge(
@@ -85,10 +85,11 @@ def _of_search(method: str) -> Histogram:
     return _SEARCH_SECONDS.labels(method)
 
 
-def note_connections(total: int, idle: int) -> None:
-    """Sets the numbers of idle and used connections."""
+def note_connections(total: int, idle: int, most: int) -> None:
+    """Sets the numbers of idle and used connections, and of those that may be opened: a pool begins with two."""
     _CONNECTIONS.labels("idle").set(idle)
     _CONNECTIONS.labels("used").set(total - idle)
+    _CONNECTIONS.labels("unopened").set(most - total)
 
 
 def note_indexes(projects: int, rows: int, below_recall: int, builds: int, last_round: float) -> None:

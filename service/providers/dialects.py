@@ -7,13 +7,14 @@ Mistral AI (docs.mistral.ai/api/endpoint/embeddings), Ollama (docs.ollama.com/ap
 (huggingface.github.io/text-embeddings-inference). Truncation of long texts is disabled in all requests.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from service.providers.limits import BYTES_A_CALL, TEXTS_A_CALL
+from service.providers.limits import BYTES_A_CALL, MOST_TOKENS, TEXTS_A_CALL
 
 Purpose: TypeAlias = Literal["document", "query"]
 Name: TypeAlias = Literal["local", "openai", "cohere", "gemini", "voyage", "jina", "mistral", "ollama", "tei"]
@@ -73,21 +74,38 @@ def _gemini_address(endpoint: str, model: str) -> str:
     return urlunsplit(parts._replace(path=f"{path}:batchEmbedContents", fragment=""))
 
 
+Count: TypeAlias = float | int | None  # a double in the reference of Cohere
+NOT_COUNTED = msgspec.Raw(b"null")
+C = TypeVar("C")
+
+
+def _counted(sent: msgspec.Raw, kind: type[C]) -> C | None:
+    """What an answer says of tokens; None if that has another form: the vectors are good, and perhaps paid for."""
+    try:
+        return msgspec.json.decode(sent, type=kind | None)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _whole(tokens: Count) -> int | None:
+    return None if tokens is None else min(max(math.ceil(tokens), 0), MOST_TOKENS)
+
+
 class _Item(msgspec.Struct):
     embedding: msgspec.Raw
     index: int | None = None
 
 
 class _Count(msgspec.Struct):
-    prompt_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: Count = None
+    total_tokens: Count = None
 
 
 class _List(msgspec.Struct):
     """The answer of OpenAI and compatible providers."""
 
     data: list[_Item]
-    usage: _Count | None = None
+    usage: msgspec.Raw = NOT_COUNTED
 
 
 def _read_list(body: bytes, _: Mapping[str, str]) -> Reply:
@@ -95,9 +113,9 @@ def _read_list(body: bytes, _: Mapping[str, str]) -> Reply:
     places = [item.index for item in answer.data if item.index is not None]
     if places and len(places) != len(answer.data):
         raise msgspec.ValidationError("some have no index")
-    count = answer.usage or _Count()
+    count = _counted(answer.usage, _Count) or _Count()
     tokens = count.prompt_tokens if count.prompt_tokens is not None else count.total_tokens
-    return Reply([item.embedding for item in answer.data], places or None, tokens)
+    return Reply([item.embedding for item in answer.data], places or None, _whole(tokens))
 
 
 def _dimensions(asked: Asked, name: str, *models: str) -> dict[str, Any]:
@@ -134,7 +152,7 @@ class _ByType(msgspec.Struct):
 
 
 class _Billed(msgspec.Struct):
-    input_tokens: int | None = None
+    input_tokens: Count = None
 
 
 class _Meta(msgspec.Struct):
@@ -143,7 +161,7 @@ class _Meta(msgspec.Struct):
 
 class _Cohere(msgspec.Struct):
     embeddings: _ByType
-    meta: _Meta | None = None
+    meta: msgspec.Raw = NOT_COUNTED
 
 
 def _cohere_body(asked: Asked) -> dict[str, Any]:
@@ -159,8 +177,9 @@ def _cohere_body(asked: Asked) -> dict[str, Any]:
 
 def _read_cohere(body: bytes, _: Mapping[str, str]) -> Reply:
     answer = msgspec.json.decode(body, type=_Cohere)
-    billed = answer.meta.billed_units if answer.meta is not None else None
-    return Reply(answer.embeddings.float, tokens=billed.input_tokens if billed is not None else None)
+    meta = _counted(answer.meta, _Meta)
+    billed = meta.billed_units if meta is not None else None
+    return Reply(answer.embeddings.float, tokens=_whole(billed.input_tokens if billed is not None else None))
 
 
 class _Values(msgspec.Struct):
@@ -168,12 +187,12 @@ class _Values(msgspec.Struct):
 
 
 class _Prompt(msgspec.Struct):
-    tokens: int | None = msgspec.field(default=None, name="promptTokenCount")
+    tokens: Count = msgspec.field(default=None, name="promptTokenCount")
 
 
 class _Gemini(msgspec.Struct):
     embeddings: list[_Values]
-    usage: _Prompt | None = msgspec.field(default=None, name="usageMetadata")
+    usage: msgspec.Raw = msgspec.field(default=NOT_COUNTED, name="usageMetadata")
 
 
 def _gemini_body(asked: Asked) -> dict[str, Any]:
@@ -187,25 +206,25 @@ def _gemini_body(asked: Asked) -> dict[str, Any]:
 
 def _read_gemini(body: bytes, _: Mapping[str, str]) -> Reply:
     answer = msgspec.json.decode(body, type=_Gemini)
-    tokens = answer.usage.tokens if answer.usage is not None else None
-    return Reply([one.values for one in answer.embeddings], tokens=tokens)
+    usage = _counted(answer.usage, _Prompt)
+    return Reply([one.values for one in answer.embeddings], tokens=_whole(usage.tokens if usage is not None else None))
 
 
 class _Ollama(msgspec.Struct):
     embeddings: list[msgspec.Raw]
-    prompt_eval_count: int | None = None
+    prompt_eval_count: msgspec.Raw = NOT_COUNTED
 
 
 def _read_ollama(body: bytes, _: Mapping[str, str]) -> Reply:
     answer = msgspec.json.decode(body, type=_Ollama)
-    return Reply(answer.embeddings, tokens=answer.prompt_eval_count)
+    return Reply(answer.embeddings, tokens=_whole(_counted(answer.prompt_eval_count, float)))
 
 
 def _read_tei(body: bytes, headers: Mapping[str, str]) -> Reply:
     counted = headers.get("x-compute-tokens", "")
     return Reply(
         msgspec.json.decode(body, type=list[msgspec.Raw]),
-        tokens=int(counted) if counted.isascii() and counted.isdigit() and len(counted) < 20 else None,
+        tokens=_whole(int(counted)) if counted.isascii() and counted.isdigit() and len(counted) < 20 else None,
     )
 
 

@@ -63,10 +63,14 @@ class Embedder:
         if not texts:
             return Embedded(np.empty((0, model.dimensions), np.float32), model.name or "", Spent())
         async with self._ledger.spending(model, spender, texts) as spent:
-            if model.dialect == "local":
-                vectors = await self._locally(texts, spent)
-            else:
-                vectors = await self._remote.embed(model, key, texts, purpose, spent)
+            try:
+                if model.dialect == "local":
+                    vectors = await self._locally(texts, spent)
+                else:
+                    vectors = await self._remote.embed(model, key, texts, purpose, spent)
+            except BadTexts as error:
+                error.model = model.name or ""
+                raise
         return Embedded(vectors, model.name or "", spent)
 
     async def aclose(self) -> None:

@@ -66,8 +66,11 @@ MAY_CHARGE = (BadAnswer, Late, Lost)
 class BadTexts(Exception):
     """Some texts cannot be embedded: the reasons by their places.
 
-    `vectors` has those of all texts, `(n, dimensions) float32`, with undefined values for the bad ones.
+    `vectors` has those of all texts, `(n, dimensions) float32`, with undefined values for the bad ones. `model` is the
+    model's name.
     """
+
+    model = ""
 
     def __init__(self, reasons: dict[int, str], vectors: NDArray[np.float32], spent: Spent) -> None:
         super().__init__(f"{len(reasons)} texts cannot be embedded")

@@ -16,6 +16,7 @@ from service.providers.limits import MAX_MESSAGE
 
 PIECE = 6  # characters of a key that a message may not contain
 LONGEST_RETRY_AFTER = 86_400.0
+_WRONG_KEY = b"API_KEY_INVALID"  # the reason with which Gemini refuses a key: its status is 400
 _USED_UP = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance", "payment_required")
 
 
@@ -32,7 +33,7 @@ def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarg
     status, words = answer.status, message(answer.body, key)
     said = f" ({status}: {words})" if words else f" ({status})"
     match status:
-        case 401 | 403:
+        case _ if status in (401, 403) or (status == 400 and _WRONG_KEY in answer.body):
             wants = "refuses the key" if key else "requires a key, and the instance has none"
             return Refused(
                 f"{wants} ({status}): its owner can set another `api_key`"
@@ -45,7 +46,10 @@ def fault(answer: Answer, key: str | None) -> ProviderError | BadInput | TooLarg
             return Refused(f"reports that the quota of the account is used up{said}")
         case 429:
             return RateLimited(f"limits the rate of calls{said}", retry_after(answer.headers))
-        case 408 | 425 | 500 | 502 | 503 | 504 | 529:
+        case 501 | 505:  # at every attempt
+            return Refused(f"refuses the call{said}")
+        # 424: Text Embeddings Inference, of its backend. 520 to 530: a proxy before a provider.
+        case _ if status in (408, 424, 425) or status >= 500:
             return Faulty(f"reports an error{said}", retry_after(answer.headers))
         case _ if 300 <= status < 400:
             return Refused(

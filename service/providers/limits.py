@@ -30,4 +30,5 @@ FAILURES_BEFORE_REST = 5
 REST_SECONDS, LONGEST_REST = 5.0, 120.0
 # A token has at least one byte. Some providers add an instruction to each text.
 TOKENS_BESIDE = 16
+MOST_TOKENS = 10**9  # that a provider may report for a call
 BYTES_OF_TOKEN = 4  # an estimate for English, if the provider does not count

@@ -67,12 +67,8 @@ class Remote:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._breakers = connection, Breakers()
-        part, what = limits.CALLS_OF_INSTANCE, "calls of providers"
-        self._calls = Shares(limits.CALLS, part=part, reserve=limits.CALLS // 4, wait=0, what=what)
-        part, reserve = limits.ANSWERS_BYTES_OF_INSTANCE, limits.ANSWERS_BYTES // 4
-        self._answers = Shares(
-            limits.ANSWERS_BYTES, part=part, reserve=reserve, wait=0, what="bytes of providers' answers"
-        )
+        self._calls = _shares(limits.CALLS, limits.CALLS_OF_INSTANCE, "calls of providers")
+        self._answers = _shares(limits.ANSWERS_BYTES, limits.ANSWERS_BYTES_OF_INSTANCE, "bytes of providers' answers")
         self._most_texts: dict[int, tuple[int, float]] = {}  # and until when, by instance
 
     async def embed(
@@ -83,7 +79,7 @@ class Remote:
         Raises ProviderError, and BadTexts with all refused texts.
         """
         made = np.zeros((len(texts), model.dimensions), np.float32)
-        job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent, {})
+        job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent)
 
         def size(place: int) -> int:
             return len(texts[place].encode())
@@ -109,20 +105,15 @@ class Remote:
 
     async def _batch(self, job: Job, places: list[int]) -> None:
         """Embeds some of the texts, in smaller calls if the provider requires it."""
-        try:
-            await self._call(job, places)
-        except TooLarge as error:
-            if len(places) == 1:
-                job.bad[places[0]] = f"is too long for the model: {error}"
-                return
-            self._take_fewer(job, len(places) // 2)
-            for half in _halves(places):
-                await self._batch(job, half)
-        except BadInput as error:
-            if len(places) == 1:
-                job.bad[places[0]] = f"was refused by the provider: {error}"
-                return
+        refusal = await self._refusal(job, places)
+        if refusal is None or len(places) == 1:
+            return
+        if isinstance(refusal, BadInput):
             await self._search(job, places)
+            return
+        self._take_fewer(job, len(places) // 2)
+        for half in _halves(places):
+            await self._batch(job, half)
 
     async def _search(self, job: Job, places: list[int]) -> None:
         """Finds the refused texts among several. Raises Refused if all are refused, or too many to find them."""
@@ -150,12 +141,13 @@ class Remote:
             self._take_fewer(job, len(places) // 2)
 
     async def _refusal(self, job: Job, places: list[int]) -> BadInput | TooLarge | None:
-        """The reason why the provider refuses some of the texts, if it does; recorded for a single text."""
+        """Embeds texts, or returns the reason why the provider refuses some of them; records that of a single text."""
         try:
             await self._call(job, places)
         except (BadInput, TooLarge) as error:
             if len(places) == 1:
-                job.bad[places[0]] = f"was refused by the provider: {error}"
+                why = "was refused by the provider" if isinstance(error, BadInput) else "is too long for the model"
+                job.bad[places[0]] = f"{why}: {error}"
             return error
         return None
 
@@ -284,6 +276,10 @@ async def _fill(job: Job, places: list[int], reply: Reply) -> None:
             raise BadAnswer("returned a vector that is zero or not finite")
         job.vectors[places[place]] = numbers / length
         await turns.give()
+
+
+def _shares(total: int, of_instance: int, what: str) -> Shares:
+    return Shares(total, part=of_instance, reserve=total // 4, wait=0, what=what)
 
 
 def _halves(places: list[int]) -> list[list[int]]:

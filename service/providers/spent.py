@@ -6,8 +6,6 @@ import msgspec
 
 from service.providers.limits import BYTES_OF_TOKEN
 
-MOST_TOKENS = 10**9  # that a provider may report for a call
-
 
 class Spent(msgspec.Struct):
     """A cost: calls, embedded texts, their tokens, the estimated part of these, and failed calls."""
@@ -22,5 +20,5 @@ class Spent(msgspec.Struct):
         """Adds a call, with the provider's count of tokens or an estimate."""
         estimate = sum(-(-len(text.encode()) // BYTES_OF_TOKEN) for text in texts)
         self.texts += len(texts)
-        self.tokens += estimate if tokens is None else min(max(tokens, 0), MOST_TOKENS)
+        self.tokens += estimate if tokens is None else tokens
         self.estimated_tokens += estimate if tokens is None else 0

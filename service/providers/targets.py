@@ -20,6 +20,7 @@ from service.setting_forms import PROVIDER_HOST
 
 PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
+_SITE_LOCAL = ipaddress.ip_network("fec0::/10")  # private, although deprecated (RFC 3879); for ipaddress it is global
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?|\[[0-9a-f:.]+\]")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -84,7 +85,8 @@ class Targets:
 def is_public(text: str) -> bool:
     """Whether an address, and any IPv4 address embedded in it, is public."""
     address = ipaddress.ip_address(text.partition("%")[0])
-    return all(one.is_global and not one.is_multicast and not one.is_reserved for one in _meant(address))
+    is_global = all(one.is_global and not one.is_multicast and not one.is_reserved for one in _meant(address))
+    return is_global and address not in _SITE_LOCAL
 
 
 def _meant(address: Address) -> list[Address]:

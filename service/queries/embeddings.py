@@ -25,8 +25,11 @@ class EmbeddedText(msgspec.Struct, frozen=True):
     vector: HalfVector | None
 
 
-class EmbeddingRow(msgspec.Struct, frozen=True):
-    """A stored embedding; `vector`, `text` and `metadata` are None unless requested."""
+class PageRow(msgspec.Struct, frozen=True):
+    """A stored embedding; `vector`, `text` and `metadata` are None unless requested.
+
+    `page_bytes` is the total size of the page's texts and metadata, even if left out.
+    """
 
     text_id: str
     created_at: datetime
@@ -34,6 +37,7 @@ class EmbeddingRow(msgspec.Struct, frozen=True):
     vector: HalfVector | None
     text: str | None
     metadata: msgspec.Raw | None
+    page_bytes: int
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -48,12 +52,6 @@ class PassingIds(msgspec.Struct, frozen=True):
 
     text_ids: list[str]
     last: str | None
-
-
-class PageRow(EmbeddingRow, frozen=True):
-    """An embedding in a page; `page_bytes` is the total size of the page's texts and metadata, even if left out."""
-
-    page_bytes: int
 
 
 @query

@@ -199,16 +199,9 @@ async def copy_vectors(db: Db, *, project_id: int, watermark: int, output: Calla
 
 @query
 async def get_distances_of_neighbours(
-    db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], neighbour: int
-) -> list[float]:
-    """The cosine distance of each stored vector to its n-th nearest row by the index; to the last of fewer."""
-
-
-@query
-async def count_neighbours_found(
-    db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], distances: Sequence[float]
-) -> list[int]:
-    """For each vector, how many of ten rows found by the index are within its distance."""
+    db: Db, *, project_id: int, watermark: int, dimensions: int, vectors: Sequence[bytes], max_rows: int
+) -> list[list[float]]:
+    """For each vector, the cosine distances of its nearest rows by the index."""
 
 
 @query

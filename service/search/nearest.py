@@ -149,7 +149,7 @@ async def _in_parts(
         more = await ask(vectors[start : start + at_once])
         found += more
         for ids, _ in more:
-            size += RESULT_BYTES * len(ids) + len("".join(ids).encode())
+            size += RESULT_BYTES * len(ids) + len(msgspec.json.encode("".join(ids)))
         if size > question.most_bytes:
             raise TooLong(size)
     return found, size

@@ -115,13 +115,9 @@ class Calibration:
         scan = Scan(max(1, self._lists // 6) if self._lists else USUAL_EF_SEARCH, False, is_coarse=bool(self._lists))
         async with self._scanning(scan):
             for start in range(0, len(stored), QUERIES_AT_ONCE):
-                distances += await indexes.get_distances_of_neighbours(
-                    self._connection,
-                    **self._index,
-                    dimensions=self._dimensions,
-                    vectors=[one.to_binary() for one in stored[start : start + QUERIES_AT_ONCE]],
-                    neighbour=NOISE_AS_FAR_AS,
-                )
+                some = [one.to_binary() for one in stored[start : start + QUERIES_AT_ONCE]]
+                # The first neighbour of a stored vector is the vector itself.
+                distances += [max(near, default=0.0) for near in await self._nearest(some, NOISE_AS_FAR_AS + 1)]
         return await asyncio.to_thread(_with_noise, [one.to_numpy() for one in stored], distances)
 
     @contextlib.asynccontextmanager
@@ -133,6 +129,11 @@ class Calibration:
             yield
         finally:
             await connection.use(None)
+
+    async def _nearest(self, queries: list[bytes], max_rows: int) -> list[list[float]]:
+        return await indexes.get_distances_of_neighbours(
+            self._connection, **self._index, dimensions=self._dimensions, vectors=queries, max_rows=max_rows
+        )
 
     async def measure(self, aim: float) -> Measurement:
         """Measures recalls. For a graph, finds the smallest number of candidates for each of RECALLS and for `aim`."""
@@ -198,13 +199,10 @@ class Calibration:
         async with self._scanning(Scan(effort, goes_on=False, is_coarse=bool(self._lists))):
             for start in range(0, min(count, len(self._queries)), QUERIES_AT_ONCE):
                 some = slice(start, start + QUERIES_AT_ONCE)
-                found += await indexes.count_neighbours_found(
-                    self._connection,
-                    **self._index,
-                    dimensions=self._dimensions,
-                    vectors=self._queries[some],
-                    distances=self._distances[some],
-                )
+                nearest = await self._nearest(self._queries[some], NEIGHBOURS)
+                # Equally near rows are equally good.
+                pairs = zip(nearest, self._distances[some], strict=True)
+                found += [sum(distance <= limit for distance in near) for near, limit in pairs]
                 # Without rows that were changed or deleted since the exact scan, which no search can find.
                 left += await indexes.count_neighbours_left(
                     self._connection, **self._index, places=self._places[some].ravel().tolist()

@@ -13,9 +13,11 @@ from service.errors import MAX_PROBLEMS, ApiError, BadRequest, Invalid, Problem,
 from service.metadata.schemas import Fault
 from service.queries.projects import ProjectAccess
 from service.uploads.json_metadata import encoded_metadata
-from service.uploads.limits import MAX_ID_BYTES
+from service.uploads.limits import MAX_ID_BYTES, MAX_RECORD_BYTES
 
 Scalar = str | int | float | bool
+LONG_IN_JSON = bytes(set(range(0x20)) - set(b"\b\t\n\f\r"))  # six bytes each
+PIECE = 1024 * 1024  # characters: faster than a large text at once
 TextId = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\u0000]*$", examples=["poem-17"])]
 Vector = Annotated[list[float], Meta(max_length=vectors.MAX_DIMENSIONS)] | bytes
 
@@ -143,6 +145,9 @@ class Batch:
             self.keep_text.append(row)
         elif text and "\0" in text:
             self.add_problem(row, ".text", "must not contain a NUL")
+        elif text and self.wire is decoding.MESSAGE_PACK and len(text) > MAX_RECORD_BYTES and _is_long_in_json(text):
+            message = "has too many control characters: its JSON would be more than twice as long"
+            self.add_problem(row, ".text", message)
         self.texts.append(None if text is UNSET else text)
         if metadata is UNSET:
             self.keep_metadata.append(row)
@@ -211,6 +216,16 @@ class Batch:
         ]
         detail = f"Nothing was stored: {self._count} problems in {len(self.ids)} {self.rows_name}."
         raise (Invalid if self._is_invalid else BadRequest)(detail, problems)
+
+
+def _is_long_in_json(text: str) -> bool:
+    """Whether a text is more than twice as long in an answer: 60 MB could become 360 MB."""
+    controls = size = 0
+    for start in range(0, len(text), PIECE):
+        piece = text[start : start + PIECE].encode()
+        controls += len(piece) - len(piece.translate(None, LONG_IN_JSON))
+        size += len(piece)
+    return 5 * controls > size
 
 
 class _Named(msgspec.Struct):

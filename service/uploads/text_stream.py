@@ -85,6 +85,7 @@ class TextUpload(Upload):
             self._line.usage.unchanged -= len(again)
         if batch.end is not None:
             batch.bad = {row: problems for row, problems in batch.bad.items() if row < batch.end}
+        await batch.check_model(self._pool)
         await super()._store(batch)
         self._recent.append(set(batch.ids))
         if batch.fault is not None:

@@ -18,7 +18,7 @@ from service.providers.embedder import Embedded
 from service.providers.errors import BadTexts
 from service.providers.ledger import OverBudget, OverWholeBudget
 from service.providers.spent import Spent
-from service.queries import embeddings
+from service.queries import embeddings, llm_instances
 from service.queries.projects import ProjectAccess
 from service.turns import Turns
 from service.uploads.batch import Batch, TextId
@@ -81,8 +81,8 @@ class Usage(msgspec.Struct):
 class TextBatch(Batch):
     """The rows of a batch of texts; vectors are added later.
 
-    Rows that are the `same` as stored are skipped. In a stream, a batch may have an `end`, the first row that could not
-    be embedded, with the `fault`.
+    Rows that are the `same` as stored are skipped. `models` made the vectors. In a stream, a batch may have an `end`,
+    the first row that could not be embedded, with the `fault`.
     """
 
     row_type = TextIn
@@ -93,6 +93,17 @@ class TextBatch(Batch):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.same: set[int] = set()
+        self.models: set[str] = set()
+
+    async def check_model(self, pool: Pool) -> None:
+        """Call before storing. Raises Conflict if another model than the project's made the vectors.
+
+        Calls of a model take long. When it is replaced, its vectors are deleted, and must not be stored afterwards.
+        """
+        now = await llm_instances.get_llm_instances_by_project(pool, project_id=self.project.project_id)
+        was = (self.project.instance_owner, self.project.instance_handle)
+        if now is not None and ((now.owner, now.instance_handle) != was or self.models - {now.model or ""}):
+            raise Conflict("The project's instance, or its model, has just changed: try again.")
 
 
 Embed: TypeAlias = Callable[[ProjectAccess, list[str]], Awaitable[Embedded]]
@@ -190,6 +201,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
     if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
         raise Conflict("The dimensions of the project's instance have just changed: try again.")
     batch.halves[0][rows] = made.vectors
+    batch.models.add(made.model)
     return usage_of(made.spent)
 
 

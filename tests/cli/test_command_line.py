@@ -141,6 +141,18 @@ def test_serve_migrates_and_stops_cleanly(new_database: Callable[..., str], tmp_
     assert "Traceback" not in log
 
 
+def test_each_line_of_a_log_in_json_is_json(new_database: Callable[..., str], tmp_path: Path) -> None:
+    values = {**SECRETS, "SERVICE_DATABASE_URL": new_database(template=None), "SERVICE_RATELIMIT": "1/minute"}
+    with served(tmp_path / "log", cwd=tmp_path, SERVICE_LOG_FORMAT="json", **values) as (_, url):
+        assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    level_of = {one["event"]: one["level"] for one in lines}
+    assert level_of[f"Applied migration {migrate.names()[-1]}."] == "info"
+    assert [event for event, level in level_of.items() if level == "warning"] == [
+        "SERVICE_RATELIMIT is not a setting of this service; did you mean SERVICE_RATE_LIMIT?"
+    ]
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_start_that_fails_has_an_exit_code(new_database: Callable[..., str], workers: str) -> None:
     values = {"SERVICE_DATABASE_URL": new_database(), "SERVICE_PORT": "0", "SERVICE_RATE_LIMIT": "9/minute"}

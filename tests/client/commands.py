@@ -90,3 +90,12 @@ class Ferry:
         assert process.returncode is not None
         assert b"Traceback" not in shown, shown
         return Done(process.returncode, out.decode(), shown.decode())
+
+
+def path_of_command(folder: Path) -> str:
+    """The search path of this process with `vecferry` as a command, which is put into the folder."""
+    program = folder / "bin" / "vecferry"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {" ".join(VECFERRY)} "$@"\n')
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
+from pathlib import Path
 
 import pytest
 from vecferry import AsyncClient
 
+from tests.client.commands import Ferry
 from tests.conftest import ADMIN_KEY, serving, settings_for
 
 DIMENSIONS = 8
@@ -58,3 +60,9 @@ async def client(service_url: str, user: tuple[str, str]) -> AsyncIterator[Async
 async def project(client: AsyncClient, user: tuple[str, str]) -> str:
     """The name of an empty project of that user."""
     return (await client.projects.put(f"{user[0]}/poems", instance=f"{user[0]}/inst")).name
+
+
+@pytest.fixture
+def ferry(service_url: str, user: tuple[str, str], tmp_path: Path) -> Ferry:
+    """Commands with the key of the new user."""
+    return Ferry(tmp_path, VECFERRY_URL=service_url, VECFERRY_KEY=user[1])

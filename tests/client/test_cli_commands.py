@@ -16,19 +16,13 @@ from click.testing import CliRunner, Result
 from vecferry import AsyncClient
 from vecferry.cli.group import commands
 
-from tests.client.commands import VECFERRY, Ferry
+from tests.client.commands import VECFERRY, Ferry, path_of_command
 from tests.client.samples import rows
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support.faulty_proxy import Fault, faulty_proxy
 
 User = tuple[str, str]
 ESCAPE = "\x1b[31m"
-
-
-@pytest.fixture
-def ferry(service_url: str, user: User, tmp_path: Path) -> Ferry:
-    """Commands with the key of the new user."""
-    return Ferry(tmp_path, VECFERRY_URL=service_url, VECFERRY_KEY=user[1])
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -364,12 +358,7 @@ def test_shells_are_given_their_completion(shell: str) -> None:
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="LEFT OUT: the completion of bash; it needs bash")
 async def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "vecferry"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {" ".join(VECFERRY)} "$@"\n')
-    program.chmod(0o755)
-    ferry = Ferry(tmp_path)
-    environment = ferry.environment(PATH=f"{program.parent}:{ferry.environment()['PATH']}")
+    environment = Ferry(tmp_path).environment(PATH=path_of_command(tmp_path))
     for typed, expected in [
         (["sea"], ["search"]),
         (["share", "a/b", "c", "--role", "e"], ["editor"]),

@@ -20,12 +20,6 @@ from tests.support.faulty_proxy import NONE, Fault, faulty_proxy
 User = tuple[str, str]
 
 
-@pytest.fixture
-def ferry(service_url: str, user: User, tmp_path: Path) -> Ferry:
-    """Commands with the key of the new user."""
-    return Ferry(tmp_path, VECFERRY_URL=service_url, VECFERRY_KEY=user[1])
-
-
 def written(path: Path, part: Rows) -> None:
     with open_sink(path) as sink:
         sink.write(part)

@@ -1,7 +1,6 @@
 """The client's README and its example run as they are, but for the question for the key, and say what is true."""
 
 import asyncio
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import vecferry
 from vecferry.cli import group
 from vecferry.cli.files import SUFFIXES
 
-from tests.client.commands import VECFERRY, Ferry
+from tests.client.commands import Ferry, path_of_command
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
@@ -25,12 +24,7 @@ README = (CLIENT / "README.md").read_text()
 @pytest.fixture
 def ferry(tmp_path: Path, user: User) -> Ferry:
     """A home with `vecferry` as a command."""
-    program = tmp_path / "bin" / "vecferry"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {" ".join(VECFERRY)} "$@"\n')
-    program.chmod(0o755)
-    path = f"{program.parent}:{os.environ['PATH']}"
-    return Ferry(tmp_path, PATH=path, PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring")
+    return Ferry(tmp_path, PATH=path_of_command(tmp_path), PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring")
 
 
 async def test_the_examples_run(service_url: str, user: User, ferry: Ferry) -> None:

@@ -450,6 +450,7 @@ def test_the_same_id_twice_is_passed_on() -> None:
         ({"data": np.ones((1, 2)), "ids": ["a"], "columns": Columns()}, "columns= goes with tables and records"),
         ({"data": "some.jsonl", "ids": ["a"]}, "ids= goes with arrays and .npy files"),
         ({"data": "none.parquet"}, "there is no file none.parquet"),
+        ({"data": "/dev/null"}, "null is not a regular file, which is needed"),
         ({"data": {"a": 1}}, "a dict cannot be uploaded"),
         ({"data": 5}, "a int cannot be uploaded"),
     ],

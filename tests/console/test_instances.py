@@ -144,6 +144,28 @@ async def test_limits_and_shares(console: Console, http: httpx2.AsyncClient, adm
     await expect(dialog(page).get_by_role("alert")).to_contain_text("There is no user of that name")
 
 
+async def test_what_others_changed_meanwhile_stays(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    ada = await user(http, admin)
+    end = "2099-12-31T12:00:30Z"  # the browser's input shows no seconds
+    there = await instance(http, ada, model="older", tokens_per_day=10, expires_at=end)
+    page = console.page
+    await console.goto(f"#/instances/{ada.handle}/{there.handle}")
+    await console.sign_in(ada.key)
+    await page.get_by_role("button", name="Edit").click()
+    changed = {"model": "newer", "tokens_per_month": 500}
+    assert (await http.patch(there.path, json=changed, headers=ada.headers)).status_code == 200
+    await dialog(page).get_by_label("Description").fill("Mine")
+    await dialog(page).get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Mine")).to_be_visible()
+    await page.get_by_role("button", name="Limits").click()
+    await dialog(page).get_by_label("Tokens a day").fill("20")
+    await dialog(page).get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("20 tokens a day")).to_be_visible()
+    now = (await http.get(there.path, headers=ada.headers)).json()
+    assert (now["description"], now["model"]) == ("Mine", "newer")
+    assert (now["tokens_per_day"], now["tokens_per_month"], now["expires_at"]) == (20, 500, end)
+
+
 async def test_deleting_one_that_a_project_uses(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
     ada = await user(http, admin)
     there = await instance(http, ada)

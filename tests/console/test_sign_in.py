@@ -43,6 +43,30 @@ async def test_the_key_stays_for_the_tab(console: Console) -> None:
     await expect(console.page.get_by_role("navigation").get_by_role("link", name="Users")).to_be_visible()
 
 
+async def test_a_browser_whose_user_has_blocked_storage(console: Console) -> None:
+    blocked = "{ get() { throw new DOMException('Access is denied for this document.', 'SecurityError'); } }"
+    for name in ("localStorage", "sessionStorage"):
+        await console.page.add_init_script(f"Object.defineProperty(window, '{name}', {blocked})")
+    await console.goto()
+    await console.sign_in(ADMIN_KEY)
+    await console.page.get_by_role("link", name="Users").click()
+    await expect(console.page.get_by_role("heading", name="Users", level=1)).to_be_visible()
+
+
+async def test_a_stored_key_is_not_forgotten_while_the_service_is_busy(console: Console) -> None:
+    page = console.page
+    await console.goto()
+    await console.sign_in(ADMIN_KEY)
+    busy = '{"title": "Service Unavailable", "status": 503, "detail": "The database is unavailable."}'
+    await page.route("**/v1/whoami", lambda route: route.fulfill(status=503, body=busy))
+    await page.reload()
+    await expect(page.get_by_role("alert")).to_contain_text("The database is unavailable.")
+    await page.unroute("**/v1/whoami")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
 async def test_pages_for_the_admin_are_not_shown_to_others(
     console: Console, http: httpx2.AsyncClient, admin: Headers
 ) -> None:

@@ -31,6 +31,16 @@ async def test_pages(console: Console, http: httpx2.AsyncClient, admin: Headers)
     await expect(page.get_by_role("button", name="Next page")).to_be_disabled()
     await page.get_by_role("button", name="Previous page").click()
     await expect(rows.first).to_have_text("r10")
+    await page.get_by_role("button", name="First page").click()
+    for first in ("r10", "r20"):
+        await page.get_by_role("button", name="Next page").click()
+        await expect(rows.first).to_have_text(first)
+    await page.go_back()
+    await expect(rows.first).to_have_text("r10")
+    await page.get_by_role("button", name="Previous page").click()  # and not to the same page
+    await expect(rows.first).to_have_text("r00")
+    await page.get_by_role("button", name="Next page").click()
+    await expect(rows.first).to_have_text("r10")
     await page.get_by_label("Texts a page").select_option("100")
     await expect(rows).to_have_count(15)
     await page.get_by_role("button", name="First page").click()
@@ -136,6 +146,44 @@ async def test_a_text_is_edited(console: Console, http: httpx2.AsyncClient, admi
     assert not (await fetch(http, one.embedding("rose"), one.owner.headers)).get("metadata")
 
 
+async def test_metadata_that_others_changed_meanwhile_stay(
+    console: Console, http: httpx2.AsyncClient, admin: Headers
+) -> None:
+    one = await poems(http, admin)
+    page = await show(console, one, "/text/rose")
+    await page.get_by_role("button", name="Edit").click()
+    await add(http, one, {"rose": LINES[0]}, year=1794)
+    await page.get_by_role("dialog").get_by_label("Text", exact=True).fill("A lily")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text('"year": 1794')).to_be_visible()
+    assert (await fetch(http, one.embedding("rose"), one.owner.headers))["text"] == "A lily"
+
+
+async def test_long_integers_stay_as_they_are(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
+    one = await poems(http, admin)
+    long = 1234567890123456789  # which JavaScript rounds
+    page = await show(console, one)
+    await page.get_by_role("button", name="Add texts").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Format").select_option("json")
+    record = {"text_id": "long", "text": "A text of a number", "metadata": {"number": long}}
+    await dialog.get_by_label("Texts", exact=True).fill(json.dumps(record))
+    await dialog.get_by_role("button", name="Add 1 text").click()
+    await dialog.get_by_role("button", name="Close", exact=True).last.click()
+    assert (await fetch(http, one.embedding("long"), one.owner.headers))["metadata"] == {"number": long}
+    await page.get_by_label("Filter", exact=True).fill(json.dumps({"number": long}))
+    await page.get_by_role("button", name="Filter", exact=True).click()
+    await expect(page.get_by_role("row")).to_have_count(2)
+    await expect(page.get_by_role("row").last).to_contain_text(f"number {long}")
+    await page.get_by_role("link", name="long").click()
+    await page.get_by_role("button", name="Edit").click()
+    await dialog.get_by_label("Metadata").fill(json.dumps({"number": long, "more": 1}))
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text('"more": 1')).to_be_visible()
+    stored = (await fetch(http, one.embedding("long"), one.owner.headers))["metadata"]
+    assert stored == {"number": long, "more": 1}
+
+
 async def test_hostile_texts(console: Console, http: httpx2.AsyncClient, admin: Headers) -> None:
     one = await poems(http, admin)
     await add(http, one, {text: text for text in HOSTILE}, **{text: {text: text} for text in HOSTILE})
@@ -199,6 +247,18 @@ async def test_a_file(name: str, console: Console, http: httpx2.AsyncClient, adm
             "two.txt": {"two-1": ("first", {}), "two-2": ("second", {})},
         }[name]
     )
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+async def test_a_file_that_is_not_utf_8(
+    encoding: str, console: Console, http: httpx2.AsyncClient, admin: Headers, tmp_path: Path
+) -> None:
+    page = await show(console, await poems(http, admin))
+    (tmp_path / "two.csv").write_text("text\nschöne Grüße\n", encoding=encoding)
+    await page.get_by_role("button", name="Add texts").click()
+    await page.get_by_label("File").set_input_files(tmp_path / "two.csv")
+    await expect(page.get_by_role("alert")).to_contain_text("is not UTF-8")
+    await expect(page.get_by_role("button", name="Add", exact=True)).to_be_disabled()
 
 
 # The format, the lines, and what is said of them.

@@ -198,6 +198,36 @@ async def test_transfer(api: httpx2.AsyncClient, admin: Headers) -> None:
     problem(await api.get(moved, headers=ada.headers), 403)
 
 
+async def test_after_a_transfer_nobody_but_the_new_owner_embeds_texts(
+    api: httpx2.AsyncClient, admin: Headers, ada: User, bob: User
+) -> None:
+    # Otherwise a user whose share of an instance has ended gives its owner a project with an accomplice as an editor.
+    eve = await user(api, admin)
+    lent = await project(api, bob)
+    await api.post(f"{lent.instance.path}/share", json=share("instance", ada.handle), headers=bob.headers)
+    body = {
+        "project_handle": "gift",
+        "instance_owner": bob.handle,
+        "instance_handle": lent.instance.handle,
+        "text_search": "public",
+        "public_read": True,
+        "shared_with": [{"user_handle": eve.handle, "role": "editor"}],
+    }
+    answer = await api.put(f"/v1/projects/{ada.handle}/gift", json=body, headers=ada.headers)
+    assert answer.status_code == 201
+    await api.delete(f"{lent.instance.path}/share/{ada.handle}", headers=bob.headers)
+    to_bob = {"new_owner": bob.handle}
+    answer = await api.post(f"/v1/projects/{ada.handle}/gift/transfer", json=to_bob, headers=ada.headers)
+    assert answer.status_code == 200
+    about = await fetch(api, f"/v1/projects/{bob.handle}/gift", bob.headers)
+    assert about["shared_with"] == [{"user_handle": eve.handle, "role": "reader"}]
+    assert (about["text_search"], about["public_read"]) == ("editors", True)
+    texts = {"texts": [{"text_id": "a", "text": "rose"}]}
+    problem(await api.post(f"/v1/texts/{bob.handle}/gift", json=texts, headers=eve.headers), 403)
+    problem(await api.post(f"/v1/similars/{bob.handle}/gift", json={"text": "rose"}, headers=eve.headers), 403)
+    problem(await api.post(f"/v1/similars/{bob.handle}/gift", json={"text": "rose"}), 401)
+
+
 async def test_transfer_to_somebody_who_has_one_of_that_name(api: httpx2.AsyncClient, ada: User, bob: User) -> None:
     own = await project(api, ada)
     other = await project(api, bob)

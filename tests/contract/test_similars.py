@@ -402,8 +402,9 @@ async def test_searching_changes_nothing(api: httpx2.AsyncClient, admin: Headers
     assert await snapshot(api, own) == before
 
 
-async def test_an_answer_is_no_larger_than_a_body(api: httpx2.AsyncClient, admin: Headers) -> None:
-    own = await own_project(api, admin, *(row("😀" * 297 + f"{place:03}", [1, 2, place]) for place in range(100)))
+@pytest.mark.parametrize("character", ["😀", "\x01"])  # of four bytes, and of six in JSON
+async def test_an_answer_is_no_larger_than_a_body(api: httpx2.AsyncClient, admin: Headers, character: str) -> None:
+    own = await own_project(api, admin, *(row(character * 297 + f"{place:03}", [1, 2, place]) for place in range(100)))
     body = {"vectors": [[1, 2, 3]] * 100}
     answer = await api.post(f"{own.similars}?limit=100&threshold=-1", json=body, headers=own.owner.headers)
     (found,) = problem(answer, 422)["errors"]

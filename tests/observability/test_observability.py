@@ -206,7 +206,24 @@ async def test_metrics_show_that_all_connections_are_in_use(url: str) -> None:
         assert answer.status_code == 200
         assert value(answer.text, "embedding_service_connections", state="idle") == 0
         assert value(answer.text, "embedding_service_connections", state="used") == 1
+        assert value(answer.text, "embedding_service_connections", state="unopened") == 0
         assert "embedding_service_index_projects 0.0" in answer.text
+
+
+async def test_metrics_show_connections_that_may_be_opened(url: str) -> None:
+    """A pool begins with two: when both are in use, the service is not out of connections."""
+    settings = settings_for(url, service_pool_size=5, service_caller_share=1, service_indexer=False)
+    async with client_of(settings) as api:
+        project = await world.project(api, await world.user(api, ADMIN))
+        with psycopg.connect(url) as connection:
+            connection.execute(f"LOCK TABLE embeddings_{project.id} IN ACCESS EXCLUSIVE MODE".encode())
+            reading = [asyncio.create_task(api.get(project.embeddings, headers=ADMIN)) for _ in range(2)]
+            await asyncio.sleep(0.5)
+            text = (await api.get("/metrics", headers=ADMIN)).text
+            connection.rollback()
+            await asyncio.gather(*reading)
+    states = {one: value(text, "embedding_service_connections", state=one) for one in ("used", "idle", "unopened")}
+    assert states == {"used": 2, "idle": 0, "unopened": 3}
 
 
 async def test_the_metric_of_rounds_is_that_of_any_indexer(url: str, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What docs/OPERATIONS.md tells operators to do, and to watch."""
 
 import asyncio
+import os
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import httpx2
@@ -15,6 +17,7 @@ import yaml
 
 from chaos.standby import postgres_program
 from service.queries import indexes
+from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
 from tests.conftest import ADMIN, client_of, serving, settings_for
@@ -82,6 +85,36 @@ async def test_backup_and_restore(server: str, new_database: Callable[..., str],
         valid = "SELECT indisvalid FROM pg_index WHERE indexrelid::regclass::text ~ '_hnsw_'"
         assert await connection.fetchval(valid) is True
         await connection.close()
+
+
+def test_a_restore_by_a_user_who_is_no_superuser(server: str, new_database: Callable[..., str], tmp_path: Path) -> None:
+    """As in production, where a superuser has created the extension."""
+    if is_older_than_its_programs(server):
+        pytest.skip("pg_restore must not be newer than the server")
+    (arguments,) = re.findall(r"^    pg_restore (.*)$", TEXT, re.MULTILINE)
+    role, dump = f"no_superuser_{os.getpid()}", tmp_path / "backup.dump"
+    databases = [new_database(template=None) for _ in range(2)]
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'".encode())
+    try:
+        for url in databases:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(f"ALTER DATABASE {connection.info.dbname} OWNER TO {role}".encode())
+                connection.execute("CREATE EXTENSION vector")
+        parts = [urlsplit(url) for url in databases]
+        ours, restored = (
+            urlunsplit(one._replace(netloc=f"{role}:{role}@{one.netloc.rpartition('@')[2]}")) for one in parts
+        )
+        migrate.upgrade(ours)
+        run([postgres_program("pg_dump"), "--format=custom", f"--file={dump}", ours])
+        told = arguments.replace("backup.dump", str(dump)).replace("--dbname=restored", f"--dbname={restored}")
+        run([postgres_program("pg_restore"), *told.split()])
+        assert all(one.applied for one in migrate.status(restored))
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            for url in databases:
+                connection.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)".encode())
+            connection.execute(f"DROP ROLE {role}".encode())
 
 
 async def test_the_alerts_and_the_table_name_metrics_that_there_are(new_database: Callable[..., str]) -> None:

@@ -51,6 +51,7 @@ async def afresh(provider: Provider) -> None:
     provider.asked.clear()
     provider.bad_texts.clear()
     provider.counts_bytes = False
+    provider.says = None
     provider.most, provider.seconds, provider.failures, provider.most_at_once = 10_000, 0.0, 0, 0
 
 

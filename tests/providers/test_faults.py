@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from service.providers import limits, remote
+from service.providers.limits import MOST_TOKENS
 from tests.conftest import serving, settings_for
 from tests.providers.conftest import Lent, lent
 from tests.support.provider import KEY, Provider
@@ -21,6 +22,7 @@ TEXTS = {"a": "one two", "b": "three"}
 TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "key-repeated": (424, 1, 1, 0, "refuses the key (401): its owner can set another", None),
     "key-repeated-otherwise": (424, 1, 1, 0, "refuses the call (418)", None),
+    "key-of-gemini": (424, 1, 1, 0, "refuses the key (400)", None),
     "forbidden": (424, 1, 1, 0, "refuses the key (403)", None),
     "unknown-model": (424, 1, 1, 0, "The model `m` does not exist.", None),
     "no-money": (424, 1, 1, 0, "Payment required.", None),
@@ -28,6 +30,9 @@ TABLE: dict[str, tuple[int, int, int, int, str, int | None]] = {
     "busy": (429, 1, 1, 0, "Rate limit reached.", 77),
     "busy-without-time": (429, 1, 1, 0, "limits the rate of calls", 5),
     "fault": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "The server had an error.", 5),
+    "behind-a-proxy": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "reports an error (522)", 5),
+    "backend-of-tei": (503, limits.ATTEMPTS, limits.ATTEMPTS, 0, "Inference failed.", 5),
+    "not-implemented": (424, 1, 1, 0, "Not implemented.", None),
     "overloaded": (503, 1, 1, 0, "Overloaded.", 120),
     "redirect": (424, 1, 1, 0, "redirects the call (307)", None),
     # The provider may charge for these: their tokens are estimated.
@@ -114,6 +119,28 @@ async def test_a_fault_that_passes_is_not_told(service: httpx2.AsyncClient, admi
     assert row == {"user_handle": one.owner.handle, "requests": 3, "texts": 2, "tokens": 3, "failures": 2}
 
 
+@pytest.mark.parametrize("standard", ["openai", "cohere", "ollama"])
+@pytest.mark.parametrize(
+    ("says", "tokens", "estimated"),
+    [(-3, 0, 0), (2.5, 3, 0), (4.0, 4, 0), (10**30, MOST_TOKENS, 0), ("4", 3, 3), ([1], 3, 3)],
+)
+async def test_a_count_of_tokens_that_is_none_costs_no_vectors(
+    service: httpx2.AsyncClient,
+    admin: Headers,
+    provider: Provider,
+    standard: str,
+    says: Any,
+    tokens: int,
+    estimated: int,
+) -> None:
+    one = await lent(service, admin, provider, standard)
+    provider.says = says
+    answer = await one.embed(["ten bytes."])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["tokens"] == tokens
+    assert answer.json()["usage"].get("estimated_tokens", 0) == estimated
+
+
 async def test_out_of_order_is_put_in_order(service: httpx2.AsyncClient, admin: Headers, provider: Provider) -> None:
     one = await lent(service, admin, provider, fault="out-of-order")
     assert (await one.put(TEXTS)).status_code == 201
@@ -156,6 +183,15 @@ async def test_bad_texts_are_named(provider: Provider, one: Lent) -> None:
         await one.api.post(one.similars, json={"texts": ["text 1", "text 3"]}, headers=one.owner.headers), 422
     )
     assert body["errors"][0]["location"] == "body.texts[1]"
+
+
+async def test_a_text_among_others_that_alone_is_too_large(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider
+) -> None:
+    one = await lent(service, admin, provider, fault="long-text")
+    body = problem(await one.embed(["a", "b", "c" * 2000, "d"]), 422)
+    assert [error["location"] for error in body["errors"]] == ["body.input[2]"]
+    assert "is too long for the model" in body["errors"][0]["message"]
 
 
 async def test_a_batch_that_is_too_large_is_halved_and_that_is_remembered(provider: Provider, one: Lent) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import httpx2
+import msgspec
 import pytest
 
 from service.providers import limits
@@ -84,3 +85,29 @@ async def test_dimensions_that_change_while_the_texts_arrive(
         assert (await one.put({"a": "one"})).status_code == 201
     finally:
         provider.dimensions = before
+
+
+@pytest.mark.parametrize("way", ["batch", "stream"])
+async def test_a_model_that_changes_while_texts_are_embedded(
+    service: httpx2.AsyncClient, admin: Headers, provider: Provider, way: str
+) -> None:
+    """Its owner deletes the old vectors then; those of the old model must not come afterwards."""
+    one = await lent(service, admin, provider)
+    provider.seconds = 1.0
+
+    async def upload() -> str:
+        if way == "batch":
+            return str(problem(await one.put({"a": "one"}), 409)["detail"])
+        headers = {**one.owner.headers, "Content-Type": "application/x-ndjson"}
+        answer = await service.post(f"{one.texts}/stream", content='{"text_id":"a","text":"one"}', headers=headers)
+        last: dict[str, str] = msgspec.json.decode(answer.text.splitlines()[-1])
+        return last["error"]
+
+    uploading = asyncio.create_task(upload())
+    await asyncio.sleep(0.5)
+    change = await service.patch(one.instance, json={"model": "another"}, headers=one.owner.headers)
+    assert change.status_code == 200, change.text
+    assert "has just changed" in await uploading
+    provider.seconds = 0.0
+    answer = await one.put({"a": "one"})
+    assert (answer.status_code, answer.json()["inserted"]) == (201, 1)

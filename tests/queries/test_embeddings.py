@@ -12,7 +12,7 @@ from tests.support import factories
 from tests.support.factories import upsert
 
 
-async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.EmbeddingRow:
+async def retrieve(connection: Connection, project_id: int, *text_ids: str) -> embeddings.PageRow:
     row = await embeddings.retrieve_embeddings(connection, project_id=project_id, text_ids=text_ids, max_bytes=10**6)
     assert row is not None
     return row
@@ -225,6 +225,19 @@ class TestGetEmbeddingsByProject:
         assert [row.page_bytes for row in rows] == [100, 100]
         (alone,) = await self.get(connection, number, max_bytes=99, max_rows=1)
         assert (alone.text, alone.page_bytes) == (None, 198)
+
+    async def test_control_characters_count_as_in_json(self, connection: Connection, number: int) -> None:
+        await upsert(connection, number, {"a": [1, 2, 3]}, texts=["\x01" * 2000])
+        (row,) = await self.get(connection, number, max_bytes=2000)
+        assert (row.page_bytes, row.text) == (12_002, None)
+        parts = {"with_vector": True, "with_text": True, "with_metadata": True}
+        (row,) = await embeddings.get_embeddings_by_ids(
+            connection, project_id=number, text_ids=["a"], max_bytes=2000, **parts
+        )
+        assert (row.page_bytes, row.text) == (12_002, None)
+        one = await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a"], max_bytes=2000)
+        assert one is not None
+        assert (one.page_bytes, one.text) == (12_002, None)
 
     async def test_reads_only_what_is_asked_for(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["t"], metadata=[{"k": 1}])

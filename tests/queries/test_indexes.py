@@ -257,41 +257,23 @@ class TestCopyVectors:
 
 
 class TestGetDistancesOfNeighbours:
-    async def test_of_the_one_of_this_number(self, pool: Pool, filled: tuple[int, int]) -> None:
+    async def test_of_the_nearest(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
         await built(pool, number, watermark)
         rows = await pool.fetch(f"SELECT vector FROM embeddings_{number} ORDER BY text_id")
         stored = np.array([row[0].to_list() for row in rows])
         unit = stored / np.linalg.norm(stored, axis=1, keepdims=True)
-        for neighbour in (1, 5, 100):
+        for max_rows in (1, 6, 100):
             found = await indexes.get_distances_of_neighbours(
                 pool,
                 project_id=number,
                 watermark=watermark,
                 dimensions=3,
                 vectors=[row[0].to_binary() for row in rows[:7]],
-                neighbour=neighbour,
+                max_rows=max_rows,
             )
-            expected = np.sort(1 - unit[:7] @ unit.T, axis=1)[:, min(neighbour, 39)]
+            expected = np.sort(1 - unit[:7] @ unit.T, axis=1)[:, :max_rows]
             assert np.abs(np.array(found) - expected).max() < 1e-3
-
-
-class TestCountNeighboursFound:
-    async def test_all_of_a_small_index(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, watermark = filled
-        await indexes.build_vector_index(
-            pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
-        )
-        sample = await indexes.sample_vectors(pool, project_id=number, watermark=watermark, max_rows=15)
-        found = await indexes.count_neighbours_found(
-            pool,
-            project_id=number,
-            watermark=watermark,
-            dimensions=3,
-            vectors=[one.to_binary() for one in sample],
-            distances=[2.0] * 14 + [-1.0],
-        )
-        assert found == [10] * 14 + [0]
 
 
 class TestCountNeighboursLeft:
@@ -408,6 +390,27 @@ class TestSummariseIndexes:
         assert (await indexes.summarise_indexes(connection, recall=0.98)).below == before.below
         await switch(connection, number, recall=0.98, lists=20)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below
+
+    @pytest.mark.parametrize("kind", ["hnsw", "ivf", "tail", "meta"])
+    async def test_builds_of_each_kind(self, kind: str, pool: Pool) -> None:
+        number = await factories.filled(pool)
+        index = f"embeddings_{number}_{kind}_7"
+        before = (await indexes.summarise_indexes(pool, recall=0.99)).builds
+        async with pool.acquire() as writer, pool.acquire() as builder:
+            transaction = writer.transaction()
+            await transaction.start()  # for which a concurrent build waits, as for a backup
+            await factories.upsert(writer, number, {"t": [1, 2, 3]})
+            building = asyncio.ensure_future(
+                builder.execute(f"CREATE INDEX CONCURRENTLY {index} ON embeddings_{number} (sequence)")
+            )
+            found = before
+            while found == before and not building.done():
+                await asyncio.sleep(0.01)
+                found = (await indexes.summarise_indexes(pool, recall=0.99)).builds
+            await transaction.rollback()
+            await building
+        await pool.execute(f"DROP INDEX {index}")
+        assert found == before + 1
 
 
 class TestNoteRound:

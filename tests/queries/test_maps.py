@@ -75,13 +75,18 @@ class TestRetrieveMap:
     async def test_the_bytes_of_the_first_parts(self, connection: Connection) -> None:
         one = await asked(connection)
         await store(connection, one)
-        await store_part(connection, one, 0, ["a", "bä"])
+        await store_part(connection, one, 0, ["a", "bä\x01"])
         await store_part(connection, one, 1, ["c"])
         await upsert(connection, one.project_id, {"d": [1, 1, 1]})
         found = await maps.retrieve_map(connection, project_id=one.project_id, parts=1)
         assert found is not None
         assert found.map is not None
-        assert (found.rows, found.changes_now, found.map.changes, found.id_bytes) == (4, 4, 3, 4)
+        assert (found.rows, found.changes_now, found.map.changes, found.id_bytes) == (
+            4,
+            4,
+            3,
+            len('["a","bä\\u0001"]') + 1,
+        )
         assert found.map.explained == [0.5, 0.25]
 
 

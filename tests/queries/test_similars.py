@@ -107,6 +107,14 @@ class TestGetShownSizes:
             )
             assert {row.text_id: row.size for row in rows} == {"a": size, "b": 0}
 
+    async def test_control_characters_count_as_in_json(self, connection: Connection) -> None:
+        number = await factories.filled(connection)
+        await factories.upsert(connection, number, {"a": [1, 2, 3]}, texts=["\x01" * 2000])
+        (row,) = await similars.get_shown_sizes(
+            connection, project_id=number, text_ids=["a"], with_text=True, with_metadata=True
+        )
+        assert row.size == 12_002
+
 
 class TestGetSimilarsByFilter:
     """That it finds what it should, and by which index: tests/search/test_ways.py."""

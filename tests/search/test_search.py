@@ -739,22 +739,18 @@ async def test_searches_do_not_keep_connections_from_others(url: str) -> None:
 
 
 async def test_one_broken_project_does_not_keep_the_indexer_from_others(
-    api: httpx2.AsyncClient, admin: dict[str, str], service_database: str
+    api: httpx2.AsyncClient, admin: dict[str, str], url: str
 ) -> None:
     broken, good = [await world.project(api, await world.user(api, admin)) for _ in range(2)]
     for project in (broken, good):
         await world.upload(api, project, *(world.row(f"{n}", [1, n, 1]) for n in range(200)))
-    async with connected(service_database) as connection:
+    async with connected(url) as connection:
         # As no request can do it: the instance has other dimensions than the embeddings.
         change = "UPDATE llm_service_instances SET dimensions = 4 WHERE instance_id = $1"
         await connection.execute(change, broken.instance.id)
         aims = IndexAims(threshold=100, memory=64 * 2**20)
-
-        async def is_built() -> bool:
-            # All projects, because the service's own indexer may have counted them; again, because it may hold one.
-            return good.id in {one.project_id for one in await indexer.poll(connection, aims)}
-
-        await until(is_built)
+        built = await indexer.poll(connection, aims)
+        assert good.id in {one.project_id for one in built}
         waiting = "SELECT to_index FROM embedding_counts WHERE project_id = $1"
         assert not await connection.fetchval(waiting, broken.id)  # and not looked at again and again
     assert (await world.fetch(api, good.path, good.owner.headers))["index"]["state"] == "indexed"

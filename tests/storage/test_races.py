@@ -352,3 +352,15 @@ class TestNoDeadlock:
         deleted = await holder.begin(api.delete(alice.path, headers=admin))
         answers = [answer.status_code for answer in await holder.release(changed, deleted)]
         assert answers == ([204, 204] if how == "delete" else [201, 409])
+
+    async def test_a_project_that_is_emptied_while_it_is_deleted(
+        self, api: httpx2.AsyncClient, people: list[User], holder: Holder
+    ) -> None:
+        mine = await project(api, people[0])
+        await upload(api, mine, row("a", [1, 2, 3]))
+        await api.get(f"{mine.path}/map", headers=mine.owner.headers)
+        # The deletion has locked the count then, but not the table.
+        await holder.lock("SELECT FROM project_maps WHERE project_id = $1 FOR UPDATE", mine.id)
+        deleted = await holder.begin(api.delete(mine.path, headers=mine.owner.headers))
+        emptied = await holder.begin(api.delete(mine.embeddings, headers=mine.owner.headers))
+        assert [answer.status_code for answer in await holder.release(deleted, emptied)] == [204, 404]

@@ -42,6 +42,7 @@ class Provider:
         self.failures = 0  # calls that the fault "some" still answers with an error
         self.at_once = self.most_at_once = 0
         self.counts_bytes = False  # as many tokens as there could be
+        self.says: Any = None  # in place of the number of tokens
 
     def url(self, path: str, fault: str = "none") -> str:
         return f"http://127.0.0.1:{self.port}/{fault}{path}"
@@ -71,7 +72,8 @@ class Provider:
             if bad := [text for text in texts if text in self.bad_texts]:
                 return _error(400, f"This model's maximum context length is exceeded ({len(bad)} texts).")
             count = sum(len(text.encode()) for text in texts) if self.counts_bytes else tokens(texts)
-            return _answer(kind, [vector(text, self.dimensions) for text in texts], count)
+            said = count if self.says is None else self.says
+            return _answer(kind, [vector(text, self.dimensions) for text in texts], said)
         finally:
             self.at_once -= 1
 
@@ -88,7 +90,7 @@ def _texts(path: str, sent: dict[str, Any]) -> tuple[str, list[str]]:
     return "openai", sent["input"]
 
 
-def _answer(kind: str, vectors: list[Any], count: int) -> Response:
+def _answer(kind: str, vectors: list[Any], count: Any) -> Response:
     shapes: dict[str, Callable[[], Any]] = {
         "gemini": lambda: {"embeddings": [{"values": one} for one in vectors]},
         "ollama": lambda: {"model": "m", "embeddings": vectors, "total_duration": 1, "prompt_eval_count": count},
@@ -176,6 +178,12 @@ async def _one_text(provider: Provider, request: Request, kind: str, texts: list
     return _error(400, "Only one text per request is supported.") if len(texts) > 1 else None
 
 
+async def _long_text(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response | None:
+    if not any(len(text) > 1000 for text in texts):
+        return None
+    return _error(413 if len(texts) == 1 else 400, "A text has too many tokens.")
+
+
 async def _out_of_order(provider: Provider, request: Request, kind: str, texts: list[str]) -> Response:
     answer = json.loads(bytes(_answer(kind, [vector(text) for text in texts], tokens(texts)).body))
     answer["data"].reverse()
@@ -190,8 +198,10 @@ FAULTS: dict[str, Fault | None] = {
     "none": None,
     "some": _some,
     "one-text": _one_text,
+    "long-text": _long_text,
     "key-repeated": _repeats_key,
     "key-repeated-otherwise": _repeats_key_otherwise,
+    "key-of-gemini": _always(lambda: _error(400, "API key not valid.", details=[{"reason": "API_KEY_INVALID"}])),
     "forbidden": _always(lambda: _error(403, "You may not.")),
     "unknown-model": _always(lambda: _error(404, "The model `m` does not exist.")),
     "no-money": _always(lambda: _error(402, "Payment required.")),
@@ -199,6 +209,9 @@ FAULTS: dict[str, Fault | None] = {
     "busy": _always(lambda: _error(429, "Rate limit reached.", {"Retry-After": "77"})),
     "busy-without-time": _always(lambda: _error(429, "Rate limit reached.")),
     "fault": _always(lambda: _error(500, "The server had an error.")),
+    "behind-a-proxy": _always(lambda: Response("<html>error 522</html>", 522, media_type="text/html")),
+    "backend-of-tei": _always(lambda: _error(424, "Inference failed.", error_type="Backend")),
+    "not-implemented": _always(lambda: _error(501, "Not implemented.")),
     "overloaded": _always(lambda: _error(503, "Overloaded.", {"Retry-After": "120"})),
     "refuses": _always(lambda: _error(400, "dimensions is not supported by this model.")),
     "hang": _hangs,

@@ -84,6 +84,13 @@ def test_what_stands_for_a_whole_object_is_not_repeated() -> None:
     assert problems(b'{"items": ["a key"], "title": "t"}')["body.items[0]"] == ("Expected `object`, got `str`", None)
 
 
+def test_an_unknown_property_is_located_in_a_body_with_too_many_values_to_list_all_problems() -> None:
+    items = b",".join([b'{"name":"bb","nme":1}'] * 40_000)
+    assert problems(b'{"title": "t", "items": [%s]}' % items) == {
+        "body.items[0]": ("Object contains unknown field `nme`", None)
+    }
+
+
 def test_a_value_is_cut() -> None:
     found = problems(b'{"items": [{"name": "bb", "size": "%s"}], "title": "t"}' % (b"x" * 1000))
     assert found["body.items[0].size"][1] == "x" * 200

@@ -49,3 +49,16 @@ async def test_what_has_no_form_in_json(value: Any, said: str) -> None:
 )
 async def test_what_cannot_be_stored(text: bytes, said: str | None) -> None:
     assert ((await json_tokens.fault(text, 3)) or "None").find(str(said)) >= 0
+
+
+@pytest.mark.parametrize("number", ["1e-400", "0E+400", "-1.5e-16000", "0e99999999999", "1." + "1" * 15_001])
+async def test_numbers_that_postgresql_would_write_with_many_more_digits(number: str) -> None:
+    assert "decimals" in (await json_tokens.fault(f'{{"n": [{number}]}}'.encode(), 3) or "")
+
+
+DOUBLES = ["5e-324", "-1.7976931348623157e+308", "0", "-0.0", "1e-0000300"]
+
+
+@pytest.mark.parametrize("number", [*DOUBLES, "1." + "1" * 15_000])
+async def test_numbers_that_are_stored(number: str) -> None:
+    assert await json_tokens.fault(f'{{"n": [{number}], "text": "1e-999", "": true}}'.encode(), 3) is None

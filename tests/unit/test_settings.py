@@ -25,11 +25,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def load(environment: pytest.MonkeyPatch, tmp_path: Path) -> Load:
-    """Loads settings from these values of the environment, and a file with this content."""
+    """Loads settings from these values of the environment, SECRETS if not given, and a file with this content."""
 
-    def load(values: dict[str, str], file: str = "") -> Settings:
-        for name, value in values.items():
-            environment.setenv(name, value)
+    def load(values: dict[str, str | None], file: str = "") -> Settings:
+        for name, value in {**SECRETS, **values}.items():
+            if value is not None:
+                environment.setenv(name, value)
         (tmp_path / ".env").write_text(file)
         return settings.load(tmp_path / ".env")
 
@@ -37,23 +38,21 @@ def load(environment: pytest.MonkeyPatch, tmp_path: Path) -> Load:
 
 
 def test_the_environment_wins_over_the_file(load: Load) -> None:
-    config = load(
-        {"SERVICE_PORT": "1"},
-        f"SERVICE_PORT=2\nSERVICE_ADMINKEY={ADMIN_KEY}\nENCRYPTION_KEY=y\n",
-    )
+    file = "SERVICE_PORT=2\nSERVICE_ADMINKEY=an-admin-key-of-a-file\nENCRYPTION_KEY=y\n"
+    config = load({"SERVICE_PORT": "1", "SERVICE_ADMINKEY": None}, file)
     assert config.service_port == 1
-    assert config.service_adminkey == ADMIN_KEY
+    assert config.service_adminkey == "an-admin-key-of-a-file"
 
 
 @pytest.mark.parametrize(("text", "value"), [("on", True), ("OFF", False), ("no", False), ("true", True), ("0", False)])
 def test_a_switch_is_on_or_off(load: Load, text: str, value: bool) -> None:
-    config = load({**SECRETS, "SERVICE_INDEXER": text, "SERVICE_DBNAME": "on"})
+    config = load({"SERVICE_INDEXER": text, "SERVICE_DBNAME": "on"})
     assert (config.service_indexer, config.service_dbname) == (value, "on")
 
 
 def test_values_become_what_the_field_wants(load: Load) -> None:
     values = {"SERVICE_DEBUG": "true", "SERVICE_STATEMENT_TIMEOUT": "2.5", "SERVICE_DATA_DIR": "/var/lib/x"}
-    config = load({**SECRETS, **values})
+    config = load(values)
     assert config.service_data_dir == Path("/var/lib/x")
     assert config.service_debug is True
     assert config.service_statement_timeout == 2.5
@@ -62,14 +61,13 @@ def test_values_become_what_the_field_wants(load: Load) -> None:
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("value", [None, "", "change-me"])
 def test_a_missing_or_placeholder_secret_is_refused(load: Load, name: str, value: str | None) -> None:
-    values = {key: secret for key, secret in SECRETS.items() if key != name}
     with pytest.raises(SettingsError, match=name):
-        load(values if value is None else {**values, name: value})
+        load({name: value})
 
 
 def test_a_wrong_type_is_refused_by_name(load: Load) -> None:
     with pytest.raises(SettingsError, match="SERVICE_PORT"):
-        load({**SECRETS, "SERVICE_PORT": "many"})
+        load({"SERVICE_PORT": "many"})
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def test_a_wrong_type_is_refused_by_name(load: Load) -> None:
     ],
 )
 def test_the_database_that_is_named(load: Load, values: dict[str, str], url: str | None) -> None:
-    config = load({**SECRETS, **values})
+    config = load(values)
     assert config.named_database_url == url
 
 
@@ -106,7 +104,7 @@ def test_the_database_that_is_named(load: Load, values: dict[str, str], url: str
 )
 def test_an_unreadable_database_is_not_repeated(load: Load, name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=name) as refused:
-        load({**SECRETS, name: url})
+        load({name: url})
     assert "marked" not in str(refused.value)
 
 
@@ -122,7 +120,7 @@ def test_an_unreadable_database_is_not_repeated(load: Load, name: str, url: str)
     ],
 )
 def test_databases_that_are_readable(load: Load, url: str) -> None:
-    assert load({**SECRETS, "SERVICE_DATABASE_URL": url}).named_database_url == url
+    assert load({"SERVICE_DATABASE_URL": url}).named_database_url == url
 
 
 def test_settings_do_not_show_their_secrets(load: Load) -> None:
@@ -154,7 +152,7 @@ USABLE = "marked-key-that-is-usable"
 )
 def test_a_key_that_no_header_carries_or_anybody_guesses_is_refused(load: Load, name: str, key: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} ") as refused:
-        load({**SECRETS, name: key})
+        load({name: key})
     assert "marked" not in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
@@ -169,7 +167,7 @@ def test_a_key_that_no_header_carries_or_anybody_guesses_is_refused(load: Load, 
 )
 def test_a_placeholder_is_refused(load: Load, name: str, placeholder: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is a placeholder"):
-        load({**SECRETS, name: placeholder})
+        load({name: placeholder})
 
 
 @pytest.mark.parametrize(
@@ -190,20 +188,20 @@ def test_a_placeholder_is_refused(load: Load, name: str, placeholder: str) -> No
 )
 def test_two_secrets_are_not_the_same(load: Load, name: str, others: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="must not be the same") as refused:
-        load({**SECRETS, name: USABLE, **others})
+        load({name: USABLE, **others})
     assert name in str(refused.value)
     assert "marked" not in str(refused.value)
 
 
 @pytest.mark.parametrize("other", ["ENCRYPTION_KEY", "SERVICE_DBPASSWORD"])
 def test_an_earlier_encryption_key_may_be_in_use_elsewhere(load: Load, other: str) -> None:
-    load({**SECRETS, "ENCRYPTION_KEY_PREVIOUS": USABLE, other: USABLE})
+    load({"ENCRYPTION_KEY_PREVIOUS": USABLE, other: USABLE})
 
 
 @pytest.mark.parametrize("seconds", ["inf", "0.0001", "1e10"])
 def test_a_statement_timeout_that_postgresql_cannot_have(load: Load, seconds: str) -> None:
     with pytest.raises(SettingsError, match="SERVICE_STATEMENT_TIMEOUT"):
-        load({**SECRETS, "SERVICE_STATEMENT_TIMEOUT": seconds})
+        load({"SERVICE_STATEMENT_TIMEOUT": seconds})
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\n{}\t\n"])
@@ -217,7 +215,7 @@ def test_what_came_along_from_a_file_is_taken_off(load: Load, around: str) -> No
         "SERVICE_DEBUG": "on",
         "SERVICE_POOL_SIZE": "7",
     }
-    config = load({**SECRETS, **{name: around.format(value) for name, value in values.items()}})
+    config = load({name: around.format(value) for name, value in values.items()})
     assert config.service_adminkey == USABLE
     assert config.service_metrics_key == f"{USABLE}-2"
     assert config.service_database_url == "postgresql://h/d"
@@ -226,7 +224,7 @@ def test_what_came_along_from_a_file_is_taken_off(load: Load, around: str) -> No
 
 
 def test_a_password_loses_its_newline_and_keeps_its_spaces(load: Load) -> None:
-    config = load({**SECRETS, "SERVICE_DBHOST": "h", "SERVICE_DBPASSWORD": " p q \r\n"})
+    config = load({"SERVICE_DBHOST": "h", "SERVICE_DBPASSWORD": " p q \r\n"})
     assert config.service_dbpassword == " p q "
 
 
@@ -238,7 +236,7 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(
     for key in odd:
         keyring = Keyring(key)
         blob, key_id = keyring.seal("secret", "place"), keyring.current.id
-        config = load({**SECRETS, "ENCRYPTION_KEY": key})
+        config = load({"ENCRYPTION_KEY": key})
         assert Keyring(config.encryption_key, config.previous_keys).open(blob, key_id, "place") == "secret"
         environment.setenv("ENCRYPTION_KEY_PREVIOUS", f"another,{key}")
         environment.setenv("ENCRYPTION_KEY", "a key that came after it")
@@ -246,7 +244,7 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(
         assert Keyring(later.encryption_key, later.previous_keys).open(blob, key_id, "place") == "secret"
         assert "ENCRYPTION_KEY" in settings.remarks(config, tmp_path / ".env")[0]
         environment.delenv("ENCRYPTION_KEY_PREVIOUS")
-    config = load({**SECRETS, "ENCRYPTION_KEY": "a key that came after it"})
+    config = load({"ENCRYPTION_KEY": "a key that came after it"})
     assert settings.remarks(config, tmp_path / ".env") == []
 
 
@@ -272,11 +270,11 @@ def test_what_an_encryption_key_sealed_it_goes_on_opening(
 )
 @pytest.mark.parametrize("before", ["", "\ufeff"])
 def test_a_file_is_read_literally(load: Load, line: str, value: str, before: str) -> None:
-    assert load(SECRETS, before + line).service_dbname == value
+    assert load({}, before + line).service_dbname == value
 
 
 def test_an_empty_variable_leaves_the_file_its_say(load: Load) -> None:
-    assert load({**SECRETS, "SERVICE_DBNAME": ""}, "SERVICE_DBNAME=a").service_dbname == "a"
+    assert load({"SERVICE_DBNAME": ""}, "SERVICE_DBNAME=a").service_dbname == "a"
 
 
 @pytest.mark.parametrize(
@@ -305,10 +303,10 @@ def test_a_folder_of_that_name_is_no_file_of_settings(environment: pytest.Monkey
 
 
 def test_a_misspelt_setting_is_remarked(load: Load, tmp_path: Path) -> None:
-    long = {**SECRETS, "ENCRYPTION_KEY": "a key that is long enough"}
     file = "SERVICE_ADMINKEY=x\nSERVICE_RATELIMIT=1/minute\nSERVICE_PORT=1\nSERVICE_PORT=2\nOTHER=a\nOTHER=${b}\n"
     file += "SERVICE_DBPASSWORD=${PW}\n"
-    config = load({**long, "service_pool_size": "3", "SERVICE_ZZZ": "marked"}, file)
+    values = {"ENCRYPTION_KEY": "a key that is long enough", "service_pool_size": "3", "SERVICE_ZZZ": "marked"}
+    config = load(values, file)
     assert settings.remarks(config, tmp_path / ".env") == [
         f"SERVICE_PORT is set more than once in {tmp_path / '.env'}: the last value counts.",
         f"SERVICE_DBPASSWORD in {tmp_path / '.env'} has a ${{…}}, which is read literally.",
@@ -323,7 +321,7 @@ def test_a_misspelt_setting_is_remarked(load: Load, tmp_path: Path) -> None:
 )
 def test_an_origin_that_no_browser_sends_is_refused(load: Load, origins: str) -> None:
     with pytest.raises(SettingsError, match="SERVICE_CORS_ORIGINS"):
-        load({**SECRETS, "SERVICE_CORS_ORIGINS": f"https://b.example,{origins}"})
+        load({"SERVICE_CORS_ORIGINS": f"https://b.example,{origins}"})
 
 
 @pytest.mark.parametrize(
@@ -344,7 +342,7 @@ def test_an_origin_that_no_browser_sends_is_refused(load: Load, origins: str) ->
 def test_a_value_without_an_effect_is_refused(load: Load, name: str, value: str) -> None:
     """uvicorn ignores such a proxy; the others failed later, with a traceback or at each call of a provider."""
     with pytest.raises(SettingsError, match=f"{name} must be ") as refused:
-        load({**SECRETS, name: value})
+        load({name: value})
     assert "marked" not in str(refused.value)
 
 
@@ -362,7 +360,7 @@ def test_a_value_without_an_effect_is_refused(load: Load, name: str, value: str)
     ],
 )
 def test_values_of_that_form_are_used(load: Load, name: str, value: str) -> None:
-    assert str(getattr(load({**SECRETS, name: value}), name.lower())) == value
+    assert str(getattr(load({name: value}), name.lower())) == value
 
 
 def test_template_readme_and_settings_agree() -> None:

@@ -150,15 +150,7 @@ class AsyncInstances:
 
     async def embed(self, name: str, texts: Sequence[str], *, input_type: InputType = "document") -> Embedded:
         """Embeds texts without storing them. Not repeated after a broken connection: it may cost money."""
-        return engines.embedded(
-            await self._transport.send(
-                "POST",
-                path_to("llm-instances", name, "embed"),
-                engines.RawEmbedded,
-                body={"input": list(texts), "input_type": input_type, "encoding": "f4"},
-                repeat=False,
-            )
-        )
+        return await self._transport.run(lambda transport: engines.embed(transport, name, texts, input_type))
 
     def usage(
         self, name: str, *, first: date | None = None, last: date | None = None, by: Literal["day", "user"] = "day"

@@ -94,7 +94,8 @@ def open_source(
 
 def _file_source(path: Path, beside: dict[str, Any], columns: Columns) -> Source:
     if not path.is_file():
-        raise SourceError(f"there is no file {path}")
+        is_there = path.exists()
+        raise SourceError(f"{path} is not a regular file, which is needed" if is_there else f"there is no file {path}")
     suffix = Path(path.stem).suffix if path.suffix in {".gz", ".zst"} else path.suffix
     if suffix in {".jsonl", ".ndjson"}:
         return json_source(path, columns)

@@ -69,6 +69,15 @@ function Adding({ base, instance, canEmbed, onClose }) {
   <//>`;
 }
 
+// The text of a file. Without `fatal` each letter of another encoding would become "\ufffd", and be stored so.
+function textOf(content) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch {
+    throw new Error("The file is not UTF-8: save it with this encoding, for example as “CSV UTF-8”.");
+  }
+}
+
 // So that what is pasted later does not replace what was before.
 const newPrefix = () => `${new Date().toISOString().slice(0, 19).replace("T", "-").replaceAll(":", "")}-`;
 
@@ -79,7 +88,7 @@ function Source({ instance, canEmbed, start, onClose }) {
     if (chosen.size > FILE_BYTES) {
       throw new Error(`The file has ${bytes(chosen.size)}: above ${bytes(FILE_BYTES)} use the client vecferry.`);
     }
-    setFile({ name: chosen.name, content: await chosen.text() });
+    setFile({ name: chosen.name, content: textOf(await chosen.arrayBuffer()) });
     form.set({ format: formatOf(chosen.name), prefix: `${chosen.name.replace(/\.[^.]*$/, "")}-` });
   });
   const drop = () => {

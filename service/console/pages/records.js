@@ -76,7 +76,7 @@ function* readCsv(content) {
 
 // Rows of RFC 4180 with the line at which each begins; cells in quotes may hold commas, quotes and ends of lines.
 function* csvRows(content) {
-  const cell = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n|\n|\r|$)/y;
+  const cell = /(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n|\n|\r|$)/y;
   let [line, start, cells, end] = [1, 1, [], ""];
   while (cell.lastIndex < content.length || end === ",") {
     const found = cell.exec(content);

@@ -115,4 +115,4 @@ function Findings({ checked, failing, failures, rows, isWhole, base, onCancel })
 const fault = (text) => text.trim() && parsed(text).fault;
 
 // The stored schema for people to read; one that the original system has left may be no JSON.
-const pretty = (scheme = "") => (!scheme || fault(scheme) ? scheme : JSON.stringify(JSON.parse(scheme), null, 2));
+const pretty = (scheme = "") => (!scheme || fault(scheme) ? scheme : JSON.stringify(parsed(scheme).value, null, 2));

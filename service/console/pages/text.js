@@ -33,7 +33,7 @@ function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
   const actions = html`<a class="button" href="${base.page}/search?${alike}">More like this</a>
     ${canEdit && html`<${FormButton} label="Edit" title="Edit this text" submit="Save" fields=${fields}
         stored=${{ text: row.text, metadata }} done="The text is stored." onDone=${onStored}
-        send=${(body, { signal }) => store(base, row, body, signal)} />
+        send=${(body, { signal }) => store(base, row, metadata, body, signal)} />
       <${FormButton} label="Delete" title="Delete this text" kind="danger" submit="Delete it"
           send=${(body, options) => post(`${base.embeddings}/delete`, { text_ids: [id] }, options)}
           done="The text is deleted." onDone=${deleted}>
@@ -56,10 +56,10 @@ function Shown({ row, base, canEdit, canEmbed, reload, onStored }) {
   </div>`;
 }
 
-async function store(base, row, { text = null, metadata }, signal) {
+async function store(base, row, before, { text = null, metadata }, signal) {
   const { value = null, fault } = parsed(metadata ?? "null"); // null removes what is stored
   if (fault) throw new Error(`The metadata are not JSON: ${fault}`);
-  const changed = { text_id: row.text_id, metadata: value };
+  const changed = { text_id: row.text_id, ...(metadata !== before && { metadata: value }) }; // else it stays
   if (text !== null && text !== row.text) return post(base.texts, { texts: [{ ...changed, text }] }, { signal });
   const { embeddings: [now] } = await post(`${base.embeddings}/get`, { text_ids: [row.text_id] }, { signal });
   if (!now) throw new Error("The text was deleted meanwhile.");

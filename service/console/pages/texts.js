@@ -19,6 +19,7 @@ export default function Texts(props) {
   const [after, filter, limit] = [query.get("after"), query.get("filter") ?? "", query.get("limit") ?? "25"];
   const trail = useRef([]); // the pages before this one
   if (!after) trail.current = [];
+  if (trail.current.includes(after)) trail.current.length = trail.current.indexOf(after); // by the browser's Back
   const [selected, setSelected] = useState(new Set());
   const where = [base.embeddings, after, filter, limit];
   const from = useLoad((signal) => page(base.embeddings, { after, filter, limit: Number(limit) }, signal), where);
