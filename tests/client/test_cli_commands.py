@@ -21,6 +21,8 @@ from tests.client.samples import rows
 from tests.conftest import ADMIN_KEY, serving, settings_for
 from tests.support.faulty_proxy import Fault, faulty_proxy
 
+pytestmark = pytest.mark.slow
+
 User = tuple[str, str]
 ESCAPE = "\x1b[31m"
 

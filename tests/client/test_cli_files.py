@@ -17,6 +17,8 @@ from tests.client.commands import Ferry
 from tests.client.samples import assert_stored, rows
 from tests.support.faulty_proxy import NONE, Fault, faulty_proxy
 
+pytestmark = pytest.mark.slow
+
 User = tuple[str, str]
 
 

@@ -12,6 +12,8 @@ from tests.client.conftest import DIMENSIONS
 from tests.client.samples import assert_stored, rows
 from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
+pytestmark = pytest.mark.slow
+
 User = tuple[str, str]
 
 

@@ -23,6 +23,8 @@ from vecferry import (
 from tests.conftest import ADMIN_KEY
 from tests.support.faulty_proxy import NONE, Fault, canned, faulty_proxy
 
+pytestmark = pytest.mark.slow
+
 BUSY = Fault(answer=canned(503, "Retry-After: 0"))
 
 

@@ -9,6 +9,8 @@ import pytest
 from service.maps import neighbours, projection, samples
 from service.maps.quality import Trust
 
+pytestmark = pytest.mark.slow
+
 random = np.random.default_rng(5)
 STATE = random.bit_generator.state
 

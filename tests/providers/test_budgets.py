@@ -16,6 +16,8 @@ from tests.providers.conftest import Lent, gone, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, User, problem, unique, user
 
+pytestmark = pytest.mark.slow
+
 
 async def share(one: Lent, other: User, **limits: Any) -> dict[str, Any]:
     body = {"share_with_handle": other.handle, "role": "reader", **limits}

@@ -16,6 +16,8 @@ from tests.providers.conftest import Lent, lent
 from tests.support.provider import KEY, Provider
 from tests.support.world import Headers, problem
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {"a": "one two", "b": "three"}
 
 # fault -> status, calls, failures in the ledger, tokens in the ledger, words of the detail, seconds of Retry-After

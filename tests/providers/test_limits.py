@@ -13,6 +13,8 @@ from tests.providers.conftest import Lent, lent
 from tests.support.provider import Provider
 from tests.support.world import Headers, problem
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 
 

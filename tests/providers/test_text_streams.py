@@ -16,6 +16,8 @@ from tests.support.provider import Provider
 from tests.support.world import Headers, problem
 from tests.uploads.test_streams import SOON, opened
 
+pytestmark = pytest.mark.slow
+
 
 def records(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)

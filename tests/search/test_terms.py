@@ -11,6 +11,8 @@ from service.database.pool import Pool
 from service.search import filters
 from service.search.terms import terms_of
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = [
     *[
         0,
