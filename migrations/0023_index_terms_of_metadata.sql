@@ -6,7 +6,7 @@
 --                             order of the numbers,
 --   d, m or y, and the start  of a text that starts with a day, a month or a year: century, year, month, day,
 --   s                         for another text.
--- So a range is a few terms, and each number has only three. The term without a path is for metadata that is no object.
+-- So a range matches few terms, and a number has three. Metadata that are not an object have one term, without a path.
 -- Paths of more than five steps or 100 characters have no terms: keys of an index are limited to 2,704 bytes, and a range may
 -- have 1,300 terms.
 CREATE FUNCTION metadata_terms(metadata jsonb) RETURNS text[]

@@ -13,7 +13,7 @@ import msgspec
 
 from service.search.limits import MAX_INDEXED_PATH, MAX_INDEXED_STEPS, MAX_SPANS
 
-NO_OBJECT = "\x01"  # of metadata that is no object
+NOT_AN_OBJECT = "\x01"  # the term of metadata that are not an object
 LARGEST, SMALLEST = 1e300, 1e-300
 BYTE_BY_BYTE = (256, 256)  # of three bytes of a number
 DAYS_MONTHS_YEARS = (31, 12, 100)
@@ -56,7 +56,7 @@ class Span(msgspec.Struct, frozen=True):
     def terms(self) -> Iterator[str]:
         """The terms of which each row with such a value has one. Any value of an array may be the one."""
         path = ".".join(self.steps)
-        yield NO_OBJECT
+        yield NOT_AN_OBJECT
         yield from (".".join(self.steps[:step]) + "\x01a" for step in range(1, len(self.steps) + 1))
         yield from (f"{path}\x01{code}" for code in self._codes())
 

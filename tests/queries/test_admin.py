@@ -155,7 +155,7 @@ class TestLockAll:
 
 
 class TestDeleteAllProjects:
-    async def test_whoever_owns_them(self, connection: Connection, number: int) -> None:
+    async def test_of_any_owner(self, connection: Connection, number: int) -> None:
         await connection.execute("UPDATE projects SET owner = '_system' WHERE project_id = $1", number)
         assert await admin.delete_all_projects(connection) >= 1
         assert (await admin.describe_database(connection)).projects == 0
@@ -163,7 +163,7 @@ class TestDeleteAllProjects:
 
 
 class TestDeleteAllInstances:
-    async def test_whoever_owns_them(self, connection: Connection) -> None:
+    async def test_of_any_owner(self, connection: Connection) -> None:
         await factories.instance(connection, "_system")
         await admin.delete_all_projects(connection)
         assert await admin.delete_all_instances(connection) >= 1

@@ -47,7 +47,7 @@ async def locked(database: str, project: Project, mode: str = "ACCESS EXCLUSIVE"
 
 
 async def waiting(database: str, number: int) -> None:
-    """Goes on when so many statements wait for a lock."""
+    """Waits until this number of statements waits for a lock."""
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     connection = await asyncpg.connect(database)
     async with asyncio.timeout(30):
@@ -168,7 +168,7 @@ async def test_a_request_that_takes_too_long_is_given_up(url: str) -> None:
             busy(answer)
             assert "after 1 s" in answer.json()["detail"]
             assert time.monotonic() - start < 10  # a statement may take 30
-            await waiting(url, 0)  # the statement was given up too
+            await waiting(url, 0)  # the statement was cancelled, too
         async with asyncio.timeout(60):
             while (await upload(api, project, "b")).status_code != 201:  # which takes longer than a second at times
                 pass

@@ -85,7 +85,7 @@ def test_terms_of_a_range_of_days() -> None:
             "day\x01a",
             "day\x01s",
             "day\x01d1999-11-30",
-            "day\x01d1999-11-31",  # there is no such day
+            "day\x01d1999-11-31",  # not a date
             "day\x01d1999-12",
             "day\x01d2000",
             *["day\x01m1999-11", "day\x01m1999-12", "day\x01m2000", "day\x01m2001-01"],
