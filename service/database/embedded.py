@@ -32,6 +32,7 @@ SYSTEM_USER = "embedding-service"  # PostgreSQL refuses to run as root
 MEBIBYTE = 1024 * 1024
 START_SECONDS = 300  # long, because of a possible recovery after a crash
 SILENT_SECONDS = 10  # without its socket, which a running server has from the beginning
+ACCOUNT_SECONDS = 5  # for another process that creates the system user
 NO_RESPONSE = 2  # of pg_isready
 SOCKET_PATH_MAX = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -245,19 +246,24 @@ def _command_line(pid: int) -> str:
 
 
 def _account() -> pwd.struct_passwd:
-    """The system user that runs the server instead of root, created if it is missing."""
-    try:
-        return pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    """The system user that runs the server instead of root, created if it is missing.
+
+    `useradd` fails while another process has its lock, perhaps to create the same user.
+    """
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    end = time.monotonic() + ACCOUNT_SECONDS
+    while True:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(SYSTEM_USER)
         try:
             subprocess.run(command, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
-            raise EmbeddedPostgresError(
-                f"PostgreSQL refuses to run as root, and `{' '.join(command)}` failed: create this user, "
-                f"or run the service as another user."
-            ) from None
-        return pwd.getpwnam(SYSTEM_USER)
+            if time.monotonic() > end:
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL refuses to run as root, and `{' '.join(command)}` failed: create this user, "
+                    f"or run the service as another user."
+                ) from None
+            time.sleep(0.05)
 
 
 def _let_through(folder: Path, *, files: bool = False) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -236,6 +237,27 @@ def test_nobody_else_may_come_near(data_dir: Path) -> None:
         for name in ("cluster", "socket"):
             assert stat.S_IMODE((data_dir / name).stat().st_mode) & 0o077 == 0
         assert stat.S_IMODE((data_dir / "postgres.log").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user, and can make one")
+def test_several_processes_make_the_user_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a fresh machine: `useradd` fails while another one has its lock, and when the user exists already."""
+    name = f"embedding-test-{os.getpid()}"
+    monkeypatch.setattr(embedded, "SYSTEM_USER", name)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            made = list(threads.map(lambda _: embedded._account().pw_name, range(8)))
+    finally:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
+    assert made == [name] * 8
+
+
+def test_a_user_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(embedded, "SYSTEM_USER", "no-such-user")
+    monkeypatch.setattr(embedded, "ACCOUNT_SECONDS", 0.2)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(embedded.EmbeddedPostgresError, match=r"useradd .* no-such-user.* failed"):
+        embedded._account()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
