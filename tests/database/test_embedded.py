@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +31,14 @@ with embedded.running(Path(sys.argv[1]), durable=False) as url:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "data"
-    if (tmp_path / "data" / "cluster" / "postmaster.pid").exists():  # a test that failed has left a server
-        with embedded.running(tmp_path / "data", durable=False):
-            pass
+def data_dir() -> Iterator[Path]:
+    """A folder with a path that is short enough for a socket, in a folder that only its user may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder) / "data"
+        yield data_dir
+        if (data_dir / "cluster" / "postmaster.pid").exists():  # a test that failed has left a server
+            with embedded.running(data_dir, durable=False):
+                pass
 
 
 def run_user(data_dir: Path) -> subprocess.Popen[str]:
