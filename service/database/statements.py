@@ -239,6 +239,19 @@ def _runner(statement: Statement, returned: Any) -> Callable[[Any, str, list[Any
         return int(tag.rpartition(" ")[2]) if statement.kind == "execrows" else None
 
     async def copy(db: Any, text: str, arguments: list[Any]) -> Any:
-        await db.copy_from_query(text.removesuffix(";"), output=arguments[0], format="binary")
+        fault: BaseException | None = None
+
+        async def take(piece: bytes) -> None:
+            nonlocal fault
+            if fault is None:
+                try:
+                    await arguments[0](piece)
+                except BaseException as error:  # raised below
+                    fault = error
+
+        # asyncpg 0.32 cancels a COPY whose output fails; if it has already ended, the next statement waits for ever.
+        await db.copy_from_query(text.removesuffix(";"), output=take, format="binary")
+        if fault is not None:
+            raise fault
 
     return {"one": one, "many": many, "exec": execute, "execrows": execute, "copy": copy}[statement.kind]

@@ -1,12 +1,14 @@
 """Statements of sql/maps.sql on real rows."""
 
+import asyncio
 import struct
 from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
-from service.database.pool import Connection
+from service.database.pool import Connection, connected
 from service.queries import embeddings, maps
 from service.queries.maps import AskedMap
 from tests.support import factories
@@ -217,6 +219,24 @@ class TestCopySample:
             await maps.copy_sample(connection, project_id=one.project_id, last=last, output=take)
             # A row: the number of columns; an id, a sequence, a place and a vector with their lengths.
             assert len(came) == 19 + rows * (2 + (4 + 1) + (4 + 8) + (4 + 8) + (4 + 4 + 3 * 2)) + 2
+
+    @pytest.mark.parametrize("fault", [BrokenPipeError, asyncio.CancelledError])
+    @pytest.mark.parametrize("wait", [0.0, 0.2])
+    async def test_an_output_that_fails(self, service_database: str, fault: type[BaseException], wait: float) -> None:
+        """The connection can be used afterwards, also if the server has already sent all."""
+
+        async def take(_: bytes) -> None:
+            await asyncio.sleep(wait)
+            raise fault
+
+        async with connected(service_database) as connection, asyncio.timeout(10):
+            transaction = connection.transaction()
+            await transaction.start()
+            one = await asked(connection)
+            with pytest.raises(fault):
+                await maps.copy_sample(connection, project_id=one.project_id, last=2**63 - 1, output=take)
+            assert await connection.fetchval("SELECT 1") == 1
+            await transaction.rollback()
 
 
 class TestGetMapLayout:
