@@ -17,6 +17,7 @@ from psycopg.pq import ExecStatus
 
 from service.database.statements import SCHEMA, Statement, read, row_type
 from service.paths import folder
+from service.queries.indexes import IndexKind
 
 RESOURCES = sorted(path.stem for path in folder("sql").glob("*.sql"))
 PROJECT = 1  # its partition is made for the test, so that statements that name one can be prepared
@@ -33,6 +34,7 @@ TYPES: dict[Any, set[str]] = {
     msgspec.Raw: {"jsonb"},
     Any: {"jsonb"},
     type(None): {"void"},
+    IndexKind: {"text"},
 }
 
 
@@ -124,7 +126,7 @@ def test_statement_fits_its_function(prepared: psycopg.Connection, resource: str
     for place, name in enumerate(statement.parameters):
         assert type_name(prepared, described.param_type(place)) in names(hints[name]), name
     for name in set(statement.literals) - {SCHEMA}:
-        assert hints[name] is int, name
+        assert hints[name] in (int, IndexKind), name
 
     row = row_type(statement.kind, hints["return"])
     if row is None:
