@@ -57,15 +57,16 @@ class AllDefinitionsPage(Page, frozen=True):
 @endpoint("GET", "/v1/llm-definitions", guard=any_user)
 async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Caller) -> Definitions:
     """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all."""
-    if query.owner is not None:
-        return Definitions(*await query.read(req, llm_definitions.get_system_llm_definitions))
-    return Definitions(*await query.read(req, llm_definitions.get_all_llm_definitions, caller=access.handle))
+    user = access.handle if query.owner is None else query.owner
+    ask = partial(llm_definitions.get_llm_definitions, user_handle=user, with_public=query.owner is None)
+    return Definitions(*await query.read(req, ask))
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner)
 async def get_definitions(req: Req, user: str, query: Page) -> Definitions:
     """A user's definitions: own, built-in and shared ones."""
-    return Definitions(*await query.read(req, llm_definitions.get_llm_definitions_by_user, user_handle=user))
+    ask = partial(llm_definitions.get_llm_definitions, user_handle=user, with_public=False)
+    return Definitions(*await query.read(req, ask))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201)

@@ -175,7 +175,9 @@ class TestDeleteAllUsers:
         assert await admin.delete_all_users(connection) >= 1
         assert await users.get_all_users(connection, search="", max_rows=9, skip=0) == ["_system"]
         assert number in await projects.get_orphaned_tables(connection)
-        built_in = await llm_definitions.get_llm_definitions_by_user(connection, user_handle="x", max_rows=9, skip=0)
+        built_in = await llm_definitions.get_llm_definitions(
+            connection, user_handle="x", with_public=True, max_rows=9, skip=0
+        )
         assert len(built_in) == 6
 
 
