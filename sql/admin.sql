@@ -52,7 +52,7 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
 -- name: DescribeDatabase :one
 SELECT current_setting('server_version') AS postgresql,
        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
-       pg_database_size(current_database()) AS bytes,
+       pg_database_size(current_database()) AS database_bytes,
        (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
        (SELECT count(*) FROM projects) AS projects,
        (SELECT count(*) FROM llm_service_instances) AS instances,

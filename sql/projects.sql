@@ -114,18 +114,18 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
 
 -- name: RetrieveProject :one
 SELECT project.owner, project.project_handle, project.project_id, project.public_read, @role::text AS role,
-       count_embeddings(project.project_id) AS number_of_embeddings,
+       count_embeddings(project.project_id) AS number_of_embeddings, project.text_search,
        counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint
                             FROM embedding_count_deltas AS delta
                            WHERE delta.project_id = project.project_id) AS changes,
        counted.log::text AS log,
-       project.text_search, project.description, project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
            'instance_id', instance.instance_id,
            'access_role', (SELECT access.role FROM instance_access AS access
                             WHERE access.instance_id = instance.instance_id
-                              AND access.user_handle = @caller::text)) END AS instance
+                              AND access.user_handle = @caller::text)) END AS instance,
+       project.description, project.metadata_scheme
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
   LEFT JOIN embedding_counts AS counted ON counted.project_id = project.project_id

@@ -13,6 +13,7 @@ from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.queries import embeddings
+from service.queries.embeddings import Deletion
 from service.queries.projects import ProjectAccess
 from service.search.query import StoredId, sent_filter
 from service.turns import converted
@@ -54,11 +55,9 @@ class _RawDelete(DeleteIn, frozen=True, forbid_unknown_fields=True):
     filter: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class Deleted(Deletion, frozen=True):
     """The number of embeddings that were, or would be, deleted, and the first 10,000 of their ids, in order."""
 
-    deleted: int
-    text_ids: list[str]
     dry_run: bool
 
 

@@ -1,7 +1,7 @@
 """Projects (contract section 6)."""
 
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -19,12 +19,11 @@ from service.http.request import Req
 from service.metadata.schemas import BadSchema
 from service.queries import llm_instances, projects
 from service.queries.llm_instances import ProjectInstance
-from service.queries.projects import ProjectAccess, ProjectBrief
+from service.queries.projects import ProjectAccess, ProjectBrief, ProjectRow, TextSearch
 from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 EVERYBODY = "*"
-TextSearch = Literal["editors", "readers", "public"]
 
 
 class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,26 +63,14 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     llm_services: list[AnyHandle | OlderService] | None = msgspec.field(name="llmServices", default=None)
 
 
-class Project(msgspec.Struct, frozen=True, omit_defaults=True):
+class Project(ProjectRow, frozen=True, kw_only=True):
     """A project as visible to the caller with this `role`.
 
     `changes` grows by one with each inserted, changed or deleted embedding. While `changes` and `log` stay the same, so
     do the embeddings.
     """
 
-    project_id: int
-    project_handle: str
-    owner: str
-    public_read: bool
-    role: str
-    number_of_embeddings: int
-    text_search: TextSearch
     index: ProjectIndex
-    changes: int | None = None
-    log: str | None = None
-    instance: dict[str, Any] | None = None
-    description: str | None = None
-    metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
     shared_with: list[SharedWith] | None = None
 
 

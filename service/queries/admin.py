@@ -39,7 +39,7 @@ class DatabaseDescription(msgspec.Struct, frozen=True):
 
     postgresql: str
     pgvector: str
-    bytes: int
+    database_bytes: int
     users: int
     projects: int
     instances: int

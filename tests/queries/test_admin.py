@@ -60,7 +60,7 @@ class TestDescribeDatabase:
         found = await admin.describe_database(connection)
         assert int(found.postgresql.partition(".")[0]) >= 15
         assert found.pgvector.startswith("0.")
-        assert found.bytes > 1_000_000
+        assert found.database_bytes > 1_000_000
 
     async def test_counts(self, connection: Connection) -> None:
         before = await admin.describe_database(connection)
