@@ -27,12 +27,11 @@ SELECT pg_logical_emit_message(true, 'embeddings', '');
 -- OFFSET 0 makes PostgreSQL look up each of them, instead of reading all embeddings.
 SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
        vector,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
-       page_bytes
-  FROM (SELECT *, sum(CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-                           ELSE coalesce(octet_length(text), 0) END
-                      + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN metadata END AS metadata,
+       size
+  FROM (SELECT *, CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS size
           FROM (SELECT sequence, text_id, created_at, updated_at,
                        CASE WHEN @with_vector::bool THEN vector END AS vector,
                        CASE WHEN @with_text::bool THEN text END AS text,

@@ -23,7 +23,7 @@ class LogState(msgspec.Struct, frozen=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True):
-    """An inserted or changed embedding, or a deletion; `page_bytes` is as in a page of embeddings."""
+    """An inserted or changed embedding, or a deletion; `size` is as in a page of embeddings."""
 
     sequence: int
     deleted: bool
@@ -33,7 +33,7 @@ class ChangeRow(msgspec.Struct, frozen=True):
     vector: HalfVector | None
     text: str | None
     metadata: msgspec.Raw | None
-    page_bytes: int
+    size: int
 
 
 class DigestRow(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class EmbeddedText(msgspec.Struct, frozen=True):
 class PageRow(msgspec.Struct, frozen=True):
     """A stored embedding; `vector`, `text` and `metadata` are None unless requested.
 
-    `page_bytes` is the total size of the page's texts and metadata, even if left out.
+    `size` is the bytes of text and metadata, even if left out.
     """
 
     text_id: str
@@ -37,7 +37,7 @@ class PageRow(msgspec.Struct, frozen=True):
     vector: HalfVector | None
     text: str | None
     metadata: msgspec.Raw | None
-    page_bytes: int
+    size: int
 
 
 class Deletion(msgspec.Struct, frozen=True):

@@ -432,4 +432,4 @@ async def test_texts_of_many_results_are_read_in_parts(
     assert first == second
     texts = {one["id"]: one["text"] for one in first}
     assert texts == {"none": None} | {f"t{place}": f"text {place}" for place in range(7)}
-    assert sorted(read) == [2, 3, 3]
+    assert sorted(read) == [2, 2, 3, 3, 3, 3]  # the sizes first

@@ -107,9 +107,9 @@ class TestGetChanges:
     async def test_leaves_out_what_was_not_asked_for_or_is_too_much(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["x" * 100], metadata=[{"k": 1}])
         (row,) = await changed(connection, number, with_vector=False, with_text=False, with_metadata=False)
-        assert (row.vector, row.text, row.metadata, row.page_bytes) == (None, None, None, 0)
+        assert (row.vector, row.text, row.metadata, row.size) == (None, None, None, 0)
         (row,) = await changed(connection, number, max_bytes=50)
-        assert (row.text, row.metadata, row.page_bytes) == (None, None, 108)
+        assert (row.text, row.metadata, row.size) == (None, None, 108)
 
 
 class TestGetDigests:

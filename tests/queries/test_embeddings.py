@@ -145,13 +145,14 @@ class TestGetEmbeddingsByIDs:
 
         rows = await found()
         assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
-        assert {row.page_bytes for row in rows} == {14}
+        assert [row.size for row in rows] == [11, 3]
         assert [row.text for row in await found(max_bytes=13)] == [None, None]
         assert [row.vector for row in await found(with_vector=False)] == [None, None]
         for part in ("text", "metadata"):
             rows = await found(with_text=part == "text", with_metadata=part == "metadata")
             shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
             assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
+            assert [row.size for row in rows] == ([3, 3] if part == "text" else [8, 0])
 
 
 class TestDeleteEmbeddings:
@@ -218,26 +219,26 @@ class TestGetEmbeddingsByProject:
         await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, texts=texts, metadata=metadata)
         for max_bytes, has in ((198, True), (197, False)):
             row, other = await self.get(connection, number, max_bytes=max_bytes)
-            assert (row.page_bytes, row.text is not None, row.metadata is not None) == (198, has, has)
-            assert (other.page_bytes, other.text_id, other.text) == (198, "b", None)
+            assert (row.size, row.text is not None, row.metadata is not None) == (198, has, has)
+            assert (other.size, other.text_id, other.text) == (0, "b", None)
             assert row.vector is not None
         rows = await self.get(connection, number, max_bytes=99, with_metadata=False)
-        assert [row.page_bytes for row in rows] == [100, 100]
+        assert [(row.size, row.text) for row in rows] == [(100, None), (0, None)]
         (alone,) = await self.get(connection, number, max_bytes=99, max_rows=1)
-        assert (alone.text, alone.page_bytes) == (None, 198)
+        assert (alone.text, alone.size) == (None, 198)
 
     async def test_control_characters_count_as_in_json(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["\x01" * 2000])
         (row,) = await self.get(connection, number, max_bytes=2000)
-        assert (row.page_bytes, row.text) == (12_002, None)
+        assert (row.size, row.text) == (12_002, None)
         parts = {"with_vector": True, "with_text": True, "with_metadata": True}
         (row,) = await embeddings.get_embeddings_by_ids(
             connection, project_id=number, text_ids=["a"], max_bytes=2000, **parts
         )
-        assert (row.page_bytes, row.text) == (12_002, None)
+        assert (row.size, row.text) == (12_002, None)
         one = await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a"], max_bytes=2000)
         assert one is not None
-        assert (one.page_bytes, one.text) == (12_002, None)
+        assert (one.size, one.text) == (12_002, None)
 
     async def test_reads_only_what_is_asked_for(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["t"], metadata=[{"k": 1}])
@@ -319,7 +320,7 @@ class TestRetrieveEmbeddings:
             )
             assert row is not None
             assert row.vector is not None
-            assert (row.text is not None, row.metadata is not None, row.page_bytes) == (has, has, 12)
+            assert (row.text is not None, row.metadata is not None, row.size) == (has, has, 12)
             assert row.vector.to_list() == [1, 2, 3]
 
     async def test_uses_the_primary_key(self, connection: Connection, number: int) -> None:
