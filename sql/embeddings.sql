@@ -46,9 +46,9 @@ SELECT stored.text_id,
            AS sent (text_id, text, metadata, keeps_metadata)
   JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
 
--- name: GetEmbeddingsByProject :many
+-- name: GetEmbeddings :many
 -- A connection that has searched makes generic plans (service/database/pool.py), which do not use the index for a
--- condition with IS NULL; so this has a second one.
+-- condition with IS NULL; so this has a second one, and 'by_ids' is in the text.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes in all
 -- are left out; 'size' is that of a row, so that the caller can reserve memory first. The size of a long text is that in
 -- JSON, where a control character has six bytes.
@@ -63,25 +63,10 @@ SELECT text_id, created_at, updated_at, vector,
                        CASE WHEN @with_text::bool THEN text END AS text,
                        CASE WHEN @with_metadata::bool THEN metadata END AS metadata
                   FROM {schema}.embeddings_{project_id}
-                 WHERE text_id >= coalesce(@after::text, '')
-                   AND (@after::text IS NULL OR text_id > @after::text)
+                 WHERE ({by_ids} = 0 OR text_id = ANY (@text_ids::text[]))
+                   AND text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
                  ORDER BY text_id
                  LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS sized
- ORDER BY text_id;
-
--- name: GetEmbeddingsByIDs :many
-SELECT text_id, created_at, updated_at, vector,
-       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN text END AS text,
-       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN metadata END AS metadata,
-       size
-  FROM (SELECT *, CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS size
-          FROM (SELECT text_id, created_at, updated_at,
-                       CASE WHEN @with_vector::bool THEN vector END AS vector,
-                       CASE WHEN @with_text::bool THEN text END AS text,
-                       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
-                  FROM {schema}.embeddings_{project_id}
-                 WHERE text_id = ANY (@text_ids::text[])) AS page) AS sized
  ORDER BY text_id;
 
 -- name: GetPassingIDs :one

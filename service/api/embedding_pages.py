@@ -47,21 +47,21 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     With a `filter`, a page takes at most a second: it may be short or empty and still have a `next`.
     """
     parts = columns(query.include)
-    if query.filter is None:
-        ask = partial(
-            embeddings.get_embeddings_by_project,
-            project_id=access.project_id,
-            after=query.after,
-            max_rows=query.limit,
-            skip=query.offset,
-            **parts,
-        )
-        rows = await read_embeddings(req, ask)
-        last = rows[-1].text_id if len(rows) == query.limit else None
-    else:
-        page = await _passing(req, query, query.filter, access)
-        ask = partial(embeddings.get_embeddings_by_ids, project_id=access.project_id, text_ids=page.text_ids, **parts)
-        rows, last = await read_embeddings(req, ask), page.read_up_to
+    page = None if query.filter is None else await _passing(req, query, query.filter, access)
+    ask = partial(
+        embeddings.get_embeddings,
+        project_id=access.project_id,
+        by_ids=int(page is not None),
+        text_ids=None if page is None else page.text_ids,
+        after=query.after,
+        max_rows=query.limit,
+        skip=query.offset,
+        **parts,
+    )
+    rows = await read_embeddings(req, ask)
+    last = rows[-1].text_id if len(rows) == query.limit else None
+    if page is not None:
+        last = page.read_up_to
     vector_bytes = len(rows) * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
     if vector_bytes > SHORT_BYTES:
         await req.body.make_room(vector_bytes)  # until a slow client has read them

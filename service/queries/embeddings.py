@@ -89,10 +89,12 @@ async def get_embedded_texts(
 
 
 @query
-async def get_embeddings_by_project(
+async def get_embeddings(
     db: Db,
     *,
     project_id: int,
+    by_ids: int,
+    text_ids: Sequence[str] | None,
     after: str | None,
     max_rows: int,
     skip: int,
@@ -101,21 +103,10 @@ async def get_embeddings_by_project(
     with_metadata: bool,
     max_bytes: int,
 ) -> list[PageRow]:
-    """A page in the order of text_id, behind `after` if given, without text and metadata above `max_bytes`."""
+    """A page of all embeddings, or of those with some ids, in the order of text_id, behind `after` if given.
 
-
-@query
-async def get_embeddings_by_ids(
-    db: Db,
-    *,
-    project_id: int,
-    text_ids: Sequence[str],
-    with_vector: bool,
-    with_text: bool,
-    with_metadata: bool,
-    max_bytes: int,
-) -> list[PageRow]:
-    """The embeddings of these ids in the order of text_id, without text and metadata above `max_bytes`."""
+    `by_ids` is 1 with `text_ids`, 0 without. Without text and metadata above `max_bytes` in all.
+    """
 
 
 @query

@@ -132,29 +132,6 @@ class TestGetEmbeddedTexts:
         assert await found({"x": 1}) == await found(all_vectors=True) == [("a", [1, 2, 3])]
 
 
-class TestGetEmbeddingsByIDs:
-    async def test_those_that_there_are(self, connection: Connection, number: int) -> None:
-        metadata = [{"k": 1}, None]
-        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"], metadata=metadata)
-
-        async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
-            asked = {"with_vector": True, "with_text": True, "with_metadata": True, **parts}
-            return await embeddings.get_embeddings_by_ids(
-                connection, project_id=number, text_ids=["a", "b", "none"], max_bytes=max_bytes, **asked
-            )
-
-        rows = await found()
-        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
-        assert [row.size for row in rows] == [11, 3]
-        assert [row.text for row in await found(max_bytes=13)] == [None, None]
-        assert [row.vector for row in await found(with_vector=False)] == [None, None]
-        for part in ("text", "metadata"):
-            rows = await found(with_text=part == "text", with_metadata=part == "metadata")
-            shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
-            assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
-            assert [row.size for row in rows] == ([3, 3] if part == "text" else [8, 0])
-
-
 class TestDeleteEmbeddings:
     async def test_by_ids_and_by_metadata(self, connection: Connection, number: int) -> None:
         await connection.execute(f"DELETE FROM embeddings_{number}")
@@ -191,9 +168,11 @@ class TestDeleteEmbeddings:
         assert await connection.fetchval(f"SELECT count(*) FROM embeddings_{number}") == 0
 
 
-class TestGetEmbeddingsByProject:
+class TestGetEmbeddings:
     async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.PageRow]:
         values = {
+            "by_ids": 0,
+            "text_ids": None,
             "after": None,
             "max_rows": 200,
             "skip": 0,
@@ -202,7 +181,7 @@ class TestGetEmbeddingsByProject:
             "with_metadata": True,
             "max_bytes": 10**6,
         }
-        return await embeddings.get_embeddings_by_project(connection, project_id=number, **{**values, **given})
+        return await embeddings.get_embeddings(connection, project_id=number, **{**values, **given})
 
     async def test_pages_in_the_order_of_bytes(self, connection: Connection, number: int) -> None:
         ids = ["a", "B", "ä", "a b", "Z", "z", "\U0001f600", "é"]
@@ -213,6 +192,26 @@ class TestGetEmbeddingsByProject:
         assert [row.text_id for row in await self.get(connection, number, after="a b")] == [
             text_id for text_id in sorted(ids) if text_id > "a b"
         ]
+
+    async def test_those_of_some_ids(self, connection: Connection, number: int) -> None:
+        metadata = [{"k": 1}, None]
+        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"], metadata=metadata)
+
+        async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
+            return await self.get(
+                connection, number, by_ids=1, text_ids=["a", "b", "none"], max_bytes=max_bytes, **parts
+            )
+
+        rows = await found()
+        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
+        assert [row.size for row in rows] == [11, 3]
+        assert [row.text for row in await found(max_bytes=13)] == [None, None]
+        assert [row.vector for row in await found(with_vector=False)] == [None, None]
+        for part in ("text", "metadata"):
+            rows = await found(with_text=part == "text", with_metadata=part == "metadata")
+            shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
+            assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
+            assert [row.size for row in rows] == ([3, 3] if part == "text" else [8, 0])
 
     async def test_leaves_behind_what_is_too_much(self, connection: Connection, number: int) -> None:
         texts, metadata = ["ü" * 50, None], [{"k": "v" * 89}, None]  # 100 and 98 bytes
@@ -231,10 +230,7 @@ class TestGetEmbeddingsByProject:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["\x01" * 2000])
         (row,) = await self.get(connection, number, max_bytes=2000)
         assert (row.size, row.text) == (12_002, None)
-        parts = {"with_vector": True, "with_text": True, "with_metadata": True}
-        (row,) = await embeddings.get_embeddings_by_ids(
-            connection, project_id=number, text_ids=["a"], max_bytes=2000, **parts
-        )
+        (row,) = await self.get(connection, number, by_ids=1, text_ids=["a"], max_bytes=2000)
         assert (row.size, row.text) == (12_002, None)
         one = await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a"], max_bytes=2000)
         assert one is not None
@@ -252,11 +248,11 @@ class TestGetEmbeddingsByProject:
     async def test_paging_uses_the_primary_key(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
-        statement = embeddings.query.statements["GetEmbeddingsByProject"]
-        given = {"after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
+        statement = embeddings.query.statements["GetEmbeddings"]
+        given = {"text_ids": None, "after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
         arguments = [given.get(name, True) for name in statement.parameters]
         plan = await connection.fetch(
-            "EXPLAIN " + statement.render({"project_id": number, "schema": "public"}), *arguments
+            "EXPLAIN " + statement.render({"project_id": number, "by_ids": 0, "schema": "public"}), *arguments
         )
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
