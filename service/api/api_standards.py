@@ -6,8 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from service.api.fields import Handle, ShortText, Text
-from service.api.merge_patch import merged
-from service.api.users import same_handle
+from service.api.merge_patch import merged, put
 from service.database.pool import transaction
 from service.database.statements import Db
 from service.errors import Conflict, found
@@ -59,11 +58,7 @@ async def get_standard(req: Req, standard: str) -> APIStandard:
     return found(row, f"The API standard {standard!r}")
 
 
-@endpoint("PUT", "/v1/api-standards/{standard}", guard=admin, status=201)
-async def put_standard(req: Req, standard: str, body: StandardIn) -> APIStandard:
-    """Create or replace an API standard."""
-    same_handle(standard, body.api_standard_handle, "api_standard_handle")
-    return await _store(req.pool, body)
+put_standard = put(post_standard, "standard")
 
 
 @endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn)
@@ -71,7 +66,6 @@ async def patch_standard(req: Req, standard: str, body: dict[str, Any]) -> APISt
     """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
     lock = partial(api_standards.lock_api_standard, api_standard_handle=standard)
     async with merged(req.pool, body, StandardIn, f"The API standard {standard!r}", lock) as (tx, changed):
-        same_handle(standard, changed.api_standard_handle, "api_standard_handle")
         return await _store(tx, changed)
 
 

@@ -7,9 +7,8 @@ import msgspec
 from msgspec.structs import replace
 
 from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
-from service.api.merge_patch import merged
+from service.api.merge_patch import merged, put
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
-from service.api.users import same_handle
 from service.database.statements import Db
 from service.errors import found
 from service.http.auth import Caller, any_user, definition_owner, definition_reader, owner
@@ -82,11 +81,7 @@ async def get_definition(req: Req, user: str, definition: str) -> Definition:
     return found(row, _name(user, definition))
 
 
-@endpoint("PUT", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=201)
-async def put_definition(req: Req, user: str, definition: str, body: DefinitionIn) -> DefinitionBrief:
-    """Create or replace a definition. Those of `_system` are immutable."""
-    same_handle(definition, body.definition_handle, "definition_handle")
-    return await _store(req.pool, user, body)
+put_definition = put(post_definition, "definition")
 
 
 @endpoint("PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn)
@@ -94,7 +89,6 @@ async def patch_definition(req: Req, user: str, definition: str, body: dict[str,
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
     lock = partial(llm_definitions.lock_llm_definition, owner=user, definition_handle=definition)
     async with merged(req.pool, body, DefinitionIn, _name(user, definition), lock) as (tx, changed):
-        same_handle(definition, changed.definition_handle, "definition_handle")
         await _store(tx, user, changed)
         row = await llm_definitions.retrieve_llm_definition(tx, owner=user, definition_handle=definition)
         return found(row, _name(user, definition))

@@ -20,8 +20,7 @@ from service.api.fields import (
     Tokens,
     check_end,
 )
-from service.api.merge_patch import merged
-from service.api.users import same_handle
+from service.api.merge_patch import merged, put
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.errors import found
@@ -117,12 +116,7 @@ async def get_instance(req: Req, user: str, instance: str, access: Caller) -> In
     return await retrieved(req.pool, user, instance, access.role)
 
 
-@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(409,))
-async def put_instance(req: Req, user: str, instance: str, body: InstanceIn) -> InstanceRef:
-    """Create or replace an instance."""
-    same_handle(instance, body.instance_handle, "instance_handle")
-    async with _locked(req, user, body.instance_handle) as tx:
-        return await _store(tx, req.services.keyring, user, body)
+put_instance = put(post_instance, "instance")
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(409,))
@@ -132,7 +126,6 @@ async def patch_instance(req: Req, user: str, instance: str, body: dict[str, Any
         body = {**body, "api_key": ""}
     lock = partial(llm_instances.lock_llm_instance, owner=user, instance_handle=instance)
     async with merged(req.pool, body, InstanceIn, instance_name(user, instance), lock, owners=(user,)) as (tx, changed):
-        same_handle(instance, changed.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, user, changed)
         return await retrieved(tx, user, instance, access.role)
 

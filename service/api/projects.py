@@ -7,10 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from service.api.fields import AnyHandle, Handle, ShareRole, Text
-from service.api.merge_patch import merged
+from service.api.merge_patch import merged, put
 from service.api.project_index import ProjectIndex, project_index
 from service.api.sharing import not_the_system
-from service.api.users import same_handle
 from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
 from service.http.auth import Caller, owner, project_reader
@@ -96,13 +95,7 @@ async def get_project_instance(req: Req, user: str, project: str, access: Projec
     return found(row, f"An instance of {project_name(user, project)}")
 
 
-@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(409,))
-async def put_project(req: Req, user: str, project: str, body: ProjectIn, access: Caller) -> ProjectBrief:
-    """Create or replace a project."""
-    same_handle(project, body.project_handle, "project_handle")
-    await _check_schema(req, user, body.metadata_scheme)
-    async with locked(req.pool, user) as tx:
-        return await _store(tx, user, body, access.role)
+put_project = put(post_project, "project")
 
 
 @endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(409,))
@@ -128,7 +121,6 @@ async def patch_project(req: Req, user: str, project: str, body: dict[str, Any],
     what, checked = project_name(user, project), None
     while True:
         async with merged(req.pool, body, ProjectIn, what, lock, owners=(user,)) as (tx, changed):
-            same_handle(project, changed.project_handle, "project_handle")
             schema = schema_text(changed.metadata_scheme) if "metadataScheme" in body else None
             if schema == checked or schema is None:
                 stored = await _store(tx, user, changed, access.role)
