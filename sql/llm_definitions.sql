@@ -38,7 +38,8 @@ SELECT definition_id, definition_handle, owner, is_public, api_standard,
 INSERT INTO llm_service_definitions
     (owner, definition_handle, endpoint, description, api_standard, model, dimensions, context_limit, is_public)
 VALUES (@owner::text, @definition_handle::text, @endpoint::text, @description::text, @api_standard::text,
-        @model::text, @dimensions::int, @context_limit::int, @is_public::bool)
+        @model::text, @dimensions::int, @context_limit::int,
+        coalesce(@is_public::bool, false))
 ON CONFLICT (owner, definition_handle) DO UPDATE
    SET endpoint = excluded.endpoint, description = excluded.description, api_standard = excluded.api_standard,
        model = excluded.model, dimensions = excluded.dimensions, context_limit = excluded.context_limit,

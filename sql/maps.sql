@@ -20,7 +20,7 @@ SELECT project_id, clock_timestamp() FROM projects WHERE project_id = @project_i
 
 -- name: GetMapPoints :many
 -- 'field' has short scalars, and null for other values.
-SELECT placed.part, CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE placed.pca END AS positions,
+SELECT CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE placed.pca END AS positions,
        coalesce(live.places, '{}') AS places, coalesce(live.text_ids, '{}') AS text_ids, live.field
   FROM project_map_parts AS placed
  CROSS JOIN LATERAL (

@@ -62,13 +62,11 @@ WITH locked AS MATERIALIZED (
     INSERT INTO users_projects (user_handle, project_id, role)
     SELECT share.user_handle, stored.project_id, share.role
       FROM stored, unnest(@share_users::text[], @share_roles::text[]) AS share (user_handle, role)
-     WHERE @change_shares::bool
     ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
 ), unshared AS (
     DELETE FROM users_projects AS share
      USING stored
-     WHERE @change_shares::bool AND share.project_id = stored.project_id
-       AND share.user_handle <> ALL (@share_users::text[])
+     WHERE share.project_id = stored.project_id AND share.user_handle <> ALL (@share_users::text[])
 )
 SELECT stored.owner, stored.project_handle, stored.project_id, stored.public_read, @role::text AS role
   FROM stored;

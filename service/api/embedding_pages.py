@@ -14,9 +14,10 @@ from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.queries import embeddings
+from service.queries.embeddings import PassingIds
 from service.queries.projects import ProjectAccess
 from service.search.limits import MAX_QUERY_FILTER
-from service.search.passing import Passing, passing
+from service.search.passing import passing
 from service.search.query import filter_of_query
 from service.vectors import Encoding
 
@@ -61,7 +62,7 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     rows = await read_embeddings(req, ask)
     last = rows[-1].text_id if len(rows) == query.limit else None
     if page is not None:
-        last = page.read_up_to
+        last = page.last
     vector_bytes = len(rows) * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
     if vector_bytes > SHORT_BYTES:
         await req.body.make_room(vector_bytes)  # until a slow client has read them
@@ -70,7 +71,7 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     return Embeddings(shown, req.go_on(after=last) if last is not None and await req.reading(goes_on) else None)
 
 
-async def _passing(req: Req, query: EmbeddingsPage, text: str, project: ProjectAccess) -> Passing:
+async def _passing(req: Req, query: EmbeddingsPage, text: str, project: ProjectAccess) -> PassingIds:
     """The ids of a page that passes the filter in the query."""
     if query.offset:
         raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])

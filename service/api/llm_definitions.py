@@ -4,12 +4,10 @@ from functools import partial
 from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.api.merge_patch import merged, put
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
-from service.database.statements import Db
 from service.errors import found
 from service.http.auth import Caller, any_user, definition_owner, definition_reader, owner
 from service.http.endpoint import endpoint
@@ -71,7 +69,7 @@ async def get_definitions(req: Req, user: str, query: Page) -> Definitions:
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201)
 async def post_definition(req: Req, user: str, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
-    return await _store(req.pool, user, body)
+    return await llm_definitions.upsert_llm_definition(req.pool, owner=user, **msgspec.structs.asdict(body))
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader)
@@ -89,7 +87,7 @@ async def patch_definition(req: Req, user: str, definition: str, body: dict[str,
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
     lock = partial(llm_definitions.lock_llm_definition, owner=user, definition_handle=definition)
     async with merged(req.pool, body, DefinitionIn, _name(user, definition), lock) as (tx, changed):
-        await _store(tx, user, changed)
+        await llm_definitions.upsert_llm_definition(tx, owner=user, **msgspec.structs.asdict(changed))
         row = await llm_definitions.retrieve_llm_definition(tx, owner=user, definition_handle=definition)
         return found(row, _name(user, definition))
 
@@ -125,11 +123,6 @@ async def unshare_definition(req: Req, user: str, definition: str, other: str) -
 async def get_definition_shares(req: Req, user: str, definition: str, query: SharesPage) -> list[str]:
     """The handles of the users with whom a definition is shared."""
     return query.of(req, (await _shared_with(req, user, definition))[query.offset :])[0]
-
-
-async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:
-    sent = replace(definition, is_public=bool(definition.is_public))
-    return await llm_definitions.upsert_llm_definition(db, owner=owner_handle, **msgspec.structs.asdict(sent))
 
 
 async def _shared_with(req: Req, user: str, definition: str) -> list[str]:

@@ -153,9 +153,8 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         metadata_scheme=schema_text(body.metadata_scheme),
         public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
         text_search=body.text_search,
-        change_shares=shares is not None,
-        share_users=list(shares or {}),
-        share_roles=list((shares or {}).values()),
+        share_users=None if shares is None else list(shares),
+        share_roles=None if shares is None else list(shares.values()),
         role=role,
     )
     project = found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")

@@ -126,7 +126,7 @@ async def _store(db: Db, user: UserIn) -> UserKey:
         message = "Another user has this e-mail address."
         raise Conflict(message, [Problem(message, "body.email", show(user.email))])
     key = secrets.token_hex(KEY_BYTES)
-    row = await users.upsert_user(
+    created = await users.upsert_user(
         db, user_handle=user.user_handle, email=user.email, name=user.name, key_hash=hash_key(key)
     )
-    return UserKey(row.user_handle, key if row.created else NOT_CHANGED)
+    return UserKey(user.user_handle, key if created else NOT_CHANGED)

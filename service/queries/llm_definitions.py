@@ -65,7 +65,7 @@ async def upsert_llm_definition(
     model: str | None,
     dimensions: int | None,
     context_limit: int | None,
-    is_public: bool,
+    is_public: bool | None,
 ) -> DefinitionBrief:
     """Creates or replaces a definition."""
 

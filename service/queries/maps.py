@@ -43,7 +43,6 @@ class MapPoints(msgspec.Struct, frozen=True):
     `field` has a value for each of the latter, if requested.
     """
 
-    part: int
     positions: bytes | None
     places: list[int]
     text_ids: list[str]

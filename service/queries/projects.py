@@ -127,15 +127,14 @@ async def upsert_project(
     metadata_scheme: str | None,
     public_read: bool | None,
     text_search: str | None,
-    change_shares: bool,
-    share_users: list[str],
-    share_roles: list[str],
+    share_users: list[str] | None,
+    share_roles: list[str] | None,
     role: str,
 ) -> ProjectBrief | None:
-    """Creates or replaces a project, and with `change_shares` its shares. Call `fit_table` afterwards.
+    """Creates or replaces a project. Call `fit_table` afterwards.
 
-    If `public_read` or `text_search` is None, it is not changed. Returns None if the owner may not use the instance.
-    Violates `users_projects_user_handle_fkey` for an unknown user.
+    If `public_read`, `text_search` or the shares are None, they are not changed. Returns None if the owner may not use
+    the instance. Violates `users_projects_user_handle_fkey` for an unknown user.
     """
 
 
