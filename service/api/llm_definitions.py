@@ -8,6 +8,7 @@ import msgspec
 from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
 from service.api.merge_patch import merged, put
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
+from service.database.statements import Db
 from service.errors import found
 from service.http.auth import Caller, any_user, definition_owner, definition_reader, owner
 from service.http.endpoint import endpoint
@@ -75,8 +76,7 @@ async def post_definition(req: Req, user: str, body: DefinitionIn) -> Definition
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader)
 async def get_definition(req: Req, user: str, definition: str) -> Definition:
     """A definition."""
-    row = await llm_definitions.retrieve_llm_definition(req.pool, owner=user, definition_handle=definition)
-    return found(row, _name(user, definition))
+    return await _retrieved(req.pool, user, definition)
 
 
 put_definition = put(post_definition, "definition")
@@ -88,8 +88,7 @@ async def patch_definition(req: Req, user: str, definition: str, body: dict[str,
     lock = partial(llm_definitions.lock_llm_definition, owner=user, definition_handle=definition)
     async with merged(req.pool, body, DefinitionIn, _name(user, definition), lock) as (tx, changed):
         await llm_definitions.upsert_llm_definition(tx, owner=user, **msgspec.structs.asdict(changed))
-        row = await llm_definitions.retrieve_llm_definition(tx, owner=user, definition_handle=definition)
-        return found(row, _name(user, definition))
+        return await _retrieved(tx, user, definition)
 
 
 @endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204)
@@ -123,6 +122,11 @@ async def unshare_definition(req: Req, user: str, definition: str, other: str) -
 async def get_definition_shares(req: Req, user: str, definition: str, query: SharesPage) -> list[str]:
     """The handles of the users with whom a definition is shared."""
     return query.of(req, (await _shared_with(req, user, definition))[query.offset :])[0]
+
+
+async def _retrieved(db: Db, user: str, definition: str) -> Definition:
+    row = await llm_definitions.retrieve_llm_definition(db, owner=user, definition_handle=definition, usable_by=None)
+    return found(row, _name(user, definition))
 
 
 async def _shared_with(req: Req, user: str, definition: str) -> list[str]:

@@ -103,8 +103,8 @@ async def post_instance_from_definition(req: Req, user: str, body: FromDefinitio
     The definition must be the user's own, one of `_system`, public, or shared with the user.
     """
     async with _locked(req, user, body.instance_handle) as tx:
-        definition = await llm_definitions.lock_usable_llm_definition(
-            tx, owner=body.definition_owner, definition_handle=body.definition_handle, user_handle=user
+        definition = await llm_definitions.retrieve_llm_definition(
+            tx, owner=body.definition_owner, definition_handle=body.definition_handle, usable_by=user
         )
         what = f"A definition {body.definition_owner}/{body.definition_handle} that {user} may use"
         return await _store(tx, req.services.keyring, user, body, found(definition, what))

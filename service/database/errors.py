@@ -37,6 +37,7 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
     "llm_service_definitions_owner_fkey": _says(NotFound, "There is no user of that name."),
     "llm_service_definitions_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
     "llm_service_instances_owner_fkey": _says(NotFound, "There is no user of that name."),
+    "llm_service_instances_definition_id_fkey": _says(NotFound, "The definition has just been deleted."),
     "llm_service_instances_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
     "project_maps_project_id_fkey": _says(NotFound, "The project has just been deleted."),
     "embeddings_dimensions_check": _says(
