@@ -1,5 +1,5 @@
 -- Embeddings. Each project has its own table, embeddings_{project_id}. Statements that write rows add their counts to
--- embedding_count_deltas: see FoldCounts in indexes.sql.
+-- embedding_count_deltas: see FoldCounts in counts.sql.
 
 -- name: UpsertEmbeddings :one
 -- The arrays are sorted by text_id, so that concurrent batches lock rows in the same order and cannot deadlock.

@@ -14,7 +14,6 @@ from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.queries import embeddings
-from service.queries.embeddings import PassingIds
 from service.queries.projects import ProjectAccess
 from service.search.limits import MAX_QUERY_FILTER
 from service.search.passing import passing
@@ -48,7 +47,12 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     With a `filter`, a page takes at most a second: it may be short or empty and still have a `next`.
     """
     parts = columns(query.include)
-    page = None if query.filter is None else await _passing(req, query, query.filter, access)
+    page = None
+    if query.filter is not None:
+        if query.offset:
+            raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
+        only = filter_of_query(query.filter)
+        page = await req.reading(lambda db: passing(db, access.project_id, only, query.after, query.limit))
     ask = partial(
         embeddings.get_embeddings,
         project_id=access.project_id,
@@ -69,11 +73,3 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     shown = [embedding_of(row, access, query.encoding) for row in rows]
     goes_on = partial(embeddings.are_embeddings_after, project_id=access.project_id, after=last or "")
     return Embeddings(shown, req.go_on(after=last) if last is not None and await req.reading(goes_on) else None)
-
-
-async def _passing(req: Req, query: EmbeddingsPage, text: str, project: ProjectAccess) -> PassingIds:
-    """The ids of a page that passes the filter in the query."""
-    if query.offset:
-        raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
-    only = filter_of_query(text)
-    return await req.reading(lambda db: passing(db, project.project_id, only, query.after, query.limit))
