@@ -7,7 +7,7 @@ import msgspec
 
 from service.api.fields import Handle, ShortText, Text
 from service.api.merge_patch import merged, put
-from service.database.pool import transaction
+from service.database.errors import StillUsed
 from service.errors import Conflict, found
 from service.http.auth import admin, anyone
 from service.http.endpoint import endpoint
@@ -71,9 +71,8 @@ async def patch_standard(req: Req, standard: str, body: dict[str, Any]) -> APISt
 @endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(409,))
 async def delete_standard(req: Req, standard: str) -> None:
     """Delete an API standard that no definition and no instance uses."""
-    async with transaction(req.pool) as tx:
-        # Locked first, so that no new instance uses it.
-        await api_standards.lock_api_standard(tx, api_standard_handle=standard)
-        deleted = await api_standards.delete_api_standard(tx, api_standard_handle=standard)
-    if not found(deleted, f"The API standard {standard!r}"):
-        raise Conflict("A definition or an instance still uses this API standard.")
+    try:
+        deleted = await api_standards.delete_api_standard(req.pool, api_standard_handle=standard)
+    except StillUsed:
+        raise Conflict("A definition or an instance still uses this API standard.") from None
+    found(deleted, f"The API standard {standard!r}")

@@ -9,6 +9,7 @@ from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Pr
 
 # Of statements on a database with an older schema, or without one
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+StillUsed = asyncpg.ForeignKeyViolationError  # of a deletion
 READ_ONLY = "The database is read-only at the moment. Nothing was changed; try again."
 
 
