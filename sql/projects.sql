@@ -174,8 +174,7 @@ DELETE FROM users_projects AS share
 RETURNING share.project_id;
 
 -- name: GetSharedUsersForProject :one
-SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
-                                  ORDER BY share.user_handle), '[]')
+SELECT (SELECT coalesce(jsonb_agg(to_jsonb(share) ORDER BY share.user_handle), '[]')
           FROM users_projects AS share
          WHERE share.project_id = project.project_id)
   FROM projects AS project
