@@ -28,8 +28,8 @@ async def some(db: Connection, number: int) -> list[str]:
 
 
 async def digests(db: Connection, number: int) -> list[str]:
-    rows = await changes.get_digests(db, project_id=number, after="02980", buckets=None, max_rows=10)
-    return [row.text_id for row in rows]
+    found = await changes.get_digests(db, project_id=number, after="02980", buckets=None, max_rows=10)
+    return found.text_ids
 
 
 async def buckets(db: Connection, number: int) -> list[str]:
