@@ -179,14 +179,11 @@ def project_name(user: str, project: str) -> str:
 
 def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
     """Owner and handle of the instance in a body. Raises Invalid without one."""
-    if body.instance_handle is not None:
-        return body.instance_owner or owner_handle, body.instance_handle
-    first = body.llm_services[0] if body.llm_services else None
-    if isinstance(first, OlderService):
-        return first.owner or body.instance_owner or owner_handle, first.llm_service_handle
-    if first is not None:
-        return body.instance_owner or owner_handle, first
-    raise Invalid(problems=[Problem("is required", "body.instance_handle")])
+    named = body.llm_services if body.instance_handle is None else [body.instance_handle]
+    if not named:
+        raise Invalid(problems=[Problem("is required", "body.instance_handle")])
+    first = OlderService(named[0]) if isinstance(named[0], str) else named[0]
+    return first.owner or body.instance_owner or owner_handle, first.llm_service_handle
 
 
 def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:
