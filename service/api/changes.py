@@ -131,8 +131,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
         raise Gone(f"The deletions since then are no longer available. {AGAIN}")
     listed = await converted(rows, lambda row: _change(row, query.encoding))
     if query.limit and len(rows) == query.limit:
-        onward: dict[str, str] = {} if log.log is None else {"log": log.log}
-        return Changes(listed, log.log, next=req.go_on(after=rows[-1].sequence, **onward))
+        return Changes(listed, log.log, next=req.go_on(after=rows[-1].sequence, log=str(log.log)))
     if state.last_sequence > query.since:
         await changes.make_sequences_durable(req.pool)
     return Changes(listed, log.log, state.last_sequence)
@@ -166,7 +165,5 @@ async def get_bucket_digests(req: Req, query: BucketsQuery, access: ProjectAcces
 
 
 def _change(row: ChangeRow, encoding: Encoding | None) -> Change:
-    if row.deleted:
-        return Change(row.sequence, row.text_id, deleted=True)
-    vector = vector_of(row.vector, encoding)
-    return Change(row.sequence, row.text_id, False, row.created_at, row.updated_at, vector, row.text, row.metadata)
+    vector, times = vector_of(row.vector, encoding), (row.created_at, row.updated_at)
+    return Change(row.sequence, row.text_id, row.deleted, *times, vector, row.text, row.metadata)
