@@ -33,7 +33,7 @@ class Definition(DefinitionBrief, frozen=True, omit_defaults=True):
 async def get_llm_definitions(
     db: Db, *, user_handle: str | None, with_public: bool, max_rows: int, skip: int
 ) -> list[DefinitionBrief]:
-    """A page of a user's own, built-in and shared definitions, and those that are public; without a user of all."""
+    """A page of a user's own, built-in and shared definitions, and `with_public` of public ones; for None of all."""
 
 
 @query

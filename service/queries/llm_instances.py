@@ -139,7 +139,7 @@ async def fit_tables_of_instance(db: Db, *, instance_id: int) -> None:
 async def get_llm_instances(
     db: Db, *, user_handle: str, with_own: bool, max_rows: int, skip: int
 ) -> list[InstanceBrief]:
-    """A page of the instances that are shared with a user, and of the user's own."""
+    """A page of the instances that are shared with a user, and `with_own` of the user's own."""
 
 
 @query
