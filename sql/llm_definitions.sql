@@ -1,13 +1,29 @@
 -- Definitions: templates for instances. The definitions of _system are built in.
 
--- name: GetLLMDefinitions :many
+-- name: GetLLMDefinitionsByUser :many
 SELECT definition.definition_id, definition.definition_handle, definition.owner, definition.is_public
   FROM llm_service_definitions AS definition
- WHERE @user_handle::text IS NULL OR definition.owner = '_system'
+ WHERE definition.owner = '_system'
     OR EXISTS (SELECT FROM definition_access AS access
-                WHERE access.definition_id = definition.definition_id AND access.user_handle = @user_handle::text
-                  AND (@with_public::bool OR access.role <> 'public'))
+                WHERE access.definition_id = definition.definition_id
+                  AND access.user_handle = @user_handle::text AND access.role <> 'public')
  ORDER BY definition.owner, definition.definition_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetAllLLMDefinitions :many
+SELECT definition.definition_id, definition.definition_handle, definition.owner, definition.is_public
+  FROM llm_service_definitions AS definition
+ WHERE @caller::text IS NULL OR definition.owner = '_system'
+    OR EXISTS (SELECT FROM definition_access AS access
+                WHERE access.definition_id = definition.definition_id AND access.user_handle = @caller::text)
+ ORDER BY definition.owner, definition.definition_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetSystemLLMDefinitions :many
+SELECT definition_id, definition_handle, owner, is_public
+  FROM llm_service_definitions
+ WHERE owner = '_system'
+ ORDER BY definition_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 
 -- name: RetrieveLLMDefinitionRole :one

@@ -36,7 +36,7 @@ WITH project AS MATERIALIZED (
 )
 SELECT fit_embeddings_partition(project_id, dimensions) FROM project;
 
--- name: GetLLMInstances :many
+-- name: GetLLMInstancesByUser :many
 -- Without duplicates: an owner has no share.
 SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role,
        instance.api_standard, instance.dimensions,
@@ -44,7 +44,18 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, access.ro
        instance.description, instance.model
   FROM instance_access AS access
   JOIN llm_service_instances AS instance USING (instance_id)
- WHERE access.user_handle = @user_handle::text AND (@with_own::bool OR access.role <> 'owner')
+ WHERE access.user_handle = @user_handle::text
+ ORDER BY instance.owner, instance.instance_handle
+ LIMIT @max_rows::int OFFSET @skip::bigint;
+
+-- name: GetSharedLLMInstances :many
+SELECT instance.owner, instance.instance_handle, instance.instance_id, access.role AS access_role,
+       instance.api_standard, instance.dimensions,
+       instance.api_key_encrypted IS NOT NULL OR instance.api_key IS NOT NULL AS has_api_key,
+       instance.description, instance.model
+  FROM instance_access AS access
+  JOIN llm_service_instances AS instance USING (instance_id)
+ WHERE access.user_handle = @user_handle::text AND access.role <> 'owner'
  ORDER BY instance.owner, instance.instance_handle
  LIMIT @max_rows::int OFFSET @skip::bigint;
 

@@ -74,7 +74,7 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     sent = await _body(req, GetIn)
     parts = columns(sent.include)
     asked = {"by_ids": 1, "text_ids": sent.text_ids, "after": None, "max_rows": MAX_IDS, "skip": 0, **parts}
-    ask = partial(embeddings.get_embeddings, project_id=access.project_id, **asked)
+    ask = partial(embeddings.get_embeddings_by_project, project_id=access.project_id, **asked)
     count = len(set(sent.text_ids)) if parts["with_vector"] else 0
     vector_bytes = count * access.dimensions * COMPONENT_BYTES[sent.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")

@@ -54,7 +54,7 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
         only = filter_of_query(query.filter)
         page = await req.reading(lambda db: passing(db, access.project_id, only, query.after, query.limit))
     ask = partial(
-        embeddings.get_embeddings,
+        embeddings.get_embeddings_by_project,
         project_id=access.project_id,
         by_ids=int(page is not None),
         text_ids=None if page is None else page.text_ids,

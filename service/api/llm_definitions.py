@@ -55,16 +55,15 @@ class AllDefinitionsPage(Page, frozen=True):
 @endpoint("GET", "/v1/llm-definitions", guard=any_user)
 async def get_all_definitions(req: Req, query: AllDefinitionsPage, access: Caller) -> Definitions:
     """All definitions that the caller may use: own, built-in, shared and public ones. For the admin all."""
-    user = access.handle if query.owner is None else query.owner
-    ask = partial(llm_definitions.get_llm_definitions, user_handle=user, with_public=query.owner is None)
-    return Definitions(*await query.read(req, ask))
+    if query.owner is not None:
+        return Definitions(*await query.read(req, llm_definitions.get_system_llm_definitions))
+    return Definitions(*await query.read(req, llm_definitions.get_all_llm_definitions, caller=access.handle))
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}", guard=owner)
 async def get_definitions(req: Req, user: str, query: Page) -> Definitions:
     """A user's definitions: own, built-in and shared ones."""
-    ask = partial(llm_definitions.get_llm_definitions, user_handle=user, with_public=False)
-    return Definitions(*await query.read(req, ask))
+    return Definitions(*await query.read(req, llm_definitions.get_llm_definitions_by_user, user_handle=user))
 
 
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201)

@@ -85,8 +85,10 @@ class InstancesPage(Page, frozen=True):
 @endpoint("GET", "/v1/llm-instances/{user}", guard=owner)
 async def get_instances(req: Req, user: str, query: InstancesPage) -> Instances:
     """A user's own and shared instances; with `access=shared` only the latter."""
-    with_own = query.access == "all"
-    return Instances(*await query.read(req, llm_instances.get_llm_instances, user_handle=user, with_own=with_own))
+    ask = (
+        llm_instances.get_shared_llm_instances if query.access == "shared" else llm_instances.get_llm_instances_by_user
+    )
+    return Instances(*await query.read(req, ask, user_handle=user))
 
 
 @endpoint("POST", "/v1/llm-instances/{user}", guard=owner, status=201, errors=(409,))

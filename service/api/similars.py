@@ -246,7 +246,7 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
         times.update(ids)
         await turns.give()
     asked = {"by_ids": 1, "after": None, "max_rows": SHOWN_AT_ONCE, "skip": 0, **columns(include)}
-    read = partial(embeddings.get_embeddings, project_id=project.project_id, **asked)
+    read = partial(embeddings.get_embeddings_by_project, project_id=project.project_id, **asked)
     names = list(times)
     parts = [names[start : start + SHOWN_AT_ONCE] for start in range(0, len(names), SHOWN_AT_ONCE)]
     # Sizes first: a thousand vectors may all find the same long texts.

@@ -89,7 +89,7 @@ async def get_embedded_texts(
 
 
 @query
-async def get_embeddings(
+async def get_embeddings_by_project(
     db: Db,
     *,
     project_id: int,

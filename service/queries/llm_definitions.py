@@ -30,10 +30,18 @@ class Definition(DefinitionBrief, frozen=True, omit_defaults=True):
 
 
 @query
-async def get_llm_definitions(
-    db: Db, *, user_handle: str | None, with_public: bool, max_rows: int, skip: int
-) -> list[DefinitionBrief]:
-    """A page of a user's own, built-in and shared definitions, and `with_public` of public ones; for None of all."""
+async def get_llm_definitions_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[DefinitionBrief]:
+    """A page of a user's own, built-in and shared definitions."""
+
+
+@query
+async def get_all_llm_definitions(db: Db, *, caller: str | None, max_rows: int, skip: int) -> list[DefinitionBrief]:
+    """A page of all definitions that the caller may use, or without a caller of all."""
+
+
+@query
+async def get_system_llm_definitions(db: Db, *, max_rows: int, skip: int) -> list[DefinitionBrief]:
+    """A page of the built-in definitions."""
 
 
 @query

@@ -136,10 +136,8 @@ async def fit_tables_of_instance(db: Db, *, instance_id: int) -> None:
 
 
 @query
-async def get_llm_instances(
-    db: Db, *, user_handle: str, with_own: bool, max_rows: int, skip: int
-) -> list[InstanceBrief]:
-    """A page of the instances that are shared with a user, and `with_own` of the user's own."""
+async def get_llm_instances_by_user(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[InstanceBrief]:
+    """A page of a user's own and shared instances."""
 
 
 @query
@@ -170,6 +168,11 @@ async def delete_llm_instance(db: Db, *, owner: str, instance_handle: str) -> in
 @query
 async def lock_llm_instance(db: Db, *, owner: str, instance_handle: str) -> dict[str, Any] | None:
     """All columns of an instance except its key, locked until the end of the transaction."""
+
+
+@query
+async def get_shared_llm_instances(db: Db, *, user_handle: str, max_rows: int, skip: int) -> list[InstanceBrief]:
+    """A page of the instances that are shared with a user."""
 
 
 @query

@@ -165,9 +165,7 @@ class TestDeleteAll:
         left = await admin.describe_database(connection)
         assert (left.users, left.projects, left.instances) == (0, 0, 0)
         assert {number, used, owned} <= set(await projects.get_orphaned_tables(connection))
-        built_in = await llm_definitions.get_llm_definitions(
-            connection, user_handle="x", with_public=True, max_rows=9, skip=0
-        )
+        built_in = await llm_definitions.get_llm_definitions_by_user(connection, user_handle="x", max_rows=9, skip=0)
         assert len(built_in) == 6
 
 

@@ -181,7 +181,7 @@ class TestGetEmbeddings:
             "with_metadata": True,
             "max_bytes": 10**6,
         }
-        return await embeddings.get_embeddings(connection, project_id=number, **{**values, **given})
+        return await embeddings.get_embeddings_by_project(connection, project_id=number, **{**values, **given})
 
     async def test_pages_in_the_order_of_bytes(self, connection: Connection, number: int) -> None:
         ids = ["a", "B", "ä", "a b", "Z", "z", "\U0001f600", "é"]

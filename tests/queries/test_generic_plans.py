@@ -16,14 +16,14 @@ Statement = Callable[[Connection, int], Awaitable[list[str]]]
 
 async def page(db: Connection, number: int) -> list[str]:
     asked = {"text_ids": None, "after": "02980", "max_rows": 10, "skip": 0, "max_bytes": 10**6, **ALL}
-    rows = await embeddings.get_embeddings(db, project_id=number, by_ids=0, **asked)
+    rows = await embeddings.get_embeddings_by_project(db, project_id=number, by_ids=0, **asked)
     return [row.text_id for row in rows]
 
 
 async def some(db: Connection, number: int) -> list[str]:
     ids = [f"{place:05}" for place in range(2981, 2991)]
     asked = {"text_ids": ids, "after": None, "max_rows": 10, "skip": 0, "max_bytes": 10**6, **ALL}
-    rows = await embeddings.get_embeddings(db, project_id=number, by_ids=1, **asked)
+    rows = await embeddings.get_embeddings_by_project(db, project_id=number, by_ids=1, **asked)
     return [row.text_id for row in rows]
 
 

@@ -30,13 +30,7 @@ async def define(connection: Connection, owner: str, handle: str, *, public: boo
     return definition_id
 
 
-def defined(connection: Connection, user: str | None, *, public: bool, most: int = 99, skip: int = 0) -> Any:
-    return llm_definitions.get_llm_definitions(
-        connection, user_handle=user, with_public=public, max_rows=most, skip=skip
-    )
-
-
-class TestGetLLMDefinitions:
+class TestGetLLMDefinitionsByUser:
     async def test_own_systems_and_shared_each_once(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
         await define(connection, anna, "mine", public=True)
@@ -46,14 +40,17 @@ class TestGetLLMDefinitions:
         await connection.execute(
             "INSERT INTO llm_service_definitions_shared_with (user_handle, definition_id) VALUES ($1, $2)", anna, shared
         )
-        rows = await defined(connection, anna, public=False)
+        rows = await llm_definitions.get_llm_definitions_by_user(connection, user_handle=anna, max_rows=200, skip=0)
         assert [(row.owner, row.definition_handle) for row in rows] == [
             *(("_system", handle) for handle in sorted(BUILT_IN)),
             ("anna", "mine"),
             ("bert", "shared"),
         ]
-        assert await defined(connection, anna, public=False, most=2, skip=6) == rows[6:]
+        page = await llm_definitions.get_llm_definitions_by_user(connection, user_handle=anna, max_rows=2, skip=6)
+        assert page == rows[6:]
 
+
+class TestGetAllLLMDefinitions:
     async def test_what_a_caller_may_use(self, connection: Connection, anna: str, bert: str) -> None:
         for name, public in (("private", False), ("public", True)):
             await connection.execute(
@@ -65,20 +62,21 @@ class TestGetLLMDefinitions:
             )
 
         async def found(caller: str | None) -> set[str]:
-            rows = await defined(connection, caller, public=True)
+            rows = await llm_definitions.get_all_llm_definitions(connection, caller=caller, max_rows=99, skip=0)
             return {row.definition_handle for row in rows if row.owner in (anna, "_system")}
 
-        system = await defined(connection, "_system", public=False)
+        system = await llm_definitions.get_system_llm_definitions(connection, max_rows=99, skip=0)
         built_in = {row.definition_handle for row in system}
         assert "local-small" in built_in
         assert await found(anna) == await found(None) == built_in | {"private", "public"}
         assert await found(bert) == built_in | {"public"}
 
-    async def test_those_of_the_system_in_pages(self, connection: Connection, anna: str) -> None:
-        await define(connection, anna, "public", public=True)
-        rows = await defined(connection, "_system", public=False)
+
+class TestGetSystemLLMDefinitions:
+    async def test_in_pages(self, connection: Connection) -> None:
+        rows = await llm_definitions.get_system_llm_definitions(connection, max_rows=99, skip=0)
         assert {row.owner for row in rows} == {"_system"}
-        assert await defined(connection, "_system", public=False, most=1, skip=1) == rows[1:2]
+        assert await llm_definitions.get_system_llm_definitions(connection, max_rows=1, skip=1) == rows[1:2]
 
 
 class TestRetrieveLLMDefinitionRole:

@@ -123,17 +123,13 @@ class TestRetrieveLLMInstance:
         assert reader_sees.access_role == "reader"
 
 
-def listed(connection: Connection, user: str, *, own: bool, most: int = 9, skip: int = 0) -> Any:
-    return llm_instances.get_llm_instances(connection, user_handle=user, with_own=own, max_rows=most, skip=skip)
-
-
-class TestGetLLMInstances:
+class TestGetLLMInstancesByUser:
     async def test_own_and_shared(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
         await factories.instance(connection, bert, "own")
         await factories.instance(connection, anna, "hidden")
         await share(connection, bert, await factories.instance(connection, anna, "given"), "editor")
-        rows = await listed(connection, bert, own=True)
+        rows = await llm_instances.get_llm_instances_by_user(connection, user_handle=bert, max_rows=9, skip=0)
         assert [(row.owner, row.instance_handle, row.access_role) for row in rows] == [
             ("anna", "given", "editor"),
             ("bert", "own", "owner"),
@@ -142,20 +138,9 @@ class TestGetLLMInstances:
             full = await retrieve(connection, of, row.instance_handle, row.access_role)
             for name in ("instance_id", "api_standard", "dimensions", "has_api_key", "description", "model"):
                 assert getattr(row, name) == getattr(full, name)
-        assert rows[1:] == await listed(connection, bert, own=True, most=1, skip=1)
-
-    async def test_those_of_others(self, connection: Connection) -> None:
-        anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
-        await factories.instance(connection, bert, "own")
-        for name in ("one", "two", "ended"):
-            await share(connection, bert, await factories.instance(connection, anna, name))
-        await connection.execute(
-            "UPDATE llm_service_instances_shared_with SET expires_at = now() FROM llm_service_instances AS instance"
-            " WHERE instance.instance_id = llm_service_instances_shared_with.instance_id AND instance_handle = 'ended'"
+        assert rows[1:] == await llm_instances.get_llm_instances_by_user(
+            connection, user_handle=bert, max_rows=1, skip=1
         )
-        rows = await listed(connection, bert, own=False)
-        assert [(row.instance_handle, row.access_role) for row in rows] == [("one", "reader"), ("two", "reader")]
-        assert await listed(connection, bert, own=False, most=1, skip=1) == rows[1:]
 
 
 class TestRetrieveLLMInstanceRole:
@@ -232,6 +217,22 @@ class TestGetLLMInstancesByProject:
             found = await llm_instances.get_llm_instances_by_project(connection, project_id=project)
             assert found is not None
             assert found.can_embed == can_embed, fields
+
+
+class TestGetSharedLLMInstances:
+    async def test_those_of_others(self, connection: Connection) -> None:
+        anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
+        await factories.instance(connection, bert, "own")
+        for name in ("one", "two", "ended"):
+            await share(connection, bert, await factories.instance(connection, anna, name))
+        await connection.execute(
+            "UPDATE llm_service_instances_shared_with SET expires_at = now() FROM llm_service_instances AS instance"
+            " WHERE instance.instance_id = llm_service_instances_shared_with.instance_id AND instance_handle = 'ended'"
+        )
+        rows = await llm_instances.get_shared_llm_instances(connection, user_handle=bert, max_rows=9, skip=0)
+        assert [(row.instance_handle, row.access_role) for row in rows] == [("one", "reader"), ("two", "reader")]
+        rest = await llm_instances.get_shared_llm_instances(connection, user_handle=bert, max_rows=1, skip=1)
+        assert rest == rows[1:]
 
 
 class TestLockInstanceShare:

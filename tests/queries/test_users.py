@@ -131,8 +131,8 @@ class TestDeleteUser:
     @pytest.mark.parametrize("handle", ["nobody", "_system"])
     async def test_nobody_and_the_system(self, connection: Connection, handle: str) -> None:
         assert await users.delete_user(connection, user_handle=handle) is None
-        listed = await llm_definitions.get_llm_definitions(
-            connection, user_handle="nobody", with_public=False, max_rows=10, skip=0
+        listed = await llm_definitions.get_llm_definitions_by_user(
+            connection, user_handle="nobody", max_rows=10, skip=0
         )
         assert len(listed) == 6
 
