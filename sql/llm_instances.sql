@@ -116,8 +116,12 @@ DELETE FROM llm_service_instances
 RETURNING instance_id;
 
 -- name: LockLLMInstance :one
-SELECT to_jsonb(instance) - '{api_key,api_key_encrypted}'::text[]
-  FROM llm_service_instances AS instance
+SELECT jsonb_build_object(
+           'instance_handle', instance_handle, 'dimensions', dimensions, 'endpoint', endpoint,
+           'description', description, 'api_standard', api_standard, 'model', model,
+           'context_limit', context_limit, 'tokens_per_day', tokens_per_day, 'tokens_per_month', tokens_per_month,
+           'requests_per_minute', requests_per_minute, 'expires_at', expires_at)
+  FROM llm_service_instances
  WHERE owner = @owner::text AND instance_handle = @instance_handle::text
    FOR UPDATE;
 

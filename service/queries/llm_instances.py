@@ -167,7 +167,7 @@ async def delete_llm_instance(db: Db, *, owner: str, instance_handle: str) -> in
 
 @query
 async def lock_llm_instance(db: Db, *, owner: str, instance_handle: str) -> dict[str, Any] | None:
-    """All columns of an instance except its key, locked until the end of the transaction."""
+    """An instance as the body of a PUT, locked until the end of the transaction."""
 
 
 @query
