@@ -22,7 +22,7 @@ SELECT pg_logical_emit_message(true, 'embeddings', '');
 
 -- name: GetChanges :many
 -- An embedding is listed with its last change only. 'after' is a literal, so that the tail index can be used. Texts and
--- metadata are as in GetEmbeddings.
+-- metadata are as in GetEmbeddingsByProject.
 -- A deletion is left out if the embedding exists with a lower sequence: its upload got that, then waited for the deletion.
 -- OFFSET 0 makes PostgreSQL look up each of them, instead of reading all embeddings.
 SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,

@@ -46,7 +46,7 @@ SELECT stored.text_id,
            AS sent (text_id, text, metadata, keeps_metadata)
   JOIN {schema}.embeddings_{project_id} AS stored ON stored.text_id = sent.text_id AND stored.text = sent.text;
 
--- name: GetEmbeddings :many
+-- name: GetEmbeddingsByProject :many
 -- A connection that has searched makes generic plans (service/database/pool.py), which do not use the index for a
 -- condition with IS NULL; so this has a second one, and 'by_ids' is in the text.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes in all

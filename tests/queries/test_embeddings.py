@@ -168,7 +168,7 @@ class TestDeleteEmbeddings:
         assert await connection.fetchval(f"SELECT count(*) FROM embeddings_{number}") == 0
 
 
-class TestGetEmbeddings:
+class TestGetEmbeddingsByProject:
     async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.PageRow]:
         values = {
             "by_ids": 0,
@@ -248,7 +248,7 @@ class TestGetEmbeddings:
     async def test_paging_uses_the_primary_key(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
-        statement = embeddings.query.statements["GetEmbeddings"]
+        statement = embeddings.query.statements["GetEmbeddingsByProject"]
         given = {"text_ids": None, "after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
         arguments = [given.get(name, True) for name in statement.parameters]
         plan = await connection.fetch(
