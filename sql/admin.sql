@@ -52,7 +52,7 @@ SELECT project.owner || '/' || project.project_handle AS project, old.obstacle, 
 -- name: DescribeDatabase :one
 SELECT current_setting('server_version') AS postgresql,
        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
-       pg_database_size(current_database()) AS bytes,
+       pg_database_size(current_database()) AS database_bytes,
        (SELECT count(*) FROM users WHERE user_handle <> '_system') AS users,
        (SELECT count(*) FROM projects) AS projects,
        (SELECT count(*) FROM llm_service_instances) AS instances,
@@ -87,17 +87,12 @@ SELECT project.owner, project.project_handle, project.project_id,
 -- Reading is not blocked. Users come last: other transactions lock rows that refer to users before these.
 LOCK TABLE llm_service_instances, llm_service_definitions, projects, users IN EXCLUSIVE MODE;
 
--- name: DeleteAllProjects :execrows
-DELETE FROM projects;
-
--- name: DeleteAllInstances :execrows
--- Also those of _system, which the admin may have created.
-DELETE FROM llm_service_instances;
-
--- name: DeleteAllUsers :execrows
+-- name: DeleteAll :exec
+-- Also the projects and instances of _system, which the admin may have created.
+WITH project AS (DELETE FROM projects), instance AS (DELETE FROM llm_service_instances)
 DELETE FROM users WHERE user_handle <> '_system';
 
--- name: DeleteCustomAPIStandards :execrows
+-- name: DeleteCustomAPIStandards :exec
 DELETE FROM api_standards
  WHERE api_standard_handle <> ALL ('{openai,azure-openai,cohere,gemini,voyage,jina,mistral,ollama,tei,local}')
    AND NOT EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = api_standard_handle);

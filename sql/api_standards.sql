@@ -26,13 +26,4 @@ SELECT api_standard_handle, key_method, description, key_field, dialect
  WHERE api_standard_handle = @api_standard_handle::text;
 
 -- name: DeleteAPIStandard :one
-WITH standard AS (
-    SELECT api_standard_handle AS handle,
-           EXISTS (SELECT FROM llm_service_definitions WHERE api_standard = api_standard_handle)
-        OR EXISTS (SELECT FROM llm_service_instances WHERE api_standard = api_standard_handle) AS used
-      FROM api_standards
-     WHERE api_standard_handle = @api_standard_handle::text
-), deleted AS (
-    DELETE FROM api_standards USING standard WHERE api_standard_handle = handle AND NOT used
-)
-SELECT NOT used AS deleted FROM standard;
+DELETE FROM api_standards WHERE api_standard_handle = @api_standard_handle::text RETURNING api_standard_handle;

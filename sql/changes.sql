@@ -27,12 +27,11 @@ SELECT pg_logical_emit_message(true, 'embeddings', '');
 -- OFFSET 0 makes PostgreSQL look up each of them, instead of reading all embeddings.
 SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
        vector,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
-       page_bytes
-  FROM (SELECT *, sum(CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-                           ELSE coalesce(octet_length(text), 0) END
-                      + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN metadata END AS metadata,
+       size
+  FROM (SELECT *, CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS size
           FROM (SELECT sequence, text_id, created_at, updated_at,
                        CASE WHEN @with_vector::bool THEN vector END AS vector,
                        CASE WHEN @with_text::bool THEN text END AS text,
@@ -54,16 +53,20 @@ SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
                          LIMIT @max_rows::int) AS change) AS page) AS sized
  ORDER BY sequence;
 
--- name: GetDigests :many
-SELECT text_id,
-       lpad(to_hex(embedding_digest(text_id, 'v', halfvec_send(vector))::bigint), 16, '0') AS vector,
-       lpad(to_hex(embedding_digest(text_id, 't', convert_to(text, 'UTF8'))::bigint), 16, '0') AS text,
-       lpad(to_hex(embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8'))::bigint), 16, '0') AS metadata
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
-   AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) IN (SELECT unnest(@buckets::int[])))
- ORDER BY text_id
- LIMIT @max_rows::int;
+-- name: GetDigests :one
+SELECT coalesce(array_agg(text_id ORDER BY text_id), '{}') AS text_ids,
+       coalesce(array_agg(vector ORDER BY text_id), '{}') AS vectors,
+       coalesce(array_agg(text ORDER BY text_id), '{}') AS texts,
+       coalesce(array_agg(metadata ORDER BY text_id), '{}') AS metadata
+  FROM (SELECT text_id,
+               lpad(to_hex(embedding_digest(text_id, 'v', halfvec_send(vector))::bigint), 16, '0') AS vector,
+               lpad(to_hex(embedding_digest(text_id, 't', convert_to(text, 'UTF8'))::bigint), 16, '0') AS text,
+               lpad(to_hex(embedding_digest(text_id, 'm', convert_to(metadata::text, 'UTF8'))::bigint), 16, '0') AS metadata
+          FROM {schema}.embeddings_{project_id}
+         WHERE text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
+           AND (@buckets::int[] IS NULL OR embedding_bucket(text_id) IN (SELECT unnest(@buckets::int[])))
+         ORDER BY text_id
+         LIMIT @max_rows::int) AS page;
 
 -- name: GetBucketDigests :many
 SELECT bucket, count(*) AS rows,

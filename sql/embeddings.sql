@@ -1,5 +1,5 @@
 -- Embeddings. Each project has its own table, embeddings_{project_id}. Statements that write rows add their counts to
--- embedding_count_deltas: see FoldCounts in indexes.sql.
+-- embedding_count_deltas: see FoldCounts in counts.sql.
 
 -- name: UpsertEmbeddings :one
 -- The arrays are sorted by text_id, so that concurrent batches lock rows in the same order and cannot deadlock.
@@ -48,42 +48,25 @@ SELECT stored.text_id,
 
 -- name: GetEmbeddingsByProject :many
 -- A connection that has searched makes generic plans (service/database/pool.py), which do not use the index for a
--- condition with IS NULL; so this has a second one.
--- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes are
--- left out; 'page_bytes' is their size, so that the caller can reserve memory first. That of a long text is in JSON, where a
--- control character has six bytes.
+-- condition with IS NULL; so this has a second one, and 'by_ids' is in the text.
+-- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes in all
+-- are left out; 'size' is that of a row, so that the caller can reserve memory first. The size of a long text is that in
+-- JSON, where a control character has six bytes.
 SELECT text_id, created_at, updated_at, vector,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
-       page_bytes
-  FROM (SELECT *, sum(CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-                           ELSE coalesce(octet_length(text), 0) END
-                      + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
+       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN metadata END AS metadata,
+       size
+  FROM (SELECT *, CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
+                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS size
           FROM (SELECT text_id, created_at, updated_at,
                        CASE WHEN @with_vector::bool THEN vector END AS vector,
                        CASE WHEN @with_text::bool THEN text END AS text,
                        CASE WHEN @with_metadata::bool THEN metadata END AS metadata
                   FROM {schema}.embeddings_{project_id}
-                 WHERE text_id >= coalesce(@after::text, '')
-                   AND (@after::text IS NULL OR text_id > @after::text)
+                 WHERE ({by_ids} = 0 OR text_id = ANY (@text_ids::text[]))
+                   AND text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
                  ORDER BY text_id
                  LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS sized
- ORDER BY text_id;
-
--- name: GetEmbeddingsByIDs :many
-SELECT text_id, created_at, updated_at, vector,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN text END AS text,
-       CASE WHEN page_bytes <= @max_bytes::bigint THEN metadata END AS metadata,
-       page_bytes
-  FROM (SELECT *, sum(CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-                           ELSE coalesce(octet_length(text), 0) END
-                      + coalesce(octet_length(metadata::text), 0)) OVER () AS page_bytes
-          FROM (SELECT text_id, created_at, updated_at,
-                       CASE WHEN @with_vector::bool THEN vector END AS vector,
-                       CASE WHEN @with_text::bool THEN text END AS text,
-                       CASE WHEN @with_metadata::bool THEN metadata END AS metadata
-                  FROM {schema}.embeddings_{project_id}
-                 WHERE text_id = ANY (@text_ids::text[])) AS page) AS sized
  ORDER BY text_id;
 
 -- name: GetPassingIDs :one
@@ -106,11 +89,11 @@ SELECT EXISTS (SELECT FROM {schema}.embeddings_{project_id} WHERE text_id > @aft
 
 -- name: RetrieveEmbeddings :one
 SELECT text_id, created_at, updated_at, vector,
-       CASE WHEN bytes <= @max_bytes::bigint THEN text END AS text,
-       CASE WHEN bytes <= @max_bytes::bigint THEN metadata END AS metadata,
-       bytes AS page_bytes
+       CASE WHEN size <= @max_bytes::bigint THEN text END AS text,
+       CASE WHEN size <= @max_bytes::bigint THEN metadata END AS metadata,
+       size
   FROM (SELECT *, CASE WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS bytes
+                       ELSE coalesce(octet_length(text), 0) END + coalesce(octet_length(metadata::text), 0) AS size
           FROM {schema}.embeddings_{project_id}
          WHERE text_id = ANY (array_prepend((@text_ids::text[])[1], ARRAY(
                    SELECT text_id FROM carried_ids

@@ -10,8 +10,8 @@ SELECT pg_advisory_unlock(@lock::int # quote_ident(current_schema())::regnamespa
 -- name: GetSession :one
 SELECT pg_backend_pid();
 
--- name: EndWithClient :one
-SELECT set_config('client_connection_check_interval', '10s', false);
+-- name: SetForSession :one
+SELECT set_config(@name::text, @value::text, false);
 
 -- name: IsExecuting :one
 -- A session that waits for a lock is active, too. Without track_activities the state is not known.
@@ -75,24 +75,31 @@ CREATE INDEX CONCURRENTLY embeddings_{project_id}_ivf_{watermark} ON {schema}.em
 CREATE INDEX CONCURRENTLY embeddings_{project_id}_tail_{watermark} ON {schema}.embeddings_{project_id} (sequence)
  WHERE sequence > {watermark};
 
--- name: DropVectorIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_hnsw_{watermark};
+-- name: BuildMetadataIndex :exec
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_meta_{watermark} ON {schema}.embeddings_{project_id}
+ USING gin (metadata jsonb_path_ops)
+ WHERE sequence <= {watermark};
 
--- name: DropCoarseIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_ivf_{watermark};
+-- name: BuildTermsIndex :exec
+-- The order of other collations depends on the version of the operating system's library.
+CREATE INDEX CONCURRENTLY embeddings_{project_id}_terms_{watermark} ON {schema}.embeddings_{project_id}
+ USING gin (metadata_terms(metadata) COLLATE "C")
+ WHERE sequence <= {watermark};
 
--- name: DropTailIndex :exec
-DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_tail_{watermark};
+-- name: OmitTermsFromStatistics :exec
+-- ANALYZE would make the terms of 150,000 rows, which takes 15 s; the planner needs no statistics of them.
+ALTER INDEX {schema}.embeddings_{project_id}_terms_{watermark} ALTER COLUMN 1 SET STATISTICS 0;
+
+-- name: DropIndex :exec
+DROP INDEX CONCURRENTLY IF EXISTS {schema}.embeddings_{project_id}_{kind}_{watermark};
+
+-- name: SampleMoreMetadata :exec
+-- From this sample, of 500 values, PostgreSQL estimates how many rows pass a filter.
+ALTER TABLE {schema}.embeddings_{project_id} ALTER COLUMN metadata SET STATISTICS 500;
 
 -- name: AnalyzeRows :exec
 -- Without statistics the planner assumes that the tail has a third of the rows, and reads all of them.
 ANALYZE {schema}.embeddings_{project_id} (sequence, metadata);
-
--- name: UseMemory :one
-SELECT set_config('maintenance_work_mem', @kibibytes::int || 'kB', false);
-
--- name: UseWorkers :one
-SELECT set_config('max_parallel_maintenance_workers', @workers::int::text, false);
 
 -- name: SampleVectors :many
 SELECT vector
@@ -149,6 +156,14 @@ UPDATE project_indexes
        recall_error = @recall_error::float8, exact_seconds = @exact_seconds::float8,
        measured_with = 'real', measured_at = clock_timestamp()
  WHERE project_id = @project_id::int AND watermark = @watermark::bigint AND lists = 0;
+
+-- name: NoteMetadataIndex :execrows
+UPDATE project_indexes SET metadata_indexed = true
+ WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
+
+-- name: NoteTermsIndex :execrows
+UPDATE project_indexes SET terms_watermark = watermark
+ WHERE project_id = @project_id::int AND watermark = @watermark::bigint;
 
 -- name: ForgetIndex :execrows
 DELETE FROM project_indexes WHERE project_id = @project_id::int;

@@ -37,24 +37,18 @@ HAVING count(*) > 0;
 -- name: RetrieveLLMDefinition :one
 SELECT definition_id, definition_handle, owner, is_public, api_standard,
        endpoint, description, model, dimensions, context_limit
-  FROM llm_service_definitions
- WHERE owner = @owner::text AND definition_handle = @definition_handle::text;
-
--- name: LockUsableLLMDefinition :one
-SELECT definition_id, definition_handle, owner, is_public, api_standard,
-       endpoint, description, model, dimensions, context_limit
   FROM llm_service_definitions AS definition
  WHERE owner = @owner::text AND definition_handle = @definition_handle::text
-   AND (owner = '_system' OR EXISTS (SELECT FROM definition_access AS access
-                                      WHERE access.definition_id = definition.definition_id
-                                        AND access.user_handle = @user_handle::text))
-   FOR KEY SHARE OF definition;
+   AND (@usable_by::text IS NULL OR owner = '_system'
+        OR EXISTS (SELECT FROM definition_access AS access
+                    WHERE access.definition_id = definition.definition_id AND access.user_handle = @usable_by::text));
 
 -- name: UpsertLLMDefinition :one
 INSERT INTO llm_service_definitions
     (owner, definition_handle, endpoint, description, api_standard, model, dimensions, context_limit, is_public)
 VALUES (@owner::text, @definition_handle::text, @endpoint::text, @description::text, @api_standard::text,
-        @model::text, @dimensions::int, @context_limit::int, @is_public::bool)
+        @model::text, @dimensions::int, @context_limit::int,
+        coalesce(@is_public::bool, false))
 ON CONFLICT (owner, definition_handle) DO UPDATE
    SET endpoint = excluded.endpoint, description = excluded.description, api_standard = excluded.api_standard,
        model = excluded.model, dimensions = excluded.dimensions, context_limit = excluded.context_limit,

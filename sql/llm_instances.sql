@@ -90,11 +90,7 @@ SELECT instance.owner, instance.instance_handle, instance.instance_id, @role::te
        instance.definition_id, definition.owner AS definition_owner, definition.definition_handle,
        instance.tokens_per_day, instance.tokens_per_month, instance.requests_per_minute, instance.expires_at,
        CASE WHEN @role::text IN ('owner', 'admin') THEN (
-           SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-                        'user_handle', share.user_handle, 'role', share.role,
-                        'tokens_per_day', share.tokens_per_day, 'tokens_per_month', share.tokens_per_month,
-                        'requests_per_minute', share.requests_per_minute, 'expires_at', share.expires_at))
-                                     ORDER BY share.user_handle), '[]')
+           SELECT coalesce(jsonb_agg(to_jsonb(share) ORDER BY share.user_handle), '[]')
              FROM llm_service_instances_shared_with AS share
             WHERE share.instance_id = instance.instance_id) END AS shared_with
   FROM llm_service_instances AS instance

@@ -5,8 +5,8 @@
 SELECT count_embeddings(counted.project_id) AS rows,
        counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint FROM embedding_count_deltas AS delta
                            WHERE delta.project_id = counted.project_id) AS changes_now,
-       map.project_id, map.asked_at, map.stage, map.progress, map.failed_at, map.error, map.made_at, map.changes,
-       map.has_neighbours, map.explained, map.trust_sample, map.trust_of_pca, map.trust_of_neighbours,
+       map.asked_at, map.stage, map.progress, map.failed_at, map.error, map.made_at, map.changes,
+       coalesce(map.has_neighbours, false) AS has_neighbours, coalesce(map.explained, '{}') AS explained, map.trust_sample, map.trust_of_pca, map.trust_of_neighbours,
        (SELECT coalesce(sum(octet_length(array_to_json(placed.text_ids)::text)), 0)::bigint FROM project_map_parts AS placed
          WHERE placed.project_id = counted.project_id AND placed.part < @parts::int) AS id_bytes
   FROM embedding_counts AS counted
@@ -20,7 +20,7 @@ SELECT project_id, clock_timestamp() FROM projects WHERE project_id = @project_i
 
 -- name: GetMapPoints :many
 -- 'field' has short scalars, and null for other values.
-SELECT placed.part, CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE placed.pca END AS positions,
+SELECT CASE WHEN @by_neighbours::bool THEN placed.neighbours ELSE placed.pca END AS positions,
        coalesce(live.places, '{}') AS places, coalesce(live.text_ids, '{}') AS text_ids, live.field
   FROM project_map_parts AS placed
  CROSS JOIN LATERAL (

@@ -62,13 +62,11 @@ WITH locked AS MATERIALIZED (
     INSERT INTO users_projects (user_handle, project_id, role)
     SELECT share.user_handle, stored.project_id, share.role
       FROM stored, unnest(@share_users::text[], @share_roles::text[]) AS share (user_handle, role)
-     WHERE @change_shares::bool
     ON CONFLICT (user_handle, project_id) DO UPDATE SET role = excluded.role, updated_at = now()
 ), unshared AS (
     DELETE FROM users_projects AS share
      USING stored
-     WHERE @change_shares::bool AND share.project_id = stored.project_id
-       AND share.user_handle <> ALL (@share_users::text[])
+     WHERE share.project_id = stored.project_id AND share.user_handle <> ALL (@share_users::text[])
 )
 SELECT stored.owner, stored.project_handle, stored.project_id, stored.public_read, @role::text AS role
   FROM stored;
@@ -114,18 +112,18 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
 
 -- name: RetrieveProject :one
 SELECT project.owner, project.project_handle, project.project_id, project.public_read, @role::text AS role,
-       count_embeddings(project.project_id) AS number_of_embeddings,
+       count_embeddings(project.project_id) AS number_of_embeddings, project.text_search,
        counted.changes + (SELECT coalesce(sum(delta.changes), 0)::bigint
                             FROM embedding_count_deltas AS delta
                            WHERE delta.project_id = project.project_id) AS changes,
        counted.log::text AS log,
-       project.text_search, project.description, project.metadata_scheme,
        CASE WHEN instance.instance_id IS NOT NULL THEN jsonb_build_object(
            'owner', instance.owner, 'instance_handle', instance.instance_handle,
            'instance_id', instance.instance_id,
            'access_role', (SELECT access.role FROM instance_access AS access
                             WHERE access.instance_id = instance.instance_id
-                              AND access.user_handle = @caller::text)) END AS instance
+                              AND access.user_handle = @caller::text)) END AS instance,
+       project.description, project.metadata_scheme
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
   LEFT JOIN embedding_counts AS counted ON counted.project_id = project.project_id
@@ -176,8 +174,7 @@ DELETE FROM users_projects AS share
 RETURNING share.project_id;
 
 -- name: GetSharedUsersForProject :one
-SELECT (SELECT coalesce(jsonb_agg(jsonb_build_object('user_handle', share.user_handle, 'role', share.role)
-                                  ORDER BY share.user_handle), '[]')
+SELECT (SELECT coalesce(jsonb_agg(to_jsonb(share) ORDER BY share.user_handle), '[]')
           FROM users_projects AS share
          WHERE share.project_id = project.project_id)
   FROM projects AS project

@@ -134,13 +134,3 @@ SELECT found.ids, found.similarities
 
 -- name: EstimatePassingRows :one
 EXPLAIN (FORMAT JSON) SELECT FROM {schema}.embeddings_{project_id} WHERE metadata @@ @only::jsonpath;
-
--- name: GetShownSizes :many
--- The length of a long text is that in JSON, as in GetEmbeddingsByProject.
-SELECT text_id,
-       CASE WHEN NOT @with_text::bool THEN 0
-            WHEN octet_length(text) > 1000 THEN octet_length(to_json(text)::text)
-            ELSE coalesce(octet_length(text), 0) END
-           + CASE WHEN @with_metadata::bool THEN coalesce(octet_length(metadata::text), 0) ELSE 0 END AS size
-  FROM {schema}.embeddings_{project_id}
- WHERE text_id = ANY (@text_ids::text[]);

@@ -5,8 +5,7 @@
 SELECT FROM llm_service_instances WHERE instance_id = @instance_id::int FOR NO KEY UPDATE;
 
 -- name: ReserveUsage :one
--- Reserves tokens for `seconds`, unless a limit of the instance (`limit_of` is null) or of the holder's share is
--- reached, or the share has ended. Otherwise the result is the exceeded limit with the latest reset.
+-- Of several exceeded limits, the result is the one with the latest reset. A share that has ended is one, too.
 WITH forgotten AS (
     DELETE FROM usage_reservations
      WHERE instance_id = @instance_id::int

@@ -17,7 +17,7 @@ INSERT INTO users (user_handle, email, name, vdb_key)
 VALUES (@user_handle::text, @email::text, @name::text, @key_hash::text)
 ON CONFLICT (user_handle) DO UPDATE
    SET email = excluded.email, name = excluded.name, updated_at = now()
-RETURNING user_handle, vdb_key = @key_hash::text AS created;
+RETURNING vdb_key = @key_hash::text AS created;
 
 -- name: RetrieveTakenNames :one
 -- Current names of the user are accepted: an original database may have names that differ in case only.

@@ -45,8 +45,6 @@ async def get_footgun(req: Req) -> None:
 async def _reset(pool: Pool) -> None:
     async with transaction(pool) as connection:
         await statements.lock_all(connection)
-        await statements.delete_all_projects(connection)
-        await statements.delete_all_instances(connection)
-        await statements.delete_all_users(connection)
+        await statements.delete_all(connection)
         await statements.delete_custom_api_standards(connection)
     await tables.drop_orphans(pool)

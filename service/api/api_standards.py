@@ -6,10 +6,8 @@ from typing import Any, Literal
 import msgspec
 
 from service.api.fields import Handle, ShortText, Text
-from service.api.merge_patch import merged
-from service.api.users import same_handle
-from service.database.pool import transaction
-from service.database.statements import Db
+from service.api.merge_patch import merged, put
+from service.database.errors import StillUsed
 from service.errors import Conflict, found
 from service.http.auth import admin, anyone
 from service.http.endpoint import endpoint
@@ -49,7 +47,7 @@ async def get_standards(req: Req, query: Page) -> Standards:
 @endpoint("POST", "/v1/api-standards", guard=admin, status=201)
 async def post_standard(req: Req, body: StandardIn) -> APIStandard:
     """Create or replace an API standard."""
-    return await _store(req.pool, body)
+    return await api_standards.upsert_api_standard(req.pool, **msgspec.structs.asdict(body))
 
 
 @endpoint("GET", "/v1/api-standards/{standard}", guard=anyone)
@@ -59,11 +57,7 @@ async def get_standard(req: Req, standard: str) -> APIStandard:
     return found(row, f"The API standard {standard!r}")
 
 
-@endpoint("PUT", "/v1/api-standards/{standard}", guard=admin, status=201)
-async def put_standard(req: Req, standard: str, body: StandardIn) -> APIStandard:
-    """Create or replace an API standard."""
-    same_handle(standard, body.api_standard_handle, "api_standard_handle")
-    return await _store(req.pool, body)
+put_standard = put(post_standard, "standard")
 
 
 @endpoint("PATCH", "/v1/api-standards/{standard}", guard=admin, patches=StandardIn)
@@ -71,20 +65,14 @@ async def patch_standard(req: Req, standard: str, body: dict[str, Any]) -> APISt
     """Change some properties of an API standard (JSON merge patch, RFC 7396)."""
     lock = partial(api_standards.lock_api_standard, api_standard_handle=standard)
     async with merged(req.pool, body, StandardIn, f"The API standard {standard!r}", lock) as (tx, changed):
-        same_handle(standard, changed.api_standard_handle, "api_standard_handle")
-        return await _store(tx, changed)
+        return await api_standards.upsert_api_standard(tx, **msgspec.structs.asdict(changed))
 
 
 @endpoint("DELETE", "/v1/api-standards/{standard}", guard=admin, status=204, errors=(409,))
 async def delete_standard(req: Req, standard: str) -> None:
     """Delete an API standard that no definition and no instance uses."""
-    async with transaction(req.pool) as tx:
-        # Locked first, so that no new instance uses it.
-        await api_standards.lock_api_standard(tx, api_standard_handle=standard)
-        deleted = await api_standards.delete_api_standard(tx, api_standard_handle=standard)
-    if not found(deleted, f"The API standard {standard!r}"):
-        raise Conflict("A definition or an instance still uses this API standard.")
-
-
-async def _store(db: Db, standard: StandardIn) -> APIStandard:
-    return await api_standards.upsert_api_standard(db, **msgspec.structs.asdict(standard))
+    try:
+        deleted = await api_standards.delete_api_standard(req.pool, api_standard_handle=standard)
+    except StillUsed:
+        raise Conflict("A definition or an instance still uses this API standard.") from None
+    found(deleted, f"The API standard {standard!r}")

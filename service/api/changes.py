@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from service.api.embeddings import COMPONENT_BYTES, After, Part, Vector, columns, read_embeddings, vector_of
 from service.api.fields import Document
@@ -15,7 +15,7 @@ from service.http.auth import embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.queries import changes
-from service.queries.changes import ChangeRow
+from service.queries.changes import ChangeRow, DigestLists
 from service.queries.projects import ProjectAccess
 from service.storage.changes import settled
 from service.turns import converted
@@ -77,13 +77,9 @@ class DigestsQuery(msgspec.Struct, frozen=True):
     buckets: Annotated[list[Annotated[int, Meta(ge=0, lt=BUCKETS)]], Meta(max_length=MAX_BUCKETS)] | None = None
 
 
-class Digests(msgspec.Struct, frozen=True, omit_defaults=True):
+class Digests(DigestLists, frozen=True):
     """Digests of the embeddings `text_ids`, in the same order; null for no text or metadata."""
 
-    text_ids: list[str]
-    vectors: list[str]
-    texts: list[str | None]
-    metadata: list[str | None]
     next: str | None = None
 
 
@@ -135,8 +131,7 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
         raise Gone(f"The deletions since then are no longer available. {AGAIN}")
     listed = await converted(rows, lambda row: _change(row, query.encoding))
     if query.limit and len(rows) == query.limit:
-        onward: dict[str, str] = {} if log.log is None else {"log": log.log}
-        return Changes(listed, log.log, next=req.go_on(after=rows[-1].sequence, **onward))
+        return Changes(listed, log.log, next=req.go_on(after=rows[-1].sequence, log=str(log.log)))
     if state.last_sequence > query.since:
         await changes.make_sequences_durable(req.pool)
     return Changes(listed, log.log, state.last_sequence)
@@ -146,16 +141,11 @@ async def get_changes(req: Req, query: ChangesQuery, access: ProjectAccess) -> C
 async def get_digests(req: Req, query: DigestsQuery, access: ProjectAccess) -> Digests:
     """Digests of a project's embeddings in the order of text_id."""
     await req.body.make_room(query.limit * DIGEST_BYTES)
-    rows = await changes.get_digests(
+    page = await changes.get_digests(
         req.pool, project_id=access.project_id, after=query.after, buckets=query.buckets, max_rows=query.limit
     )
-    return Digests(
-        [row.text_id for row in rows],
-        [row.vector for row in rows],
-        [row.text for row in rows],
-        [row.metadata for row in rows],
-        req.go_on(after=rows[-1].text_id) if len(rows) == query.limit else None,
-    )
+    goes_on = len(page.text_ids) == query.limit
+    return Digests(**asdict(page), next=req.go_on(after=page.text_ids[-1]) if goes_on else None)
 
 
 @endpoint("GET", "/v1/embeddings/{user}/{project}/digests/buckets", guard=embeddings_reader)
@@ -175,7 +165,5 @@ async def get_bucket_digests(req: Req, query: BucketsQuery, access: ProjectAcces
 
 
 def _change(row: ChangeRow, encoding: Encoding | None) -> Change:
-    if row.deleted:
-        return Change(row.sequence, row.text_id, deleted=True)
-    vector = vector_of(row.vector, encoding)
-    return Change(row.sequence, row.text_id, False, row.created_at, row.updated_at, vector, row.text, row.metadata)
+    vector, times = vector_of(row.vector, encoding), (row.created_at, row.updated_at)
+    return Change(row.sequence, row.text_id, row.deleted, *times, vector, row.text, row.metadata)

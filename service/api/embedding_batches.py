@@ -13,6 +13,7 @@ from service.http.auth import embeddings_editor, embeddings_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
 from service.queries import embeddings
+from service.queries.embeddings import Deletion
 from service.queries.projects import ProjectAccess
 from service.search.query import StoredId, sent_filter
 from service.turns import converted
@@ -54,11 +55,9 @@ class _RawDelete(DeleteIn, frozen=True, forbid_unknown_fields=True):
     filter: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class Deleted(Deletion, frozen=True):
     """The number of embeddings that were, or would be, deleted, and the first 10,000 of their ids, in order."""
 
-    deleted: int
-    text_ids: list[str]
     dry_run: bool
 
 
@@ -74,7 +73,8 @@ async def post_get(req: Req, access: ProjectAccess) -> Found:
     """Read embeddings by their ids, up to 10,000."""
     sent = await _body(req, GetIn)
     parts = columns(sent.include)
-    ask = partial(embeddings.get_embeddings_by_ids, project_id=access.project_id, text_ids=sent.text_ids, **parts)
+    asked = {"by_ids": 1, "text_ids": sent.text_ids, "after": None, "max_rows": MAX_IDS, "skip": 0, **parts}
+    ask = partial(embeddings.get_embeddings_by_project, project_id=access.project_id, **asked)
     count = len(set(sent.text_ids)) if parts["with_vector"] else 0
     vector_bytes = count * access.dimensions * COMPONENT_BYTES[sent.encoding]
     rows = await read_embeddings(req, ask, vector_bytes=vector_bytes, where="body.text_ids")

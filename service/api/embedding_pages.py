@@ -16,7 +16,7 @@ from service.http.request import Req
 from service.queries import embeddings
 from service.queries.projects import ProjectAccess
 from service.search.limits import MAX_QUERY_FILTER
-from service.search.passing import Passing, passing
+from service.search.passing import passing
 from service.search.query import filter_of_query
 from service.vectors import Encoding
 
@@ -47,32 +47,29 @@ async def get_embeddings(req: Req, query: EmbeddingsPage, access: ProjectAccess)
     With a `filter`, a page takes at most a second: it may be short or empty and still have a `next`.
     """
     parts = columns(query.include)
-    if query.filter is None:
-        ask = partial(
-            embeddings.get_embeddings_by_project,
-            project_id=access.project_id,
-            after=query.after,
-            max_rows=query.limit,
-            skip=query.offset,
-            **parts,
-        )
-        rows = await read_embeddings(req, ask)
-        last = rows[-1].text_id if len(rows) == query.limit else None
-    else:
-        page = await _passing(req, query, query.filter, access)
-        ask = partial(embeddings.get_embeddings_by_ids, project_id=access.project_id, text_ids=page.text_ids, **parts)
-        rows, last = await read_embeddings(req, ask), page.read_up_to
+    page = None
+    if query.filter is not None:
+        if query.offset:
+            raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
+        only = filter_of_query(query.filter)
+        page = await req.reading(lambda db: passing(db, access.project_id, only, query.after, query.limit))
+    ask = partial(
+        embeddings.get_embeddings_by_project,
+        project_id=access.project_id,
+        by_ids=int(page is not None),
+        text_ids=None if page is None else page.text_ids,
+        after=query.after,
+        max_rows=query.limit,
+        skip=query.offset,
+        **parts,
+    )
+    rows = await read_embeddings(req, ask)
+    last = rows[-1].text_id if len(rows) == query.limit else None
+    if page is not None:
+        last = page.last
     vector_bytes = len(rows) * access.dimensions * COMPONENT_BYTES[query.encoding] if parts["with_vector"] else 0
     if vector_bytes > SHORT_BYTES:
         await req.body.make_room(vector_bytes)  # until a slow client has read them
     shown = [embedding_of(row, access, query.encoding) for row in rows]
     goes_on = partial(embeddings.are_embeddings_after, project_id=access.project_id, after=last or "")
     return Embeddings(shown, req.go_on(after=last) if last is not None and await req.reading(goes_on) else None)
-
-
-async def _passing(req: Req, query: EmbeddingsPage, text: str, project: ProjectAccess) -> Passing:
-    """The ids of a page that passes the filter in the query."""
-    if query.offset:
-        raise Invalid(problems=[Problem("cannot be combined with `filter`: use `after`", "query.offset")])
-    only = filter_of_query(text)
-    return await req.reading(lambda db: passing(db, project.project_id, only, query.after, query.limit))

@@ -1,6 +1,6 @@
 """Embeddings (contract section 7)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -167,17 +167,18 @@ async def read_embeddings(
     while True:
         page = partial(ask, max_bytes=room)
         rows = await (req.reading(page) if from_replica else page(req.pool))
-        if not rows or rows[0].page_bytes <= room:
+        size = sum(row.size for row in rows)
+        if size <= room:
             return rows
         req.body.leave_room()
         if len(rows) == 1:  # never too large: it was uploaded
-            await req.body.make_room(rows[0].page_bytes)
+            await req.body.make_room(size)
         else:
-            await req.make_room_to_show(vector_bytes + rows[0].page_bytes, where)
-        room = rows[0].page_bytes
+            await req.make_room_to_show(vector_bytes + size, where)
+        room = size
 
 
-def columns(include: list[Part] | None) -> dict[str, Any]:
+def columns(include: Collection[str] | None) -> dict[str, Any]:
     """The arguments of queries that select the parts of embeddings, all by default."""
     return {f"with_{part}": include is None or part in include for part in ("vector", "text", "metadata")}
 

@@ -55,17 +55,12 @@ class InstanceShares(msgspec.Struct, frozen=True, omit_defaults=True):
 async def share_instance(req: Req, user: str, instance: str, body: InstanceShareIn) -> InstanceShares:
     """Share an instance with a user, who may use it for projects and embed texts, but not change it or see its key."""
     not_the_owner(user, body.share_with_handle)
-    sent = {
-        name: value
-        for name, value in msgspec.structs.asdict(body).items()
-        if value is not UNSET and name != "share_with_handle"
-    }
+    sent = msgspec.to_builtins(body)  # without UNSET
+    other = sent.pop("share_with_handle")
     async with locked(req.pool, user) as tx:
-        stored = await llm_instances.lock_instance_share(
-            tx, owner=user, instance_handle=instance, user_handle=body.share_with_handle
-        )
+        stored = await llm_instances.lock_instance_share(tx, owner=user, instance_handle=instance, user_handle=other)
         share = msgspec.convert({**(stored or {}), **sent}, ShareChange)
-        await _store(tx, user, instance, body.share_with_handle, share)
+        await _store(tx, user, instance, other, share)
         return InstanceShares(user, instance, await _shares(tx, user, instance))
 
 

@@ -4,12 +4,10 @@ from functools import partial
 from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from service.api.fields import AnyHandle, ContextLimit, Dimensions, Handle, ShortText, Text
-from service.api.merge_patch import merged
+from service.api.merge_patch import merged, put
 from service.api.sharing import DefinitionShareIn, SharesPage, not_the_owner
-from service.api.users import same_handle
 from service.database.statements import Db
 from service.errors import found
 from service.http.auth import Caller, any_user, definition_owner, definition_reader, owner
@@ -71,21 +69,16 @@ async def get_definitions(req: Req, user: str, query: Page) -> Definitions:
 @endpoint("POST", "/v1/llm-definitions/{user}", guard=definition_owner, status=201)
 async def post_definition(req: Req, user: str, body: DefinitionIn) -> DefinitionBrief:
     """Create or replace a definition. Those of `_system` are immutable."""
-    return await _store(req.pool, user, body)
+    return await llm_definitions.upsert_llm_definition(req.pool, owner=user, **msgspec.structs.asdict(body))
 
 
 @endpoint("GET", "/v1/llm-definitions/{user}/{definition}", guard=definition_reader)
 async def get_definition(req: Req, user: str, definition: str) -> Definition:
     """A definition."""
-    row = await llm_definitions.retrieve_llm_definition(req.pool, owner=user, definition_handle=definition)
-    return found(row, _name(user, definition))
+    return await _retrieved(req.pool, user, definition)
 
 
-@endpoint("PUT", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=201)
-async def put_definition(req: Req, user: str, definition: str, body: DefinitionIn) -> DefinitionBrief:
-    """Create or replace a definition. Those of `_system` are immutable."""
-    same_handle(definition, body.definition_handle, "definition_handle")
-    return await _store(req.pool, user, body)
+put_definition = put(post_definition, "definition")
 
 
 @endpoint("PATCH", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, patches=DefinitionIn)
@@ -93,10 +86,8 @@ async def patch_definition(req: Req, user: str, definition: str, body: dict[str,
     """Change some properties of a definition (JSON merge patch, RFC 7396). Those of `_system` are immutable."""
     lock = partial(llm_definitions.lock_llm_definition, owner=user, definition_handle=definition)
     async with merged(req.pool, body, DefinitionIn, _name(user, definition), lock) as (tx, changed):
-        same_handle(definition, changed.definition_handle, "definition_handle")
-        await _store(tx, user, changed)
-        row = await llm_definitions.retrieve_llm_definition(tx, owner=user, definition_handle=definition)
-        return found(row, _name(user, definition))
+        await llm_definitions.upsert_llm_definition(tx, owner=user, **msgspec.structs.asdict(changed))
+        return await _retrieved(tx, user, definition)
 
 
 @endpoint("DELETE", "/v1/llm-definitions/{user}/{definition}", guard=definition_owner, status=204)
@@ -132,9 +123,9 @@ async def get_definition_shares(req: Req, user: str, definition: str, query: Sha
     return query.of(req, (await _shared_with(req, user, definition))[query.offset :])[0]
 
 
-async def _store(db: Db, owner_handle: str, definition: DefinitionIn) -> DefinitionBrief:
-    sent = replace(definition, is_public=bool(definition.is_public))
-    return await llm_definitions.upsert_llm_definition(db, owner=owner_handle, **msgspec.structs.asdict(sent))
+async def _retrieved(db: Db, user: str, definition: str) -> Definition:
+    row = await llm_definitions.retrieve_llm_definition(db, owner=user, definition_handle=definition, usable_by=None)
+    return found(row, _name(user, definition))
 
 
 async def _shared_with(req: Req, user: str, definition: str) -> list[str]:

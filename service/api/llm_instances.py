@@ -20,8 +20,7 @@ from service.api.fields import (
     Tokens,
     check_end,
 )
-from service.api.merge_patch import merged
-from service.api.users import same_handle
+from service.api.merge_patch import merged, put
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.errors import found
@@ -106,8 +105,8 @@ async def post_instance_from_definition(req: Req, user: str, body: FromDefinitio
     The definition must be the user's own, one of `_system`, public, or shared with the user.
     """
     async with _locked(req, user, body.instance_handle) as tx:
-        definition = await llm_definitions.lock_usable_llm_definition(
-            tx, owner=body.definition_owner, definition_handle=body.definition_handle, user_handle=user
+        definition = await llm_definitions.retrieve_llm_definition(
+            tx, owner=body.definition_owner, definition_handle=body.definition_handle, usable_by=user
         )
         what = f"A definition {body.definition_owner}/{body.definition_handle} that {user} may use"
         return await _store(tx, req.services.keyring, user, body, found(definition, what))
@@ -119,12 +118,7 @@ async def get_instance(req: Req, user: str, instance: str, access: Caller) -> In
     return await retrieved(req.pool, user, instance, access.role)
 
 
-@endpoint("PUT", "/v1/llm-instances/{user}/{instance}", guard=owner, status=201, errors=(409,))
-async def put_instance(req: Req, user: str, instance: str, body: InstanceIn) -> InstanceRef:
-    """Create or replace an instance."""
-    same_handle(instance, body.instance_handle, "instance_handle")
-    async with _locked(req, user, body.instance_handle) as tx:
-        return await _store(tx, req.services.keyring, user, body)
+put_instance = put(post_instance, "instance")
 
 
 @endpoint("PATCH", "/v1/llm-instances/{user}/{instance}", guard=owner, patches=InstanceIn, errors=(409,))
@@ -134,7 +128,6 @@ async def patch_instance(req: Req, user: str, instance: str, body: dict[str, Any
         body = {**body, "api_key": ""}
     lock = partial(llm_instances.lock_llm_instance, owner=user, instance_handle=instance)
     async with merged(req.pool, body, InstanceIn, instance_name(user, instance), lock, owners=(user,)) as (tx, changed):
-        same_handle(instance, changed.instance_handle, "instance_handle")
         await _store(tx, req.services.keyring, user, changed)
         return await retrieved(tx, user, instance, access.role)
 

@@ -3,24 +3,19 @@
 import msgspec
 
 from service.api.project_index import ProjectIndex, index_of
-from service.api.projects import TextSearch
 from service.http.auth import admin, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
 from service.http.request import Req
 from service.queries import indexes, projects
 from service.queries.indexes import IndexState
-from service.queries.projects import ListedInstance, ProjectBrief, ProjectInList
+from service.queries.projects import ProjectInList
 
 
-class ListedProject(ProjectBrief, frozen=True, omit_defaults=True):
+class ListedProject(ProjectInList, frozen=True, kw_only=True):
     """A project in a list. The `tail` of its `index` is estimated from the numbers of rows."""
 
-    number_of_embeddings: int
-    text_search: TextSearch
     index: ProjectIndex
-    instance: ListedInstance | None = None
-    description: str | None = None
 
 
 class Projects(msgspec.Struct, frozen=True, omit_defaults=True):

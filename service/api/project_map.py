@@ -86,14 +86,12 @@ async def get_map(req: Req, query: MapQuery, access: ProjectAccess) -> Map:
         raise NotFound("The project has just been deleted.")
     if _is_to_be_made(state, query.method):
         await maps.ask_for_map(req.pool, project_id=access.project_id)
-        if state.map is not None:
-            state = replace(state, map=replace(state.map, asked_at=datetime.now(UTC)))
+        state = replace(state, map=replace(state.map, asked_at=datetime.now(UTC)))
     values: list[str | float | bool | None] | None = None if compiled is None else []
     if not state.rows:
         return _described(state, query, "ready", [], b"", values)
-    known = state.map
-    if known is None or _state(known, query.method) != "ready":
-        return _not_ready(req, state, query, "waiting" if known is None else _state(known, query.method))
+    if (now := _state(state.map, query.method)) != "ready":
+        return _not_ready(req, state, query, now)
     most = min(query.limit, state.rows)
     await req.make_room_to_show(state.id_bytes + most * (POINT_BYTES + (0 if compiled is None else VALUE_BYTES)))
     found = await maps.get_map_points(
@@ -137,10 +135,8 @@ def _not_ready(req: Req, state: MapState, query: MapQuery, now: State) -> Map:
 def _is_to_be_made(state: MapState, method: Method) -> bool:
     """Whether to request a computation from the indexer."""
     known = state.map
-    if not state.rows or (known is not None and known.asked_at is not None):
+    if not state.rows or known.asked_at is not None:
         return False
-    if known is None:
-        return True
     if known.failed_at is not None and known.failed_at >= datetime.now(UTC) - AGAIN_AFTER:
         return False
     return known.changes != state.changes_now or _state(known, method) != "ready"
@@ -164,11 +160,9 @@ def _described(
 ) -> Map:
     known, rows = state.map, state.rows
     methods: list[Method] = ["pca", "neighbours"]
-    states: dict[str, State] = {one: now if known is None or not rows else _state(known, one) for one in methods}
+    states: dict[str, State] = {one: _state(known, one) if rows else now for one in methods}
     is_sampled = rows > query.limit
     made = Map(now, query.method, states, rows, len(ids or []), is_sampled, positions=positions, ids=ids, field=field)
-    if known is None:
-        return made
     error = known.error if known.asked_at is None else None  # of the attempt before
     made = replace(made, progress=known.progress, error=error, changes=known.changes, computed_at=known.made_at)
     if ids is None or known.made_at is None:

@@ -1,16 +1,15 @@
 """Projects (contract section 6)."""
 
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from service.api.fields import AnyHandle, Handle, ShareRole, Text
-from service.api.merge_patch import merged
+from service.api.merge_patch import merged, put
 from service.api.project_index import ProjectIndex, project_index
 from service.api.sharing import not_the_system
-from service.api.users import same_handle
 from service.database.statements import Db
 from service.errors import BadRequest, Invalid, Problem, found
 from service.http.auth import Caller, owner, project_reader
@@ -19,12 +18,11 @@ from service.http.request import Req
 from service.metadata.schemas import BadSchema
 from service.queries import llm_instances, projects
 from service.queries.llm_instances import ProjectInstance
-from service.queries.projects import ProjectAccess, ProjectBrief
+from service.queries.projects import ProjectAccess, ProjectBrief, ProjectRow, TextSearch
 from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 EVERYBODY = "*"
-TextSearch = Literal["editors", "readers", "public"]
 
 
 class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,26 +62,14 @@ class ProjectIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     llm_services: list[AnyHandle | OlderService] | None = msgspec.field(name="llmServices", default=None)
 
 
-class Project(msgspec.Struct, frozen=True, omit_defaults=True):
+class Project(ProjectRow, frozen=True, kw_only=True):
     """A project as visible to the caller with this `role`.
 
     `changes` grows by one with each inserted, changed or deleted embedding. While `changes` and `log` stay the same, so
     do the embeddings.
     """
 
-    project_id: int
-    project_handle: str
-    owner: str
-    public_read: bool
-    role: str
-    number_of_embeddings: int
-    text_search: TextSearch
     index: ProjectIndex
-    changes: int | None = None
-    log: str | None = None
-    instance: dict[str, Any] | None = None
-    description: str | None = None
-    metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
     shared_with: list[SharedWith] | None = None
 
 
@@ -109,13 +95,7 @@ async def get_project_instance(req: Req, user: str, project: str, access: Projec
     return found(row, f"An instance of {project_name(user, project)}")
 
 
-@endpoint("PUT", "/v1/projects/{user}/{project}", guard=owner, status=201, errors=(409,))
-async def put_project(req: Req, user: str, project: str, body: ProjectIn, access: Caller) -> ProjectBrief:
-    """Create or replace a project."""
-    same_handle(project, body.project_handle, "project_handle")
-    await _check_schema(req, user, body.metadata_scheme)
-    async with locked(req.pool, user) as tx:
-        return await _store(tx, user, body, access.role)
+put_project = put(post_project, "project")
 
 
 @endpoint("PATCH", "/v1/projects/{user}/{project}", guard=owner, patches=ProjectIn, errors=(409,))
@@ -141,7 +121,6 @@ async def patch_project(req: Req, user: str, project: str, body: dict[str, Any],
     what, checked = project_name(user, project), None
     while True:
         async with merged(req.pool, body, ProjectIn, what, lock, owners=(user,)) as (tx, changed):
-            same_handle(project, changed.project_handle, "project_handle")
             schema = schema_text(changed.metadata_scheme) if "metadataScheme" in body else None
             if schema == checked or schema is None:
                 stored = await _store(tx, user, changed, access.role)
@@ -174,9 +153,8 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
         metadata_scheme=schema_text(body.metadata_scheme),
         public_read=True if everybody else body.public_read if shares is None else bool(body.public_read),
         text_search=body.text_search,
-        change_shares=shares is not None,
-        share_users=list(shares or {}),
-        share_roles=list((shares or {}).values()),
+        share_users=None if shares is None else list(shares),
+        share_roles=None if shares is None else list(shares.values()),
         role=role,
     )
     project = found(row, f"An instance {instance_owner}/{instance_handle} that {owner_handle} may use")
@@ -201,14 +179,11 @@ def project_name(user: str, project: str) -> str:
 
 def _instance(owner_handle: str, body: ProjectIn) -> tuple[str, str]:
     """Owner and handle of the instance in a body. Raises Invalid without one."""
-    if body.instance_handle is not None:
-        return body.instance_owner or owner_handle, body.instance_handle
-    first = body.llm_services[0] if body.llm_services else None
-    if isinstance(first, OlderService):
-        return first.owner or body.instance_owner or owner_handle, first.llm_service_handle
-    if first is not None:
-        return body.instance_owner or owner_handle, first
-    raise Invalid(problems=[Problem("is required", "body.instance_handle")])
+    named = body.llm_services if body.instance_handle is None else [body.instance_handle]
+    if not named:
+        raise Invalid(problems=[Problem("is required", "body.instance_handle")])
+    first = OlderService(named[0]) if isinstance(named[0], str) else named[0]
+    return first.owner or body.instance_owner or owner_handle, first.llm_service_handle
 
 
 def _shares(owner_handle: str, body: ProjectIn) -> dict[str, str] | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from service import vectors
-from service.api.embeddings import candidates
+from service.api.embeddings import candidates, columns
 from service.api.fields import Document, ShortText
 from service.api.texts import EMBED_ERRORS, embedded
 from service.database.pool import Pool
@@ -26,7 +26,7 @@ from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
 from service.providers.errors import BadTexts
-from service.queries import embeddings, similars
+from service.queries import embeddings
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.search import filters
@@ -245,23 +245,19 @@ async def _shown(req: Req, project: ProjectAccess, answer: Answer, include: list
     for ids, _ in answer.nearest:
         times.update(ids)
         await turns.give()
-    asked: dict[str, Any] = {
-        "project_id": project.project_id,
-        "with_text": "text" in include,
-        "with_metadata": "metadata" in include,
-    }
+    asked = {"by_ids": 1, "after": None, "max_rows": SHOWN_AT_ONCE, "skip": 0, **columns(include)}
+    read = partial(embeddings.get_embeddings_by_project, project_id=project.project_id, **asked)
     names = list(times)
     parts = [names[start : start + SHOWN_AT_ONCE] for start in range(0, len(names), SHOWN_AT_ONCE)]
     # Sizes first: a thousand vectors may all find the same long texts.
     size = 0
     for part in parts:
-        sizes = await req.reading(partial(similars.get_shown_sizes, text_ids=part, **asked))
+        sizes = await req.reading(partial(read, text_ids=part, max_bytes=0))
         size += sum(row.size * times[row.text_id] for row in sizes)
     await req.make_room_to_show(size)
     shown: dict[str, tuple[Any, Any]] = {}
-    read = partial(embeddings.get_embeddings_by_ids, with_vector=False, max_bytes=sys.maxsize, **asked)
     for part in parts:
-        for row in await req.reading(partial(read, text_ids=part)):
+        for row in await req.reading(partial(read, text_ids=part, max_bytes=sys.maxsize)):
             text, metadata = row.text if "text" in include else UNSET, row.metadata if "metadata" in include else UNSET
             shown[row.text_id] = text, metadata
     return shown

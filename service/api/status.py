@@ -16,7 +16,7 @@ from service.http.request import Req
 from service.provider_keys import rotation
 from service.queries import admin as statements
 from service.queries import health, indexes, projects
-from service.queries.admin import Build
+from service.queries.admin import Build, DatabaseDescription
 from service.schema import migrate
 from service.search.slow import SLOW_SECONDS, SlowSearch
 
@@ -52,7 +52,7 @@ class BuildState(Build, frozen=True, omit_defaults=True):
     seconds_left: float | None = None
 
 
-class ServiceState(msgspec.Struct, frozen=True):
+class ServiceState(DatabaseDescription, frozen=True, kw_only=True):
     """The state of the service, as seen by the process `process`, started at `started_at`.
 
     `embeddings` is null until all projects are counted. `largest_projects` are up to 20 with the most embeddings.
@@ -62,16 +62,9 @@ class ServiceState(msgspec.Struct, frozen=True):
 
     version: str
     python: str
-    postgresql: str
-    pgvector: str
     process: int
     started_at: datetime
     schema: SchemaState
-    database_bytes: int
-    users: int
-    projects: int
-    instances: int
-    embeddings: int | None
     largest_projects: list[LargeProject]
     indexes: IndexesState
     builds: list[BuildState]
@@ -96,21 +89,14 @@ class SlowSearches(msgspec.Struct, frozen=True):
 async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
     pool = req.pool
-    database = await statements.describe_database(pool)
     summary = await indexes.summarise_indexes(pool, recall=req.settings.service_recall)
     return ServiceState(
+        **msgspec.structs.asdict(await statements.describe_database(pool)),
         version=__version__,
         python=platform.python_version(),
-        postgresql=database.postgresql,
-        pgvector=database.pgvector,
         process=os.getpid(),
         started_at=req.services.slow_searches.since,
         schema=await _schema(pool),
-        database_bytes=database.bytes,
-        users=database.users,
-        projects=database.projects,
-        instances=database.instances,
-        embeddings=database.embeddings,
         largest_projects=await _largest(req),
         indexes=IndexesState(summary.projects, summary.rows, summary.below),
         builds=[

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from service.api.fields import Email, Handle, ShortText
-from service.api.merge_patch import merged
+from service.api.merge_patch import merged, put
 from service.database.statements import Db
-from service.errors import BadRequest, Conflict, Problem, found, show
+from service.errors import Conflict, Problem, found, show
 from service.http.auth import Caller, admin, any_user, owner
 from service.http.endpoint import endpoint
 from service.http.paging import Page
@@ -80,15 +80,7 @@ async def get_user(req: Req, user: str) -> User:
     return found(await users.retrieve_user(req.pool, user_handle=user), f"The user {user!r}")
 
 
-@endpoint("PUT", "/v1/users/{user}", guard=admin, status=201, errors=(409,))
-async def put_user(req: Req, user: str, body: UserIn) -> UserKey:
-    """Create a user, or change one.
-
-    The key is shown at creation only; afterwards the field reads `not changed`.
-    """
-    same_handle(user, body.user_handle, "user_handle")
-    async with locked(req.pool, body.user_handle, *_alike(body.user_handle, body.email)) as tx:
-        return await _store(tx, body)
+put_user = put(post_user, "user")
 
 
 @endpoint("PATCH", "/v1/users/{user}", guard=admin, patches=UserIn, errors=(409,))
@@ -98,7 +90,6 @@ async def patch_user(req: Req, user: str, body: dict[str, Any]) -> User:
     lock = partial(users.lock_user, user_handle=user)
     owners = (user, *_alike(body.get("email")))
     async with merged(req.pool, body, UserIn, what, lock, owners=owners) as (tx, changed):
-        same_handle(user, changed.user_handle, "user_handle")
         await _store(tx, changed)
         return found(await users.retrieve_user(tx, user_handle=user), what)
 
@@ -135,14 +126,7 @@ async def _store(db: Db, user: UserIn) -> UserKey:
         message = "Another user has this e-mail address."
         raise Conflict(message, [Problem(message, "body.email", show(user.email))])
     key = secrets.token_hex(KEY_BYTES)
-    row = await users.upsert_user(
+    created = await users.upsert_user(
         db, user_handle=user.user_handle, email=user.email, name=user.name, key_hash=hash_key(key)
     )
-    return UserKey(row.user_handle, key if row.created else NOT_CHANGED)
-
-
-def same_handle(in_path: str, in_body: str, field: str) -> None:
-    """Raises BadRequest if the handles in path and body differ."""
-    if in_path != in_body:
-        problem = Problem(f"must be {in_path!r}, as in the path", f"body.{field}", in_body)
-        raise BadRequest("The body contradicts the path.", [problem])
+    return UserKey(user.user_handle, key if created else NOT_CHANGED)

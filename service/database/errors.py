@@ -9,6 +9,7 @@ from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Pr
 
 # Of statements on a database with an older schema, or without one
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+StillUsed = asyncpg.ForeignKeyViolationError  # of a deletion
 READ_ONLY = "The database is read-only at the moment. Nothing was changed; try again."
 
 
@@ -19,7 +20,6 @@ def _says(kind: type[ApiError], message: str, location: str | None = None) -> Ca
 # The error for each named constraint that a request can violate.
 REFUSALS: dict[str, Callable[[], ApiError]] = {
     "users_email_key": _says(Conflict, "Another user has this e-mail address.", "body.email"),
-    "users_vdb_key_key": _says(Unavailable, "The new key could not be stored; try again."),
     "projects_owner_fkey": _says(NotFound, "There is no user of that name."),
     "projects_owner_project_handle_key": _says(Conflict, "The user already has a project of that name."),
     "projects_llm_service_instance_id_fkey": _says(Conflict, "A project still uses this instance."),
@@ -33,10 +33,10 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
     "llm_service_instances_shared_with_user_handle_fkey": _says(
         BadRequest, "There is no user of that name to share with.", "body.share_with_handle"
     ),
-    "api_standards_key_method_fkey": _says(Invalid, "There is no such key method.", "body.key_method"),
     "llm_service_definitions_owner_fkey": _says(NotFound, "There is no user of that name."),
     "llm_service_definitions_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
     "llm_service_instances_owner_fkey": _says(NotFound, "There is no user of that name."),
+    "llm_service_instances_definition_id_fkey": _says(NotFound, "The definition has just been deleted."),
     "llm_service_instances_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
     "project_maps_project_id_fkey": _says(NotFound, "The project has just been deleted."),
     "embeddings_dimensions_check": _says(

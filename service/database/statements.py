@@ -5,7 +5,7 @@ the file, with the same parameters. In the text
 
 - `@name` is a bound parameter. (`:name` would collide with `::cast`.)
 - `{name}` is an integer in the text itself, where PostgreSQL does not accept a parameter: the number of a table, the
-  dimensions of a cast. Only an `int` is accepted.
+  dimensions of a cast. Or it is a word of lower-case letters in the name of an index. Nothing else is accepted.
 - `{schema}` is the quoted schema of the installation, from the connection. It qualifies names that may be missing, so
   that they are not found in the schema of another installation.
 
@@ -52,6 +52,7 @@ SCHEMA = "schema"
 MAX_RENDERED = 200  # cached texts of a statement, of some KB each
 
 _HEADER = re.compile(r"^-- name: (\w+) :(one|many|exec|execrows|copy)$", re.MULTILINE)
+_WORD = re.compile("[a-z]+")
 _TOKEN = re.compile(
     r"""(?P<skip>'(?:[^']|'')*' | "[^"]*" | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
       | (?<![-@<>?\#&|~!=+*/%^`])@(?P<parameter>[a-z_][a-z0-9_]*)
@@ -96,9 +97,9 @@ class Statement:
         self._rendered = lru_cache(MAX_RENDERED)(self._render)
 
     def render(self, values: dict[str, Any]) -> str:
-        """The text for PostgreSQL, with the integers and the `schema` from `values`.
+        """The text for PostgreSQL, with the integers, the words and the `schema` from `values`.
 
-        Raises TypeError unless the integers are zero or more.
+        Raises TypeError unless these are zero or more, or lower-case letters.
         """
         return self._rendered(*[values[name] for name in self.literals]) if self.literals else self._parts[0]
 
@@ -107,10 +108,10 @@ class Statement:
         for place, literal in zip(range(1, len(parts), 2), literals, strict=True):
             if parts[place] == SCHEMA:
                 parts[place] = quoted(str(literal))
-            elif type(literal) is int and literal >= 0:
+            elif (type(literal) is int and literal >= 0) or (type(literal) is str and _WORD.fullmatch(literal)):
                 parts[place] = str(literal)
             else:
-                raise TypeError(f"{self.name}: {parts[place]} must be an integer of zero or more")
+                raise TypeError(f"{self.name}: {parts[place]} must be an integer of zero or more, or a word")
         return "".join(parts)
 
 

@@ -39,7 +39,7 @@ class DatabaseDescription(msgspec.Struct, frozen=True):
 
     postgresql: str
     pgvector: str
-    bytes: int
+    database_bytes: int
     users: int
     projects: int
     instances: int
@@ -110,20 +110,10 @@ async def lock_all(db: Db) -> None:
 
 
 @query
-async def delete_all_projects(db: Db) -> int:
-    """Deletes all projects, without their tables."""
+async def delete_all(db: Db) -> None:
+    """Deletes all projects, without their tables, all instances, and all users except `_system`."""
 
 
 @query
-async def delete_all_instances(db: Db) -> int:
-    """Deletes all instances. Violates `projects_llm_service_instance_id_fkey` if there are projects."""
-
-
-@query
-async def delete_all_users(db: Db) -> int:
-    """Deletes all users except `_system`, with their resources, without the tables."""
-
-
-@query
-async def delete_custom_api_standards(db: Db) -> int:
+async def delete_custom_api_standards(db: Db) -> None:
     """Deletes the API standards that are not built in."""

@@ -45,5 +45,5 @@ async def retrieve_api_standard(db: Db, *, api_standard_handle: str) -> APIStand
 
 
 @query
-async def delete_api_standard(db: Db, *, api_standard_handle: str) -> bool | None:
-    """Deletes a standard; False if a definition or an instance uses it, None if it does not exist."""
+async def delete_api_standard(db: Db, *, api_standard_handle: str) -> str | None:
+    """Deletes a standard. Violates a foreign key while a definition or an instance uses it."""

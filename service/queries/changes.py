@@ -23,7 +23,7 @@ class LogState(msgspec.Struct, frozen=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True):
-    """An inserted or changed embedding, or a deletion; `page_bytes` is as in a page of embeddings."""
+    """An inserted or changed embedding, or a deletion; `size` is as in a page of embeddings."""
 
     sequence: int
     deleted: bool
@@ -33,16 +33,16 @@ class ChangeRow(msgspec.Struct, frozen=True):
     vector: HalfVector | None
     text: str | None
     metadata: msgspec.Raw | None
-    page_bytes: int
+    size: int
 
 
-class DigestRow(msgspec.Struct, frozen=True):
-    """The digests of an embedding's vector, text and metadata, 16 hexadecimal digits; None for missing parts."""
+class DigestLists(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The digests of embeddings' vectors, texts and metadata, 16 hexadecimal digits; None for missing parts."""
 
-    text_id: str
-    vector: str
-    text: str | None
-    metadata: str | None
+    text_ids: list[str]
+    vectors: list[str]
+    texts: list[str | None]
+    metadata: list[str | None]
 
 
 class BucketRow(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ async def get_changes(
 @query
 async def get_digests(
     db: Db, *, project_id: int, after: str | None, buckets: Sequence[int] | None, max_rows: int
-) -> list[DigestRow]:
+) -> DigestLists:
     """Digests in the order of text_id, behind `after` if given, of all embeddings or those in some buckets."""
 
 

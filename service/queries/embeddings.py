@@ -28,7 +28,7 @@ class EmbeddedText(msgspec.Struct, frozen=True):
 class PageRow(msgspec.Struct, frozen=True):
     """A stored embedding; `vector`, `text` and `metadata` are None unless requested.
 
-    `page_bytes` is the total size of the page's texts and metadata, even if left out.
+    `size` is the bytes of text and metadata, even if left out.
     """
 
     text_id: str
@@ -37,7 +37,7 @@ class PageRow(msgspec.Struct, frozen=True):
     vector: HalfVector | None
     text: str | None
     metadata: msgspec.Raw | None
-    page_bytes: int
+    size: int
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -93,6 +93,8 @@ async def get_embeddings_by_project(
     db: Db,
     *,
     project_id: int,
+    by_ids: int,
+    text_ids: Sequence[str] | None,
     after: str | None,
     max_rows: int,
     skip: int,
@@ -101,21 +103,10 @@ async def get_embeddings_by_project(
     with_metadata: bool,
     max_bytes: int,
 ) -> list[PageRow]:
-    """A page in the order of text_id, behind `after` if given, without text and metadata above `max_bytes`."""
+    """A page of all embeddings, or of those with some ids, in the order of text_id, behind `after` if given.
 
-
-@query
-async def get_embeddings_by_ids(
-    db: Db,
-    *,
-    project_id: int,
-    text_ids: Sequence[str],
-    with_vector: bool,
-    with_text: bool,
-    with_metadata: bool,
-    max_bytes: int,
-) -> list[PageRow]:
-    """The embeddings of these ids in the order of text_id, without text and metadata above `max_bytes`."""
+    `by_ids` is 1 with `text_ids`, 0 without. Without text and metadata above `max_bytes` in all.
+    """
 
 
 @query

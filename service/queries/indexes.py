@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from pgvector import HalfVector
@@ -9,6 +10,9 @@ from pgvector import HalfVector
 from service.database.statements import Db, Queries
 
 query = Queries(__name__)
+
+# A graph, a coarse index, and the indexes of the tail, and of equal values and of terms in the metadata.
+IndexKind = Literal["hnsw", "ivf", "tail", "meta", "terms"]
 
 
 class ProjectToIndex(msgspec.Struct, frozen=True):
@@ -25,10 +29,10 @@ class ProjectToIndex(msgspec.Struct, frozen=True):
 
 
 class StrayIndex(msgspec.Struct, frozen=True):
-    """An index that is not in use; `kind` is hnsw, ivf, tail, meta or terms."""
+    """An index that is not in use."""
 
     project_id: int
-    kind: str
+    kind: IndexKind
     watermark: int
 
 
@@ -91,8 +95,8 @@ async def get_session(db: Db) -> int:
 
 
 @query
-async def end_with_client(db: Db) -> str:
-    """Ends this session soon after its client was killed. Raises InvalidParameterValueError on a Windows server."""
+async def set_for_session(db: Db, *, name: str, value: str) -> str:
+    """Changes a setting in this session."""
 
 
 @query
@@ -158,33 +162,33 @@ async def build_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
 
 
 @query
-async def drop_vector_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops an HNSW index if it exists."""
+async def build_metadata_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Builds the metadata index of equal values of the rows up to a watermark."""
 
 
 @query
-async def drop_coarse_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops an IVFFlat index if it exists."""
+async def build_terms_index(db: Db, *, project_id: int, watermark: int) -> None:
+    """Builds the metadata index of ranges and fields (terms, migration 0023) of the rows up to a watermark."""
 
 
 @query
-async def drop_tail_index(db: Db, *, project_id: int, watermark: int) -> None:
-    """Drops a tail index if it exists."""
+async def omit_terms_from_statistics(db: Db, *, project_id: int, watermark: int) -> None:
+    """Makes ANALYZE ignore an index of terms."""
+
+
+@query
+async def drop_index(db: Db, *, project_id: int, kind: IndexKind, watermark: int) -> None:
+    """Drops an index if it exists."""
+
+
+@query
+async def sample_more_metadata(db: Db, *, project_id: int) -> None:
+    """Increases the sample of a project's metadata in ANALYZE."""
 
 
 @query
 async def analyze_rows(db: Db, *, project_id: int) -> None:
     """Collects the planner's statistics of a project's sequences and metadata."""
-
-
-@query
-async def use_memory(db: Db, *, kibibytes: int) -> str:
-    """Sets the memory for builds in this session."""
-
-
-@query
-async def use_workers(db: Db, *, workers: int) -> str:
-    """Sets the number of parallel workers for builds in this session."""
 
 
 @query
@@ -241,6 +245,16 @@ async def note_measurement(
     exact_seconds: float | None,
 ) -> int:
     """Stores the recalls of a graph, measured with real queries, unless it was replaced."""
+
+
+@query
+async def note_metadata_index(db: Db, *, project_id: int, watermark: int) -> int:
+    """Activates the metadata index for searches."""
+
+
+@query
+async def note_terms_index(db: Db, *, project_id: int, watermark: int) -> int:
+    """Activates the index of terms for searches."""
 
 
 @query

@@ -50,15 +50,10 @@ async def retrieve_llm_definition_role(db: Db, *, owner: str, definition_handle:
 
 
 @query
-async def retrieve_llm_definition(db: Db, *, owner: str, definition_handle: str) -> Definition | None:
-    """A definition, without a check of permissions."""
-
-
-@query
-async def lock_usable_llm_definition(
-    db: Db, *, owner: str, definition_handle: str, user_handle: str
+async def retrieve_llm_definition(
+    db: Db, *, owner: str, definition_handle: str, usable_by: str | None
 ) -> Definition | None:
-    """A definition that a user may use, locked against deletion until the end of the transaction."""
+    """A definition, if it is `usable_by` this user, or for None without a check."""
 
 
 @query
@@ -73,7 +68,7 @@ async def upsert_llm_definition(
     model: str | None,
     dimensions: int | None,
     context_limit: int | None,
-    is_public: bool,
+    is_public: bool | None,
 ) -> DefinitionBrief:
     """Creates or replaces a definition."""
 

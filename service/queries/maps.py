@@ -11,9 +11,8 @@ query = Queries(__name__)
 
 
 class KnownMap(msgspec.Struct, frozen=True):
-    """A requested map. It shows the project at `made_at`, when its number of changes was `changes`."""
+    """A map, perhaps never requested. It shows the project at `made_at`, when its number of changes was `changes`."""
 
-    project_id: int
     asked_at: datetime | None
     stage: str | None
     progress: float | None
@@ -33,7 +32,7 @@ class MapState(msgspec.Struct, frozen=True):
 
     rows: int
     changes_now: int
-    map: KnownMap | None
+    map: KnownMap
     id_bytes: int
 
 
@@ -43,7 +42,6 @@ class MapPoints(msgspec.Struct, frozen=True):
     `field` has a value for each of the latter, if requested.
     """
 
-    part: int
     positions: bytes | None
     places: list[int]
     text_ids: list[str]

@@ -1,7 +1,7 @@
 """Statements of `sql/projects.sql`: projects, access to them, and their tables of embeddings."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -9,6 +9,8 @@ from service.database.statements import Db, Queries
 from service.queries.users import SharedWith
 
 query = Queries(__name__)
+
+TextSearch = Literal["editors", "readers", "public"]
 
 
 class ProjectAccess(msgspec.Struct, frozen=True):
@@ -71,25 +73,25 @@ class ListedInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str | None = None
 
 
-class ProjectInList(ProjectBrief, frozen=True):
-    """A project in a list."""
+class ProjectInList(ProjectBrief, frozen=True, omit_defaults=True):
+    """A project in a list, without its index."""
 
     number_of_embeddings: int
-    text_search: str
-    description: str | None
-    instance: ListedInstance | None
+    text_search: TextSearch
+    description: str | None = None
+    instance: ListedInstance | None = None
 
 
-class ProjectRow(ProjectBrief, frozen=True):
-    """A project as visible to a caller with `role`, without its shares."""
+class ProjectRow(ProjectBrief, frozen=True, omit_defaults=True):
+    """A project as visible to a caller with `role`, without its index and its shares."""
 
     number_of_embeddings: int
-    changes: int | None
-    log: str | None
-    text_search: str
-    description: str | None
-    metadata_scheme: str | None
-    instance: dict[str, Any] | None
+    text_search: TextSearch
+    changes: int | None = None
+    log: str | None = None
+    instance: dict[str, Any] | None = None
+    description: str | None = None
+    metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
 
 
 class ProjectSize(msgspec.Struct, frozen=True):
@@ -125,15 +127,14 @@ async def upsert_project(
     metadata_scheme: str | None,
     public_read: bool | None,
     text_search: str | None,
-    change_shares: bool,
-    share_users: list[str],
-    share_roles: list[str],
+    share_users: list[str] | None,
+    share_roles: list[str] | None,
     role: str,
 ) -> ProjectBrief | None:
-    """Creates or replaces a project, and with `change_shares` its shares. Call `fit_table` afterwards.
+    """Creates or replaces a project. Call `fit_table` afterwards.
 
-    If `public_read` or `text_search` is None, it is not changed. Returns None if the owner may not use the instance.
-    Violates `users_projects_user_handle_fkey` for an unknown user.
+    If `public_read`, `text_search` or the shares are None, they are not changed. Returns None if the owner may not use
+    the instance. Violates `users_projects_user_handle_fkey` for an unknown user.
     """
 
 

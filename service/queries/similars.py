@@ -24,13 +24,6 @@ class NearestByIndex(Nearest, frozen=True):
     tied: bool
 
 
-class ShownSize(msgspec.Struct, frozen=True):
-    """The bytes of the requested text and metadata of an embedding."""
-
-    text_id: str
-    size: int
-
-
 @query
 async def get_similars_by_vector(
     db: Db,
@@ -109,10 +102,3 @@ async def get_similars_by_filter(
 @query
 async def estimate_passing_rows(db: Db, *, project_id: int, only: str) -> str:
     """A plan in JSON, whose `Plan Rows` estimates the rows of a project that pass a filter."""
-
-
-@query
-async def get_shown_sizes(
-    db: Db, *, project_id: int, text_ids: Sequence[str], with_text: bool, with_metadata: bool
-) -> list[ShownSize]:
-    """The sizes of text and metadata of some embeddings, in any order."""

@@ -16,13 +16,6 @@ class Authentication(msgspec.Struct, frozen=True):
     named_exists: bool
 
 
-class UserUpserted(msgspec.Struct, frozen=True):
-    """A stored user; if `created`, with the given key."""
-
-    user_handle: str
-    created: bool
-
-
 class SharedWith(msgspec.Struct, frozen=True):
     """A user with whom something is shared."""
 
@@ -59,8 +52,8 @@ async def lock_owners(db: Db, *, user_handles: list[str]) -> None:
 
 
 @query
-async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> UserUpserted:
-    """Creates a user with the key of this hash, or changes a user without the key."""
+async def upsert_user(db: Db, *, user_handle: str, email: str, name: str | None, key_hash: str) -> bool:
+    """Creates a user with the key of this hash, or changes a user without the key; returns whether it was created."""
 
 
 class TakenNames(msgspec.Struct, frozen=True):

@@ -6,10 +6,9 @@ MAX_SECONDS, with the id from which to continue.
 
 import time
 
-import msgspec
-
 from service.database.pool import Pool
 from service.queries import embeddings
+from service.queries.embeddings import PassingIds
 from service.search.filters import Filter
 
 MAX_SECONDS = 1.0
@@ -18,15 +17,11 @@ MAX_ROWS = 50_000
 QUICK_SECONDS = 0.1  # below which more rows are read at once
 
 
-class Passing(msgspec.Struct, frozen=True):
-    """The ids of a page; `read_up_to` is the id from which to continue, None after the last row."""
+async def passing(db: Pool, project_id: int, only: Filter, after: str | None, max_rows: int) -> PassingIds:
+    """The first `max_rows` ids after `after` that pass, or fewer if that takes too long.
 
-    text_ids: list[str]
-    read_up_to: str | None
-
-
-async def passing(db: Pool, project_id: int, only: Filter, after: str | None, max_rows: int) -> Passing:
-    """The first `max_rows` ids after `after` that pass, or fewer if that takes too long."""
+    The `last` id is that from which to continue.
+    """
     found: list[str] = []
     last, rows, end = after or "", FIRST_ROWS, time.monotonic() + MAX_SECONDS
     while True:
@@ -36,11 +31,11 @@ async def passing(db: Pool, project_id: int, only: Filter, after: str | None, ma
         )
         found += some.text_ids
         if len(found) == max_rows:
-            return Passing(found, found[-1])
+            return PassingIds(found, found[-1])
         if some.last is None:
-            return Passing(found, None)
+            return PassingIds(found, None)
         last, now = some.last, time.monotonic()
         if now > end:
-            return Passing(found, last)
+            return PassingIds(found, last)
         if now - start < QUICK_SECONDS:
             rows = min(4 * rows, MAX_ROWS)

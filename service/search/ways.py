@@ -5,7 +5,7 @@
 - A metadata index, if few rows pass, with a comparison of all of them.
 - A scan of all rows, if most of them pass, or if no metadata index supports the filter.
 
-The estimate is PostgreSQL's, from its sample of the metadata (size in sql/metadata_indexes.sql).
+The estimate is PostgreSQL's, from its sample of the metadata (size in sql/indexes.sql).
 """
 
 import math

@@ -3,6 +3,8 @@
 `service.storage.indexer` decides when to build. An index is built beside the old one, measured, then activated.
 """
 
+from typing import get_args
+
 import asyncpg
 import msgspec
 from msgspec.structs import replace
@@ -11,8 +13,8 @@ from service.database.memory import for_builds
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.observability.logs import logger
-from service.queries import indexes, metadata_indexes
-from service.queries.indexes import BuiltIndex, ProjectToIndex
+from service.queries import indexes
+from service.queries.indexes import BuiltIndex, IndexKind, ProjectToIndex
 from service.settings import IndexAims
 from service.storage.calibration import Calibration, Measurement
 
@@ -24,16 +26,6 @@ MAX_BUILD_WORKERS = 2
 COARSE_ROWS = 100_000
 ROWS_A_LIST = 5000
 MOST_LISTS = 400
-
-
-# By kind of index.
-DROP = {
-    "hnsw": indexes.drop_vector_index,
-    "ivf": indexes.drop_coarse_index,
-    "tail": indexes.drop_tail_index,
-    "meta": metadata_indexes.drop_metadata_index,
-    "terms": metadata_indexes.drop_terms_index,
-}
 # Links per row of a graph; during the build, pgvector considers four times as many candidates.
 PLAIN = 16  # pgvector's default
 DENSE = 32  # takes about four times as long to build
@@ -64,12 +56,12 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
     logger.info("Building a coarse index.", project=project.project_id, rows=project.rows, lists=lists)
     # pgvector clusters fifty rows per list, in single precision.
     await _use_memory(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN)
-    await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
+    await _use_workers(connection, MAX_BUILD_WORKERS)
     try:
         await indexes.build_coarse_index(connection, **index, dimensions=project.dimensions, lists=lists)
     except asyncpg.ProgramLimitExceededError:
         logger.warning("Too little memory for a coarse index.", project=project.project_id, lists=lists)
-        await indexes.drop_coarse_index(connection, **index)
+        await indexes.drop_index(connection, **index, kind="ivf")
         return
     await indexes.build_tail_index(connection, **index)
     await indexes.analyze_rows(connection, project_id=project.project_id)
@@ -86,7 +78,7 @@ async def build(
     await _use_memory(connection, aims, project.rows, project.dimensions, m)
     await _build_vector_index(connection, project, watermark, m)
     await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
-    await metadata_indexes.sample_more_metadata(connection, project_id=project_id)
+    await indexes.sample_more_metadata(connection, project_id=project_id)
     await indexes.analyze_rows(connection, project_id=project_id)
     if not await _switch(connection, project, watermark, m, aims, old):
         return None
@@ -135,22 +127,22 @@ async def _switch(
 
 async def drop_all(connection: Db, project_id: int, watermark: int) -> None:
     """Drops all indexes with a watermark."""
-    for drop in DROP.values():
-        await drop(connection, project_id=project_id, watermark=watermark)
+    for kind in get_args(IndexKind):
+        await indexes.drop_index(connection, project_id=project_id, kind=kind, watermark=watermark)
 
 
 async def index_metadata(connection: Db, project_id: int, built: BuiltIndex) -> None:
     """Builds the metadata indexes that an active vector index lacks, after dropping those of interrupted builds."""
     index = {"project_id": project_id, "watermark": built.watermark}
     if not built.metadata_indexed:
-        await metadata_indexes.drop_metadata_index(connection, **index)
-        await metadata_indexes.build_metadata_index(connection, **index)
-        await metadata_indexes.note_metadata_index(connection, **index)
+        await indexes.drop_index(connection, **index, kind="meta")
+        await indexes.build_metadata_index(connection, **index)
+        await indexes.note_metadata_index(connection, **index)
     if not built.terms_indexed:
-        await metadata_indexes.drop_terms_index(connection, **index)
-        await metadata_indexes.build_terms_index(connection, **index)
-        await metadata_indexes.omit_terms_from_statistics(connection, **index)
-        await metadata_indexes.note_terms_index(connection, **index)
+        await indexes.drop_index(connection, **index, kind="terms")
+        await indexes.build_terms_index(connection, **index)
+        await indexes.omit_terms_from_statistics(connection, **index)
+        await indexes.note_terms_index(connection, **index)
 
 
 def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
@@ -162,18 +154,23 @@ async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: in
     # A half has two bytes; links and overhead of a row about 400 with m = 16; plus a quarter.
     memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
     most = for_builds(is_embedded=aims.is_embedded) if aims.memory is None else aims.memory
-    await indexes.use_memory(connection, kibibytes=min(most, memory) // 1024)
+    kibibytes = min(most, memory) // 1024
+    await indexes.set_for_session(connection, name="maintenance_work_mem", value=f"{kibibytes}kB")
+
+
+async def _use_workers(connection: Db, workers: int) -> None:
+    await indexes.set_for_session(connection, name="max_parallel_maintenance_workers", value=str(workers))
 
 
 async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, m: int) -> None:
     index = {"project_id": project.project_id, "watermark": watermark}
     parameters = {**index, "dimensions": project.dimensions, "m": m, "ef_construction": 4 * m}
-    await indexes.use_workers(connection, workers=MAX_BUILD_WORKERS)
+    await _use_workers(connection, MAX_BUILD_WORKERS)
     try:
         await indexes.build_vector_index(connection, **parameters)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):
         # In containers, /dev/shm is often too small for parallel workers.
         logger.warning("No shared memory for a parallel build; building alone.", project=project.project_id)
-        await indexes.drop_vector_index(connection, **index)
-        await indexes.use_workers(connection, workers=0)
+        await indexes.drop_index(connection, **index, kind="hnsw")
+        await _use_workers(connection, 0)
         await indexes.build_vector_index(connection, **parameters)

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from service.database.errors import NOT_MIGRATED
 from service.database.pool import Connection, connected
@@ -26,7 +26,7 @@ from service.database.session import UnsupportedDatabase
 from service.database.statements import Db
 from service.observability.logs import logger
 from service.probe import Signs
-from service.queries import changes, counts, indexes, metadata_indexes
+from service.queries import changes, counts, indexes
 from service.queries.indexes import BuiltIndex, ProjectToIndex
 from service.settings import IndexAims
 from service.storage import builds, maps
@@ -190,8 +190,9 @@ async def connecting(url: str) -> AsyncIterator[Connection]:
     """A connection for builds and measurements, without a timeout, because a build may take hours."""
     settings = {"application_name": "embedding-service indexer", "plan_cache_mode": "force_custom_plan"}
     async with connected(url, **settings) as connection:
-        with contextlib.suppress(asyncpg.InvalidParameterValueError):
-            await indexes.end_with_client(connection)
+        with contextlib.suppress(asyncpg.InvalidParameterValueError):  # on a Windows server
+            # Ends the session soon after this process was killed.
+            await indexes.set_for_session(connection, name="client_connection_check_interval", value="10s")
         yield connection
 
 
@@ -201,7 +202,7 @@ async def _drop_strays(connection: Db) -> None:
             # Otherwise it is being built, or was activated since it was listed.
             if is_alone and stray in await indexes.get_stray_indexes(connection):
                 with contextlib.suppress(asyncpg.UndefinedTableError):
-                    await builds.DROP[stray.kind](connection, project_id=stray.project_id, watermark=stray.watermark)
+                    await indexes.drop_index(connection, **asdict(stray))
 
 
 async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aims: IndexAims) -> builds.Built | None:
@@ -210,7 +211,7 @@ async def _bring_up_to_date(connection: Connection, project: ProjectToIndex, aim
         built = replace(built, m=builds.DENSE)
     elif built is not None and not built.lists and not await _is_outdated(connection, project, built):
         if not (built.metadata_indexed and built.terms_indexed):  # after an interrupted build, or from an older version
-            await metadata_indexes.sample_more_metadata(connection, project_id=project.project_id)
+            await indexes.sample_more_metadata(connection, project_id=project.project_id)
             await indexes.analyze_rows(connection, project_id=project.project_id)
             await builds.index_metadata(connection, project.project_id, built)
         return None

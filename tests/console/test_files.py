@@ -6,7 +6,7 @@ import re
 import httpx2
 import pytest
 
-from service.api.console import FOLDER
+from service.api.pages import CONSOLE as FOLDER
 
 OWN = sorted(path for path in FOLDER.rglob("*.js") if path.parent.name != "vendor")
 

@@ -417,13 +417,13 @@ async def test_texts_of_many_results_are_read_in_parts(
     api: httpx2.AsyncClient, admin: Headers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similars, "SHOWN_AT_ONCE", 3)
-    statement, read = embeddings.get_embeddings_by_ids, []
+    statement, read = embeddings.get_embeddings_by_project, []
 
     async def counted(db: Any, **given: Any) -> Any:
         read.append(len(given["text_ids"]))
         return await statement(db, **given)
 
-    monkeypatch.setattr(embeddings, "get_embeddings_by_ids", counted)
+    monkeypatch.setattr(embeddings, "get_embeddings_by_project", counted)
     rows = [row(f"t{place}", [1, 2, place], text=f"text {place}") for place in range(7)]
     own = await own_project(api, admin, *rows, row("none", [1, 2, 9]))
     body = {"vectors": [[1, 2, 3]] * 2, "include": ["text"]}
@@ -432,4 +432,4 @@ async def test_texts_of_many_results_are_read_in_parts(
     assert first == second
     texts = {one["id"]: one["text"] for one in first}
     assert texts == {"none": None} | {f"t{place}": f"text {place}" for place in range(7)}
-    assert sorted(read) == [2, 3, 3]
+    assert sorted(read) == [2, 2, 3, 3, 3, 3]  # the sizes first

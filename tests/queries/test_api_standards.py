@@ -77,8 +77,10 @@ class TestDeleteAPIStandard:
     async def test_only_when_nothing_uses_it(self, connection: Connection, anna: str) -> None:
         await upsert(connection, "mine")
         number = await factories.instance(connection, anna, api_standard="mine")
-        assert await api_standards.delete_api_standard(connection, api_standard_handle="mine") is False
-        assert await api_standards.delete_api_standard(connection, api_standard_handle="openai") is False
+        for used in ("mine", "openai"):
+            with pytest.raises(asyncpg.ForeignKeyViolationError):
+                async with connection.transaction():
+                    await api_standards.delete_api_standard(connection, api_standard_handle=used)
         await connection.execute("DELETE FROM llm_service_instances WHERE instance_id = $1", number)
-        assert await api_standards.delete_api_standard(connection, api_standard_handle="mine") is True
+        assert await api_standards.delete_api_standard(connection, api_standard_handle="mine") == "mine"
         assert await api_standards.delete_api_standard(connection, api_standard_handle="mine") is None

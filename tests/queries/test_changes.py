@@ -107,9 +107,9 @@ class TestGetChanges:
     async def test_leaves_out_what_was_not_asked_for_or_is_too_much(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["x" * 100], metadata=[{"k": 1}])
         (row,) = await changed(connection, number, with_vector=False, with_text=False, with_metadata=False)
-        assert (row.vector, row.text, row.metadata, row.page_bytes) == (None, None, None, 0)
+        assert (row.vector, row.text, row.metadata, row.size) == (None, None, None, 0)
         (row,) = await changed(connection, number, max_bytes=50)
-        assert (row.text, row.metadata, row.page_bytes) == (None, None, 108)
+        assert (row.text, row.metadata, row.size) == (None, None, 108)
 
 
 class TestGetDigests:
@@ -118,21 +118,21 @@ class TestGetDigests:
         await upsert(
             connection, number, {"b": [1, 1, 1], "ä": [0.1, 2, 3]}, texts=[None, "größe"], metadata=[None, metadata]
         )
-        rows = await changes.get_digests(connection, project_id=number, after=None, buckets=None, max_rows=9)
+        page = await changes.get_digests(connection, project_id=number, after=None, buckets=None, max_rows=9)
         written = '{"a": "ü\\n\\u001f\\"\\\\", "bb": [1.5, true, null]}'
         expected = [digests.vector("ä", [0.1, 2, 3]), digests.text("ä", "größe"), digests.metadata("ä", written)]
-        assert [(row.text_id, row.text, row.metadata) for row in rows[:1]] == [("b", None, None)]
-        assert rows[0].vector == f"{digests.vector('b', [1, 1, 1]):016x}"
-        assert [rows[1].vector, rows[1].text, rows[1].metadata] == [f"{one:016x}" for one in expected]
+        assert (page.text_ids, page.texts[0], page.metadata[0]) == (["b", "ä"], None, None)
+        assert page.vectors[0] == f"{digests.vector('b', [1, 1, 1]):016x}"
+        assert [page.vectors[1], page.texts[1], page.metadata[1]] == [f"{one:016x}" for one in expected]
 
     async def test_pages_and_buckets(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {name: [1, 2, 3] for name in "abcd"})
 
         async def ids(after: str | None, buckets: list[int] | None, max_rows: int) -> list[str]:
-            rows = await changes.get_digests(
+            page = await changes.get_digests(
                 connection, project_id=number, after=after, buckets=buckets, max_rows=max_rows
             )
-            return [row.text_id for row in rows]
+            return page.text_ids
 
         assert await ids("a", None, 2) == ["b", "c"]
         assert await ids(None, [digests.bucket("d"), digests.bucket("b")], 9) == ["b", "d"]

@@ -132,28 +132,6 @@ class TestGetEmbeddedTexts:
         assert await found({"x": 1}) == await found(all_vectors=True) == [("a", [1, 2, 3])]
 
 
-class TestGetEmbeddingsByIDs:
-    async def test_those_that_there_are(self, connection: Connection, number: int) -> None:
-        metadata = [{"k": 1}, None]
-        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"], metadata=metadata)
-
-        async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
-            asked = {"with_vector": True, "with_text": True, "with_metadata": True, **parts}
-            return await embeddings.get_embeddings_by_ids(
-                connection, project_id=number, text_ids=["a", "b", "none"], max_bytes=max_bytes, **asked
-            )
-
-        rows = await found()
-        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
-        assert {row.page_bytes for row in rows} == {14}
-        assert [row.text for row in await found(max_bytes=13)] == [None, None]
-        assert [row.vector for row in await found(with_vector=False)] == [None, None]
-        for part in ("text", "metadata"):
-            rows = await found(with_text=part == "text", with_metadata=part == "metadata")
-            shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
-            assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
-
-
 class TestDeleteEmbeddings:
     async def test_by_ids_and_by_metadata(self, connection: Connection, number: int) -> None:
         await connection.execute(f"DELETE FROM embeddings_{number}")
@@ -193,6 +171,8 @@ class TestDeleteEmbeddings:
 class TestGetEmbeddingsByProject:
     async def get(self, connection: Connection, number: int, **given: Any) -> list[embeddings.PageRow]:
         values = {
+            "by_ids": 0,
+            "text_ids": None,
             "after": None,
             "max_rows": 200,
             "skip": 0,
@@ -213,31 +193,48 @@ class TestGetEmbeddingsByProject:
             text_id for text_id in sorted(ids) if text_id > "a b"
         ]
 
+    async def test_those_of_some_ids(self, connection: Connection, number: int) -> None:
+        metadata = [{"k": 1}, None]
+        await upsert(connection, number, {"b": [1, 2, 3], "a": [3, 2, 1]}, texts=["one", "two"], metadata=metadata)
+
+        async def found(max_bytes: int = 100, **parts: bool) -> list[embeddings.PageRow]:
+            return await self.get(
+                connection, number, by_ids=1, text_ids=["a", "b", "none"], max_bytes=max_bytes, **parts
+            )
+
+        rows = await found()
+        assert [(row.text_id, row.text) for row in rows] == [("a", "one"), ("b", "two")]
+        assert [row.size for row in rows] == [11, 3]
+        assert [row.text for row in await found(max_bytes=13)] == [None, None]
+        assert [row.vector for row in await found(with_vector=False)] == [None, None]
+        for part in ("text", "metadata"):
+            rows = await found(with_text=part == "text", with_metadata=part == "metadata")
+            shown = [(row.text, row.metadata and bytes(row.metadata)) for row in rows]
+            assert shown == ([("one", None), ("two", None)] if part == "text" else [(None, b'{"k": 1}'), (None, None)])
+            assert [row.size for row in rows] == ([3, 3] if part == "text" else [8, 0])
+
     async def test_leaves_behind_what_is_too_much(self, connection: Connection, number: int) -> None:
         texts, metadata = ["ü" * 50, None], [{"k": "v" * 89}, None]  # 100 and 98 bytes
         await upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, texts=texts, metadata=metadata)
         for max_bytes, has in ((198, True), (197, False)):
             row, other = await self.get(connection, number, max_bytes=max_bytes)
-            assert (row.page_bytes, row.text is not None, row.metadata is not None) == (198, has, has)
-            assert (other.page_bytes, other.text_id, other.text) == (198, "b", None)
+            assert (row.size, row.text is not None, row.metadata is not None) == (198, has, has)
+            assert (other.size, other.text_id, other.text) == (0, "b", None)
             assert row.vector is not None
         rows = await self.get(connection, number, max_bytes=99, with_metadata=False)
-        assert [row.page_bytes for row in rows] == [100, 100]
+        assert [(row.size, row.text) for row in rows] == [(100, None), (0, None)]
         (alone,) = await self.get(connection, number, max_bytes=99, max_rows=1)
-        assert (alone.text, alone.page_bytes) == (None, 198)
+        assert (alone.text, alone.size) == (None, 198)
 
     async def test_control_characters_count_as_in_json(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["\x01" * 2000])
         (row,) = await self.get(connection, number, max_bytes=2000)
-        assert (row.page_bytes, row.text) == (12_002, None)
-        parts = {"with_vector": True, "with_text": True, "with_metadata": True}
-        (row,) = await embeddings.get_embeddings_by_ids(
-            connection, project_id=number, text_ids=["a"], max_bytes=2000, **parts
-        )
-        assert (row.page_bytes, row.text) == (12_002, None)
+        assert (row.size, row.text) == (12_002, None)
+        (row,) = await self.get(connection, number, by_ids=1, text_ids=["a"], max_bytes=2000)
+        assert (row.size, row.text) == (12_002, None)
         one = await embeddings.retrieve_embeddings(connection, project_id=number, text_ids=["a"], max_bytes=2000)
         assert one is not None
-        assert (one.page_bytes, one.text) == (12_002, None)
+        assert (one.size, one.text) == (12_002, None)
 
     async def test_reads_only_what_is_asked_for(self, connection: Connection, number: int) -> None:
         await upsert(connection, number, {"a": [1, 2, 3]}, texts=["t"], metadata=[{"k": 1}])
@@ -252,10 +249,10 @@ class TestGetEmbeddingsByProject:
         await upsert(connection, number, {f"{row:05}": [1, 2, row + 1] for row in range(3000)})
         await connection.execute(f"ANALYZE embeddings_{number}")
         statement = embeddings.query.statements["GetEmbeddingsByProject"]
-        given = {"after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
+        given = {"text_ids": None, "after": "02000", "max_rows": 10, "skip": 0, "max_bytes": 10**6}
         arguments = [given.get(name, True) for name in statement.parameters]
         plan = await connection.fetch(
-            "EXPLAIN " + statement.render({"project_id": number, "schema": "public"}), *arguments
+            "EXPLAIN " + statement.render({"project_id": number, "by_ids": 0, "schema": "public"}), *arguments
         )
         assert any(f"embeddings_{number}_pkey" in line[0] for line in plan), plan
 
@@ -319,7 +316,7 @@ class TestRetrieveEmbeddings:
             )
             assert row is not None
             assert row.vector is not None
-            assert (row.text is not None, row.metadata is not None, row.page_bytes) == (has, has, 12)
+            assert (row.text is not None, row.metadata is not None, row.size) == (has, has, 12)
             assert row.vector.to_list() == [1, 2, 3]
 
     async def test_uses_the_primary_key(self, connection: Connection, number: int) -> None:

@@ -15,15 +15,21 @@ Statement = Callable[[Connection, int], Awaitable[list[str]]]
 
 
 async def page(db: Connection, number: int) -> list[str]:
-    rows = await embeddings.get_embeddings_by_project(
-        db, project_id=number, after="02980", max_rows=10, skip=0, max_bytes=10**6, **ALL
-    )
+    asked = {"text_ids": None, "after": "02980", "max_rows": 10, "skip": 0, "max_bytes": 10**6, **ALL}
+    rows = await embeddings.get_embeddings_by_project(db, project_id=number, by_ids=0, **asked)
+    return [row.text_id for row in rows]
+
+
+async def some(db: Connection, number: int) -> list[str]:
+    ids = [f"{place:05}" for place in range(2981, 2991)]
+    asked = {"text_ids": ids, "after": None, "max_rows": 10, "skip": 0, "max_bytes": 10**6, **ALL}
+    rows = await embeddings.get_embeddings_by_project(db, project_id=number, by_ids=1, **asked)
     return [row.text_id for row in rows]
 
 
 async def digests(db: Connection, number: int) -> list[str]:
-    rows = await changes.get_digests(db, project_id=number, after="02980", buckets=None, max_rows=10)
-    return [row.text_id for row in rows]
+    found = await changes.get_digests(db, project_id=number, after="02980", buckets=None, max_rows=10)
+    return found.text_ids
 
 
 async def buckets(db: Connection, number: int) -> list[str]:
@@ -47,7 +53,7 @@ async def searched(connection: Connection) -> Connection:
     return connection
 
 
-@pytest.mark.parametrize("statement", [page, digests, buckets, delete])
+@pytest.mark.parametrize("statement", [page, some, digests, buckets, delete])
 async def test_reads_only_the_rows_of_the_answer(searched: Connection, statement: Statement) -> None:
     number = await factories.filled(searched)
     await upsert(searched, number, {f"{row:05}": [1, 2, row + 1] for row in range(ROWS)})

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import get_args
 
 import asyncpg
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from service.database.pool import Connection, Pool
 from service.queries import counts, indexes
+from service.queries.indexes import IndexKind
 from tests.support import factories
 
 LOCK = 5
@@ -170,13 +172,21 @@ class TestBuildTailIndex:
         assert await names(pool, number) == [f"embeddings_{number}_tail_{watermark}"]
 
 
-class TestDropVectorIndex:
-    async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
+class TestDropIndex:
+    async def test_drops_one_kind_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
+        index = {"project_id": number, "watermark": watermark}
         await built(pool, number, watermark)
-        for _ in range(2):
-            await indexes.drop_vector_index(pool, project_id=number, watermark=watermark)
-            assert await names(pool, number) == [f"embeddings_{number}_tail_{watermark}"]
+        await indexes.build_coarse_index(pool, **index, dimensions=3, lists=4)
+        await indexes.build_metadata_index(pool, **index)
+        await indexes.build_terms_index(pool, **index)
+        left = {f"embeddings_{number}_{kind}_{watermark}" for kind in get_args(IndexKind)}
+        assert set(await names(pool, number)) == left
+        for kind in get_args(IndexKind):
+            left.remove(f"embeddings_{number}_{kind}_{watermark}")
+            for _ in range(2):
+                await indexes.drop_index(pool, **index, kind=kind)
+                assert set(await names(pool, number)) == left
 
 
 class TestBuildCoarseIndex:
@@ -190,24 +200,6 @@ class TestBuildCoarseIndex:
         assert f"WHERE (sequence <= {watermark})" in definition
 
 
-class TestDropCoarseIndex:
-    async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, watermark = filled
-        await indexes.build_coarse_index(pool, project_id=number, watermark=watermark, dimensions=3, lists=4)
-        for _ in range(2):
-            await indexes.drop_coarse_index(pool, project_id=number, watermark=watermark)
-            assert await names(pool, number) == []
-
-
-class TestDropTailIndex:
-    async def test_drops_if_it_is_there(self, pool: Pool, filled: tuple[int, int]) -> None:
-        number, watermark = filled
-        await built(pool, number, watermark)
-        for _ in range(2):
-            await indexes.drop_tail_index(pool, project_id=number, watermark=watermark)
-            assert await names(pool, number) == [f"embeddings_{number}_hnsw_{watermark}"]
-
-
 class TestAnalyzeRows:
     async def test_fills_the_statistics(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, _ = filled
@@ -216,20 +208,12 @@ class TestAnalyzeRows:
         assert {row[0] for row in known} >= {"sequence"}
 
 
-class TestUseMemory:
+class TestSetForSession:
     async def test_in_the_session(self, pool: Pool) -> None:
         async with pool.acquire() as connection:
-            await indexes.use_memory(connection, kibibytes=131072)
+            await indexes.set_for_session(connection, name="maintenance_work_mem", value="131072kB")
             assert await connection.fetchval("SHOW maintenance_work_mem") == "128MB"
             await connection.execute("RESET maintenance_work_mem")
-
-
-class TestUseWorkers:
-    async def test_in_the_session(self, pool: Pool) -> None:
-        async with pool.acquire() as connection:
-            await indexes.use_workers(connection, workers=0)
-            assert await connection.fetchval("SHOW max_parallel_maintenance_workers") == "0"
-            await connection.execute("RESET max_parallel_maintenance_workers")
 
 
 class TestSampleVectors:
@@ -429,14 +413,6 @@ class TestGetSession:
         assert await indexes.get_session(connection) == connection.get_server_pid()
 
 
-class TestEndWithClient:
-    async def test_in_the_session(self, pool: Pool) -> None:
-        async with pool.acquire() as connection:
-            await indexes.end_with_client(connection)
-            assert await connection.fetchval("SHOW client_connection_check_interval") == "10s"
-            await connection.execute("RESET client_connection_check_interval")
-
-
 class TestIsExecuting:
     """Outside of a transaction, in which PostgreSQL shows the sessions as they were at the first look."""
 
@@ -466,3 +442,60 @@ class TestIsExecuting:
             assert await indexes.is_executing(pool, session=session)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+class TestBuildMetadataIndex:
+    async def test_builds(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_metadata_index(pool, project_id=number, watermark=watermark)
+        assert await names(pool, number) == [f"embeddings_{number}_meta_{watermark}"]
+
+
+class TestBuildTermsIndex:
+    async def test_builds(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await indexes.build_terms_index(pool, project_id=number, watermark=watermark)
+        assert await names(pool, number) == [f"embeddings_{number}_terms_{watermark}"]
+
+
+class TestOmitTermsFromStatistics:
+    async def test_there_are_none_after_an_analysis(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, watermark = filled
+        await pool.execute(f"UPDATE embeddings_{number} SET metadata = '{{\"a\": 1}}'")
+        await indexes.build_terms_index(pool, project_id=number, watermark=watermark)
+        index, known = f"embeddings_{number}_terms_{watermark}", []
+        for _ in range(2):
+            await pool.execute(f"ANALYZE embeddings_{number}")
+            known.append(await pool.fetchval("SELECT count(*) FROM pg_stats WHERE tablename = $1", index))
+            await pool.execute("DELETE FROM pg_statistic WHERE starelid = $1::text::regclass", index)
+            await indexes.omit_terms_from_statistics(pool, project_id=number, watermark=watermark)
+        assert known == [1, 0]
+        await indexes.drop_index(pool, project_id=number, kind="terms", watermark=watermark)
+
+
+class TestSampleMoreMetadata:
+    async def test_sets_the_target_of_the_column(self, pool: Pool, filled: tuple[int, int]) -> None:
+        number, _ = filled
+        target = "SELECT attstattarget FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'metadata'"
+        await indexes.sample_more_metadata(pool, project_id=number)
+        assert await pool.fetchval(target, f"embeddings_{number}") == 500
+
+
+class TestNoteMetadataIndex:
+    async def test_of_the_current_index_only(self, connection: Connection, number: int) -> None:
+        await switch(connection, number, 5)
+        for watermark, noted in ((4, False), (5, True)):
+            assert await indexes.note_metadata_index(connection, project_id=number, watermark=watermark) == noted
+            (state,) = await indexes.get_index_states(connection, project_ids=[number])
+            assert state.built is not None
+            assert state.built.metadata_indexed is noted
+
+
+class TestNoteTermsIndex:
+    async def test_of_the_current_index_only(self, connection: Connection, number: int) -> None:
+        await switch(connection, number, 5)
+        for watermark, noted in ((4, False), (5, True)):
+            assert await indexes.note_terms_index(connection, project_id=number, watermark=watermark) == noted
+            (state,) = await indexes.get_index_states(connection, project_ids=[number])
+            assert state.built is not None
+            assert state.built.terms_indexed is noted

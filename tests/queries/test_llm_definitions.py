@@ -105,38 +105,21 @@ class TestRetrieveLLMDefinitionRole:
         assert found == role
 
 
+def retrieved(connection: Connection, owner: str, handle: str, user: str | None = None) -> Any:
+    return llm_definitions.retrieve_llm_definition(connection, owner=owner, definition_handle=handle, usable_by=user)
+
+
 class TestRetrieveLLMDefinition:
     @pytest.mark.parametrize("handle", BUILT_IN)
     async def test_the_built_in_ones(self, connection: Connection, handle: str) -> None:
-        row = await llm_definitions.retrieve_llm_definition(connection, owner="_system", definition_handle=handle)
+        row = await retrieved(connection, "_system", handle)
         assert row is not None
         assert (row.model, row.dimensions, row.context_limit) == BUILT_IN[handle]
         assert row.is_public
 
     async def test_a_missing_one(self, connection: Connection) -> None:
-        assert (
-            await llm_definitions.retrieve_llm_definition(connection, owner="_system", definition_handle="none") is None
-        )
+        assert await retrieved(connection, "_system", "none") is None
 
-
-async def upsert(connection: Connection, owner: str, **overrides: Any) -> llm_definitions.DefinitionBrief:
-    values = {
-        "definition_handle": "def",
-        "endpoint": None,
-        "description": None,
-        "api_standard": "openai",
-        "model": None,
-        "dimensions": None,
-        "context_limit": None,
-        "is_public": False,
-        **overrides,
-    }
-    row = await llm_definitions.upsert_llm_definition(connection, owner=owner, **values)
-    assert row is not None
-    return row
-
-
-class TestLockUsableLLMDefinition:
     @pytest.mark.parametrize(
         ("public", "shared", "works"), [(False, False, False), (True, False, True), (False, True, True)]
     )
@@ -156,16 +139,31 @@ class TestLockUsableLLMDefinition:
                 number,
             )
 
-        async def lock(user: str, owner: str = bert, handle: str = "def") -> int | None:
-            row = await llm_definitions.lock_usable_llm_definition(
-                connection, owner=owner, definition_handle=handle, user_handle=user
-            )
+        async def usable(user: str, owner: str = bert, handle: str = "def") -> int | None:
+            row = await retrieved(connection, owner, handle, user)
             return row and row.definition_id
 
-        assert await lock(bert) == number
-        assert await lock(anna) == (number if works else None)
-        assert await lock(anna, "_system", "openai-small") is not None
-        assert await lock(anna, bert, "other") is None
+        assert await usable(bert) == number
+        assert await usable(anna) == (number if works else None)
+        assert await usable(anna, "_system", "openai-small") is not None
+        assert await usable(anna, bert, "other") is None
+
+
+async def upsert(connection: Connection, owner: str, **overrides: Any) -> llm_definitions.DefinitionBrief:
+    values = {
+        "definition_handle": "def",
+        "endpoint": None,
+        "description": None,
+        "api_standard": "openai",
+        "model": None,
+        "dimensions": None,
+        "context_limit": None,
+        "is_public": False,
+        **overrides,
+    }
+    row = await llm_definitions.upsert_llm_definition(connection, owner=owner, **values)
+    assert row is not None
+    return row
 
 
 class TestUpsertLLMDefinition:
@@ -173,7 +171,7 @@ class TestUpsertLLMDefinition:
         first = await upsert(connection, anna, model="one", is_public=True)
         second = await upsert(connection, anna, dimensions=3)
         assert (first.definition_id, first.is_public) == (second.definition_id, True)
-        row = await llm_definitions.retrieve_llm_definition(connection, owner=anna, definition_handle="def")
+        row = await retrieved(connection, anna, "def")
         assert row is not None
         assert (row.model, row.dimensions, row.is_public) == (None, 3, False)
 

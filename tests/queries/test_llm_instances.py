@@ -264,9 +264,12 @@ class TestDeleteLLMInstance:
 
 
 class TestLockLLMInstance:
-    async def test_is_the_body_of_a_put_without_the_key(self, connection: Connection, anna: str) -> None:
+    async def test_has_the_body_of_a_put_without_the_key(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst", model="m", change_key=True, api_key_encrypted=b"sealed")
-        assert await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="inst") == {
+        found = await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="inst")
+        assert found is not None
+        assert not {"api_key", "api_key_encrypted"} & set(found)
+        wanted = {
             "instance_handle": "inst",
             "dimensions": 3,
             "endpoint": None,
@@ -276,6 +279,7 @@ class TestLockLLMInstance:
             "context_limit": None,
             **NO_LIMITS,
         }
+        assert {name: found[name] for name in wanted} == wanted
         assert await llm_instances.lock_llm_instance(connection, owner=anna, instance_handle="none") is None
 
 

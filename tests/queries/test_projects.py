@@ -31,7 +31,6 @@ class TestRetrieveProjectAccess:
             "inst",
             "proj",
             public_read=public,
-            change_shares=True,
             share_users=[editor, reader],
             share_roles=["editor", "reader"],
         )
@@ -103,11 +102,11 @@ class TestUpsertProject:
             rows = await projects.get_shared_users_for_project(connection, owner=anna, project_handle="proj")
             return [(share.role, share.user_handle) for share in rows or []]
 
-        both = {"change_shares": True, "share_users": [bert, carl], "share_roles": ["reader", "editor"]}
+        both = {"share_users": [bert, carl], "share_roles": ["reader", "editor"]}
         assert sorted(await shares(**both)) == sorted([("reader", bert), ("editor", carl)])
         assert len(await shares()) == 2
-        assert await shares(change_shares=True, share_users=[bert], share_roles=["editor"]) == [("editor", bert)]
-        assert await shares(change_shares=True) == []
+        assert await shares(share_users=[bert], share_roles=["editor"]) == [("editor", bert)]
+        assert await shares(share_users=[], share_roles=[]) == []
 
     async def test_no_row_for_an_instance_the_owner_has_not(self, connection: Connection, anna: str, bert: str) -> None:
         await factories.instance(connection, bert, "inst")
@@ -118,9 +117,7 @@ class TestUpsertProject:
     async def test_an_unknown_user_to_share_with(self, connection: Connection, anna: str) -> None:
         await factories.instance(connection, anna, "inst")
         with pytest.raises(asyncpg.ForeignKeyViolationError) as caught:
-            await factories.project(
-                connection, anna, "inst", change_shares=True, share_users=["nobody"], share_roles=["reader"]
-            )
+            await factories.project(connection, anna, "inst", share_users=["nobody"], share_roles=["reader"])
         assert caught.value.constraint_name == "users_projects_user_handle_fkey"
 
 
@@ -131,9 +128,7 @@ class TestGetProjectsByUser:
             await factories.instance(connection, owner, "inst")
         own = await factories.project(connection, bert, "inst", "own")
         await factories.project(connection, anna, "inst", "hidden", public_read=True)
-        given = await factories.project(
-            connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
-        )
+        given = await factories.project(connection, anna, "inst", "given", share_users=[bert], share_roles=["reader"])
         rows = await projects.get_projects_by_user(connection, user_handle=bert, max_rows=9, skip=0)
         assert rows == [given, own]
         assert rows[1:] == await projects.get_projects_by_user(connection, user_handle=bert, max_rows=1, skip=1)
@@ -172,9 +167,7 @@ class TestDescribeProjects:
         await factories.instance(connection, bert, "inst")
         own = await factories.project(connection, bert, "inst")
         hidden = await factories.project(connection, anna, "inst", "hidden", public_read=True)
-        given = await factories.project(
-            connection, anna, "inst", "given", change_shares=True, share_users=[bert], share_roles=["reader"]
-        )
+        given = await factories.project(connection, anna, "inst", "given", share_users=[bert], share_roles=["reader"])
 
         async def roles(caller: str | None) -> list[tuple[int, str]]:
             asked = [given, -1, hidden, own]
@@ -208,9 +201,7 @@ class TestRetrieveProjectSize:
 class TestRetrieveProject:
     async def test_the_role_on_the_instance_is_the_callers(self, connection: Connection, anna: str, bert: str) -> None:
         await factories.instance(connection, anna, "inst")
-        number = await factories.project(
-            connection, anna, "inst", change_shares=True, share_users=[bert], share_roles=["reader"]
-        )
+        number = await factories.project(connection, anna, "inst", share_users=[bert], share_roles=["reader"])
         owner_sees = await projects.retrieve_project(connection, project_id=number, role="owner", caller=anna)
         reader_sees = await projects.retrieve_project(connection, project_id=number, role="reader", caller=bert)
         assert owner_sees is not None
@@ -323,9 +314,7 @@ class TestTransferProject:
 
     async def test_to_somebody_who_may_use_the_instance(self, connection: Connection, anna: str, bert: str) -> None:
         instance_id = await factories.instance(connection, anna, "inst")
-        number = await factories.project(
-            connection, anna, "inst", "proj", change_shares=True, share_users=[bert], share_roles=["reader"]
-        )
+        number = await factories.project(connection, anna, "inst", "proj", share_users=[bert], share_roles=["reader"])
         assert await self.transfer(connection, anna, bert) == projects.Transfer(fits=False, project_id=number)
         share = (
             "INSERT INTO llm_service_instances_shared_with (user_handle, instance_id, role) VALUES ($1, $2, 'reader')"

@@ -93,29 +93,6 @@ class TestGetSimilarsByVector:
         assert [row.similarities for row in rows] == [[1.0], [1.0], [1.0]]
 
 
-class TestGetShownSizes:
-    async def test_bytes_of_what_is_asked_for(self, connection: Connection, number: int) -> None:
-        await factories.upsert(connection, number, {"a": [1, 2, 3], "b": [1, 2, 3]}, metadata=[{"k": 1}, None])
-        await connection.execute(f"UPDATE embeddings_{number} SET text = 'Übung' WHERE text_id = 'a'")
-        for with_text, with_metadata, size in ((True, True, 14), (True, False, 6), (False, True, 8), (False, False, 0)):
-            rows = await similars.get_shown_sizes(
-                connection,
-                project_id=number,
-                text_ids=["a", "b", "c"],
-                with_text=with_text,
-                with_metadata=with_metadata,
-            )
-            assert {row.text_id: row.size for row in rows} == {"a": size, "b": 0}
-
-    async def test_control_characters_count_as_in_json(self, connection: Connection) -> None:
-        number = await factories.filled(connection)
-        await factories.upsert(connection, number, {"a": [1, 2, 3]}, texts=["\x01" * 2000])
-        (row,) = await similars.get_shown_sizes(
-            connection, project_id=number, text_ids=["a"], with_text=True, with_metadata=True
-        )
-        assert row.size == 12_002
-
-
 class TestGetSimilarsByFilter:
     """That it finds what it should, and by which index: tests/search/test_ways.py."""
 

@@ -11,13 +11,11 @@ from tests.support import factories
 
 class TestUpsertUser:
     async def test_creates_with_the_key(self, connection: Connection) -> None:
-        row = await users.upsert_user(connection, user_handle="anna", email="a@x", name="A", key_hash="h1")
-        assert row == users.UserUpserted("anna", created=True)
+        assert await users.upsert_user(connection, user_handle="anna", email="a@x", name="A", key_hash="h1")
 
     async def test_changes_all_but_the_key(self, connection: Connection) -> None:
         await factories.user(connection, "anna")
-        row = await users.upsert_user(connection, user_handle="anna", email="new@x", name=None, key_hash="other")
-        assert row == users.UserUpserted("anna", created=False)
+        assert not await users.upsert_user(connection, user_handle="anna", email="new@x", name=None, key_hash="other")
         stored = await users.retrieve_user(connection, user_handle="anna")
         assert stored is not None
         assert stored.email == "new@x"
@@ -93,9 +91,7 @@ class TestRetrieveUser:
     async def test_lists_what_is_owned_and_shared(self, connection: Connection) -> None:
         anna, bert = await factories.user(connection, "anna"), await factories.user(connection, "bert")
         await factories.instance(connection, anna, "inst")
-        await factories.project(
-            connection, anna, "inst", "proj", change_shares=True, share_users=[bert], share_roles=["editor"]
-        )
+        await factories.project(connection, anna, "inst", "proj", share_users=[bert], share_roles=["editor"])
         owner = await users.retrieve_user(connection, user_handle=anna)
         reader = await users.retrieve_user(connection, user_handle=bert)
         assert owner is not None

@@ -53,7 +53,7 @@ UNREACHABLE = {
         for column in ("tokens_per_day", "tokens_per_month", "requests_per_minute")
     },
     "llm_service_instances_context_limit_check": "the body is limited in the same way",
-    "llm_service_instances_definition_id_fkey": "taken from the definition itself",
+    "llm_service_instances_definition_id_fkey": "taken from the definition itself; a race with its deletion only",
     "llm_service_instances_dimensions_check": "the body is limited in the same way",
     "llm_service_instances_owner_fkey": "the guard knows that the owner exists; a race with their deletion only",
     "llm_service_instances_owner_instance_handle_key": "written by ON CONFLICT",

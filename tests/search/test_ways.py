@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from service import vectors
 from service.database.pool import Pool, searching
 from service.database.statements import read
-from service.queries import embeddings, metadata_indexes
+from service.queries import embeddings, indexes
+from service.queries.indexes import IndexKind
 from service.queries.projects import ProjectAccess
 from service.search import filters, ways
 from service.search.nearest import BY_METADATA, nearest
@@ -191,8 +192,8 @@ async def test_an_index_of_an_older_version_gets_its_metadata_indexed(
     before = await known(pool, project)
     assert before.watermark is not None
     if not interrupted:
-        drop = metadata_indexes.drop_metadata_index if kind == "metadata" else metadata_indexes.drop_terms_index
-        await drop(pool, project_id=project.project_id, watermark=before.watermark)
+        dropped: IndexKind = "meta" if kind == "metadata" else "terms"
+        await indexes.drop_index(pool, project_id=project.project_id, kind=dropped, watermark=before.watermark)
     await pool.execute(f"UPDATE project_indexes SET {LACKS[kind]} WHERE project_id = $1", project.project_id)
     lacking = await known(pool, project)
     assert (lacking.metadata_indexed, lacking.terms_indexed) == (kind == "terms", kind == "metadata")

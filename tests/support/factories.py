@@ -57,9 +57,8 @@ async def project(db: Db, owner: str, instance_handle: str, handle: str | None =
         "metadata_scheme": None,
         "public_read": False,
         "text_search": None,
-        "change_shares": False,
-        "share_users": [],
-        "share_roles": [],
+        "share_users": None,
+        "share_roles": None,
         "role": "owner",
         **overrides,
     }

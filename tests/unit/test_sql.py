@@ -52,10 +52,11 @@ def test_operators_beside_a_parameter() -> None:
 def test_a_literal_is_an_integer_in_the_text() -> None:
     statement = Statement("X", "one", "SELECT @a::int FROM embeddings_{n} WHERE {n} = 1")
     assert statement.render({"n": 42, "a": 1}) == "SELECT $1::int FROM embeddings_42 WHERE 42 = 1"
+    assert Statement("X", "exec", "DROP INDEX e_{kind}").render({"kind": "hnsw"}) == "DROP INDEX e_hnsw"
 
 
-@pytest.mark.parametrize("value", ["1", "1; DROP TABLE users", 1.0, True, None, -1])
-def test_a_literal_is_nothing_but_an_integer(value: object) -> None:
+@pytest.mark.parametrize("value", ["1", "1; DROP TABLE users", "Hnsw", "", 1.0, True, None, -1])
+def test_a_literal_is_nothing_but_an_integer_or_a_word(value: object) -> None:
     statement = Statement("X", "one", "SELECT {n}")
     with pytest.raises(TypeError, match="must be an integer"):
         statement.render({"n": value})
