@@ -4,6 +4,8 @@ BIN := .venv/bin
 # The packages that `run` needs, and those that the other targets need; each stamp is a lock that is installed.
 RUN := .venv/.requirements.lock
 DEV := .venv/.requirements-dev.lock
+# Modules are compiled when they are first imported: most never are, and to compile all takes as long as to install them.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r
 # Python keeps what it has compiled, even if the environment says otherwise: each of many processes would compile it all.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -118,11 +120,11 @@ clean:  ## Remove what was built and installed, but not .data and .env
 		echo 'Python cannot make a .venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 
 $(RUN): requirements.lock | .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(INSTALL) requirements.lock
 	@cp requirements.lock $@
 
 $(DEV): requirements-dev.lock | .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(INSTALL) requirements-dev.lock
 	@cp requirements-dev.lock $@ && cp requirements.lock $(RUN)
 
 .env:
