@@ -1,9 +1,10 @@
 """Admission control: limits on the memory for request bodies and on concurrent uploads."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.shares import ANONYMOUS, Shares, caller, part_of, reserve_of
+from service.shares import ANONYMOUS, Shares, caller, for_callers
 
 SHORT_BYTES = 64 * 1024  # of each request need no admission
 
@@ -16,13 +17,10 @@ class Admission:
     """
 
     def __init__(self, *, body_bytes: int, largest: int, uploads: int, share: float, wait: float) -> None:
-        part = max(part_of(body_bytes, share), largest)
-        self._bodies = Shares(
-            body_bytes, part=part, reserve=0, wait=wait, what="bytes of large requests and answers in memory"
-        )
+        part, what = max(math.ceil(share * body_bytes), largest), "bytes of large requests and answers in memory"
+        self._bodies = Shares(body_bytes, part=part, reserve=0, wait=wait, what=what)
         self.part = self._bodies.part  # bytes for a caller
-        part, reserve = part_of(uploads, share), reserve_of(uploads, share)
-        self._uploads = Shares(uploads, part=part, reserve=reserve, wait=wait, what="uploads in progress")
+        self._uploads = for_callers(uploads, share, wait=wait, what="uploads in progress")
 
     async def acquire(self, size: int, *, patient: bool = False) -> int:
         """Reserves `size` bytes for the caller, and returns the amount for `release`."""

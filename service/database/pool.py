@@ -11,7 +11,7 @@ from pgvector import HalfVector
 
 from service.database import session
 from service.database.url import for_asyncpg
-from service.shares import Shares, caller, part_of, reserve_of
+from service.shares import Shares, caller, for_callers
 
 CLOSE_SECONDS = 5
 ATTEMPTS = 20  # to reach one of several servers behind a name
@@ -72,13 +72,7 @@ async def open_pool(
 
     pool = BoundedPool(
         wait=wait,
-        shares=Shares(
-            size,
-            part=part_of(size, share),
-            reserve=reserve_of(size, share),
-            wait=wait,
-            what="requests in the database",
-        ),
+        shares=for_callers(size, share, wait=wait, what="requests in the database"),
         record_class=asyncpg.Record,
         max_queries=50_000,
         max_inactive_connection_lifetime=300.0,
