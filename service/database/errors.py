@@ -9,6 +9,8 @@ from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Pr
 
 # Of statements on a database with an older schema, or without one
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+# Of a database that is unavailable, or whose schema is missing for a while, as during a restore
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, UnsupportedDatabase)
 READ_ONLY = "The database is read-only at the moment. Nothing was changed; try again."
 
 

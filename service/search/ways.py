@@ -46,19 +46,16 @@ async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Est
     """Estimates the rows that pass, in one to three round trips."""
     if only is None:
         return Estimate(SHARE_WITHOUT_ESTIMATE)
-    shares = {only.path: await _share(db, project, only.path)}
-
-    async def found(by: str) -> float:
-        if by not in shares:
-            shares[by] = await _share(db, project, by)
-        return shares[by]
-
-    estimates = [Estimate(shares[only.path])]
+    by_index: dict[str, bool] = {}  # paths of necessary conditions; whether the index of terms finds their rows
     if only.indexed is not None and project.metadata_indexed:
-        estimates.append(Estimate(shares[only.path], await found(only.indexed)))
+        by_index[only.indexed] = False
     if only.spans and project.terms_indexed:
-        estimates.append(Estimate(shares[only.path], await found(path_of(only.spans)), by_terms=True))
-    return min(estimates, key=lambda one: math.inf if one.found is None else one.found)
+        by_index.setdefault(path_of(only.spans), True)
+    shares = {path: await _share(db, project, path) for path in dict.fromkeys((only.path, *by_index))}
+    if not by_index:
+        return Estimate(shares[only.path])
+    best = min(by_index, key=lambda path: shares[path])
+    return Estimate(shares[only.path], shares[best], by_index[best])
 
 
 def of_graph(visited: float) -> float:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from service.database.errors import LOST
 from service.database.pool import Connection, Pool, open_pool
 from service.database.url import for_asyncpg
 from service.errors import NotFound
@@ -33,7 +34,6 @@ T = TypeVar("T")
 SECONDS_BETWEEN_POLLS = 1.0
 PATIENCE = 2.0  # seconds to wait for a polled server
 MAX_REMEMBERED = 3600
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class Unanswered(Exception):
@@ -76,7 +76,7 @@ class Replica:
             return await question(self._pool)
         except asyncpg.QueryCanceledError:
             raise  # a timeout, likely on the primary too
-        except (*_AWAY, NotFound) as error:
+        except (*LOST, NotFound) as error:
             # Unavailable, cancelled because of recovery, or a table or row is not replicated yet.
             raise Unanswered from error
 
