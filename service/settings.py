@@ -3,14 +3,16 @@
 import difflib
 import os
 import re
+from collections import Counter
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
+from dotenv.parser import parse_stream
 from msgspec import Meta
 
-from service import env_file as env_files
 from service import secret_checks, setting_forms
 
 # The folder that worker processes share. prometheus-client reads it before it creates the first metric.
@@ -169,13 +171,7 @@ def load(env_file: Path = Path(".env")) -> Settings:
 
     Raises SettingsError for a missing, unusable or well-known secret, and for an invalid value.
     """
-    try:
-        read = {
-            **env_files.read(env_file).values,
-            **{name: value for name, value in os.environ.items() if value.strip()},
-        }
-    except env_files.Unreadable as error:
-        raise SettingsError(str(error)) from None
+    read = {**dict(_read(env_file)), **{name: value for name, value in os.environ.items() if value.strip()}}
     values: dict[str, str] = {}
     for field in msgspec.structs.fields(Settings):
         if value := _trimmed(field.name, read.get(field.name.upper()) or ""):
@@ -197,19 +193,19 @@ def load(env_file: Path = Path(".env")) -> Settings:
 
 def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
     """Warnings about the settings: repeated or unknown names, `${…}`, and weak keys."""
-    file = env_files.read(env_file)
+    file = _read(env_file)
     known = {field.upper() for field in Settings.__struct_fields__}
     found = [
         f"{name} is set more than once in {env_file}: the last value counts."
-        for name in dict.fromkeys(file.repeated)
-        if name in known
+        for name, count in Counter(name for name, _ in file).items()
+        if count > 1 and name in known
     ]
     found += [
         f"{name} in {env_file} has a ${{…}}, which is read literally."
-        for name, value in file.values.items()
+        for name, value in dict(file).items()
         if name in known and re.search(r"\$\{\w+", value)
     ]
-    for name in sorted({*file.values, *os.environ} - known):
+    for name in sorted({*dict(file), *os.environ} - known):
         if name.upper().startswith(_PREFIXES):
             near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
             found.append(f"{name} is not a setting of this service{f'; did you mean {near[0]}?' if near else '.'}")
@@ -218,6 +214,32 @@ def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
         found.append("ENCRYPTION_KEY begins or ends with white space, perhaps a newline, which is a part of the key.")
     if len(key) < secret_checks.LEAST_CHARACTERS:
         found.append(f"ENCRYPTION_KEY has fewer than {secret_checks.LEAST_CHARACTERS} characters: it can be guessed.")
+    return found
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    """The names and values in a `.env` file, none if it is missing. `$` has no special meaning.
+
+    Raises SettingsError with the place of a problem, and no content of the file.
+    """
+    if path.is_dir():  # some virtual environments have this name
+        return []
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not in UTF-8.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    found: list[tuple[str, str]] = []
+    for one in parse_stream(StringIO(text)):
+        if one.error:
+            before = one.original.string[: -len(one.original.string.lstrip())]  # empty lines
+            line = one.original.line + before.count("\n")
+            raise SettingsError(f"{path}, line {line}, is not NAME=value; perhaps a quotation mark is not closed.")
+        if one.key is not None and one.value is not None:
+            found.append((one.key, one.value))
     return found
 
 
