@@ -1,4 +1,4 @@
-"""Fair sharing of limited resources among callers: connections, concurrent uploads, memory for bodies.
+"""Admission control: fair sharing of limited resources among callers (connections, uploads, memory for bodies).
 
 A caller is a user, the admin, or the group of all clients without a key.
 """
@@ -6,13 +6,16 @@ A caller is a user, the admin, or the group of all clients without a key.
 import asyncio
 import math
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 from service.errors import Busy
 
 ANONYMOUS = ""
-# The caller of the current request: the hash of its key, or ANONYMOUS. Not set in background work.
-caller: ContextVar[str] = ContextVar("caller")
+# The caller of the current request: the hash of its key. Not set in background work.
+caller: ContextVar[str] = ContextVar("caller", default=ANONYMOUS)
+SHORT_BYTES = 64 * 1024  # of memory for each request need no admission
 
 
 class Shares:
@@ -39,6 +42,15 @@ class Shares:
         else:
             await self._wait_for(who, amount, None if patient else self._wait)
         return amount
+
+    @asynccontextmanager
+    async def held(self, who: str, amount: int = 1, *, patient: bool = False) -> AsyncIterator[None]:
+        """Holds units during the block, as with `acquire`."""
+        amount = await self.acquire(who, amount, patient=patient)
+        try:
+            yield
+        finally:
+            self.release(who, amount)
 
     def release(self, who: str, amount: int = 1) -> None:
         """Returns units."""
