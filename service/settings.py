@@ -14,6 +14,7 @@ from dotenv.parser import parse_stream
 from msgspec import Meta
 
 from service import secret_checks, setting_forms
+from service.memory import this_machine
 
 # The folder that worker processes share. prometheus-client reads it before it creates the first metric.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -29,6 +30,7 @@ PROVIDER_HOSTS = (
     "https://api.jina.ai",
     "https://api.mistral.ai",
 )
+MEMORY_OF_ANOTHER_MACHINE = 512 * 1024 * 1024  # for builds of indexes, if PostgreSQL runs on an unknown machine
 _PREFIXES = ("SERVICE_", "ENCRYPTION_")
 # Not trimmed: white space is part of a key that data was sealed with.
 _LITERAL = ("encryption_key", "encryption_key_previous")
@@ -41,13 +43,12 @@ class SettingsError(Exception):
 class IndexAims(msgspec.Struct, frozen=True):
     """The number of rows from which a project is indexed, and the recall that searches aim at.
 
-    `memory` is the memory of a build in bytes; None for the default of `service.database.memory`.
+    `memory` is the memory of a build in bytes.
     """
 
     threshold: int
-    memory: int | None
+    memory: int
     recall: float = 0.99
-    is_embedded: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,12 +131,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def index_aims(self) -> IndexAims:
         """When and how projects are indexed."""
-        return IndexAims(
-            self.service_index_threshold,
-            self.service_index_memory_bytes,
-            self.service_recall,
-            is_embedded=self.named_database_url is None,
-        )
+        memory = self.service_index_memory_bytes
+        if memory is None:
+            memory = this_machine() // 4 if self.named_database_url is None else MEMORY_OF_ANOTHER_MACHINE
+        return IndexAims(self.service_index_threshold, memory, self.service_recall)
 
     @property
     def named_database_url(self) -> str | None:

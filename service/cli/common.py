@@ -65,7 +65,6 @@ def database(config: Settings) -> Iterator[str]:
     if config.service_database_read_url is not None:
         parse(config.service_database_read_url)
     if config.named_database_url is not None:
-        parse(config.named_database_url)
         yield config.named_database_url
         return
     say(f"No database is configured: using the embedded PostgreSQL with its data in {config.service_data_dir}.")

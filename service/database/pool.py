@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
@@ -139,18 +139,13 @@ class BoundedPool(asyncpg.Pool):
     async def acquire(self) -> AsyncIterator[Any]:  # type: ignore[override]  # not with `await`
         """A connection during the block, which counts against the share of its caller, if any."""
         who = caller.get(None)
-        if who is not None:
-            await self._shares.acquire(who)
-        try:
+        async with self._shares.held(who) if who is not None else nullcontext():
             async with asyncio.timeout(self._wait):  # asyncpg's own timeout starts a task
                 connection = await super().acquire()
             try:
                 yield connection
             finally:
                 await self.release(connection)
-        finally:
-            if who is not None:
-                self._shares.release(who)
 
 
 class Scan(msgspec.Struct, frozen=True):

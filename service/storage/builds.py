@@ -9,7 +9,6 @@ import asyncpg
 import msgspec
 from msgspec.structs import replace
 
-from service.database.memory import for_builds
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.observability.logs import logger
@@ -153,8 +152,7 @@ def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
 async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
     # A half has two bytes; links and overhead of a row about 400 with m = 16; plus a quarter.
     memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
-    most = for_builds(is_embedded=aims.is_embedded) if aims.memory is None else aims.memory
-    kibibytes = min(most, memory) // 1024
+    kibibytes = min(aims.memory, memory) // 1024
     await indexes.set_for_session(connection, name="maintenance_work_mem", value=f"{kibibytes}kB")
 
 
