@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 SECONDS_BETWEEN_POLLS = 1.0
 PATIENCE = 2.0  # seconds to wait for a polled server
+ATTEMPTS = 20  # to reach one of several servers behind a name
 MAX_REMEMBERED = 3600
 
 
@@ -52,7 +53,7 @@ class Replica:
 
     def __init__(self, primary: str, replica: str, *, bound: float, **options: Any) -> None:
         self._primary, self._server, self._bound = _Server(primary), _Server(replica), bound
-        self._open = partial(open_pool, replica, connect_timeout=PATIENCE, accepts=self._is_measured, **options)
+        self._open = partial(open_pool, replica, connect=self._connect, **options)
         self._pool: Pool | None = None  # only while the replica is available
         # Recorded positions that are not replayed yet.
         self._waiting: deque[tuple[float, int]] = deque(maxlen=MAX_REMEMBERED)
@@ -120,8 +121,18 @@ class Replica:
         self.is_used = self._said = used
         metrics.note_replica(lag, used)
 
-    async def _is_measured(self, connection: Connection) -> bool:
-        return (await statements.retrieve_wal_position(connection)).server == self._of
+    async def _connect(self, *arguments: Any, **named: Any) -> Any:
+        """A connection to the server whose lag is measured."""
+        for _ in range(ATTEMPTS):
+            connection = await asyncpg.connect(*arguments, **{**named, "timeout": PATIENCE})
+            try:
+                if (await statements.retrieve_wal_position(connection)).server == self._of:
+                    return connection
+            except BaseException:
+                connection.terminate()
+                raise
+            connection.terminate()
+        raise ConnectionError("Another server answers.")
 
     async def close(self) -> None:
         """Closes all connections."""
