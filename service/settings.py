@@ -254,7 +254,7 @@ def _trimmed(field: str, value: str) -> str:
 def _check_secrets(settings: Settings, values: dict[str, str], env_file: Path) -> None:
     """Raises SettingsError for an unusable, well-known or weak secret, without showing it."""
     for name in ("service_adminkey", "service_metrics_key", "encryption_key"):
-        if secret_checks.is_placeholder(values.get(name, "")):
+        if secret_checks.PLACEHOLDER.fullmatch(values.get(name, "")):
             raise SettingsError(f"{name.upper()} is a placeholder. {_how_to_set(env_file)}")
     for name in ("service_adminkey", "service_metrics_key"):
         if name in values and (fault := secret_checks.key_fault(values[name])):

@@ -119,7 +119,8 @@ class Replica:
             log = logger.info if used else logger.warning
             log("reads", server="replica" if used else "primary", lag=round(lag, 2), problem=problem)
         self.is_used = self._said = used
-        metrics.note_replica(lag, used)
+        metrics.REPLICA_LAG.set(lag)
+        metrics.REPLICA_USED.set(used)
 
     async def _connect(self, *arguments: Any, **named: Any) -> Any:
         """A connection to the server whose lag is measured."""
