@@ -57,14 +57,13 @@ def create_app(config: Settings) -> ASGIApp:
             rate_limits = RateLimits(users=users, anonymous=anonymous, storage=config.service_rate_limit_storage)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
         real_queries, keyring = RealQueries(), Keyring(config.encryption_key, config.previous_keys)
-        schemas = Schemas(wait=wait)
         async with (
             closing(probe_pool),
             closing(pool),
             beside(indexer.run(url, config.index_aims)) if config.service_indexer else contextlib.nullcontext(),
             beside(measuring(url, config.service_recall, real_queries)),
             replica.watching(url, config) as reads,
-            aclosing(schemas),
+            aclosing(Schemas(wait=wait)) as schemas,
             aclosing(Embedder(pool, keyring, config)) as embedder,
         ):
             await tables.drop_orphans(pool)  # left by interrupted deletions

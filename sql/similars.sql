@@ -49,35 +49,31 @@ SELECT found.ids, found.similarities, found.complete, found.tied
                                                  AND access.user_handle = caller.user_handle))))
          LIMIT {at_most}) AS sent
  CROSS JOIN LATERAL (
-      WITH indexed AS MATERIALIZED (
+      WITH passing AS NOT MATERIALIZED (
+          SELECT text_id, sequence, vector
+            FROM {schema}.embeddings_{project_id}
+           WHERE text_id IS DISTINCT FROM @except_id::text
+             AND ({filtered} = 0 OR @metadata_path::text IS NULL
+                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+             AND ({filtered} = 0 OR @only::jsonpath IS NULL OR coalesce(metadata, '{}') @@ @only::jsonpath)
+      ), indexed AS MATERIALIZED (
           -- Not the expression of the index, whose scan is ordered by rounded distances, so that the planner does not
           -- assume that this column is sorted.
           SELECT text_id, vector <=> sent.vector AS distance
-            FROM {schema}.embeddings_{project_id}
+            FROM passing
            WHERE sequence <= {watermark}
-             AND text_id IS DISTINCT FROM @except_id::text
-             AND ({filtered} = 0 OR @metadata_path::text IS NULL
-                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND ({filtered} = 0 OR @only::jsonpath IS NULL
-                  OR coalesce(metadata, '{}') @@ @only::jsonpath)
              -- Without text_id, which is not in the index.
            ORDER BY vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions})
            LIMIT {candidates}
       ), tail AS MATERIALIZED (
           SELECT text_id, vector <=> sent.vector AS distance
-            FROM {schema}.embeddings_{project_id}
+            FROM passing
            WHERE sequence > {watermark}
-             AND text_id IS DISTINCT FROM @except_id::text
-             AND ({filtered} = 0 OR @metadata_path::text IS NULL
-                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND ({filtered} = 0 OR @only::jsonpath IS NULL
-                  OR coalesce(metadata, '{}') @@ @only::jsonpath)
            ORDER BY distance, text_id
            LIMIT {candidates}
       ), best AS (
-          SELECT both_sides.text_id, both_sides.distance
-            FROM (SELECT text_id, distance FROM indexed UNION ALL SELECT text_id, distance FROM tail) AS both_sides
-           ORDER BY both_sides.distance, both_sides.text_id
+          SELECT text_id, distance FROM indexed UNION ALL SELECT text_id, distance FROM tail
+           ORDER BY distance, text_id
            LIMIT @max_rows::bigint OFFSET @skip::bigint
       )
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
