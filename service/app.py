@@ -63,6 +63,7 @@ def create_app(config: Settings) -> ASGIApp:
             beside(indexer.run(url, config.index_aims)) if config.service_indexer else contextlib.nullcontext(),
             beside(measuring(url, config.service_recall, real_queries)),
             replica.watching(url, config) as reads,
+            aclosing(rate_limits) if rate_limits is not None else contextlib.nullcontext(),
             aclosing(Schemas(wait=wait)) as schemas,
             aclosing(Embedder(pool, keyring, config)) as embedder,
         ):
@@ -93,8 +94,6 @@ def create_app(config: Settings) -> ASGIApp:
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
                 yield State(services=services)
-            if rate_limits is not None:
-                await rate_limits.close()
 
     # Not Starlette's application class, whose error handling would wrap that of service.http.
     app: ASGIApp = PathRouter(routes(served), redirect_slashes=False, lifespan=lifespan)

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -61,8 +61,7 @@ class Replica:
         self._begin = time.monotonic()
         self._identity = ""  # the primary's
         self._of = ""  # the server whose lag is measured, and which alone is read
-        self._said: bool | None = None  # in the log
-        self.is_used = False
+        self.is_used: bool | None = None  # None before the first poll
 
     @property
     def lag(self) -> float:
@@ -115,10 +114,10 @@ class Replica:
                 self._replayed = self._waiting.popleft()[0]
         lag = self.lag
         used = self._pool is not None and self._replayed is not None and lag <= self._bound
-        if used != self._said:
+        if used != self.is_used:
             log = logger.info if used else logger.warning
             log("reads", server="replica" if used else "primary", lag=round(lag, 2), problem=problem)
-        self.is_used = self._said = used
+        self.is_used = used
         metrics.REPLICA_LAG.set(lag)
         metrics.REPLICA_USED.set(used)
 
@@ -135,7 +134,7 @@ class Replica:
             connection.terminate()
         raise ConnectionError("Another server answers.")
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Closes all connections."""
         self._drop_pool()
         self._primary.drop()
@@ -187,8 +186,5 @@ async def watching(primary: str, config: Settings) -> AsyncIterator[Replica | No
         share=config.service_caller_share,
     )
     await replica.poll()
-    try:
-        async with beside(replica.watch()):
-            yield replica
-    finally:
-        await replica.close()
+    async with aclosing(replica), beside(replica.watch()):
+        yield replica
