@@ -183,8 +183,8 @@ def load(env_file: Path = Path(".env")) -> Settings:
     except msgspec.ValidationError as error:
         what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
         raise SettingsError(f"A setting is not valid: {what}.") from None
-    for name, value in values.items():
-        if must_be := setting_forms.fault(name, value):
+    for name, (is_usable, must_be) in setting_forms.FORMS.items():
+        if name in values and not is_usable(values[name]):
             raise SettingsError(f"{name.upper()} must be {must_be}.")
     _check_secrets(settings, values, env_file)
     return settings
