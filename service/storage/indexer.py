@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import asyncpg
 from msgspec.structs import asdict, replace
@@ -79,11 +80,8 @@ async def run(url: str, aims: IndexAims, signs: Signs | None = None) -> None:
             swept = connection, time.monotonic()
         await poll(connection, aims, growth, is_sweep=is_sweep)
 
-    async def fold(connection: Connection) -> None:
-        await counts.fold_counts(connection, threshold=aims.threshold)
-
     async with (
-        beside(_polling(url, fold, Signs())),
+        beside(_polling(url, partial(counts.fold_counts, threshold=aims.threshold), Signs())),
         beside(_polling(url, maps.poll, Signs())),
         beside(_checking(url, lambda: session, signs)) if signs is not None else contextlib.nullcontext(),
     ):
