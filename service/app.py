@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -11,7 +12,6 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from service import settings
-from service.admission import Admission
 from service.api.routes import endpoints
 from service.database import embedded, session
 from service.database.pool import closing, open_pool
@@ -28,6 +28,7 @@ from service.providers.embedder import Embedder
 from service.search.slow import SlowSearches
 from service.server import shutdown
 from service.settings import Settings
+from service.shares import Shares, for_callers
 from service.storage import indexer, replica, tables
 from service.storage.real_queries import RealQueries, measuring
 from service.turns import beside
@@ -45,13 +46,9 @@ def create_app(config: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Router) -> AsyncIterator[State]:
         url = config.named_database_url or embedded.url(config.service_data_dir)
-        pool = await open_pool(
-            url,
-            size=config.service_pool_size,
-            statement_timeout=config.service_statement_timeout,
-            wait=config.service_wait_seconds,
-            share=config.service_caller_share,
-        )
+        size, share, wait = config.service_pool_size, config.service_caller_share, config.service_wait_seconds
+        timeout = config.service_statement_timeout
+        pool = await open_pool(url, size=size, statement_timeout=timeout, wait=wait, share=share)
         # Separate, so that probes do not queue behind users.
         probe_pool = await open_pool(url, size=1, statement_timeout=PROBE_SECONDS, wait=PROBE_SECONDS)
         draining, rate_limits = asyncio.Event(), None
@@ -60,14 +57,14 @@ def create_app(config: Settings) -> ASGIApp:
             rate_limits = RateLimits(users=users, anonymous=anonymous, storage=config.service_rate_limit_storage)
         traces = tracing.tracing() if config.service_tracing else contextlib.nullcontext()
         real_queries, keyring = RealQueries(), Keyring(config.encryption_key, config.previous_keys)
-        schemas = Schemas(wait=config.service_wait_seconds)
         async with (
             closing(probe_pool),
             closing(pool),
             beside(indexer.run(url, config.index_aims)) if config.service_indexer else contextlib.nullcontext(),
             beside(measuring(url, config.service_recall, real_queries)),
             replica.watching(url, config) as reads,
-            aclosing(schemas),
+            aclosing(rate_limits) if rate_limits is not None else contextlib.nullcontext(),
+            aclosing(Schemas(wait=wait)) as schemas,
             aclosing(Embedder(pool, keyring, config)) as embedder,
         ):
             await tables.drop_orphans(pool)  # left by interrupted deletions
@@ -77,13 +74,15 @@ def create_app(config: Settings) -> ASGIApp:
                 probe_pool=probe_pool,
                 replica=reads,
                 keyring=keyring,
-                admission=Admission(
-                    body_bytes=config.service_bodies_bytes,
-                    largest=config.service_max_body_bytes,
-                    uploads=max(1, config.service_pool_size // 2),  # the rest serves small requests
-                    share=config.service_caller_share,
-                    wait=config.service_wait_seconds,
+                memory=Shares(
+                    config.service_bodies_bytes,
+                    part=max(math.ceil(share * config.service_bodies_bytes), config.service_max_body_bytes),
+                    reserve=0,
+                    wait=wait,
+                    what="bytes of large requests and answers in memory",
                 ),
+                # The other connections serve small requests.
+                uploads=for_callers(max(1, size // 2), share, wait=wait, what="uploads in progress"),
                 schemas=schemas,
                 rate_limits=rate_limits,
                 draining=draining,
@@ -95,8 +94,6 @@ def create_app(config: Settings) -> ASGIApp:
             )
             with traces, shutdown.announced(draining, config.service_drain_seconds):
                 yield State(services=services)
-            if rate_limits is not None:
-                await rate_limits.close()
 
     # Not Starlette's application class, whose error handling would wrap that of service.http.
     app: ASGIApp = PathRouter(routes(served), redirect_slashes=False, lifespan=lifespan)

@@ -8,14 +8,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 LEAST_CHARACTERS = 16
 MOST_CHARACTERS = 4096  # proxies may limit a header line to 8 KiB
 
-_PLACEHOLDER = re.compile(r"\W*change[-_ ]?(?:me|this)\W*|<.*>|\$\(.*\)|\$?\{.*\}", re.IGNORECASE | re.DOTALL)
+# A placeholder, or a command or variable that was not substituted.
+PLACEHOLDER = re.compile(r"\W*change[-_ ]?(?:me|this)\W*|<.*>|\$\(.*\)|\$?\{.*\}", re.IGNORECASE | re.DOTALL)
 # A previous encryption key may equal another secret: that may be why it is being replaced.
 _MAY_BE_EQUAL = ({"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"}, {"ENCRYPTION_KEY_PREVIOUS", "the database's password"})
-
-
-def is_placeholder(secret: str) -> bool:
-    """Whether a secret is a placeholder, or a command or variable that was not substituted."""
-    return _PLACEHOLDER.fullmatch(secret) is not None
 
 
 def key_fault(key: str) -> str | None:

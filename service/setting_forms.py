@@ -19,12 +19,6 @@ PROVIDER_HOST = re.compile(
 )
 
 
-def fault(name: str, value: str) -> str | None:
-    """What the value of a setting must be, if it is not. Without the value, which may have a password."""
-    is_usable, must_be = _FORMS.get(name, (None, ""))
-    return None if is_usable is None or is_usable(value) else must_be
-
-
 def items(value: str) -> list[str]:
     """The items of a list with commas."""
     return [one.strip() for one in value.split(",") if one.strip()]
@@ -48,7 +42,8 @@ _DATABASE = (
     "percent-encoded, like %2F",
 )
 _LIMIT = (_RATE.fullmatch, "like 600/minute: a number, and second, minute, hour or day")
-_FORMS: dict[str, tuple[Callable[[str], object], str]] = {
+# By setting: whether a value is usable, and what it must be, without the value, which may have a password.
+FORMS: dict[str, tuple[Callable[[str], object], str]] = {
     "service_database_url": _DATABASE,
     "service_database_read_url": _DATABASE,
     "service_rate_limit": _LIMIT,

@@ -3,15 +3,18 @@
 import difflib
 import os
 import re
+from collections import Counter
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
+from dotenv.parser import parse_stream
 from msgspec import Meta
 
-from service import env_file as env_files
 from service import secret_checks, setting_forms
+from service.memory import this_machine
 
 # The folder that worker processes share. prometheus-client reads it before it creates the first metric.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -27,6 +30,7 @@ PROVIDER_HOSTS = (
     "https://api.jina.ai",
     "https://api.mistral.ai",
 )
+MEMORY_OF_ANOTHER_MACHINE = 512 * 1024 * 1024  # for builds of indexes, if PostgreSQL runs on an unknown machine
 _PREFIXES = ("SERVICE_", "ENCRYPTION_")
 # Not trimmed: white space is part of a key that data was sealed with.
 _LITERAL = ("encryption_key", "encryption_key_previous")
@@ -39,13 +43,12 @@ class SettingsError(Exception):
 class IndexAims(msgspec.Struct, frozen=True):
     """The number of rows from which a project is indexed, and the recall that searches aim at.
 
-    `memory` is the memory of a build in bytes; None for the default of `service.database.memory`.
+    `memory` is the memory of a build in bytes.
     """
 
     threshold: int
-    memory: int | None
+    memory: int
     recall: float = 0.99
-    is_embedded: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,12 +131,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def index_aims(self) -> IndexAims:
         """When and how projects are indexed."""
-        return IndexAims(
-            self.service_index_threshold,
-            self.service_index_memory_bytes,
-            self.service_recall,
-            is_embedded=self.named_database_url is None,
-        )
+        memory = self.service_index_memory_bytes
+        if memory is None:
+            memory = this_machine() // 4 if self.named_database_url is None else MEMORY_OF_ANOTHER_MACHINE
+        return IndexAims(self.service_index_threshold, memory, self.service_recall)
 
     @property
     def named_database_url(self) -> str | None:
@@ -169,13 +170,7 @@ def load(env_file: Path = Path(".env")) -> Settings:
 
     Raises SettingsError for a missing, unusable or well-known secret, and for an invalid value.
     """
-    try:
-        read = {
-            **env_files.read(env_file).values,
-            **{name: value for name, value in os.environ.items() if value.strip()},
-        }
-    except env_files.Unreadable as error:
-        raise SettingsError(str(error)) from None
+    read = {**dict(_read(env_file)), **{name: value for name, value in os.environ.items() if value.strip()}}
     values: dict[str, str] = {}
     for field in msgspec.structs.fields(Settings):
         if value := _trimmed(field.name, read.get(field.name.upper()) or ""):
@@ -188,8 +183,8 @@ def load(env_file: Path = Path(".env")) -> Settings:
     except msgspec.ValidationError as error:
         what = re.sub(r"`\$\.(\w+)`", lambda path: path[1].upper(), str(error))
         raise SettingsError(f"A setting is not valid: {what}.") from None
-    for name, value in values.items():
-        if must_be := setting_forms.fault(name, value):
+    for name, (is_usable, must_be) in setting_forms.FORMS.items():
+        if name in values and not is_usable(values[name]):
             raise SettingsError(f"{name.upper()} must be {must_be}.")
     _check_secrets(settings, values, env_file)
     return settings
@@ -197,19 +192,19 @@ def load(env_file: Path = Path(".env")) -> Settings:
 
 def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
     """Warnings about the settings: repeated or unknown names, `${…}`, and weak keys."""
-    file = env_files.read(env_file)
+    file = _read(env_file)
     known = {field.upper() for field in Settings.__struct_fields__}
     found = [
         f"{name} is set more than once in {env_file}: the last value counts."
-        for name in dict.fromkeys(file.repeated)
-        if name in known
+        for name, count in Counter(name for name, _ in file).items()
+        if count > 1 and name in known
     ]
     found += [
         f"{name} in {env_file} has a ${{…}}, which is read literally."
-        for name, value in file.values.items()
+        for name, value in dict(file).items()
         if name in known and re.search(r"\$\{\w+", value)
     ]
-    for name in sorted({*file.values, *os.environ} - known):
+    for name in sorted({*dict(file), *os.environ} - known):
         if name.upper().startswith(_PREFIXES):
             near = difflib.get_close_matches(name.upper(), known, 1, 0.8)
             found.append(f"{name} is not a setting of this service{f'; did you mean {near[0]}?' if near else '.'}")
@@ -218,6 +213,32 @@ def remarks(config: Settings, env_file: Path = Path(".env")) -> list[str]:
         found.append("ENCRYPTION_KEY begins or ends with white space, perhaps a newline, which is a part of the key.")
     if len(key) < secret_checks.LEAST_CHARACTERS:
         found.append(f"ENCRYPTION_KEY has fewer than {secret_checks.LEAST_CHARACTERS} characters: it can be guessed.")
+    return found
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    """The names and values in a `.env` file, none if it is missing. `$` has no special meaning.
+
+    Raises SettingsError with the place of a problem, and no content of the file.
+    """
+    if path.is_dir():  # some virtual environments have this name
+        return []
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not in UTF-8.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    found: list[tuple[str, str]] = []
+    for one in parse_stream(StringIO(text)):
+        if one.error:
+            before = one.original.string[: -len(one.original.string.lstrip())]  # empty lines
+            line = one.original.line + before.count("\n")
+            raise SettingsError(f"{path}, line {line}, is not NAME=value; perhaps a quotation mark is not closed.")
+        if one.key is not None and one.value is not None:
+            found.append((one.key, one.value))
     return found
 
 
@@ -233,7 +254,7 @@ def _trimmed(field: str, value: str) -> str:
 def _check_secrets(settings: Settings, values: dict[str, str], env_file: Path) -> None:
     """Raises SettingsError for an unusable, well-known or weak secret, without showing it."""
     for name in ("service_adminkey", "service_metrics_key", "encryption_key"):
-        if secret_checks.is_placeholder(values.get(name, "")):
+        if secret_checks.PLACEHOLDER.fullmatch(values.get(name, "")):
             raise SettingsError(f"{name.upper()} is a placeholder. {_how_to_set(env_file)}")
     for name in ("service_adminkey", "service_metrics_key"):
         if name in values and (fault := secret_checks.key_fault(values[name])):

@@ -1,4 +1,4 @@
-"""Fair sharing of limited resources among callers: connections, concurrent uploads, memory for bodies.
+"""Admission control: fair sharing of limited resources among callers (connections, uploads, memory for bodies).
 
 A caller is a user, the admin, or the group of all clients without a key.
 """
@@ -6,13 +6,16 @@ A caller is a user, the admin, or the group of all clients without a key.
 import asyncio
 import math
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 from service.errors import Busy
 
 ANONYMOUS = ""
-# The caller of the current request: the hash of its key, or ANONYMOUS. Not set in background work.
-caller: ContextVar[str] = ContextVar("caller")
+# The caller of the current request: the hash of its key. Not set in background work.
+caller: ContextVar[str] = ContextVar("caller", default=ANONYMOUS)
+SHORT_BYTES = 64 * 1024  # of memory for each request need no admission
 
 
 class Shares:
@@ -40,6 +43,15 @@ class Shares:
             await self._wait_for(who, amount, None if patient else self._wait)
         return amount
 
+    @asynccontextmanager
+    async def held(self, who: str, amount: int = 1, *, patient: bool = False) -> AsyncIterator[None]:
+        """Holds units during the block, as with `acquire`."""
+        amount = await self.acquire(who, amount, patient=patient)
+        try:
+            yield
+        finally:
+            self.release(who, amount)
+
     def release(self, who: str, amount: int = 1) -> None:
         """Returns units."""
         if not amount:
@@ -63,27 +75,19 @@ class Shares:
 
     async def _wait_for(self, who: str, amount: int, seconds: float | None) -> None:
         turn = asyncio.get_running_loop().create_future()
-        mine = (amount, turn)
-        self._waiting.setdefault(who, deque()).append(mine)
+        self._waiting.setdefault(who, deque()).append((amount, turn))
         try:
             async with asyncio.timeout(seconds):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.release(who, amount)  # granted at the moment of the timeout
+            turn.cancel()
+            if turn.cancelled():
+                self._hand_out()  # smaller requests may have queued behind it
             else:
-                self._forget(who, mine)
+                self.release(who, amount)  # granted at the moment of the timeout
             if isinstance(error, TimeoutError):
                 raise self._busy(who, amount) from None
             raise
-
-    def _forget(self, who: str, mine: tuple[int, asyncio.Future[None]]) -> None:
-        line = self._waiting.get(who, deque())
-        if mine in line:
-            line.remove(mine)
-            if not line:
-                del self._waiting[who]
-        self._hand_out()  # smaller requests may have queued behind it
 
     def _hand_out(self) -> None:
         """Gives free units to waiting callers, one request each in turn."""
@@ -93,14 +97,12 @@ class Shares:
             for who in list(self._waiting):
                 line = self._waiting[who]
                 while line and line[0][1].done():
-                    line.popleft()  # just cancelled
+                    line.popleft()  # cancelled
                 if not line:
                     del self._waiting[who]
                 elif self._is_free(who, line[0][0]):
                     amount, turn = line.popleft()
-                    del self._waiting[who]
-                    if line:
-                        self._waiting[who] = line  # at the end
+                    self._waiting[who] = self._waiting.pop(who)  # to the end of the queue
                     self._take(who, amount)
                     turn.set_result(None)
                     is_any = True
@@ -113,11 +115,6 @@ class Shares:
         return Busy(f"Too many {self._what}{limit}. The request was not executed; retry later.")
 
 
-def part_of(total: int, share: float) -> int:
-    """The most units of a caller: its share, rounded up to at least one."""
-    return max(1, math.ceil(share * total))
-
-
-def reserve_of(total: int, share: float) -> int:
-    """The units reserved for callers that hold none: a fifth, unless a caller may have all."""
-    return total // 5 if share < 1 else 0
+def for_callers(total: int, share: float, *, wait: float, what: str) -> Shares:
+    """A resource of which a caller may have this share; a fifth is reserved, unless a caller may have all."""
+    return Shares(total, part=math.ceil(share * total), reserve=total // 5 if share < 1 else 0, wait=wait, what=what)

@@ -197,7 +197,7 @@ SELECT count(*) AS projects, coalesce(sum(indexed_rows), 0)::bigint AS rows,
        count(*) FILTER (WHERE lists = 0 AND coalesce(recalls[array_upper(recalls, 1)], 0) < @recall::float8) AS below,
        (SELECT count(*) FROM pg_stat_progress_create_index AS building
           JOIN pg_class AS index ON index.oid = building.index_relid
-         WHERE building.datname = current_database() AND index.relname ~ '^embeddings_\d+_(hnsw|ivf|tail|meta)_'
+         WHERE building.datname = current_database() AND index.relname ~ '^embeddings_\d+_(hnsw|ivf|tail|meta|terms)_'
            AND index.relnamespace = quote_ident(current_schema())::regnamespace) AS builds,
        (SELECT extract(epoch FROM last_round)::float8 FROM indexer_state) AS last_round
   FROM project_indexes;

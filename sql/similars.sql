@@ -1,5 +1,5 @@
--- Similarity search. See indexes.sql for the index and its tail. Results have a row per sent vector, in order. LIMIT is
--- applied before the threshold, which does not change the result: rows nearer than a passing row pass too.
+-- Similarity search. See indexes.sql for the index and its tail. Results have a row per sent vector, in order. LIMIT and
+-- OFFSET are applied before the threshold, which does not change the result: rows nearer than a passing row pass too.
 
 -- name: GetSimilarsByVector :many
 SELECT found.ids, found.similarities
@@ -7,22 +7,16 @@ SELECT found.ids, found.similarities
  CROSS JOIN LATERAL (
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
              coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities
-        FROM (SELECT nearest.text_id, nearest.distance
-                FROM (SELECT text_id, vector <=> sent.vector AS distance
-                        FROM {schema}.embeddings_{project_id}
-                       WHERE text_id IS DISTINCT FROM @except_id::text
-                         AND (@metadata_path::text IS NULL
-                              OR btrim(metadata ->> @metadata_path::text)
-                                 IS DISTINCT FROM btrim(@metadata_value::text))
-                         -- A filter compiled by service/search/filters.py.
-                         AND (@only::jsonpath IS NULL
-                              OR coalesce(metadata, '{}') @@ @only::jsonpath)
-                       ORDER BY distance, text_id
-                       LIMIT @max_rows::bigint + @skip::bigint
-                     ) AS nearest
-               WHERE 1 - nearest.distance >= @threshold::float8
-               ORDER BY nearest.distance, nearest.text_id
-              OFFSET @skip::bigint) AS best
+        FROM (SELECT text_id, vector <=> sent.vector AS distance
+                FROM {schema}.embeddings_{project_id}
+               WHERE text_id IS DISTINCT FROM @except_id::text
+                 AND (@metadata_path::text IS NULL
+                      OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+                 -- A filter compiled by service/search/filters.py.
+                 AND (@only::jsonpath IS NULL OR coalesce(metadata, '{}') @@ @only::jsonpath)
+               ORDER BY distance, text_id
+               LIMIT @max_rows::bigint OFFSET @skip::bigint) AS best
+       WHERE 1 - best.distance >= @threshold::float8
       ) AS found
  ORDER BY sent.place;
 
@@ -55,35 +49,31 @@ SELECT found.ids, found.similarities, found.complete, found.tied
                                                  AND access.user_handle = caller.user_handle))))
          LIMIT {at_most}) AS sent
  CROSS JOIN LATERAL (
-      WITH indexed AS MATERIALIZED (
+      WITH passing AS NOT MATERIALIZED (
+          SELECT text_id, sequence, vector
+            FROM {schema}.embeddings_{project_id}
+           WHERE text_id IS DISTINCT FROM @except_id::text
+             AND ({filtered} = 0 OR @metadata_path::text IS NULL
+                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
+             AND ({filtered} = 0 OR @only::jsonpath IS NULL OR coalesce(metadata, '{}') @@ @only::jsonpath)
+      ), indexed AS MATERIALIZED (
           -- Not the expression of the index, whose scan is ordered by rounded distances, so that the planner does not
           -- assume that this column is sorted.
           SELECT text_id, vector <=> sent.vector AS distance
-            FROM {schema}.embeddings_{project_id}
+            FROM passing
            WHERE sequence <= {watermark}
-             AND text_id IS DISTINCT FROM @except_id::text
-             AND ({filtered} = 0 OR @metadata_path::text IS NULL
-                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND ({filtered} = 0 OR @only::jsonpath IS NULL
-                  OR coalesce(metadata, '{}') @@ @only::jsonpath)
              -- Without text_id, which is not in the index.
            ORDER BY vector::halfvec({dimensions}) <=> sent.vector::halfvec({dimensions})
            LIMIT {candidates}
       ), tail AS MATERIALIZED (
           SELECT text_id, vector <=> sent.vector AS distance
-            FROM {schema}.embeddings_{project_id}
+            FROM passing
            WHERE sequence > {watermark}
-             AND text_id IS DISTINCT FROM @except_id::text
-             AND ({filtered} = 0 OR @metadata_path::text IS NULL
-                  OR btrim(metadata ->> @metadata_path::text) IS DISTINCT FROM btrim(@metadata_value::text))
-             AND ({filtered} = 0 OR @only::jsonpath IS NULL
-                  OR coalesce(metadata, '{}') @@ @only::jsonpath)
            ORDER BY distance, text_id
            LIMIT {candidates}
       ), best AS (
-          SELECT both_sides.text_id, both_sides.distance
-            FROM (SELECT text_id, distance FROM indexed UNION ALL SELECT text_id, distance FROM tail) AS both_sides
-           ORDER BY both_sides.distance, both_sides.text_id
+          SELECT text_id, distance FROM indexed UNION ALL SELECT text_id, distance FROM tail
+           ORDER BY distance, text_id
            LIMIT @max_rows::bigint OFFSET @skip::bigint
       )
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
@@ -120,15 +110,11 @@ SELECT found.ids, found.similarities
  CROSS JOIN LATERAL (
       SELECT coalesce(array_agg(best.text_id ORDER BY best.distance, best.text_id), '{}') AS ids,
              coalesce(array_agg(1 - best.distance ORDER BY best.distance, best.text_id), '{}') AS similarities
-        FROM (SELECT nearest.text_id, nearest.distance
-                FROM (SELECT text_id, vector <=> sent.vector AS distance
-                        FROM passing
-                       ORDER BY distance, text_id
-                       LIMIT @max_rows::bigint + @skip::bigint
-                     ) AS nearest
-               WHERE 1 - nearest.distance >= @threshold::float8
-               ORDER BY nearest.distance, nearest.text_id
-              OFFSET @skip::bigint) AS best
+        FROM (SELECT text_id, vector <=> sent.vector AS distance
+                FROM passing
+               ORDER BY distance, text_id
+               LIMIT @max_rows::bigint OFFSET @skip::bigint) AS best
+       WHERE 1 - best.distance >= @threshold::float8
       ) AS found
  ORDER BY sent.place;
 

@@ -6,7 +6,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from service.admission import SHORT_BYTES
 from service.api.embeddings import COMPONENT_BYTES, After, Embedding, Part, columns, embedding_of, read_embeddings
 from service.errors import Invalid, Problem
 from service.http.auth import embeddings_reader
@@ -18,6 +17,7 @@ from service.queries.projects import ProjectAccess
 from service.search.limits import MAX_QUERY_FILTER
 from service.search.passing import passing
 from service.search.query import filter_of_query
+from service.shares import SHORT_BYTES
 from service.vectors import Encoding
 
 

@@ -11,7 +11,6 @@ from msgspec import Meta
 from pgvector import HalfVector
 from starlette.responses import Response
 
-from service.admission import SHORT_BYTES
 from service.api.fields import Document
 from service.database.pool import Pool
 from service.errors import found
@@ -23,6 +22,7 @@ from service.queries import embeddings
 from service.queries.changes import ChangeRow
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
+from service.shares import SHORT_BYTES, caller
 from service.storage.locks import locked
 from service.uploads.batch import EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_schema, checked, store_batch
@@ -80,7 +80,7 @@ async def post_embeddings(req: Req, access: ProjectAccess) -> Uploaded:
     """Store a batch of embeddings, all or nothing."""
     body = await req.body.read(req.settings.service_max_body_bytes)
     batch = await checked(req.services.schemas, access, body, req.body.wire)
-    async with req.services.admission.upload():
+    async with req.services.uploads.held(caller.get()):
         stored = await store_batch(req.pool, batch)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": stored.unchanged}
     return stored
@@ -132,7 +132,8 @@ async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: On
     await check_schema(services.schemas, access)
     return kind(
         req.pool,
-        services.admission,
+        services.memory,
+        services.uploads,
         services.schemas,
         services.draining,
         access,

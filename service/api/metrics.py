@@ -2,6 +2,7 @@
 
 import asyncio
 
+from msgspec.structs import asdict
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
@@ -24,7 +25,8 @@ async def get_metrics(req: Req) -> Response:
         async with asyncio.timeout(SUMMARY_SECONDS):
             # Not on a connection of users: metrics are needed most when all of these are in use.
             summary = await indexes.summarise_indexes(req.services.probe_pool, recall=req.settings.service_recall)
-        metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds, summary.last_round)
+        for name, value in asdict(summary).items():
+            metrics.INDEXES[name].set(value)
     except Exception as error:  # no connection, or no database: the metrics of indexes keep their values
         if not isinstance(error, ApiError) and explain(error) is None:
             raise

@@ -13,6 +13,7 @@ from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
 from service.queries.projects import ProjectAccess
+from service.shares import caller
 from service.uploads import texts
 from service.uploads.store import Uploaded, check_metadata, store_batch
 from service.uploads.text_stream import TextUpload
@@ -40,7 +41,7 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
         usage = await add_vectors(req.pool, batch, rows, partial(embedded, req, purpose="document"))
     batch.check()
     await batch.check_model(req.pool)
-    async with req.services.admission.upload(patient=True):  # the texts are paid for
+    async with req.services.uploads.held(caller.get(), patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
     unchanged = stored.unchanged + len(batch.same)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": unchanged}

@@ -61,23 +61,19 @@ def load_settings() -> Settings:
 
 @contextlib.contextmanager
 def database(config: Settings) -> Iterator[str]:
-    """Yields the URL of the database; runs the embedded PostgreSQL during the block if none is configured."""
-    if config.service_database_read_url is not None:
-        parse(config.service_database_read_url)
-    if config.named_database_url is not None:
-        parse(config.named_database_url)
-        yield config.named_database_url
-        return
-    say(f"No database is configured: using the embedded PostgreSQL with its data in {config.service_data_dir}.")
-    with embedded.running(config.service_data_dir) as url:
-        yield url
+    """Yields the URL of the database; runs the embedded PostgreSQL during the block if none is configured.
 
-
-@contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Reports database errors in one line with exit code 1, without a traceback."""
+    Reports errors of the block in one line with exit code 1, without a traceback.
+    """
     try:
-        yield
+        if config.service_database_read_url is not None:
+            parse(config.service_database_read_url)
+        if config.named_database_url is not None:
+            yield config.named_database_url
+            return
+        say(f"No database is configured: using the embedded PostgreSQL with its data in {config.service_data_dir}.")
+        with embedded.running(config.service_data_dir) as url:
+            yield url
     except (*_REFUSALS, ValueError) as error:
         raise click.ClickException(str(error)) from None
     except NOT_MIGRATED as error:

@@ -7,7 +7,7 @@ import signal
 import click
 import psycopg
 
-from service.cli.common import as_json, clear_errors, database, load_settings, run, show
+from service.cli.common import as_json, database, load_settings, run, show
 from service.database.session import check
 from service.observability.logs import logger
 from service.probe import BEAT_SECONDS, Signs
@@ -25,7 +25,7 @@ def index(once: bool, as_json: bool) -> None:
     For a service with SERVICE_INDEXER=off. Several may run: only one works on a project at a time.
     """
     config = load_settings()
-    with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
+    with contextlib.suppress(KeyboardInterrupt), database(config) as url:
         with contextlib.suppress(psycopg.OperationalError):  # an unavailable database is waited for
             check(url)
         if not once:

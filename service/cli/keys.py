@@ -7,17 +7,7 @@ from typing import TypeVar
 
 import click
 
-from service.cli.common import (
-    EXIT_NOT_OPENING,
-    EXIT_PENDING,
-    as_json,
-    clear_errors,
-    database,
-    load_settings,
-    run,
-    say,
-    show,
-)
+from service.cli.common import EXIT_NOT_OPENING, EXIT_PENDING, as_json, database, load_settings, run, say, show
 from service.database.pool import connected
 from service.database.session import check
 from service.database.statements import Db
@@ -99,7 +89,7 @@ def _run(action: Callable[[Db, Keyring], Awaitable[R]]) -> R:
         async with connected(url) as connection:
             return await action(connection, Keyring(config.encryption_key, config.previous_keys))
 
-    with clear_errors(), database(config) as url:
+    with database(config) as url:
         check(url)
         return run(work(url))
     raise AssertionError("unreachable")

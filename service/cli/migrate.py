@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from service.cli.common import EXIT_PENDING, as_json, clear_errors, database, load_settings, say, show, show_left_over
+from service.cli.common import EXIT_PENDING, as_json, database, load_settings, say, show, show_left_over
 from service.schema import migrate as migrations
 
 
@@ -24,7 +24,7 @@ def migrate(target: str | None, discard: bool, only_status: bool, dry_run: bool,
     if discard and target is None:
         raise click.UsageError("--discard can only be used with --to.")
     config = load_settings()
-    with clear_errors(), database(config) as url:
+    with database(config) as url:
         if only_status:
             _status(url, as_json)
         elif dry_run:

@@ -12,7 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service import app, settings
-from service.cli.common import clear_errors, database, load_settings, run, say, show_left_over
+from service.cli.common import database, load_settings, run, say, show_left_over
 from service.database.pool import connected
 from service.provider_keys import rotation
 from service.provider_keys.keyring import Keyring
@@ -31,7 +31,7 @@ def serve(workers: int) -> None:
     config = load_settings()
     for remark in settings.remarks(config):
         say(remark, is_warning=True)
-    with clear_errors(), contextlib.suppress(KeyboardInterrupt), database(config) as url:
+    with contextlib.suppress(KeyboardInterrupt), database(config) as url:
         for name in migrate.upgrade(url, say=say):
             say(f"Applied migration {name}.")
         show_left_over(migrate.left_over(url))

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from service.database.memory import this_machine
+from service.memory import this_machine
 from service.observability.logs import logger
 
 VERSION = 18

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
@@ -11,10 +11,9 @@ from pgvector import HalfVector
 
 from service.database import session
 from service.database.url import for_asyncpg
-from service.shares import Shares, caller, part_of, reserve_of
+from service.shares import Shares, caller, for_callers
 
 CLOSE_SECONDS = 5
-ATTEMPTS = 20  # to reach one of several servers behind a name
 
 if TYPE_CHECKING:  # the classes are generic in the stubs only
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -41,44 +40,21 @@ async def open_pool(
     size: int,
     statement_timeout: float,
     wait: float = 60.0,
-    connect_timeout: float | None = None,
     share: float = 1.0,
-    accepts: Callable[[Connection], Awaitable[bool]] | None = None,
+    connect: Callable[..., Awaitable[Any]] = asyncpg.connect,
 ) -> Pool:
     """A pool of up to `size` connections to a migrated database.
 
-    Only connections that it `accepts` are used, if a name leads to several servers.
-    `share` is the part of them that one caller (`service.shares`) may use. `wait` for a connection, `statement_timeout`
-    and `connect_timeout` (by default the URL's) are in seconds.
+    `share` is the part of them that one caller (`service.shares`) may use. `wait` for a connection and
+    `statement_timeout` are in seconds. `connect` makes connections.
     """
-    arguments = for_asyncpg(url)
-    if connect_timeout is not None:
-        arguments["timeout"] = connect_timeout
 
     async def init(connection: Any) -> None:
         pool.schema = await _prepare(connection, statement_timeout, {})
 
-    async def connect(*arguments: Any, **named: Any) -> Any:
-        for _ in range(ATTEMPTS):
-            connection = await asyncpg.connect(*arguments, **named)
-            try:
-                if accepts is None or await accepts(connection):
-                    return connection
-            except BaseException:
-                connection.terminate()
-                raise
-            connection.terminate()
-        raise ConnectionError("Another server answers.")
-
     pool = BoundedPool(
         wait=wait,
-        shares=Shares(
-            size,
-            part=part_of(size, share),
-            reserve=reserve_of(size, share),
-            wait=wait,
-            what="requests in the database",
-        ),
+        shares=for_callers(size, share, wait=wait, what="requests in the database"),
         record_class=asyncpg.Record,
         max_queries=50_000,
         max_inactive_connection_lifetime=300.0,
@@ -90,7 +66,7 @@ async def open_pool(
         max_size=size,
         init=init,
         reset=_keep,
-        **arguments,
+        **for_asyncpg(url),
     )
     return cast("Pool", await pool)
 
@@ -145,18 +121,13 @@ class BoundedPool(asyncpg.Pool):
     async def acquire(self) -> AsyncIterator[Any]:  # type: ignore[override]  # not with `await`
         """A connection during the block, which counts against the share of its caller, if any."""
         who = caller.get(None)
-        if who is not None:
-            await self._shares.acquire(who)
-        try:
+        async with self._shares.held(who) if who is not None else nullcontext():
             async with asyncio.timeout(self._wait):  # asyncpg's own timeout starts a task
                 connection = await super().acquire()
             try:
                 yield connection
             finally:
                 await self.release(connection)
-        finally:
-            if who is not None:
-                self._shares.release(who)
 
 
 class Scan(msgspec.Struct, frozen=True):

@@ -84,12 +84,6 @@ class Installation(msgspec.Struct, frozen=True):
     schema: str
     vector_schema: str | None
 
-    @property
-    def search_path(self) -> str:
-        """Both schemas, quoted."""
-        schemas = dict.fromkeys(name for name in (self.schema, self.vector_schema) if name is not None)
-        return ", ".join(map(quoted, schemas))
-
 
 def quoted(identifier: str) -> str:
     """A quoted identifier."""
@@ -148,9 +142,10 @@ def check(url: str) -> None:
 
 
 def _values(installation: Installation, statement_timeout: float) -> dict[str, str]:
+    schemas = dict.fromkeys(name for name in (installation.schema, installation.vector_schema) if name is not None)
     return {
         **SETTINGS,
-        "search_path": installation.search_path,
+        "search_path": ", ".join(map(quoted, schemas)),
         "statement_timeout": str(round(statement_timeout * 1000)),
     }
 

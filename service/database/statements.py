@@ -25,11 +25,11 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache, wraps
 from operator import itemgetter
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
-import asyncpg
 import msgspec
 
+from service.database.pool import Connection, Pool
 from service.database.session import quoted
 from service.observability import tracing
 from service.paths import folder
@@ -37,15 +37,7 @@ from service.paths import folder
 P = ParamSpec("P")
 R = TypeVar("R")
 
-if TYPE_CHECKING:  # the classes are generic in the stubs only
-    # A query function runs on the pool or on a connection.
-    Db: TypeAlias = (
-        asyncpg.Pool[asyncpg.Record]
-        | asyncpg.Connection[asyncpg.Record]
-        | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-    )
-else:
-    Db = asyncpg.Pool | asyncpg.Connection
+Db: TypeAlias = Pool | Connection
 POSTGRESQL = {"db.system.name": "postgresql"}
 Kind = Literal["one", "many", "exec", "execrows", "copy"]
 SCHEMA = "schema"

@@ -9,13 +9,13 @@ from functools import cached_property
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from service.admission import SHORT_BYTES, Admission
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
 from service.errors import ContentTooLarge, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.http import compression
 from service.http.limits import LEAST_BYTES_A_SECOND, LINGER_SECONDS, ROOM_STEP
 from service.http.responses import JSON, MSGPACK
+from service.shares import SHORT_BYTES, Shares, caller
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -28,8 +28,8 @@ class Body:
 
     consumes: tuple[str, ...] = (JSON,)
 
-    def __init__(self, headers: Mapping[str, str], receive: Receive, admission: Admission, seconds: float) -> None:
-        self._headers, self._receive, self._admission, self._seconds = headers, receive, admission, seconds
+    def __init__(self, headers: Mapping[str, str], receive: Receive, memory: Shares, seconds: float) -> None:
+        self._headers, self._receive, self._memory, self._seconds = headers, receive, memory, seconds
         self._room = 0
         self._kept: Message | None = None
         length = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
@@ -142,13 +142,13 @@ class Body:
 
         At most the caller's part in all, because a request would wait in vain for more than that.
         """
-        if left := min(size, self._admission.part - self._room):
-            self._room += await self._admission.acquire(left)
+        if left := min(size, self._memory.part - self._room):
+            self._room += await self._memory.acquire(caller.get(), left)
 
     def leave_room(self) -> None:
         """Releases the memory."""
         if self._room:
-            self._admission.release(self._room)
+            self._memory.release(caller.get(), self._room)
             self._room = 0
 
 

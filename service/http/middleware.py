@@ -72,7 +72,7 @@ class Observed:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            record.seconds, record.ended = time.perf_counter() - start, time.time()
+            record.seconds = time.perf_counter() - start
             access_log.write(record)
             metrics.count(record)
             if self._is_one_of_several:  # else GET /metrics reads the pool

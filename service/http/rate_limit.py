@@ -47,7 +47,7 @@ class RateLimits:
         )
         self._known: dict[str, str] = {}
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Closes the storage."""
         if self._connections is not None:
             await self._connections.aclose()

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 from starlette.types import Receive, Scope
 
-from service.admission import SHORT_BYTES, Admission
 from service.database.pool import Pool
 from service.errors import ApiError, BadRequest, Invalid, Problem
 from service.http.body import Body
@@ -25,7 +24,7 @@ from service.queries.projects import ProjectAccess
 from service.queries.users import Credentials
 from service.search.slow import SlowSearches
 from service.settings import Settings
-from service.shares import ANONYMOUS, caller
+from service.shares import ANONYMOUS, SHORT_BYTES, Shares, caller
 from service.storage.real_queries import RealQueries
 from service.storage.replica import Replica, Unanswered
 
@@ -35,7 +34,8 @@ T = TypeVar("T")
 class Services(msgspec.Struct, frozen=True):
     """The long-lived services of the application.
 
-    `probe_pool` has a separate connection for probes. `draining` is set during the shutdown.
+    `probe_pool` has a separate connection for probes. `memory` is that for large requests and answers, in bytes,
+    `uploads` the number of uploads at once. `draining` is set during the shutdown.
     """
 
     settings: Settings
@@ -43,7 +43,8 @@ class Services(msgspec.Struct, frozen=True):
     probe_pool: Pool
     replica: Replica | None
     keyring: Keyring
-    admission: Admission
+    memory: Shares
+    uploads: Shares
     schemas: Schemas
     rate_limits: RateLimits | None
     draining: asyncio.Event
@@ -81,7 +82,7 @@ class Req:
         self.names, self.unreadable_name = _names(self.path_params)
         self.query_string = scope["query_string"].decode("latin-1")
         self.address: str = (scope.get("client") or ("",))[0]
-        self.body = Body(self.headers, receive, self.services.admission, self.settings.service_body_seconds)
+        self.body = Body(self.headers, receive, self.services.memory, self.settings.service_body_seconds)
         self.is_provisional = self.is_refuted = False  # service.http.provisional
         self.answer_headers: dict[str, str] = {}
         self.is_accepted = False  # the answer has the status 202

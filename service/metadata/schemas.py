@@ -91,17 +91,15 @@ class Schemas:
         pieces = grouped(documents, lambda one: len(memoryview(one)), JOB_BYTES, JOB_DOCUMENTS)
         for some in pieces if documents else [[]]:
             sharing = _SLOW if self._is_slow(owner) else owner
-            await self._shares.acquire(sharing, patient=patient)
             try:
-                applied = await self._do(Job(schema, [bytes(one) for one in some], seconds))
+                async with self._shares.held(sharing, patient=patient):
+                    applied = await self._do(Job(schema, [bytes(one) for one in some], seconds))
             except _Ended as ended:
                 self._note_slow(owner)
                 limit = _limit(ended)
                 if not ended.is_compiled:
                     raise BadSchema(f"it takes {limit} to compile") from None
                 raise TooCostly(limit, len(found), len(found) + len(some) - 1) from None
-            finally:
-                self._shares.release(sharing)
             if applied.seconds > SLOW_SECONDS:
                 self._note_slow(owner)
             found += applied.faults

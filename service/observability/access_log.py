@@ -1,6 +1,5 @@
 """The access log: a line per request."""
 
-from datetime import UTC, datetime
 from http import HTTPStatus
 
 import msgspec
@@ -14,7 +13,7 @@ class RequestRecord(msgspec.Struct):
     """A request, for the access log and the metrics.
 
     `principal` is a user's handle, `admin`, or None for a caller without a key. `rows` counts uploaded embeddings by
-    result. `search` is the method of a search. `is_provider_fault`: a provider failed. `ended` is a Unix time.
+    result. `search` is the method of a search. `is_provider_fault`: a provider failed.
     """
 
     request_id: str
@@ -23,7 +22,6 @@ class RequestRecord(msgspec.Struct):
     is_probe: bool = False
     status: int = CLIENT_CLOSED_REQUEST
     seconds: float = 0.0
-    ended: float = 0.0
     principal: str | None = None
     rows: dict[str, int] | None = None
     search: str | None = None
@@ -45,5 +43,4 @@ def write(record: RequestRecord) -> None:
         **({"rows": record.rows} if record.rows else {}),
         **({"search": record.search} if record.search else {}),
         request_id=record.request_id,
-        timestamp=datetime.fromtimestamp(record.ended, UTC).isoformat().replace("+00:00", "Z"),
     )

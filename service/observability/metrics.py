@@ -27,23 +27,24 @@ _SEARCH_SECONDS = Histogram(
 _CONNECTIONS = Gauge(
     "embedding_service_connections", "Connections of the pool.", ["state"], multiprocess_mode="livesum"
 )
-_INDEX = {
-    name: Gauge(f"embedding_service_index_{name}", text, multiprocess_mode="mostrecent")
-    for name, text in (
-        ("projects", "Projects with a vector index."),
-        ("rows", "Embeddings in a vector index."),
-        ("below_recall", "Projects with a vector index below SERVICE_RECALL."),
-        ("builds", "Indexes in progress, of all kinds."),
+# By the fields of service.queries.indexes.IndexSummary.
+INDEXES = {
+    field: Gauge(f"embedding_service_{name}", text, multiprocess_mode="mostrecent")
+    for field, name, text in (
+        ("projects", "index_projects", "Projects with a vector index."),
+        ("rows", "index_rows", "Embeddings in a vector index."),
+        ("below", "index_below_recall", "Projects with a vector index below SERVICE_RECALL."),
+        ("builds", "index_builds", "Indexes in progress, of all kinds."),
+        (
+            "last_round",
+            "indexer_last_round_timestamp_seconds",
+            "Unix time at which an indexer, of any process, last finished a round.",
+        ),
     )
 }
-_LAST_ROUND = Gauge(
-    "embedding_service_indexer_last_round_timestamp_seconds",
-    "Unix time at which an indexer, of any process, last finished a round.",
-    multiprocess_mode="mostrecent",
-)
 # The worst of all worker processes.
-_REPLICA_LAG = Gauge("embedding_service_replica_lag_seconds", "Lag of the replica.", multiprocess_mode="livemax")
-_REPLICA_USED = Gauge(
+REPLICA_LAG = Gauge("embedding_service_replica_lag_seconds", "Lag of the replica.", multiprocess_mode="livemax")
+REPLICA_USED = Gauge(
     "embedding_service_replica_used", "1 if searches and reads use the replica.", multiprocess_mode="livemin"
 )
 _PROVIDER_CALLS = Counter("embedding_service_provider_calls", "Calls of providers.", ["dialect", "outcome"])
@@ -51,7 +52,7 @@ _PROVIDER_SECONDS = Histogram(
     "embedding_service_provider_seconds", "Duration of calls of providers.", ["dialect"], buckets=SECONDS
 )
 _PROVIDER_TOKENS = Counter("embedding_service_provider_tokens", "Tokens that providers counted.", ["dialect"])
-_PROVIDERS_RESTING = Gauge(
+PROVIDERS_RESTING = Gauge(
     "embedding_service_providers_resting",
     "Instances whose provider is not called at the moment, after repeated failures.",
     multiprocess_mode="livemax",
@@ -92,29 +93,11 @@ def note_connections(total: int, idle: int, most: int) -> None:
     _CONNECTIONS.labels("unopened").set(most - total)
 
 
-def note_indexes(projects: int, rows: int, below_recall: int, builds: int, last_round: float) -> None:
-    """Sets the numbers of indexes, and the time of an indexer's last round."""
-    for name, value in (("projects", projects), ("rows", rows), ("below_recall", below_recall), ("builds", builds)):
-        _INDEX[name].set(value)
-    _LAST_ROUND.set(last_round)
-
-
 def count_provider_call(dialect: str, outcome: str, seconds: float, tokens: int | None) -> None:
     """Counts a completed call of a provider, with its tokens."""
     _PROVIDER_CALLS.labels(dialect, outcome).inc()
     _PROVIDER_SECONDS.labels(dialect).observe(seconds)
     _PROVIDER_TOKENS.labels(dialect).inc(tokens or 0)
-
-
-def note_resting_providers(count: int) -> None:
-    """Sets the number of instances whose provider is not called at the moment."""
-    _PROVIDERS_RESTING.set(count)
-
-
-def note_replica(lag: float, used: bool) -> None:
-    """Sets the lag of the replica in seconds, and whether it is used."""
-    _REPLICA_LAG.set(lag)
-    _REPLICA_USED.set(used)
 
 
 def exposed() -> bytes:

@@ -59,4 +59,4 @@ class Breakers:
 
     def _count_pauses(self) -> None:
         now = time.monotonic()
-        metrics.note_resting_providers(sum(one.until > now for one in self._of.values()))
+        metrics.PROVIDERS_RESTING.set(sum(one.until > now for one in self._of.values()))

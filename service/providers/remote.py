@@ -160,16 +160,13 @@ class Remote:
     async def _call(self, job: Job, places: list[int]) -> None:
         """Makes a call, and repeats it after a failure if that costs nothing. Waits for memory for the answer first."""
         texts, instance = [job.texts[place] for place in places], str(job.model.instance_id)
-        reserved = await self._answers.acquire(instance, _most_bytes(job.model, texts), patient=True)
-        try:
+        async with self._answers.held(instance, _most_bytes(job.model, texts), patient=True):
             async for attempt in stamina.retry_context(
                 on=_pause, attempts=limits.ATTEMPTS, timeout=None, wait_initial=0.2, wait_max=limits.LONGEST_PAUSE
             ):
                 with attempt:
                     reply = await self._counted(job, texts)
             await _fill(job, places, reply)
-        finally:
-            self._answers.release(instance, reserved)
 
     async def _counted(self, job: Job, texts: list[str]) -> Reply:
         """Makes a single call, and records its cost, duration and result."""

@@ -108,32 +108,18 @@ async def nearest(
     if asker is not None and (place is None or question.is_filtered):
         raise Unconfirmed
     way: ways.Way = "exact" if place is None else "index"
-    share, effort, least = None, 0, question.wanted + 1
+    share, effort, least = None, 0, 0
     if project.watermark is not None and question.is_filtered:
-        way, share, effort, least = await _planned(pool, project, question, place)
-    elif place is not None:
-        effort = _effort(project, question, place)
+        share = await ways.estimate(pool, project, question.only)
+    if place is not None:
+        effort, least = _effort(project, question, place, share)
+    if share is not None:
+        way = ways.fastest(project, share, None if place is None else effort)
     if place is None or way != "index":
         exact = await _exactly(pool, project, question, vectors, share if way == "filtered" else None)
         return Answer(*exact, way, 1.0)
     by_index = partial(_by_index, pool, project, question, effort, least, asker)
     return Answer(*await _in_parts(vectors, VECTORS_AT_ONCE, question, by_index), "index", project.recalls[place])
-
-
-async def _planned(
-    pool: Pool, project: ProjectAccess, question: Question, place: int | None
-) -> tuple[ways.Way, ways.Estimate, int, int]:
-    """The fastest method for a filter, the estimate, and for the index its effort and the least candidates."""
-    share = await ways.estimate(pool, project, question.only)
-    effort, least, cost = 0, question.wanted + 1, math.inf
-    if place is not None and project.lists:
-        effort = _effort(project, question, place, share.passing)
-        cost = ways.of_coarse_index(project, effort)
-    elif place is not None:
-        least = max(_effort(project, question, place), least)
-        effort = math.ceil(least / share.passing)
-        cost = ways.of_graph(effort)
-    return ways.fastest(project, share, cost), share, effort, least
 
 
 async def _in_parts(
@@ -225,12 +211,20 @@ def _place(project: ProjectAccess, question: Question) -> int | None:
     return place if project.efforts[place] + _more_candidates(question) <= MAX_EF_SEARCH else None
 
 
-def _effort(project: ProjectAccess, question: Question, place: int, passing: float = 1.0) -> int:
-    """The candidates of a graph, or the lists of a coarse index, if this share of the rows passes the filter."""
-    if not project.lists:
-        return min(project.efforts[place] + _more_candidates(question), MAX_EF_SEARCH)
-    times_more = float(max(1.0, question.wanted / passing / MEASURED_AT))
-    return min(math.ceil(project.efforts[place] * math.pow(times_more, LISTS_FOR_TIMES_MORE)), project.lists)
+def _effort(project: ProjectAccess, question: Question, place: int, share: ways.Estimate | None) -> tuple[int, int]:
+    """The rows of a graph to visit, or the lists of a coarse index; and the least candidates to collect.
+
+    `share` is the estimate for a filter, if any.
+    """
+    passing, least = 1.0 if share is None else share.passing, question.wanted + 1
+    if project.lists:
+        times_more = float(max(1.0, question.wanted / passing / MEASURED_AT))
+        return min(math.ceil(project.efforts[place] * math.pow(times_more, LISTS_FOR_TIMES_MORE)), project.lists), least
+    candidates = min(project.efforts[place] + _more_candidates(question), MAX_EF_SEARCH)
+    if share is None:
+        return candidates, least
+    least = max(candidates, least)
+    return math.ceil(least / passing), least
 
 
 def _more_candidates(question: Question) -> int:

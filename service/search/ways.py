@@ -8,7 +8,6 @@
 The estimate is PostgreSQL's, from its sample of the metadata (size in sql/indexes.sql).
 """
 
-import math
 from typing import Literal
 
 import msgspec
@@ -46,35 +45,29 @@ async def estimate(db: Pool, project: ProjectAccess, only: Filter | None) -> Est
     """Estimates the rows that pass, in one to three round trips."""
     if only is None:
         return Estimate(SHARE_WITHOUT_ESTIMATE)
-    shares = {only.path: await _share(db, project, only.path)}
-
-    async def found(by: str) -> float:
-        if by not in shares:
-            shares[by] = await _share(db, project, by)
-        return shares[by]
-
-    estimates = [Estimate(shares[only.path])]
+    by_index: dict[str, bool] = {}  # paths of necessary conditions; whether the index of terms finds their rows
     if only.indexed is not None and project.metadata_indexed:
-        estimates.append(Estimate(shares[only.path], await found(only.indexed)))
+        by_index[only.indexed] = False
     if only.spans and project.terms_indexed:
-        estimates.append(Estimate(shares[only.path], await found(path_of(only.spans)), by_terms=True))
-    return min(estimates, key=lambda one: math.inf if one.found is None else one.found)
+        by_index.setdefault(path_of(only.spans), True)
+    shares = {path: await _share(db, project, path) for path in dict.fromkeys((only.path, *by_index))}
+    if not by_index:
+        return Estimate(shares[only.path])
+    best = min(by_index, key=lambda path: shares[path])
+    return Estimate(shares[only.path], shares[best], by_index[best])
 
 
-def of_graph(visited: float) -> float:
-    """The cost of a search that visits this number of rows of a graph."""
-    return VISITED * visited if visited <= MAX_VISITED else math.inf
+def fastest(project: ProjectAccess, share: Estimate, effort: float | None) -> Way:
+    """The method with the lowest cost.
 
-
-def of_coarse_index(project: ProjectAccess, lists: int) -> float:
-    """The cost of a search that reads this number of lists of a coarse index."""
-    return IN_A_LIST * project.indexed_rows * lists / project.lists
-
-
-def fastest(project: ProjectAccess, share: Estimate, of_index: float) -> Way:
-    """The method with the lowest cost; `of_index` is the cost of the vector index, infinite for an exact search."""
+    `effort` is the number of rows that the vector index visits, or of lists that it reads; None for an exact search.
+    """
     rows = project.indexed_rows
-    costs: dict[Way, float] = {"exact": ALL * rows, "index": of_index}
+    costs: dict[Way, float] = {"exact": ALL * rows}
+    if effort is not None and project.lists:
+        costs["index"] = IN_A_LIST * rows * effort / project.lists
+    elif effort is not None and effort <= MAX_VISITED:
+        costs["index"] = VISITED * effort
     if share.found is not None:
         costs["filtered"] = COLLECTED * share.found * rows
     return min(costs, key=lambda way: costs[way])

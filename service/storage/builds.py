@@ -9,7 +9,6 @@ import asyncpg
 import msgspec
 from msgspec.structs import replace
 
-from service.database.memory import for_builds
 from service.database.pool import Connection
 from service.database.statements import Db
 from service.observability.logs import logger
@@ -55,17 +54,14 @@ async def index_coarsely(connection: Connection, project: ProjectToIndex, aims: 
     index = {"project_id": project.project_id, "watermark": watermark}
     logger.info("Building a coarse index.", project=project.project_id, rows=project.rows, lists=lists)
     # pgvector clusters fifty rows per list, in single precision.
-    await _use_memory(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN)
-    await _use_workers(connection, MAX_BUILD_WORKERS)
+    await _use_resources(connection, aims, 50 * lists, 2 * project.dimensions, PLAIN)
     try:
         await indexes.build_coarse_index(connection, **index, dimensions=project.dimensions, lists=lists)
     except asyncpg.ProgramLimitExceededError:
         logger.warning("Too little memory for a coarse index.", project=project.project_id, lists=lists)
         await indexes.drop_index(connection, **index, kind="ivf")
         return
-    await indexes.build_tail_index(connection, **index)
-    await indexes.analyze_rows(connection, project_id=project.project_id)
-    await _switch(connection, project, watermark, PLAIN, aims, old, lists)
+    await _finish(connection, project, watermark, PLAIN, aims, old, lists)
 
 
 async def build(
@@ -75,12 +71,10 @@ async def build(
     project_id, m = project.project_id, old.m if old is not None else PLAIN
     watermark = await indexes.get_next_watermark(connection)
     logger.info("Building an index.", project=project_id, rows=project.rows, dimensions=project.dimensions, m=m)
-    await _use_memory(connection, aims, project.rows, project.dimensions, m)
+    await _use_resources(connection, aims, project.rows, project.dimensions, m)
     await _build_vector_index(connection, project, watermark, m)
-    await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
     await indexes.sample_more_metadata(connection, project_id=project_id)
-    await indexes.analyze_rows(connection, project_id=project_id)
-    if not await _switch(connection, project, watermark, m, aims, old):
+    if not await _finish(connection, project, watermark, m, aims, old):
         return None
     built = (await indexes.get_index_states(connection, project_ids=[project_id]))[0].built
     if built is None:
@@ -91,7 +85,7 @@ async def build(
     return Built(project_id, watermark, built.indexed_rows)
 
 
-async def _switch(
+async def _finish(
     connection: Connection,
     project: ProjectToIndex,
     watermark: int,
@@ -100,8 +94,10 @@ async def _switch(
     old: BuiltIndex | None,
     lists: int = 0,
 ) -> bool:
-    """Measures and activates an index, and drops the old one. False if the project was emptied or deleted."""
+    """Builds the tail's index, then measures and activates both. False if the project was emptied or deleted."""
     project_id = project.project_id
+    await indexes.build_tail_index(connection, project_id=project_id, watermark=watermark)
+    await indexes.analyze_rows(connection, project_id=project_id)
     indexed = await indexes.count_rows_up_to(connection, project_id=project_id, watermark=watermark)
     calibration = Calibration(connection, project_id, watermark, project.dimensions, lists)
     measured = await calibration.measure(aims.recall) if await calibration.prepare(indexed) else Measurement()
@@ -150,12 +146,12 @@ def wants_denser_graph(built: BuiltIndex, aims: IndexAims) -> bool:
     return not built.lists and built.m < DENSE and bool(built.recalls) and built.recalls[-1] < aims.recall
 
 
-async def _use_memory(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
+async def _use_resources(connection: Db, aims: IndexAims, rows: int, dimensions: int, m: int) -> None:
     # A half has two bytes; links and overhead of a row about 400 with m = 16; plus a quarter.
     memory = int(rows * (dimensions * 2 + 25 * m) * 1.25) + 64 * 1024 * 1024
-    most = for_builds(is_embedded=aims.is_embedded) if aims.memory is None else aims.memory
-    kibibytes = min(most, memory) // 1024
+    kibibytes = min(aims.memory, memory) // 1024
     await indexes.set_for_session(connection, name="maintenance_work_mem", value=f"{kibibytes}kB")
+    await _use_workers(connection, MAX_BUILD_WORKERS)
 
 
 async def _use_workers(connection: Db, workers: int) -> None:
@@ -165,7 +161,6 @@ async def _use_workers(connection: Db, workers: int) -> None:
 async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, m: int) -> None:
     index = {"project_id": project.project_id, "watermark": watermark}
     parameters = {**index, "dimensions": project.dimensions, "m": m, "ef_construction": 4 * m}
-    await _use_workers(connection, MAX_BUILD_WORKERS)
     try:
         await indexes.build_vector_index(connection, **parameters)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):

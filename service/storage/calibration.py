@@ -112,8 +112,7 @@ class Calibration:
     async def _synthetic(self, count: int) -> NDArray[np.float16]:
         stored = await indexes.sample_vectors(self._connection, **self._index, max_rows=count)
         distances: list[float] = []
-        scan = Scan(max(1, self._lists // 6) if self._lists else USUAL_EF_SEARCH, False, is_coarse=bool(self._lists))
-        async with self._scanning(scan):
+        async with self._scanning(max(1, self._lists // 6) if self._lists else USUAL_EF_SEARCH):
             for start in range(0, len(stored), QUERIES_AT_ONCE):
                 some = [one.to_binary() for one in stored[start : start + QUERIES_AT_ONCE]]
                 # The first neighbour of a stored vector is the vector itself.
@@ -121,10 +120,10 @@ class Calibration:
         return await asyncio.to_thread(_with_noise, [one.to_numpy() for one in stored], distances)
 
     @contextlib.asynccontextmanager
-    async def _scanning(self, scan: Scan) -> AsyncIterator[None]:
+    async def _scanning(self, effort: int) -> AsyncIterator[None]:
         """Sets the scan of the session during the block."""
         connection = cast("ServiceConnection", self._connection)
-        await connection.use(scan)
+        await connection.use(Scan(effort, goes_on=False, is_coarse=bool(self._lists)))
         try:
             yield
         finally:
@@ -196,7 +195,7 @@ class Calibration:
     async def _recall(self, effort: int, count: int) -> float:
         found: list[int] = []
         left: list[int] = []
-        async with self._scanning(Scan(effort, goes_on=False, is_coarse=bool(self._lists))):
+        async with self._scanning(effort):
             for start in range(0, min(count, len(self._queries)), QUERIES_AT_ONCE):
                 some = slice(start, start + QUERIES_AT_ONCE)
                 nearest = await self._nearest(self._queries[some], NEIGHBOURS)

@@ -12,12 +12,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 
+from service.database.errors import LOST
 from service.database.pool import Connection, Pool, open_pool
 from service.database.url import for_asyncpg
 from service.errors import NotFound
@@ -32,8 +33,8 @@ T = TypeVar("T")
 
 SECONDS_BETWEEN_POLLS = 1.0
 PATIENCE = 2.0  # seconds to wait for a polled server
+ATTEMPTS = 20  # to reach one of several servers behind a name
 MAX_REMEMBERED = 3600
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class Unanswered(Exception):
@@ -52,7 +53,7 @@ class Replica:
 
     def __init__(self, primary: str, replica: str, *, bound: float, **options: Any) -> None:
         self._primary, self._server, self._bound = _Server(primary), _Server(replica), bound
-        self._open = partial(open_pool, replica, connect_timeout=PATIENCE, accepts=self._is_measured, **options)
+        self._open = partial(open_pool, replica, connect=self._connect, **options)
         self._pool: Pool | None = None  # only while the replica is available
         # Recorded positions that are not replayed yet.
         self._waiting: deque[tuple[float, int]] = deque(maxlen=MAX_REMEMBERED)
@@ -60,8 +61,7 @@ class Replica:
         self._begin = time.monotonic()
         self._identity = ""  # the primary's
         self._of = ""  # the server whose lag is measured, and which alone is read
-        self._said: bool | None = None  # in the log
-        self.is_used = False
+        self.is_used: bool | None = None  # None before the first poll
 
     @property
     def lag(self) -> float:
@@ -76,7 +76,7 @@ class Replica:
             return await question(self._pool)
         except asyncpg.QueryCanceledError:
             raise  # a timeout, likely on the primary too
-        except (*_AWAY, NotFound) as error:
+        except (*LOST, NotFound) as error:
             # Unavailable, cancelled because of recovery, or a table or row is not replicated yet.
             raise Unanswered from error
 
@@ -114,16 +114,27 @@ class Replica:
                 self._replayed = self._waiting.popleft()[0]
         lag = self.lag
         used = self._pool is not None and self._replayed is not None and lag <= self._bound
-        if used != self._said:
+        if used != self.is_used:
             log = logger.info if used else logger.warning
             log("reads", server="replica" if used else "primary", lag=round(lag, 2), problem=problem)
-        self.is_used = self._said = used
-        metrics.note_replica(lag, used)
+        self.is_used = used
+        metrics.REPLICA_LAG.set(lag)
+        metrics.REPLICA_USED.set(used)
 
-    async def _is_measured(self, connection: Connection) -> bool:
-        return (await statements.retrieve_wal_position(connection)).server == self._of
+    async def _connect(self, *arguments: Any, **named: Any) -> Any:
+        """A connection to the server whose lag is measured."""
+        for _ in range(ATTEMPTS):
+            connection = await asyncpg.connect(*arguments, **{**named, "timeout": PATIENCE})
+            try:
+                if (await statements.retrieve_wal_position(connection)).server == self._of:
+                    return connection
+            except BaseException:
+                connection.terminate()
+                raise
+            connection.terminate()
+        raise ConnectionError("Another server answers.")
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Closes all connections."""
         self._drop_pool()
         self._primary.drop()
@@ -175,8 +186,5 @@ async def watching(primary: str, config: Settings) -> AsyncIterator[Replica | No
         share=config.service_caller_share,
     )
     await replica.poll()
-    try:
-        async with beside(replica.watch()):
-            yield replica
-    finally:
-        await replica.close()
+    async with aclosing(replica), beside(replica.watch()):
+        yield replica

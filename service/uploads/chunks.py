@@ -10,9 +10,9 @@ from contextlib import aclosing
 from typing import Any
 
 from service import decoding
-from service.admission import SHORT_BYTES, Admission
 from service.decoding import Wire
 from service.errors import ApiError
+from service.shares import SHORT_BYTES, Shares, caller
 from service.uploads.framing import Lines, Packed, Stop
 from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SECONDS
 
@@ -20,8 +20,8 @@ from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SE
 class Chunks:
     """The chunks of a stream. Call `acknowledge` after a line of the answer has reported a chunk."""
 
-    def __init__(self, wire: Wire, admission: Admission, draining: asyncio.Event) -> None:
-        self._wire, self._admission, self._draining = wire, admission, draining
+    def __init__(self, wire: Wire, memory: Shares, draining: asyncio.Event) -> None:
+        self._wire, self._memory, self._draining = wire, memory, draining
         self._chunk: list[bytes] = []  # the current chunk
         self._size = 0
         self._due: asyncio.Task[None] | None = None  # ends when the chunk must be stored
@@ -38,7 +38,7 @@ class Chunks:
 
     def acknowledge(self) -> None:
         """Records that a line has reported a chunk, and releases its memory."""
-        self._admission.release(self._rooms.popleft())
+        self._memory.release(caller.get(), self._rooms.popleft())
         self._owed -= 1
         self._reported_at = asyncio.get_running_loop().time()
         if not self._owed:
@@ -46,7 +46,7 @@ class Chunks:
 
     def leave_room(self) -> None:
         """Releases all memory at the end of the stream."""
-        self._admission.release(self._room + sum(self._rooms))
+        self._memory.release(caller.get(), self._room + sum(self._rooms))
 
     async def of(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[bytes], None]:
         """Yields the records of a body in chunks."""
@@ -58,7 +58,7 @@ class Chunks:
                         yield self._cut()
                         continue
                     if not self._room and self._size + len(split.rest) + len(piece) > SHORT_BYTES:
-                        self._room = await self._admission.acquire(CHUNK_ROOM, patient=True)
+                        self._room = await self._memory.acquire(caller.get(), CHUNK_ROOM, patient=True)
                     for record in split.feed(piece):
                         if self._chunk and self._size + len(record) > CHUNK_BYTES:
                             yield self._cut()

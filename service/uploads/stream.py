@@ -13,7 +13,6 @@ import msgspec
 from starlette.requests import ClientDisconnect
 
 from service import vectors
-from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
@@ -21,6 +20,7 @@ from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Problem
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
+from service.shares import Shares, caller
 from service.uploads import parse
 from service.uploads.batch import Batch
 from service.uploads.chunks import Chunks
@@ -56,7 +56,8 @@ class Upload:
     def __init__(
         self,
         pool: Pool,
-        admission: Admission,
+        memory: Shares,
+        uploads: Shares,
         schemas: Schemas,
         draining: asyncio.Event,
         project: ProjectAccess,
@@ -66,12 +67,12 @@ class Upload:
         on_error: Literal["stop", "skip"],
     ) -> None:
         self._again = again
-        self._pool, self._admission, self._schemas = pool, admission, schemas
+        self._pool, self._uploads, self._schemas = pool, uploads, schemas
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
         self._line = self._first_line()
         self.counts: dict[str, int] = {}  # of the last line
-        self.chunks = Chunks(wire, admission, draining)
+        self.chunks = Chunks(wire, memory, draining)
 
     def _first_line(self) -> Line:
         return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
@@ -152,7 +153,7 @@ class Upload:
         while rows:
             part = batch.only(rows)
             try:
-                async with self._admission.upload(patient=True):
+                async with self._uploads.held(caller.get(), patient=True):
                     stored = await store_batch(self._pool, part)
             except BadRequest:
                 if not part.bad or part.absent_fault is None:

@@ -19,9 +19,8 @@ import yaml
 from limits import parse
 
 from service import __version__, settings
-from service.database.memory import OF_ANOTHER_MACHINE
 from service.maps import worker
-from service.settings import Settings
+from service.settings import MEMORY_OF_ANOTHER_MACHINE, Settings
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
@@ -224,7 +223,7 @@ def test_the_database_has_room(overlay: str) -> None:
     pool = int(configured(overlay)["SERVICE_POOL_SIZE"])
     assert (services + 1) * (pool + 6) + 9 <= int(parameters["max_connections"])
 
-    index_memory = int(configured(overlay).get("SERVICE_INDEX_MEMORY_BYTES", OF_ANOTHER_MACHINE))
+    index_memory = int(configured(overlay).get("SERVICE_INDEX_MEMORY_BYTES", MEMORY_OF_ANOTHER_MACHINE))
     assert max(index_memory, quantity(parameters["maintenance_work_mem"])) < shm
     assert shm + quantity(parameters["shared_buffers"]) < quantity(cluster["resources"]["limits"]["memory"])
 

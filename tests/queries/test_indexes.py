@@ -375,7 +375,7 @@ class TestSummariseIndexes:
         await switch(connection, number, recall=0.98, lists=20)
         assert (await indexes.summarise_indexes(connection, recall=0.99)).below == before.below
 
-    @pytest.mark.parametrize("kind", ["hnsw", "ivf", "tail", "meta"])
+    @pytest.mark.parametrize("kind", ["hnsw", "ivf", "tail", "meta", "terms"])
     async def test_builds_of_each_kind(self, kind: str, pool: Pool) -> None:
         number = await factories.filled(pool)
         index = f"embeddings_{number}_{kind}_7"

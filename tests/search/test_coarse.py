@@ -18,7 +18,7 @@ from service.search import nearest as searches
 from service.search.nearest import CANDIDATES
 from service.settings import IndexAims
 from service.storage import builds, indexer
-from service.storage.growth import Growth
+from service.storage.indexer import Growth
 from tests.conftest import ADMIN, client_of, settings_for
 from tests.support.searches import by_index, by_numpy, clustered, found, known, made, put, question
 

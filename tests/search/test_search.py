@@ -344,14 +344,14 @@ async def test_an_index_that_was_activated_since_it_was_listed_stays(
         return found
 
     may_go_on, is_built = asyncio.Event(), asyncio.Event()
-    switch = builds._switch
+    finish = builds._finish
 
     async def waiting(*arguments: Any) -> bool:
         is_built.set()
         await may_go_on.wait()
-        return await switch(*arguments)
+        return await finish(*arguments)
 
-    monkeypatch.setattr(builds, "_switch", waiting)
+    monkeypatch.setattr(builds, "_finish", waiting)
     building = asyncio.create_task(index(pool, url))
     await is_built.wait()
     monkeypatch.setattr(indexes, "get_stray_indexes", listed_before)

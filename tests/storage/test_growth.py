@@ -3,8 +3,8 @@
 import pytest
 
 from service.queries.indexes import ProjectToIndex
-from service.storage import growth
-from service.storage.growth import Growth
+from service.storage import indexer
+from service.storage.indexer import Growth
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(growth, "time", clock)
+    monkeypatch.setattr(indexer, "time", clock)
     return clock
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import asyncpg
 import httpx2
+import msgspec
 import numpy as np
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ import pytest
 from chaos.standby import Standby
 from service.database import embedded
 from service.database.pool import Pool
+from service.queries.replica import WalPosition
 from service.schema import migrate
 from service.settings import IndexAims
 from service.storage import indexer
@@ -394,7 +396,7 @@ async def test_what_replay_is_in_the_way_of(api: httpx2.AsyncClient, primary: st
         with pytest.raises(Unanswered) as raised:
             await replica.ask(sleepy)
         assert isinstance(raised.value.__cause__, asyncpg.UndefinedTableError)
-        await replica.close()
+        await replica.aclose()
 
 
 async def test_what_is_no_replica(primary: str, standby: Standby) -> None:
@@ -416,9 +418,9 @@ async def test_a_primary_that_went_back(primary: str, standby: Standby, monkeypa
         await replica.poll()
         position = replica._primary.position
 
-        async def ahead() -> tuple[str, int]:
-            identity, written = await position()
-            return identity, written + 10**9
+        async def ahead() -> WalPosition:
+            now = await position()
+            return msgspec.structs.replace(now, position=now.position + 10**9)
 
         monkeypatch.setattr(replica._primary, "position", ahead)
         await replica.poll()
@@ -429,4 +431,4 @@ async def test_a_primary_that_went_back(primary: str, standby: Standby, monkeypa
             await replica.poll()
         assert replica.is_used, f"a lag of {replica.lag:.1f} s"
     finally:
-        await replica.close()
+        await replica.aclose()

@@ -8,9 +8,9 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from service.admission import Admission
 from service.errors import Busy, TooSlow
 from service.http.body import Body
+from service.shares import Shares
 
 LONGEST = 0.4
 PAUSE = LONGEST / 4  # on a busy machine it takes longer
@@ -33,8 +33,8 @@ def received(body: AsyncGenerator[bytes, None]) -> Receive:
 
 
 def body(receive: Receive, longest: float = LONGEST) -> Body:
-    admission = Admission(body_bytes=1024, largest=1024, uploads=1, share=1, wait=1)
-    return Body({"transfer-encoding": "chunked"}, receive, admission, longest)
+    memory = Shares(1024, part=1024, reserve=0, wait=1, what="bytes")
+    return Body({"transfer-encoding": "chunked"}, receive, memory, longest)
 
 
 async def joined(receive: Receive, longest: float, least: int) -> bytes:
@@ -113,11 +113,11 @@ async def test_a_disconnect_is_reported() -> None:
 
 
 async def test_a_request_does_not_wait_for_more_memory_than_its_caller_may_have() -> None:
-    admission = Admission(body_bytes=2000, largest=1000, uploads=1, share=0.5, wait=0.05)
-    own = Body({}, received(dripping(0, 0)), admission, LONGEST)
+    memory = Shares(2000, part=1000, reserve=0, wait=0.05, what="bytes")
+    own = Body({}, received(dripping(0, 0)), memory, LONGEST)
     for _ in range(3):  # for a body, the ids of its results, and their texts
         await own.make_room(700)
     with pytest.raises(Busy):
-        await Body({}, received(dripping(0, 0)), admission, LONGEST).make_room(1)
+        await Body({}, received(dripping(0, 0)), memory, LONGEST).make_room(1)
     own.leave_room()
-    assert await admission.acquire(1000) == 1000
+    assert await memory.acquire("", 1000) == 1000

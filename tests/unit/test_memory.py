@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.database import memory
+from service import memory
+from service.settings import Settings
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, path: Path, text: str) -> None:
@@ -24,8 +25,9 @@ def test_a_quarter_of_the_machine_or_of_the_control_group(
     limited(monkeypatch, tmp_path / "memory.max", text)
     expected = 2**30 if is_limit else whole
     assert memory.this_machine() == expected
-    assert memory.for_builds(is_embedded=True) == expected // 4
+    assert Settings(service_adminkey="", encryption_key="").index_aims.memory == expected // 4
 
 
 def test_of_another_machine_nothing_is_known() -> None:
-    assert memory.for_builds(is_embedded=False) == 512 * 1024 * 1024
+    config = Settings(service_adminkey="", encryption_key="", service_dbhost="db")
+    assert config.index_aims.memory == 512 * 1024 * 1024
