@@ -25,8 +25,8 @@ from playwright.async_api import Browser, async_playwright
 
 from service.app import create_app
 from service.database import embedded
-from service.database.memory import this_machine
 from service.database.pool import Connection, Pool, open_pool
+from service.memory import this_machine
 from service.schema import migrate
 from service.server.protocol import Protocol
 from service.settings import Settings
