@@ -18,7 +18,6 @@ from service.http.request import Req
 from service.http.responses import JSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
-from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
 from service.queries.llm_instances import Instance
 from service.uploads.limits import MAX_TEXT_CHARACTERS
@@ -171,7 +170,6 @@ async def _embedded(
     if (size := len(texts) * instance.dimensions * COMPONENT_BYTES[form]) > SHORT_BYTES:
         await req.body.make_room(size)
     spender = Spender(instance.instance_id, access.handle or user, access.handle or "admin")
-    try:
-        return await req.services.embedder.embed(spender, texts, purpose)
-    except BadTexts as error:
-        raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
+    made = await req.services.embedder.embed(spender, texts, purpose)
+    made.check(lambda place: f"body.input[{place}]")
+    return made

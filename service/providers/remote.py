@@ -25,7 +25,6 @@ from service.providers.dialects import DIALECTS, Asked, Dialect, Purpose, Reply
 from service.providers.errors import (
     MAY_CHARGE,
     BadAnswer,
-    BadTexts,
     Down,
     Faulty,
     Late,
@@ -73,10 +72,10 @@ class Remote:
 
     async def embed(
         self, model: Model, key: str | None, texts: Sequence[str], purpose: Purpose, spent: Spent
-    ) -> NDArray[np.float32]:
-        """The vectors of texts, `(n, dimensions) float32` of unit length, in order; adds the cost to `spent`.
+    ) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """The vectors of texts, `(n, dimensions) float32` of unit length, in order, and why some texts are refused.
 
-        Raises ProviderError, and BadTexts with all refused texts.
+        Adds the cost to `spent`. Raises ProviderError.
         """
         made = np.zeros((len(texts), model.dimensions), np.float32)
         job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent)
@@ -91,9 +90,7 @@ class Remote:
         except BaseExceptionGroup as errors:
             error = errors.exceptions[0]
             raise error.of_instance(model.instance) if isinstance(error, ProviderError) else error from None
-        if job.bad:
-            raise BadTexts(job.bad, made, spent)
-        return made
+        return made, job.bad
 
     async def aclose(self) -> None:
         """Closes the connections."""

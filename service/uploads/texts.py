@@ -15,7 +15,6 @@ from service.decoding import Wire
 from service.errors import ApiError, Conflict, ContentTooLarge
 from service.grouping import grouped
 from service.providers.embedder import Embedded
-from service.providers.errors import BadTexts
 from service.providers.ledger import OverBudget, OverWholeBudget
 from service.providers.spent import Spent
 from service.queries import embeddings, llm_instances
@@ -193,11 +192,10 @@ async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> 
 
 def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> Usage:
     """Adds the vectors of rows, and returns their cost. Raises the error instead, if there is one."""
-    if isinstance(made, BadTexts):
-        for place, reason in made.reasons.items():
-            batch.add_problem(rows[place], ".text", reason)
-    elif isinstance(made, BaseException):
+    if isinstance(made, BaseException):
         raise made
+    for place, reason in made.bad.items():
+        batch.add_problem(rows[place], ".text", reason)
     if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
         raise Conflict("The dimensions of the project's instance have just changed: try again.")
     batch.halves[0][rows] = made.vectors
