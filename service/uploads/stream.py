@@ -7,7 +7,8 @@ is stored.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import Literal
+from contextlib import aclosing
+from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -27,6 +28,9 @@ from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
 from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
 from service.uploads.store import TooMuch, check_metadata, store_batch
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -52,6 +56,8 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 class Upload:
     """A stream into a project. Each chunk is authorized `again`, because a stream may last for days."""
+
+    at_once: ClassVar[int] = 2  # chunks: one is stored while the next is read
 
     def __init__(
         self,
@@ -79,21 +85,16 @@ class Upload:
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Stores records as they arrive; yields a line of JSON for each stored chunk, and a last line."""
         fault: Exception | None = None
-        chunks = self.chunks.of(body)
-        coming = asyncio.ensure_future(anext(chunks, None))
         try:
-            while (chunk := await coming) is not None:
-                coming = asyncio.ensure_future(anext(chunks, None))  # read while this one is stored
-                await self._store(await self._prepared(chunk))
-                if not coming.done() or (coming.exception() is None and coming.result() is not None):
-                    yield self._say()  # else it is part of the last line
-                self.chunks.acknowledge()
+            async with aclosing(ahead(self.chunks.of(body), self._prepared, self.at_once)) as batches:
+                async for batch in batches:
+                    await self._store(batch)
+                    if not self.chunks.is_last:  # else it is part of the last line
+                        yield self._say()
+                    self.chunks.acknowledge()
         except Exception as error:
             fault = error
         finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-            await chunks.aclose()
             self.chunks.leave_room()
         yield self._say_last(fault)
 
@@ -197,3 +198,35 @@ def _explained(error: Exception) -> str:
         return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
     logger.error("fault", kind=type(error).__name__, where="stream")
     return INTERNAL_ERROR
+
+
+async def ahead(
+    items: AsyncGenerator[S, None], make: Callable[[S], Awaitable[T]], at_once: int
+) -> AsyncGenerator[T, None]:
+    """Yields the results of `make` in the order of the items, with at most `at_once` in progress."""
+    turn = asyncio.Semaphore(at_once)
+    made: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
+
+    async def read() -> None:
+        try:
+            async with aclosing(items):
+                await turn.acquire()
+                async for item in items:
+                    made.put_nowait(asyncio.ensure_future(make(item)))
+                    await turn.acquire()
+        finally:
+            made.put_nowait(None)
+
+    reading = asyncio.create_task(read())
+    waiting: asyncio.Task[T] | None = None
+    try:
+        while (waiting := await made.get()) is not None:
+            yield await waiting
+            turn.release()
+        await reading  # raises what ended the items
+    finally:
+        left = [reading, waiting, *(made.get_nowait() for _ in range(made.qsize()))]
+        for task in left:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in left if task is not None), return_exceptions=True)

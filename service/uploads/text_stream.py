@@ -1,10 +1,7 @@
 """Streams of texts: chunks are embedded concurrently, and stored in order."""
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -12,9 +9,6 @@ from service.uploads.batch import Batch
 from service.uploads.limits import MAX_REASONS, TEXT_CHUNKS_AT_ONCE
 from service.uploads.stream import Line, Upload
 from service.uploads.texts import Embed, TextBatch, Usage, add_rows, add_vectors_in_groups
-
-T = TypeVar("T")
-S = TypeVar("S")
 
 
 class TextLine(Line, omit_defaults=True, kw_only=True):
@@ -26,6 +20,7 @@ class TextLine(Line, omit_defaults=True, kw_only=True):
 class TextUpload(Upload):
     """A stream of texts into a project; `embed` makes their vectors."""
 
+    at_once = TEXT_CHUNKS_AT_ONCE
     embed: Embed
     _line: TextLine
 
@@ -36,21 +31,6 @@ class TextUpload(Upload):
 
     def _first_line(self) -> TextLine:
         return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
-
-    async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Embeds and stores texts as they arrive; yields a line of JSON for each stored chunk, and a last line."""
-        fault: Exception | None = None
-        try:
-            async with aclosing(ahead(self.chunks.of(body), self._prepared, TEXT_CHUNKS_AT_ONCE)) as batches:
-                async for batch in batches:
-                    await self._store(batch)
-                    yield self._say()
-                    self.chunks.acknowledge()
-        except Exception as error:
-            fault = error
-        finally:
-            self.chunks.leave_room()
-        yield self._say_last(fault)
 
     async def _decoded(self, records: list[bytes]) -> Batch:
         batch = TextBatch(self._project, wire=self._wire, max_problems=MAX_REASONS * len(records), repeatable=True)
@@ -90,35 +70,3 @@ class TextUpload(Upload):
         self._recent.append(set(batch.ids))
         if batch.fault is not None:
             raise batch.fault
-
-
-async def ahead(
-    items: AsyncGenerator[S, None], make: Callable[[S], Awaitable[T]], at_once: int
-) -> AsyncGenerator[T, None]:
-    """Yields the results of `make` in the order of the items, with at most `at_once` in progress."""
-    turn = asyncio.Semaphore(at_once)
-    made: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
-
-    async def read() -> None:
-        try:
-            async with aclosing(items):
-                await turn.acquire()
-                async for item in items:
-                    made.put_nowait(asyncio.ensure_future(make(item)))
-                    await turn.acquire()
-        finally:
-            made.put_nowait(None)
-
-    reading = asyncio.create_task(read())
-    waiting: asyncio.Task[T] | None = None
-    try:
-        while (waiting := await made.get()) is not None:
-            yield await waiting
-            turn.release()
-        await reading  # raises what ended the items
-    finally:
-        left = [reading, waiting, *(made.get_nowait() for _ in range(made.qsize()))]
-        for task in left:
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(task for task in left if task is not None), return_exceptions=True)
