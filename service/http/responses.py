@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import asdict, astuple, replace
 from pgvector import HalfVector
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.database import errors as database_errors
@@ -57,26 +57,19 @@ class Encoded(Response):
         await send({"type": "http.response.body", "body": self.pieces[-1], "more_body": False})
 
 
-class Lines(Response):
-    """An answer in lines of JSON, sent while the request body is still being received.
+class Lines(StreamingResponse):
+    """An answer in lines of JSON, sent while the request body is still being received."""
 
-    Starlette's streaming response would read and lose the body while it waits for a disconnect.
-    """
+    media_type = NDJSON
 
     def __init__(self, lines: AsyncGenerator[bytes, None]) -> None:
-        self.status_code = HTTPStatus.OK
-        self.media_type = NDJSON
-        self.background = None
+        super().__init__(lines, headers={"X-Accel-Buffering": "no"})  # for proxies
         self.lines = lines
-        self.init_headers({"X-Accel-Buffering": "no"})  # for proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the lines."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self.lines) as lines:
-            async for line in lines:
-                await send({"type": "http.response.body", "body": line, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        """Sends the lines. Starlette's own method would read and lose the body while it waits for a disconnect."""
+        async with aclosing(self.lines):
+            await self.stream_response(send)
 
 
 async def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
@@ -96,7 +89,7 @@ async def encode(result: Any, status: int = 200, accept: str | None = None) -> R
 async def _json(result: Any) -> list[bytes]:
     lists = _lists(result, longer_than=ITEMS_AT_ONCE)
     if not lists:
-        return [msgspec.json.encode(result, enc_hook=_encode_vector)]
+        return [msgspec.json.encode(result, enc_hook=_encoded)]
     # JSON contains no NUL, so each NUL marks a list.
     outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
     pieces = Pieces()
@@ -117,23 +110,21 @@ async def _add_json(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
             await _add_json(pieces, items[start], turns)
             pieces.add(b"]")
         else:
-            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
+            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encoded)[1:-1])
         await turns.give()
 
 
 async def _packed(result: Any) -> list[bytes]:
-    """Encodes as MessagePack via JSON, item by item, so that values of stored JSON and times are the same in both."""
+    """Encodes as MessagePack, item by item, with the same values of stored JSON and of times as in JSON."""
     lists = _lists(result, longer_than=0)
     pieces = Pieces()
     if not lists:
         pieces.add(await _pack(result))
         return pieces.whole()
     names = _encoded_names(result.__class__)
-    binary = {name: one for name in names if type(one := getattr(result, name)) is bytes}  # which JSON does not have
-    aside = [*(name for name, _ in lists), *binary]
-    rest = msgspec.json.decode(msgspec.json.encode(replace(result, **dict.fromkeys(aside, msgspec.Raw(b"null")))))
-    fields = {name: value for name, value in rest.items() if name not in {names[one] for one in aside}}
-    fields |= {names[name]: one for name, one in binary.items()}
+    fields = _plain(replace(result, **{name: None for name, _ in lists}))
+    for name, _ in lists:
+        fields.pop(names[name], None)
     pieces.add(b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big"))
     for name, value in fields.items():
         pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
@@ -163,25 +154,23 @@ def _encoded_names(kind: Any) -> dict[str, str]:
 
 
 async def _pack(item: Any) -> bytes:
-    if isinstance(item, bytes):  # which JSON does not have
-        return msgspec.msgpack.encode(item)
     large: dict[str, bytes] = {}
-    binary: dict[str, bytes] = {}
     if isinstance(item, msgspec.Struct):
         values = asdict(item).items()
         large = {name: bytes(one) for name, one in values if type(one) is msgspec.Raw and len(memoryview(one)) > LARGE}
-        binary = {name: one for name, one in values if type(one) is bytes}
-        aside = [*large, *binary]
-        item = replace(item, **dict.fromkeys(aside, msgspec.Raw(b"null"))) if aside else item
-    plain = msgspec.json.decode(msgspec.json.encode(item, enc_hook=_encode_vector))
+        item = replace(item, **dict.fromkeys(large, msgspec.Raw(b"null"))) if large else item
+    plain = _plain(item)
     for name, text in large.items():
         plain[name] = msgspec.Raw(await to_msgpack(text))
-    if binary:
-        plain.update(binary)
     try:
         return msgspec.msgpack.encode(plain)
     except OverflowError:
         return msgspec.msgpack.encode(_packable(plain))
+
+
+def _plain(value: Any) -> Any:
+    """A value as dicts and lists, with the strings that it has in JSON, except for bytes."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_encoded)
 
 
 class Pieces:
@@ -253,11 +242,13 @@ def _prefers_msgpack(accept: str) -> bool:
     return weights[MSGPACK] > 0 and weights[MSGPACK] >= weights[JSON]
 
 
-def _encode_vector(value: Any) -> Any:
+def _encoded(value: Any) -> Any:
     if isinstance(value, HalfVector):
         return to_decimals(value)
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, msgspec.Raw):  # which JSON takes as it is
+        return msgspec.json.decode(value)
     raise TypeError(f"{type(value)} has no JSON form")
 
 
