@@ -52,8 +52,20 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
+class Row(msgspec.Struct):
+    """A decoded row. Text and metadata are UNSET if the stored ones stay; metadata are a dict if they are wrong.
+
+    The vector is in pgvector's binary format, once it is known.
+    """
+
+    text_id: str
+    text: str | UnsetType | None
+    metadata: Any
+    vector: bytes = b""
+
+
 class Batch:
-    """The checked rows of a batch, and their problems by row.
+    """The ids of all rows of a batch, the decoded `rows`, and their problems by row.
 
     `bad` has all rows with problems, and at most `max_problems` problems; their locations are relative to the row, like
     `.vector[3]`. Rows of a stream are `repeatable`: a row replaces an earlier one with the same text_id.
@@ -73,13 +85,7 @@ class Batch:
     ) -> None:
         self.project, self.encoding, self.wire = project, encoding, wire
         self.ids: list[str] = []
-        self.texts: list[str | None] = []
-        self.metadata: list[msgspec.Raw | None] = []
-        self.halves: list[NDArray[np.float16]] = []  # (rows, dimensions) each, of `vector_rows`
-        self.vector_rows: list[int] = []
-        self.keep_text: list[int] = []  # rows that keep the stored text
-        self.keep_metadata: list[int] = []
-        self.cleared: list[int] = []  # rows whose metadata is null
+        self.rows: dict[int, Row] = {}
         self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
         self.bad: dict[int, list[Problem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
@@ -115,8 +121,6 @@ class Batch:
                 raise malformed from None
             problems = [Problem(one.message) for one in malformed.problems]
         self.ids.append(text_id)
-        self.texts.append(None)
-        self.metadata.append(None)
         for problem in problems:
             self.add_problem(row, problem.location or "", problem.message, problem.value)
 
@@ -141,23 +145,18 @@ class Batch:
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
             self.add_problem(row, ".text_id", f"is also the text_id of {self.rows_name}[{first}]")
-        if text is UNSET:
-            self.keep_text.append(row)
-        elif text and "\0" in text:
+        if text and "\0" in text:
             self.add_problem(row, ".text", "must not contain a NUL")
         elif text and self.wire is decoding.MESSAGE_PACK and len(text) > MAX_RECORD_BYTES and _is_long_in_json(text):
             message = "has too many control characters: its JSON would be more than twice as long"
             self.add_problem(row, ".text", message)
-        self.texts.append(None if text is UNSET else text)
-        if metadata is UNSET:
-            self.keep_metadata.append(row)
-        elif metadata is None:
-            self.cleared.append(row)
-        elif isinstance(metadata, dict):  # else already checked by `service.uploads.parse`
-            metadata, wrong = encoded_metadata(metadata, self.wire)
-            if wrong is not None:
-                self.add_problem(row, ".metadata", wrong)
-        self.metadata.append(None if metadata is UNSET else metadata)
+        if isinstance(metadata, dict):  # else already checked by `service.uploads.parse`
+            encoded = encoded_metadata(metadata, self.wire)
+            if isinstance(encoded, str):
+                self.add_problem(row, ".metadata", encoded)
+            else:
+                metadata = encoded
+        self.rows[row] = Row(text_id, text, metadata)
 
     def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
         for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
@@ -175,30 +174,26 @@ class Batch:
         self.add_problem(row, f".metadata{fault.path}", message, contradicts=True)
 
     def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
-        """Checks vectors of the right length, and keeps them as halves."""
+        """Checks vectors of the right length, and keeps them."""
         if not rows:
             return
         halves, faults = vectors.to_halves(vectors.from_sent(sent, self.encoding))
         for fault in faults:
             where = "" if fault.component is None else f" (component {fault.component})"
             self.add_problem(rows[fault.row], ".vector", fault.message + where, fault.value)
-        self.halves.append(halves)
-        self.vector_rows += rows
+        self.set_vectors(rows, halves)
+
+    def set_vectors(self, rows: list[int], halves: NDArray[np.float16]) -> None:
+        """Keeps the vectors of rows."""
+        for row, vector in zip(rows, vectors.to_binary(halves), strict=True):
+            self.rows[row].vector = vector
 
     def only(self, rows: list[int]) -> "Batch":
         """A batch of these valid rows, in this order."""
         part = Batch(self.project, self.encoding, self.wire)
-        place_of = {row: place for place, row in enumerate(rows)}
         part.ids = [self.ids[row] for row in rows]
-        part.texts = [self.texts[row] for row in rows]
-        part.metadata = [self.metadata[row] for row in rows]
-        part.keep_text = [place_of[row] for row in self.keep_text if row in place_of]
-        part.keep_metadata = [place_of[row] for row in self.keep_metadata if row in place_of]
-        part.cleared = [place_of[row] for row in self.cleared if row in place_of]
+        part.rows = {place: self.rows[row] for place, row in enumerate(rows)}
         part.absent_fault = self.absent_fault
-        vector_of = {row: place for place, row in enumerate(self.vector_rows)}
-        part.halves = [np.concatenate(self.halves)[[vector_of[row] for row in rows]]] if rows else []
-        part.vector_rows = list(range(len(rows)))
         return part
 
     def check(self) -> None:

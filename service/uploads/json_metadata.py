@@ -13,17 +13,17 @@ _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
 _NUL = "must not contain a NUL"
 
 
-def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw | None, str | None]:
-    """Metadata as JSON, and their problem: a type that JSON does not have, a NUL, or too deep a nesting."""
+def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> msgspec.Raw | str:
+    """Metadata as JSON, or their problem: a type that JSON does not have, a NUL, or too deep a nesting."""
     if wire is decoding.MESSAGE_PACK and (wrong := _wrong(metadata, MAX_METADATA_DEPTH)):
-        return None, wrong
+        return wrong
     try:
         encoded = msgspec.json.encode(metadata)
     except RecursionError:
-        return None, _TOO_DEEP
+        return _TOO_DEEP
     may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # fast checks first
     may_be_wrong = may_be_deep or b"\\u0000" in encoded
-    return msgspec.Raw(encoded), _wrong(metadata, MAX_METADATA_DEPTH) if may_be_wrong else None
+    return (may_be_wrong and _wrong(metadata, MAX_METADATA_DEPTH)) or msgspec.Raw(encoded)
 
 
 async def large_metadata(sent: bytes, wire: Wire) -> Any:

@@ -130,7 +130,7 @@ async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], e
     If a budget is too small for a group, it is used for the first of its texts.
     """
     new, usage = await _known(pool, batch, rows)
-    groups = list(grouped(new, lambda row: len(batch.texts[row] or ""), GROUP_CHARACTERS, GROUP_TEXTS))
+    groups = list(grouped(new, lambda row: len(batch.rows[row].text or ""), GROUP_CHARACTERS, GROUP_TEXTS))
     for group, made in zip(groups, await _embedded(batch, groups, embed), strict=True):
         await _fill_group(batch, group, made, embed, usage)
     return usage
@@ -158,35 +158,32 @@ async def _fill_group(
 
 async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:
     """Adds the vectors that are stored with the same text, and returns the other rows."""
-    if not batch.halves:
-        batch.halves = [np.zeros((len(batch.ids), batch.project.dimensions), np.float16)]
-        batch.vector_rows = list(range(len(batch.ids)))
     # Without repeated ids, which a stream may have with different texts.
     times = Counter(batch.ids[row] for row in rows)
-    once, kept = [row for row in rows if times[batch.ids[row]] == 1], set(batch.keep_metadata)
+    once = {row: batch.rows[row] for row in rows if times[batch.ids[row]] == 1}
     stored = await embeddings.get_embedded_texts(
         pool,
         project_id=batch.project.project_id,
-        text_ids=[batch.ids[row] for row in once],
-        texts=[batch.texts[row] or "" for row in once],
-        metadata=[batch.metadata[row] for row in once],
-        keep_metadata=[row in kept for row in once],
+        text_ids=[one.text_id for one in once.values()],
+        texts=[one.text or "" for one in once.values()],
+        metadata=[None if one.metadata is UNSET else one.metadata for one in once.values()],
+        keep_metadata=[one.metadata is UNSET for one in once.values()],
         # If the schema requires metadata, storing the rows checks for them.
         with_all_vectors=batch.absent_fault is not None,
     )
-    row_of, known = {batch.ids[row]: row for row in once}, {one.text_id for one in stored}
+    row_of, known = {one.text_id: row for row, one in once.items()}, {one.text_id for one in stored}
     for one in stored:
         if one.vector is None:
             batch.same.add(row_of[one.text_id])
         else:
-            batch.halves[0][row_of[one.text_id]] = one.vector.to_numpy()
+            batch.rows[row_of[one.text_id]].vector = one.vector.to_binary()
     new = [row for row in rows if batch.ids[row] not in known]
     return new, Usage(0, 0, 0, len(rows) - len(new))
 
 
 async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> list[Embedded | BaseException]:
     """Embeds each group; returns the results or errors."""
-    texts = [[batch.texts[row] or "" for row in group] for group in groups]
+    texts = [[batch.rows[row].text or "" for row in group] for group in groups]
     return await asyncio.gather(*(embed(batch.project, some) for some in texts), return_exceptions=True)
 
 
@@ -198,7 +195,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
         batch.add_problem(rows[place], ".text", reason)
     if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
         raise Conflict("The dimensions of the project's instance have just changed: try again.")
-    batch.halves[0][rows] = made.vectors
+    batch.set_vectors(rows, made.vectors.astype(np.float16))
     batch.models.add(made.model)
     return usage_of(made.spent)
 

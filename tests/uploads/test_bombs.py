@@ -163,7 +163,7 @@ async def test_large_metadata_gives_others_their_turn() -> None:
         raise BadRequest  # for `refused`: there is nothing wrong with them
 
     await refused(run)
-    assert len(wrong.metadata) == 16
+    assert len(wrong.rows) == 16
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
