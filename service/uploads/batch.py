@@ -1,5 +1,8 @@
 """A batch of embeddings, and its checks before it is stored."""
 
+import asyncio
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -7,13 +10,13 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
-from service import decoding, vectors
+from service import decoding, number_arrays, turns, vectors
 from service.decoding import Wire
 from service.errors import MAX_PROBLEMS, ApiError, BadRequest, Invalid, Problem, show
 from service.metadata.schemas import Fault
 from service.queries.projects import ProjectAccess
-from service.uploads.json_metadata import encoded_metadata
-from service.uploads.limits import MAX_ID_BYTES, MAX_RECORD_BYTES
+from service.uploads.json_metadata import encoded_metadata, large_metadata
+from service.uploads.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_RECORD_BYTES, MAX_VECTOR_BYTES, ROWS_AT_ONCE
 
 Scalar = str | int | float | bool
 LONG_IN_JSON = bytes(set(range(0x20)) - set(b"\b\t\n\f\r"))  # six bytes each
@@ -52,6 +55,13 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
+class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
+    """EmbeddingIn with undecoded large fields."""
+
+    vector: msgspec.Raw
+    metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
+
+
 class Row(msgspec.Struct):
     """A decoded row. Text and metadata are UNSET if the stored ones stay; metadata are a dict if they are wrong.
 
@@ -72,6 +82,7 @@ class Batch:
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
+    decoded_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
     rows_name: ClassVar[str] = "embeddings"
 
     def __init__(
@@ -91,6 +102,7 @@ class Batch:
         self._count, self._left, self._is_invalid = 0, max_problems, False
         self._repeatable = repeatable
         self._seen: dict[str, int] = {}
+        self._fitting: dict[int, Vector] = {}  # vectors of the right length that are checked next
 
     def add_problem(
         self, row: int, where: str, message: str, value: Scalar | None = None, *, contradicts: bool = False
@@ -103,7 +115,29 @@ class Batch:
             self._left -= 1
             found.append(Problem(message, where, value))
 
-    def add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
+    async def decode(self, rows: Sequence[msgspec.Raw]) -> None:
+        """Decodes and checks rows into this empty batch, with turns for other requests.
+
+        Raises BadRequest or Invalid for a malformed row, unless rows are repeatable.
+        """
+        decoder = self.wire.module.Decoder(self.decoded_type)
+        begin = time.perf_counter()
+        for row, raw in enumerate(rows):
+            try:
+                self._add(row, await self._decoded(raw, decoder))
+            except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._add_undecodable(row, raw, error)
+            is_last = row == len(rows) - 1
+            if is_last or len(self._fitting) == ROWS_AT_ONCE or time.perf_counter() - begin > turns.SECONDS:
+                self._add_vectors()
+                await asyncio.sleep(0)
+                begin = time.perf_counter()
+
+    async def _decoded(self, raw: msgspec.Raw, decoder: Any) -> Any:
+        is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
+        return await _decode_large_row(raw, self.wire) if is_large else decoder.decode(raw)
+
+    def _add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
         """Adds a row that is not of its type, with all its problems, or a malformed one.
 
         Raises the error of a malformed row, unless rows are repeatable.
@@ -124,23 +158,24 @@ class Batch:
         for problem in problems:
             self.add_problem(row, problem.location or "", problem.message, problem.value)
 
-    def add(self, row: int, sent: EmbeddingIn) -> bool:
-        """Checks everything except the components of the vector; False if its length is wrong."""
-        self.add_fields(row, sent.text_id, sent.text, sent.metadata)
+    def _add(self, row: int, sent: Any) -> None:
+        """Checks everything except the components of the vector."""
+        self._add_fields(row, sent.text_id, sent.text, sent.metadata)
         self._compare_with_project(row, sent)
         got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
         if got is None:
             self.add_problem(row, ".vector", f"must consist of complete little-endian {self.encoding} numbers")
-            return False
+            return
         if sent.vector_dim not in (None, got):
             message = f"the vector has {got} dimensions"
             self.add_problem(row, ".vector_dim", message, sent.vector_dim, contradicts=True)
         if got != expected:
             message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
             self.add_problem(row, ".vector", message, contradicts=True)
-        return got == expected
+        else:
+            self._fitting[row] = sent.vector
 
-    def add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
+    def _add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
         """Checks the fields that embeddings and texts have in common."""
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
@@ -150,7 +185,7 @@ class Batch:
         elif text and self.wire is decoding.MESSAGE_PACK and len(text) > MAX_RECORD_BYTES and _is_long_in_json(text):
             message = "has too many control characters: its JSON would be more than twice as long"
             self.add_problem(row, ".text", message)
-        if isinstance(metadata, dict):  # else already checked by `service.uploads.parse`
+        if isinstance(metadata, dict):  # else already checked while decoding
             encoded = encoded_metadata(metadata, self.wire)
             if isinstance(encoded, str):
                 self.add_problem(row, ".metadata", encoded)
@@ -173,8 +208,10 @@ class Batch:
         message = f"violates the project's schema: {fault.message}"
         self.add_problem(row, f".metadata{fault.path}", message, contradicts=True)
 
-    def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
+    def _add_vectors(self) -> None:
         """Checks vectors of the right length, and keeps them."""
+        rows, sent = list(self._fitting), list(self._fitting.values())
+        self._fitting.clear()
         if not rows:
             return
         halves, faults = vectors.to_halves(vectors.from_sent(sent, self.encoding))
@@ -237,3 +274,20 @@ def _text_id(raw: msgspec.Raw, wire: Wire) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return text_id if isinstance(text_id, str) else ""
+
+
+async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
+    """Decodes a row with its vector and metadata in pieces. Raises like a decoder."""
+    row = wire.module.decode(raw, type=_RawRow)
+    if len(memoryview(raw)) > decoding.EXPLAINED_BYTES:
+        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
+            if len(memoryview(getattr(row, field) or b"")) > most:
+                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
+    sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
+    is_json = wire is decoding.JSON
+    sent["vector"] = (
+        await number_arrays.decode_json(bytes(row.vector)) if is_json else wire.module.decode(row.vector, type=Vector)
+    )
+    if row.metadata is not UNSET:
+        sent["metadata"] = await large_metadata(bytes(row.metadata), wire)
+    return EmbeddingIn(**sent)

@@ -45,7 +45,7 @@ async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: W
     if batch is None:
         sent = await parse.split(body, wire)
         batch = Batch(project, sent.encoding, wire)
-        await parse.decode_rows(batch, sent.embeddings)
+        await batch.decode(sent.embeddings)
     await check_metadata(schemas, batch)
     return batch
 
@@ -87,7 +87,7 @@ async def _decoded_if_well_formed(project: ProjectAccess, body: bytes) -> Batch 
         return None
     batch = Batch(project, sent.encoding, decoding.JSON)
     with contextlib.suppress(ApiError):
-        await parse.decode_rows(batch, sent.embeddings)
+        await batch.decode(sent.embeddings)
         batch.check()
         return batch
     return None

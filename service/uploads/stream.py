@@ -22,7 +22,6 @@ from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Problem
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
-from service.uploads import parse
 from service.uploads.batch import Batch
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
@@ -57,6 +56,7 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Upload:
     """A stream into a project. Each chunk is authorized `again`, because a stream may last for days."""
 
+    batch_type: ClassVar[type[Batch]] = Batch
     at_once: ClassVar[int] = 2  # chunks: one is stored while the next is read
 
     def __init__(
@@ -119,8 +119,9 @@ class Upload:
             raise Stop(
                 "The project was deleted and created again during the upload; the remaining records were not stored."
             )
-        self._project = project
-        batch = await self._decoded(records)
+        most = MAX_REASONS * len(records)
+        batch = self.batch_type(project, self._encoding, self._wire, max_problems=most, repeatable=True)
+        await batch.decode([msgspec.Raw(record) for record in records])
         await check_metadata(self._schemas, batch, patient=True)
         return batch
 
@@ -136,12 +137,6 @@ class Upload:
         self._line.errors += [BadRow(first + row, batch.ids[row], _reasons(batch.bad[row])) for row in bad]
         if bad and not self._skips:
             raise Stop(f"Row {first + bad[0]} is not valid; it and the remaining records were not stored.")
-
-    async def _decoded(self, records: list[bytes]) -> Batch:
-        most = MAX_REASONS * len(records)
-        batch = Batch(self._project, self._encoding, self._wire, max_problems=most, repeatable=True)
-        await parse.decode_rows(batch, [msgspec.Raw(record) for record in records])
-        return batch
 
     def _good(self, batch: Batch) -> list[int]:
         """The rows to store: all that are not bad, or those before the first bad one."""

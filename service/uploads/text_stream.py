@@ -3,12 +3,10 @@
 from collections import deque
 from typing import Any
 
-import msgspec
-
 from service.uploads.batch import Batch
-from service.uploads.limits import MAX_REASONS, TEXT_CHUNKS_AT_ONCE
+from service.uploads.limits import TEXT_CHUNKS_AT_ONCE
 from service.uploads.stream import Line, Upload
-from service.uploads.texts import Embed, TextBatch, Usage, add_rows, add_vectors_in_groups
+from service.uploads.texts import Embed, TextBatch, Usage, add_vectors_in_groups
 
 
 class TextLine(Line, omit_defaults=True, kw_only=True):
@@ -20,6 +18,7 @@ class TextLine(Line, omit_defaults=True, kw_only=True):
 class TextUpload(Upload):
     """A stream of texts into a project; `embed` makes their vectors."""
 
+    batch_type = TextBatch
     at_once = TEXT_CHUNKS_AT_ONCE
     embed: Embed
     _line: TextLine
@@ -31,11 +30,6 @@ class TextUpload(Upload):
 
     def _first_line(self) -> TextLine:
         return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
-
-    async def _decoded(self, records: list[bytes]) -> Batch:
-        batch = TextBatch(self._project, wire=self._wire, max_problems=MAX_REASONS * len(records), repeatable=True)
-        await add_rows(batch, [msgspec.Raw(record) for record in records])
-        return batch
 
     async def _prepared(self, records: list[bytes]) -> Batch:
         batch = await super()._prepared(records)

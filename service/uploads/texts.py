@@ -12,14 +12,13 @@ from msgspec import UNSET, Meta, UnsetType
 from service import decoding
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, Conflict, ContentTooLarge
+from service.errors import Conflict, ContentTooLarge
 from service.grouping import grouped
 from service.providers.embedder import Embedded
 from service.providers.ledger import OverBudget, OverWholeBudget
 from service.providers.spent import Spent
 from service.queries import embeddings, llm_instances
 from service.queries.projects import ProjectAccess
-from service.turns import Turns
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import GROUP_CHARACTERS, GROUP_TEXTS, MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
@@ -85,6 +84,7 @@ class TextBatch(Batch):
     """
 
     row_type = TextIn
+    decoded_type = _RawText
     rows_name = "texts"
     end: int | None = None
     fault: Exception | None = None
@@ -93,6 +93,15 @@ class TextBatch(Batch):
         super().__init__(*arguments, **options)
         self.same: set[int] = set()
         self.models: set[str] = set()
+
+    async def _decoded(self, raw: msgspec.Raw, decoder: Any) -> Any:
+        sent = decoder.decode(raw)
+        if sent.metadata is not UNSET:
+            sent.metadata = await large_metadata(bytes(sent.metadata), self.wire)
+        return sent
+
+    def _add(self, row: int, sent: Any) -> None:
+        self._add_fields(row, sent.text_id, sent.text, sent.metadata)
 
     async def check_model(self, pool: Pool) -> None:
         """Call before storing. Raises Conflict if another model than the project's made the vectors.
@@ -208,19 +217,5 @@ async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) ->
     if len(rows) > most:
         raise too_many
     batch = TextBatch(project, wire=wire)
-    await add_rows(batch, rows)
+    await batch.decode(rows)
     return batch
-
-
-async def add_rows(batch: TextBatch, rows: list[msgspec.Raw]) -> None:
-    """Decodes and checks rows into an empty batch."""
-    decoder = msgspec.json.Decoder(_RawText) if batch.wire is decoding.JSON else msgspec.msgpack.Decoder(_RawText)
-    turns = Turns()
-    for row, raw in enumerate(rows):
-        try:
-            sent = decoder.decode(raw)
-            metadata = UNSET if sent.metadata is UNSET else await large_metadata(bytes(sent.metadata), batch.wire)
-            batch.add_fields(row, sent.text_id, sent.text, metadata)
-        except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            batch.add_undecodable(row, raw, error)
-        await turns.give()
