@@ -6,7 +6,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.database.errors import explain
-from service.errors import ApiError
 from service.http.auth import metrics_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
@@ -26,6 +25,6 @@ async def get_metrics(req: Req) -> Response:
             summary = await indexes.summarise_indexes(req.services.probe_pool, recall=req.settings.service_recall)
         metrics.note_indexes(summary.projects, summary.rows, summary.below, summary.builds, summary.last_round)
     except Exception as error:  # no connection, or no database: the metrics of indexes keep their values
-        if not isinstance(error, ApiError) and explain(error) is None:
+        if explain(error) is None:
             raise
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)

@@ -48,6 +48,8 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
 def explain(error: Exception) -> ApiError | None:
     """The error for the client; None for an internal error."""
     match error:
+        case ApiError():
+            return error
         case asyncpg.IntegrityConstraintViolationError(constraint_name=name) if name in REFUSALS:
             return REFUSALS[name]()
         case asyncpg.NotNullViolationError(column_name=column):

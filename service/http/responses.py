@@ -257,7 +257,7 @@ def render(error: Exception, body: Callable[[ProblemDetails], Any] | None = None
 
     Internal errors are logged, and not shown to the client.
     """
-    refusal = error if isinstance(error, ApiError) else database_errors.explain(error)
+    refusal = database_errors.explain(error)
     if refusal is None:
         _log(error)
         refusal = ApiError(INTERNAL_ERROR)

@@ -159,7 +159,7 @@ def share_ended(instance: str, user: str) -> Forbidden:
 
 def _passes(error: Exception) -> bool:
     """Whether the database may answer later."""
-    return isinstance(error, Unavailable) or isinstance(database_errors.explain(error), Unavailable)
+    return isinstance(database_errors.explain(error), Unavailable)
 
 
 def _refusal(model: Model, limit: Reservation, most: int, texts: int) -> RateLimited | Invalid | Forbidden:

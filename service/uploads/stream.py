@@ -18,7 +18,7 @@ from service.admission import Admission
 from service.database import errors as database_errors
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Problem
+from service.errors import INTERNAL_ERROR, BadRequest, Problem
 from service.metadata.schemas import Schemas
 from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
@@ -187,7 +187,7 @@ def _explained(error: Exception) -> str:
     """The message of the error that ended the stream; internal errors are logged."""
     if isinstance(error, Stop | ClientDisconnect):
         return str(error) or "The connection was lost."
-    known = error if isinstance(error, ApiError) else database_errors.explain(error)
+    known = database_errors.explain(error)
     if known is not None:
         reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
         return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
