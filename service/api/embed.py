@@ -21,7 +21,7 @@ from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
 from service.queries.llm_instances import Instance
 from service.uploads.limits import MAX_TEXT_CHARACTERS
-from service.uploads.texts import SentText, Usage, usage_of
+from service.uploads.texts import SentText, Usage
 
 COMPONENT_BYTES = {"float": 26, "f4": 10, "f2": 7}  # of a vector as float32, and in the answer
 OTHER_QUOTES = 1000  # of a body in JSON, besides those of the texts
@@ -105,7 +105,9 @@ async def post_embed(req: Req, user: str, instance: str, access: Caller) -> Vect
     form = sent.encoding
     made = await _embedded(req, user, access, stored, sent.input, sent.input_type, form)
     vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
-    return Vectors(made.model, stored.dimensions, vectors, usage_of(made.spent))
+    usage = Usage(0, 0, 0, 0)
+    usage.add(made.spent)
+    return Vectors(made.model, stored.dimensions, vectors, usage)
 
 
 @endpoint(

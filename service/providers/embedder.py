@@ -14,10 +14,9 @@ from service.provider_keys.keyring import DoesNotOpen, Keyring, instance_place
 from service.providers.connection import Connection
 from service.providers.dialects import Purpose
 from service.providers.errors import Refused
-from service.providers.ledger import Ledger, Spender, share_ended
+from service.providers.ledger import Ledger, Spender, Spent, share_ended
 from service.providers.local import DIMENSIONS, NAME, NO_KNOWN_WORD, LocalModel
 from service.providers.remote import Remote
-from service.providers.spent import Spent
 from service.providers.targets import Targets
 from service.queries import llm_instances
 from service.queries.llm_instances import Model

@@ -34,7 +34,7 @@ from service.providers.errors import (
     Unreachable,
 )
 from service.providers.faults import BadInput, TooLarge, fault
-from service.providers.spent import Spent
+from service.providers.ledger import Spent
 from service.queries.llm_instances import Model
 from service.shares import Shares
 from service.turns import Turns

@@ -29,12 +29,13 @@ class TextUpload(Upload):
         self._recent: deque[set[str]] = deque(maxlen=TEXT_CHUNKS_AT_ONCE)
 
     def _first_line(self) -> TextLine:
-        return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0))
+        return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0, 0))
 
     async def _prepared(self, records: list[bytes]) -> Batch:
         batch = await super()._prepared(records)
         assert isinstance(batch, TextBatch)  # noqa: S101 (as decoded above)
-        self._line.usage.add(await add_vectors_in_groups(self._pool, batch, self._good(batch), self.embed))
+        batch.usage = self._line.usage
+        await add_vectors_in_groups(self._pool, batch, self._good(batch), self.embed)
         return batch
 
     def _good(self, batch: Batch) -> list[int]:
@@ -55,8 +56,8 @@ class TextUpload(Upload):
         again = [row for row in batch.same if any(batch.ids[row] in ids for ids in self._recent)]
         if again:
             batch.same.difference_update(again)
-            self._line.usage.add(await add_vectors_in_groups(self._pool, batch, again, self.embed))
-            self._line.usage.unchanged -= len(again)
+            batch.usage.unchanged -= len(again)
+            await add_vectors_in_groups(self._pool, batch, again, self.embed)
         if batch.end is not None:
             batch.bad = {row: problems for row, problems in batch.bad.items() if row < batch.end}
         await batch.check_model(self._pool)

@@ -15,8 +15,7 @@ from service.decoding import Wire
 from service.errors import Conflict, ContentTooLarge
 from service.grouping import grouped
 from service.providers.embedder import Embedded
-from service.providers.ledger import OverBudget, OverWholeBudget
-from service.providers.spent import Spent
+from service.providers.ledger import OverBudget, OverWholeBudget, Spent
 from service.queries import embeddings, llm_instances
 from service.queries.projects import ProjectAccess
 from service.uploads.batch import Batch, TextId
@@ -54,7 +53,7 @@ class _RawTexts(msgspec.Struct, forbid_unknown_fields=True):
     texts: list[msgspec.Raw]
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, omit_defaults=True):
     """The cost of embedding: texts, their tokens, and calls of the model; `unchanged` texts cost nothing.
 
     `estimated_tokens` is the part of the tokens that the provider did not count.
@@ -63,24 +62,22 @@ class Usage(msgspec.Struct):
     texts: int
     tokens: int
     requests: int
-    unchanged: int = 0
-    estimated_tokens: int | UnsetType = UNSET
+    unchanged: int
+    estimated_tokens: int = 0
 
-    def add(self, other: "Usage") -> None:
-        """Adds another cost."""
-        self.texts += other.texts
-        self.tokens += other.tokens
-        self.requests += other.requests
-        self.unchanged += other.unchanged
-        if other.estimated_tokens is not UNSET:
-            self.estimated_tokens = other.estimated_tokens + (self.estimated_tokens or 0)
+    def add(self, spent: Spent) -> None:
+        """Adds a cost."""
+        self.texts += spent.texts
+        self.tokens += spent.tokens
+        self.requests += spent.requests
+        self.estimated_tokens += spent.estimated_tokens
 
 
 class TextBatch(Batch):
     """The rows of a batch of texts; vectors are added later.
 
-    Rows that are the `same` as stored are skipped. `models` made the vectors. In a stream, a batch may have an `end`,
-    the first row that could not be embedded, with the `fault`.
+    Rows that are the `same` as stored are skipped. `models` made the vectors, for a cost of `usage`. In a stream, a
+    batch may have an `end`, the first row that could not be embedded, with the `fault`.
     """
 
     row_type = TextIn
@@ -93,6 +90,7 @@ class TextBatch(Batch):
         super().__init__(*arguments, **options)
         self.same: set[int] = set()
         self.models: set[str] = set()
+        self.usage = Usage(0, 0, 0, 0)
 
     async def _decoded(self, raw: msgspec.Raw, decoder: Any) -> Any:
         sent = decoder.decode(raw)
@@ -117,46 +115,37 @@ class TextBatch(Batch):
 Embed: TypeAlias = Callable[[ProjectAccess, list[str]], Awaitable[Embedded]]
 
 
-def usage_of(spent: Spent) -> Usage:
-    """The cost of embedding texts, as in answers."""
-    return Usage(spent.texts, spent.tokens, spent.requests, 0, spent.estimated_tokens or UNSET)
-
-
-async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
+async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> None:
     """Adds the vectors of rows: those stored with the same text, or new ones.
 
     Texts that cannot be embedded become problems of the batch. Raises other errors of `embed`.
     """
-    new, usage = await _known(pool, batch, rows)
+    new = await _known(pool, batch, rows)
     if new:
-        usage.add(_filled(batch, new, (await _embedded(batch, [new], embed))[0]))
-    return usage
+        _fill(batch, new, (await _embedded(batch, [new], embed))[0])
 
 
-async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
+async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> None:
     """Like `add_vectors`, in concurrent groups. If one fails, the batch ends before it, with the error.
 
     If a budget is too small for a group, it is used for the first of its texts.
     """
-    new, usage = await _known(pool, batch, rows)
+    new = await _known(pool, batch, rows)
     groups = list(grouped(new, lambda row: len(batch.rows[row].text or ""), GROUP_CHARACTERS, GROUP_TEXTS))
     for group, made in zip(groups, await _embedded(batch, groups, embed), strict=True):
-        await _fill_group(batch, group, made, embed, usage)
-    return usage
+        await _fill_group(batch, group, made, embed)
 
 
-async def _fill_group(
-    batch: TextBatch, rows: list[int], made: Embedded | BaseException, embed: Embed, usage: Usage
-) -> None:
+async def _fill_group(batch: TextBatch, rows: list[int], made: Embedded | BaseException, embed: Embed) -> None:
     """Adds the vectors and cost of a group; if it exceeds a budget, those of its halves, until one fails."""
     is_first_fault = batch.end is None or rows[0] < batch.end
     if is_first_fault and len(rows) > 1 and isinstance(made, OverBudget | OverWholeBudget):
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
             if batch.end is None or half[0] < batch.end:
-                await _fill_group(batch, half, (await _embedded(batch, [half], embed))[0], embed, usage)
+                await _fill_group(batch, half, (await _embedded(batch, [half], embed))[0], embed)
         return
     try:
-        usage.add(_filled(batch, rows, made))
+        _fill(batch, rows, made)
     except OverWholeBudget as error:
         if is_first_fault:
             batch.add_problem(rows[0], ".text", error.problems[0].message)
@@ -165,7 +154,7 @@ async def _fill_group(
             batch.end, batch.fault = rows[0], error
 
 
-async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:
+async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> list[int]:
     """Adds the vectors that are stored with the same text, and returns the other rows."""
     # Without repeated ids, which a stream may have with different texts.
     times = Counter(batch.ids[row] for row in rows)
@@ -187,7 +176,8 @@ async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[in
         else:
             batch.rows[row_of[one.text_id]].vector = one.vector.to_binary()
     new = [row for row in rows if batch.ids[row] not in known]
-    return new, Usage(0, 0, 0, len(rows) - len(new))
+    batch.usage.unchanged += len(rows) - len(new)
+    return new
 
 
 async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> list[Embedded | BaseException]:
@@ -196,8 +186,8 @@ async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> 
     return await asyncio.gather(*(embed(batch.project, some) for some in texts), return_exceptions=True)
 
 
-def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> Usage:
-    """Adds the vectors of rows, and returns their cost. Raises the error instead, if there is one."""
+def _fill(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> None:
+    """Adds the vectors of rows and their cost. Raises the error instead, if there is one."""
     if isinstance(made, BaseException):
         raise made
     for place, reason in made.bad.items():
@@ -206,7 +196,7 @@ def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -
         raise Conflict("The dimensions of the project's instance have just changed: try again.")
     batch.set_vectors(rows, made.vectors.astype(np.float16))
     batch.models.add(made.model)
-    return usage_of(made.spent)
+    batch.usage.add(made.spent)
 
 
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
