@@ -60,10 +60,10 @@ async def test_many_at_once_overspend_nothing(
     other = await user(service, admin)
     for run in range(4):
         one = await lent(service, admin, provider)
-        limits = {"tokens_per_day": 10_000}
-        await share(one, other, **(limits if of == "share" else {}))
+        budget = {"tokens_per_day": 10_000}
+        await share(one, other, **(budget if of == "share" else {}))
         if of == "instance":
-            answer = await service.patch(one.instance, json=limits, headers=one.owner.headers)
+            answer = await service.patch(one.instance, json=budget, headers=one.owner.headers)
             assert answer.status_code == 200
         statuses = []
 
