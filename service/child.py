@@ -43,3 +43,10 @@ def set_limits() -> None:
         os.nice(10)  # less priority than the service
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
+
+
+def limit(kind: int, most: int) -> None:
+    """Sets a limit of memory, unless there is a lower one."""
+    hard = resource.getrlimit(kind)[1]
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(kind, (most, hard))

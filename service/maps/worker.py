@@ -9,6 +9,7 @@ import resource
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import BinaryIO
 
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from service.child import FAILED, received, send, set_limits
+from service.child import FAILED, limit, received, send, set_limits
 from service.maps import neighbours, projection
 from service.maps.messages import PART_POINTS, Answer, Failed, Layout, Part, Progress, Start
 from service.maps.quality import Trust
@@ -46,7 +47,7 @@ class _Map:
         self._answer(self._carried())
         if not self._start.renews:
             return
-        if not neighbours.is_installed():
+        if find_spec("openTSNE") is None:
             self._say(Failed(NOT_INSTALLED))
             return
         self._answer(neighbours.laid_out(self._coordinates, lambda done: self._say(Progress("neighbours", done))))
@@ -133,16 +134,10 @@ def _joined(some: Iterable[Batch], dimensions: int) -> Batch:
     )
 
 
-def _limit_memory() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
-
-
 def main() -> None:
     """Computes one map."""
     set_limits()
-    _limit_memory()
+    limit(resource.RLIMIT_DATA, MEMORY_BYTES)
     channel, answers = sys.stdin.buffer, sys.stdout.buffer
     try:
         _Map(msgspec.msgpack.decode(received(channel), type=Start), channel, answers).make()

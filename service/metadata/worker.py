@@ -18,7 +18,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from service.child import FAILED, received, send, set_limits
+from service.child import FAILED, limit, received, send, set_limits
 
 MEMORY_BYTES = 128 * 1024 * 1024  # that a job may add to the process
 FULL_BYTES = 64 * 1024 * 1024  # of growth, mostly by compiled schemas, after which the process is replaced
@@ -132,17 +132,12 @@ def _pages() -> tuple[int, int]:
     return 0, 0
 
 
-def _limit_memory() -> None:
-    size, hard = _pages()[0], resource.getrlimit(resource.RLIMIT_AS)[1]
-    if size and (hard == resource.RLIM_INFINITY or size + MEMORY_BYTES < hard):
-        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, hard))
-
-
 def _work() -> None:
     decoder, resident_at_start = msgspec.msgpack.Decoder(Job), _pages()[1]
     encode, answers = msgspec.msgpack.encode, sys.stdout.buffer
     while True:
-        _limit_memory()
+        if size := _pages()[0]:
+            limit(resource.RLIMIT_AS, size + MEMORY_BYTES)
         job = decoder.decode(received(sys.stdin.buffer))
         try:
             validator = _compiled(job.schema)

@@ -79,13 +79,11 @@ class Remote:
         """
         made = np.zeros((len(texts), model.dimensions), np.float32)
         job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent)
-
-        def size(place: int) -> int:
-            return len(texts[place].encode())
-
+        most_bytes, most_texts = job.dialect.most_bytes, self._most_in_call(job)
+        parts = grouped(range(len(texts)), lambda place: len(texts[place].encode()), most_bytes, most_texts)
         try:
             async with asyncio.TaskGroup() as group:
-                for places in grouped(range(len(texts)), size, job.dialect.most_bytes, self._most_in_call(job)):
+                for places in parts:
                     group.create_task(self._batch(job, places))
         except BaseExceptionGroup as errors:
             error = errors.exceptions[0]

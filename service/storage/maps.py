@@ -10,9 +10,9 @@ the memory.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 
 import asyncpg
 import msgspec
@@ -90,7 +90,7 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
         if (await changes.retrieve_log_state(connection, project_id=project_id)).log != asked.log:
             raise _Abandoned
 
-    async with aclosing(await Child.start(worker.__file__, THREADS)) as child:
+    async with contextlib.aclosing(await Child.start(worker.__file__, THREADS)) as child:
         process = _Process(child, check)
         await process.send(msgspec.msgpack.encode(start))
         for rows in (worker.basis_rows(asked.dimensions), worker.MOST_POINTS):
@@ -157,9 +157,13 @@ class _Process:
         self._child, self._check = child, check
 
     async def send(self, content: bytes) -> None:
-        """Sends a message or a piece of a sample, with back-pressure."""
-        async with asyncio.timeout(STUCK_SECONDS):
-            await self._child.send(content)
+        """Sends a message or a piece of a sample, with back-pressure. If the process has ended, `receive` raises.
+
+        After an error for the last piece of a COPY, the next statement of asyncpg would wait for ever.
+        """
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(STUCK_SECONDS):
+                await self._child.send(content)
 
     async def receive(self) -> bytes:
         """The next message."""
