@@ -1,14 +1,12 @@
 """Encoding of results (JSON or MessagePack) and errors (problem+json, contract section 1)."""
 
 import contextlib
-import traceback
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-import asyncpg
 import msgspec
 import numpy as np
 from msgspec.structs import asdict, astuple, replace
@@ -16,11 +14,10 @@ from pgvector import HalfVector
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.database import errors as database_errors
-from service.errors import INTERNAL_ERROR, ApiError, ProblemDetails
+from service.database.errors import reported
+from service.errors import ProblemDetails
 from service.http.limits import MAX_ACCEPT_LENGTH, PIECE_BYTES
 from service.json_tokens import packable, to_msgpack
-from service.observability.logs import logger
 from service.turns import Turns
 from service.vectors import to_decimals
 
@@ -253,24 +250,11 @@ def _encoded(value: Any) -> Any:
 
 
 def render(error: Exception, body: Callable[[ProblemDetails], Any] | None = None) -> Response:
-    """Renders an error as problem+json, or as the `body` made of it.
-
-    Internal errors are logged, and not shown to the client.
-    """
-    refusal = database_errors.explain(error)
-    if refusal is None:
-        _log(error)
-        refusal = ApiError(INTERNAL_ERROR)
+    """Renders an error as problem+json, or as the `body` made of it."""
+    refusal = reported(error)
     return Response(
         msgspec.json.encode(refusal.body() if body is None else body(refusal.body())),
         refusal.status,
         headers=refusal.headers,
         media_type=PROBLEM if body is None else JSON,
     )
-
-
-def _log(error: Exception) -> None:
-    # Without the message of a database error, which may contain whole rows.
-    what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
-    stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("fault", kind=type(error).__name__, error=what, stack=stack)

@@ -15,12 +15,11 @@ from starlette.requests import ClientDisconnect
 
 from service import vectors
 from service.admission import Admission
-from service.database import errors as database_errors
+from service.database.errors import reported
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import INTERNAL_ERROR, BadRequest, Problem
+from service.errors import BadRequest, Problem
 from service.metadata.schemas import Schemas
-from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
 from service.uploads.batch import Batch
 from service.uploads.chunks import Chunks
@@ -184,15 +183,12 @@ def _reasons(problems: list[Problem]) -> str:
 
 
 def _explained(error: Exception) -> str:
-    """The message of the error that ended the stream; internal errors are logged."""
+    """The message of the error that ended the stream."""
     if isinstance(error, Stop | ClientDisconnect):
         return str(error) or "The connection was lost."
-    known = database_errors.explain(error)
-    if known is not None:
-        reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
-        return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
-    logger.error("fault", kind=type(error).__name__, where="stream")
-    return INTERNAL_ERROR
+    known = reported(error)
+    reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
+    return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
 
 
 async def ahead(
