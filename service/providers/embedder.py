@@ -47,13 +47,13 @@ class Embedder:
         self._pool, self._keyring = pool, keyring
         self._local, self._ledger = LocalModel(), Ledger(pool)
         self._targets = Targets(config.provider_hosts or PROVIDER_HOSTS, config.provider_hosts)
-        connection = Connection(
+        self._connection = Connection(
             self._targets,
             config.service_provider_seconds,
             ca_file=config.service_provider_ca_file,
             proxy=config.service_provider_proxy,
         )
-        self._remote = Remote(connection)
+        self._remote = Remote(self._connection)
 
     async def embed(self, spender: Spender, texts: Sequence[str], purpose: Purpose) -> Embedded:
         """Embeds texts as documents or queries, for an authorized spender.
@@ -80,7 +80,7 @@ class Embedder:
     async def aclose(self) -> None:
         """Closes connections, and waits for pending work."""
         self._local.close()
-        await self._remote.aclose()
+        await self._connection.aclose()
         await self._ledger.aclose()
 
     async def _locally(self, texts: Sequence[str], spent: Spent) -> tuple[NDArray[np.float32], dict[int, str]]:

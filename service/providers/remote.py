@@ -90,10 +90,6 @@ class Remote:
             raise error.of_instance(model.instance) if isinstance(error, ProviderError) else error from None
         return made, job.bad
 
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        await self._connection.aclose()
-
     def _most_in_call(self, job: Job) -> int:
         count, until = self._most_texts.get(job.model.instance_id, (job.dialect.most_texts, 0.0))
         return count if time.monotonic() < until else job.dialect.most_texts

@@ -79,6 +79,7 @@ class Batch:
 
     `bad` has all rows with problems, and at most `max_problems` problems; their locations are relative to the row, like
     `.vector[3]`. Rows of a stream are `repeatable`: a row replaces an earlier one with the same text_id.
+    Rows from `end` on cannot be stored.
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
@@ -97,6 +98,7 @@ class Batch:
         self.project, self.encoding, self.wire = project, encoding, wire
         self.ids: list[str] = []
         self.rows: dict[int, Row] = {}
+        self.end = 0
         self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
         self.bad: dict[int, list[Problem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
@@ -120,6 +122,7 @@ class Batch:
 
         Raises BadRequest or Invalid for a malformed row, unless rows are repeatable.
         """
+        self.end = len(rows)
         decoder = self.wire.module.Decoder(self.decoded_type)
         begin = time.perf_counter()
         for row, raw in enumerate(rows):

@@ -130,7 +130,7 @@ class Upload:
         for rows in _runs(batch, self._good(batch)):
             good = set(self._good(batch))  # an earlier run may have found a bad row
             await self._upload(batch, [row for row in rows if row in good])
-        bad = sorted(batch.bad) if self._skips else sorted(batch.bad)[:1]
+        bad = [row for row in sorted(batch.bad) if row < batch.end][: None if self._skips else 1]
         self._line.rows += len(bad)
         self._line.rejected += len(bad)
         self._line.errors += [BadRow(first + row, batch.ids[row], _reasons(batch.bad[row])) for row in bad]
@@ -139,7 +139,7 @@ class Upload:
 
     def _good(self, batch: Batch) -> list[int]:
         """The rows to store: all that are not bad, or those before the first bad one."""
-        end = len(batch.ids) if self._skips else min(batch.bad, default=len(batch.ids))
+        end = batch.end if self._skips else min([batch.end, *batch.bad])
         return [row for row in range(end) if row not in batch.bad]
 
     async def _upload(self, batch: Batch, rows: list[int]) -> None:

@@ -38,11 +38,6 @@ class TextUpload(Upload):
         await add_vectors_in_groups(self._pool, batch, self._good(batch), self.embed)
         return batch
 
-    def _good(self, batch: Batch) -> list[int]:
-        rows = super()._good(batch)
-        end = batch.end if isinstance(batch, TextBatch) else None
-        return rows if end is None else [row for row in rows if row < end]
-
     async def _upload(self, batch: Batch, rows: list[int]) -> None:
         same = batch.same if isinstance(batch, TextBatch) else set()
         await super()._upload(batch, [row for row in rows if row not in same])
@@ -58,8 +53,6 @@ class TextUpload(Upload):
             batch.same.difference_update(again)
             batch.usage.unchanged -= len(again)
             await add_vectors_in_groups(self._pool, batch, again, self.embed)
-        if batch.end is not None:
-            batch.bad = {row: problems for row, problems in batch.bad.items() if row < batch.end}
         await batch.check_model(self._pool)
         await super()._store(batch)
         self._recent.append(set(batch.ids))

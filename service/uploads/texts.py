@@ -76,14 +76,13 @@ class Usage(msgspec.Struct, omit_defaults=True):
 class TextBatch(Batch):
     """The rows of a batch of texts; vectors are added later.
 
-    Rows that are the `same` as stored are skipped. `models` made the vectors, for a cost of `usage`. In a stream, a
-    batch may have an `end`, the first row that could not be embedded, with the `fault`.
+    Rows that are the `same` as stored are skipped. `models` made the vectors, for a cost of `usage`. In a stream, the
+    batch ends before the first row that could not be embedded, with the `fault`.
     """
 
     row_type = TextIn
     decoded_type = _RawText
     rows_name = "texts"
-    end: int | None = None
     fault: Exception | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -138,10 +137,10 @@ async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], e
 
 async def _fill_group(batch: TextBatch, rows: list[int], made: Embedded | BaseException, embed: Embed) -> None:
     """Adds the vectors and cost of a group; if it exceeds a budget, those of its halves, until one fails."""
-    is_first_fault = batch.end is None or rows[0] < batch.end
+    is_first_fault = rows[0] < batch.end
     if is_first_fault and len(rows) > 1 and isinstance(made, OverBudget | OverWholeBudget):
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-            if batch.end is None or half[0] < batch.end:
+            if half[0] < batch.end:
                 await _fill_group(batch, half, (await _embedded(batch, [half], embed))[0], embed)
         return
     try:
