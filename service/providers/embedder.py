@@ -68,8 +68,6 @@ class Embedder:
         if not model.is_usable:
             raise share_ended(model.instance, spender.holder)
         key = self._checked(model)
-        if not texts:
-            return Embedded(np.empty((0, model.dimensions), np.float32), model.name or "", Spent())
         async with self._ledger.spending(model, spender, texts) as spent:
             if model.dialect == "local":
                 vectors, bad = await self._locally(texts, spent)

@@ -79,7 +79,7 @@ class Batch:
 
     `bad` has all rows with problems, and at most `max_problems` problems; their locations are relative to the row, like
     `.vector[3]`. Rows of a stream are `repeatable`: a row replaces an earlier one with the same text_id.
-    Rows from `end` on cannot be stored.
+    Rows from `end` on cannot be stored. Those that are the `same` as stored are skipped.
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
@@ -99,6 +99,7 @@ class Batch:
         self.ids: list[str] = []
         self.rows: dict[int, Row] = {}
         self.end = 0
+        self.same: set[int] = set()
         self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
         self.bad: dict[int, list[Problem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False

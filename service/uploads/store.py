@@ -50,11 +50,6 @@ async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: W
     return batch
 
 
-async def check_schema(schemas: Schemas, project: ProjectAccess) -> None:
-    """Raises Conflict for an unusable schema: the original system accepted any text."""
-    await check_metadata(schemas, Batch(project))
-
-
 async def check_metadata(schemas: Schemas, batch: Batch, *, patient: bool = False) -> None:
     """Adds to a batch the rows whose metadata violate the project's schema. Absent metadata count as `{}`.
 

@@ -74,12 +74,9 @@ class Upload:
         self._pool, self._admission, self._schemas = pool, admission, schemas
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
-        self._line = self._first_line()
+        self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # of the last line
         self.chunks = Chunks(wire, admission, draining)
-
-    def _first_line(self) -> Line:
-        return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Stores records as they arrive; yields a line of JSON for each stored chunk, and a last line."""
@@ -144,8 +141,9 @@ class Upload:
 
     async def _upload(self, batch: Batch, rows: list[int]) -> None:
         """Stores good rows, except those that should keep metadata but have none, which become bad rows."""
-        while rows:
-            part = batch.only(rows)
+        new = [row for row in rows if row not in batch.same]
+        while new:
+            part = batch.only(new)
             try:
                 async with self._admission.upload(patient=True):
                     stored = await store_batch(self._pool, part)
@@ -153,15 +151,18 @@ class Upload:
                 if not part.bad or part.absent_fault is None:
                     raise
                 for row in part.bad:
-                    batch.add_fault(rows[row], part.absent_fault)
+                    batch.add_fault(new[row], part.absent_fault)
                 good = set(self._good(batch))
-                rows = [row for row in rows if row in good]
+                new = [row for row in new if row in good]
                 continue
-            self._line.rows += len(rows)
+            self._line.rows += len(new)
             self._line.inserted += stored.inserted
             self._line.updated += stored.updated
             self._line.unchanged += stored.unchanged
-            return
+            break
+        unchanged = sum(row in batch.same for row in rows)
+        self._line.rows += unchanged
+        self._line.unchanged += unchanged
 
 
 def _runs(batch: Batch, rows: list[int]) -> Iterator[list[int]]:

@@ -3,6 +3,8 @@
 from collections import deque
 from typing import Any
 
+from msgspec.structs import asdict
+
 from service.uploads.batch import Batch
 from service.uploads.limits import TEXT_CHUNKS_AT_ONCE
 from service.uploads.stream import Line, Upload
@@ -25,11 +27,9 @@ class TextUpload(Upload):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._line = TextLine(**asdict(self._line), usage=Usage(0, 0, 0, 0))
         # The ids of chunks that were perhaps not yet stored when a later one looked for its stored texts.
         self._recent: deque[set[str]] = deque(maxlen=TEXT_CHUNKS_AT_ONCE)
-
-    def _first_line(self) -> TextLine:
-        return TextLine(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[], usage=Usage(0, 0, 0, 0))
 
     async def _prepared(self, records: list[bytes]) -> Batch:
         batch = await super()._prepared(records)
@@ -37,13 +37,6 @@ class TextUpload(Upload):
         batch.usage = self._line.usage
         await add_vectors_in_groups(self._pool, batch, self._good(batch), self.embed)
         return batch
-
-    async def _upload(self, batch: Batch, rows: list[int]) -> None:
-        same = batch.same if isinstance(batch, TextBatch) else set()
-        await super()._upload(batch, [row for row in rows if row not in same])
-        unchanged = sum(row in same for row in rows)
-        self._line.rows += unchanged
-        self._line.unchanged += unchanged
 
     async def _store(self, batch: Batch) -> None:
         """Stores the good records of a chunk, and reports bad ones. Raises the error of the embedding, if any."""

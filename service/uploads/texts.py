@@ -76,8 +76,8 @@ class Usage(msgspec.Struct, omit_defaults=True):
 class TextBatch(Batch):
     """The rows of a batch of texts; vectors are added later.
 
-    Rows that are the `same` as stored are skipped. `models` made the vectors, for a cost of `usage`. In a stream, the
-    batch ends before the first row that could not be embedded, with the `fault`.
+    `models` made the vectors, for a cost of `usage`. In a stream, the batch ends before the first row that could not be
+    embedded, with the `fault`.
     """
 
     row_type = TextIn
@@ -87,7 +87,6 @@ class TextBatch(Batch):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.same: set[int] = set()
         self.models: set[str] = set()
         self.usage = Usage(0, 0, 0, 0)
 
