@@ -1,7 +1,7 @@
 """Encoding of results (JSON or MessagePack) and errors (problem+json, contract section 1)."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import cache
 from http import HTTPStatus
@@ -79,70 +79,77 @@ async def encode(result: Any, status: int = 200, accept: str | None = None) -> R
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
     if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT_LENGTH].lower()) and _prefers_msgpack(lower):
-        return Encoded(await _packed(result), status, MSGPACK)
-    return Encoded(await _json(result), status, JSON)
+        return Encoded(await _pieces(_packed(result)), status, MSGPACK)
+    return Encoded(await _pieces(_json(result)), status, JSON)
 
 
-async def _json(result: Any) -> list[bytes]:
+async def _pieces(parts: Iterator[bytes | Awaitable[bytes]]) -> list[bytes]:
+    """The answer in pieces of about PIECE_BYTES; at least one."""
+    done: list[bytes] = []
+    some: list[bytes] = []
+    size, turns = 0, Turns()
+    for part in parts:
+        some.append(part if isinstance(part, bytes) else await part)
+        size += len(some[-1])
+        if size > PIECE_BYTES:
+            done.append(b"".join(some))
+            some, size = [], 0
+        await turns.give()
+    return [*done, b"".join(some)]
+
+
+def _json(result: Any) -> Iterator[bytes]:
     lists = _lists(result, longer_than=ITEMS_AT_ONCE)
     if not lists:
-        return [msgspec.json.encode(result, enc_hook=_encoded)]
+        yield msgspec.json.encode(result, enc_hook=_encoded)
+        return
     # JSON contains no NUL, so each NUL marks a list.
     outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
-    pieces = Pieces()
-    turns = Turns()
     for text, (_, items) in zip(outside.split(b"\0"), [*lists, ("", [])], strict=True):
-        pieces.add(text)
-        await _add_json(pieces, items, turns)
-    return pieces.whole()
+        yield text
+        yield from _json_items(items)
 
 
-async def _add_json(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
-    """Adds the items of a list, without its brackets."""
+def _json_items(items: list[Any]) -> Iterator[bytes]:
+    """The items of a list, without its brackets."""
     for start in range(0, len(items), step := _step(items)):
         if start:
-            pieces.add(b",")
+            yield b","
         if _is_long(items[start]):
-            pieces.add(b"[")
-            await _add_json(pieces, items[start], turns)
-            pieces.add(b"]")
+            yield b"["
+            yield from _json_items(items[start])
+            yield b"]"
         else:
-            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encoded)[1:-1])
-        await turns.give()
+            yield msgspec.json.encode(items[start : start + step], enc_hook=_encoded)[1:-1]
 
 
-async def _packed(result: Any) -> list[bytes]:
+def _packed(result: Any) -> Iterator[bytes | Awaitable[bytes]]:
     """Encodes as MessagePack, item by item, with the same values of stored JSON and of times as in JSON."""
     lists = _lists(result, longer_than=0)
-    pieces = Pieces()
     if not lists:
-        pieces.add(await _pack(result))
-        return pieces.whole()
+        yield _pack(result)
+        return
     names = _encoded_names(result.__class__)
     fields = _plain(replace(result, **{name: None for name, _ in lists}))
     for name, _ in lists:
         fields.pop(names[name], None)
-    pieces.add(b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big"))
+    yield b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big")
     for name, value in fields.items():
-        pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
-    turns = Turns()
+        yield msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value)
     for name, items in lists:
-        pieces.add(msgspec.msgpack.encode(names[name]))
-        await _add_packed(pieces, items, turns)
-    return pieces.whole()
+        yield msgspec.msgpack.encode(names[name])
+        yield from _packed_list(items)
 
 
-async def _add_packed(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
-    """Adds a list."""
-    pieces.add(b"\xdd" + len(items).to_bytes(4, "big"))
+def _packed_list(items: list[Any]) -> Iterator[bytes | Awaitable[bytes]]:
+    yield b"\xdd" + len(items).to_bytes(4, "big")
     for start in range(0, len(items), step := _step(items)):
         if _is_long(items[start]):
-            await _add_packed(pieces, items[start], turns)
+            yield from _packed_list(items[start])
         elif step == 1:
-            pieces.add(await _pack(items[start]))
+            yield _pack(items[start])
         else:
-            pieces.add(b"".join(map(msgspec.msgpack.encode, items[start : start + step])))
-        await turns.give()
+            yield b"".join(map(msgspec.msgpack.encode, items[start : start + step]))
 
 
 @cache  # slow in msgspec
@@ -168,27 +175,6 @@ async def _pack(item: Any) -> bytes:
 def _plain(value: Any) -> Any:
     """A value as dicts and lists, with the strings that it has in JSON, except for bytes."""
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_encoded)
-
-
-class Pieces:
-    """Collects an answer in pieces of about PIECE_BYTES."""
-
-    def __init__(self) -> None:
-        self._done: list[bytes] = []
-        self._some: list[bytes] = []
-        self._size = 0
-
-    def add(self, text: bytes) -> None:
-        """Appends to the answer."""
-        self._some.append(text)
-        self._size += len(text)
-        if self._size > PIECE_BYTES:
-            self._done.append(b"".join(self._some))
-            self._some, self._size = [], 0
-
-    def whole(self) -> list[bytes]:
-        """All pieces; at least one."""
-        return [*self._done, b"".join(self._some)]
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
