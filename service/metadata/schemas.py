@@ -15,7 +15,7 @@ from service.children import Child
 from service.errors import Unavailable
 from service.grouping import grouped
 from service.metadata import worker
-from service.metadata.worker import COMPILE_SECONDS, MEMORY_BYTES, Applied, Compiled, Fault, Job
+from service.metadata.worker import COMPILE_SECONDS, MEMORY_BYTES, Applied, BadSchema, Fault, Job
 from service.observability.logs import logger
 from service.shares import Shares
 
@@ -37,10 +37,6 @@ _UNAVAILABLE = "Metadata cannot be checked at the moment; try again."
 _OUT_OF_TIME = -signal.SIGPROF
 # Exit codes after running out of memory, for the heap or the stack.
 _OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, FAILED)
-
-
-class BadSchema(Exception):
-    """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
 class TooCostly(Exception):
@@ -148,7 +144,7 @@ async def _applied(process: Child, job: Job) -> Applied:
     try:
         async with asyncio.timeout(STUCK_SECONDS):
             await process.send(msgspec.msgpack.encode(job))
-            if refusal := msgspec.msgpack.decode(await process.receive(), type=Compiled).refusal:
+            if refusal := msgspec.msgpack.decode(await process.receive(), type=str | None):
                 raise BadSchema(refusal)
             is_compiled = True
             return msgspec.msgpack.decode(await process.receive(), type=Applied)

@@ -1,7 +1,7 @@
 """The program of a process that applies users' JSON Schemas to metadata with limited time and memory.
 
-service.metadata.schemas sends jobs, and gets two answers to each: for the schema, then for the documents. The process
-ends when a job exceeds its CPU time or memory, and when its input is closed.
+service.metadata.schemas sends jobs, and gets two answers to each: the reason why the schema is not usable, if so, and
+what the documents violate. The process ends when a job exceeds its CPU time or memory, and when its input is closed.
 """
 
 import contextlib
@@ -36,12 +36,6 @@ class Job(msgspec.Struct, array_like=True):
     seconds: float
 
 
-class Compiled(msgspec.Struct, array_like=True):
-    """The reason why the schema is not usable, if so."""
-
-    refusal: str | None
-
-
 class Fault(msgspec.Struct, frozen=True, array_like=True):
     """A violation of the schema: `path` is like `.author.name` or `[2]`, empty for the whole."""
 
@@ -57,13 +51,13 @@ class Applied(msgspec.Struct, array_like=True):
     is_full: bool
 
 
-class _Refused(Exception):
+class BadSchema(Exception):
     """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
 @lru_cache(MAX_COMPILED)
 def _compiled(text: str) -> Any:
-    """The validator of a schema. Raises _Refused."""
+    """The validator of a schema. Raises BadSchema."""
     with _at_most(COMPILE_SECONDS):
         return _compile(text)
 
@@ -72,9 +66,9 @@ def _compile(text: str) -> Any:
     try:
         schema = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _Refused("it is not JSON, or nested very deeply") from None
+        raise BadSchema("it is not JSON, or nested very deeply") from None
     if not isinstance(schema, dict | bool):
-        raise _Refused("a JSON Schema is an object, true or false")
+        raise BadSchema("a JSON Schema is an object, true or false")
     try:
         # Masked, because values in messages may have any size. Patterns of this engine take linear time.
         patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES)
@@ -84,10 +78,10 @@ def _compile(text: str) -> Any:
     except jsonschema_rs.ValidationError as error:
         path = _path(error.instance_path)
         if error.message.endswith('is not a "regex"'):
-            raise _Refused(f"{path}: is not a regular expression without look-around, or is too large") from None
-        raise _Refused(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
+            raise BadSchema(f"{path}: is not a regular expression without look-around, or is too large") from None
+        raise BadSchema(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
     except (jsonschema_rs.ReferencingError, ValueError) as error:
-        raise _Refused(_cut(str(error).splitlines()[0])) from None
+        raise BadSchema(_cut(str(error).splitlines()[0])) from None
 
 
 def _refuse(uri: str) -> Any:
@@ -141,10 +135,10 @@ def _work() -> None:
         job = decoder.decode(received(sys.stdin.buffer))
         try:
             validator = _compiled(job.schema)
-        except _Refused as error:
-            send(answers, encode(Compiled(str(error))))
+        except BadSchema as error:
+            send(answers, encode(str(error)))
             continue
-        send(answers, encode(Compiled(None)))
+        send(answers, encode(None))
         begin = time.process_time()
         with _at_most(job.seconds):
             faults = [_fault(validator, document) for document in job.documents]

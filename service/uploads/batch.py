@@ -138,8 +138,20 @@ class Batch:
                 begin = time.perf_counter()
 
     async def _decoded(self, raw: msgspec.Raw, decoder: Any) -> Any:
-        is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
-        return await _decode_large_row(raw, self.wire) if is_large else decoder.decode(raw)
+        """Decodes a row; a large one with its vector and metadata in pieces."""
+        size = len(memoryview(raw))
+        if size <= number_arrays.QUICK_BYTES:
+            return decoder.decode(raw)
+        decode = self.wire.module.decode
+        row = decode(raw, type=_RawRow)
+        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
+            if size > decoding.EXPLAINED_BYTES and len(memoryview(getattr(row, field) or b"")) > most:
+                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
+        is_json = self.wire is decoding.JSON
+        row.vector = await number_arrays.decode_json(bytes(row.vector)) if is_json else decode(row.vector, type=Vector)
+        if row.metadata is not UNSET:
+            row.metadata = await large_metadata(bytes(row.metadata), self.wire)
+        return row
 
     def _add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
         """Adds a row that is not of its type, with all its problems, or a malformed one.
@@ -278,20 +290,3 @@ def _text_id(raw: msgspec.Raw, wire: Wire) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return text_id if isinstance(text_id, str) else ""
-
-
-async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
-    """Decodes a row with its vector and metadata in pieces. Raises like a decoder."""
-    row = wire.module.decode(raw, type=_RawRow)
-    if len(memoryview(raw)) > decoding.EXPLAINED_BYTES:
-        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
-            if len(memoryview(getattr(row, field) or b"")) > most:
-                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
-    sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
-    is_json = wire is decoding.JSON
-    sent["vector"] = (
-        await number_arrays.decode_json(bytes(row.vector)) if is_json else wire.module.decode(row.vector, type=Vector)
-    )
-    if row.metadata is not UNSET:
-        sent["metadata"] = await large_metadata(bytes(row.metadata), wire)
-    return EmbeddingIn(**sent)
