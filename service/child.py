@@ -35,7 +35,7 @@ def received(channel: BinaryIO) -> bytes:
 
 
 def set_limits() -> None:
-    """Makes this process end with its parent, without a core dump, and after it when processor or memory are short."""
+    """Leaves signals to the parent, writes no core dump, and gives way when processor or memory are short."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group; the parent ends this process
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

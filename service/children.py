@@ -24,7 +24,7 @@ class Child:
         ours, theirs = socket.socketpair()
         with theirs:
             # In a thread, because it takes some milliseconds.
-            process = await asyncio.to_thread(_spawn, program, theirs.fileno(), environment)
+            process = await asyncio.to_thread(_spawn, program, theirs, environment)
         return Child(process, await asyncio.open_unix_connection(sock=ours))
 
     async def send(self, content: bytes) -> None:
@@ -45,11 +45,11 @@ class Child:
         return await asyncio.to_thread(self._process.wait)
 
 
-def _spawn(program: str, channel: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(program: str, channel: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", program],
-        stdin=channel,
-        stdout=channel,
+        stdin=channel.fileno(),
+        stdout=channel.fileno(),
         stderr=subprocess.DEVNULL,
         env={"PYTHONPATH": os.pathsep.join(sys.path), **environment},
     )
