@@ -95,11 +95,9 @@ class Ledger:
 
     async def aclose(self) -> None:
         """Waits for pending entries, some seconds if the database does not answer."""
-        if self._entering:
-            _, late = await asyncio.wait(self._entering, timeout=limits.CLOSE_SECONDS)
-            for entering in late:
-                entering.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.CLOSE_SECONDS):
+                await asyncio.gather(*self._entering, return_exceptions=True)
 
     @asynccontextmanager
     async def _renewed(self, reservation_id: int) -> AsyncIterator[None]:
