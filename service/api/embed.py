@@ -9,20 +9,21 @@ from service import decoding, number_arrays
 from service.api.llm_instances import retrieved
 from service.api.texts import EMBED_ERRORS
 from service.decoding import Wire
-from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem
+from service.errors import BadRequest, ContentTooLarge, Invalid, NotFound, Problem, ProblemDetails
 from service.http.auth import Caller, instance_reader
 from service.http.endpoint import endpoint
-from service.http.openai_errors import as_openai
 from service.http.request import Req
 from service.http.responses import JSON
 from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
-from service.providers.errors import BadTexts
 from service.providers.ledger import Spender
 from service.queries.llm_instances import Instance
 from service.shares import SHORT_BYTES
 from service.uploads.limits import MAX_TEXT_CHARACTERS
-from service.uploads.texts import SentText, Usage, usage_of
+from service.uploads.texts import SentText, Usage
+
+# Of OpenAI's errors (platform.openai.com/docs/guides/error-codes, 2026-11), by status
+OPENAI_ERRORS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 COMPONENT_BYTES = {"float": 26, "f4": 10, "f2": 7}  # of a vector as float32, and in the answer
 OTHER_QUOTES = 1000  # of a body in JSON, besides those of the texts
@@ -90,6 +91,30 @@ class OpenAIVectors(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
+class OpenAIError(msgspec.Struct, frozen=True):
+    """An error; `param` is its location in the request."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class OpenAIProblem(msgspec.Struct, frozen=True):
+    """The body of an error."""
+
+    error: OpenAIError
+
+
+def _as_openai(problem: ProblemDetails) -> OpenAIProblem:
+    """A problem in OpenAI's format, with all details in one message."""
+    details = [": ".join(filter(None, (one.location, one.message))) for one in problem.errors]
+    usual = "server_error" if problem.status >= 500 else "invalid_request_error"
+    param = problem.errors[0].location if problem.errors else None
+    message = " ".join([problem.detail, *(f"{one}." for one in details)])
+    return OpenAIProblem(OpenAIError(message, OPENAI_ERRORS.get(problem.status, usual), param, str(problem.status)))
+
+
 @endpoint(
     "POST",
     "/v1/llm-instances/{user}/{instance}/embed",
@@ -106,7 +131,9 @@ async def post_embed(req: Req, user: str, instance: str, access: Caller) -> Vect
     form = sent.encoding
     made = await _embedded(req, user, access, stored, sent.input, sent.input_type, form)
     vectors: list[Any] = [one if form == "float" else one.astype(f"<{form}").tobytes() for one in made.vectors]
-    return Vectors(made.model, stored.dimensions, vectors, usage_of(made.spent))
+    usage = Usage(0, 0, 0, 0)
+    usage.add(made.spent)
+    return Vectors(made.model, stored.dimensions, vectors, usage)
 
 
 @endpoint(
@@ -117,7 +144,7 @@ async def post_embed(req: Req, user: str, instance: str, access: Caller) -> Vect
     consumes=(JSON,),
     errors=EMBED_ERRORS,
     only_reads=True,
-    error_body=as_openai,
+    error_body=_as_openai,
 )
 async def post_openai_embeddings(req: Req, user: str, instance: str, access: Caller) -> OpenAIVectors:
     """Embed texts with OpenAI's protocol. The `base_url` of clients is this path without its last segment."""
@@ -171,7 +198,6 @@ async def _embedded(
     if (size := len(texts) * instance.dimensions * COMPONENT_BYTES[form]) > SHORT_BYTES:
         await req.body.make_room(size)
     spender = Spender(instance.instance_id, access.handle or user, access.handle or "admin")
-    try:
-        return await req.services.embedder.embed(spender, texts, purpose)
-    except BadTexts as error:
-        raise error.located([f"body.input[{row}]" for row in range(len(texts))]) from None
+    made = await req.services.embedder.embed(spender, texts, purpose)
+    made.check(lambda place: f"body.input[{place}]")
+    return made

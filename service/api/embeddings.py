@@ -24,8 +24,8 @@ from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
 from service.shares import SHORT_BYTES, caller
 from service.storage.locks import locked
-from service.uploads.batch import EmbeddingIn, EmbeddingsIn
-from service.uploads.store import Uploaded, check_schema, checked, store_batch
+from service.uploads.batch import Batch, EmbeddingIn, EmbeddingsIn
+from service.uploads.store import Uploaded, check_metadata, checked, store_batch
 from service.uploads.stream import Upload
 from service.vectors import Encoding, in_bytes
 
@@ -129,7 +129,7 @@ async def delete_embedding(req: Req, text_id: str, access: ProjectAccess) -> Non
 async def upload_of(kind: type[U], req: Req, access: ProjectAccess, on_error: OnError, encoding: Encoding = "f4") -> U:
     """A stream into a project. Raises UnsupportedMediaType, and Conflict for an unusable schema."""
     services, wire = req.services, req.body.wire
-    await check_schema(services.schemas, access)
+    await check_metadata(services.schemas, Batch(access))
     return kind(
         req.pool,
         services.memory,

@@ -7,7 +7,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.database.errors import explain
-from service.errors import ApiError
 from service.http.auth import metrics_reader
 from service.http.endpoint import endpoint
 from service.http.request import Req
@@ -28,6 +27,6 @@ async def get_metrics(req: Req) -> Response:
         for name, value in asdict(summary).items():
             metrics.INDEXES[name].set(value)
     except Exception as error:  # no connection, or no database: the metrics of indexes keep their values
-        if not isinstance(error, ApiError) and explain(error) is None:
+        if explain(error) is None:
             raise
     return Response(metrics.exposed(), media_type=CONTENT_TYPE_LATEST)

@@ -25,7 +25,6 @@ from service.http.deadline import deadline
 from service.http.endpoint import endpoint
 from service.http.provisional import confirm
 from service.http.request import Req
-from service.providers.errors import BadTexts
 from service.queries import embeddings
 from service.queries.embeddings import PageRow
 from service.queries.projects import ProjectAccess
@@ -153,11 +152,8 @@ async def _embedded(req: Req, project: ProjectAccess, sent: Query) -> NDArray[np
         if req.credentials.key_hash is None:
             raise Unauthorized
         raise Forbidden(f"Only {project.text_search} of this project may search it with texts (its `text_search`).")
-    try:
-        made = await embedded(req, project, sent.texts, purpose="query")
-    except BadTexts as error:
-        places = ["body.text"] if sent.is_single else [f"body.texts[{row}]" for row in range(len(sent.texts))]
-        raise error.located(places) from None
+    made = await embedded(req, project, sent.texts, purpose="query")
+    made.check(lambda place: "body.text" if sent.is_single else f"body.texts[{place}]")
     return vectors.to_halves(made.vectors)[0]
 
 

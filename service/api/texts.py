@@ -38,14 +38,14 @@ async def post_texts(req: Req, access: ProjectAccess) -> StoredTexts:
     batch.check()  # before texts are embedded
     rows = list(range(len(batch.ids)))
     with req.abandonable():
-        usage = await add_vectors(req.pool, batch, rows, partial(embedded, req, purpose="document"))
+        await add_vectors(req.pool, batch, rows, partial(embedded, req, purpose="document"))
     batch.check()
     await batch.check_model(req.pool)
     async with req.services.uploads.held(caller.get(), patient=True):  # the texts are paid for
         stored = await store_batch(req.pool, batch.only([row for row in rows if row not in batch.same]))
     unchanged = stored.unchanged + len(batch.same)
     req.record.rows = {"inserted": stored.inserted, "updated": stored.updated, "unchanged": unchanged}
-    return StoredTexts(batch.ids, stored.inserted, stored.updated, unchanged, usage)
+    return StoredTexts(batch.ids, stored.inserted, stored.updated, unchanged, batch.usage)
 
 
 @endpoint("POST", "/v1/texts/{user}/{project}/stream", guard=embeddings_editor, streams=TextIn)

@@ -1,11 +1,13 @@
 """Conversion of database errors to the errors for clients."""
 
+import traceback
 from collections.abc import Callable
 
 import asyncpg
 
 from service.database.session import UnsupportedDatabase
-from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
+from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
+from service.observability.logs import logger
 
 # Of statements on a database with an older schema, or without one
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
@@ -47,6 +49,8 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
 def explain(error: Exception) -> ApiError | None:
     """The error for the client; None for an internal error."""
     match error:
+        case ApiError():
+            return error
         case asyncpg.IntegrityConstraintViolationError(constraint_name=name) if name in REFUSALS:
             return REFUSALS[name]()
         case asyncpg.NotNullViolationError(column_name=column):
@@ -84,3 +88,15 @@ def explain(error: Exception) -> ApiError | None:
             return Unavailable()
         case _:
             return None
+
+
+def reported(error: Exception) -> ApiError:
+    """The error for the client. An internal one is logged, and not shown."""
+    known = explain(error)
+    if known is not None:
+        return known
+    # Without the message of a database error, which may contain whole rows.
+    what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("fault", kind=type(error).__name__, error=what, stack=stack)
+    return ApiError(INTERNAL_ERROR)

@@ -17,15 +17,10 @@ OLDER_NAMES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3
 SLICE = 256 * 1024
 
 
-def _gzip() -> Any:
-    return zlib.decompressobj(wbits=31)
-
-
-def _zstd() -> Any:
-    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
-
-
-ENCODINGS: dict[str, Callable[[], Any]] = {"gzip": _gzip, "zstd": _zstd}  # the decompressor of one frame
+ENCODINGS: dict[str, Callable[[], Any]] = {  # the decompressor of one frame
+    "gzip": lambda: zlib.decompressobj(wbits=31),
+    "zstd": lambda: zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG}),
+}
 
 
 class Decompressor:

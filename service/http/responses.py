@@ -1,26 +1,23 @@
 """Encoding of results (JSON or MessagePack) and errors (problem+json, contract section 1)."""
 
 import contextlib
-import traceback
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-import asyncpg
 import msgspec
 import numpy as np
 from msgspec.structs import asdict, astuple, replace
 from pgvector import HalfVector
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.database import errors as database_errors
-from service.errors import INTERNAL_ERROR, ApiError, ProblemDetails
+from service.database.errors import reported
+from service.errors import ProblemDetails
 from service.http.limits import MAX_ACCEPT_LENGTH, PIECE_BYTES
 from service.json_tokens import packable, to_msgpack
-from service.observability.logs import logger
 from service.turns import Turns
 from service.vectors import to_decimals
 
@@ -57,26 +54,19 @@ class Encoded(Response):
         await send({"type": "http.response.body", "body": self.pieces[-1], "more_body": False})
 
 
-class Lines(Response):
-    """An answer in lines of JSON, sent while the request body is still being received.
+class Lines(StreamingResponse):
+    """An answer in lines of JSON, sent while the request body is still being received."""
 
-    Starlette's streaming response would read and lose the body while it waits for a disconnect.
-    """
+    media_type = NDJSON
 
     def __init__(self, lines: AsyncGenerator[bytes, None]) -> None:
-        self.status_code = HTTPStatus.OK
-        self.media_type = NDJSON
-        self.background = None
+        super().__init__(lines, headers={"X-Accel-Buffering": "no"})  # for proxies
         self.lines = lines
-        self.init_headers({"X-Accel-Buffering": "no"})  # for proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the lines."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self.lines) as lines:
-            async for line in lines:
-                await send({"type": "http.response.body", "body": line, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        """Sends the lines. Starlette's own method would read and lose the body while it waits for a disconnect."""
+        async with aclosing(self.lines):
+            await self.stream_response(send)
 
 
 async def encode(result: Any, status: int = 200, accept: str | None = None) -> Response:
@@ -89,72 +79,77 @@ async def encode(result: Any, status: int = 200, accept: str | None = None) -> R
     if result is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
     if accept is not None and MSGPACK in (lower := accept[:MAX_ACCEPT_LENGTH].lower()) and _prefers_msgpack(lower):
-        return Encoded(await _packed(result), status, MSGPACK)
-    return Encoded(await _json(result), status, JSON)
+        return Encoded(await _pieces(_packed(result)), status, MSGPACK)
+    return Encoded(await _pieces(_json(result)), status, JSON)
 
 
-async def _json(result: Any) -> list[bytes]:
+async def _pieces(parts: Iterator[bytes | Awaitable[bytes]]) -> list[bytes]:
+    """The answer in pieces of about PIECE_BYTES; at least one."""
+    done: list[bytes] = []
+    some: list[bytes] = []
+    size, turns = 0, Turns()
+    for part in parts:
+        some.append(part if isinstance(part, bytes) else await part)
+        size += len(some[-1])
+        if size > PIECE_BYTES:
+            done.append(b"".join(some))
+            some, size = [], 0
+        await turns.give()
+    return [*done, b"".join(some)]
+
+
+def _json(result: Any) -> Iterator[bytes]:
     lists = _lists(result, longer_than=ITEMS_AT_ONCE)
     if not lists:
-        return [msgspec.json.encode(result, enc_hook=_encode_vector)]
+        yield msgspec.json.encode(result, enc_hook=_encoded)
+        return
     # JSON contains no NUL, so each NUL marks a list.
     outside = msgspec.json.encode(replace(result, **{name: msgspec.Raw(b"[\0]") for name, _ in lists}))
-    pieces = Pieces()
-    turns = Turns()
     for text, (_, items) in zip(outside.split(b"\0"), [*lists, ("", [])], strict=True):
-        pieces.add(text)
-        await _add_json(pieces, items, turns)
-    return pieces.whole()
+        yield text
+        yield from _json_items(items)
 
 
-async def _add_json(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
-    """Adds the items of a list, without its brackets."""
+def _json_items(items: list[Any]) -> Iterator[bytes]:
+    """The items of a list, without its brackets."""
     for start in range(0, len(items), step := _step(items)):
         if start:
-            pieces.add(b",")
+            yield b","
         if _is_long(items[start]):
-            pieces.add(b"[")
-            await _add_json(pieces, items[start], turns)
-            pieces.add(b"]")
+            yield b"["
+            yield from _json_items(items[start])
+            yield b"]"
         else:
-            pieces.add(msgspec.json.encode(items[start : start + step], enc_hook=_encode_vector)[1:-1])
-        await turns.give()
+            yield msgspec.json.encode(items[start : start + step], enc_hook=_encoded)[1:-1]
 
 
-async def _packed(result: Any) -> list[bytes]:
-    """Encodes as MessagePack via JSON, item by item, so that values of stored JSON and times are the same in both."""
+def _packed(result: Any) -> Iterator[bytes | Awaitable[bytes]]:
+    """Encodes as MessagePack, item by item, with the same values of stored JSON and of times as in JSON."""
     lists = _lists(result, longer_than=0)
-    pieces = Pieces()
     if not lists:
-        pieces.add(await _pack(result))
-        return pieces.whole()
+        yield _pack(result)
+        return
     names = _encoded_names(result.__class__)
-    binary = {name: one for name in names if type(one := getattr(result, name)) is bytes}  # which JSON does not have
-    aside = [*(name for name, _ in lists), *binary]
-    rest = msgspec.json.decode(msgspec.json.encode(replace(result, **dict.fromkeys(aside, msgspec.Raw(b"null")))))
-    fields = {name: value for name, value in rest.items() if name not in {names[one] for one in aside}}
-    fields |= {names[name]: one for name, one in binary.items()}
-    pieces.add(b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big"))
+    fields = _plain(replace(result, **{name: None for name, _ in lists}))
+    for name, _ in lists:
+        fields.pop(names[name], None)
+    yield b"\xdf" + (len(fields) + len(lists)).to_bytes(4, "big")
     for name, value in fields.items():
-        pieces.add(msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value))
-    turns = Turns()
+        yield msgspec.msgpack.encode(name) + msgspec.msgpack.encode(value)
     for name, items in lists:
-        pieces.add(msgspec.msgpack.encode(names[name]))
-        await _add_packed(pieces, items, turns)
-    return pieces.whole()
+        yield msgspec.msgpack.encode(names[name])
+        yield from _packed_list(items)
 
 
-async def _add_packed(pieces: "Pieces", items: list[Any], turns: Turns) -> None:
-    """Adds a list."""
-    pieces.add(b"\xdd" + len(items).to_bytes(4, "big"))
+def _packed_list(items: list[Any]) -> Iterator[bytes | Awaitable[bytes]]:
+    yield b"\xdd" + len(items).to_bytes(4, "big")
     for start in range(0, len(items), step := _step(items)):
         if _is_long(items[start]):
-            await _add_packed(pieces, items[start], turns)
+            yield from _packed_list(items[start])
         elif step == 1:
-            pieces.add(await _pack(items[start]))
+            yield _pack(items[start])
         else:
-            pieces.add(b"".join(map(msgspec.msgpack.encode, items[start : start + step])))
-        await turns.give()
+            yield b"".join(map(msgspec.msgpack.encode, items[start : start + step]))
 
 
 @cache  # slow in msgspec
@@ -163,46 +158,23 @@ def _encoded_names(kind: Any) -> dict[str, str]:
 
 
 async def _pack(item: Any) -> bytes:
-    if isinstance(item, bytes):  # which JSON does not have
-        return msgspec.msgpack.encode(item)
     large: dict[str, bytes] = {}
-    binary: dict[str, bytes] = {}
     if isinstance(item, msgspec.Struct):
         values = asdict(item).items()
         large = {name: bytes(one) for name, one in values if type(one) is msgspec.Raw and len(memoryview(one)) > LARGE}
-        binary = {name: one for name, one in values if type(one) is bytes}
-        aside = [*large, *binary]
-        item = replace(item, **dict.fromkeys(aside, msgspec.Raw(b"null"))) if aside else item
-    plain = msgspec.json.decode(msgspec.json.encode(item, enc_hook=_encode_vector))
+        item = replace(item, **dict.fromkeys(large, msgspec.Raw(b"null"))) if large else item
+    plain = _plain(item)
     for name, text in large.items():
         plain[name] = msgspec.Raw(await to_msgpack(text))
-    if binary:
-        plain.update(binary)
     try:
         return msgspec.msgpack.encode(plain)
     except OverflowError:
         return msgspec.msgpack.encode(_packable(plain))
 
 
-class Pieces:
-    """Collects an answer in pieces of about PIECE_BYTES."""
-
-    def __init__(self) -> None:
-        self._done: list[bytes] = []
-        self._some: list[bytes] = []
-        self._size = 0
-
-    def add(self, text: bytes) -> None:
-        """Appends to the answer."""
-        self._some.append(text)
-        self._size += len(text)
-        if self._size > PIECE_BYTES:
-            self._done.append(b"".join(self._some))
-            self._some, self._size = [], 0
-
-    def whole(self) -> list[bytes]:
-        """All pieces; at least one."""
-        return [*self._done, b"".join(self._some)]
+def _plain(value: Any) -> Any:
+    """A value as dicts and lists, with the strings that it has in JSON, except for bytes."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_encoded)
 
 
 def _lists(result: Any, longer_than: int) -> list[tuple[str, list[Any]]]:
@@ -253,33 +225,22 @@ def _prefers_msgpack(accept: str) -> bool:
     return weights[MSGPACK] > 0 and weights[MSGPACK] >= weights[JSON]
 
 
-def _encode_vector(value: Any) -> Any:
+def _encoded(value: Any) -> Any:
     if isinstance(value, HalfVector):
         return to_decimals(value)
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, msgspec.Raw):  # which JSON takes as it is
+        return msgspec.json.decode(value)
     raise TypeError(f"{type(value)} has no JSON form")
 
 
 def render(error: Exception, body: Callable[[ProblemDetails], Any] | None = None) -> Response:
-    """Renders an error as problem+json, or as the `body` made of it.
-
-    Internal errors are logged, and not shown to the client.
-    """
-    refusal = error if isinstance(error, ApiError) else database_errors.explain(error)
-    if refusal is None:
-        _log(error)
-        refusal = ApiError(INTERNAL_ERROR)
+    """Renders an error as problem+json, or as the `body` made of it."""
+    refusal = reported(error)
     return Response(
         msgspec.json.encode(refusal.body() if body is None else body(refusal.body())),
         refusal.status,
         headers=refusal.headers,
         media_type=PROBLEM if body is None else JSON,
     )
-
-
-def _log(error: Exception) -> None:
-    # Without the message of a database error, which may contain whole rows.
-    what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
-    stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("fault", kind=type(error).__name__, error=what, stack=stack)

@@ -1,14 +1,11 @@
-"""Messages between the indexer and the process that computes a map: MessagePack after its length in four bytes.
+"""Messages between the indexer and the process that computes a map, as MessagePack (`service.child`).
 
 The indexer sends Start, then two samples, each as the pieces of a COPY with an empty piece at the end. The process
 answers with Progress, and with Layouts, each followed by its Parts.
 """
 
-from typing import BinaryIO
-
 import msgspec
 
-LENGTH_BYTES = 4
 PART_POINTS = 5000
 
 
@@ -66,17 +63,3 @@ class Failed(msgspec.Struct, array_like=True, tag=True):
 
 
 Answer = Progress | Layout | Part | Failed
-
-
-def framed(content: bytes) -> bytes:
-    """A message or a piece of a sample with its length."""
-    return len(content).to_bytes(LENGTH_BYTES) + content
-
-
-def received(channel: BinaryIO) -> bytes:
-    """The next message or piece. Raises EOFError if the other end is closed."""
-    head = channel.read(LENGTH_BYTES)
-    content = channel.read(int.from_bytes(head))
-    if len(head) < LENGTH_BYTES or len(content) < int.from_bytes(head):
-        raise EOFError
-    return content

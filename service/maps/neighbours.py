@@ -3,7 +3,6 @@
 import itertools
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,6 @@ REPORT_ROUNDS = 25  # between two reports of the progress
 PLACED_BY = 3  # nearest neighbours
 COMPARED_AT_ONCE = 10_000_000  # distances: 40 MB
 SEED = 1
-
-
-def is_installed() -> bool:
-    """Whether the extra `map` is installed."""
-    return find_spec("openTSNE") is not None
 
 
 def laid_out(coordinates: NDArray[np.float32], report: Callable[[float], None]) -> NDArray[np.float32]:

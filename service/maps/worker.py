@@ -4,14 +4,12 @@ service.storage.maps starts it, and sends samples of embeddings to its standard 
 environment. It ends when its input is closed.
 """
 
-import contextlib
 import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from importlib.util import find_spec
 from typing import BinaryIO
 
 import msgspec
@@ -19,15 +17,15 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from service.child import FAILED, limit, received, send, set_limits
 from service.maps import neighbours, projection
-from service.maps.messages import PART_POINTS, Answer, Failed, Layout, Part, Progress, Start, framed, received
+from service.maps.messages import PART_POINTS, Answer, Failed, Layout, Part, Progress, Start
 from service.maps.quality import Trust
 from service.maps.samples import Batch, batches
 
 MOST_POINTS = 100_000  # of a map
 MEMORY_BYTES = 1024 * 1024 * 1024
 BASIS_NUMBERS = 16 * 1024 * 1024  # in the vectors for a projection: 64 MiB
-FAILED = 3  # exit code after an error
 NOT_INSTALLED = "A map by neighbours needs the extra `map` for the indexer: pip install 'embedding-service[map]'."
 NO_MEMORY = f"It takes more than {MEMORY_BYTES // 1024**2} MiB of memory."
 
@@ -49,7 +47,7 @@ class _Map:
         self._answer(self._carried())
         if not self._start.renews:
             return
-        if not neighbours.is_installed():
+        if find_spec("openTSNE") is None:
             self._say(Failed(NOT_INSTALLED))
             return
         self._answer(neighbours.laid_out(self._coordinates, lambda done: self._say(Progress("neighbours", done))))
@@ -118,8 +116,7 @@ class _Map:
             )
 
     def _say(self, answer: Answer) -> None:
-        self._answers.write(framed(msgspec.msgpack.encode(answer)))
-        self._answers.flush()
+        send(self._answers, msgspec.msgpack.encode(answer))
 
     def _end_with_input(self) -> None:
         """Exits when the indexer has ended, even during long work."""
@@ -137,34 +134,18 @@ def _joined(some: Iterable[Batch], dimensions: int) -> Batch:
     )
 
 
-def _set_limits() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group; the indexer ends this process
-        signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
-    with contextlib.suppress(OSError):
-        os.nice(10)  # less priority than the service
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
-
-
 def main() -> None:
     """Computes one map."""
-    _set_limits()
+    set_limits()
+    limit(resource.RLIMIT_DATA, MEMORY_BYTES)
     channel, answers = sys.stdin.buffer, sys.stdout.buffer
-    code = 0
     try:
         _Map(msgspec.msgpack.decode(received(channel), type=Start), channel, answers).make()
     except MemoryError:
-        answers.write(framed(msgspec.msgpack.encode(Failed(NO_MEMORY))))
-        answers.flush()
-    except (EOFError, BrokenPipeError):  # the indexer has ended
-        pass
+        send(answers, msgspec.msgpack.encode(Failed(NO_MEMORY)))
     except BaseException:
-        code = FAILED
-    os._exit(code)  # without waiting for the reading thread
+        os._exit(FAILED)
+    os._exit(0)  # without waiting for the reading thread
 
 
 if __name__ == "__main__":

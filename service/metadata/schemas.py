@@ -5,20 +5,17 @@ The cost of a schema cannot be determined from its text. So schemas are compiled
 """
 
 import asyncio
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from service.child import FAILED
+from service.children import Child
 from service.errors import Unavailable
 from service.grouping import grouped
 from service.metadata import worker
-from service.metadata.worker import COMPILE_SECONDS, LENGTH_BYTES, MEMORY_BYTES, Applied, Compiled, Fault, Job
+from service.metadata.worker import COMPILE_SECONDS, MEMORY_BYTES, Applied, BadSchema, Fault, Job
 from service.observability.logs import logger
 from service.shares import Shares
 
@@ -39,11 +36,7 @@ EMPTY = b"{}"  # for absent metadata
 _UNAVAILABLE = "Metadata cannot be checked at the moment; try again."
 _OUT_OF_TIME = -signal.SIGPROF
 # Exit codes after running out of memory, for the heap or the stack.
-_OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, worker.FAILED)
-
-
-class BadSchema(Exception):
-    """The text is not an acceptable JSON Schema; the message has the reason."""
+_OUT_OF_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, FAILED)
 
 
 class TooCostly(Exception):
@@ -70,7 +63,7 @@ class Schemas:
 
     def __init__(self, *, wait: float) -> None:
         self._shares = Shares(PROCESSES, part=OF_ONE_OWNER, reserve=0, wait=wait, what="checks of metadata")
-        self._idle: list[_Process] = []
+        self._idle: list[Child] = []
         self._slow: dict[str, float] = {}  # until which time
 
     async def check(self, owner: str, schema: str) -> None:
@@ -109,10 +102,10 @@ class Schemas:
     async def _do(self, job: Job) -> Applied:
         """Runs a job in a process; retries once if the process was killed from outside."""
         for is_last in (False, True):
-            process = self._idle.pop() if self._idle else await _Process.start()
+            process = self._idle.pop() if self._idle else await Child.start(worker.__file__)
             is_reusable = False
             try:
-                applied = await process.apply(job)
+                applied = await _applied(process, job)
                 is_reusable = not applied.is_full
                 return applied
             except BadSchema:
@@ -126,7 +119,7 @@ class Schemas:
                 if is_reusable:
                     self._idle.append(process)
                 else:  # also after a cancellation
-                    await process.end()
+                    await process.aclose()
         raise AssertionError
 
     def _is_slow(self, owner: str) -> bool:
@@ -140,63 +133,24 @@ class Schemas:
     async def aclose(self) -> None:
         """Ends all processes."""
         while self._idle:
-            await self._idle.pop().end()
+            await self._idle.pop().aclose()
 
 
-class _Process:
-    """A process that applies schemas, and the socket to it."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", streams: tuple[Any, Any]) -> None:
-        self._process = process
-        self._reader, self._writer = streams
-
-    @staticmethod
-    async def start() -> "_Process":
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # In a thread, because it takes some milliseconds.
-            process = await asyncio.to_thread(_spawn, theirs)
-        return _Process(process, await asyncio.open_unix_connection(sock=ours))
-
-    async def apply(self, job: Job) -> Applied:
-        """Runs a job. Raises BadSchema, _Ended and Unavailable."""
-        is_compiled = False
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                encoded = msgspec.msgpack.encode(job)
-                self._writer.write(len(encoded).to_bytes(LENGTH_BYTES) + encoded)
-                await self._writer.drain()
-                if refusal := msgspec.msgpack.decode(await self._receive(), type=Compiled).refusal:
-                    raise BadSchema(refusal)
-                is_compiled = True
-                return msgspec.msgpack.decode(await self._receive(), type=Applied)
-        except TimeoutError:
-            logger.warning("A process that checks metadata is stuck.", seconds=STUCK_SECONDS)
-            raise Unavailable(_UNAVAILABLE) from None
-        except (OSError, EOFError):  # the process has ended
-            raise _Ended(await self.end(), is_compiled=is_compiled) from None
-
-    async def _receive(self) -> bytes:
-        length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
-        received: bytes = await self._reader.readexactly(length)
-        return received
-
-    async def end(self) -> int:
-        """Kills the process, unless it has already ended, and returns its exit code."""
-        self._writer.close()
-        self._process.kill()
-        return await asyncio.to_thread(self._process.wait)
-
-
-def _spawn(channel: socket.socket) -> "subprocess.Popen[bytes]":
-    """Starts a new Python, without the environment of this process, which has secrets."""
-    return subprocess.Popen(
-        [sys.executable, "-P", worker.__file__],
-        stdin=channel.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},  # the module path of this process
-    )
+async def _applied(process: Child, job: Job) -> Applied:
+    """Runs a job. Raises BadSchema, _Ended and Unavailable."""
+    is_compiled = False
+    try:
+        async with asyncio.timeout(STUCK_SECONDS):
+            await process.send(msgspec.msgpack.encode(job))
+            if refusal := msgspec.msgpack.decode(await process.receive(), type=str | None):
+                raise BadSchema(refusal)
+            is_compiled = True
+            return msgspec.msgpack.decode(await process.receive(), type=Applied)
+    except TimeoutError:
+        logger.warning("A process that checks metadata is stuck.", seconds=STUCK_SECONDS)
+        raise Unavailable(_UNAVAILABLE) from None
+    except (OSError, EOFError):  # the process has ended
+        raise _Ended(await process.aclose(), is_compiled=is_compiled) from None
 
 
 def _limit(ended: _Ended) -> str:

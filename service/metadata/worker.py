@@ -1,25 +1,24 @@
 """The program of a process that applies users' JSON Schemas to metadata with limited time and memory.
 
-service.metadata.schemas sends jobs through its standard input, a socket, and gets two answers to each: for the schema,
-then for the documents. The process ends when a job exceeds its CPU time or memory, and when the socket is closed. To
-stay small, it imports nothing of the service.
+service.metadata.schemas sends jobs, and gets two answers to each: the reason why the schema is not usable, if so, and
+what the documents violate. The process ends when a job exceeds its CPU time or memory, and when its input is closed.
 """
 
 import contextlib
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
 from functools import lru_cache
-from io import BufferedRWPair
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import msgspec
+
+from service.child import FAILED, limit, received, send, set_limits
 
 MEMORY_BYTES = 128 * 1024 * 1024  # that a job may add to the process
 FULL_BYTES = 64 * 1024 * 1024  # of growth, mostly by compiled schemas, after which the process is replaced
@@ -27,8 +26,6 @@ MAX_COMPILED = 256
 MAX_PATTERN_BYTES = 2 * 1024 * 1024  # of a compiled pattern: `^.{1,1000}$` takes half of it
 MAX_MESSAGE = 300  # characters
 COMPILE_SECONDS = 2.0
-FAILED = 3  # exit code after a MemoryError or an error of a library
-LENGTH_BYTES = 4  # before each message
 
 
 class Job(msgspec.Struct, array_like=True):
@@ -37,12 +34,6 @@ class Job(msgspec.Struct, array_like=True):
     schema: str
     documents: list[bytes]
     seconds: float
-
-
-class Compiled(msgspec.Struct, array_like=True):
-    """The reason why the schema is not usable, if so."""
-
-    refusal: str | None
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True):
@@ -60,13 +51,13 @@ class Applied(msgspec.Struct, array_like=True):
     is_full: bool
 
 
-class _Refused(Exception):
+class BadSchema(Exception):
     """The text is not an acceptable JSON Schema; the message has the reason."""
 
 
 @lru_cache(MAX_COMPILED)
 def _compiled(text: str) -> Any:
-    """The validator of a schema. Raises _Refused."""
+    """The validator of a schema. Raises BadSchema."""
     with _at_most(COMPILE_SECONDS):
         return _compile(text)
 
@@ -75,9 +66,9 @@ def _compile(text: str) -> Any:
     try:
         schema = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _Refused("it is not JSON, or nested very deeply") from None
+        raise BadSchema("it is not JSON, or nested very deeply") from None
     if not isinstance(schema, dict | bool):
-        raise _Refused("a JSON Schema is an object, true or false")
+        raise BadSchema("a JSON Schema is an object, true or false")
     try:
         # Masked, because values in messages may have any size. Patterns of this engine take linear time.
         patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES)
@@ -87,10 +78,10 @@ def _compile(text: str) -> Any:
     except jsonschema_rs.ValidationError as error:
         path = _path(error.instance_path)
         if error.message.endswith('is not a "regex"'):
-            raise _Refused(f"{path}: is not a regular expression without look-around, or is too large") from None
-        raise _Refused(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
+            raise BadSchema(f"{path}: is not a regular expression without look-around, or is too large") from None
+        raise BadSchema(f"{path}: {_cut(error.message)}" if path else _cut(error.message)) from None
     except (jsonschema_rs.ReferencingError, ValueError) as error:
-        raise _Refused(_cut(str(error).splitlines()[0])) from None
+        raise BadSchema(_cut(str(error).splitlines()[0])) from None
 
 
 def _refuse(uri: str) -> Any:
@@ -135,56 +126,36 @@ def _pages() -> tuple[int, int]:
     return 0, 0
 
 
-def _set_limits() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the process group while the service is shutting down
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):
-        os.nice(10)  # less priority than the service
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel kills this process before the service
-
-
-def _limit_memory() -> None:
-    size, hard = _pages()[0], resource.getrlimit(resource.RLIMIT_AS)[1]
-    if size and (hard == resource.RLIM_INFINITY or size + MEMORY_BYTES < hard):
-        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, hard))
-
-
-def _send(channel: BufferedRWPair, message: msgspec.Struct) -> None:
-    encoded = msgspec.msgpack.encode(message)
-    channel.write(len(encoded).to_bytes(LENGTH_BYTES) + encoded)
-    channel.flush()
-
-
-def _work(channel: BufferedRWPair) -> None:
+def _work() -> None:
     decoder, resident_at_start = msgspec.msgpack.Decoder(Job), _pages()[1]
-    while length := channel.read(LENGTH_BYTES):
-        _limit_memory()
-        job = decoder.decode(channel.read(int.from_bytes(length)))
+    encode, answers = msgspec.msgpack.encode, sys.stdout.buffer
+    while True:
+        if size := _pages()[0]:
+            limit(resource.RLIMIT_AS, size + MEMORY_BYTES)
+        job = decoder.decode(received(sys.stdin.buffer))
         try:
             validator = _compiled(job.schema)
-        except _Refused as error:
-            _send(channel, Compiled(str(error)))
+        except BadSchema as error:
+            send(answers, encode(str(error)))
             continue
-        _send(channel, Compiled(None))
+        send(answers, encode(None))
         begin = time.process_time()
         with _at_most(job.seconds):
             faults = [_fault(validator, document) for document in job.documents]
-        _send(channel, Applied(faults, time.process_time() - begin, _pages()[1] - resident_at_start > FULL_BYTES))
+        is_full = _pages()[1] - resident_at_start > FULL_BYTES
+        send(answers, encode(Applied(faults, time.process_time() - begin, is_full)))
 
 
 def main() -> None:
-    """Works until the socket is closed."""
-    _set_limits()
-    with socket.socket(fileno=sys.stdin.fileno()) as ours, ours.makefile("rwb") as channel:
-        try:
-            _work(channel)
-        except OSError:
-            os._exit(0)  # the service has ended
-        except BaseException:  # a MemoryError, or a panic of a library
-            os._exit(FAILED)
+    """Works until the input is closed."""
+    set_limits()
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    try:
+        _work()
+    except (OSError, EOFError):
+        os._exit(0)  # the service has ended
+    except BaseException:  # a MemoryError, or a panic of a library
+        os._exit(FAILED)
 
 
 if __name__ == "__main__":

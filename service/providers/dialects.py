@@ -9,7 +9,7 @@ Mistral AI (docs.mistral.ai/api/endpoint/embeddings), Ollama (docs.ollama.com/ap
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
@@ -74,31 +74,26 @@ def _gemini_address(endpoint: str, model: str) -> str:
     return urlunsplit(parts._replace(path=f"{path}:batchEmbedContents", fragment=""))
 
 
-Count: TypeAlias = float | int | None  # a double in the reference of Cohere
 NOT_COUNTED = msgspec.Raw(b"null")
-C = TypeVar("C")
 
 
-def _counted(sent: msgspec.Raw, kind: type[C]) -> C | None:
-    """What an answer says of tokens; None if that has another form: the vectors are good, and perhaps paid for."""
+def _tokens(sent: msgspec.Raw, *path: str) -> int | None:
+    """The count at a path in what an answer says of tokens; a float in the reference of Cohere.
+
+    None for another form: the vectors are good, and perhaps paid for.
+    """
     try:
-        return msgspec.json.decode(sent, type=kind | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        for name in path:
+            sent = msgspec.json.decode(sent, type=dict[str, msgspec.Raw])[name]
+        count = msgspec.json.decode(sent, type=float)
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return None
-
-
-def _whole(tokens: Count) -> int | None:
-    return None if tokens is None else min(max(math.ceil(tokens), 0), MOST_TOKENS)
+    return min(max(math.ceil(count), 0), MOST_TOKENS)
 
 
 class _Item(msgspec.Struct):
     embedding: msgspec.Raw
     index: int | None = None
-
-
-class _Count(msgspec.Struct):
-    prompt_tokens: Count = None
-    total_tokens: Count = None
 
 
 class _List(msgspec.Struct):
@@ -113,9 +108,9 @@ def _read_list(body: bytes, _: Mapping[str, str]) -> Reply:
     places = [item.index for item in answer.data if item.index is not None]
     if places and len(places) != len(answer.data):
         raise msgspec.ValidationError("some have no index")
-    count = _counted(answer.usage, _Count) or _Count()
-    tokens = count.prompt_tokens if count.prompt_tokens is not None else count.total_tokens
-    return Reply([item.embedding for item in answer.data], places or None, _whole(tokens))
+    counts = (_tokens(answer.usage, name) for name in ("prompt_tokens", "total_tokens"))
+    tokens = next((count for count in counts if count is not None), None)
+    return Reply([item.embedding for item in answer.data], places or None, tokens)
 
 
 def _dimensions(asked: Asked, name: str, *models: str) -> dict[str, Any]:
@@ -151,14 +146,6 @@ class _ByType(msgspec.Struct):
     float: list[msgspec.Raw]
 
 
-class _Billed(msgspec.Struct):
-    input_tokens: Count = None
-
-
-class _Meta(msgspec.Struct):
-    billed_units: _Billed | None = None
-
-
 class _Cohere(msgspec.Struct):
     embeddings: _ByType
     meta: msgspec.Raw = NOT_COUNTED
@@ -177,17 +164,11 @@ def _cohere_body(asked: Asked) -> dict[str, Any]:
 
 def _read_cohere(body: bytes, _: Mapping[str, str]) -> Reply:
     answer = msgspec.json.decode(body, type=_Cohere)
-    meta = _counted(answer.meta, _Meta)
-    billed = meta.billed_units if meta is not None else None
-    return Reply(answer.embeddings.float, tokens=_whole(billed.input_tokens if billed is not None else None))
+    return Reply(answer.embeddings.float, tokens=_tokens(answer.meta, "billed_units", "input_tokens"))
 
 
 class _Values(msgspec.Struct):
     values: msgspec.Raw
-
-
-class _Prompt(msgspec.Struct):
-    tokens: Count = msgspec.field(default=None, name="promptTokenCount")
 
 
 class _Gemini(msgspec.Struct):
@@ -206,8 +187,7 @@ def _gemini_body(asked: Asked) -> dict[str, Any]:
 
 def _read_gemini(body: bytes, _: Mapping[str, str]) -> Reply:
     answer = msgspec.json.decode(body, type=_Gemini)
-    usage = _counted(answer.usage, _Prompt)
-    return Reply([one.values for one in answer.embeddings], tokens=_whole(usage.tokens if usage is not None else None))
+    return Reply([one.values for one in answer.embeddings], tokens=_tokens(answer.usage, "promptTokenCount"))
 
 
 class _Ollama(msgspec.Struct):
@@ -217,15 +197,13 @@ class _Ollama(msgspec.Struct):
 
 def _read_ollama(body: bytes, _: Mapping[str, str]) -> Reply:
     answer = msgspec.json.decode(body, type=_Ollama)
-    return Reply(answer.embeddings, tokens=_whole(_counted(answer.prompt_eval_count, float)))
+    return Reply(answer.embeddings, tokens=_tokens(answer.prompt_eval_count))
 
 
 def _read_tei(body: bytes, headers: Mapping[str, str]) -> Reply:
     counted = headers.get("x-compute-tokens", "")
-    return Reply(
-        msgspec.json.decode(body, type=list[msgspec.Raw]),
-        tokens=_whole(int(counted)) if counted.isascii() and counted.isdigit() and len(counted) < 20 else None,
-    )
+    tokens = _tokens(msgspec.Raw(counted.encode())) if counted.isdigit() else None
+    return Reply(msgspec.json.decode(body, type=list[msgspec.Raw]), tokens=tokens)
 
 
 # Limits of a call: OpenAI 2,048 texts and 300,000 tokens, Cohere 96 texts, Gemini 100 texts, Voyage 1,000 texts and

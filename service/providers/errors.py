@@ -3,11 +3,7 @@
 They are raised with a predicate as the detail ("cannot be reached"), from which `of_instance` makes a sentence.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.errors import ApiError, Invalid, Problem
-from service.providers.spent import Spent
+from service.errors import ApiError
 
 USUAL_PAUSE = 5.0  # seconds for Retry-After, if the provider gives none
 
@@ -61,21 +57,3 @@ class Late(ProviderError, status=504):
 
 # The provider may have embedded the texts, and may charge for them.
 MAY_CHARGE = (BadAnswer, Late, Lost)
-
-
-class BadTexts(Exception):
-    """Some texts cannot be embedded: the reasons by their places.
-
-    `vectors` has those of all texts, `(n, dimensions) float32`, with undefined values for the bad ones. `model` is the
-    model's name.
-    """
-
-    model = ""
-
-    def __init__(self, reasons: dict[int, str], vectors: NDArray[np.float32], spent: Spent) -> None:
-        super().__init__(f"{len(reasons)} texts cannot be embedded")
-        self.reasons, self.vectors, self.spent = reasons, vectors, spent
-
-    def located(self, places: list[str]) -> Invalid:
-        """The error for the client, with the places of the texts in the request."""
-        return Invalid(problems=[Problem(reason, places[row]) for row, reason in sorted(self.reasons.items())])

@@ -17,18 +17,8 @@ import stamina
 from service.database import errors as database_errors
 from service.database.pool import Pool, transaction
 from service.errors import Forbidden, Invalid, Problem, Unavailable
+from service.providers import limits
 from service.providers.errors import RateLimited
-from service.providers.limits import (
-    CLOSE_SECONDS,
-    ENTER_SECONDS,
-    RENEW_SECONDS,
-    RESERVE_PAUSE,
-    RESERVE_WAIT,
-    RESERVED_SECONDS,
-    SETTLE_SECONDS,
-    TOKENS_BESIDE,
-)
-from service.providers.spent import Spent
 from service.queries import usage
 from service.queries.llm_instances import Model
 from service.queries.usage import Reservation
@@ -39,6 +29,23 @@ LIMITS = {
     "tokens_per_month": "tokens a month",
     "requests_per_minute": "requests a minute",
 }
+
+
+class Spent(msgspec.Struct):
+    """A cost: calls, embedded texts, their tokens, the estimated part of these, and failed calls."""
+
+    requests: int = 0
+    texts: int = 0
+    tokens: int = 0
+    estimated_tokens: int = 0
+    failures: int = 0
+
+    def add(self, texts: Sequence[str], tokens: int | None) -> None:
+        """Adds a call, with the provider's count of tokens or an estimate."""
+        estimate = sum(-(-len(text.encode()) // limits.BYTES_OF_TOKEN) for text in texts)
+        self.texts += len(texts)
+        self.tokens += estimate if tokens is None else tokens
+        self.estimated_tokens += estimate if tokens is None else 0
 
 
 class OverBudget(RateLimited):
@@ -88,17 +95,15 @@ class Ledger:
 
     async def aclose(self) -> None:
         """Waits for pending entries, some seconds if the database does not answer."""
-        if self._entering:
-            _, late = await asyncio.wait(self._entering, timeout=CLOSE_SECONDS)
-            for entering in late:
-                entering.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.CLOSE_SECONDS):
+                await asyncio.gather(*self._entering, return_exceptions=True)
 
     @asynccontextmanager
     async def _renewed(self, reservation_id: int) -> AsyncIterator[None]:
         """Renews a reservation during the block, and cancels the block before the reservation expires."""
         try:
-            async with asyncio.timeout(RESERVED_SECONDS - SETTLE_SECONDS) as end:
+            async with asyncio.timeout(limits.RESERVED_SECONDS - limits.SETTLE_SECONDS) as end:
                 async with beside(self._renew(reservation_id, end)):
                     yield
         except TimeoutError:
@@ -110,21 +115,23 @@ class Ledger:
     async def _renew(self, reservation_id: int, end: asyncio.Timeout) -> None:
         """Renews a reservation again and again, and moves the `end` accordingly; to now if it has expired."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(limits.RENEW_SECONDS)
             begun = asyncio.get_running_loop().time()
             try:
-                is_kept = await usage.renew_usage(self._pool, reservation_id=reservation_id, seconds=RESERVED_SECONDS)
+                is_kept = await usage.renew_usage(
+                    self._pool, reservation_id=reservation_id, seconds=limits.RESERVED_SECONDS
+                )
             except Exception as error:
                 if not _passes(error):
                     raise
                 continue
             if end.expired():
                 return
-            end.reschedule(begun + RESERVED_SECONDS - SETTLE_SECONDS if is_kept else begun)
+            end.reschedule(begun + limits.RESERVED_SECONDS - limits.SETTLE_SECONDS if is_kept else begun)
 
     async def _enter(self, reservation_id: int | None, spender: Spender, spent: Spent) -> None:
         """Enters a cost, as soon as the database answers: the provider has been called."""
-        async for attempt in stamina.retry_context(on=_passes, attempts=None, timeout=ENTER_SECONDS):
+        async for attempt in stamina.retry_context(on=_passes, attempts=None, timeout=limits.ENTER_SECONDS):
             with attempt:
                 await usage.settle_usage(
                     self._pool,
@@ -136,20 +143,24 @@ class Ledger:
                 )
 
     async def _reserve(self, model: Model, spender: Spender, texts: Sequence[str]) -> int:
-        most = sum(len(text.encode()) + TOKENS_BESIDE for text in texts)
-        until = time.monotonic() + RESERVE_WAIT
+        most = sum(len(text.encode()) + limits.TOKENS_BESIDE for text in texts)
+        until = time.monotonic() + limits.RESERVE_WAIT
         while True:
             async with transaction(self._pool) as tx:
                 await usage.lock_usage(tx, instance_id=spender.instance_id)
                 made = await usage.reserve_usage(
-                    tx, instance_id=spender.instance_id, holder=spender.holder, tokens=most, seconds=RESERVED_SECONDS
+                    tx,
+                    instance_id=spender.instance_id,
+                    holder=spender.holder,
+                    tokens=most,
+                    seconds=limits.RESERVED_SECONDS,
                 )
             if made.reservation_id is not None:
                 return made.reservation_id
             fits_later = made.reserved and (made.spent or 0) + most <= (made.allowed or 0)
             if not fits_later or time.monotonic() > until:
                 raise _refusal(model, made, most, len(texts))
-            await asyncio.sleep(RESERVE_PAUSE)  # others may return reserved tokens
+            await asyncio.sleep(limits.RESERVE_PAUSE)  # others may return reserved tokens
 
 
 def share_ended(instance: str, user: str) -> Forbidden:
@@ -159,7 +170,7 @@ def share_ended(instance: str, user: str) -> Forbidden:
 
 def _passes(error: Exception) -> bool:
     """Whether the database may answer later."""
-    return isinstance(error, Unavailable) or isinstance(database_errors.explain(error), Unavailable)
+    return isinstance(database_errors.explain(error), Unavailable)
 
 
 def _refusal(model: Model, limit: Reservation, most: int, texts: int) -> RateLimited | Invalid | Forbidden:

@@ -25,7 +25,6 @@ from service.providers.dialects import DIALECTS, Asked, Dialect, Purpose, Reply
 from service.providers.errors import (
     MAY_CHARGE,
     BadAnswer,
-    BadTexts,
     Down,
     Faulty,
     Late,
@@ -35,7 +34,7 @@ from service.providers.errors import (
     Unreachable,
 )
 from service.providers.faults import BadInput, TooLarge, fault
-from service.providers.spent import Spent
+from service.providers.ledger import Spent
 from service.queries.llm_instances import Model
 from service.shares import Shares
 from service.turns import Turns
@@ -73,31 +72,23 @@ class Remote:
 
     async def embed(
         self, model: Model, key: str | None, texts: Sequence[str], purpose: Purpose, spent: Spent
-    ) -> NDArray[np.float32]:
-        """The vectors of texts, `(n, dimensions) float32` of unit length, in order; adds the cost to `spent`.
+    ) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """The vectors of texts, `(n, dimensions) float32` of unit length, in order, and why some texts are refused.
 
-        Raises ProviderError, and BadTexts with all refused texts.
+        Adds the cost to `spent`. Raises ProviderError.
         """
         made = np.zeros((len(texts), model.dimensions), np.float32)
         job = Job(model, DIALECTS[model.dialect or ""], key, purpose, texts, made, spent)
-
-        def size(place: int) -> int:
-            return len(texts[place].encode())
-
+        most_bytes, most_texts = job.dialect.most_bytes, self._most_in_call(job)
+        parts = grouped(range(len(texts)), lambda place: len(texts[place].encode()), most_bytes, most_texts)
         try:
             async with asyncio.TaskGroup() as group:
-                for places in grouped(range(len(texts)), size, job.dialect.most_bytes, self._most_in_call(job)):
+                for places in parts:
                     group.create_task(self._batch(job, places))
         except BaseExceptionGroup as errors:
             error = errors.exceptions[0]
             raise error.of_instance(model.instance) if isinstance(error, ProviderError) else error from None
-        if job.bad:
-            raise BadTexts(job.bad, made, spent)
-        return made
-
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        await self._connection.aclose()
+        return made, job.bad
 
     def _most_in_call(self, job: Job) -> int:
         count, until = self._most_texts.get(job.model.instance_id, (job.dialect.most_texts, 0.0))

@@ -10,9 +10,9 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-import msgspec
 from httpcore2 import SOCKET_OPTION, AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream, ConnectError
 
 from service.errors import Conflict
@@ -30,20 +30,6 @@ class AddressRefused(ConnectError):
     """A host has no permitted address."""
 
 
-class Target(msgspec.Struct, frozen=True):
-    """A permitted host, or with `*.` all its subdomains, at one port."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def covers(self, scheme: str, host: str, port: int) -> bool:
-        """Whether a host matches."""
-        if (scheme, port) != (self.scheme, self.port):
-            return False
-        return host.endswith(self.host[1:]) if self.host.startswith("*.") else host == self.host
-
-
 class Targets:
     """The permitted hosts, from patterns like `https://*.example.org` or `http://localhost:11434`.
 
@@ -51,9 +37,8 @@ class Targets:
     """
 
     def __init__(self, patterns: Iterable[str], named: Iterable[str] = ()) -> None:
-        self._targets = [_target(one) for one in patterns]
-        exact = [_target(one) for one in named]
-        self._named = {(one.host, one.port) for one in exact if not one.host.startswith("*.")}
+        self._targets = ["{}://{}:{}".format(*_parts(one)) for one in patterns]
+        self._named = {_parts(one)[1:] for one in named}  # no host has the name of a pattern with `*`
 
     def check(self, url: str, instance: str) -> None:
         """Raises Conflict for a URL that is not permitted, without listing the permitted hosts."""
@@ -66,9 +51,9 @@ class Targets:
             raise Conflict(f"The endpoint of the instance {instance} is not an https:// or http:// URL.")
         if "@" in parts.netloc:
             raise Conflict(f"The endpoint of the instance {instance} must not contain a user name or password.")
-        place = (scheme, host, port or PORTS[scheme])
+        place = f"{scheme}://{host}:{port or PORTS[scheme]}"
         if not _HOST.fullmatch(host if ":" not in host else f"[{host}]") or not any(
-            target.covers(*place) for target in self._targets
+            fnmatchcase(place, one) for one in self._targets
         ):
             raise Conflict(
                 f"Calls to {scheme}://{host}, the endpoint of the instance {instance}, are not permitted. The operator "
@@ -103,12 +88,13 @@ def _meant(address: Address) -> list[Address]:
     return [address]
 
 
-def _target(pattern: str) -> Target:
+def _parts(pattern: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a pattern."""
     match = PROVIDER_HOST.fullmatch(pattern)
     if match is None:
         raise ValueError(f"{pattern!r} is not like https://api.example.org or http://localhost:11434")
-    scheme, host, port = match["scheme"], match["host"].strip("[]"), match["port"]
-    return Target(scheme, host, int(port) if port else PORTS[scheme])
+    scheme, port = match["scheme"], match["port"]
+    return scheme, match["host"].strip("[]"), int(port) if port else PORTS[scheme]
 
 
 class CheckedNetwork(AsyncNetworkBackend):

@@ -12,15 +12,15 @@ the memory.
 import asyncio
 import contextlib
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import msgspec
 
+from service.children import Child
 from service.database.pool import Connection
 from service.maps import worker
-from service.maps.messages import LENGTH_BYTES, Answer, Failed, Layout, Part, Progress, Start, framed
+from service.maps.messages import Failed, Layout, Part, Progress, Start
 from service.observability.logs import logger
 from service.queries import changes, maps
 from service.queries.maps import AskedMap
@@ -90,7 +90,8 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
         if (await changes.retrieve_log_state(connection, project_id=project_id)).log != asked.log:
             raise _Abandoned
 
-    async with _Process.running(check) as process:
+    async with contextlib.aclosing(await Child.start(worker.__file__, THREADS)) as child:
+        process = _Process(child, check)
         await process.send(msgspec.msgpack.encode(start))
         for rows in (worker.basis_rows(asked.dimensions), worker.MOST_POINTS):
             last = await maps.retrieve_sample_end(connection, project_id=project_id, rows=rows)
@@ -98,7 +99,8 @@ async def _compute(connection: Connection, asked: AskedMap) -> str | None:
                 connection, project_id=project_id, last=LAST if last is None else last, output=process.send
             )
             await process.send(b"")
-        async for answer in process.answers():
+        while layouts_left:
+            answer = msgspec.msgpack.decode(await process.receive(), type=Progress | Layout | Failed)
             if isinstance(answer, Failed):
                 return answer.why
             if isinstance(answer, Progress):
@@ -124,7 +126,7 @@ async def _store(
     base_changes = asked.changes if is_renewed or asked.base_changes is None else asked.base_changes
     base_rows = asked.rows if is_renewed or asked.base_rows is None else asked.base_rows
     values = msgspec.structs.asdict(layout)
-    parts = [await process.part() for _ in range(values.pop("parts"))]
+    parts = [msgspec.msgpack.decode(await process.receive(), type=Part) for _ in range(values.pop("parts"))]
     async with connection.transaction():
         stored = await maps.store_map(
             connection,
@@ -151,65 +153,21 @@ class _Abandoned(Exception):
 class _Process:
     """The process that computes a map. Calls `check` every two seconds while it waits for an answer."""
 
-    def __init__(self, process: asyncio.subprocess.Process, check: Callable[[], Awaitable[None]]) -> None:
-        assert process.stdin is not None  # noqa: S101 (both are pipes)
-        assert process.stdout is not None  # noqa: S101
-        self._process, self._input, self._output = process, process.stdin, process.stdout
-        self._check = check
-
-    @staticmethod
-    @contextlib.asynccontextmanager
-    async def running(check: Callable[[], Awaitable[None]]) -> AsyncIterator["_Process"]:
-        """Runs a new Python during the block, with the module path of this one, and no other environment."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            worker.__file__,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(sys.path), **THREADS},
-        )
-        try:
-            yield _Process(process, check)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    def __init__(self, child: Child, check: Callable[[], Awaitable[None]]) -> None:
+        self._child, self._check = child, check
 
     async def send(self, content: bytes) -> None:
-        """Sends a message or a piece of a sample, with back-pressure."""
-        self._input.write(framed(content))
+        """Sends a message or a piece of a sample, with back-pressure. Raises OSError if the process has ended."""
         async with asyncio.timeout(STUCK_SECONDS):
-            await self._input.drain()
+            await self._child.send(content)
 
-    async def answers(self) -> AsyncIterator[Layout | Progress | Failed]:
-        """Yields all answers except parts until the process has ended. Raises EOFError if it was killed."""
-        while (answer := await self._next()) is not None:
-            if isinstance(answer, Part):
-                raise EOFError
-            yield answer
-        if await self._process.wait():
-            raise EOFError
-
-    async def part(self) -> Part:
-        """The next answer, which must be a part."""
-        answer = await self._next()
-        if not isinstance(answer, Part):
-            raise EOFError
-        return answer
-
-    async def _next(self) -> Answer | None:
-        async with asyncio.timeout(STUCK_SECONDS):
-            head = None
-            while head is None:
-                try:
-                    async with asyncio.timeout(SECONDS_BETWEEN_CHECKS):
-                        head = await self._output.readexactly(LENGTH_BYTES)
-                except asyncio.IncompleteReadError:
-                    return None
-                except TimeoutError:
+    async def receive(self) -> bytes:
+        """The next message."""
+        coming = asyncio.ensure_future(self._child.receive())
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                while not (await asyncio.wait([coming], timeout=SECONDS_BETWEEN_CHECKS))[0]:
                     await self._check()
-            content = await self._output.readexactly(int.from_bytes(head))
-        answer: Answer = msgspec.msgpack.decode(content, type=Answer)
-        return answer
+        finally:
+            coming.cancel()
+        return coming.result()

@@ -1,5 +1,8 @@
 """A batch of embeddings, and its checks before it is stored."""
 
+import asyncio
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -7,13 +10,13 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
-from service import decoding, vectors
+from service import decoding, number_arrays, turns, vectors
 from service.decoding import Wire
 from service.errors import MAX_PROBLEMS, ApiError, BadRequest, Invalid, Problem, show
 from service.metadata.schemas import Fault
 from service.queries.projects import ProjectAccess
-from service.uploads.json_metadata import encoded_metadata
-from service.uploads.limits import MAX_ID_BYTES, MAX_RECORD_BYTES
+from service.uploads.json_metadata import encoded_metadata, large_metadata
+from service.uploads.limits import MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_RECORD_BYTES, MAX_VECTOR_BYTES, ROWS_AT_ONCE
 
 Scalar = str | int | float | bool
 LONG_IN_JSON = bytes(set(range(0x20)) - set(b"\b\t\n\f\r"))  # six bytes each
@@ -52,14 +55,35 @@ class EmbeddingsIn(msgspec.Struct, forbid_unknown_fields=True):
     encoding: vectors.Encoding = "f4"
 
 
+class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
+    """EmbeddingIn with undecoded large fields."""
+
+    vector: msgspec.Raw
+    metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
+
+
+class Row(msgspec.Struct):
+    """A decoded row. Text and metadata are UNSET if the stored ones stay; metadata are a dict if they are wrong.
+
+    The vector is in pgvector's binary format, once it is known.
+    """
+
+    text_id: str
+    text: str | UnsetType | None
+    metadata: Any
+    vector: bytes = b""
+
+
 class Batch:
-    """The checked rows of a batch, and their problems by row.
+    """The ids of all rows of a batch, the decoded `rows`, and their problems by row.
 
     `bad` has all rows with problems, and at most `max_problems` problems; their locations are relative to the row, like
     `.vector[3]`. Rows of a stream are `repeatable`: a row replaces an earlier one with the same text_id.
+    Rows from `end` on cannot be stored. Those that are the `same` as stored are skipped.
     """
 
     row_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
+    decoded_type: ClassVar[type[msgspec.Struct]] = EmbeddingIn
     rows_name: ClassVar[str] = "embeddings"
 
     def __init__(
@@ -73,18 +97,15 @@ class Batch:
     ) -> None:
         self.project, self.encoding, self.wire = project, encoding, wire
         self.ids: list[str] = []
-        self.texts: list[str | None] = []
-        self.metadata: list[msgspec.Raw | None] = []
-        self.halves: list[NDArray[np.float16]] = []  # (rows, dimensions) each, of `vector_rows`
-        self.vector_rows: list[int] = []
-        self.keep_text: list[int] = []  # rows that keep the stored text
-        self.keep_metadata: list[int] = []
-        self.cleared: list[int] = []  # rows whose metadata is null
+        self.rows: dict[int, Row] = {}
+        self.end = 0
+        self.same: set[int] = set()
         self.absent_fault: Fault | None = None  # the reason why the schema refuses rows without metadata
         self.bad: dict[int, list[Problem]] = {}
         self._count, self._left, self._is_invalid = 0, max_problems, False
         self._repeatable = repeatable
         self._seen: dict[str, int] = {}
+        self._fitting: dict[int, Vector] = {}  # vectors of the right length that are checked next
 
     def add_problem(
         self, row: int, where: str, message: str, value: Scalar | None = None, *, contradicts: bool = False
@@ -97,7 +118,42 @@ class Batch:
             self._left -= 1
             found.append(Problem(message, where, value))
 
-    def add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
+    async def decode(self, rows: Sequence[msgspec.Raw]) -> None:
+        """Decodes and checks rows into this empty batch, with turns for other requests.
+
+        Raises BadRequest or Invalid for a malformed row, unless rows are repeatable.
+        """
+        self.end = len(rows)
+        decoder = self.wire.module.Decoder(self.decoded_type)
+        begin = time.perf_counter()
+        for row, raw in enumerate(rows):
+            try:
+                self._add(row, await self._decoded(raw, decoder))
+            except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._add_undecodable(row, raw, error)
+            is_last = row == len(rows) - 1
+            if is_last or len(self._fitting) == ROWS_AT_ONCE or time.perf_counter() - begin > turns.SECONDS:
+                self._add_vectors()
+                await asyncio.sleep(0)
+                begin = time.perf_counter()
+
+    async def _decoded(self, raw: msgspec.Raw, decoder: Any) -> Any:
+        """Decodes a row; a large one with its vector and metadata in pieces."""
+        size = len(memoryview(raw))
+        if size <= number_arrays.QUICK_BYTES:
+            return decoder.decode(raw)
+        decode = self.wire.module.decode
+        row = decode(raw, type=_RawRow)
+        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
+            if size > decoding.EXPLAINED_BYTES and len(memoryview(getattr(row, field) or b"")) > most:
+                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
+        is_json = self.wire is decoding.JSON
+        row.vector = await number_arrays.decode_json(bytes(row.vector)) if is_json else decode(row.vector, type=Vector)
+        if row.metadata is not UNSET:
+            row.metadata = await large_metadata(bytes(row.metadata), self.wire)
+        return row
+
+    def _add_undecodable(self, row: int, raw: msgspec.Raw, error: Exception) -> None:
         """Adds a row that is not of its type, with all its problems, or a malformed one.
 
         Raises the error of a malformed row, unless rows are repeatable.
@@ -115,49 +171,43 @@ class Batch:
                 raise malformed from None
             problems = [Problem(one.message) for one in malformed.problems]
         self.ids.append(text_id)
-        self.texts.append(None)
-        self.metadata.append(None)
         for problem in problems:
             self.add_problem(row, problem.location or "", problem.message, problem.value)
 
-    def add(self, row: int, sent: EmbeddingIn) -> bool:
-        """Checks everything except the components of the vector; False if its length is wrong."""
-        self.add_fields(row, sent.text_id, sent.text, sent.metadata)
+    def _add(self, row: int, sent: Any) -> None:
+        """Checks everything except the components of the vector."""
+        self._add_fields(row, sent.text_id, sent.text, sent.metadata)
         self._compare_with_project(row, sent)
         got, expected = vectors.length(sent.vector, self.encoding), self.project.dimensions
         if got is None:
             self.add_problem(row, ".vector", f"must consist of complete little-endian {self.encoding} numbers")
-            return False
+            return
         if sent.vector_dim not in (None, got):
             message = f"the vector has {got} dimensions"
             self.add_problem(row, ".vector_dim", message, sent.vector_dim, contradicts=True)
         if got != expected:
             message = f"vector dimension mismatch: expected {expected} dimensions, got {got}"
             self.add_problem(row, ".vector", message, contradicts=True)
-        return got == expected
+        else:
+            self._fitting[row] = sent.vector
 
-    def add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
+    def _add_fields(self, row: int, text_id: str, text: str | UnsetType | None, metadata: Any) -> None:
         """Checks the fields that embeddings and texts have in common."""
         self.ids.append(text_id)
         if not self._repeatable and (first := self._seen.setdefault(text_id, row)) != row:
             self.add_problem(row, ".text_id", f"is also the text_id of {self.rows_name}[{first}]")
-        if text is UNSET:
-            self.keep_text.append(row)
-        elif text and "\0" in text:
+        if text and "\0" in text:
             self.add_problem(row, ".text", "must not contain a NUL")
         elif text and self.wire is decoding.MESSAGE_PACK and len(text) > MAX_RECORD_BYTES and _is_long_in_json(text):
             message = "has too many control characters: its JSON would be more than twice as long"
             self.add_problem(row, ".text", message)
-        self.texts.append(None if text is UNSET else text)
-        if metadata is UNSET:
-            self.keep_metadata.append(row)
-        elif metadata is None:
-            self.cleared.append(row)
-        elif isinstance(metadata, dict):  # else already checked by `service.uploads.parse`
-            metadata, wrong = encoded_metadata(metadata, self.wire)
-            if wrong is not None:
-                self.add_problem(row, ".metadata", wrong)
-        self.metadata.append(None if metadata is UNSET else metadata)
+        if isinstance(metadata, dict):  # else already checked while decoding
+            encoded = encoded_metadata(metadata, self.wire)
+            if isinstance(encoded, str):
+                self.add_problem(row, ".metadata", encoded)
+            else:
+                metadata = encoded
+        self.rows[row] = Row(text_id, text, metadata)
 
     def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
         for field in ("instance_handle", "instance_owner", "project_handle", "project_id"):
@@ -174,31 +224,29 @@ class Batch:
         message = f"violates the project's schema: {fault.message}"
         self.add_problem(row, f".metadata{fault.path}", message, contradicts=True)
 
-    def add_vectors(self, rows: list[int], sent: list[list[float] | bytes]) -> None:
-        """Checks vectors of the right length, and keeps them as halves."""
+    def _add_vectors(self) -> None:
+        """Checks vectors of the right length, and keeps them."""
+        rows, sent = list(self._fitting), list(self._fitting.values())
+        self._fitting.clear()
         if not rows:
             return
         halves, faults = vectors.to_halves(vectors.from_sent(sent, self.encoding))
         for fault in faults:
             where = "" if fault.component is None else f" (component {fault.component})"
             self.add_problem(rows[fault.row], ".vector", fault.message + where, fault.value)
-        self.halves.append(halves)
-        self.vector_rows += rows
+        self.set_vectors(rows, halves)
+
+    def set_vectors(self, rows: list[int], halves: NDArray[np.float16]) -> None:
+        """Keeps the vectors of rows."""
+        for row, vector in zip(rows, vectors.to_binary(halves), strict=True):
+            self.rows[row].vector = vector
 
     def only(self, rows: list[int]) -> "Batch":
         """A batch of these valid rows, in this order."""
         part = Batch(self.project, self.encoding, self.wire)
-        place_of = {row: place for place, row in enumerate(rows)}
         part.ids = [self.ids[row] for row in rows]
-        part.texts = [self.texts[row] for row in rows]
-        part.metadata = [self.metadata[row] for row in rows]
-        part.keep_text = [place_of[row] for row in self.keep_text if row in place_of]
-        part.keep_metadata = [place_of[row] for row in self.keep_metadata if row in place_of]
-        part.cleared = [place_of[row] for row in self.cleared if row in place_of]
+        part.rows = {place: self.rows[row] for place, row in enumerate(rows)}
         part.absent_fault = self.absent_fault
-        vector_of = {row: place for place, row in enumerate(self.vector_rows)}
-        part.halves = [np.concatenate(self.halves)[[vector_of[row] for row in rows]]] if rows else []
-        part.vector_rows = list(range(len(rows)))
         return part
 
     def check(self) -> None:

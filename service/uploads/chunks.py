@@ -25,7 +25,7 @@ class Chunks:
         self._chunk: list[bytes] = []  # the current chunk
         self._size = 0
         self._due: asyncio.Task[None] | None = None  # ends when the chunk must be stored
-        self._owed = 0  # chunks not reported yet
+        self._has_ended = False  # no further chunk begins
         self._room = 0  # memory for the current chunk
         self._rooms: deque[int] = deque()  # memory for the chunks not reported yet
         self._is_idle = asyncio.Event()
@@ -34,14 +34,18 @@ class Chunks:
 
     def kept_waiting_until(self) -> float:
         """The last time (of the event loop's clock) at which the client may have waited for a line."""
-        return self._reported_at if self._due is None and not self._owed else asyncio.get_running_loop().time()
+        return self._reported_at if self._due is None and not self._rooms else asyncio.get_running_loop().time()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the next chunk to report is the last one."""
+        return self._has_ended and len(self._rooms) == 1
 
     def acknowledge(self) -> None:
         """Records that a line has reported a chunk, and releases its memory."""
         self._memory.release(caller.get(), self._rooms.popleft())
-        self._owed -= 1
         self._reported_at = asyncio.get_running_loop().time()
-        if not self._owed:
+        if not self._rooms:
             self._is_idle.set()
 
     def leave_room(self) -> None:
@@ -68,8 +72,10 @@ class Chunks:
                             yield self._cut()
                     if self._chunk and self._due is None:
                         self._due = asyncio.create_task(self._wait_until_due())
+            self._has_ended = True
             self._chunk += split.finish()
         except (Stop, ApiError):
+            self._has_ended = True
             if self._chunk:  # the earlier records are valid
                 yield self._cut()
             raise
@@ -86,7 +92,6 @@ class Chunks:
         chunk, self._chunk, self._size, self._due = self._chunk, [], 0, None
         self._rooms.append(self._room)
         self._room = 0
-        self._owed += 1
         self._is_idle.clear()
         return chunk
 

@@ -10,21 +10,20 @@ from service.decoding import Wire
 from service.uploads.limits import MAX_METADATA_DEPTH
 
 _TOO_DEEP = f"must not be nested more than {MAX_METADATA_DEPTH} levels deep"
+_NUL = "must not contain a NUL"
 
 
-def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> tuple[msgspec.Raw | None, str | None]:
-    """Metadata as JSON, and their problem: a type that JSON does not have, a NUL, or too deep a nesting."""
-    if wire is decoding.MESSAGE_PACK and (wrong := _not_json(metadata, MAX_METADATA_DEPTH)):
-        return None, wrong
+def encoded_metadata(metadata: dict[str, Any], wire: Wire) -> msgspec.Raw | str:
+    """Metadata as JSON, or their problem: a type that JSON does not have, a NUL, or too deep a nesting."""
+    if wire is decoding.MESSAGE_PACK and (wrong := _wrong(metadata, MAX_METADATA_DEPTH)):
+        return wrong
     try:
         encoded = msgspec.json.encode(metadata)
     except RecursionError:
-        return None, _TOO_DEEP
-    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # a fast check first
-    if may_be_deep and _is_deeper(metadata, MAX_METADATA_DEPTH):
-        return None, _TOO_DEEP
-    has_nul = b"\\u0000" in encoded and _has_nul(metadata)
-    return msgspec.Raw(encoded), "must not contain a NUL" if has_nul else None
+        return _TOO_DEEP
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") >= MAX_METADATA_DEPTH  # fast checks first
+    may_be_wrong = may_be_deep or b"\\u0000" in encoded
+    return (may_be_wrong and _wrong(metadata, MAX_METADATA_DEPTH)) or msgspec.Raw(encoded)
 
 
 async def large_metadata(sent: bytes, wire: Wire) -> Any:
@@ -46,34 +45,25 @@ async def large_metadata(sent: bytes, wire: Wire) -> Any:
     return msgspec.Raw(text)
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether a document has more than `levels` levels; a scalar has one."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return not levels or any(_is_deeper(one, levels - 1) for one in inner)
-
-
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
-    if isinstance(value, list):
-        return any(map(_has_nul, value))
-    return isinstance(value, str) and "\0" in value
-
-
-def _not_json(value: Any, levels: int) -> str | None:
-    """The reason why MessagePack metadata are not valid JSON, or nested deeper than `levels`; None if valid."""
+def _wrong(value: Any, levels: int) -> str | None:
+    """The reason why metadata cannot be stored as JSON, or are nested deeper than `levels`; a scalar has one level."""
     if not levels:
         return _TOO_DEEP
     match value:
         case float():
             return None if math.isfinite(value) else "must not hold a number that is not finite"
-        case str() | int() | None:
+        case str():
+            return _NUL if "\0" in value else None
+        case int() | None:
             return None
         case list():
-            return next(filter(None, (_not_json(one, levels - 1) for one in value)), None)
+            inner = value
         case dict():
             if not all(type(key) is str for key in value):
                 return "must have texts as names only"
-            return next(filter(None, (_not_json(one, levels - 1) for one in value.values())), None)
+            if "\0" in "".join(value):
+                return _NUL
+            inner = list(value.values())
         case _:
             return "must hold only values that JSON has: texts, numbers, lists, objects, true, false, null"
+    return next(filter(None, (_wrong(one, levels - 1) for one in inner)), None)

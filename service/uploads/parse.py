@@ -1,26 +1,16 @@
-"""Bodies of uploads: split into rows, which are decoded and checked a few at a time."""
+"""Bodies of uploads: split into undecoded rows."""
 
 import asyncio
 import re
-import time
-from collections.abc import Sequence
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from service import decoding, number_arrays, turns, vectors
+from service import decoding, number_arrays, vectors
 from service.decoding import Wire
-from service.errors import ApiError, ContentTooLarge
+from service.errors import ContentTooLarge
 from service.turns import Turns
-from service.uploads.batch import Batch, EmbeddingIn, EmbeddingsIn, Vector
-from service.uploads.json_metadata import large_metadata
-from service.uploads.limits import (
-    MAX_METADATA_BYTES,
-    MAX_ROWS,
-    MAX_VECTOR_BYTES,
-    OBJECTS_AN_EMBEDDING,
-    ROWS_AT_ONCE,
-)
+from service.uploads.batch import EmbeddingsIn
+from service.uploads.limits import MAX_ROWS, OBJECTS_AN_EMBEDDING
 
 # Its white space is limited, and not tried again: a body may consist of it.
 _HEAD = re.compile(
@@ -121,56 +111,3 @@ async def split(body: bytes, wire: Wire) -> RawBatch:
     if len(sent.embeddings) > MAX_ROWS:
         raise too_many
     return sent
-
-
-class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
-    """EmbeddingIn with undecoded large fields."""
-
-    vector: msgspec.Raw
-    metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
-
-
-_decoders = {wire.name: wire.module.Decoder(EmbeddingIn) for wire in (decoding.JSON, decoding.MESSAGE_PACK)}
-
-
-async def decode_rows(batch: Batch, rows: Sequence[msgspec.Raw]) -> None:
-    """Decodes and checks rows into an empty batch, with turns for other requests.
-
-    Raises BadRequest or Invalid for a malformed row, unless rows are `repeatable`.
-    """
-    fitting: list[int] = []
-    sent_vectors: list[list[float] | bytes] = []
-    decoder = _decoders[batch.wire.name]
-    begin = time.perf_counter()
-    for row, raw in enumerate(rows):
-        try:
-            is_large = len(memoryview(raw)) > number_arrays.QUICK_BYTES
-            sent = await _decode_large_row(raw, batch.wire) if is_large else decoder.decode(raw)
-        except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            batch.add_undecodable(row, raw, error)
-        else:
-            if batch.add(row, sent):
-                fitting.append(row)
-                sent_vectors.append(sent.vector)
-        if len(fitting) == ROWS_AT_ONCE or row == len(rows) - 1 or time.perf_counter() - begin > turns.SECONDS:
-            batch.add_vectors(fitting, sent_vectors)
-            fitting, sent_vectors = [], []
-            await asyncio.sleep(0)
-            begin = time.perf_counter()
-
-
-async def _decode_large_row(raw: msgspec.Raw, wire: Wire) -> EmbeddingIn:
-    """Decodes a row with its vector and metadata in pieces. Raises like a decoder."""
-    row = wire.module.decode(raw, type=_RawRow)
-    if len(memoryview(raw)) > decoding.EXPLAINED_BYTES:
-        for field, most in (("vector", MAX_VECTOR_BYTES), ("metadata", MAX_METADATA_BYTES)):
-            if len(memoryview(getattr(row, field) or b"")) > most:
-                raise msgspec.ValidationError(f"is too large - at `$.{field}`")
-    sent = {name: getattr(row, name) for name in EmbeddingIn.__struct_fields__}
-    is_json = wire is decoding.JSON
-    sent["vector"] = (
-        await number_arrays.decode_json(bytes(row.vector)) if is_json else wire.module.decode(row.vector, type=Vector)
-    )
-    if row.metadata is not UNSET:
-        sent["metadata"] = await large_metadata(bytes(row.metadata), wire)
-    return EmbeddingIn(**sent)

@@ -6,9 +6,9 @@ A batch is all or nothing: a single bad row prevents its storage, and all bad ro
 import contextlib
 
 import msgspec
-import numpy as np
+from msgspec import UNSET
 
-from service import decoding, vectors
+from service import decoding
 from service.database.pool import Pool, transaction
 from service.database.statements import Db
 from service.decoding import Wire
@@ -45,14 +45,9 @@ async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: W
     if batch is None:
         sent = await parse.split(body, wire)
         batch = Batch(project, sent.encoding, wire)
-        await parse.decode_rows(batch, sent.embeddings)
+        await batch.decode(sent.embeddings)
     await check_metadata(schemas, batch)
     return batch
-
-
-async def check_schema(schemas: Schemas, project: ProjectAccess) -> None:
-    """Raises Conflict for an unusable schema: the original system accepted any text."""
-    await check_metadata(schemas, Batch(project))
 
 
 async def check_metadata(schemas: Schemas, batch: Batch, *, patient: bool = False) -> None:
@@ -61,19 +56,21 @@ async def check_metadata(schemas: Schemas, batch: Batch, *, patient: bool = Fals
     `store_batch` checks rows that keep their stored metadata. Raises TooMuch, Conflict for an unusable schema, Busy
     (unless `patient`) and Unavailable.
     """
-    project, rows = batch.project, [row for row, sent in enumerate(batch.metadata) if sent is not None]
+    project = batch.project
     if not project.metadata_scheme:
         return
-    documents = [EMPTY, *(batch.metadata[row] or EMPTY for row in rows)]
+    sent = {row: one.metadata for row, one in batch.rows.items() if isinstance(one.metadata, msgspec.Raw)}
+    documents = [EMPTY, *sent.values()]
     try:
         found = await schemas.faults(project.owner, project.metadata_scheme, documents, patient=patient)
     except BadSchema as error:
         raise Conflict(f"The project's metadata schema is not usable: {error}. Replace it first.") from None
     except TooCostly as error:
-        first, last = ([0, *rows][place] for place in (error.first, error.last))
+        first, last = ([0, *sent][place] for place in (error.first, error.last))
         raise TooMuch(str(error), first, last) from None
     batch.absent_fault = found[0]
-    for row, fault in [*((row, found[0]) for row in batch.cleared), *zip(rows, found[1:], strict=True)]:
+    cleared = [(row, found[0]) for row, one in batch.rows.items() if one.metadata is None]
+    for row, fault in [*cleared, *zip(sent, found[1:], strict=True)]:
         if fault is not None:
             batch.add_fault(row, fault)
 
@@ -85,7 +82,7 @@ async def _decoded_if_well_formed(project: ProjectAccess, body: bytes) -> Batch 
         return None
     batch = Batch(project, sent.encoding, decoding.JSON)
     with contextlib.suppress(ApiError):
-        await parse.decode_rows(batch, sent.embeddings)
+        await batch.decode(sent.embeddings)
         batch.check()
         return batch
     return None
@@ -93,7 +90,7 @@ async def _decoded_if_well_formed(project: ProjectAccess, body: bytes) -> Batch 
 
 async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
     """Stores a checked batch in one transaction. Raises Invalid or BadRequest with all bad rows."""
-    fault = batch.absent_fault if batch.keep_metadata else None
+    fault = batch.absent_fault if any(row.metadata is UNSET for row in batch.rows.values()) else None
     if fault is not None and batch.bad:  # to report all bad rows
         await _find_without_metadata(pool, batch, fault)
     batch.check()
@@ -112,31 +109,27 @@ async def store_batch(pool: Pool, batch: Batch) -> Uploaded:
 
 async def _find_without_metadata(of: Db, batch: Batch, fault: Fault) -> None:
     """Adds the fault to rows that should keep their metadata but have none."""
-    text_ids = [batch.ids[row] for row in batch.keep_metadata]
-    names = set(await embeddings.get_without_metadata(of, project_id=batch.project.project_id, text_ids=text_ids))
-    for row in batch.keep_metadata:
-        if batch.ids[row] in names:
-            batch.add_fault(row, fault)
+    kept = {one.text_id: row for row, one in batch.rows.items() if one.metadata is UNSET}
+    for text_id in await embeddings.get_without_metadata(of, project_id=batch.project.project_id, text_ids=list(kept)):
+        batch.add_fault(kept[text_id], fault)
 
 
 async def _store(of: Db, batch: Batch) -> Uploaded:
     """Stores the rows in statements that are small enough to be prepared on the event loop."""
     # In PostgreSQL's order (by bytes, which for UTF-8 is by code points).
-    order = sorted(range(len(batch.ids)), key=batch.ids.__getitem__)
-    halves = np.concatenate(batch.halves)
+    order = sorted(batch.rows.values(), key=lambda row: row.text_id)
     inserted = updated = 0
     for start in range(0, len(order), ROWS_A_STATEMENT):
         some = order[start : start + ROWS_A_STATEMENT]
-        here = set(some)
         written = await embeddings.upsert_embeddings(
             of,
             project_id=batch.project.project_id,
-            text_ids=[batch.ids[row] for row in some],
-            vectors=vectors.to_binary(halves[some]),
-            texts=[batch.texts[row] for row in some],
-            metadata=[batch.metadata[row] for row in some],
-            keep_text=[batch.ids[row] for row in batch.keep_text if row in here],
-            keep_metadata=[batch.ids[row] for row in batch.keep_metadata if row in here],
+            text_ids=[row.text_id for row in some],
+            vectors=[row.vector for row in some],
+            texts=[None if row.text is UNSET else row.text for row in some],
+            metadata=[None if row.metadata is UNSET else row.metadata for row in some],
+            keep_text=[row.text_id for row in some if row.text is UNSET],
+            keep_metadata=[row.text_id for row in some if row.metadata is UNSET],
         )
         inserted += written.inserted
         updated += written.updated

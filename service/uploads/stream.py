@@ -7,26 +7,28 @@ is stored.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import Literal
+from contextlib import aclosing
+from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect
 
 from service import vectors
-from service.database import errors as database_errors
+from service.database.errors import reported
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Problem
+from service.errors import BadRequest, Problem
 from service.metadata.schemas import Schemas
-from service.observability.logs import logger
 from service.queries.projects import ProjectAccess
 from service.shares import Shares, caller
-from service.uploads import parse
 from service.uploads.batch import Batch
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop
 from service.uploads.limits import MAX_REASON_LENGTH, MAX_REASONS
 from service.uploads.store import TooMuch, check_metadata, store_batch
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class BadRow(msgspec.Struct, frozen=True):
@@ -53,6 +55,9 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Upload:
     """A stream into a project. Each chunk is authorized `again`, because a stream may last for days."""
 
+    batch_type: ClassVar[type[Batch]] = Batch
+    at_once: ClassVar[int] = 2  # chunks: one is stored while the next is read
+
     def __init__(
         self,
         pool: Pool,
@@ -70,31 +75,23 @@ class Upload:
         self._pool, self._uploads, self._schemas = pool, uploads, schemas
         self._project, self._wire, self._encoding = project, wire, encoding
         self._skips = on_error == "skip"
-        self._line = self._first_line()
+        self._line = Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
         self.counts: dict[str, int] = {}  # of the last line
         self.chunks = Chunks(wire, memory, draining)
-
-    def _first_line(self) -> Line:
-        return Line(rows=0, inserted=0, updated=0, unchanged=0, rejected=0, errors=[])
 
     async def lines(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Stores records as they arrive; yields a line of JSON for each stored chunk, and a last line."""
         fault: Exception | None = None
-        chunks = self.chunks.of(body)
-        coming = asyncio.ensure_future(anext(chunks, None))
         try:
-            while (chunk := await coming) is not None:
-                coming = asyncio.ensure_future(anext(chunks, None))  # read while this one is stored
-                await self._store(await self._prepared(chunk))
-                if not coming.done() or (coming.exception() is None and coming.result() is not None):
-                    yield self._say()  # else it is part of the last line
-                self.chunks.acknowledge()
+            async with aclosing(ahead(self.chunks.of(body), self._prepared, self.at_once)) as batches:
+                async for batch in batches:
+                    await self._store(batch)
+                    if not self.chunks.is_last:  # else it is part of the last line
+                        yield self._say()
+                    self.chunks.acknowledge()
         except Exception as error:
             fault = error
         finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-            await chunks.aclose()
             self.chunks.leave_room()
         yield self._say_last(fault)
 
@@ -119,8 +116,9 @@ class Upload:
             raise Stop(
                 "The project was deleted and created again during the upload; the remaining records were not stored."
             )
-        self._project = project
-        batch = await self._decoded(records)
+        most = MAX_REASONS * len(records)
+        batch = self.batch_type(project, self._encoding, self._wire, max_problems=most, repeatable=True)
+        await batch.decode([msgspec.Raw(record) for record in records])
         await check_metadata(self._schemas, batch, patient=True)
         return batch
 
@@ -130,28 +128,23 @@ class Upload:
         for rows in _runs(batch, self._good(batch)):
             good = set(self._good(batch))  # an earlier run may have found a bad row
             await self._upload(batch, [row for row in rows if row in good])
-        bad = sorted(batch.bad) if self._skips else sorted(batch.bad)[:1]
+        bad = [row for row in sorted(batch.bad) if row < batch.end][: None if self._skips else 1]
         self._line.rows += len(bad)
         self._line.rejected += len(bad)
         self._line.errors += [BadRow(first + row, batch.ids[row], _reasons(batch.bad[row])) for row in bad]
         if bad and not self._skips:
             raise Stop(f"Row {first + bad[0]} is not valid; it and the remaining records were not stored.")
 
-    async def _decoded(self, records: list[bytes]) -> Batch:
-        most = MAX_REASONS * len(records)
-        batch = Batch(self._project, self._encoding, self._wire, max_problems=most, repeatable=True)
-        await parse.decode_rows(batch, [msgspec.Raw(record) for record in records])
-        return batch
-
     def _good(self, batch: Batch) -> list[int]:
         """The rows to store: all that are not bad, or those before the first bad one."""
-        end = len(batch.ids) if self._skips else min(batch.bad, default=len(batch.ids))
+        end = batch.end if self._skips else min([batch.end, *batch.bad])
         return [row for row in range(end) if row not in batch.bad]
 
     async def _upload(self, batch: Batch, rows: list[int]) -> None:
         """Stores good rows, except those that should keep metadata but have none, which become bad rows."""
-        while rows:
-            part = batch.only(rows)
+        new = [row for row in rows if row not in batch.same]
+        while new:
+            part = batch.only(new)
             try:
                 async with self._uploads.held(caller.get(), patient=True):
                     stored = await store_batch(self._pool, part)
@@ -159,15 +152,18 @@ class Upload:
                 if not part.bad or part.absent_fault is None:
                     raise
                 for row in part.bad:
-                    batch.add_fault(rows[row], part.absent_fault)
+                    batch.add_fault(new[row], part.absent_fault)
                 good = set(self._good(batch))
-                rows = [row for row in rows if row in good]
+                new = [row for row in new if row in good]
                 continue
-            self._line.rows += len(rows)
+            self._line.rows += len(new)
             self._line.inserted += stored.inserted
             self._line.updated += stored.updated
             self._line.unchanged += stored.unchanged
-            return
+            break
+        unchanged = sum(row in batch.same for row in rows)
+        self._line.rows += unchanged
+        self._line.unchanged += unchanged
 
 
 def _runs(batch: Batch, rows: list[int]) -> Iterator[list[int]]:
@@ -189,12 +185,41 @@ def _reasons(problems: list[Problem]) -> str:
 
 
 def _explained(error: Exception) -> str:
-    """The message of the error that ended the stream; internal errors are logged."""
+    """The message of the error that ended the stream."""
     if isinstance(error, Stop | ClientDisconnect):
         return str(error) or "The connection was lost."
-    known = error if isinstance(error, ApiError) else database_errors.explain(error)
-    if known is not None:
-        reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
-        return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
-    logger.error("fault", kind=type(error).__name__, where="stream")
-    return INTERNAL_ERROR
+    known = reported(error)
+    reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
+    return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
+
+
+async def ahead(
+    items: AsyncGenerator[S, None], make: Callable[[S], Awaitable[T]], at_once: int
+) -> AsyncGenerator[T, None]:
+    """Yields the results of `make` in the order of the items, with at most `at_once` in progress."""
+    turn = asyncio.Semaphore(at_once)
+    made: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
+
+    async def read() -> None:
+        try:
+            async with aclosing(items):
+                await turn.acquire()
+                async for item in items:
+                    made.put_nowait(asyncio.ensure_future(make(item)))
+                    await turn.acquire()
+        finally:
+            made.put_nowait(None)
+
+    reading = asyncio.create_task(read())
+    waiting: asyncio.Task[T] | None = None
+    try:
+        while (waiting := await made.get()) is not None:
+            yield await waiting
+            turn.release()
+        await reading  # raises what ended the items
+    finally:
+        left = [reading, waiting, *(made.get_nowait() for _ in range(made.qsize()))]
+        for task in left:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in left if task is not None), return_exceptions=True)

@@ -12,15 +12,12 @@ from msgspec import UNSET, Meta, UnsetType
 from service import decoding
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import ApiError, Conflict, ContentTooLarge
+from service.errors import Conflict, ContentTooLarge
 from service.grouping import grouped
 from service.providers.embedder import Embedded
-from service.providers.errors import BadTexts
-from service.providers.ledger import OverBudget, OverWholeBudget
-from service.providers.spent import Spent
+from service.providers.ledger import OverBudget, OverWholeBudget, Spent
 from service.queries import embeddings, llm_instances
 from service.queries.projects import ProjectAccess
-from service.turns import Turns
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import GROUP_CHARACTERS, GROUP_TEXTS, MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
@@ -56,7 +53,7 @@ class _RawTexts(msgspec.Struct, forbid_unknown_fields=True):
     texts: list[msgspec.Raw]
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, omit_defaults=True):
     """The cost of embedding: texts, their tokens, and calls of the model; `unchanged` texts cost nothing.
 
     `estimated_tokens` is the part of the tokens that the provider did not count.
@@ -65,35 +62,42 @@ class Usage(msgspec.Struct):
     texts: int
     tokens: int
     requests: int
-    unchanged: int = 0
-    estimated_tokens: int | UnsetType = UNSET
+    unchanged: int
+    estimated_tokens: int = 0
 
-    def add(self, other: "Usage") -> None:
-        """Adds another cost."""
-        self.texts += other.texts
-        self.tokens += other.tokens
-        self.requests += other.requests
-        self.unchanged += other.unchanged
-        if other.estimated_tokens is not UNSET:
-            self.estimated_tokens = other.estimated_tokens + (self.estimated_tokens or 0)
+    def add(self, spent: Spent) -> None:
+        """Adds a cost."""
+        self.texts += spent.texts
+        self.tokens += spent.tokens
+        self.requests += spent.requests
+        self.estimated_tokens += spent.estimated_tokens
 
 
 class TextBatch(Batch):
     """The rows of a batch of texts; vectors are added later.
 
-    Rows that are the `same` as stored are skipped. `models` made the vectors. In a stream, a batch may have an `end`,
-    the first row that could not be embedded, with the `fault`.
+    `models` made the vectors, for a cost of `usage`. In a stream, the batch ends before the first row that could not be
+    embedded, with the `fault`.
     """
 
     row_type = TextIn
+    decoded_type = _RawText
     rows_name = "texts"
-    end: int | None = None
     fault: Exception | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.same: set[int] = set()
         self.models: set[str] = set()
+        self.usage = Usage(0, 0, 0, 0)
+
+    async def _decoded(self, raw: msgspec.Raw, decoder: Any) -> Any:
+        sent = decoder.decode(raw)
+        if sent.metadata is not UNSET:
+            sent.metadata = await large_metadata(bytes(sent.metadata), self.wire)
+        return sent
+
+    def _add(self, row: int, sent: Any) -> None:
+        self._add_fields(row, sent.text_id, sent.text, sent.metadata)
 
     async def check_model(self, pool: Pool) -> None:
         """Call before storing. Raises Conflict if another model than the project's made the vectors.
@@ -109,46 +113,37 @@ class TextBatch(Batch):
 Embed: TypeAlias = Callable[[ProjectAccess, list[str]], Awaitable[Embedded]]
 
 
-def usage_of(spent: Spent) -> Usage:
-    """The cost of embedding texts, as in answers."""
-    return Usage(spent.texts, spent.tokens, spent.requests, 0, spent.estimated_tokens or UNSET)
-
-
-async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
+async def add_vectors(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> None:
     """Adds the vectors of rows: those stored with the same text, or new ones.
 
     Texts that cannot be embedded become problems of the batch. Raises other errors of `embed`.
     """
-    new, usage = await _known(pool, batch, rows)
+    new = await _known(pool, batch, rows)
     if new:
-        usage.add(_filled(batch, new, (await _embedded(batch, [new], embed))[0]))
-    return usage
+        _fill(batch, new, (await _embedded(batch, [new], embed))[0])
 
 
-async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> Usage:
+async def add_vectors_in_groups(pool: Pool, batch: TextBatch, rows: list[int], embed: Embed) -> None:
     """Like `add_vectors`, in concurrent groups. If one fails, the batch ends before it, with the error.
 
     If a budget is too small for a group, it is used for the first of its texts.
     """
-    new, usage = await _known(pool, batch, rows)
-    groups = list(grouped(new, lambda row: len(batch.texts[row] or ""), GROUP_CHARACTERS, GROUP_TEXTS))
+    new = await _known(pool, batch, rows)
+    groups = list(grouped(new, lambda row: len(batch.rows[row].text or ""), GROUP_CHARACTERS, GROUP_TEXTS))
     for group, made in zip(groups, await _embedded(batch, groups, embed), strict=True):
-        await _fill_group(batch, group, made, embed, usage)
-    return usage
+        await _fill_group(batch, group, made, embed)
 
 
-async def _fill_group(
-    batch: TextBatch, rows: list[int], made: Embedded | BaseException, embed: Embed, usage: Usage
-) -> None:
+async def _fill_group(batch: TextBatch, rows: list[int], made: Embedded | BaseException, embed: Embed) -> None:
     """Adds the vectors and cost of a group; if it exceeds a budget, those of its halves, until one fails."""
-    is_first_fault = batch.end is None or rows[0] < batch.end
+    is_first_fault = rows[0] < batch.end
     if is_first_fault and len(rows) > 1 and isinstance(made, OverBudget | OverWholeBudget):
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-            if batch.end is None or half[0] < batch.end:
-                await _fill_group(batch, half, (await _embedded(batch, [half], embed))[0], embed, usage)
+            if half[0] < batch.end:
+                await _fill_group(batch, half, (await _embedded(batch, [half], embed))[0], embed)
         return
     try:
-        usage.add(_filled(batch, rows, made))
+        _fill(batch, rows, made)
     except OverWholeBudget as error:
         if is_first_fault:
             batch.add_problem(rows[0], ".text", error.problems[0].message)
@@ -157,52 +152,49 @@ async def _fill_group(
             batch.end, batch.fault = rows[0], error
 
 
-async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> tuple[list[int], Usage]:
+async def _known(pool: Pool, batch: TextBatch, rows: list[int]) -> list[int]:
     """Adds the vectors that are stored with the same text, and returns the other rows."""
-    if not batch.halves:
-        batch.halves = [np.zeros((len(batch.ids), batch.project.dimensions), np.float16)]
-        batch.vector_rows = list(range(len(batch.ids)))
     # Without repeated ids, which a stream may have with different texts.
     times = Counter(batch.ids[row] for row in rows)
-    once, kept = [row for row in rows if times[batch.ids[row]] == 1], set(batch.keep_metadata)
+    once = {row: batch.rows[row] for row in rows if times[batch.ids[row]] == 1}
     stored = await embeddings.get_embedded_texts(
         pool,
         project_id=batch.project.project_id,
-        text_ids=[batch.ids[row] for row in once],
-        texts=[batch.texts[row] or "" for row in once],
-        metadata=[batch.metadata[row] for row in once],
-        keep_metadata=[row in kept for row in once],
+        text_ids=[one.text_id for one in once.values()],
+        texts=[one.text or "" for one in once.values()],
+        metadata=[None if one.metadata is UNSET else one.metadata for one in once.values()],
+        keep_metadata=[one.metadata is UNSET for one in once.values()],
         # If the schema requires metadata, storing the rows checks for them.
         with_all_vectors=batch.absent_fault is not None,
     )
-    row_of, known = {batch.ids[row]: row for row in once}, {one.text_id for one in stored}
+    row_of, known = {one.text_id: row for row, one in once.items()}, {one.text_id for one in stored}
     for one in stored:
         if one.vector is None:
             batch.same.add(row_of[one.text_id])
         else:
-            batch.halves[0][row_of[one.text_id]] = one.vector.to_numpy()
+            batch.rows[row_of[one.text_id]].vector = one.vector.to_binary()
     new = [row for row in rows if batch.ids[row] not in known]
-    return new, Usage(0, 0, 0, len(rows) - len(new))
+    batch.usage.unchanged += len(rows) - len(new)
+    return new
 
 
 async def _embedded(batch: TextBatch, groups: list[list[int]], embed: Embed) -> list[Embedded | BaseException]:
     """Embeds each group; returns the results or errors."""
-    texts = [[batch.texts[row] or "" for row in group] for group in groups]
+    texts = [[batch.rows[row].text or "" for row in group] for group in groups]
     return await asyncio.gather(*(embed(batch.project, some) for some in texts), return_exceptions=True)
 
 
-def _filled(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> Usage:
-    """Adds the vectors of rows, and returns their cost. Raises the error instead, if there is one."""
-    if isinstance(made, BadTexts):
-        for place, reason in made.reasons.items():
-            batch.add_problem(rows[place], ".text", reason)
-    elif isinstance(made, BaseException):
+def _fill(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> None:
+    """Adds the vectors of rows and their cost. Raises the error instead, if there is one."""
+    if isinstance(made, BaseException):
         raise made
+    for place, reason in made.bad.items():
+        batch.add_problem(rows[place], ".text", reason)
     if made.vectors.shape[1] != batch.project.dimensions:  # since the request was authorized
         raise Conflict("The dimensions of the project's instance have just changed: try again.")
-    batch.halves[0][rows] = made.vectors
+    batch.set_vectors(rows, made.vectors.astype(np.float16))
     batch.models.add(made.model)
-    return usage_of(made.spent)
+    batch.usage.add(made.spent)
 
 
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
@@ -213,19 +205,5 @@ async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) ->
     if len(rows) > most:
         raise too_many
     batch = TextBatch(project, wire=wire)
-    await add_rows(batch, rows)
+    await batch.decode(rows)
     return batch
-
-
-async def add_rows(batch: TextBatch, rows: list[msgspec.Raw]) -> None:
-    """Decodes and checks rows into an empty batch."""
-    decoder = msgspec.json.Decoder(_RawText) if batch.wire is decoding.JSON else msgspec.msgpack.Decoder(_RawText)
-    turns = Turns()
-    for row, raw in enumerate(rows):
-        try:
-            sent = decoder.decode(raw)
-            metadata = UNSET if sent.metadata is UNSET else await large_metadata(bytes(sent.metadata), batch.wire)
-            batch.add_fields(row, sent.text_id, sent.text, metadata)
-        except (ApiError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            batch.add_undecodable(row, raw, error)
-        await turns.give()

@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from service.child import framed, received
 from service.maps import worker
-from service.maps.messages import Answer, Failed, Layout, Part, Start, framed, received
+from service.maps.messages import Answer, Failed, Layout, Part, Start
 from tests.support.processes import ROOT, environment
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
-from service.providers import ledger
+from service.providers import limits
 from tests.conftest import client_of, settings_for
 from tests.providers.conftest import Lent, gone, lent
 from tests.support.provider import Provider
@@ -55,15 +55,15 @@ async def test_many_at_once_overspend_nothing(
     of: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.3)
+    monkeypatch.setattr(limits, "RESERVE_WAIT", 0.3)
     provider.counts_bytes, provider.seconds = True, 0.01
     other = await user(service, admin)
     for run in range(4):
         one = await lent(service, admin, provider)
-        limits = {"tokens_per_day": 10_000}
-        await share(one, other, **(limits if of == "share" else {}))
+        budget = {"tokens_per_day": 10_000}
+        await share(one, other, **(budget if of == "share" else {}))
         if of == "instance":
-            answer = await service.patch(one.instance, json=limits, headers=one.owner.headers)
+            answer = await service.patch(one.instance, json=budget, headers=one.owner.headers)
             assert answer.status_code == 200
         statuses = []
 
@@ -320,10 +320,10 @@ async def test_a_reservation_that_nobody_settles_ends_by_itself(
             "VALUES (%s, %s, 90, now(), now() + interval '1 hour')",
             (shown["instance_id"], other.handle),
         )
-        monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.2)
+        monkeypatch.setattr(limits, "RESERVE_WAIT", 0.2)
         answer = await one.embed(["x" * 20], other.headers)
         assert "0 are spent and 90 reserved by other calls" in problem(answer, 429)["detail"]
-        monkeypatch.setattr(ledger, "RESERVE_WAIT", 5)
+        monkeypatch.setattr(limits, "RESERVE_WAIT", 5)
         db.execute("UPDATE usage_reservations SET expires_at = now() + interval '1 second'")
         assert (await one.embed(["x" * 20], other.headers)).status_code == 200
         db.execute("UPDATE usage_reservations SET made_at = made_at - interval '2 minutes'")
@@ -336,8 +336,8 @@ async def test_a_reservation_lasts_as_long_as_its_call(
     one: Lent, other: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in {"RESERVED_SECONDS": 2.0, "RENEW_SECONDS": 0.2, "SETTLE_SECONDS": 0.1}.items():
-        monkeypatch.setattr(ledger, name, seconds)
-    monkeypatch.setattr(ledger, "RESERVE_WAIT", 0.1)
+        monkeypatch.setattr(limits, name, seconds)
+    monkeypatch.setattr(limits, "RESERVE_WAIT", 0.1)
     provider.counts_bytes, provider.seconds = True, 4.0
     await share(one, other, tokens_per_day=100)
     first = asyncio.create_task(one.embed(["x" * 60], other.headers))
@@ -352,7 +352,7 @@ async def test_a_call_ends_when_its_reservation_has_expired(
     one: Lent, other: User, provider: Provider, provider_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a long pause of the process: others may have reserved its tokens."""
-    monkeypatch.setattr(ledger, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "RENEW_SECONDS", 0.2)
     provider.seconds = 20.0
     await share(one, other, tokens_per_day=100)
     call = asyncio.create_task(one.embed(["x" * 60], other.headers))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.children import Child
 from service.database.pool import Pool, open_pool
 from service.maps import worker
 from service.queries import embeddings, maps, projects
@@ -238,6 +239,26 @@ async def test_a_failure_is_told_and_another_try_may_succeed(
     (tmp_path / "sitecustomize.py").unlink()
     other = await made(pool, vectors(12))
     assert (await look(url, pool, other)).error is None
+
+
+async def test_a_process_that_ends_before_it_has_its_input(
+    url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection can be used afterwards: it is not left in the middle of a COPY."""
+
+    usual = Child.send
+
+    async def send(child: Child, content: bytes) -> None:
+        if not content.startswith(b"PGCOPY"):
+            await usual(child, content)
+            return
+        child._process.kill()
+        raise ConnectionResetError
+
+    number = await made(pool, vectors(12))
+    monkeypatch.setattr(Child, "send", send)
+    async with asyncio.timeout(30):
+        assert (await look(url, pool, number)).error == making.ENDED
 
 
 async def test_the_indexer_makes_one_that_was_asked_for(url: str, pool: Pool) -> None:

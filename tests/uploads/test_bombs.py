@@ -21,7 +21,6 @@ from service.http.compression import zstd
 from service.metadata.schemas import Schemas
 from service.queries.projects import ProjectAccess
 from service.uploads import batch, texts
-from service.uploads.parse import decode_rows
 from service.uploads.store import checked, store_batch
 from tests.support import world
 from tests.support.world import Headers, Project
@@ -159,11 +158,11 @@ async def test_large_metadata_gives_others_their_turn() -> None:
     wrong = batch.Batch(storage())
 
     async def run() -> None:
-        await decode_rows(wrong, sent)
+        await wrong.decode(sent)
         raise BadRequest  # for `refused`: there is nothing wrong with them
 
     await refused(run)
-    assert len(wrong.metadata) == 16
+    assert len(wrong.rows) == 16
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
