@@ -50,7 +50,8 @@ SELECT sequence, created_at IS NULL AS deleted, text_id, created_at, updated_at,
                          ORDER BY sequence
                          LIMIT @max_rows::int)
                          ORDER BY sequence
-                         LIMIT @max_rows::int) AS change) AS page) AS sized
+                         LIMIT @max_rows::int) AS change) AS page
+        OFFSET 0) AS sized
  ORDER BY sequence;
 
 -- name: GetDigests :one

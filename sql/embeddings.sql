@@ -51,7 +51,7 @@ SELECT stored.text_id,
 -- condition with IS NULL; so this has a second one, and 'by_ids' is in the text.
 -- Columns that are not requested are not read: a vector may be most of a row. Texts and metadata above max_bytes in all
 -- are left out; 'size' is that of a row, so that the caller can reserve memory first. The size of a long text is that in
--- JSON, where a control character has six bytes.
+-- JSON, where a control character has six bytes. OFFSET 0 makes PostgreSQL compute it once.
 SELECT text_id, created_at, updated_at, vector,
        CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN text END AS text,
        CASE WHEN sum(size) OVER () <= @max_bytes::bigint THEN metadata END AS metadata,
@@ -66,7 +66,8 @@ SELECT text_id, created_at, updated_at, vector,
                  WHERE ({by_ids} = 0 OR text_id = ANY (@text_ids::text[]))
                    AND text_id >= coalesce(@after::text, '') AND (@after::text IS NULL OR text_id > @after::text)
                  ORDER BY text_id
-                 LIMIT @max_rows::int OFFSET @skip::bigint) AS page) AS sized
+                 LIMIT @max_rows::int OFFSET @skip::bigint) AS page
+        OFFSET 0) AS sized
  ORDER BY text_id;
 
 -- name: GetPassingIDs :one

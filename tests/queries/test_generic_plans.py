@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.database.pool import Connection
+from service.database.statements import Statement as Text
 from service.queries import changes, embeddings
 from tests.support import factories
 from tests.support.factories import upsert
@@ -62,6 +63,21 @@ async def test_reads_only_the_rows_of_the_answer(searched: Connection, statement
     before = await searched.fetchval(read)
     assert await statement(searched, number) == [f"{place:05}" for place in range(2981, 2991)]
     assert await searched.fetchval(read) - before < 100
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [embeddings.query.statements["GetEmbeddingsByProject"], changes.query.statements["GetChanges"]],
+    ids=lambda one: str(one.name),
+)
+async def test_a_page_writes_a_text_as_json_once(searched: Connection, statement: Text) -> None:
+    """For its size; made twice in each row, a page of long texts takes a third longer."""
+    number = await factories.filled(searched)
+    text = statement.render({"project_id": number, "schema": "public", "by_ids": 0, "after": 0})
+    await searched.execute(f"PREPARE page AS {text}")
+    plan = await searched.fetch(f"EXPLAIN (VERBOSE) EXECUTE page ({', '.join(['NULL'] * len(statement.parameters))})")
+    await searched.execute("DEALLOCATE page")
+    assert "\n".join(line[0] for line in plan).count("to_json(") == 1, plan
 
 
 async def test_an_upload_compares_no_row_with_all_others(searched: Connection) -> None:
