@@ -34,6 +34,7 @@ async def service(provider_database: str, provider: Provider) -> AsyncIterator[h
         provider_database,
         service_provider_hosts=f"http://127.0.0.1:{provider.port}, http://127.0.0.1:9, http://*.example.org",
         service_indexer=False,
+        service_wait_seconds=30.0,  # fifty ask at once, on a machine that may be busy
     )
     async with client_of(config) as client:
         yield client
