@@ -88,7 +88,7 @@ def create_app(config: Settings) -> ASGIApp:
                 draining=draining,
                 openapi=encoded,
                 real_queries=real_queries,
-                slow_searches=SlowSearches(),
+                slow_searches=SlowSearches.from_now(),
                 embedder=embedder,
                 remembered={},
             )

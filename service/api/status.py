@@ -18,7 +18,7 @@ from service.queries import admin as statements
 from service.queries import health, indexes, projects
 from service.queries.admin import Build, DatabaseDescription
 from service.schema import migrate
-from service.search.slow import SLOW_SECONDS, SlowSearch
+from service.search.slow import SlowSearches
 
 MAX_LARGEST = 20
 MAX_BUILDS = 50
@@ -71,20 +71,6 @@ class ServiceState(DatabaseDescription, frozen=True, kw_only=True):
     encryption_keys: rotation.Progress
 
 
-class SlowSearches(msgspec.Struct, frozen=True):
-    """Searches of at least `threshold_seconds`: up to 50 of the `slowest` and of the `latest`; `slow` counts all.
-
-    Only of this server process, since its start.
-    """
-
-    process: int
-    since: datetime
-    threshold_seconds: float
-    slow: int
-    slowest: list[SlowSearch]
-    latest: list[SlowSearch]
-
-
 @endpoint("GET", "/v1/admin/status", guard=admin)
 async def get_status(req: Req) -> ServiceState:
     """The state of the service: versions, sizes, the largest projects, indexes, builds, encryption keys."""
@@ -110,8 +96,7 @@ async def get_status(req: Req) -> ServiceState:
 @endpoint("GET", "/v1/admin/slow-searches", guard=admin)
 async def get_slow_searches(req: Req) -> SlowSearches:
     """The slow searches of the server process that answers."""
-    kept = req.services.slow_searches
-    return SlowSearches(os.getpid(), kept.since, SLOW_SECONDS, kept.count, kept.slowest, kept.latest)
+    return req.services.slow_searches
 
 
 async def _schema(pool: Pool) -> SchemaState:

@@ -1,5 +1,6 @@
 """Slow searches of this process, in bounded memory, without vectors, texts, ids or values of filters."""
 
+import os
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -36,14 +37,23 @@ class SlowSearch(msgspec.Struct, frozen=True, omit_defaults=True):
     recall: float | None = None
 
 
-class SlowSearches:
-    """The slowest searches since the start of this process, and the latest slow ones."""
+class SlowSearches(msgspec.Struct):
+    """Searches of at least `threshold_seconds`: up to 50 of the `slowest` and of the `latest`; `slow` counts all.
 
-    def __init__(self) -> None:
-        self.since = datetime.now(UTC)
-        self.count = 0
-        self.latest: list[SlowSearch] = []  # newest first
-        self.slowest: list[SlowSearch] = []  # slowest first
+    Only of this server process, since its start.
+    """
+
+    process: int
+    since: datetime
+    threshold_seconds: float
+    slow: int
+    slowest: list[SlowSearch]
+    latest: list[SlowSearch]
+
+    @classmethod
+    def from_now(cls) -> "SlowSearches":
+        """Those of this process, none yet."""
+        return cls(os.getpid(), datetime.now(UTC), SLOW_SECONDS, 0, [], [])
 
     def note(
         self,
@@ -70,6 +80,6 @@ class SlowSearches:
             method=answer.method if answer else None,
             recall=answer.recall if answer else None,
         )
-        self.count += 1
+        self.slow += 1
         self.latest = [search, *self.latest][:MAX_KEPT]
         self.slowest = sorted([search, *self.slowest], key=lambda one: one.seconds, reverse=True)[:MAX_KEPT]
