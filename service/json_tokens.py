@@ -40,8 +40,29 @@ async def to_msgpack(text: bytes) -> bytes:
     return stack[0][1][0]
 
 
-async def fault(text: bytes, levels: int) -> str | None:
-    """The reason why valid JSON cannot be stored, too deep a nesting, a NUL or a very long number; None if it can.
+class NoJson(ValueError):
+    """A value that JSON cannot represent or PostgreSQL cannot store; the message names the problem."""
+
+
+def too_deep(levels: int) -> NoJson:
+    """The error for a value that is nested too deeply."""
+    return NoJson(f"must not be nested more than {levels} levels deep")
+
+
+def check_scalar(value: Any) -> None:
+    """Raises NoJson unless the value is a text, a number, true, false or null that can be stored."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise NoJson("must not contain a NUL")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise NoJson("must not hold a number that is not finite")
+    elif value is not None and not isinstance(value, int):
+        raise NoJson("must hold only values that JSON has: texts, numbers, lists, objects, true, false, null")
+
+
+async def check(text: bytes, levels: int) -> None:
+    """Raises NoJson for valid JSON that cannot be stored: too deep a nesting, a NUL or a very long number.
 
     Raises msgspec's errors for a string or number that it cannot decode.
     """
@@ -50,14 +71,13 @@ async def fault(text: bytes, levels: int) -> str | None:
     for place, (opening, closing, scalar) in enumerate(_tokens(text)):
         depth += bool(opening) - bool(closing)
         if depth > levels:
-            return f"must not be nested more than {levels} levels deep"
-        if scalar and "\0" in str(msgspec.json.decode(scalar)):
-            return "must not contain a NUL"
+            raise too_deep(levels)
+        if scalar:
+            check_scalar(msgspec.json.decode(scalar))
         if scalar and scalar[:1] in b"-0123456789" and not _MODEST.fullmatch(scalar):
-            return f"must not hold a number with more than {MAX_DECIMALS:,} decimals, or an exponent beyond 399"
+            raise NoJson(f"must not hold a number with more than {MAX_DECIMALS:,} decimals, or an exponent beyond 399")
         if place % TOKENS_AT_ONCE == 0:
             await turns.give()
-    return None
 
 
 def _tokens(text: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -81,10 +101,6 @@ def packable(value: int) -> float | str:
         return str(value)  # beyond the range of a double
 
 
-class NoJson(ValueError):
-    """MessagePack that JSON cannot represent, or that is nested too deeply; the message names the problem."""
-
-
 async def from_msgpack(packed: bytes, levels: int) -> bytes:
     """Converts valid MessagePack, at most `levels` deep, to JSON. Raises NoJson and UnicodeDecodeError."""
     unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
@@ -101,7 +117,7 @@ async def from_msgpack(packed: bytes, levels: int) -> bytes:
             text.extend(_json_scalar(unpacker.unpack()))
             return
         if depth == levels:
-            raise NoJson(f"must not be nested more than {levels} levels deep")
+            raise too_deep(levels)
         text.extend(begin)
         for place in range(count):
             if place:
@@ -121,10 +137,5 @@ async def from_msgpack(packed: bytes, levels: int) -> bytes:
 
 
 def _json_scalar(value: Any) -> bytes:
-    if value is not None and not isinstance(value, str | bool | int | float):
-        raise NoJson("must hold only values that JSON has: texts, numbers, lists, objects, true, false, null")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise NoJson("must not hold a number that is not finite")
-    if isinstance(value, str) and "\0" in value:
-        raise NoJson("must not contain a NUL")
+    check_scalar(value)
     return msgspec.json.encode(value)

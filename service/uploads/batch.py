@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service import decoding, number_arrays, turns, vectors
 from service.decoding import Wire
 from service.errors import MAX_PROBLEMS, ApiError, BadRequest, Invalid, Problem, show
+from service.json_tokens import NoJson
 from service.metadata.schemas import Fault
 from service.queries.projects import ProjectAccess
 from service.uploads.json_metadata import encoded_metadata, large_metadata
@@ -202,11 +203,10 @@ class Batch:
             message = "has too many control characters: its JSON would be more than twice as long"
             self.add_problem(row, ".text", message)
         if isinstance(metadata, dict):  # else already checked while decoding
-            encoded = encoded_metadata(metadata, self.wire)
-            if isinstance(encoded, str):
-                self.add_problem(row, ".metadata", encoded)
-            else:
-                metadata = encoded
+            try:
+                metadata = encoded_metadata(metadata, self.wire)
+            except NoJson as error:
+                self.add_problem(row, ".metadata", str(error))
         self.rows[row] = Row(text_id, text, metadata)
 
     def _compare_with_project(self, row: int, sent: EmbeddingIn) -> None:
