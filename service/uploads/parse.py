@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -9,8 +10,9 @@ from service import decoding, number_arrays, vectors
 from service.decoding import Wire
 from service.errors import ContentTooLarge
 from service.turns import Turns
-from service.uploads.batch import EmbeddingsIn
-from service.uploads.limits import MAX_ROWS, OBJECTS_AN_EMBEDDING
+from service.uploads.limits import MAX_ROWS
+
+B = TypeVar("B", bound=msgspec.Struct)
 
 # Its white space is limited, and not tried again: a body may consist of it.
 _HEAD = re.compile(
@@ -83,16 +85,18 @@ async def cut(body: bytes) -> RawBatch | None:
     return RawBatch(rows, encoding)
 
 
-def check_number(body: bytes, wire: Wire, most_rows: int, most_objects: int, too_many: ContentTooLarge) -> None:
-    """Checks the number of rows before they are decoded, which may need much more memory. Raises `too_many`.
+async def split(body: bytes, wire: Wire, kind: type[B], explained_as: Any, most: int, objects_a_row: int) -> B:
+    """The undecoded rows of a batch. Raises ContentTooLarge for more than `most`.
 
-    In JSON, every row has a brace, and a list of anything else is refused. Texts and metadata may have braces too: if
-    there are more than `most_objects`, every row must have a text_id.
+    Their number is checked before they are decoded, which may need much more memory. In JSON, every row has a brace,
+    and a list of anything else is refused. Texts and metadata may have braces too: if there are more than
+    `objects_a_row` on average, every row must have a text_id.
     """
+    name, most_objects = kind.__struct_fields__[0], objects_a_row * most
+    too_many = ContentTooLarge(f"A batch may have at most {most:,} {name}: split it.")
     if wire is decoding.MESSAGE_PACK:
-        sent = decoding.decode(body, _Counted, wire=wire)
-        counts = (number_arrays.count_msgpack(memoryview(rows)) for rows in (sent.embeddings, sent.texts))
-        if any(count is not None and count > most_rows for count in counts):
+        counted = decoding.decode(body, _Counted, wire=wire)
+        if (number_arrays.count_msgpack(memoryview(getattr(counted, name))) or 0) > most:
             raise too_many
     elif body.count(b"{") > most_objects:
         if body.count(b'"text_id"') > most_objects:
@@ -100,14 +104,8 @@ def check_number(body: bytes, wire: Wire, most_rows: int, most_objects: int, too
         decoding.decode(body, _Identified)
     elif len(body) > decoding.EXPLAINED_BYTES:
         decoding.decode(body, _Shape)
-
-
-async def split(body: bytes, wire: Wire) -> RawBatch:
-    """The undecoded rows."""
-    too_many = ContentTooLarge(f"A batch may have at most {MAX_ROWS:,} embeddings: split it.")
-    check_number(body, wire, MAX_ROWS, OBJECTS_AN_EMBEDDING * MAX_ROWS, too_many)
     await asyncio.sleep(0)  # each check reads the whole body
-    sent = decoding.decode(body, RawBatch, wire=wire, explained_as=EmbeddingsIn)
-    if len(sent.embeddings) > MAX_ROWS:
+    sent = decoding.decode(body, kind, wire=wire, explained_as=explained_as)
+    if len(getattr(sent, name)) > most:
         raise too_many
     return sent

@@ -17,8 +17,9 @@ from service.metadata.schemas import EMPTY, BadSchema, Fault, Schemas, TooCostly
 from service.queries import embeddings
 from service.queries.projects import ProjectAccess
 from service.uploads import parse
-from service.uploads.batch import Batch
-from service.uploads.limits import ROWS_A_STATEMENT
+from service.uploads.batch import Batch, EmbeddingsIn
+from service.uploads.limits import MAX_ROWS, OBJECTS_AN_EMBEDDING, ROWS_A_STATEMENT
+from service.uploads.parse import RawBatch
 
 
 class Uploaded(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ async def checked(schemas: Schemas, project: ProjectAccess, body: bytes, wire: W
     """The batch (EmbeddingsIn) in a body, with its problems, also those with the project's schema."""
     batch = await _decoded_if_well_formed(project, body) if wire is decoding.JSON else None
     if batch is None:
-        sent = await parse.split(body, wire)
+        sent = await parse.split(body, wire, RawBatch, EmbeddingsIn, MAX_ROWS, OBJECTS_AN_EMBEDDING)
         batch = Batch(project, sent.encoding, wire)
         await batch.decode(sent.embeddings)
     await check_metadata(schemas, batch)

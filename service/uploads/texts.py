@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from service import decoding
 from service.database.pool import Pool
 from service.decoding import Wire
-from service.errors import Conflict, ContentTooLarge
+from service.errors import Conflict
 from service.grouping import grouped
 from service.providers.embedder import Embedded
 from service.providers.ledger import OverBudget, OverWholeBudget, Spent
@@ -21,7 +20,7 @@ from service.queries.projects import ProjectAccess
 from service.uploads.batch import Batch, TextId
 from service.uploads.json_metadata import large_metadata
 from service.uploads.limits import GROUP_CHARACTERS, GROUP_TEXTS, MAX_TEXT_CHARACTERS, OBJECTS_A_TEXT
-from service.uploads.parse import check_number
+from service.uploads.parse import split
 
 SentText = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARACTERS, pattern=r"^[^\u0000]*$")]
 
@@ -199,11 +198,7 @@ def _fill(batch: TextBatch, rows: list[int], made: Embedded | BaseException) -> 
 
 async def checked(project: ProjectAccess, body: bytes, most: int, wire: Wire) -> TextBatch:
     """The rows of a body with their problems. Raises ContentTooLarge for too many."""
-    too_many = ContentTooLarge(f"A batch may have at most {most:,} texts: split it.")
-    check_number(body, wire, most, OBJECTS_A_TEXT * most, too_many)
-    rows = decoding.decode(body, _RawTexts, wire=wire, explained_as=TextsIn).texts
-    if len(rows) > most:
-        raise too_many
+    sent = await split(body, wire, _RawTexts, TextsIn, most, OBJECTS_A_TEXT)
     batch = TextBatch(project, wire=wire)
-    await batch.decode(rows)
+    await batch.decode(sent.texts)
     return batch

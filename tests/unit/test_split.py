@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service import decoding
 from service.uploads import parse
+from service.uploads.batch import EmbeddingsIn
 
 TEXTS = st.sampled_from(["a", '},{"text_id"', '}, {"text_id":1}', '"]}', "\\", "]", 'x"},{"text_id":"y', "", "é"])
 VALUES = st.recursive(
@@ -43,7 +44,8 @@ async def test_what_is_cut_is_what_is_parsed(
     elif encoding == "last":
         document["encoding"] = "f2"
     body = json.dumps(document, separators=separators).encode()
-    cut, whole = await parse.cut(body), (await parse.split(body, decoding.JSON))
+    cut = await parse.cut(body)
+    whole = await parse.split(body, decoding.JSON, parse.RawBatch, EmbeddingsIn, 100, 10)
     if cut is not None and (pieces := parsed(cut.embeddings)) is not None:
         assert pieces == parsed(whole.embeddings) == rows
         assert cut.encoding == whole.encoding
