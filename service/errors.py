@@ -11,7 +11,6 @@ import msgspec
 T = TypeVar("T")
 
 MAX_PROBLEMS = 100
-INTERNAL_ERROR = "Internal error; it has been logged."
 MAX_VALUE_LENGTH = 200
 MAX_MESSAGE_LENGTH = 1000
 # The rest of the request is not read, so the connection cannot be used again.
@@ -40,7 +39,7 @@ class ProblemDetails(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class ApiError(Exception):
-    """The request could not be served."""
+    """Internal error; it has been logged."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     headers: dict[str, str] = {}

@@ -7,7 +7,6 @@ from service.api import (
     deprecated,
     embed,
     embedding_batches,
-    embedding_pages,
     embeddings,
     health,
     instance_sharing,
@@ -33,7 +32,7 @@ endpoints: list[Endpoint] = [
     # What is called most comes first, as routes are tried in turn.
     *defined_in(similars),
     # Changes come before an embedding, whose id could be `changes`.
-    *defined_in(changes, embedding_pages, embeddings, embedding_batches, texts),
+    *defined_in(changes, embeddings, embedding_batches, texts),
     *defined_in(users, api_standards, llm_definitions, llm_instances, embed, instance_sharing, instance_usage),
     *deprecated.endpoints,
     *defined_in(project_list, projects, project_map, project_sharing, schema_check),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import asyncpg
 
 from service.database.session import UnsupportedDatabase
-from service.errors import INTERNAL_ERROR, ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
+from service.errors import ApiError, BadRequest, Conflict, Invalid, NotFound, Problem, Unavailable
 from service.observability.logs import logger
 
 # Of statements on a database with an older schema, or without one
@@ -99,4 +99,4 @@ def reported(error: Exception) -> ApiError:
     what = f"SQLSTATE {error.sqlstate}" if isinstance(error, asyncpg.PostgresError) else str(error)
     stack = "".join(traceback.format_tb(error.__traceback__))
     logger.error("fault", kind=type(error).__name__, error=what, stack=stack)
-    return ApiError(INTERNAL_ERROR)
+    return ApiError()
