@@ -22,10 +22,13 @@ class Child:
     async def start(program: str, environment: Mapping[str, str] = {}) -> "Child":
         """Starts a program with the module path of this process, and none of its environment, which has secrets."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             # In a thread, because it takes some milliseconds.
             process = await asyncio.to_thread(_spawn, program, theirs, environment)
-        return Child(process, await asyncio.open_unix_connection(sock=ours))
+            return Child(process, await asyncio.open_unix_connection(sock=ours))
+        except BaseException:
+            ours.close()  # the process ends, if there is one
+            raise
 
     async def send(self, content: bytes) -> None:
         """Sends a message, with back-pressure. Raises OSError if the process has ended."""
@@ -46,10 +49,11 @@ class Child:
 
 
 def _spawn(program: str, channel: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", program],
-        stdin=channel.fileno(),
-        stdout=channel.fileno(),
-        stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": os.pathsep.join(sys.path), **environment},
-    )
+    with channel:  # here, because this goes on after a cancellation
+        return subprocess.Popen(
+            [sys.executable, "-P", program],
+            stdin=channel.fileno(),
+            stdout=channel.fileno(),
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        )

@@ -4,6 +4,7 @@ A caller is a user, the admin, or the group of all clients without a key.
 """
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator
@@ -75,13 +76,16 @@ class Shares:
 
     async def _wait_for(self, who: str, amount: int, seconds: float | None) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(who, deque()).append((amount, turn))
+        mine = (amount, turn)
+        self._waiting.setdefault(who, deque()).append(mine)
         try:
             async with asyncio.timeout(seconds):
                 await turn
         except BaseException as error:
             turn.cancel()
             if turn.cancelled():
+                with contextlib.suppress(KeyError, ValueError):  # already removed
+                    self._waiting[who].remove(mine)
                 self._hand_out()  # smaller requests may have queued behind it
             else:
                 self.release(who, amount)  # granted at the moment of the timeout

@@ -63,7 +63,7 @@ class _RawRow(EmbeddingIn, forbid_unknown_fields=True):
     metadata: msgspec.Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """A decoded row. Text and metadata are UNSET if the stored ones stay; metadata are a dict if they are wrong.
 
     The vector is in pgvector's binary format, once it is known.

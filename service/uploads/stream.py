@@ -56,7 +56,6 @@ class Upload:
     """A stream into a project. Each chunk is authorized `again`, because a stream may last for days."""
 
     batch_type: ClassVar[type[Batch]] = Batch
-    at_once: ClassVar[int] = 2  # chunks: one is stored while the next is read
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class Upload:
         """Stores records as they arrive; yields a line of JSON for each stored chunk, and a last line."""
         fault: Exception | None = None
         try:
-            async with aclosing(ahead(self.chunks.of(body), self._prepared, self.at_once)) as batches:
+            async with aclosing(self._batches(body)) as batches:
                 async for batch in batches:
                     await self._store(batch)
                     if not self.chunks.is_last:  # else it is part of the last line
@@ -94,6 +93,12 @@ class Upload:
         finally:
             self.chunks.leave_room()
         yield self._say_last(fault)
+
+    async def _batches(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[Batch, None]:
+        """Reads a chunk while the one before is stored; prepares it afterwards: the caller may have one connection."""
+        async with aclosing(ahead(self.chunks.of(body), _read, 2)) as chunks:
+            async for chunk in chunks:
+                yield await self._prepared(chunk)
 
     def _say(self) -> bytes:
         line = msgspec.json.encode(self._line) + b"\n"
@@ -191,6 +196,10 @@ def _explained(error: Exception) -> str:
     known = reported(error)
     reasons = "; ".join(problem.message for problem in known.problems)[:MAX_REASON_LENGTH]
     return f"{known.detail.rstrip('.')} ({reasons})." if reasons else known.detail
+
+
+async def _read(chunk: list[bytes]) -> list[bytes]:
+    return chunk
 
 
 async def ahead(

@@ -1,13 +1,14 @@
 """Streams of texts: chunks are embedded concurrently, and stored in order."""
 
 from collections import deque
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from msgspec.structs import asdict
 
 from service.uploads.batch import Batch
 from service.uploads.limits import TEXT_CHUNKS_AT_ONCE
-from service.uploads.stream import Line, Upload
+from service.uploads.stream import Line, Upload, ahead
 from service.uploads.texts import Embed, TextBatch, Usage, add_vectors_in_groups
 
 
@@ -21,7 +22,6 @@ class TextUpload(Upload):
     """A stream of texts into a project; `embed` makes their vectors."""
 
     batch_type = TextBatch
-    at_once = TEXT_CHUNKS_AT_ONCE
     embed: Embed
     _line: TextLine
 
@@ -30,6 +30,10 @@ class TextUpload(Upload):
         self._line = TextLine(**asdict(self._line), usage=Usage(0, 0, 0, 0))
         # The ids of chunks that were perhaps not yet stored when a later one looked for its stored texts.
         self._recent: deque[set[str]] = deque(maxlen=TEXT_CHUNKS_AT_ONCE)
+
+    def _batches(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[Batch, None]:
+        """Embeds chunks concurrently."""
+        return ahead(self.chunks.of(body), self._prepared, TEXT_CHUNKS_AT_ONCE)
 
     async def _prepared(self, records: list[bytes]) -> Batch:
         batch = await super()._prepared(records)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import time
@@ -457,3 +458,22 @@ async def test_shares_add_up_whatever_becomes_of_those_who_wait() -> None:
     assert {type(one) for one in results} == {type(None), Busy, asyncio.CancelledError}
     assert min(had.values()) * 2 > max(had.values())
     assert [await shares.acquire(who, 5) for who in "ab"] == [5, 5]  # all was given back
+
+
+def futures() -> int:
+    gc.collect()
+    return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
+
+
+async def test_nothing_is_left_of_those_who_gave_up_behind_one_who_waits() -> None:
+    shares = Shares(10, part=10, reserve=0, wait=0, what="things")
+    await shares.acquire("a", 10)
+    patient = asyncio.create_task(shares.acquire("a", 10, patient=True))
+    await asyncio.sleep(0)
+    before = futures()
+    for _ in range(1000):
+        with pytest.raises(Busy):
+            await shares.acquire("a")
+    assert futures() < before + 100
+    shares.release("a", 10)
+    assert await patient == 10

@@ -328,6 +328,28 @@ async def test_lines_come_while_the_client_still_sends(api: httpx2.AsyncClient, 
     await client.close()
 
 
+async def test_a_chunk_that_is_stored_slowly_costs_the_next_nothing(
+    new_database: Callable[..., str], admin: Headers
+) -> None:
+    """A caller may have one connection, and waits a tenth of a second for it."""
+    url = new_database()
+    few = {"service_pool_size": 1, "service_wait_seconds": 0.1, "service_indexer": False}
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for first in (0, CHUNK_ROWS):
+            yield ndjson(*(row(str(first + number), [1, 2, 3]) for number in range(CHUNK_ROWS)))
+            await asyncio.sleep(0.5)
+
+    async with client_of(settings_for(url, **few)) as api:
+        place = await project(api, await user(api, admin))
+        async with await psycopg.AsyncConnection.connect(url) as other:
+            await other.execute(f"LOCK TABLE embeddings_{place.id} IN EXCLUSIVE MODE".encode())
+            sending = asyncio.create_task(send(api, place, chunks()))
+            await asyncio.sleep(1.5)
+        last = (await sending)[-1]
+    assert (last["rows"], last.get("error")) == (2 * CHUNK_ROWS, None)
+
+
 async def test_whoever_is_kept_waiting_for_a_line_is_not_slow(new_database: Callable[..., str], admin: Headers) -> None:
     """What the storing takes is not the client's silence; what follows its line is."""
     url, silence = new_database(), 2
