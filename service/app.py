@@ -12,6 +12,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from service import settings
+from service.admission import Shares, for_callers
 from service.api.routes import endpoints
 from service.database import embedded, session
 from service.database.pool import closing, open_pool
@@ -28,7 +29,6 @@ from service.providers.embedder import Embedder
 from service.search.slow import SlowSearches
 from service.server import shutdown
 from service.settings import Settings
-from service.shares import Shares, for_callers
 from service.storage import indexer, replica, tables
 from service.storage.real_queries import RealQueries, measuring
 from service.turns import beside

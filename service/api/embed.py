@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from service import decoding, number_arrays
+from service.admission import SHORT_BYTES
 from service.api.llm_instances import retrieved
 from service.api.texts import EMBED_ERRORS
 from service.decoding import Wire
@@ -18,7 +19,6 @@ from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
 from service.queries.llm_instances import Instance
-from service.shares import SHORT_BYTES
 from service.uploads.limits import MAX_TEXT_CHARACTERS
 from service.uploads.texts import SentText, Usage
 

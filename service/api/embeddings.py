@@ -11,6 +11,7 @@ from msgspec import Meta
 from pgvector import HalfVector
 from starlette.responses import Response
 
+from service.admission import SHORT_BYTES, caller
 from service.api.fields import Document
 from service.database.pool import Pool
 from service.errors import Invalid, Problem, found
@@ -26,7 +27,6 @@ from service.queries.projects import ProjectAccess
 from service.search.limits import MAX_QUERY_FILTER
 from service.search.passing import passing
 from service.search.query import filter_of_query
-from service.shares import SHORT_BYTES, caller
 from service.storage.locks import locked
 from service.uploads.batch import Batch, EmbeddingIn, EmbeddingsIn
 from service.uploads.store import Uploaded, check_metadata, checked, store_batch

@@ -5,6 +5,7 @@ from functools import partial
 
 from starlette.responses import Response
 
+from service.admission import caller
 from service.api.embeddings import TextStreamQuery, received, upload_of
 from service.http.auth import embeddings_editor
 from service.http.endpoint import endpoint
@@ -13,7 +14,6 @@ from service.providers.dialects import Purpose
 from service.providers.embedder import Embedded
 from service.providers.ledger import Spender
 from service.queries.projects import ProjectAccess
-from service.shares import caller
 from service.uploads import texts
 from service.uploads.store import Uploaded, check_metadata, store_batch
 from service.uploads.text_stream import TextUpload

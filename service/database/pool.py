@@ -9,9 +9,9 @@ import asyncpg
 import msgspec
 from pgvector import HalfVector
 
+from service.admission import Shares, caller, for_callers
 from service.database import session
 from service.database.url import for_asyncpg
-from service.shares import Shares, caller, for_callers
 
 CLOSE_SECONDS = 5
 
@@ -45,7 +45,7 @@ async def open_pool(
 ) -> Pool:
     """A pool of up to `size` connections to a migrated database.
 
-    `share` is the part of them that one caller (`service.shares`) may use. `wait` for a connection and
+    `share` is the part of them that one caller (`service.admission`) may use. `wait` for a connection and
     `statement_timeout` are in seconds. `connect` makes connections.
     """
 

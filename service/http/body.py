@@ -9,13 +9,13 @@ from functools import cached_property
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from service.admission import SHORT_BYTES, Shares, caller
 from service.decoding import JSON as JSON_WIRE
 from service.decoding import MESSAGE_PACK, Wire
 from service.errors import ContentTooLarge, Problem, TooSlow, UnsupportedEncoding, UnsupportedMediaType
 from service.http import compression
 from service.http.limits import LEAST_BYTES_A_SECOND, LINGER_SECONDS, ROOM_STEP
 from service.http.responses import JSON, MSGPACK
-from service.shares import SHORT_BYTES, Shares, caller
 
 MERGE_PATCH = "application/merge-patch+json"
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 from starlette.types import Receive, Scope
 
+from service.admission import ANONYMOUS, SHORT_BYTES, Shares, caller
 from service.database.pool import Pool
 from service.errors import ApiError, BadRequest, Invalid, Problem
 from service.http.body import Body
@@ -24,7 +25,6 @@ from service.queries.projects import ProjectAccess
 from service.queries.users import Credentials
 from service.search.slow import SlowSearches
 from service.settings import Settings
-from service.shares import ANONYMOUS, SHORT_BYTES, Shares, caller
 from service.storage.real_queries import RealQueries
 from service.storage.replica import Replica, Unanswered
 

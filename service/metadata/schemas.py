@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from service.admission import Shares
 from service.child import FAILED
 from service.children import Child
 from service.errors import Unavailable
@@ -17,7 +18,6 @@ from service.grouping import grouped
 from service.metadata import worker
 from service.metadata.worker import COMPILE_SECONDS, MEMORY_BYTES, Applied, BadSchema, Fault, Job
 from service.observability.logs import logger
-from service.shares import Shares
 
 __all__ = ["EMPTY", "BadSchema", "Fault", "Schemas", "TooCostly"]
 

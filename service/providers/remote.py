@@ -15,6 +15,7 @@ import numpy as np
 import stamina
 from numpy.typing import NDArray
 
+from service.admission import Shares
 from service.grouping import grouped
 from service.number_arrays import decode_json
 from service.observability import metrics, tracing
@@ -36,7 +37,6 @@ from service.providers.errors import (
 from service.providers.faults import BadInput, TooLarge, fault
 from service.providers.ledger import Spent
 from service.queries.llm_instances import Model
-from service.shares import Shares
 from service.turns import Turns
 
 stamina.instrumentation.set_on_retry_hooks(())  # calls are counted here, and not logged

@@ -10,9 +10,9 @@ from contextlib import aclosing
 from typing import Any
 
 from service import decoding
+from service.admission import SHORT_BYTES, Shares, caller
 from service.decoding import Wire
 from service.errors import ApiError
-from service.shares import SHORT_BYTES, Shares, caller
 from service.uploads.framing import Lines, Packed, Stop
 from service.uploads.limits import CHUNK_BYTES, CHUNK_ROOM, CHUNK_ROWS, CHUNK_SECONDS
 

@@ -14,13 +14,13 @@ import msgspec
 from starlette.requests import ClientDisconnect
 
 from service import vectors
+from service.admission import Shares, caller
 from service.database.errors import reported
 from service.database.pool import Pool
 from service.decoding import Wire
 from service.errors import BadRequest, Problem
 from service.metadata.schemas import Schemas
 from service.queries.projects import ProjectAccess
-from service.shares import Shares, caller
 from service.uploads.batch import Batch
 from service.uploads.chunks import Chunks
 from service.uploads.framing import Stop

@@ -15,8 +15,8 @@ import asyncpg
 import httpx2
 import pytest
 
+from service.admission import Shares
 from service.errors import Busy
-from service.shares import Shares
 from tests.conftest import ADMIN, ADMIN_KEY, client_of, settings_for
 from tests.support import world
 from tests.support.world import Project

@@ -8,9 +8,9 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from service.admission import Shares
 from service.errors import Busy, TooSlow
 from service.http.body import Body
-from service.shares import Shares
 
 LONGEST = 0.4
 PAUSE = LONGEST / 4  # on a busy machine it takes longer
