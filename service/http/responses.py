@@ -113,14 +113,13 @@ def _json(result: Any) -> Iterator[bytes]:
 def _json_items(items: list[Any]) -> Iterator[bytes]:
     """The items of a list, without its brackets."""
     for start in range(0, len(items), step := _step(items)):
-        if start:
-            yield b","
+        comma = b"," if start else b""  # not a part of its own: answers may have 100,000 results
         if _is_long(items[start]):
-            yield b"["
+            yield comma + b"["
             yield from _json_items(items[start])
             yield b"]"
         else:
-            yield msgspec.json.encode(items[start : start + step], enc_hook=_encoded)[1:-1]
+            yield comma + msgspec.json.encode(items[start : start + step], enc_hook=_encoded)[1:-1]
 
 
 def _packed(result: Any) -> Iterator[bytes | Awaitable[bytes]]:
