@@ -257,8 +257,8 @@ def _account() -> pwd.struct_passwd:
             return pwd.getpwnam(SYSTEM_USER)
         try:
             subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            if time.monotonic() > end:
+        except (OSError, subprocess.CalledProcessError) as error:
+            if isinstance(error, OSError) or time.monotonic() > end:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL refuses to run as root, and `{' '.join(command)}` failed: create this user, "
                     f"or run the service as another user."

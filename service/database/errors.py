@@ -21,7 +21,7 @@ def _says(kind: type[ApiError], message: str, location: str | None = None) -> Ca
     return lambda: kind(message, [Problem(message, location)] if location else None)
 
 
-_NOBODY_TO_SHARE_WITH = _says(BadRequest, "There is no user of that name to share with.", "body.share_with_handle")
+_UNKNOWN_USER_OF_SHARE = _says(BadRequest, "There is no user of that name to share with.", "body.share_with_handle")
 # The error for each named constraint that a request can violate.
 REFUSALS: dict[str, Callable[[], ApiError]] = {
     "users_email_key": _says(Conflict, "Another user has this e-mail address.", "body.email"),
@@ -32,8 +32,8 @@ REFUSALS: dict[str, Callable[[], ApiError]] = {
         Conflict, "The number of dimensions cannot change while a project holds embeddings of another number."
     ),
     "users_projects_user_handle_fkey": _says(BadRequest, "There is no user of that name to share with."),
-    "llm_service_definitions_shared_with_user_handle_fkey": _NOBODY_TO_SHARE_WITH,
-    "llm_service_instances_shared_with_user_handle_fkey": _NOBODY_TO_SHARE_WITH,
+    "llm_service_definitions_shared_with_user_handle_fkey": _UNKNOWN_USER_OF_SHARE,
+    "llm_service_instances_shared_with_user_handle_fkey": _UNKNOWN_USER_OF_SHARE,
     "llm_service_definitions_owner_fkey": _says(NotFound, "There is no user of that name."),
     "llm_service_definitions_api_standard_fkey": _says(Invalid, "There is no such API standard.", "body.api_standard"),
     "llm_service_instances_owner_fkey": _says(NotFound, "There is no user of that name."),

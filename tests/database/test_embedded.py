@@ -256,12 +256,18 @@ def test_several_processes_make_the_user_at_once(monkeypatch: pytest.MonkeyPatch
     assert made == [name] * 8
 
 
-def test_a_user_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_a_user_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_missing: bool) -> None:
+    if not is_missing:
+        (tmp_path / "useradd").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "useradd").chmod(0o755)
+    start = time.monotonic()
     monkeypatch.setattr(embedded, "SYSTEM_USER", "no-such-user")
     monkeypatch.setattr(embedded, "ACCOUNT_SECONDS", 0.2)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(embedded.EmbeddedPostgresError, match=r"useradd .* no-such-user.* failed"):
         embedded._account()
+    assert (time.monotonic() - start > 0.2) == (not is_missing)  # a missing program is not waited for
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
