@@ -211,10 +211,13 @@ async def test_pasted_lines(console: Console, http: httpx2.AsyncClient, admin: H
     await dialog.get_by_role("button", name="Close", exact=True).last.click()
     await expect(page.get_by_role("rowheader")).to_have_text(["line-1", "line-3", "line-5"])
     for prefix, stored in (("line-", "0 new, 0 replaced, 1 as they were"), (None, "1 new, 0 replaced")):
+        await expect(dialog).to_be_hidden()  # else the closing one would be filled in
         await page.get_by_role("button", name="Add texts").click()
+        await expect(dialog.get_by_label("Texts", exact=True)).to_have_value("")
+        await dialog.get_by_label("Texts", exact=True).fill(LINES[0])
         if prefix is not None:
             await dialog.get_by_label("Ids of texts without one").fill(prefix)
-        await dialog.get_by_label("Texts", exact=True).fill(LINES[0])
+            await expect(dialog.get_by_label("Ids of texts without one")).to_have_value(prefix)
         await dialog.get_by_role("button", name="Add 1 text").click()
         await expect(dialog.get_by_text(stored)).to_be_visible()  # usually nothing is replaced by what is pasted later
         await dialog.get_by_role("button", name="Close", exact=True).last.click()
