@@ -378,7 +378,7 @@ async def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
 
 
 async def test_a_rate_limit_that_lasts_is_a_refusal(new_database: object, tmp_path: Path) -> None:
-    limited = settings_for(new_database(), service_rate_limit_anonymous="1/day")  # type: ignore[operator]
+    limited = settings_for(new_database(), service_rate_limit_anonymous="1/year")  # type: ignore[operator]
     async with serving(limited) as url:
         ferry = Ferry(tmp_path, VECFERRY_URL=url)
         assert (await ferry("get", "alice/poems", "x")).code == 3

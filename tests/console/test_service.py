@@ -82,7 +82,8 @@ async def test_a_service_that_answers_slowly_is_shown(console: Console) -> None:
     asked: list[Route] = []
     await page.route("**/v1/admin/status", lambda route: asked.append(route))
     await console.goto("#/service")
-    await console.sign_in(ADMIN_KEY)
+    async with page.expect_request("**/v1/admin/status"):
+        await console.sign_in(ADMIN_KEY)
     await expect(page.get_by_text("Loading …").first).to_be_visible()
     await page.clock.run_for(25_000)
     assert len(asked) == 1
