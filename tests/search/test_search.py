@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -130,7 +131,7 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
 
     async def recorded(self: ServiceConnection, statement: str, *arguments: Any) -> str:
         if "hnsw.ef_search" in statement:  # and not of a service beside this
-            sent.append(" ".join(arguments))
+            sent.append(" ".join(re.findall(r"SET \S+ = (\w+)", statement)))
         return await execute(self, statement, *arguments)
 
     async with await open_pool(url, size=1, statement_timeout=60) as pool:
@@ -148,10 +149,16 @@ async def test_ef_search_is_at_least_what_is_asked_for_and_only_set_when_it_diff
             assert (await found(pool, project, stored[0], asked))[1] == "index"
         # 40 candidates, and 1.3 for each of the 140 results more than were measured
         assert await pool.fetchval("SHOW hnsw.ef_search") == "222"
+        workers = "SELECT setting = reset_val FROM pg_settings WHERE name = 'max_parallel_workers_per_gather'"
+        assert await pool.fetchval(workers)
         assert (await found(pool, project, stored[0], question(recall=0.9, only=filters.compiled({"a": 1}))))[0] == []
+        assert not await pool.fetchval(workers)
+        await found(pool, project, stored[0], question(recall=1))
+        assert await pool.fetchval(workers)
     assert sent == [
-        *("40 off off force_generic_plan", "300 off off force_generic_plan"),
-        *("222 strict_order off force_generic_plan", "40 off off force_generic_plan"),  # the last by the metadata
+        *("40 off off off force_generic_plan", "300 off off off force_generic_plan"),
+        *("222 strict_order off off force_generic_plan", "40 off off off 0 force_generic_plan"),  # by the metadata
+        "200 off on on auto",
     ]
 
 
