@@ -1,11 +1,12 @@
 """Measurement of the recall of a project's vector index: the share of the ten nearest rows that a search finds.
 
 Queries are real ones (`service.storage.real_queries`), or synthetic: stored vectors with normal noise of the length of
-the distance to the fifth nearest row, similar to new texts. Compared with 2,000 held-out texts (18,200 embeddings of 384
-dimensions stored, five graphs), synthetic queries missed as many of the nearest rows at a recall of 0.991 (100
-candidates), a tenth fewer at 0.988, a sixth fewer at 0.98, a third fewer at 0.96, and more above 0.992. They missed more
-of 6,000 rows, of clustered rows, and of rows around texts. Noise in the directions between stored vectors is far harder:
-a recall of 0.96 to 0.98 where the texts have 0.991. (Stored vectors themselves are found too easily, by their own links.)
+the distance to the fifth nearest row, similar to new texts. Compared with 2,000 held-out texts (18,200 embeddings of
+384 dimensions stored, five graphs), synthetic queries missed as many of the nearest rows at a recall of 0.991 (100
+candidates), a tenth fewer at 0.988, a sixth fewer at 0.98, a third fewer at 0.96, and more above 0.992. They missed
+more of 6,000 rows, of clustered rows, and of rows around texts. Noise in the directions between stored vectors is far
+harder: a recall of 0.96 to 0.98 where the texts have 0.991. (Stored vectors themselves are found too easily, by their
+own links.)
 
 The nearest rows of all queries are computed exactly in one pass over the rows. Then the index is searched with
 different efforts: a graph with numbers of candidates (`hnsw.ef_search`) chosen by bisection; a coarse index, which is
@@ -43,8 +44,8 @@ RECALLS = (0.9, 0.95, 0.97)  # possible requests of clients, besides the service
 FULL_RECALL = 0.9995
 PRECISION = 1.1  # of the chosen ef_search, relative to the smallest that reaches a recall
 TOLERANCE = 1e-5  # for sums of float32 in another order
-# Misses of texts for one of a synthetic query: see above. At low recalls, measured with FEW queries, the standard errors
-# are larger than the rest of the difference.
+# Misses of texts for one of a synthetic query: see above. At low recalls, measured with FEW queries, the standard
+# errors are larger than the rest of the difference.
 MORE_MISSES = 1.15
 
 # Of the lists of a coarse index. A sixth of 1,000,000 rows of 384 dimensions took 85 ms to read, on two idle cores.
@@ -212,7 +213,7 @@ class Calibration:
         shares = (np.minimum(found, left) / np.maximum(left, 1))[some_left] if some_left.any() else np.zeros(1)
         mean, error = float(shares.mean()), float(shares.std() / math.sqrt(len(found)))
         missed = self._misses * (1 - mean + 2 * error)
-        # If nothing is missed, the share may be 3 of all (rule of three: Hanley and Lippman-Hand 1983, 95 % confidence).
+        # If none is missed, 3 of as many others may be (rule of three, 95 %: Hanley and Lippman-Hand 1983).
         missed = max(missed, 3 / (NEIGHBOURS * len(found)))
         self._found[effort] = _Recall(len(found), 1 - missed, error)
         return mean
