@@ -44,9 +44,9 @@ RECALLS = (0.9, 0.95, 0.97)  # possible requests of clients, besides the service
 FULL_RECALL = 0.9995
 PRECISION = 1.1  # of the chosen ef_search, relative to the smallest that reaches a recall
 TOLERANCE = 1e-5  # for sums of float32 in another order
-# Misses of texts for one of a synthetic query: see above. At low recalls, measured with FEW queries, the standard
-# errors are larger than the rest of the difference.
-MORE_MISSES = 1.15
+# Misses of texts for one of a synthetic query. See above; a user who checks with 200 texts found 0.9 to 1.1 times as
+# many in five graphs, and 1.6 times in one. At low recalls, measured with FEW queries, the errors cover the rest.
+MORE_MISSES = 1.3
 
 # Of the lists of a coarse index. A sixth of 1,000,000 rows of 384 dimensions took 85 ms to read, on two idle cores.
 COARSE_EFFORTS = (1 / 24, 1 / 6)
