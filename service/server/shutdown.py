@@ -1,6 +1,7 @@
 """Graceful shutdown: fail readiness first, then stop accepting requests. Before the start: end at once."""
 
 import asyncio
+import multiprocessing
 import signal
 import sys
 import threading
@@ -17,7 +18,8 @@ def announced(draining: asyncio.Event, seconds: float) -> Iterator[None]:
 
     uvicorn's handler stops accepting connections at once, while load balancers still send some: /readyz must fail
     first. A second signal does not wait, unless it comes together with the first: systemd and terminals send a signal
-    to all processes of a service, and the first process of several passes it on.
+    to all processes of a service, and the first process of several passes it on. If that is killed, the others end too:
+    they would keep its port.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread only
         yield
@@ -38,11 +40,19 @@ def announced(draining: asyncio.Event, seconds: float) -> Iterator[None]:
             first = loop.time()
             loop.call_later(seconds, handler, number, frame)
 
+    def end_alone(sentinel: int) -> None:
+        loop.remove_reader(sentinel)
+        signal.raise_signal(signal.SIGTERM)
+
     for number in before:
         signal.signal(number, stop)
+    if (parent := multiprocessing.parent_process()) is not None:
+        loop.add_reader(parent.sentinel, end_alone, parent.sentinel)
     try:
         yield
     finally:
+        if parent is not None:
+            loop.remove_reader(parent.sentinel)
         for number, handler in before.items():
             signal.signal(number, handler)
 

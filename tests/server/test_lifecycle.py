@@ -116,6 +116,21 @@ async def test_it_says_so_before_it_stops(new_database: Callable[..., str], tmp_
         assert process.wait(20) == 0
 
 
+async def test_workers_end_with_the_first_process(new_database: Callable[..., str], tmp_path: Path) -> None:
+    """Also when it is killed: they would keep the port, and the next start would fail."""
+    more = {"SERVICE_DATABASE_URL": new_database()}
+    with served(tmp_path / "log", "--workers", "2", cwd=tmp_path, **SETTINGS, **more) as (process, url):
+        process.kill()
+        workers = re.findall(r"Started server process \[(\d+)\]", (tmp_path / "log").read_text())
+        assert len(workers) == 2
+        deadline = time.monotonic() + 20
+        for worker in workers:
+            while f"Finished server process [{worker}]" not in (tmp_path / "log").read_text():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+        assert not lets_in(url)
+
+
 async def test_a_stream_ends_with_its_last_line(new_database: Callable[..., str], tmp_path: Path) -> None:
     database = new_database()
     with served(tmp_path / "log", cwd=tmp_path, SERVICE_DATABASE_URL=database, **SETTINGS) as (process, url):
