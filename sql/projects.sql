@@ -123,7 +123,11 @@ SELECT project.owner, project.project_handle, project.project_id, project.public
            'access_role', (SELECT access.role FROM instance_access AS access
                             WHERE access.instance_id = instance.instance_id
                               AND access.user_handle = @caller::text)) END AS instance,
-       project.description, project.metadata_scheme
+       project.description, project.metadata_scheme,
+       CASE WHEN @role::text IN ('owner', 'admin') THEN
+           (SELECT coalesce(jsonb_agg(to_jsonb(share) ORDER BY share.user_handle), '[]')
+              FROM users_projects AS share
+             WHERE share.project_id = project.project_id) END AS shared_with
   FROM projects AS project
   LEFT JOIN llm_service_instances AS instance ON instance.instance_id = project.llm_service_instance_id
   LEFT JOIN embedding_counts AS counted ON counted.project_id = project.project_id

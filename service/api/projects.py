@@ -19,7 +19,6 @@ from service.metadata.schemas import BadSchema
 from service.queries import llm_instances, projects
 from service.queries.llm_instances import ProjectInstance
 from service.queries.projects import ProjectAccess, ProjectBrief, ProjectRow, TextSearch
-from service.queries.users import SharedWith
 from service.storage.locks import locked
 
 EVERYBODY = "*"
@@ -70,7 +69,6 @@ class Project(ProjectRow, frozen=True, kw_only=True):
     """
 
     index: ProjectIndex
-    shared_with: list[SharedWith] | None = None
 
 
 @endpoint("POST", "/v1/projects/{user}", guard=owner, status=201, errors=(409,))
@@ -165,11 +163,8 @@ async def _store(db: Db, owner_handle: str, body: ProjectIn, role: str) -> Proje
 async def _retrieve(db: Db, recall: float, what: str, project_id: int, role: str, caller: str | None) -> Project:
     stored = await projects.retrieve_project(db, project_id=project_id, role=role, caller=caller)
     row = found(stored, what)
-    shares = None
-    if role in ("owner", "admin"):
-        shares = await projects.get_shared_users_for_project(db, owner=row.owner, project_handle=row.project_handle)
     index = await project_index(db, recall, project_id, row.number_of_embeddings)
-    return Project(**msgspec.structs.asdict(row), index=index, shared_with=shares)
+    return Project(**msgspec.structs.asdict(row), index=index)
 
 
 def project_name(user: str, project: str) -> str:

@@ -83,7 +83,7 @@ class ProjectInList(ProjectBrief, frozen=True, omit_defaults=True):
 
 
 class ProjectRow(ProjectBrief, frozen=True, omit_defaults=True):
-    """A project as visible to a caller with `role`, without its index and its shares."""
+    """A project as visible to a caller with `role`, without its index; only owner and admin see its shares."""
 
     number_of_embeddings: int
     text_search: TextSearch
@@ -92,6 +92,7 @@ class ProjectRow(ProjectBrief, frozen=True, omit_defaults=True):
     instance: dict[str, Any] | None = None
     description: str | None = None
     metadata_scheme: str | None = msgspec.field(name="metadataScheme", default=None)
+    shared_with: list[SharedWith] | None = None
 
 
 class ProjectSize(msgspec.Struct, frozen=True):

@@ -210,6 +210,9 @@ class TestRetrieveProject:
         assert owner_sees.instance["access_role"] == "owner"
         assert reader_sees.instance is not None
         assert reader_sees.instance["access_role"] is None
+        assert owner_sees.shared_with is not None
+        assert [(one.user_handle, one.role) for one in owner_sees.shared_with] == [(bert, "reader")]
+        assert reader_sees.shared_with is None
 
 
 class TestDeleteProject:
