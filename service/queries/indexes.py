@@ -145,10 +145,8 @@ async def count_tail(db: Db, *, project_id: int, watermark: int, max_rows: int) 
 
 
 @query
-async def build_vector_index(
-    db: Db, *, project_id: int, watermark: int, dimensions: int, m: int, ef_construction: int
-) -> None:
-    """Builds the HNSW index of the rows up to a watermark; `m` and `ef_construction` are pgvector's."""
+async def build_vector_index(db: Db, *, project_id: int, watermark: int, dimensions: int, m: int) -> None:
+    """Builds the HNSW index of the rows up to a watermark; `m` is pgvector's."""
 
 
 @query

@@ -25,9 +25,9 @@ MAX_BUILD_WORKERS = 2
 COARSE_ROWS = 100_000
 ROWS_A_LIST = 5000
 MOST_LISTS = 400
-# Links per row of a graph; during the build, pgvector considers four times as many candidates.
+# Links per row of a graph (`m`).
 PLAIN = 16  # pgvector's default
-DENSE = 32  # takes about four times as long to build
+DENSE = 32  # takes about three times as long to build
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ async def _use_workers(connection: Db, workers: int) -> None:
 
 async def _build_vector_index(connection: Db, project: ProjectToIndex, watermark: int, m: int) -> None:
     index = {"project_id": project.project_id, "watermark": watermark}
-    parameters = {**index, "dimensions": project.dimensions, "m": m, "ef_construction": 4 * m}
+    parameters = {**index, "dimensions": project.dimensions, "m": m}
     try:
         await indexes.build_vector_index(connection, **parameters)
     except (asyncpg.DiskFullError, asyncpg.OutOfMemoryError):

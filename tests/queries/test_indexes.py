@@ -25,9 +25,7 @@ async def names(pool: Pool, number: int) -> list[str]:
 
 
 async def built(pool: Pool, number: int, watermark: int) -> None:
-    await indexes.build_vector_index(
-        pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
-    )
+    await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3, m=16)
     await indexes.build_tail_index(pool, project_id=number, watermark=watermark)
 
 
@@ -159,9 +157,7 @@ class TestCountTail:
 class TestBuildVectorIndex:
     async def test_builds(self, pool: Pool, filled: tuple[int, int]) -> None:
         number, watermark = filled
-        await indexes.build_vector_index(
-            pool, project_id=number, watermark=watermark, dimensions=3, m=16, ef_construction=64
-        )
+        await indexes.build_vector_index(pool, project_id=number, watermark=watermark, dimensions=3, m=16)
         assert await names(pool, number) == [f"embeddings_{number}_hnsw_{watermark}"]
 
 

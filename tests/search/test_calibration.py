@@ -185,7 +185,7 @@ async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_a
         options = await pool.fetchval(
             "SELECT reloptions FROM pg_class WHERE relname = $1", f"embeddings_{number}_hnsw_{built.watermark}"
         )
-        assert options == ["m=32", "ef_construction=128"]
+        assert options == ["m=32", "ef_construction=200"]
         owner, handle = await pool.fetchrow("SELECT owner, project_handle FROM projects WHERE project_id = $1", number)
         left = await pool.fetch("SELECT relname FROM pg_class WHERE relname ~ $1", f"^embeddings_{number}_(hnsw|tail)_")
         assert len(left) == 2

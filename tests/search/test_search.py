@@ -307,9 +307,7 @@ async def test_the_index_grows_with_the_project_and_goes_with_it(pool: Pool, url
 async def test_what_was_left_behind_is_dropped(pool: Pool, url: str) -> None:
     project, _ = await filled(pool, 200)
     number = project.project_id
-    await indexes.build_vector_index(
-        pool, project_id=number, watermark=7, dimensions=DIMENSIONS, m=16, ef_construction=64
-    )
+    await indexes.build_vector_index(pool, project_id=number, watermark=7, dimensions=DIMENSIONS, m=16)
     await indexes.build_tail_index(pool, project_id=number, watermark=7)
     await pool.execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = $1::text::regclass", f"embeddings_{number}_hnsw_7"
