@@ -2,10 +2,10 @@
 
 Queries are real ones (`service.storage.real_queries`), or synthetic: stored vectors with normal noise of the length of
 the distance to the fifth nearest row, similar to new texts. 2,000 held-out texts (18,200 embeddings of 384 dimensions
-stored, five graphs) missed 1.0 times as many of the nearest rows at a recall of 0.995, 1.1 times at 0.993, 1.2 at 0.987,
-1.4 at 0.978, 1.7 at 0.96, 2 at 0.93; of 6,000 rows, about the same. For clustered rows, and rows around texts, noise is
-the harder test. Noise in the directions between stored vectors is far harder: a recall of 0.96 to 0.98 where the texts
-have 0.991. (Stored vectors themselves are found too easily, by their own links.)
+stored, five graphs) missed as many of the nearest rows at a recall of 0.995, 1.1 times as many at 0.993, 1.2 at 0.987,
+1.4 at 0.978, 1.7 at 0.96, 2 at 0.93; of 6,000 rows, about the same. For clustered rows, and rows around texts, noise
+is the harder test. Noise in the directions between stored vectors is far harder: a recall of 0.96 to 0.98 where the
+texts have 0.991. (Stored vectors themselves are found too easily, by their own links.)
 
 The nearest rows of all queries are computed exactly in one pass over the rows. Then the index is searched with
 different efforts: a graph with numbers of candidates (`hnsw.ef_search`) chosen by bisection; a coarse index, which is
