@@ -28,7 +28,7 @@ from service.database.pool import Connection, Scan, ServiceConnection
 from service.queries import indexes, similars
 
 NEIGHBOURS = 10
-QUERIES = 1500  # with a standard error of 0.0008 at a recall of 0.99
+QUERIES = 1000  # with a standard error of 0.001 at a recall of 0.99, in seven seconds
 LEAST_QUERIES = 200
 COMPARISONS = 400_000_000  # of queries with rows, at most: about ten seconds at 384 dimensions on two cores
 FEW = 250  # queries, if the recall is far from the aim
@@ -67,10 +67,10 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class _Recall(msgspec.Struct, frozen=True):
-    """The recall of some queries; `certain` is as low as it may be for others."""
+    """The mean recall of some queries, and its standard error."""
 
     queries: int
-    certain: float
+    mean: float
     error: float
 
 
@@ -147,11 +147,21 @@ class Calibration:
                 ef_search = min(2 * ef_search, MOST_EF_SEARCH)
             for recall in (*(one for one in RECALLS if one < aim), aim):
                 await self._bisect(recall, FEW if recall < aim else len(self._queries))
-        efforts = sorted(self._found)
-        recalls = [self._found[one].certain for one in efforts]
+        certain = {one: self._certain(one) for one in sorted(self._found)}
+        # Without those of which few queries say less than many say of a lower effort.
+        efforts = [
+            one
+            for one in certain
+            if all(
+                certain[one] >= certain[less]
+                for less in certain
+                if less < one and self._found[less].queries > self._found[one].queries
+            )
+        ]
+        recalls = [certain[one] for one in efforts]
         # Because of noise, a higher effort may have a lower recall, which then counts for both.
         lower = np.minimum.accumulate(recalls[::-1])[::-1]
-        reaching = next((one for one in efforts if self._found[one].certain >= aim), efforts[-1])
+        reaching = next((one for one in efforts if certain[one] >= aim), efforts[-1])
         return Measurement(
             efforts,
             [round(max(float(one), 0.0), 4) for one in lower],
@@ -181,18 +191,29 @@ class Calibration:
         return sorted(taken)[len(taken) // 2]
 
     async def _bisect(self, recall: float, count: int) -> None:
-        """Finds the smallest number of candidates with this recall within PRECISION."""
-        while reaching := [one for one in sorted(self._found) if self._found[one].certain >= recall]:
+        """Finds the smallest number of candidates with this recall of `count` queries within PRECISION.
+
+        It is narrowed down with FEW queries, as if their error was that of `count`.
+        """
+        count = min(count, len(self._queries))
+        while reaching := [one for one in sorted(self._found) if self._certain(one, count) >= recall]:
             most = reaching[0]
             least = max((one for one in self._found if one < most), default=most)
-            rough = [one for one in (most, least) if self._found[one].queries < min(count, len(self._queries))]
             middle = round(math.sqrt(least * most))
-            if rough:
+            if most > least * PRECISION and middle not in (least, most):
+                await self._recall(middle, FEW)
+            elif rough := [one for one in (most, least) if self._found[one].queries < count]:
                 await self._recall(rough[0], count)
-            elif most <= least * PRECISION or middle in (least, most):
-                return
             else:
-                await self._recall(middle, count)
+                return
+
+    def _certain(self, effort: int, queries: int = 0) -> float:
+        """The recall of an effort, as low as it may be for texts; with the standard error of at least `queries`."""
+        one = self._found[effort]
+        queries = max(queries, one.queries)
+        missed = self._misses * (1 - one.mean + 2 * one.error * math.sqrt(one.queries / queries))
+        # If none is missed, 3 of as many others may be (rule of three, 95 %: Hanley and Lippman-Hand 1983).
+        return 1 - max(missed, 3 / (NEIGHBOURS * queries))
 
     async def _recall(self, effort: int, count: int) -> float:
         found: list[int] = []
@@ -211,10 +232,7 @@ class Calibration:
         some_left = np.array(left) > 0
         shares = (np.minimum(found, left) / np.maximum(left, 1))[some_left] if some_left.any() else np.zeros(1)
         mean, error = float(shares.mean()), float(shares.std() / math.sqrt(len(found)))
-        missed = self._misses * (1 - mean + 2 * error)
-        # If none is missed, 3 of as many others may be (rule of three, 95 %: Hanley and Lippman-Hand 1983).
-        missed = max(missed, 3 / (NEIGHBOURS * len(found)))
-        self._found[effort] = _Recall(len(found), 1 - missed, error)
+        self._found[effort] = _Recall(len(found), mean, error)
         return mean
 
 
