@@ -31,7 +31,7 @@ NEIGHBOURS = 10
 QUERIES = 1000  # with a standard error of 0.001 at a recall of 0.99, in seven seconds
 LEAST_QUERIES = 200
 COMPARISONS = 400_000_000  # of queries with rows, at most: about ten seconds at 384 dimensions on two cores
-FEW = 250  # queries, if the recall is far from the aim
+FEW = 200  # queries, if the recall is far from the aim
 QUERIES_AT_ONCE = 200  # per statement
 PIECE_BYTES = 4 * 1024 * 1024  # of rows, before a comparison
 ROWS_AT_ONCE = 2000  # compared with all queries: 8 MB of similarities
@@ -149,14 +149,10 @@ class Calibration:
                 await self._bisect(recall, FEW if recall < aim else len(self._queries))
         certain = {one: self._certain(one) for one in sorted(self._found)}
         # Without those of which few queries say less than many say of a lower effort.
+        most = max(one.queries for one in self._found.values())
+        full = {one for one in certain if self._found[one].queries == most}
         efforts = [
-            one
-            for one in certain
-            if all(
-                certain[one] >= certain[less]
-                for less in certain
-                if less < one and self._found[less].queries > self._found[one].queries
-            )
+            one for one in certain if one in full or all(certain[one] >= certain[less] for less in full if less < one)
         ]
         recalls = [certain[one] for one in efforts]
         # Because of noise, a higher effort may have a lower recall, which then counts for both.
