@@ -120,10 +120,11 @@ async def test_workers_end_with_the_first_process(new_database: Callable[..., st
     """Also when it is killed: they would keep the port, and the next start would fail."""
     more = {"SERVICE_DATABASE_URL": new_database()}
     with served(tmp_path / "log", "--workers", "2", cwd=tmp_path, **SETTINGS, **more) as (process, url):
+        deadline = time.monotonic() + 40
+        while len(workers := re.findall(r"Started server process \[(\d+)\]", (tmp_path / "log").read_text())) < 2:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
         process.kill()
-        workers = re.findall(r"Started server process \[(\d+)\]", (tmp_path / "log").read_text())
-        assert len(workers) == 2
-        deadline = time.monotonic() + 20
         for worker in workers:
             while f"Finished server process [{worker}]" not in (tmp_path / "log").read_text():
                 assert time.monotonic() < deadline
