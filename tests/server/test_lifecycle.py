@@ -121,9 +121,10 @@ async def test_workers_end_with_the_first_process(new_database: Callable[..., st
     more = {"SERVICE_DATABASE_URL": new_database()}
     with served(tmp_path / "log", "--workers", "2", cwd=tmp_path, **SETTINGS, **more) as (process, url):
         deadline = time.monotonic() + 40
-        while len(workers := re.findall(r"Started server process \[(\d+)\]", (tmp_path / "log").read_text())) < 2:
+        while (tmp_path / "log").read_text().count("Application startup complete.") < 2:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
+        workers = re.findall(r"Started server process \[(\d+)\]", (tmp_path / "log").read_text())
         process.kill()
         for worker in workers:
             while f"Finished server process [{worker}]" not in (tmp_path / "log").read_text():
