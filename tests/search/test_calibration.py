@@ -167,6 +167,15 @@ async def test_too_few_rows_are_not_measured(built: Any) -> None:
         assert not await Calibration(connection, number, 10**9, 3).prepare(9)
 
 
+async def test_a_sample_of_which_nothing_is_missed_does_not_prove_that_nothing_is(built: Any) -> None:
+    url, pool, _, _, _ = built
+    number = await stored_project(pool, clustered(50, 3))  # without an index all rows are read
+    async with indexer.connecting(url) as connection:
+        one = Calibration(connection, number, 10**9, 3)
+        assert await one.prepare(50)
+        assert (await one.measure(0.9)).recalls[-1] < 1
+
+
 async def test_an_index_that_does_not_reach_the_recall_is_made_denser_and_used_at_its_best(
     new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
